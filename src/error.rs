@@ -1,0 +1,170 @@
+//! The one error type: which operation failed, on what, and what kind of failure it was. It knows no errno.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as a closed list: whoever handles an error decides by its kind, never by its text.
+///
+/// `fuse::errno` maps each kind to an errno; that table is the only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// A positive answer that the name does not exist. Never used for an outage (design, decision 5).
+    NotFound,
+    /// The path exists and is no directory.
+    NotADirectory,
+    /// The path exists and is a directory where a file was asked for.
+    IsADirectory,
+    /// The source knows who is asking and refuses.
+    PermissionDenied,
+    /// The source did not accept the credentials: retrying cannot help until they change.
+    Unauthenticated,
+    /// The source could not be reached: connection refused, reset, no route, name not resolved.
+    Unreachable,
+    /// The source did not make progress within its deadline.
+    TimedOut,
+    /// The source asks for fewer requests (HTTP 429, 503 with Retry-After).
+    RateLimited,
+    /// The remote file is no longer the version that was asked for.
+    Changed,
+    /// The remote changed again while it was retrieved, or its bytes never matched its digest.
+    ChangedDuringRead,
+    /// A setting is missing or wrong.
+    InvalidConfig,
+    /// The source, the kernel or this build cannot do what was asked.
+    Unsupported,
+    /// The local cache could not be read or written.
+    Cache,
+    /// The source answered something that its protocol does not allow.
+    Protocol,
+    /// Anything else; the cause tells.
+    Other,
+}
+
+impl ErrorKind {
+    /// Whether the same request may succeed a moment later without anybody acting.
+    pub fn is_temporary(self) -> bool {
+        matches!(self, Self::Unreachable | Self::TimedOut | Self::RateLimited)
+    }
+
+    /// Whether this says that the source as a whole does not answer, rather than that one request was refused.
+    pub fn is_outage(self) -> bool {
+        matches!(self, Self::Unreachable | Self::TimedOut | Self::Unauthenticated)
+    }
+
+    /// A few plain words for a message.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NotFound => "not found",
+            Self::NotADirectory => "not a directory",
+            Self::IsADirectory => "is a directory",
+            Self::PermissionDenied => "permission denied",
+            Self::Unauthenticated => "credentials not accepted",
+            Self::Unreachable => "source unreachable",
+            Self::TimedOut => "no answer within the timeout",
+            Self::RateLimited => "source asks for fewer requests",
+            Self::Changed => "remote file has changed",
+            Self::ChangedDuringRead => "remote file changed during read",
+            Self::InvalidConfig => "invalid configuration",
+            Self::Unsupported => "not supported",
+            Self::Cache => "cache failure",
+            Self::Protocol => "unexpected answer",
+            Self::Other => "failed",
+        }
+    }
+}
+
+/// Operation, path, kind and cause. Cheap to clone, so that every waiter of one shared request gets it.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    op: &'static str,
+    path: Option<String>,
+    kind: ErrorKind,
+    message: Option<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` in the operation `op` (a contract method or a verb: `list_path`, `open cache`).
+    pub fn new(op: &'static str, kind: ErrorKind) -> Self {
+        Self(Arc::new(Inner { op, path: None, kind, message: None, source: None }))
+    }
+
+    /// Names what the operation was applied to.
+    #[must_use]
+    pub fn on(self, path: impl fmt::Display) -> Self {
+        let path = path.to_string();
+        self.change(|inner| inner.path = Some(path))
+    }
+
+    /// Adds words for people: what was seen and, where it helps, what to try. Must never contain a secret.
+    #[must_use]
+    pub fn because(self, message: impl Into<String>) -> Self {
+        let message = message.into();
+        self.change(|inner| inner.message = Some(message))
+    }
+
+    /// Keeps the cause.
+    #[must_use]
+    pub fn caused_by(self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.change(|inner| inner.source = Some(Arc::new(source)))
+    }
+
+    /// The kind, by which callers decide.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The operation that failed.
+    pub fn op(&self) -> &'static str {
+        self.0.op
+    }
+
+    fn change(self, set: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
+            op: shared.op,
+            path: shared.path.clone(),
+            kind: shared.kind,
+            message: shared.message.clone(),
+            source: shared.source.clone(),
+        });
+        set(&mut inner);
+        Self(Arc::new(inner))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.op)?;
+        if let Some(path) = &self.0.path {
+            write!(f, " {path}")?;
+        }
+        match &self.0.message {
+            Some(message) => write!(f, ": {message}")?,
+            None => write!(f, ": {}", self.0.kind.describe())?,
+        }
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({self})", self.0.kind)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}

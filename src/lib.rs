@@ -1,0 +1,9 @@
+//! kitovufs: remote sources as ordinary folders, read-only. (The map of the crate is written here at the end of the change.)
+
+pub mod config;
+pub mod digest;
+pub mod error;
+pub mod path;
+pub mod secret;
+pub mod source;
+pub mod sources;

@@ -1,0 +1,181 @@
+//! `RemotePath`: where something is at a source, in bytes, as the source itself writes it. It knows nothing of local names.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A path inside one source, in the source's own bytes, handed back to it verbatim.
+///
+/// The empty path is the source's root. Between components stands one `/`; there is no leading or trailing one.
+/// A component is never empty, `.` or `..` and holds no NUL: [`RemotePath::child`] refuses those, so that whoever
+/// has a `RemotePath` need not look again.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RemotePath(Arc<[u8]>);
+
+/// A name that a source gave and that must never be followed, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadName {
+    /// No bytes at all.
+    Empty,
+    /// `.` or `..`, alone or as a component.
+    Dots,
+    /// Starts with `/`: names a place outside the listed directory.
+    Absolute,
+    /// Holds a NUL byte.
+    Nul,
+}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the name is empty",
+            Self::Dots => "the name has a component `.` or `..`",
+            Self::Absolute => "the name is absolute",
+            Self::Nul => "the name holds a NUL byte",
+        })
+    }
+}
+
+impl RemotePath {
+    /// The source's root.
+    pub fn root() -> Self {
+        Self(Arc::from([].as_slice()))
+    }
+
+    /// The path of `name` inside this directory.
+    ///
+    /// `name` may itself hold `/` (a source without real directories); each component is checked.
+    pub fn child(&self, name: &[u8]) -> Result<Self, BadName> {
+        check_name(name)?;
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
+        if !self.is_root() {
+            bytes.extend_from_slice(&self.0);
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(name);
+        Ok(Self(bytes.into()))
+    }
+
+    /// Parses a whole path; `""` and `"/"` are the root, one leading and one trailing `/` are dropped.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadName> {
+        let bytes = bytes.strip_prefix(b"/").unwrap_or(bytes);
+        let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+        if bytes.is_empty() {
+            return Ok(Self::root());
+        }
+        Self::root().child(bytes)
+    }
+
+    /// Restores a path that was stored from [`RemotePath::as_bytes`].
+    pub(crate) fn from_stored(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Whether this is the source's root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes, without leading or trailing `/`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The last component; empty for the root.
+    pub fn name(&self) -> &[u8] {
+        self.0.rsplit(|&b| b == b'/').next().unwrap_or_default()
+    }
+
+    /// The text, where the bytes are UTF-8. Protocols of text (S3, WebDAV) cannot name others.
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
+    /// The components, in order.
+    pub fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|&b| b == b'/').filter(|c| !c.is_empty())
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), BadName> {
+    if name.is_empty() {
+        return Err(BadName::Empty);
+    }
+    if name.contains(&0) {
+        return Err(BadName::Nul);
+    }
+    if name[0] == b'/' {
+        return Err(BadName::Absolute);
+    }
+    for component in name.split(|&b| b == b'/') {
+        match component {
+            b"" => return Err(BadName::Empty),
+            b"." | b".." => return Err(BadName::Dots),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Shows the bytes for people: `/`-rooted, with everything that is not printable UTF-8 escaped.
+impl fmt::Display for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", Printable(&self.0))
+    }
+}
+
+impl fmt::Debug for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Bytes for a log line or a message: control characters and bytes that are not UTF-8 appear escaped.
+pub struct Printable<'a>(pub &'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() {
+                    write!(f, "{}", c.escape_default())?;
+                } else {
+                    write!(f, "{c}")?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let root = RemotePath::root();
+        for (name, why) in [
+            (b"".as_slice(), BadName::Empty),
+            (b".", BadName::Dots),
+            (b"..", BadName::Dots),
+            (b"a/../b", BadName::Dots),
+            (b"/etc/passwd", BadName::Absolute),
+            (b"a\0b", BadName::Nul),
+            (b"a//b", BadName::Empty),
+        ] {
+            assert_eq!(root.child(name), Err(why), "{}", Printable(name));
+        }
+    }
+
+    #[test]
+    fn children_join_with_one_slash() {
+        let dir = RemotePath::root().child(b"a").expect("a plain name");
+        let file = dir.child(b"..b\xff").expect("dots inside a name are a plain name");
+        assert_eq!(file.as_bytes(), b"a/..b\xff");
+        assert_eq!(file.name(), b"..b\xff");
+        assert_eq!(file.to_string(), "/a/..b\\xff");
+    }
+}

@@ -1,0 +1,113 @@
+//! `Secret`: a credential, and where to get it. It never shows what it holds: neither `Debug` nor an error does.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where a credential comes from, as the configuration says.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// Written in the configuration itself; allowed only in a file that nobody else can read.
+    Plain(Revealed),
+    /// `{ env = "NAME" }`: an environment variable.
+    Env(String),
+    /// `{ command = "…" }`: the first line that a shell command prints.
+    Command(String),
+    /// `{ file = "…" }`: the first line of a file.
+    File(PathBuf),
+}
+
+/// A credential in the clear, shown as `[secret]` everywhere but through [`Revealed::expose`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Revealed(String);
+
+impl Revealed {
+    /// Wraps a credential.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The credential itself; for the request that needs it and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Revealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(_) => f.write_str("[secret]"),
+            Self::Env(name) => write!(f, "[secret from environment variable {name}]"),
+            Self::Command(_) => f.write_str("[secret from a command]"),
+            Self::File(path) => write!(f, "[secret from file {}]", path.display()),
+        }
+    }
+}
+
+impl Secret {
+    /// Gets the credential. May run a command or read a file: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// `InvalidConfig` naming the place that had no credential, never its content.
+    pub fn reveal(&self) -> Result<Revealed> {
+        let missing = |why: String| Error::new("read secret", ErrorKind::InvalidConfig).because(why);
+        let text = match self {
+            Self::Plain(revealed) => return Ok(revealed.clone()),
+            Self::Env(name) => {
+                std::env::var(name).map_err(|_| missing(format!("the environment variable {name} is not set")))?
+            }
+            Self::File(path) => std::fs::read_to_string(path)
+                .map_err(|e| missing(format!("cannot read {}", path.display())).caused_by(e))?,
+            Self::Command(command) => {
+                let output = Command::new("sh")
+                    .args(["-c", command])
+                    .stdin(std::process::Stdio::null())
+                    .stderr(std::process::Stdio::inherit())
+                    .output()
+                    .map_err(|e| missing("cannot run the secret's command".into()).caused_by(e))?;
+                if !output.status.success() {
+                    return Err(missing(format!("the secret's command ended with {}", output.status)));
+                }
+                String::from_utf8(output.stdout)
+                    .map_err(|_| missing("the secret's command printed something that is not text".into()))?
+            }
+        };
+        let line = text.lines().next().unwrap_or_default();
+        if line.is_empty() {
+            return Err(missing("the secret is empty".into()));
+        }
+        Ok(Revealed::new(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_shows() {
+        let secret = Secret::Plain(Revealed::new("hunter2"));
+        assert!(!format!("{secret:?} {:?}", Revealed::new("hunter2")).contains("hunter2"));
+    }
+
+    #[test]
+    fn the_first_line_of_a_command_is_the_secret() {
+        let revealed = Secret::Command("printf 'pass word\\nurl: x\\n'".into()).reveal().expect("the command works");
+        assert_eq!(revealed.expose(), "pass word");
+    }
+
+    #[test]
+    fn a_failing_command_is_an_error_without_its_output() {
+        let error = Secret::Command("echo hunter2; exit 3".into()).reveal().expect_err("it ends with 3");
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(!error.to_string().contains("hunter2"));
+    }
+}

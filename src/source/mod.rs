@@ -1,0 +1,183 @@
+//! The contract: seven methods that make a service readable, as an async trait. It knows no cache, no kernel, no names of folders.
+//!
+//! Call order, which every caller keeps and every source may rely on: `configure` once → `connect` → `list_path`
+//! (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly once for every successful `connect`.
+//! Wrappers (deadlines, limits, counters, faults) are sources too.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::path::RemotePath;
+
+pub use crate::config::settings::{Problem, Settings};
+
+/// A remote of any kind: a share, a bucket, a web folder, a directory.
+#[async_trait]
+pub trait Source: Send + Sync + 'static {
+    /// Reads the source's own table of the configuration. Called once, before anything else; does no network request.
+    ///
+    /// # Errors
+    /// All problems at once, each naming its key.
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>>;
+
+    /// What this source can do beyond the bare contract. Constant after `configure`.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes the source ready for requests. Called lazily before the first remote call, and again after a lost connection.
+    async fn connect(&self) -> Result<()>;
+
+    /// Ends what `connect` began. Called exactly once for every successful `connect`.
+    async fn disconnect(&self);
+
+    /// Lists one directory. The stream's end, reached without an error, is what makes a listing complete.
+    ///
+    /// # Errors
+    /// `NotFound` only if the source positively knows that there is no such directory.
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>>;
+
+    /// What identifies the file's current version: the same digest means the same bytes.
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest>;
+
+    /// The digest that `create_remote_digest` would give for the bytes of this whole local copy.
+    ///
+    /// A source whose digests are not computed from bytes (an entity tag, a time) answers what the bytes were retrieved as
+    /// ([`LocalCopy::retrieved_as`]) after checking what it can (the size).
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest>;
+
+    /// Retrieves the wanted bytes of one version into `out`, in order.
+    ///
+    /// # Errors
+    /// `Changed` if the remote is not, or no longer, the version asked for: bytes of two versions are never mixed. Bytes that went
+    /// to `out` before an error count only if the source proved that they are of that version, as it must before it writes them.
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved>;
+}
+
+/// Entries of one directory as they arrive.
+pub type EntryStream<'a> = BoxStream<'a, Result<Entry>>;
+
+/// What a source can do beyond the bare contract; the mount uses what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Listings carry a digest with every file, so one listing renews all files of the directory.
+    pub digest_from_listing: bool,
+    /// `retrieve_file` serves any range; without it, a request is for the whole file.
+    pub ranges: bool,
+    /// `create_local_digest` is computed from the bytes alone: a copy that disagrees is damaged, without exception.
+    pub content_digest: bool,
+    /// How many requests may be under way at once. At least 1.
+    pub concurrency: usize,
+}
+
+/// A name that a source lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The last component as the source writes it, any bytes. `name::localize` makes it fit for Linux.
+    pub name: Vec<u8>,
+    /// Where it is; handed back verbatim.
+    pub path: RemotePath,
+    /// File, directory or link.
+    pub kind: EntryKind,
+    /// Bytes of a file, where the source knows.
+    pub size: Option<u64>,
+    /// Time of the last change, where the source knows.
+    pub modified: Option<SystemTime>,
+    /// What identifies the file's version, where listings say so; `None` for directories and links.
+    pub digest: Option<Digest>,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File {
+        /// Whether the source says that it is a program.
+        executable: bool,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link that stays inside the source.
+    Symlink {
+        /// The link's text, as `readlink` gives it.
+        target: Vec<u8>,
+    },
+}
+
+impl Entry {
+    /// Whether this is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.kind, EntryKind::Directory)
+    }
+}
+
+/// The answer of `create_remote_digest`: the digest and what came along with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteDigest {
+    /// Identifies the version.
+    pub digest: Digest,
+    /// Bytes of that version, where the source knows.
+    pub size: Option<u64>,
+    /// Time of its last change, where the source knows.
+    pub modified: Option<SystemTime>,
+}
+
+/// Which bytes of which version.
+#[derive(Debug, Clone)]
+pub struct Retrieval<'a> {
+    /// The file.
+    pub path: &'a RemotePath,
+    /// The version whose bytes are wanted; any other version's are an error.
+    pub digest: &'a Digest,
+    /// The version's size in bytes.
+    pub size: u64,
+    /// The bytes wanted; `0..size` for all. Never empty, never beyond `size`; a part only for sources with `ranges`.
+    pub range: Range<u64>,
+}
+
+impl Retrieval<'_> {
+    /// Whether all bytes of the file are wanted.
+    pub fn is_whole(&self) -> bool {
+        self.range == (0..self.size)
+    }
+}
+
+/// What `retrieve_file` learned besides the bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retrieved {
+    /// Time of the last change of the version whose bytes were delivered, where the answer said so.
+    pub modified: Option<SystemTime>,
+}
+
+/// Takes retrieved bytes, in order, from the start of the requested range.
+#[async_trait]
+pub trait Sink: Send {
+    /// Takes the next bytes. An error means that nobody wants the rest: pass it on.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+}
+
+#[async_trait]
+impl Sink for Vec<u8> {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.extend_from_slice(&bytes);
+        Ok(())
+    }
+}
+
+/// A whole local copy of one version, as `create_local_digest` sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalCopy<'a> {
+    /// A regular file whose base name is the remote's base name and whose modification time is the remote's.
+    pub file: &'a Path,
+    /// Where the bytes come from.
+    pub path: &'a RemotePath,
+    /// The digest under which the bytes were retrieved.
+    pub retrieved_as: &'a Digest,
+    /// The size that the remote gave, in bytes.
+    pub size: u64,
+}
