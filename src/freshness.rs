@@ -28,18 +28,9 @@
 
 use std::time::Duration;
 
+use crate::config::Offline;
 use crate::digest::Digest;
 use crate::error::ErrorKind;
-
-/// What to do when a source cannot be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Offline {
-    /// Serve the last known tree and the cached copies.
-    #[default]
-    Serve,
-    /// Fail.
-    Fail,
-}
 
 /// Whether to answer from memory or ask the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,15 +2,19 @@
 
 pub mod cache;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod db;
 pub mod digest;
 pub mod error;
 pub mod freshness;
 pub mod fs;
+pub mod fuse;
+pub mod mount;
 pub mod name;
 pub mod path;
 pub mod secret;
 pub mod source;
 pub mod sources;
+pub mod status;
 pub mod transfer;

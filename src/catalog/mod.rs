@@ -19,9 +19,10 @@ use tracing::{debug, warn};
 
 pub use listing::Listing;
 
+use crate::config::Offline;
 use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
-use crate::freshness::{AfterFailure, BeforeAsking, Offline, after_failure, before_asking};
+use crate::freshness::{AfterFailure, BeforeAsking, after_failure, before_asking};
 use crate::name::{LocalName, localize};
 use crate::path::RemotePath;
 use crate::source::retry::retry;

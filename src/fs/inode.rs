@@ -23,9 +23,10 @@ impl Inode {
 pub type FolderIndex = usize;
 
 /// What an inode is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Node {
     /// The directory that holds one folder per source.
+    #[default]
     Root,
     /// A directory of a source; its identity is its path.
     Directory {
@@ -163,12 +164,6 @@ impl Inodes {
                 slots.remove(&inode.0);
             }
         }
-    }
-}
-
-impl Default for Node {
-    fn default() -> Self {
-        Self::Root
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod handle;
 mod inode;
-mod xattr;
+pub mod xattr;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use tracing::warn;
 
 pub use handle::HandleId;
 pub use inode::{FolderIndex, Inode, Node};
@@ -340,6 +341,19 @@ impl FileSystem {
         let path = open.entry.path.clone();
         tokio::spawn(async move { catalog.recheck(&open.dir, &open.name, &open.entry).await });
         Err(Error::new("read", ErrorKind::ChangedDuringRead).on(path).caused_by(error))
+    }
+
+    /// Checks every block of an open file, retrieving what is damaged. The file, if it is whole and proven afterwards.
+    pub async fn prove(&self, handle: HandleId) -> Option<Arc<std::fs::File>> {
+        let open = self.files.get(handle)?;
+        let size = open.version.version().size;
+        let mut at = 0;
+        while at < size {
+            let end = (at + SMALL).min(size);
+            open.version.read(at..end).await.inspect_err(|error| warn!("{error}")).ok()?;
+            at = end;
+        }
+        open.version.proven_file()
     }
 
     /// Ends an open of a file.
