@@ -1,1 +1,3 @@
 //! The sources that come with kitovufs, by type name.
+
+pub mod memory;
