@@ -236,13 +236,13 @@ impl Suite<'_> {
             return report.check("a file has a digest", true, false);
         };
         self.remote.remove("doomed").await;
-        report.check("a deleted file has no digest", &expected, kind(self.digest("doomed").await.map(drop)));
+        report.check("a deleted file has no digest", expected, kind(self.digest("doomed").await.map(drop)));
         let bytes = self.retrieve("doomed", &digest, 1, 0..1).await;
-        report.check("a deleted file cannot be retrieved", &expected, kind(bytes.map(drop)));
+        report.check("a deleted file cannot be retrieved", expected, kind(bytes.map(drop)));
         let listed = kind(self.list("").await).map(|entries| entries.contains_key(b"doomed".as_slice()));
         report.check("a deleted file is not listed", Ok::<_, ErrorKind>(false), listed);
-        report.check("a missing directory is not found", &expected, kind(self.list("nothing/here").await.map(drop)));
-        report.check("a missing file is not found", &expected, kind(self.digest("nothing").await.map(drop)));
+        report.check("a missing directory is not found", expected, kind(self.list("nothing/here").await.map(drop)));
+        report.check("a missing file is not found", expected, kind(self.digest("nothing").await.map(drop)));
     }
 
     async fn names(&self, report: &mut Report) {

@@ -55,6 +55,12 @@ struct Connected {
     authorization: Option<http::HeaderValue>,
 }
 
+/// The answer to a PROPFIND, and when it was given by the server's clock.
+struct Found {
+    resources: Vec<Resource>,
+    observed: i64,
+}
+
 /// One `response` of a multistatus: where, and what.
 struct Resource {
     components: Vec<Vec<u8>>,
@@ -84,13 +90,7 @@ impl Webdav {
     }
 
     /// Asks about a path, or about a directory and what is in it.
-    async fn propfind(
-        &self,
-        purpose: Purpose<'_>,
-        path: &RemotePath,
-        depth: &str,
-        slash: bool,
-    ) -> Result<Vec<Resource>> {
+    async fn propfind(&self, purpose: Purpose<'_>, path: &RemotePath, depth: &str, slash: bool) -> Result<Found> {
         let connected = self.connected(purpose)?;
         let request = self
             .request(&connected, "PROPFIND", path, slash)
@@ -98,10 +98,11 @@ impl Webdav {
             .header(CONTENT_TYPE, "application/xml; charset=utf-8")
             .body(Bytes::from_static(PROPERTIES.as_bytes()))
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let body = connected.transport.send_whole(purpose, request).await?;
+        let (body, observed) = connected.transport.send_whole(purpose, request).await?;
         // A large answer takes a while, and others wait on this thread.
         let parsed = tokio::task::spawn_blocking(move || multistatus(&body)).await;
-        parsed.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?.map_err(|why| purpose.protocol(why))
+        let parsed = parsed.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?;
+        Ok(Found { resources: parsed.map_err(|why| purpose.protocol(why))?, observed })
     }
 
     /// The components that the server's answer has for a path.
@@ -110,14 +111,16 @@ impl Webdav {
     }
 
     /// What is known of one path.
-    async fn stat(&self, purpose: Purpose<'_>, path: &RemotePath) -> Result<Resource> {
+    async fn stat(&self, purpose: Purpose<'_>, path: &RemotePath) -> Result<(Resource, i64)> {
         let found = match self.propfind(purpose, path, "0", path.is_root()).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
         let place = self.place(path);
-        let found = found.into_iter().find(|resource| resource.components == place);
-        found.ok_or_else(|| purpose.protocol("the answer is about something else than asked for"))
+        match found.resources.into_iter().find(|resource| resource.components == place) {
+            Some(resource) => Ok((resource, found.observed)),
+            None => Err(purpose.protocol("the answer is about something else than asked for")),
+        }
     }
 
     /// What a *not found* means: if the root has gone too, it is an outage, and nothing was deleted.
@@ -136,7 +139,7 @@ impl Webdav {
 
     /// Fails with `Changed` unless the file still has the wanted version.
     async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
-        let now = self.stat(purpose, retrieval.path).await?.version;
+        let now = self.stat(purpose, retrieval.path).await?.0.version;
         let same = super::version::Wanted::parse(retrieval.digest).compare(&now) == super::version::Match::Same;
         if same && now.size.is_none_or(|size| size == retrieval.size) {
             return Ok(());
@@ -197,9 +200,8 @@ impl Source for Webdav {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
-        let now = self.connected(purpose)?.transport.server_now();
         let place = self.place(dir);
-        match found.iter().find(|resource| resource.components == place) {
+        match found.resources.iter().find(|resource| resource.components == place) {
             Some(itself) if itself.directory => {}
             Some(_) => return Err(purpose.error(ErrorKind::NotADirectory)),
             // Without it, an empty answer would prove nothing.
@@ -207,8 +209,8 @@ impl Source for Webdav {
                 return Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?"));
             }
         }
-        let mut entries = Vec::with_capacity(found.len());
-        for resource in found {
+        let mut entries = Vec::with_capacity(found.resources.len());
+        for resource in found.resources {
             let name = match resource.components.strip_prefix(place.as_slice()) {
                 Some([]) => continue,
                 Some([name]) => name,
@@ -219,7 +221,7 @@ impl Source for Webdav {
                 }
             };
             if let Some(path) = child(dir, name) {
-                entries.push(Ok(entry(path, &resource, now)));
+                entries.push(Ok(entry(path, &resource, found.observed)));
             }
         }
         Ok(futures::stream::iter(entries).boxed())
@@ -227,12 +229,12 @@ impl Source for Webdav {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
-        let resource = self.stat(purpose, file).await?;
+        let (resource, observed) = self.stat(purpose, file).await?;
         if resource.directory {
             return Err(purpose.error(ErrorKind::IsADirectory));
         }
-        let (version, now) = (resource.version, self.connected(purpose)?.transport.server_now());
-        Ok(RemoteDigest { digest: version.digest(now), size: version.size, modified: version.modified_time() })
+        let version = resource.version;
+        Ok(RemoteDigest { digest: version.digest(observed), size: version.size, modified: version.modified_time() })
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -247,7 +249,7 @@ impl Source for Webdav {
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
         let response = match connected.transport.send(purpose, get).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            response => response?,
+            answer => answer?.response,
         };
         let seen = body::check(purpose, request, &response)?;
         body::deliver(purpose, request, response, out, Some(self.confirm(purpose, request))).await?;
@@ -277,12 +279,12 @@ fn authorization(
     Ok(Some(value))
 }
 
-fn entry(path: RemotePath, resource: &Resource, now: i64) -> Entry {
+fn entry(path: RemotePath, resource: &Resource, observed: i64) -> Entry {
     let version = &resource.version;
     let (kind, size, digest) = if resource.directory {
         (EntryKind::Directory, None, None)
     } else {
-        (EntryKind::File { executable: false }, version.size, Some(version.digest(now)))
+        (EntryKind::File { executable: false }, version.size, Some(version.digest(observed)))
     };
     Entry { name: path.name().to_vec(), path, kind, size, modified: version.modified_time(), digest }
 }
