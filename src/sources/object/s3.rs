@@ -214,7 +214,13 @@ impl Source for S3 {
 
     fn capabilities(&self) -> Capabilities {
         // Not all tags are hashes of the content, so `content_digest` would promise too much.
-        Capabilities { digest_from_listing: true, ranges: true, content_digest: false, concurrency: 16 }
+        Capabilities {
+            digest_from_listing: true,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: false,
+            concurrency: 16,
+        }
     }
 
     async fn connect(&self) -> Result<()> {

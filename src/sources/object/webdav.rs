@@ -172,7 +172,13 @@ impl Source for Webdav {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { digest_from_listing: true, ranges: true, content_digest: false, concurrency: 16 }
+        Capabilities {
+            digest_from_listing: true,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: true,
+            concurrency: 16,
+        }
     }
 
     async fn connect(&self) -> Result<()> {
