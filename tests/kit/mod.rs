@@ -1,0 +1,4 @@
+//! The test kit: what an end-to-end test needs in order to be four lines long.
+
+pub mod mount;
+pub mod servers;
