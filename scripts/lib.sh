@@ -30,9 +30,9 @@ apt_install() {
     has apt-get || die "please install these, under the names that your distribution gives them, and run this script again: $*"
     say "installing $*"
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
-    as_root "install $*" "${apt[@]}" update
+    as_root "install $*" "${apt[@]}" update >/dev/null
     # Never at the price of a package that somebody wanted.
-    as_root "install $*" "${apt[@]}" install -y --no-install-recommends --no-remove "$@"
+    as_root "install $*" "${apt[@]}" install -y --no-install-recommends --no-remove "$@" >/dev/null
 }
 
 # need COMMAND PACKAGES [COMMAND PACKAGES]…: installs the Debian packages of every command that is not there, in one go.
@@ -89,7 +89,7 @@ need_cargo() {
 install_rustup() {
     has rustup && return
     # Debian has rustup since version 13.
-    if has apt-cache && apt-cache show rustup >/dev/null 2>&1 && (apt_install rustup); then
+    if has apt-cache && apt-cache policy rustup | grep -q 'Candidate: [0-9]' && (apt_install rustup); then
         return
     fi
     need curl "curl ca-certificates"
