@@ -1,25 +1,214 @@
-//! The configuration: what the TOML file means. (Being written.)
+//! `Config`: what the configuration file, or a URL in its place, means. It knows the keys that all sources share, never a source's own.
 
+mod diagnostic;
+mod identity;
+mod nearest;
+mod parse;
 pub mod settings;
+mod syntax;
+mod url;
+mod value;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use etcetera::BaseStrategy;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use nearest::{nearest, unknown_key};
+use settings::{Problem, Settings};
+
+/// The types of sources that this build has.
+pub const SOURCE_TYPES: [&str; 3] = ["local", "s3", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
 pub const COMMON_KEYS: [&str; 4] = ["type", "fresh_for", "timeout", "offline"];
 
-/// The message for a key that nobody knows: names the nearest known one.
-pub fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known.min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
-    match nearest {
-        Some(nearest) => format!("unknown key `{key}`; did you mean `{nearest}`?"),
-        None => format!("unknown key `{key}`"),
+/// Permission bits that let somebody else than the owner at a file.
+const OTHERS: u32 = 0o077;
+
+/// Everything that is configured, checked as far as one can without asking the sources.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to mount; the command line may say otherwise. Absolute.
+    pub mountpoint: Option<PathBuf>,
+    /// Where and how much to cache.
+    pub cache: CacheConfig,
+    /// The sources in the order of their names; at least one.
+    pub sources: Vec<SourceConfig>,
+    /// The only source is shown at the mount's root instead of as a folder (URL mounts).
+    pub at_root: bool,
+    /// The file that this was read from, absolute; `None` if it comes from a URL.
+    pub file: Option<PathBuf>,
+}
+
+/// Where copies are kept, and how much room they may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The cache's own directory; absolute, not necessarily there yet.
+    pub dir: PathBuf,
+    /// Bytes that all copies together may take; at least 1 MiB.
+    pub max_size: u64,
+    /// Bytes that stay free on the disk.
+    pub min_free: u64,
+}
+
+impl CacheConfig {
+    /// The limits that hold where nothing is configured: 20 GiB, and 2 GiB stay free.
+    fn in_dir(dir: PathBuf) -> Self {
+        Self { dir, max_size: 20 << 30, min_free: 2 << 30 }
     }
+}
+
+/// What to answer while a source cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offline {
+    /// The last known tree and the cached bytes.
+    Serve,
+    /// An error.
+    Fail,
+}
+
+/// One source: the keys that all sources share, and its own table.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// The name of its folder.
+    pub name: String,
+    /// One of [`SOURCE_TYPES`].
+    pub type_name: String,
+    /// Its own table, which only the source understands.
+    pub settings: Settings,
+    /// How long an answer of the source counts as current.
+    pub fresh_for: Duration,
+    /// No remote operation waits longer than this without progress. Never zero.
+    pub timeout: Duration,
+    /// What to answer while it cannot be reached.
+    pub offline: Offline,
+    origin: Origin,
+}
+
+/// Where a source stands in its file.
+#[derive(Debug, Clone, Default)]
+struct Origin {
+    file: Option<PathBuf>,
+    line: Option<usize>,
+    key_lines: BTreeMap<String, usize>,
+}
+
+impl Config {
+    /// Reads a file that must be right.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once. What only the sources can judge, their own settings, is not looked at.
+    pub fn load(path: &Path) -> Result<Self, Diagnostics> {
+        let (config, problems) = Self::examine(path)?;
+        problems.or(config)
+    }
+
+    /// Reads a file that may be wrong: what could be understood, and what is wrong with the rest. For whoever wants to
+    /// add what the sources say about their settings before anything is reported.
+    ///
+    /// # Errors
+    /// The file cannot be read at all.
+    pub fn examine(path: &Path) -> Result<(Self, Diagnostics), Diagnostics> {
+        let wrong = |line, message| Diagnostic { file: Some(path.into()), line, message };
+        let (bytes, private) = read(path).map_err(|error| wrong(None, cannot_read(&error)))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            wrong(Some(line), "this is not UTF-8 text; save the file as UTF-8".into())
+        })?;
+        let file = std::path::absolute(path).map_err(|error| wrong(None, cannot_read(&error)))?;
+        let cache_dir = default_cache_dir()?;
+        Ok(parse::parse(&text, &parse::Place { shown: path, file: &file, private, cache_dir }))
+    }
+
+    /// What a URL, or an absolute directory in its place, means: one source at the mount's root, all else by default.
+    ///
+    /// # Errors
+    /// What is wrong with the URL. A password in it is refused and not repeated.
+    pub fn from_url(url: &str) -> Result<Self, Diagnostics> {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let remote = url::parse(url, &is_set).map_err(Diagnostic::new)?;
+        Ok(Self {
+            mountpoint: None,
+            cache: CacheConfig::in_dir(default_cache_dir()?),
+            sources: vec![remote.into_source()],
+            at_root: true,
+            file: None,
+        })
+    }
+
+    /// The file that is read if none is named: `kitovufs/config.toml` in the XDG configuration directory.
+    pub fn default_path() -> PathBuf {
+        let dir = match etcetera::choose_base_strategy() {
+            Ok(dirs) => dirs.config_dir(),
+            // Nobody's home: what remains is the directory for the whole system.
+            Err(_) => PathBuf::from("/etc"),
+        };
+        dir.join("kitovufs/config.toml")
+    }
+}
+
+impl SourceConfig {
+    /// Gives a problem that the source found in its settings the place where it stands.
+    pub fn locate(&self, problem: &Problem) -> Diagnostic {
+        let key_line = problem.key.as_ref().and_then(|key| self.origin.key_lines.get(key)).copied();
+        Diagnostic {
+            file: self.origin.file.clone(),
+            line: key_line.or(self.origin.line),
+            message: about_source(&self.name, &problem.message),
+        }
+    }
+
+    /// What identifies the remote, for keys of the cache: the type and all its settings that are no secrets. Independent of
+    /// the folder's name, of the order of keys and of what every source shares ([`COMMON_KEYS`]). Contains no secret.
+    pub fn identity(&self) -> String {
+        identity::identity(&self.type_name, self.settings.values.iter())
+    }
+}
+
+fn about_source(name: &str, message: &str) -> String {
+    format!("source `{}`: {message}", name.escape_debug())
+}
+
+fn read(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
+    let mut file = File::open(path)?;
+    // Of the open file, not of the path: what is checked is what is read.
+    let private = file.metadata()?.mode() & OTHERS == 0;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok((bytes, private))
+}
+
+fn cannot_read(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file; create it (`kitovufs --help` shows a minimal one), \
+             name another with -c FILE, or mount a URL"
+            .into(),
+        _ => format!("cannot read the file: {error}"),
+    }
+}
+
+fn default_cache_dir() -> Result<PathBuf, Diagnostic> {
+    etcetera::choose_base_strategy()
+        .map(|dirs| dirs.cache_dir().join("kitovufs"))
+        .map_err(|_| Diagnostic::new("there is no home directory to put the cache in; set the variable HOME"))
 }
 
 /// Replaces a leading `~/` by the home directory.
 pub fn expand_home(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), etcetera::home_dir()) {
+    let rest = if path == "~" { Some("") } else { path.strip_prefix("~/") };
+    match (rest, etcetera::home_dir()) {
+        (Some(""), Ok(home)) => home,
         (Some(rest), Ok(home)) => home.join(rest),
         _ => PathBuf::from(path),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! `Settings`: one source's own table, as `Source::configure` reads it. It knows no file and no line numbers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::secret::{Revealed, Secret};
@@ -14,8 +15,13 @@ pub struct Problem {
     pub message: String,
 }
 
+/// The forms of a secret, for messages.
+const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" } or { file = \"…\" }";
+
 /// A source's own table, without the keys that every source shares (`type`, `fresh_for`, `timeout`, `offline`).
-#[derive(Debug, Clone)]
+///
+/// `values` may hold secrets as written: `Debug` shows the keys only.
+#[derive(Clone)]
 pub struct Settings {
     /// The source's name: its folder.
     pub name: String,
@@ -31,6 +37,17 @@ impl Settings {
     /// Starts reading; see [`Reader`].
     pub fn reader(&self) -> Reader<'_> {
         Reader { settings: self, known: Vec::new(), problems: Vec::new() }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("name", &self.name)
+            .field("keys", &self.values.keys().collect::<Vec<_>>())
+            .field("private", &self.private)
+            .field("reserved", &self.reserved)
+            .finish()
     }
 }
 
@@ -73,7 +90,11 @@ impl<'a> Reader<'a> {
         match self.value(key) {
             Some(_) => {
                 self.known.pop();
-                self.string(key).unwrap_or_default()
+                let text = self.string(key);
+                if text.as_deref() == Some("") {
+                    self.problem(Some(key), format!("`{key}` is empty; write for example: {key} = \"{example}\""));
+                }
+                text.unwrap_or_default()
             }
             None => {
                 self.problem(None, format!("`{key}` is missing; add for example: {key} = \"{example}\""));
@@ -111,47 +132,20 @@ impl<'a> Reader<'a> {
     /// A credential in one of the secret forms, or none. An environment variable or file that is not there is a problem now,
     /// not at the first request.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" } or { file = \"…\" }";
-        let secret = match self.value(key)? {
-            toml::Value::String(text) => {
-                if !self.settings.private {
-                    self.problem(
-                        Some(key),
-                        format!(
-                            "`{key}` is written in a file that others can read; \
-                             run chmod 600 on the file, or use {FORMS}"
-                        ),
-                    );
-                    return None;
-                }
-                return Some(Secret::Plain(Revealed::new(text.clone())));
-            }
-            toml::Value::Table(table) if table.len() == 1 => {
-                let (form, value) = table.iter().next().expect("the table has one key");
-                match (form.as_str(), value) {
-                    ("env", toml::Value::String(name)) => Secret::Env(name.clone()),
-                    ("command", toml::Value::String(command)) => Secret::Command(command.clone()),
-                    ("file", toml::Value::String(path)) => Secret::File(super::expand_home(path)),
-                    _ => {
-                        self.problem(Some(key), format!("`{key}`: a secret is written as {FORMS}"));
-                        return None;
-                    }
-                }
-            }
-            _ => {
-                self.problem(Some(key), format!("`{key}`: a secret is written as {FORMS}"));
+        let value = self.value(key)?;
+        let secret = match secret_of(value, self.settings.private) {
+            Ok(secret) => secret,
+            Err(why) => {
+                self.problem(Some(key), format!("`{key}`: {why}"));
                 return None;
             }
         };
-        match &secret {
-            // Commands may be slow or ask something: they run when the source connects.
-            Secret::Command(_) | Secret::Plain(_) => {}
-            Secret::Env(_) | Secret::File(_) => {
-                if let Err(error) = secret.reveal() {
-                    self.problem(Some(key), format!("`{key}`: {error}"));
-                    return None;
-                }
-            }
+        // Commands may be slow or ask something: they run when the source connects.
+        if matches!(secret, Secret::Env(_) | Secret::File(_))
+            && let Err(error) = secret.reveal()
+        {
+            self.problem(Some(key), format!("`{key}`: {error}"));
+            return None;
         }
         Some(secret)
     }
@@ -169,9 +163,116 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn article(type_name: &str) -> String {
+/// What a value says about where a credential is. The error never quotes the value: it may be the credential.
+fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
+    let table = match value {
+        toml::Value::String(text) if text.is_empty() => return Err(format!("the secret is empty; use {FORMS}")),
+        toml::Value::String(text) if private => return Ok(Secret::Plain(Revealed::new(text.clone()))),
+        toml::Value::String(_) => {
+            return Err(format!("a secret in a file that others can read; run chmod 600 on the file, or use {FORMS}"));
+        }
+        toml::Value::Table(table) if table.len() == 1 => table,
+        _ => return Err(format!("a secret is written as {FORMS}")),
+    };
+    match table.iter().next() {
+        Some((form, toml::Value::String(name))) if form == "env" => Ok(Secret::Env(name.clone())),
+        Some((form, toml::Value::String(command))) if form == "command" => Ok(Secret::Command(command.clone())),
+        Some((form, toml::Value::String(path))) if form == "file" => Ok(Secret::File(super::expand_home(path))),
+        Some((form, _)) if form == "keyring" => Err(format!("this build has no keyring; use {FORMS}")),
+        _ => Err(format!("a secret is written as {FORMS}")),
+    }
+}
+
+/// A TOML type with its article, for messages.
+pub(super) fn article(type_name: &str) -> String {
     match type_name {
         "integer" | "array" => format!("an {type_name}"),
         _ => format!("a {type_name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str, private: bool) -> Settings {
+        let table: toml::Table = text.parse().expect("the test's TOML is right");
+        Settings { name: "s".into(), values: table.into_iter().collect(), private, reserved: Vec::new() }
+    }
+
+    fn secret_problem(text: &str) -> String {
+        let settings = settings(text, false);
+        let mut reader = settings.reader();
+        assert_eq!(reader.secret("password"), None);
+        let problems = reader.finish().expect_err("the secret is refused");
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].key.as_deref(), Some("password"));
+        problems[0].message.clone()
+    }
+
+    #[test]
+    fn every_problem_is_gathered() {
+        let settings = settings("host = 1\nport = 70000\ntls = 'yes'\nusernme = 'anna'\nshare = ''", true);
+        let mut reader = settings.reader();
+        assert_eq!(reader.required_string("host", "files.example.org"), "");
+        assert_eq!(reader.required_string("path", "/srv"), "");
+        assert_eq!(reader.required_string("share", "scripts"), "");
+        assert_eq!(reader.integer("port", 1..=65535), None);
+        assert_eq!(reader.boolean("tls"), None);
+        assert_eq!(reader.string("username"), None);
+        let problems = reader.finish().expect_err("there are six");
+        let found: Vec<_> = problems.iter().map(|p| (p.key.as_deref(), p.message.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (Some("host"), "`host` must be a string, not an integer"),
+                (None, "`path` is missing; add for example: path = \"/srv\""),
+                (Some("share"), "`share` is empty; write for example: share = \"scripts\""),
+                (Some("port"), "`port` must be 1 to 65535, not 70000"),
+                (Some("tls"), "`tls` must be true or false, not a string"),
+                (Some("usernme"), "unknown key `usernme`; did you mean `username`?"),
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_show_their_keys_but_never_a_value() {
+        let settings = settings("password = 'hunter2'\nendpoint = 'https://anna:hunter2@h'", true);
+        let shown = format!("{settings:?} {:?}", settings.reader());
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("password"), "{shown}");
+    }
+
+    #[test]
+    fn a_plain_secret_needs_a_private_file() {
+        let private = settings("password = 'hunter2'", true);
+        assert_eq!(private.reader().secret("password"), Some(Secret::Plain(Revealed::new("hunter2"))));
+        let message = secret_problem("password = 'hunter2'");
+        assert!(message.contains("chmod 600") && message.contains("{ env = "), "{message}");
+        assert!(!message.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_keyring_is_named_as_what_this_build_lacks() {
+        let message = secret_problem("password = { keyring = true }");
+        assert!(message.contains("no keyring") && message.contains("{ command = "), "{message}");
+    }
+
+    #[test]
+    fn a_secret_of_another_form_is_refused_without_showing_it() {
+        for text in
+            ["password = { plain = 'hunter2' }", "password = ['hunter2']", "password = { env = 'A', file = 'hunter2' }"]
+        {
+            let message = secret_problem(text);
+            assert!(message.contains("{ file = ") && !message.contains("hunter2"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_or_file_is_a_problem_at_once_but_a_command_waits() {
+        assert!(secret_problem("password = { env = 'KITOVUFS_TEST_UNSET' }").contains("KITOVUFS_TEST_UNSET"));
+        assert!(secret_problem("password = { file = '/nonexistent/pw' }").contains("/nonexistent/pw"));
+        let settings = settings("password = { command = 'exit 1' }", false);
+        assert_eq!(settings.reader().secret("password"), Some(Secret::Command("exit 1".into())));
     }
 }

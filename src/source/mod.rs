@@ -4,6 +4,12 @@
 //! (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly once for every successful `connect`.
 //! Wrappers (deadlines, limits, counters, faults) are sources too.
 
+pub mod count;
+pub mod deadline;
+pub mod limit;
+pub mod link;
+pub mod retry;
+
 use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
@@ -71,6 +77,8 @@ pub struct Capabilities {
     pub ranges: bool,
     /// `create_local_digest` is computed from the bytes alone: a copy that disagrees is damaged, without exception.
     pub content_digest: bool,
+    /// Names are file names already: control characters in them are kept (see `name::localize`).
+    pub verbatim_names: bool,
     /// How many requests may be under way at once. At least 1.
     pub concurrency: usize,
 }
@@ -180,4 +188,39 @@ pub struct LocalCopy<'a> {
     pub retrieved_as: &'a Digest,
     /// The size that the remote gave, in bytes.
     pub size: u64,
+}
+
+#[async_trait]
+impl<S: Source + ?Sized> Source for Box<S> {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        (**self).configure(settings).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        (**self).connect().await
+    }
+
+    async fn disconnect(&self) {
+        (**self).disconnect().await;
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        (**self).list_path(dir).await
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        (**self).create_remote_digest(file).await
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        (**self).create_local_digest(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        (**self).retrieve_file(request, out).await
+    }
 }

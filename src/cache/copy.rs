@@ -1,0 +1,392 @@
+//! `Copy`: the local bytes of one version: its file, its block map, what was proven of it. It retrieves nothing.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tracing::{debug, warn};
+
+use super::block::{BLOCK, Block, BlockMap, blocks_of, bytes_of, hash};
+use super::index::{Fingerprint, Record};
+use super::store::Store;
+use super::{Cache, Key};
+use crate::digest::Digest;
+use crate::name::LocalName;
+
+/// After so many changed pages of hashes (64 MiB of content each) a growing copy is stored in the index, so that a kill loses little.
+const PAGES_UNSAVED: usize = 2;
+
+/// The local bytes of one version, *partial* or *whole*.
+///
+/// A whole copy has every block and was proven: its local digest equals the remote one. Nothing is served before it was
+/// hashed in the life of this process, and again after its file has changed behind our back.
+#[derive(Debug)]
+pub struct Copy {
+    key: Key,
+    name: LocalName,
+    size: u64,
+    modified: Option<SystemTime>,
+    path: PathBuf,
+    /// How many [`super::OpenCopy`] there are.
+    pub(super) opens: AtomicUsize,
+    /// What it takes of the cache's room, in bytes.
+    pub(super) charge: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: Option<Arc<File>>,
+    map: BlockMap,
+    /// The local digest that proved the copy; `None` while it is partial.
+    proven: Option<Digest>,
+    /// Of the file as last accepted; only a proven copy has one, since a growing file changes by our own doing.
+    fingerprint: Option<Fingerprint>,
+    /// The file was changed by somebody else, and its blocks are being proven again.
+    suspect: bool,
+    /// The block that completed the map. It is not served before the copy is proven.
+    held_back: Option<usize>,
+}
+
+/// Where stored bytes went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// Into the file.
+    Disk,
+    /// Into the file, which now has every block and waits to be proven.
+    DiskComplete,
+    /// Into memory only: there is no room on disk, or the disk is broken.
+    Memory,
+}
+
+impl Copy {
+    pub(super) fn new(
+        key: Key,
+        name: LocalName,
+        size: u64,
+        modified: Option<SystemTime>,
+        path: PathBuf,
+        charge: u64,
+        record: Option<Record>,
+    ) -> Self {
+        let mut state = State {
+            file: None,
+            map: BlockMap::empty(size),
+            proven: None,
+            fingerprint: None,
+            suspect: false,
+            held_back: None,
+        };
+        if let Some(record) = record.filter(|record| record.size == size) {
+            for (page, bytes) in &record.pages {
+                state.map.restore_page(*page, bytes);
+            }
+            if state.map.is_full() {
+                state.proven = record.local_digest;
+                state.fingerprint = record.fingerprint;
+            }
+            if state.map.is_full() && state.proven.is_none() && size > 0 {
+                // Killed between the last block and the proof: retrieving one block again leads to the proof.
+                state.map.clear(0);
+            }
+        }
+        let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
+        Self { key, name, size, modified, path, opens, charge, state: Mutex::new(state) }
+    }
+
+    /// The copy's key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The base name of the file, which is the entry's local name.
+    pub fn name(&self) -> &LocalName {
+        &self.name
+    }
+
+    /// Bytes of the version.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the copy is whole: complete, proven, and its file there as it was left or under suspicion only.
+    pub fn is_whole(&self, cache: &Cache) -> bool {
+        self.inspect(cache);
+        self.size == 0 || self.state.lock().proven.is_some()
+    }
+
+    /// Whether the copy was proven and nothing has been found wrong with it since; looks at no file.
+    pub fn is_proven(&self) -> bool {
+        self.state.lock().proven.is_some()
+    }
+
+    /// The local digest that proved the copy.
+    pub fn local_digest(&self) -> Option<Digest> {
+        self.state.lock().proven.clone()
+    }
+
+    /// Whether some bytes are there.
+    pub fn is_begun(&self) -> bool {
+        self.state.lock().map.present() > 0
+    }
+
+    /// The file, if the copy is whole, nobody else has touched it and every block of it is checked: only then the kernel may
+    /// read it without us.
+    pub fn proven_file(&self, cache: &Cache) -> Option<Arc<File>> {
+        self.inspect(cache);
+        let state = self.state.lock();
+        let whole = state.proven.is_some() && !state.suspect && state.map.is_checked();
+        whole.then(|| state.file.clone()).flatten()
+    }
+
+    /// Which of these blocks cannot be read yet: those that are not there, and one that is held back.
+    pub fn missing(&self, cache: &Cache, blocks: Range<usize>) -> Vec<usize> {
+        let state = self.state.lock();
+        let mut missing: Vec<usize> =
+            blocks.filter(|&block| state.map.get(block) == Block::Missing || state.held_back == Some(block)).collect();
+        drop(state);
+        missing.retain(|&block| !cache.spill.contains(&self.key, block));
+        missing
+    }
+
+    /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged.
+    pub fn read(&self, cache: &Cache, bytes: Range<u64>) -> Option<Bytes> {
+        if bytes.is_empty() {
+            return Some(Bytes::new());
+        }
+        self.inspect(cache);
+        let mut out = BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or(0));
+        for block in blocks_of(&bytes) {
+            let whole_block = bytes_of(&(block..block + 1), self.size);
+            let wanted = bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end);
+            self.read_block(cache, block, &whole_block, wanted, &mut out)?;
+        }
+        Some(out.freeze())
+    }
+
+    fn read_block(
+        &self,
+        cache: &Cache,
+        block: usize,
+        whole_block: &Range<u64>,
+        wanted: Range<u64>,
+        out: &mut BytesMut,
+    ) -> Option<()> {
+        let within = |at: u64| usize::try_from(at - whole_block.start).expect("a block fits in memory");
+        let (known, file) = {
+            let state = self.state.lock();
+            let known = if state.held_back == Some(block) { Block::Missing } else { state.map.get(block) };
+            (known, state.file.clone())
+        };
+        let expected = match known {
+            Block::Missing => {
+                let spilled = cache.spill.get(&self.key, block)?;
+                out.extend_from_slice(&spilled[within(wanted.start)..within(wanted.end)]);
+                return Some(());
+            }
+            Block::Checked => None,
+            Block::Unchecked(hash) => Some(hash),
+        };
+        let file = file?;
+        let range = if expected.is_some() { whole_block.clone() } else { wanted.clone() };
+        let start = out.len();
+        out.resize(start + usize::try_from(range.end - range.start).expect("a block fits in memory"), 0);
+        let read = file.read_exact_at(&mut out[start..], range.start);
+        match (read, expected) {
+            (Ok(()), None) => Some(()),
+            (Ok(()), Some(expected)) if hash(&out[start..]) == expected => {
+                self.checked(cache, block);
+                let bytes = out.split_off(start);
+                out.extend_from_slice(&bytes[within(wanted.start)..within(wanted.end)]);
+                Some(())
+            }
+            (result, _) => {
+                let why =
+                    result.err().map_or_else(|| "its bytes are not those that were stored".into(), |e| e.to_string());
+                self.damaged(cache, block, &why);
+                None
+            }
+        }
+    }
+
+    fn checked(&self, cache: &Cache, block: usize) {
+        cache.counters.verified.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        state.map.set_checked(block);
+        if state.suspect && state.proven.is_some() && state.map.is_checked() {
+            // Every byte is what it was: only the file's times were touched. The modification time may carry the digest.
+            state.suspect = false;
+            self.accept_file(&mut state);
+            self.save(cache, &mut state);
+            debug!("{}: proven again", self.path.display());
+        }
+    }
+
+    fn damaged(&self, cache: &Cache, block: usize, why: &str) {
+        let mut state = self.state.lock();
+        if state.map.get(block) == Block::Missing {
+            return;
+        }
+        self.quarantine(cache, &mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));
+        state.map.clear(block);
+        state.proven = None;
+        state.fingerprint = None;
+        self.save(cache, &mut state);
+    }
+
+    /// Counts and says once that the copy's file is not as it was left, until it is proven again.
+    fn quarantine(&self, cache: &Cache, state: &mut State, what: &str) {
+        if !state.suspect {
+            state.suspect = true;
+            cache.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+            warn!("cache: {}: {what}", self.path.display());
+        }
+    }
+
+    /// Opens the file if it should be there, and compares it with how it was left.
+    fn inspect(&self, cache: &Cache) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if state.file.is_none() && state.map.present() > 0 {
+            match Store::open_file(&self.path, false) {
+                Ok(file) => state.file = Some(Arc::new(file)),
+                Err(e) => return self.lost(cache, state, &e.to_string()),
+            }
+        }
+        let (Some(file), Some(left)) = (&state.file, state.fingerprint) else { return };
+        match file.metadata() {
+            Ok(meta) if meta.nlink() == 0 => self.lost(cache, state, "the file was deleted"),
+            Ok(meta) if Fingerprint::of(&meta) == left => {}
+            Ok(meta) => {
+                state.map.uncheck_all();
+                state.fingerprint = Some(Fingerprint::of(&meta));
+                self.quarantine(cache, state, "the file was changed by somebody else; every block is checked again");
+            }
+            Err(e) => self.lost(cache, state, &e.to_string()),
+        }
+    }
+
+    fn lost(&self, cache: &Cache, state: &mut State, why: &str) {
+        self.quarantine(cache, state, &format!("the copy is lost ({why}) and will be retrieved again"));
+        self.reset(cache, state);
+    }
+
+    fn reset(&self, cache: &Cache, state: &mut State) {
+        state.file = None;
+        state.map = BlockMap::empty(self.size);
+        state.proven = None;
+        state.fingerprint = None;
+        state.held_back = None;
+        cache.release(self);
+    }
+
+    /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while.
+    pub fn store(&self, cache: &Cache, block: usize, bytes: Bytes) -> Stored {
+        debug_assert_eq!(bytes.len() as u64, {
+            let range = bytes_of(&(block..block + 1), self.size);
+            range.end - range.start
+        });
+        let hash = hash(&bytes);
+        {
+            let state = self.state.lock();
+            if state.map.get(block) != Block::Missing {
+                return if state.held_back == Some(block) { Stored::DiskComplete } else { Stored::Disk };
+            }
+        }
+        if !cache.reserve(self, bytes.len() as u64) || !self.write_block(cache, block, &bytes) {
+            cache.spill.put(self.key, block, bytes);
+            return Stored::Memory;
+        }
+        let mut state = self.state.lock();
+        state.map.set(block, hash);
+        if state.map.is_full() {
+            state.held_back = Some(block);
+            return Stored::DiskComplete;
+        }
+        if state.map.changed_pages() > PAGES_UNSAVED {
+            self.save(cache, &mut state);
+        }
+        Stored::Disk
+    }
+
+    fn write_block(&self, cache: &Cache, block: usize, bytes: &[u8]) -> bool {
+        let file = {
+            let mut state = self.state.lock();
+            match &state.file {
+                Some(file) => Ok(file.clone()),
+                None => Store::open_file(&self.path, true).map(|file| state.file.insert(Arc::new(file)).clone()),
+            }
+        };
+        match file.and_then(|file| file.write_all_at(bytes, block as u64 * BLOCK)) {
+            Ok(()) => true,
+            Err(e) => {
+                cache.disk_failed(&e);
+                false
+            }
+        }
+    }
+
+    /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it.
+    pub fn dress(&self) {
+        let state = self.state.lock();
+        if let (Some(file), Some(modified)) = (&state.file, self.modified)
+            && let Err(e) = file.set_modified(modified)
+        {
+            warn!("cache: {}: cannot set the modification time: {e}", self.path.display());
+        }
+    }
+
+    /// Marks a complete copy as whole: `local_digest` proved it.
+    pub fn prove(&self, cache: &Cache, local_digest: Digest) {
+        let mut state = self.state.lock();
+        state.proven = Some(local_digest);
+        state.held_back = None;
+        state.suspect = false;
+        self.accept_file(&mut state);
+        self.save(cache, &mut state);
+    }
+
+    /// Throws all bytes away: they were not what they should be.
+    pub fn discard(&self, cache: &Cache) {
+        self.reset(cache, &mut self.state.lock());
+    }
+
+    /// Takes the file as it is now for what it should be, with the remote's modification time.
+    fn accept_file(&self, state: &mut State) {
+        let Some(file) = &state.file else { return };
+        if let Some(modified) = self.modified
+            && file.metadata().and_then(|meta| meta.modified()).ok() != Some(modified)
+        {
+            let _ = file.set_modified(modified);
+        }
+        state.fingerprint = file.metadata().ok().map(|meta| Fingerprint::of(&meta));
+    }
+
+    fn save(&self, cache: &Cache, state: &mut State) {
+        // A block that waits for its proof is stored as missing: after a kill it is retrieved again, which leads to the proof.
+        let pages = state.map.take_changed_pages(state.held_back);
+        let (local_digest, fingerprint) = (state.proven.clone(), state.fingerprint);
+        let record = Record { size: self.size, local_digest, fingerprint, pages };
+        cache.index.save(&self.key, &self.name, self.charge.load(Ordering::Relaxed), record);
+    }
+
+    /// Nobody has the copy open any more: stores what is not stored, closes the file.
+    pub(super) fn close(&self, cache: &Cache) {
+        let mut state = self.state.lock();
+        if state.map.changed_pages() > 0 {
+            self.save(cache, &mut state);
+        }
+        state.file = None;
+    }
+}

@@ -1,0 +1,179 @@
+//! The rows of the cache index: one per copy, with the hashes of its blocks. It knows no files.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::Key;
+use crate::db::Database;
+use crate::digest::Digest;
+use crate::name::LocalName;
+
+/// What tells that a file is as it was left: size, times and inode number. Nobody can write to a file and set `ctime` back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([i64; 6]);
+
+impl Fingerprint {
+    /// The fingerprint of a file now.
+    pub fn of(meta: &Metadata) -> Self {
+        let size = meta.size().cast_signed();
+        let inode = meta.ino().cast_signed();
+        Self([size, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), inode])
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        self.0.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let numbers: Vec<i64> = numbers.iter().map(|number| i64::from_le_bytes(*number)).collect();
+        Some(Self(numbers.try_into().ok()?))
+    }
+}
+
+/// What is stored of one copy.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Bytes of the version.
+    pub size: u64,
+    /// The local digest that proved it; `None` while it is partial.
+    pub local_digest: Option<Digest>,
+    /// The file as it was left; `None` while the copy is partial.
+    pub fingerprint: Option<Fingerprint>,
+    /// Pages of block hashes: all of them when loaded, the changed ones when saved.
+    pub pages: Vec<(usize, Vec<u8>)>,
+}
+
+/// A copy as the cache needs to know it before anybody asks for it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Which copy.
+    pub key: Key,
+    /// The base name of its file.
+    pub name: LocalName,
+    /// What it takes of the cache's room, in bytes.
+    pub charge: u64,
+    /// Whether it is whole.
+    pub whole: bool,
+}
+
+/// The rows about copies in the index.
+#[derive(Debug)]
+pub struct Index(Arc<Database>);
+
+impl Index {
+    /// Rows in this database.
+    pub fn new(db: Arc<Database>) -> Self {
+        Self(db)
+    }
+
+    /// What the index takes on disk, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    /// All copies, the longest unused first.
+    pub fn known(&self) -> Vec<Known> {
+        let known = self.0.read(|db| {
+            db.prepare("SELECT key, name, charge, local_digest IS NOT NULL FROM copies ORDER BY used")?
+                .query_map([], |row| {
+                    let name: Vec<u8> = row.get(1)?;
+                    Ok(Known {
+                        key: Key(row.get(0)?),
+                        name: name.into(),
+                        charge: row.get::<_, i64>(2)?.cast_unsigned(),
+                        whole: row.get(3)?,
+                    })
+                })?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        });
+        known.unwrap_or_default()
+    }
+
+    /// What is stored of a copy, changes still queued included.
+    pub fn load(&self, key: &Key) -> Option<Record> {
+        self.0.settle();
+        let record = self.0.read(|db| {
+            let row = db
+                .prepare_cached("SELECT size, local_digest, fingerprint FROM copies WHERE key = ?1")?
+                .query_row([key.0], |row| {
+                    Ok(Record {
+                        size: row.get::<_, i64>(0)?.cast_unsigned(),
+                        local_digest: row.get::<_, Option<String>>(1)?.map(Digest::new),
+                        fingerprint: row.get::<_, Option<Vec<u8>>>(2)?.and_then(|b| Fingerprint::from_bytes(&b)),
+                        pages: Vec::new(),
+                    })
+                })
+                .optional()?;
+            let Some(mut record) = row else { return Ok(None) };
+            record.pages = db
+                .prepare_cached("SELECT page, sha256 FROM hashes WHERE key = ?1")?
+                .query_map([key.0], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?
+                .map(|page| page.map(|(page, hashes)| (usize::try_from(page).unwrap_or(usize::MAX), hashes)))
+                .collect::<rusqlite::Result<_>>()?;
+            record.pages.retain(|(page, _)| *page < usize::MAX);
+            Ok(Some(record))
+        });
+        record.flatten()
+    }
+
+    /// Stores what changed of a copy.
+    pub fn save(&self, key: &Key, name: &LocalName, charge: u64, record: Record) {
+        let (key, name) = (key.0, name.clone());
+        self.0.write(move |db| {
+            db.prepare_cached(
+                "INSERT INTO copies (key, name, size, charge, used, local_digest, fingerprint)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (key) DO UPDATE SET size = ?3, charge = ?4, used = ?5, local_digest = ?6, fingerprint = ?7",
+            )?
+            .execute(params![
+                key,
+                &*name,
+                record.size.cast_signed(),
+                charge.cast_signed(),
+                now(),
+                record.local_digest.as_ref().map(Digest::as_str),
+                record.fingerprint.map(Fingerprint::to_bytes),
+            ])?;
+            let mut insert =
+                db.prepare_cached("INSERT OR REPLACE INTO hashes (key, page, sha256) VALUES (?1, ?2, ?3)")?;
+            for (page, hashes) in record.pages {
+                insert.execute(params![key, i64::try_from(page).unwrap_or(i64::MAX), hashes])?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Notes that a copy was used now.
+    pub fn used(&self, key: &Key) {
+        let key = key.0;
+        self.0.write(move |db| {
+            db.prepare_cached("UPDATE copies SET used = ?2 WHERE key = ?1")?.execute(params![key, now()])?;
+            Ok(())
+        });
+    }
+
+    /// Forgets a copy.
+    pub fn delete(&self, key: &Key) {
+        let key = key.0;
+        self.0.write(move |db| {
+            db.prepare_cached("DELETE FROM copies WHERE key = ?1")?.execute([key])?;
+            Ok(())
+        });
+    }
+
+    /// Returns when everything is stored.
+    pub fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// Microseconds since 1970: orders uses across restarts, nothing else.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

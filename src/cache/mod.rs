@@ -1,0 +1,337 @@
+//! The cache: local bytes of versions, on disk, verified, within limits. It knows no sources; `transfer` fills it.
+//!
+//! Lock order: `Copy::state` is taken with or without `Cache::room`, never the other way round. Files are deleted without either.
+
+pub mod block;
+mod copy;
+mod index;
+mod spill;
+mod store;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+
+pub use copy::{Copy, Stored};
+
+use crate::db::Database;
+use crate::digest::{Digest, hex};
+use crate::error::Result;
+use crate::name::LocalName;
+use crate::path::RemotePath;
+use index::Index;
+use spill::Spill;
+use store::Store;
+
+/// What a copy takes besides its blocks: its own directory.
+const COPY_OVERHEAD: u64 = 4096;
+
+/// The granularity in which disks give room.
+const DISK_BLOCK: u64 = 4096;
+
+/// How many closed copies keep their block maps in memory, so that what was checked once stays checked.
+const MAPS_IN_MEMORY: usize = 65_536;
+
+/// Identifies one version of one file of one source: SHA-256 over the three.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// The key of a version. `source_id` is the source's identity, not its folder name.
+    pub fn new(source_id: &str, path: &RemotePath, digest: &Digest) -> Self {
+        let mut hash = Sha256::new();
+        for part in [source_id.as_bytes(), path.as_bytes(), digest.as_str().as_bytes()] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn from_hex(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let (pairs, rest) = text.as_chunks::<2>();
+        if pairs.len() != bytes.len() || !rest.is_empty() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// How much room the cache may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes on disk at most, index included.
+    pub max_size: u64,
+    /// Bytes that stay free on the disk.
+    pub min_free: u64,
+}
+
+/// What happened in the cache since the mount. Readable at any time.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Opens that found a whole copy.
+    pub hits: AtomicU64,
+    /// Opens that did not.
+    pub misses: AtomicU64,
+    /// Copies removed for room.
+    pub evicted: AtomicU64,
+    /// Blocks of stored copies that were hashed and agreed.
+    pub verified: AtomicU64,
+    /// Copies whose file was found altered or damaged.
+    pub quarantined: AtomicU64,
+}
+
+/// The local bytes of versions.
+#[derive(Debug)]
+pub struct Cache {
+    store: Store,
+    index: Index,
+    limits: Limits,
+    /// What copies take on disk, in bytes. Grows only under `room`.
+    used: AtomicU64,
+    room: Mutex<Room>,
+    spill: Spill,
+    counters: Counters,
+    /// Said once: the disk is full or broken.
+    disk_warned: AtomicBool,
+}
+
+/// Everything that takes room, the most recently used first.
+#[derive(Debug)]
+struct Room {
+    held: LruCache<Key, Held>,
+    /// How many of them are loaded.
+    loaded: usize,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// On disk and in the index only.
+    Stored { name: LocalName, charge: u64 },
+    /// In memory too; on disk as far as its charge says.
+    Loaded(Arc<Copy>),
+}
+
+impl Held {
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Loaded(copy) if copy.opens.load(Ordering::Relaxed) > 0)
+    }
+
+    fn charge(&self) -> u64 {
+        match self {
+            Self::Stored { charge, .. } => *charge,
+            Self::Loaded(copy) => copy.charge.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A copy that somebody has open, and that is therefore never evicted.
+#[derive(Debug)]
+pub struct OpenCopy {
+    cache: Arc<Cache>,
+    copy: Arc<Copy>,
+}
+
+impl std::ops::Deref for OpenCopy {
+    type Target = Copy;
+
+    fn deref(&self) -> &Copy {
+        &self.copy
+    }
+}
+
+impl Drop for OpenCopy {
+    fn drop(&mut self) {
+        self.cache.close(&self.copy);
+    }
+}
+
+impl Cache {
+    /// Opens the cache directory, which no other process may hold, and removes what a killed process left half done.
+    pub fn open(dir: &Path, limits: Limits) -> Result<(Arc<Self>, Arc<Database>)> {
+        let store = Store::open(dir)?;
+        let db = Arc::new(Database::open(dir)?);
+        let index = Index::new(db.clone());
+        let known = index.known();
+        let found = store.sweep(&known.iter().map(|copy| copy.key).collect::<HashSet<_>>());
+        let mut room = Room { held: LruCache::unbounded(), loaded: 0 };
+        let mut used = 0;
+        for copy in known {
+            if !found.contains(&copy.key) {
+                index.delete(&copy.key);
+                continue;
+            }
+            // A growing copy may have more on disk than the index knows.
+            let charge = if copy.whole { copy.charge } else { COPY_OVERHEAD + store.allocated(&copy.key, &copy.name) };
+            used += charge;
+            room.held.put(copy.key, Held::Stored { name: copy.name, charge });
+        }
+        let cache = Self {
+            store,
+            index,
+            limits,
+            used: AtomicU64::new(used),
+            room: Mutex::new(room),
+            spill: Spill::default(),
+            counters: Counters::default(),
+            disk_warned: AtomicBool::new(false),
+        };
+        // The limit may have been lowered since.
+        drop(cache.make_room(0));
+        Ok((Arc::new(cache), db))
+    }
+
+    /// The cache directory.
+    pub fn dir(&self) -> &Path {
+        self.store.dir()
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Bytes on disk, index included.
+    pub fn bytes(&self) -> u64 {
+        self.used.load(Ordering::Relaxed) + self.index.bytes()
+    }
+
+    /// How many copies there are, partial ones included.
+    pub fn copies(&self) -> usize {
+        self.room.lock().held.iter().filter(|(_, held)| held.charge() > 0).count()
+    }
+
+    /// Opens the copy of a version, empty if there is none. `name` is the base name that its file gets.
+    pub fn open_copy(
+        self: &Arc<Self>,
+        key: Key,
+        name: &LocalName,
+        size: u64,
+        modified: Option<SystemTime>,
+    ) -> OpenCopy {
+        loop {
+            let stored = match self.room.lock().held.get(&key) {
+                Some(Held::Loaded(copy)) => {
+                    copy.opens.fetch_add(1, Ordering::Relaxed);
+                    return OpenCopy { cache: self.clone(), copy: copy.clone() };
+                }
+                Some(Held::Stored { name, charge }) => Some((name.clone(), *charge)),
+                None => None,
+            };
+            // Loading reads the index and looks at the file: not under the lock. Who comes second drops theirs.
+            let record = stored.is_some().then(|| self.index.load(&key)).flatten();
+            let (name, charge) = stored.unwrap_or_else(|| (name.clone(), 0));
+            let path = self.store.path(&key, &name);
+            let copy = Arc::new(Copy::new(key, name, size, modified, path, charge, record));
+            let mut room = self.room.lock();
+            if !matches!(room.held.peek(&key), Some(Held::Loaded(_))) {
+                room.held.put(key, Held::Loaded(copy));
+                room.loaded += 1;
+            }
+        }
+    }
+
+    fn close(&self, copy: &Arc<Copy>) {
+        let mut room = self.room.lock();
+        if copy.opens.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        copy.close(self);
+        let charge = copy.charge.load(Ordering::Relaxed);
+        if charge == 0 {
+            room.held.pop(copy.key());
+            room.loaded -= 1;
+            return;
+        }
+        if room.loaded > MAPS_IN_MEMORY {
+            room.held.put(*copy.key(), Held::Stored { name: copy.name().clone(), charge });
+            room.loaded -= 1;
+        }
+        self.index.used(copy.key());
+    }
+
+    /// Takes room for `bytes` more of a copy, evicting what was unused for longest. `false` if there is none to be had.
+    fn reserve(&self, copy: &Copy, bytes: u64) -> bool {
+        if copy.size() > self.limits.max_size {
+            // It would push out everything else and still not fit.
+            return false;
+        }
+        let first = if copy.charge.load(Ordering::Relaxed) == 0 { COPY_OVERHEAD } else { 0 };
+        let bytes = bytes.next_multiple_of(DISK_BLOCK) + first;
+        let Some(_room) = self.make_room(bytes) else { return false };
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        copy.charge.fetch_add(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held.
+    fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, Room>> {
+        loop {
+            let mut room = self.room.lock();
+            let fits = self.bytes() + bytes <= self.limits.max_size;
+            if fits && self.store.free() >= self.limits.min_free.saturating_add(bytes) {
+                return Some(room);
+            }
+            let (&key, _) = room.held.iter().rev().find(|(_, held)| held.charge() > 0 && !held.is_open())?;
+            let victim = room.held.pop(&key).expect("the victim is held");
+            room.loaded -= usize::from(matches!(victim, Held::Loaded(_)));
+            // Out of sight under the lock, so that a new copy of the same version cannot lose its file.
+            let place = self.store.discard(&key);
+            drop(room);
+            self.index.delete(&key);
+            self.counters.evicted.fetch_add(1, Ordering::Relaxed);
+            if let Some(place) = place {
+                Store::destroy(&place);
+            }
+            self.used.fetch_sub(victim.charge(), Ordering::Relaxed);
+        }
+    }
+
+    /// Gives back the room of a copy that has no bytes any more, and deletes its file.
+    fn release(&self, copy: &Copy) {
+        self.index.delete(copy.key());
+        if let Some(place) = self.store.discard(copy.key()) {
+            Store::destroy(&place);
+        }
+        self.used.fetch_sub(copy.charge.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn disk_failed(&self, error: &std::io::Error) {
+        if !self.disk_warned.swap(true, Ordering::Relaxed) {
+            warn!("cache: {}: cannot be written, files are read through: {error}", self.dir().display());
+        }
+    }
+
+    /// Stores the index and makes everything durable: once, at a clean end.
+    pub fn finish(&self) {
+        self.index.flush();
+        self.store.sync();
+    }
+}

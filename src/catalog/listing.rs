@@ -1,0 +1,195 @@
+//! `Listing`: what a source said is in one directory, and how that is stored. It knows no freshness.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use crate::digest::Digest;
+use crate::name::LocalName;
+use crate::path::RemotePath;
+use crate::source::{Entry, EntryKind};
+
+/// A complete listing of one directory: every name that is there, so that any other name is not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    /// Ordered by local name, names distinct.
+    entries: Vec<(LocalName, Entry)>,
+}
+
+impl Listing {
+    /// A listing of entries as `name::localize` returns them: ordered, names distinct.
+    pub fn new(entries: Vec<(LocalName, Entry)>) -> Self {
+        debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "names are ordered and distinct");
+        Self { entries }
+    }
+
+    /// The entry with this local name.
+    pub fn get(&self, name: &[u8]) -> Option<&(LocalName, Entry)> {
+        let at = self.entries.binary_search_by(|(candidate, _)| (**candidate).cmp(name)).ok()?;
+        Some(&self.entries[at])
+    }
+
+    /// All entries, ordered by local name.
+    pub fn entries(&self) -> &[(LocalName, Entry)] {
+        &self.entries
+    }
+
+    /// Loads the listing of `dir` as it was last stored.
+    pub(super) fn load(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<Option<Self>> {
+        let id: Option<i64> = db
+            .prepare_cached("SELECT id FROM listings WHERE source = ?1 AND dir = ?2")?
+            .query_row(params![source, dir.as_bytes()], |row| row.get(0))
+            .optional()?;
+        let Some(id) = id else { return Ok(None) };
+        let entries = db
+            .prepare_cached(
+                "SELECT local_name, name, path, kind, target, size, modified, digest
+                 FROM entries WHERE listing = ?1 ORDER BY local_name",
+            )?
+            .query_map([id], read_entry)?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(Some(Self { entries }))
+    }
+
+    /// Replaces the stored listing of `dir`, and drops what was stored below directories that are no longer in it.
+    pub(super) fn store(&self, db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<()> {
+        if let Some(before) = Self::load(db, source, dir)? {
+            for (_, gone) in before.entries.iter().filter(|(name, entry)| {
+                entry.is_directory() && self.get(name).is_none_or(|(_, now)| now.path != entry.path)
+            }) {
+                Self::delete(db, source, &gone.path)?;
+            }
+        }
+        db.prepare_cached("DELETE FROM listings WHERE source = ?1 AND dir = ?2")?
+            .execute(params![source, dir.as_bytes()])?;
+        let id: i64 = db
+            .prepare_cached("INSERT INTO listings (source, dir) VALUES (?1, ?2) RETURNING id")?
+            .query_row(params![source, dir.as_bytes()], |row| row.get(0))?;
+        let mut insert = db.prepare_cached(
+            "INSERT INTO entries (listing, local_name, name, path, kind, target, size, modified, digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        for (name, entry) in &self.entries {
+            let (kind, target) = match &entry.kind {
+                EntryKind::File { executable: false } => (0, None),
+                EntryKind::File { executable: true } => (1, None),
+                EntryKind::Directory => (2, None),
+                EntryKind::Symlink { target } => (3, Some(target)),
+            };
+            insert.execute(params![
+                id,
+                &**name,
+                entry.name,
+                entry.path.as_bytes(),
+                kind,
+                target,
+                entry.size.map(u64::cast_signed),
+                entry.modified.map(to_nanoseconds),
+                entry.digest.as_ref().map(Digest::as_str),
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Drops what is stored of `dir` and of everything below it.
+    pub(super) fn delete(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<()> {
+        let mut below = dir.as_bytes().to_vec();
+        below.push(b'/');
+        let mut after = dir.as_bytes().to_vec();
+        after.push(b'/' + 1);
+        db.prepare_cached("DELETE FROM listings WHERE source = ?1 AND (dir = ?2 OR (dir >= ?3 AND dir < ?4))")?
+            .execute(params![source, dir.as_bytes(), below, after])?;
+        Ok(())
+    }
+}
+
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<(LocalName, Entry)> {
+    let local_name: Vec<u8> = row.get(0)?;
+    let path: Vec<u8> = row.get(2)?;
+    let kind = match row.get(3)? {
+        0 => EntryKind::File { executable: false },
+        1 => EntryKind::File { executable: true },
+        2 => EntryKind::Directory,
+        3 => EntryKind::Symlink { target: row.get(4)? },
+        other => return Err(rusqlite::Error::IntegralValueOutOfRange(3, other)),
+    };
+    let entry = Entry {
+        name: row.get(1)?,
+        path: RemotePath::from_stored(&path),
+        kind,
+        size: row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned),
+        modified: row.get::<_, Option<i64>>(6)?.map(from_nanoseconds),
+        digest: row.get::<_, Option<String>>(7)?.map(Digest::new),
+    };
+    Ok((local_name.into(), entry))
+}
+
+/// Nanoseconds since 1970, negative before; years 1677 to 2262, beyond that the nearest.
+fn to_nanoseconds(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
+    }
+}
+
+fn from_nanoseconds(nanoseconds: i64) -> SystemTime {
+    let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
+    if nanoseconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Database;
+
+    fn entry(dir: &RemotePath, name: &[u8], kind: EntryKind) -> (LocalName, Entry) {
+        let entry = Entry {
+            name: name.to_vec(),
+            path: dir.child(name).expect("a plain name"),
+            kind,
+            size: Some(u64::MAX),
+            modified: Some(from_nanoseconds(-1_500_000_000)),
+            digest: Some(Digest::new("d")),
+        };
+        (name.into(), entry)
+    }
+
+    #[test]
+    fn a_listing_survives_storing() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let db = Database::open(place.path()).expect("a new index");
+        let root = RemotePath::root();
+        let listing = Listing::new(vec![
+            entry(&root, b"a\xff", EntryKind::File { executable: true }),
+            entry(&root, b"dir", EntryKind::Directory),
+            entry(&root, b"link", EntryKind::Symlink { target: b"../\xfe".to_vec() }),
+        ]);
+        let stored = listing.clone();
+        db.write(move |c| stored.store(c, "s", &RemotePath::root()));
+        db.flush();
+        assert_eq!(db.read(|c| Listing::load(c, "s", &root)), Some(Some(listing)));
+        assert_eq!(db.read(|c| Listing::load(c, "other", &root)), Some(None));
+    }
+
+    #[test]
+    fn what_was_below_a_directory_goes_with_it_and_its_neighbours_stay() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let db = Database::open(place.path()).expect("a new index");
+        let [a, below, neighbour] = [b"a".as_slice(), b"a/b", b"a-b"].map(|p| RemotePath::parse(p).expect("a path"));
+        let root = RemotePath::root();
+        let full =
+            Listing::new(vec![entry(&root, b"a", EntryKind::Directory), entry(&root, b"a-b", EntryKind::Directory)]);
+        let less = Listing::new(vec![entry(&root, b"a-b", EntryKind::Directory)]);
+        db.write({
+            let dirs = [a.clone(), below.clone(), neighbour.clone()];
+            move |c| {
+                full.store(c, "s", &RemotePath::root())?;
+                dirs.iter().try_for_each(|dir| Listing::default().store(c, "s", dir))?;
+                less.store(c, "s", &RemotePath::root())
+            }
+        });
+        db.flush();
+        let known = |dir: &RemotePath| db.read(|c| Listing::load(c, "s", dir)).flatten().is_some();
+        assert!(!known(&a) && !known(&below) && known(&neighbour));
+    }
+}

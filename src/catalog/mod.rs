@@ -1,0 +1,324 @@
+//! The catalog: what one source said about its directories and files, and for how long that counts. It keeps no bytes of files.
+//!
+//! Every answer obeys `freshness`. A listing is replaced only by a complete newer one; what was learned about a single file
+//! since (at an open) lies over it until then. One request per directory is under way at a time; whoever asks meanwhile gets
+//! its answer.
+
+mod listing;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::TryStreamExt as _;
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+pub use listing::Listing;
+
+use crate::config::Offline;
+use crate::db::Database;
+use crate::error::{Error, ErrorKind, Result};
+use crate::freshness::{AfterFailure, BeforeAsking, after_failure, before_asking};
+use crate::name::{LocalName, localize};
+use crate::path::RemotePath;
+use crate::source::retry::retry;
+use crate::source::{Entry, Source};
+
+/// How many entries are held in memory per source before the directories unused for longest are dropped (they stay in the
+/// database). An entry takes about 250 bytes.
+const ENTRIES_IN_MEMORY: usize = 200_000;
+
+/// For how long the kernel may keep an answer that is served although it could not be renewed: short, so that the return of the
+/// source is noticed.
+const STALE_ANSWER: Duration = Duration::from_secs(1);
+
+/// How one source's answers age.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// How long an answer counts as current.
+    pub fresh_for: Duration,
+    /// What to do with known answers while the source cannot be asked.
+    pub offline: Offline,
+}
+
+/// Something the catalog says, and for how much longer it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// What is known.
+    pub value: T,
+    /// For how long it may be used without asking again.
+    pub valid_for: Duration,
+    /// Whether it is served although the source could not be asked.
+    pub stale: bool,
+}
+
+/// What one source said. Cheap to share.
+pub struct Catalog {
+    source: Arc<dyn Source>,
+    source_id: Arc<str>,
+    policy: Policy,
+    db: Arc<Database>,
+    state: Mutex<State>,
+}
+
+struct State {
+    known: LruCache<RemotePath, Known>,
+    entries: usize,
+    under_way: HashMap<RemotePath, UnderWay>,
+}
+
+/// A listing being retrieved; `None` until its answer is there.
+type UnderWay = watch::Receiver<Option<Result<Answer<Arc<Listing>>>>>;
+
+struct Known {
+    listing: Arc<Listing>,
+    /// `None`: in an earlier run.
+    obtained: Option<Instant>,
+    /// What was learned about single names after `obtained`; `None`: it is gone.
+    since: HashMap<LocalName, (Option<Entry>, Instant)>,
+}
+
+impl Catalog {
+    /// A catalog of `source`, whose answers are stored in `db` under `source_id`.
+    pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, policy: Policy, db: Arc<Database>) -> Arc<Self> {
+        let state = State { known: LruCache::unbounded(), entries: 0, under_way: HashMap::new() };
+        Arc::new(Self { source, source_id, policy, db, state: Mutex::new(state) })
+    }
+
+    /// The complete listing of `dir`, with what was learned about single files since.
+    ///
+    /// # Errors
+    /// `NotFound` only if the source said so; a failure of the source, if nothing is known or `offline` says to fail.
+    pub async fn list(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
+        let mut answer = self.plain_listing(dir).await?;
+        if let Some(newer) = self.state.lock().overlaid(dir) {
+            answer.value = newer;
+        }
+        Ok(answer)
+    }
+
+    async fn plain_listing(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
+        let mut under_way = {
+            let mut state = self.state.lock();
+            if let Some(answer) = state.fresh_listing(dir, self.policy) {
+                return Ok(answer);
+            }
+            match state.under_way.get(dir) {
+                Some(receiver) => receiver.clone(),
+                None => self.begin_listing(&mut state, dir),
+            }
+        };
+        let answer = under_way.wait_for(Option::is_some).await.map(|answer| answer.clone());
+        answer.ok().flatten().unwrap_or_else(|| {
+            Err(Error::new("list_path", ErrorKind::Other).on(dir).because("the listing was abandoned"))
+        })
+    }
+
+    /// The entry called `name` in `dir`; `None` if a complete listing is without it.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::list`]. A file whose listing carries no digest is asked for its digest.
+    pub async fn find(self: &Arc<Self>, dir: &RemotePath, name: &[u8]) -> Result<Answer<Option<(LocalName, Entry)>>> {
+        let known = self.state.lock().learned(dir, name, self.policy);
+        if let Some(answer) = known {
+            return Ok(answer);
+        }
+        let listing = self.plain_listing(dir).await?;
+        if let Some(answer) = self.state.lock().learned(dir, name, self.policy) {
+            return Ok(answer);
+        }
+        let Answer { value, valid_for, stale } = listing;
+        let found = value.get(name).cloned();
+        match found {
+            Some((name, entry))
+                if entry.digest.is_none() && matches!(entry.kind, crate::source::EntryKind::File { .. }) =>
+            {
+                let checked = self.recheck(dir, &name, &entry).await?;
+                Ok(Answer { value: checked.map(|entry| (name, entry)), valid_for: self.policy.fresh_for, stale: false })
+            }
+            value => Ok(Answer { value, valid_for, stale }),
+        }
+    }
+
+    /// Whether this name was asked for alone, not just listed, within `fresh_for`.
+    pub fn is_checked(&self, dir: &RemotePath, name: &[u8]) -> bool {
+        self.state.lock().learned(dir, name, self.policy).is_some()
+    }
+
+    /// What is known of this name, fresh or not, without asking.
+    pub fn known(&self, dir: &RemotePath, name: &[u8]) -> Option<Entry> {
+        let mut state = self.state.lock();
+        let known = state.known.get(dir)?;
+        match known.since.get(name) {
+            Some((entry, _)) => entry.clone(),
+            None => known.listing.get(name).map(|(_, entry)| entry.clone()),
+        }
+    }
+
+    /// When the source was last asked about this name, alone or by listing its directory; `None`: not since the mount.
+    pub fn checked_at(&self, dir: &RemotePath, name: &[u8]) -> Option<SystemTime> {
+        let mut state = self.state.lock();
+        let known = state.known.get(dir)?;
+        let at = known.since.get(name).map(|(_, at)| *at).or(known.obtained)?;
+        SystemTime::now().checked_sub(at.elapsed())
+    }
+
+    /// Asks the source which version of one file there is now, and remembers the answer. `None`: it is gone.
+    pub async fn recheck(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) -> Result<Option<Entry>> {
+        let checked = match retry(|| self.source.create_remote_digest(&entry.path)).await {
+            Ok(remote) => Some(Entry {
+                // The listing's size and time stay where the digest is the same: times may be coarser elsewhere.
+                size: if entry.digest.as_ref() == Some(&remote.digest) { entry.size } else { remote.size },
+                modified: if entry.digest.as_ref() == Some(&remote.digest) { entry.modified } else { remote.modified },
+                digest: Some(remote.digest),
+                ..entry.clone()
+            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        self.state.lock().learn(dir, name.clone(), checked.clone());
+        Ok(checked)
+    }
+
+    fn begin_listing(self: &Arc<Self>, state: &mut State, dir: &RemotePath) -> UnderWay {
+        let (done, receiver) = watch::channel(None);
+        state.under_way.insert(dir.clone(), receiver.clone());
+        let (catalog, dir) = (self.clone(), dir.clone());
+        // A task of its own: the answer is worth having even if whoever asked first is gone.
+        tokio::spawn(async move {
+            let answer = catalog.renew(&dir).await;
+            catalog.state.lock().under_way.remove(&dir);
+            done.send_replace(Some(answer));
+        });
+        receiver
+    }
+
+    /// Asks the source, and falls back on what is known as `freshness` says.
+    async fn renew(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
+        let asked = Instant::now();
+        let error = match retry(|| self.retrieve_listing(dir)).await {
+            Ok(listing) => {
+                let listing = self.accept(dir, listing, asked);
+                return Ok(Answer { value: listing, valid_for: self.policy.fresh_for, stale: false });
+            }
+            // The root of a source is never absent: that is an outage or a wrong setting, not an empty tree.
+            Err(error) if error.kind() == ErrorKind::NotFound && dir.is_root() => {
+                Error::new("list_path", ErrorKind::Unreachable).on(dir).caused_by(error)
+            }
+            Err(error) => error,
+        };
+        if error.kind() == ErrorKind::NotFound {
+            self.drop_listing(dir);
+            return Err(error);
+        }
+        let known = self.known_listing(dir).await;
+        match after_failure(known.is_some(), error.kind(), self.policy.offline) {
+            AfterFailure::Fail => Err(error),
+            AfterFailure::Serve => {
+                debug!("{dir}: served as last known: {error}");
+                let listing = known.expect("only a known listing is served");
+                Ok(Answer { value: listing, valid_for: STALE_ANSWER.min(self.policy.fresh_for), stale: true })
+            }
+        }
+    }
+
+    async fn retrieve_listing(&self, dir: &RemotePath) -> Result<Listing> {
+        let entries: Vec<Entry> = self.source.list_path(dir).await?.try_collect().await?;
+        Ok(Listing::new(localize(dir, entries, self.source.capabilities().verbatim_names)))
+    }
+
+    fn accept(&self, dir: &RemotePath, listing: Listing, obtained: Instant) -> Arc<Listing> {
+        let mut state = self.state.lock();
+        let unchanged =
+            state.known.get(dir).filter(|known| *known.listing == listing).map(|known| known.listing.clone());
+        let is_new = unchanged.is_none();
+        let listing = unchanged.unwrap_or_else(|| Arc::new(listing));
+        state.insert(dir.clone(), listing.clone(), Some(obtained));
+        drop(state);
+        if is_new {
+            let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
+            self.db.write(move |db| stored.store(db, &source_id, &dir));
+        }
+        listing
+    }
+
+    fn drop_listing(&self, dir: &RemotePath) {
+        self.state.lock().remove(dir);
+        let (source_id, dir) = (self.source_id.clone(), dir.clone());
+        self.db.write(move |db| Listing::delete(db, &source_id, &dir));
+    }
+
+    /// The listing as last known, from memory or from an earlier run, with what was learned since.
+    async fn known_listing(self: &Arc<Self>, dir: &RemotePath) -> Option<Arc<Listing>> {
+        if let Some(known) = self.state.lock().known.get(dir) {
+            return Some(known.listing.clone());
+        }
+        let (catalog, wanted) = (self.clone(), dir.clone());
+        let load = move || catalog.db.read(|db| Listing::load(db, &catalog.source_id, &wanted));
+        let loaded = tokio::task::spawn_blocking(load).await;
+        let loaded = loaded.inspect_err(|e| warn!("loading a listing failed: {e}")).ok().flatten().flatten()?;
+        let listing = Arc::new(loaded);
+        self.state.lock().insert(dir.clone(), listing.clone(), None);
+        Some(listing)
+    }
+}
+
+impl State {
+    fn fresh_listing(&mut self, dir: &RemotePath, policy: Policy) -> Option<Answer<Arc<Listing>>> {
+        let known = self.known.get(dir)?;
+        match before_asking(Some(known.obtained.map(|at| at.elapsed())), policy.fresh_for) {
+            BeforeAsking::Serve(valid_for) => Some(Answer { value: known.listing.clone(), valid_for, stale: false }),
+            BeforeAsking::Ask => None,
+        }
+    }
+
+    /// What was learned about this name alone, if that is still fresh.
+    fn learned(&mut self, dir: &RemotePath, name: &[u8], policy: Policy) -> Option<Answer<Option<(LocalName, Entry)>>> {
+        let (name, (entry, at)) = self.known.get(dir)?.since.get_key_value(name)?;
+        match before_asking(Some(Some(at.elapsed())), policy.fresh_for) {
+            BeforeAsking::Serve(valid_for) => {
+                let value = entry.clone().map(|entry| (name.clone(), entry));
+                Some(Answer { value, valid_for, stale: false })
+            }
+            BeforeAsking::Ask => None,
+        }
+    }
+
+    fn learn(&mut self, dir: &RemotePath, name: LocalName, entry: Option<Entry>) {
+        if let Some(known) = self.known.get_mut(dir) {
+            known.since.insert(name, (entry, Instant::now()));
+        }
+    }
+
+    /// The known listing of `dir` with what was learned since, if anything was.
+    fn overlaid(&mut self, dir: &RemotePath) -> Option<Arc<Listing>> {
+        let known = self.known.get(dir).filter(|known| !known.since.is_empty())?;
+        let entries = known.listing.entries().iter().filter_map(|(name, entry)| match known.since.get(name) {
+            Some((newer, _)) => newer.clone().map(|newer| (name.clone(), newer)),
+            None => Some((name.clone(), entry.clone())),
+        });
+        Some(Arc::new(Listing::new(entries.collect())))
+    }
+
+    fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, obtained: Option<Instant>) {
+        let mut since = self.remove(&dir).map(|known| known.since).unwrap_or_default();
+        since.retain(|_, (_, at)| obtained.is_some_and(|obtained| *at > obtained));
+        self.entries += listing.entries().len();
+        self.known.put(dir, Known { listing, obtained, since });
+        while self.entries > ENTRIES_IN_MEMORY && self.known.len() > 1 {
+            if let Some((_, dropped)) = self.known.pop_lru() {
+                self.entries -= dropped.listing.entries().len();
+            }
+        }
+    }
+
+    fn remove(&mut self, dir: &RemotePath) -> Option<Known> {
+        let known = self.known.pop(dir)?;
+        self.entries -= known.listing.entries().len();
+        Some(known)
+    }
+}

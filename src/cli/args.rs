@@ -1,0 +1,120 @@
+//! What was typed: the command line as clap sees it, and its help. What it means is told in `cli`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Shows remote sources as ordinary folders, read-only.
+///
+/// Every source of the configuration becomes a folder. Files are retrieved when they are opened, kept in a cache, and checked
+/// for being current and undamaged before they are served from there.
+#[derive(Debug, Parser)]
+#[command(name = "kitovufs", version, after_help = OVERVIEW, disable_help_subcommand = true)]
+pub struct LowArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: LowCommand,
+}
+
+/// The commands as typed.
+#[derive(Debug, Subcommand)]
+pub enum LowCommand {
+    /// Mount the configured sources, or the one at SOURCE_URL
+    ///
+    /// Returns as soon as the folder answers.
+    #[command(after_help = MOUNT)]
+    Mount(MountArgs),
+    /// Unmount a folder (`fusermount3 -u MOUNTPOINT` does the same)
+    Unmount {
+        /// The folder that was mounted
+        mountpoint: PathBuf,
+    },
+    /// Check the configuration: connect to every source, list it, retrieve and verify one file
+    Check {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show sources, freshness, cache and counters of a mounted folder
+    Status {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+        /// The mounted folder [default: the one in the configuration]
+        mountpoint: Option<PathBuf>,
+    },
+}
+
+/// `mount` as typed. Which of the two places is meant when there is only one is decided in `cli`.
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Stay in the foreground and log to standard error
+    #[arg(short, long)]
+    pub foreground: bool,
+    /// Set for the process that `mount` leaves behind; for nobody else.
+    #[arg(long, hide = true, conflicts_with = "foreground")]
+    pub daemon: bool,
+    /// One source to mount instead of the configured ones; see the examples
+    #[arg(value_name = "SOURCE_URL")]
+    pub first: Option<OsString>,
+    /// Where to mount [default: `mountpoint` in the configuration]
+    #[arg(value_name = "MOUNTPOINT")]
+    pub second: Option<OsString>,
+}
+
+// At most 78 columns wide: clap would wrap what is wider, and break the columns.
+const OVERVIEW: &str = "\
+Examples:
+  kitovufs mount                           everything that is configured
+  kitovufs mount webdavs://me@host/x ~/x   one source, without configuration
+  kitovufs check                           is the configuration right?
+  kitovufs status                          what is it doing?
+  kitovufs unmount ~/x
+
+Configuration:
+  ~/.config/kitovufs/config.toml, or kitovufs/config.toml in
+  $XDG_CONFIG_HOME; -c FILE names another. A minimal one:
+
+      mountpoint = \"~/kitovu\"
+
+      [sources.docs]
+      type = \"local\"
+      path = \"/usr/share/doc\"
+
+  Types of sources: local, s3, webdav.
+
+Environment:
+  KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
+                     or a filter such as kitovufs::cache=debug
+  KITOVUFS_PASSWORD  the password for a webdav URL
+
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage or configuration";
+
+const MOUNT: &str = "\
+Examples:
+  kitovufs mount
+      the configured sources at the configured mountpoint
+  kitovufs mount ~/elsewhere
+      the same at another place
+  kitovufs mount webdavs://anna@host/path ~/dav
+      a web folder; its password is in $KITOVUFS_PASSWORD
+  kitovufs mount webdav://localhost:8080 ~/dav
+      a web folder without encryption
+  kitovufs mount 's3://bucket/prefix?region=eu-central-1' ~/s3
+  kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
+      a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY
+      and, where there is one, $AWS_SESSION_TOKEN
+  kitovufs mount /usr/share/doc ~/doc
+      a directory; file:///usr/share/doc is the same
+
+Exit codes:
+  0  the folder answers (with -f: it was unmounted)
+  1  failed
+  2  wrong usage or configuration";

@@ -1,0 +1,320 @@
+//! The command line: what a request means. It does nothing but read the configuration that a request needs.
+
+pub mod args;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use crate::config::{Config, Diagnostic, Diagnostics};
+use crate::error::Error;
+use args::{LowArgs, LowCommand, MountArgs};
+
+/// What the user wants.
+#[derive(Debug)]
+pub enum Request {
+    /// Mount.
+    Mount(MountRequest),
+    /// Unmount.
+    Unmount {
+        /// The mounted folder, absolute.
+        mountpoint: PathBuf,
+    },
+    /// Check a configuration.
+    Check {
+        /// The configuration file; not read yet, so that everything wrong can be reported together.
+        file: PathBuf,
+    },
+    /// Show what a mount is doing.
+    Status {
+        /// The mounted folder, absolute; `None` for the one in the configuration.
+        mountpoint: Option<PathBuf>,
+        /// As JSON.
+        json: bool,
+    },
+}
+
+/// What to mount, where and how.
+#[derive(Debug)]
+pub struct MountRequest {
+    /// What to mount; its own `mountpoint` no longer counts.
+    pub config: Config,
+    /// What is wrong with the configuration so far; the sources may add to it.
+    pub problems: Diagnostics,
+    /// Where, absolute.
+    pub mountpoint: PathBuf,
+    /// Stay in the foreground.
+    pub foreground: bool,
+    /// This is the process that a `mount` left behind: it serves, and tells its parent when the folder answers.
+    pub daemon: bool,
+}
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line is wrong; says what to type instead.
+    Usage(String),
+    /// The configuration is wrong.
+    Config(Diagnostics),
+    /// It was tried and failed.
+    Failed(Error),
+}
+
+impl Failure {
+    /// The process's exit code: 1 failed, 2 wrong usage or configuration.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) => f.write_str(message),
+            Self::Config(problems) => problems.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Diagnostics> for Failure {
+    fn from(problems: Diagnostics) -> Self {
+        Self::Config(problems)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Reads the command line of this process. Ends the process where clap does: after help (exit code 0) and with words that
+/// nobody knows (exit code 2).
+///
+/// # Errors
+/// The words are known, and what they mean is wrong.
+pub fn parse() -> Result<Request, Failure> {
+    resolve(LowArgs::parse())
+}
+
+/// From what was typed to what it means. Reads the configuration file if the request is to mount what is configured.
+///
+/// # Errors
+/// `Usage` or `Config`.
+pub fn resolve(args: LowArgs) -> Result<Request, Failure> {
+    Ok(match args.command {
+        LowCommand::Mount(args) => Request::Mount(mount(args)?),
+        LowCommand::Unmount { mountpoint } => Request::Unmount { mountpoint: absolute(&mountpoint)? },
+        LowCommand::Check { config } => Request::Check { file: config.unwrap_or_else(Config::default_path) },
+        LowCommand::Status { json, mountpoint } => {
+            Request::Status { json, mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
+        }
+    })
+}
+
+fn mount(args: MountArgs) -> Result<MountRequest, Failure> {
+    let MountArgs { config, foreground, daemon, first, second } = args;
+    let ((config, mut problems), mountpoint) = match (first, second) {
+        (Some(url), Some(mountpoint)) => {
+            ((from_url(&url, &mountpoint, config.as_deref())?, Diagnostics::default()), Some(mountpoint))
+        }
+        (Some(only), _) if is_url(&only) => return Err(Failure::Usage(without_mountpoint(&only))),
+        (mountpoint, _) => (Config::examine(&config.unwrap_or_else(Config::default_path))?, mountpoint),
+    };
+    let mountpoint = match (mountpoint, &config.mountpoint) {
+        (Some(typed), _) => absolute(Path::new(&typed))?,
+        (None, Some(configured)) => configured.clone(),
+        (None, None) => {
+            problems.0.push(nowhere(&config));
+            return Err(problems.into());
+        }
+    };
+    Ok(MountRequest { config, problems, mountpoint, foreground, daemon })
+}
+
+fn from_url(url: &OsStr, mountpoint: &OsStr, file: Option<&Path>) -> Result<Config, Failure> {
+    if is_url(mountpoint) && !is_url(url) {
+        return Err(Failure::Usage("the source comes first: kitovufs mount SOURCE_URL MOUNTPOINT".into()));
+    }
+    if file.is_some() {
+        let instead = "name either a configuration file or SOURCE_URL";
+        return Err(Failure::Usage(format!("with -c FILE, the sources are those of the file; {instead}")));
+    }
+    let url = url
+        .to_str()
+        .ok_or_else(|| Failure::Usage("SOURCE_URL is not UTF-8; such a source needs a configuration file".into()))?;
+    // What is wrong with a URL is wrong usage to the user, but the exit code is the same and so are the words.
+    Ok(Config::from_url(url)?)
+}
+
+fn is_url(typed: &OsStr) -> bool {
+    typed.as_encoded_bytes().windows(3).any(|bytes| bytes == b"://")
+}
+
+/// The URL is repeated only if it cannot hold a password.
+fn without_mountpoint(url: &OsStr) -> String {
+    let shown = url.to_str().filter(|url| !url.contains(['@', '?'])).unwrap_or("SOURCE_URL");
+    format!("where to mount? Add a directory: kitovufs mount {shown} MOUNTPOINT")
+}
+
+fn nowhere(config: &Config) -> Diagnostic {
+    let message =
+        "there is no mountpoint; add mountpoint = \"~/kitovu\" at the top, or type: kitovufs mount MOUNTPOINT";
+    Diagnostic { file: config.file.clone(), line: None, message: message.into() }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::Usage(format!("MOUNTPOINT {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn request(words: &[&str]) -> Result<Request, Failure> {
+        let words = std::iter::once("kitovufs").chain(words.iter().copied());
+        resolve(LowArgs::try_parse_from(words).expect("clap knows the words"))
+    }
+
+    fn mounted(words: &[&str]) -> Result<MountRequest, Failure> {
+        match request(words)? {
+            Request::Mount(mount) => Ok(mount),
+            other => panic!("not a mount: {other:?}"),
+        }
+    }
+
+    fn usage(words: &[&str]) -> String {
+        match request(words) {
+            Err(Failure::Usage(message)) => message,
+            other => panic!("no usage error: {other:?}"),
+        }
+    }
+
+    /// A configuration file with a source, and `text` above it.
+    fn file(text: &str) -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, format!("{text}\n[sources.docs]\ntype = 'local'\npath = '/'\n")).expect("written");
+        let path = path.to_str().expect("a UTF-8 path").to_owned();
+        (dir, path)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent_and_its_help_teaches() {
+        LowArgs::command().debug_assert();
+        let help = LowArgs::command().render_long_help().to_string();
+        for taught in ["Examples:", "config.toml", "[sources.docs]", "KITOVUFS_LOG", "Exit codes:", "  2  wrong usage"]
+        {
+            assert!(help.contains(taught), "{taught} is not in:\n{help}");
+        }
+        for command in LowArgs::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Usage:") && !help.contains("--daemon"), "{help}");
+        }
+        for line in help.lines().filter(|line| line.starts_with("  kitovufs ")) {
+            assert!(line.len() <= 78, "terminals are 80 columns wide: {line}");
+        }
+        let mut all = LowArgs::command();
+        let names: Vec<_> = all.get_subcommands_mut().map(|command| command.get_name().to_owned()).collect();
+        assert_eq!(names, ["mount", "unmount", "check", "status"]);
+    }
+
+    #[test]
+    fn the_minimal_configuration_of_the_help_is_right() {
+        let help = LowArgs::command().render_long_help().to_string();
+        let (_, rest) = help.split_once("A minimal one:").expect("the help shows one");
+        let text = rest.split("Types of sources").next().expect("split gives a part");
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).expect("written");
+        Config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+
+    #[test]
+    fn two_places_are_source_and_mountpoint() {
+        let mount = mounted(&["mount", "-f", "/", "/mnt/x"]).expect("both are there");
+        assert_eq!(mount.mountpoint, Path::new("/mnt/x"));
+        assert!(mount.config.at_root && mount.foreground && !mount.daemon);
+        assert_eq!(mounted(&["mount", "webdav://h/p", "/m"]).expect("right").config.sources[0].type_name, "webdav");
+        assert!(mounted(&["mount", "--daemon", "/", "/mnt/x"]).expect("right").daemon);
+    }
+
+    #[test]
+    fn one_place_overrides_the_configured_mountpoint() {
+        let (_dir, file) = file("mountpoint = '/mnt/configured'");
+        let mount = mounted(&["mount", "-c", &file, "/mnt/typed"]).expect("right");
+        assert_eq!(mount.mountpoint, Path::new("/mnt/typed"));
+        assert!(!mount.config.at_root);
+        let relative = mounted(&["mount", "-c", &file, "typed"]).expect("right");
+        assert_eq!(relative.mountpoint, std::env::current_dir().expect("a directory").join("typed"));
+    }
+
+    #[test]
+    fn without_places_all_comes_from_the_configuration() {
+        let (_dir, file) = file("mountpoint = '/mnt/configured'");
+        assert_eq!(mounted(&["mount", "-c", &file]).expect("right").mountpoint, Path::new("/mnt/configured"));
+    }
+
+    #[test]
+    fn no_mountpoint_anywhere_is_an_error_that_names_the_file() {
+        let (_dir, file) = file("");
+        let failure = mounted(&["mount", "-c", &file]).expect_err("there is no mountpoint");
+        assert_eq!(failure.exit_code(), 2);
+        assert!(failure.to_string().starts_with(&format!("{file}: there is no mountpoint")), "{failure}");
+    }
+
+    #[test]
+    fn a_url_alone_asks_for_the_mountpoint() {
+        assert!(usage(&["mount", "webdav://h/p"]).contains("kitovufs mount webdav://h/p MOUNTPOINT"));
+        assert!(!usage(&["mount", "webdav://anna:hunter2@h/p"]).contains("hunter2"));
+    }
+
+    #[test]
+    fn places_that_contradict_are_refused() {
+        assert!(usage(&["mount", "/mnt", "webdav://h"]).contains("mount SOURCE_URL MOUNTPOINT"));
+        assert!(usage(&["mount", "-c", "x.toml", "webdav://h", "/mnt"]).contains("either"));
+        assert!(LowArgs::try_parse_from(["kitovufs", "mount", "-f", "--daemon"]).is_err());
+    }
+
+    #[test]
+    fn a_wrong_configuration_or_url_is_a_failure_of_the_configuration() {
+        let (_dir, file) = file("mountpont = '/mnt'");
+        for words in [vec!["mount", "-c", &file], vec!["mount", "smb://h", "/m"], vec!["mount", "-c", "/none", "/m"]] {
+            assert!(matches!(request(&words), Err(Failure::Config(_))), "{words:?}");
+        }
+        // The sources may have more to say, so this one is only noted.
+        assert_eq!(mounted(&["mount", "-c", &file, "/m"]).expect("noted").problems.0.len(), 1);
+    }
+
+    #[test]
+    fn the_other_commands_mean_what_they_say() {
+        assert!(
+            matches!(request(&["unmount", "/m"]), Ok(Request::Unmount { mountpoint }) if mountpoint == Path::new("/m"))
+        );
+        assert!(matches!(request(&["check", "-c", "a"]), Ok(Request::Check { file }) if file == Path::new("a")));
+        assert!(matches!(request(&["check"]), Ok(Request::Check { file }) if file == Config::default_path()));
+        assert!(matches!(request(&["status"]), Ok(Request::Status { mountpoint: None, json: false })));
+        assert!(matches!(
+            request(&["status", "--json", "/m"]),
+            Ok(Request::Status { mountpoint: Some(_), json: true })
+        ));
+    }
+
+    #[test]
+    fn exit_codes_tell_wrong_usage_from_failure() {
+        assert_eq!(Failure::Usage(String::new()).exit_code(), 2);
+        assert_eq!(Failure::Config(Diagnostics::default()).exit_code(), 2);
+        assert_eq!(Failure::Failed(Error::new("mount", ErrorKind::Other)).exit_code(), 1);
+    }
+}

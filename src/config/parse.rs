@@ -1,0 +1,317 @@
+//! From the text of a configuration file to a `Config`: walks the tables, and gathers what is wrong with its line. It reads no file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::nearest::listed;
+use super::settings::Settings;
+use super::syntax::{Lines, Syntax, without_stops};
+use super::{
+    COMMON_KEYS, CacheConfig, Config, Diagnostic, Diagnostics, Offline, Origin, SOURCE_TYPES, SourceConfig,
+    about_source, nearest, unknown_key, value,
+};
+
+const ROOT_KEYS: [&str; 4] = ["mountpoint", "cache", "defaults", "sources"];
+const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
+const DEFAULTS_KEYS: [&str; 3] = ["fresh_for", "timeout", "offline"];
+
+/// A cache that cannot hold a single block is no cache.
+const SMALLEST_CACHE: u64 = 1 << 20;
+
+/// What the text does not say about itself.
+pub(super) struct Place<'a> {
+    /// The file as the user named it, for messages.
+    pub(super) shown: &'a Path,
+    /// The file, absolute: relative paths start at its directory.
+    pub(super) file: &'a Path,
+    /// Whether only the owner can read it.
+    pub(super) private: bool,
+    /// Where the cache is if the text does not say.
+    pub(super) cache_dir: PathBuf,
+}
+
+/// What could be understood of `text`, and everything that is wrong with it in the order of lines.
+pub(super) fn parse(text: &str, place: &Place<'_>) -> (Config, Diagnostics) {
+    let (rest, mut errors) = without_stops(text);
+    let (root, more) = DeTable::parse_recoverable(&rest);
+    errors.extend(more);
+    let mut walk = Walk::new(text, &errors, place);
+    let config = walk.root(root.get_ref());
+    walk.found.sort_by_key(|diagnostic| diagnostic.line);
+    (config, Diagnostics(walk.found))
+}
+
+/// What each source may say for itself.
+#[derive(Clone, Copy)]
+pub(super) struct Common {
+    pub(super) fresh_for: Duration,
+    pub(super) timeout: Duration,
+    pub(super) offline: Offline,
+}
+
+impl Common {
+    /// What holds where nobody says anything.
+    pub(super) const DEFAULT: Self =
+        Self { fresh_for: Duration::from_secs(30), timeout: Duration::from_secs(30), offline: Offline::Serve };
+
+    fn set(&mut self, key: &str, value: &DeValue<'_>) -> Result<(), String> {
+        match key {
+            "fresh_for" => self.fresh_for = value::duration(key, value)?,
+            "timeout" => match value::duration(key, value)? {
+                Duration::ZERO => return Err("`timeout` must be longer than nothing; write for example \"30s\"".into()),
+                timeout => self.timeout = timeout,
+            },
+            _ => self.offline = value::offline(key, value)?,
+        }
+        Ok(())
+    }
+}
+
+struct Walk<'a> {
+    place: &'a Place<'a>,
+    dir: &'a Path,
+    lines: Lines,
+    /// About these nothing is said, and while there are any, nothing is called missing, since it may be what is broken.
+    doubtful: BTreeSet<usize>,
+    found: Vec<Diagnostic>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(text: &str, errors: &[toml::de::Error], place: &'a Place<'a>) -> Self {
+        let lines = Lines::new(text);
+        let Syntax { problems, doubtful } = Syntax::new(text, &lines, errors);
+        let dir = place.file.parent().unwrap_or(place.file);
+        let mut walk = Self { place, dir, lines, doubtful, found: Vec::new() };
+        for (line, message) in problems {
+            walk.push(Some(line), message);
+        }
+        walk
+    }
+
+    fn push(&mut self, line: Option<usize>, message: String) {
+        self.found.push(Diagnostic { file: Some(self.place.shown.into()), line, message });
+    }
+
+    fn wrong(&mut self, span: Range<usize>, message: String) {
+        let line = self.lines.of(&span);
+        // What the parser put in the place of a broken value stands nowhere.
+        let is_made_up = span.is_empty() && !self.doubtful.is_empty();
+        if !is_made_up && !self.doubtful.contains(&line) {
+            self.push(Some(line), message);
+        }
+    }
+
+    fn missing(&mut self, line: Option<usize>, message: String) {
+        if self.doubtful.is_empty() {
+            self.push(line, message);
+        }
+    }
+
+    fn root(&mut self, root: &DeTable<'_>) -> Config {
+        let mut named_sources = false;
+        for (key, value) in root {
+            let name: &str = key.get_ref();
+            if ROOT_KEYS.contains(&name) {
+                named_sources |= name == "sources";
+                continue;
+            }
+            named_sources |= nearest(name, ROOT_KEYS.into_iter()) == Some("sources");
+            let mut message = unknown_key(name, ROOT_KEYS.into_iter());
+            if value.get_ref().as_table().is_some_and(|table| table.contains_key("type")) {
+                message = format!("unknown key `{0}`; a source is written as [sources.{0}]", name.escape_debug());
+                named_sources = true;
+            }
+            self.wrong(key.span(), message);
+        }
+        let mountpoint = root.get_key_value("mountpoint").and_then(|(key, value)| self.path(key, value));
+        let cache = self.cache(root);
+        let defaults = self.defaults(root);
+        let sources = match table_of(root, "sources") {
+            Some(Ok(table)) => {
+                named_sources &= !table.is_empty();
+                table.iter().filter_map(|(name, value)| self.source(name, value, defaults)).collect()
+            }
+            Some(Err((key, _))) => {
+                self.wrong(
+                    key,
+                    "`sources` must hold one table for each source, named like its folder: [sources.docs]".into(),
+                );
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        if !named_sources {
+            let example = "[sources.docs], and below it type = \"local\" and path = \"/usr/share/doc\"";
+            self.missing(None, format!("there is no source; add for example {example}"));
+        }
+        Config { mountpoint, cache, sources, at_root: false, file: Some(self.place.file.into()) }
+    }
+
+    fn cache(&mut self, root: &DeTable<'_>) -> CacheConfig {
+        let mut cache = CacheConfig::in_dir(self.place.cache_dir.clone());
+        for (key, value) in self.own_table(root, "cache") {
+            let name: &str = key.get_ref();
+            match name {
+                "dir" => cache.dir = self.path(key, value).unwrap_or(cache.dir),
+                "max_size" => match value::size(name, value.get_ref()) {
+                    Ok(size) if size < SMALLEST_CACHE => {
+                        self.wrong(
+                            value.span(),
+                            "`max_size` must be at least \"1MiB\"; \"20GiB\" is the default".into(),
+                        );
+                    }
+                    Ok(size) => cache.max_size = size,
+                    Err(message) => self.wrong(value.span(), message),
+                },
+                "min_free" => match value::size(name, value.get_ref()) {
+                    Ok(size) => cache.min_free = size,
+                    Err(message) => self.wrong(value.span(), message),
+                },
+                _ => self.wrong(key.span(), unknown_key(name, CACHE_KEYS.into_iter())),
+            }
+        }
+        cache
+    }
+
+    fn defaults(&mut self, root: &DeTable<'_>) -> Common {
+        let mut defaults = Common::DEFAULT;
+        for (key, value) in self.own_table(root, "defaults") {
+            let name: &str = key.get_ref();
+            if !DEFAULTS_KEYS.contains(&name) {
+                self.wrong(key.span(), unknown_key(name, DEFAULTS_KEYS.into_iter()));
+            } else if let Err(message) = defaults.set(name, value.get_ref()) {
+                self.wrong(value.span(), message);
+            }
+        }
+        defaults
+    }
+
+    fn source(&mut self, key: &Key<'_>, value: &Spanned<DeValue<'_>>, defaults: Common) -> Option<SourceConfig> {
+        let name = key.get_ref().to_string();
+        let name_fits = value::folder_name(&name);
+        if let Err(message) = &name_fits {
+            self.wrong(key.span(), message.clone());
+        }
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong(key.span(), format!("`{0}` must be a table: [sources.{0}]", name.escape_debug()));
+            return None;
+        };
+        let mut common = defaults;
+        let mut type_name = None;
+        let mut values = BTreeMap::new();
+        let mut key_lines = BTreeMap::new();
+        for (key, value) in table {
+            let own_name: &str = key.get_ref();
+            key_lines.insert(own_name.to_owned(), self.lines.of(&key.span()));
+            let result = match own_name {
+                "type" => source_type(value.get_ref()).map(|known| type_name = known),
+                _ if COMMON_KEYS.contains(&own_name) => common.set(own_name, value.get_ref()),
+                _ => self.plain(own_name, value.get_ref()).map(|plain| {
+                    values.insert(own_name.to_owned(), plain);
+                }),
+            };
+            if let Err(message) = result {
+                self.wrong(value.span(), about_source(&name, &message));
+            }
+        }
+        let line = Some(self.lines.of(&key.span()));
+        if !table.contains_key("type") {
+            let message = format!("`type` is missing; add for example: type = \"local\" ({} are known)", known_types());
+            self.missing(line, about_source(&name, &message));
+        }
+        name_fits.ok()?;
+        Some(SourceConfig {
+            settings: Settings { name: name.clone(), values, private: self.place.private, reserved: Vec::new() },
+            name,
+            type_name: type_name?,
+            fresh_for: common.fresh_for,
+            timeout: common.timeout,
+            offline: common.offline,
+            origin: Origin { file: Some(self.place.shown.into()), line, key_lines },
+        })
+    }
+
+    fn path(&mut self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Option<PathBuf> {
+        value::path(key.get_ref(), value.get_ref(), self.dir).map_err(|message| self.wrong(value.span(), message)).ok()
+    }
+
+    /// A source's own value, without its place. The file of a secret starts, like every path, at the directory of this file.
+    fn plain(&self, key: &str, value: &DeValue<'_>) -> Result<toml::Value, String> {
+        let plain = plain(key, value)?;
+        match plain.as_table().and_then(|table| table.get("file")).and_then(toml::Value::as_str) {
+            Some(file) if plain.as_table().is_some_and(|table| table.len() == 1) => {
+                let file = self.dir.join(super::expand_home(file)).into_os_string();
+                let file = file.into_string().map_err(|_| format!("`{key}`: the file's path is not UTF-8"))?;
+                Ok(toml::Value::Table([("file".to_owned(), file.into())].into_iter().collect()))
+            }
+            _ => Ok(plain),
+        }
+    }
+
+    /// The entries of a table of the file's own; none if it is not there or no table.
+    fn own_table<'t, 'i>(&mut self, root: &'t DeTable<'i>, name: &str) -> Vec<(&'t Key<'i>, &'t Spanned<DeValue<'i>>)> {
+        match table_of(root, name) {
+            Some(Ok(table)) => table.iter().collect(),
+            Some(Err((key, found))) => {
+                self.wrong(key, format!("{}: [{name}]", value::wrong_type(name, "a table", found)));
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
+type Key<'i> = Spanned<DeString<'i>>;
+
+/// The table under `name`, or where its key is and what stands there instead.
+fn table_of<'t, 'i>(
+    root: &'t DeTable<'i>,
+    name: &str,
+) -> Option<Result<&'t DeTable<'i>, (Range<usize>, &'t DeValue<'i>)>> {
+    let (key, value) = root.get_key_value(name)?;
+    Some(value.get_ref().as_table().ok_or((key.span(), value.get_ref())))
+}
+
+fn known_types() -> String {
+    listed(SOURCE_TYPES.into_iter())
+}
+
+fn source_type(value: &DeValue<'_>) -> Result<Option<String>, String> {
+    let Some(text) = value.as_str() else {
+        return Err(value::wrong_type("type", "a string", value));
+    };
+    if SOURCE_TYPES.contains(&text) {
+        return Ok(Some(text.to_owned()));
+    }
+    let guess = nearest(text, SOURCE_TYPES.into_iter()).map(|near| format!("did you mean `{near}`? "));
+    let shown = value::shown(value);
+    Err(format!("unknown type {shown}; {}the known types are {}", guess.unwrap_or_default(), known_types()))
+}
+
+fn plain(key: &str, value: &DeValue<'_>) -> Result<toml::Value, String> {
+    Ok(match value {
+        DeValue::String(text) => toml::Value::String(text.to_string()),
+        DeValue::Integer(number) => toml::Value::Integer(
+            value::integer(number).ok_or_else(|| format!("`{key}` is a number that does not fit 64 bits"))?,
+        ),
+        DeValue::Float(number) => toml::Value::Float(
+            number.as_str().parse().map_err(|_| format!("`{key}` is a number that cannot be understood"))?,
+        ),
+        DeValue::Boolean(flag) => toml::Value::Boolean(*flag),
+        DeValue::Datetime(time) => toml::Value::Datetime(*time),
+        DeValue::Array(items) => {
+            toml::Value::Array(items.iter().map(|item| plain(key, item.get_ref())).collect::<Result<_, _>>()?)
+        }
+        DeValue::Table(table) => toml::Value::Table(
+            table
+                .iter()
+                .map(|(key, value)| Ok((key.get_ref().to_string(), plain(key.get_ref(), value.get_ref())?)))
+                .collect::<Result<_, String>>()?,
+        ),
+    })
+}

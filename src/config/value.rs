@@ -1,0 +1,170 @@
+//! What a single value of the file means: a size, a duration, a path, a name. It knows neither the tables nor their lines.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use toml::de::{DeInteger, DeValue};
+
+use super::Offline;
+use super::settings::article;
+
+/// SQLite and TOML both count in signed 64 bits.
+const LARGEST_SIZE: u64 = i64::MAX as u64;
+
+/// Far more than anybody needs, and far less than what a clock of 64 bits overflows at: 100 years.
+const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+
+/// Bytes of a text that a message repeats.
+const LONGEST_SHOWN: usize = 60;
+
+/// Linux' NAME_MAX, in bytes.
+const LONGEST_NAME: usize = 255;
+
+pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> String {
+    format!("`{key}` must be {wanted}, not {}", article(found.type_str()))
+}
+
+/// The number, or none if it does not fit 64 bits.
+pub(super) fn integer(number: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// Bytes: a string with a unit, or a plain number.
+pub(super) fn size(key: &str, value: &DeValue<'_>) -> Result<u64, String> {
+    const EXAMPLE: &str = "write for example \"20GiB\", or a number of bytes";
+    let size = match value {
+        DeValue::Integer(number) => integer(number).and_then(|number| u64::try_from(number).ok()),
+        DeValue::String(text) => text.trim().parse::<ByteSize>().ok().map(|size| size.as_u64()),
+        other => return Err(format!("{}; {EXAMPLE}", wrong_type(key, "a size", other))),
+    };
+    match size {
+        Some(size) if size <= LARGEST_SIZE => Ok(size),
+        Some(_) => Err(format!("`{key}` is more than any disk holds; {EXAMPLE}")),
+        None => Err(format!("`{key}` is no size: {}; {EXAMPLE}", shown(value))),
+    }
+}
+
+/// A duration with its unit.
+pub(super) fn duration(key: &str, value: &DeValue<'_>) -> Result<Duration, String> {
+    const EXAMPLE: &str = "write for example \"30s\" or \"5m\"";
+    let DeValue::String(text) = value else {
+        return Err(format!("{}; {EXAMPLE}", wrong_type(key, "a duration with its unit", value)));
+    };
+    match humantime::parse_duration(text.trim()) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err(format!("`{key}` is more than 100 years; {EXAMPLE}")),
+        Err(_) => Err(format!("`{key}` is no duration: {}; {EXAMPLE}", shown(value))),
+    }
+}
+
+/// What to do while the source cannot be reached.
+pub(super) fn offline(key: &str, value: &DeValue<'_>) -> Result<Offline, String> {
+    match value {
+        DeValue::String(text) if text == "serve" => Ok(Offline::Serve),
+        DeValue::String(text) if text == "fail" => Ok(Offline::Fail),
+        _ => Err(format!(
+            "`{key}` must be \"serve\" (show what is cached while the source is unreachable) or \"fail\", not {}",
+            shown(value)
+        )),
+    }
+}
+
+/// A path: `~/` is the home, and a relative one starts at `base`, the directory of the file.
+pub(super) fn path(key: &str, value: &DeValue<'_>, base: &Path) -> Result<PathBuf, String> {
+    let DeValue::String(text) = value else {
+        return Err(wrong_type(key, "a path in quotes", value));
+    };
+    if text.is_empty() || text.contains('\0') {
+        return Err(format!("`{key}` is no path: {}", shown(value)));
+    }
+    let path = super::expand_home(text);
+    if text.starts_with('~') && path == Path::new(&**text) {
+        return Err(format!("`{key}`: only `~/` is replaced by a directory, your home; write the whole path instead"));
+    }
+    Ok(base.join(path))
+}
+
+/// Whether a source's name can be a folder.
+pub(super) fn folder_name(name: &str) -> Result<(), String> {
+    let wrong = if name.is_empty() {
+        "is empty".to_owned()
+    } else if name == "." || name == ".." {
+        format!("`{name}` means a directory that is always there")
+    } else if name.contains('/') {
+        format!("`{}` contains `/`", name.escape_debug())
+    } else if name.chars().any(char::is_control) {
+        format!("`{}` contains a control character", name.escape_debug())
+    } else if name.len() > LONGEST_NAME {
+        format!("has {} bytes, more than {LONGEST_NAME}", name.len())
+    } else {
+        return Ok(());
+    };
+    Err(format!("the name of a source is the name of its folder, and this one {wrong}; rename it"))
+}
+
+/// A value for a message. A quote that is never closed makes the rest of the file one value, secrets included: what is too long to be
+/// meant is not shown.
+pub(super) fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) if text.len() <= LONGEST_SHOWN && !text.contains('\n') => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        other => article(other.type_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> DeValue<'_> {
+        DeValue::String(text.into())
+    }
+
+    #[test]
+    fn sizes_have_units_or_are_bytes() {
+        let number = |text| DeValue::parse(text).expect("a number").into_inner();
+        assert_eq!(size("s", &text("20GiB")), Ok(20 << 30));
+        assert_eq!(size("s", &text("1.5 MB")), Ok(1_500_000));
+        assert_eq!(size("s", &number("1_048_576")), Ok(1 << 20));
+        assert_eq!(size("s", &number("0x100000")), Ok(1 << 20));
+        for bad in
+            [text("much"), text(""), text("20 parsecs"), text("-1GiB"), text("20EiB"), number("-1"), number("1.5")]
+        {
+            let message = size("s", &bad).expect_err("it is no size");
+            assert!(message.starts_with("`s` ") && message.contains("\"20GiB\""), "{message}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("d", &text("1m 30s")), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("d", &text("100years")), Ok(LONGEST));
+        for bad in ["soon", "30", "", "101years"] {
+            let message = duration("d", &text(bad)).expect_err("it is no duration");
+            assert!(message.starts_with("`d` ") && message.contains("\"30s\""), "{message}");
+        }
+    }
+
+    #[test]
+    fn paths_start_at_the_home_or_at_the_file() {
+        let base = Path::new("/etc/k");
+        assert_eq!(path("p", &text("cache"), base), Ok("/etc/k/cache".into()));
+        assert_eq!(path("p", &text("/var/cache"), base), Ok("/var/cache".into()));
+        let home = etcetera::home_dir().expect("tests have a home");
+        assert_eq!(path("p", &text("~/x"), base), Ok(home.join("x")));
+        assert_eq!(path("p", &text("~"), base), Ok(home));
+        assert!(path("p", &text("~anna/x"), base).is_err());
+        assert!(path("p", &text(""), base).is_err());
+    }
+
+    #[test]
+    fn names_that_cannot_be_folders_are_refused() {
+        for bad in ["", ".", "..", "a/b", "a\nb", &"x".repeat(256)] {
+            assert!(folder_name(bad).is_err(), "{bad:?}");
+        }
+        for good in ["scripts", "EPJ HS26", "…", ".hidden", &"x".repeat(255)] {
+            assert_eq!(folder_name(good), Ok(()));
+        }
+    }
+}

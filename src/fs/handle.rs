@@ -1,0 +1,43 @@
+//! `Handles`: what is open, by the number that the kernel carries around. It knows not what it holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+/// The kernel's number of one open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HandleId(pub u64);
+
+/// Everything of one kind that is open.
+#[derive(Debug)]
+pub struct Handles<T> {
+    next: AtomicU64,
+    open: Mutex<HashMap<HandleId, Arc<T>>>,
+}
+
+impl<T> Default for Handles<T> {
+    fn default() -> Self {
+        Self { next: AtomicU64::new(1), open: Mutex::default() }
+    }
+}
+
+impl<T> Handles<T> {
+    /// Keeps `opened` until it is released.
+    pub fn insert(&self, opened: T) -> HandleId {
+        let id = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
+        self.open.lock().insert(id, Arc::new(opened));
+        id
+    }
+
+    /// What is open under this number.
+    pub fn get(&self, id: HandleId) -> Option<Arc<T>> {
+        self.open.lock().get(&id).cloned()
+    }
+
+    /// Ends one open.
+    pub fn remove(&self, id: HandleId) -> Option<Arc<T>> {
+        self.open.lock().remove(&id)
+    }
+}

@@ -1,0 +1,413 @@
+//! The file system without a kernel: lookup, read_dir, open, read, release. It knows no fuser type and no errno.
+
+mod handle;
+mod inode;
+pub mod xattr;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tracing::warn;
+
+pub use handle::HandleId;
+pub use inode::{FolderIndex, Inode, Node};
+
+use crate::cache::Cache;
+use crate::catalog::{Catalog, Listing};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::LocalName;
+use crate::path::{Printable, RemotePath};
+use crate::source::count::Counters;
+use crate::source::link::Link;
+use crate::source::{Entry, EntryKind, Source as _};
+use crate::transfer::{OpenVersion, SMALL, Transfer, Version};
+use handle::Handles;
+use inode::Inodes;
+
+/// For how long the kernel may keep what never changes while mounted: the folders of the root, and all attributes of a version.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
+/// One mounted source with everything that serves it.
+pub struct Folder {
+    /// Its name in the mount's root.
+    pub name: LocalName,
+    /// Its type, as in the configuration.
+    pub source_type: String,
+    /// Its identity: what cache and catalog know it by.
+    pub source_id: Arc<str>,
+    /// The source itself, and whether it answers.
+    pub link: Arc<Link>,
+    /// What was asked of it.
+    pub counters: Arc<Counters>,
+    /// What it said.
+    pub catalog: Arc<Catalog>,
+    /// What it delivers.
+    pub transfer: Arc<Transfer>,
+}
+
+/// The mounted sources as one tree.
+pub struct FileSystem {
+    folders: Vec<Folder>,
+    cache: Arc<Cache>,
+    inodes: Inodes,
+    files: Handles<OpenFile>,
+    directories: Handles<OpenDirectory>,
+    mounted: SystemTime,
+}
+
+/// What `stat` shows, as far as a source decides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// The number.
+    pub inode: Inode,
+    /// File, directory or link.
+    pub kind: Kind,
+    /// Bytes of a file or of a link's text; 0 for a directory.
+    pub size: u64,
+    /// Time of the last change; of the mount where the source does not say.
+    pub modified: SystemTime,
+    /// For how long these attributes may be kept.
+    pub valid_for: Duration,
+}
+
+/// The kind of an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A file.
+    File,
+    /// A file that is a program.
+    Program,
+    /// A symbolic link.
+    Symlink,
+}
+
+/// The answer to a lookup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// What the name leads to; `None`: there is no such name.
+    pub found: Option<Attributes>,
+    /// For how long the name may be taken to lead there.
+    pub valid_for: Duration,
+}
+
+/// A file that was opened.
+pub struct Opened {
+    /// The number of this open.
+    pub handle: HandleId,
+    /// The file of the copy, if it is whole and proven, so that the kernel may read it without us.
+    pub proven_file: Option<Arc<std::fs::File>>,
+}
+
+struct OpenFile {
+    folder: FolderIndex,
+    dir: RemotePath,
+    name: LocalName,
+    entry: Entry,
+    version: Arc<OpenVersion>,
+}
+
+/// A directory as it was when it was opened.
+struct OpenDirectory {
+    names: Vec<(LocalName, Node)>,
+    valid_for: Duration,
+}
+
+/// One name of an open directory.
+pub struct Listed<'a> {
+    /// The name.
+    pub name: &'a LocalName,
+    /// What it leads to; the kernel has no reference yet.
+    pub attributes: Attributes,
+    /// For how long the name may be taken to lead there.
+    pub valid_for: Duration,
+    node: &'a Node,
+}
+
+impl FileSystem {
+    /// A tree of `folders` over one cache. `at_root`: the only source is the root itself.
+    pub fn new(folders: Vec<Folder>, at_root: bool, cache: Arc<Cache>) -> Arc<Self> {
+        let root = if at_root && folders.len() == 1 {
+            Node::Directory { folder: 0, path: RemotePath::root(), entry: None }
+        } else {
+            Node::Root
+        };
+        let source_ids = folders.iter().map(|folder| folder.source_id.clone()).collect();
+        Arc::new(Self {
+            inodes: Inodes::new(root, source_ids),
+            folders,
+            cache,
+            files: Handles::default(),
+            directories: Handles::default(),
+            mounted: SystemTime::now(),
+        })
+    }
+
+    /// The mounted sources.
+    pub fn folders(&self) -> &[Folder] {
+        &self.folders
+    }
+
+    /// The cache under them.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// Says goodbye to every source and makes the cache durable.
+    pub async fn finish(&self) {
+        futures::future::join_all(self.folders.iter().map(|folder| folder.link.disconnect())).await;
+        self.cache.finish();
+    }
+
+    /// What `name` in `parent` leads to; the kernel gets a reference to it.
+    pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Lookup> {
+        let node = self.node(parent)?;
+        let (found, valid_for) = match &*node {
+            Node::Root => (self.folder_named(name), FOREVER),
+            Node::Directory { folder, path, .. } => {
+                let answer = self.folders[*folder].catalog.find(path, name).await?;
+                let found = answer.value.map(|(name, entry)| Node::of_entry(*folder, path, &name, &entry));
+                (found, answer.valid_for)
+            }
+            Node::File { .. } | Node::Symlink { .. } => {
+                return Err(self.refuse("lookup", &node, ErrorKind::NotADirectory));
+            }
+        };
+        let found = found.map(|node| {
+            let inode = self.inodes.refer(node.clone());
+            self.describe(inode, &node, valid_for)
+        });
+        Ok(Lookup { found, valid_for })
+    }
+
+    /// The kernel gives back references.
+    pub fn forget(&self, inode: Inode, count: u64) {
+        self.inodes.forget(inode, count);
+    }
+
+    /// What `stat` shows; never asks a source, since an inode is one version.
+    pub fn attributes(&self, inode: Inode) -> Result<Attributes> {
+        let node = self.node(inode)?;
+        Ok(self.describe(inode, &node, FOREVER))
+    }
+
+    /// The text of a link.
+    pub fn read_link(&self, inode: Inode) -> Result<Vec<u8>> {
+        match &*self.node(inode)? {
+            Node::Symlink { target, .. } => Ok(target.clone()),
+            node => Err(self.refuse("read_link", node, ErrorKind::Unsupported)),
+        }
+    }
+
+    /// Takes a snapshot of a directory, to be read in pieces.
+    pub async fn open_dir(&self, inode: Inode) -> Result<HandleId> {
+        let node = self.node(inode)?;
+        let opened = match &*node {
+            Node::Root => {
+                let node = |folder: usize| Node::Directory { folder, path: RemotePath::root(), entry: None };
+                let names = self.folders.iter().enumerate().map(|(index, folder)| (folder.name.clone(), node(index)));
+                OpenDirectory { names: names.collect(), valid_for: FOREVER }
+            }
+            Node::Directory { folder, path, .. } => {
+                let answer = self.folders[*folder].catalog.list(path).await?;
+                let names = nodes(*folder, path, &answer.value);
+                OpenDirectory { names, valid_for: answer.valid_for }
+            }
+            Node::File { .. } | Node::Symlink { .. } => {
+                return Err(self.refuse("open_dir", &node, ErrorKind::NotADirectory));
+            }
+        };
+        Ok(self.directories.insert(opened))
+    }
+
+    /// Shows the names of an open directory from the one with number `first` on, until `take` has enough and answers `false`.
+    /// The kernel gets a reference to each that was taken, if `refer` says so.
+    pub fn read_dir(
+        &self,
+        handle: HandleId,
+        first: usize,
+        refer: bool,
+        mut take: impl FnMut(usize, Listed<'_>) -> bool,
+    ) -> Result<()> {
+        let Some(open) = self.directories.get(handle) else {
+            return Err(Error::new("read_dir", ErrorKind::Other).because("the directory is not open"));
+        };
+        for (number, (name, node)) in open.names.iter().enumerate().skip(first) {
+            let inode = self.inodes.number(node);
+            let attributes = self.describe(inode, node, open.valid_for);
+            let listed = Listed { name, attributes, valid_for: open.valid_for, node };
+            let node = listed.node;
+            if !take(number, listed) {
+                break;
+            }
+            if refer {
+                self.inodes.refer(node.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an open of a directory.
+    pub fn release_dir(&self, handle: HandleId) {
+        self.directories.remove(handle);
+    }
+
+    /// Opens a version for reading: compares what the cache has with what the source has (see `freshness`).
+    ///
+    /// # Errors
+    /// `Changed` if the name leads to another version by now, or nowhere: whoever asked should look the name up again.
+    pub async fn open(&self, inode: Inode) -> Result<Opened> {
+        let node = self.node(inode)?;
+        let (folder_index, dir, name, entry) = match &*node {
+            Node::File { folder, dir, name, entry } => (*folder, dir, name, entry),
+            Node::Root | Node::Directory { .. } => return Err(self.refuse("open", &node, ErrorKind::IsADirectory)),
+            Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
+        };
+        let folder = &self.folders[folder_index];
+        let changed = || Error::new("open", ErrorKind::Changed).on(&entry.path);
+
+        let current = folder.catalog.find(dir, name).await?;
+        if current.value.is_none_or(|(_, current)| current.digest != entry.digest) {
+            return Err(changed());
+        }
+        let version = folder.transfer.open(&version_of(entry)?, name);
+        let counters = self.cache.counters();
+        if version.is_whole() {
+            counters.hits.fetch_add(1, Ordering::Relaxed);
+        } else {
+            counters.misses.fetch_add(1, Ordering::Relaxed);
+            self.begin(folder, dir, name, entry, &version, current.stale).await?;
+        }
+        let proven_file = version.proven_file();
+        let open =
+            OpenFile { folder: folder_index, dir: dir.clone(), name: name.clone(), entry: entry.clone(), version };
+        Ok(Opened { handle: self.files.insert(open), proven_file })
+    }
+
+    /// Makes sure, while the name can still be looked up again, that the bytes of this version are to be had: a small file is
+    /// retrieved now, of a large one the source is asked whether it is still the same.
+    async fn begin(
+        &self,
+        folder: &Folder,
+        dir: &RemotePath,
+        name: &LocalName,
+        entry: &Entry,
+        version: &Arc<OpenVersion>,
+        stale: bool,
+    ) -> Result<()> {
+        if version.version().size <= SMALL {
+            let result = version.retrieve_all().await;
+            if let Err(error) = &result
+                && matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound)
+            {
+                folder.catalog.recheck(dir, name, entry).await?;
+                return Err(Error::new("open", ErrorKind::Changed).on(&entry.path));
+            }
+            return result;
+        }
+        if folder.catalog.is_checked(dir, name) {
+            return Ok(());
+        }
+        match folder.catalog.recheck(dir, name, entry).await {
+            Ok(Some(current)) if current.digest == entry.digest => Ok(()),
+            Ok(_) => Err(Error::new("open", ErrorKind::Changed).on(&entry.path)),
+            // What is there of a partial copy can be read during an outage too.
+            Err(error) if error.kind().is_outage() && stale && version.copy().is_begun() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads from an open file; shorter only at its end.
+    ///
+    /// # Errors
+    /// `ChangedDuringRead` if bytes of the opened version can no longer be had. Never bytes of another version.
+    pub async fn read(&self, handle: HandleId, bytes: Range<u64>) -> Result<Bytes> {
+        let Some(open) = self.files.get(handle) else {
+            return Err(Error::new("read", ErrorKind::Other).because("the file is not open"));
+        };
+        let error = match open.version.read(bytes).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
+            return Err(error);
+        }
+        // The next open must not lead to this version again.
+        let catalog = self.folders[open.folder].catalog.clone();
+        let path = open.entry.path.clone();
+        tokio::spawn(async move { catalog.recheck(&open.dir, &open.name, &open.entry).await });
+        Err(Error::new("read", ErrorKind::ChangedDuringRead).on(path).caused_by(error))
+    }
+
+    /// Checks every block of an open file, retrieving what is damaged. The file, if it is whole and proven afterwards.
+    pub async fn prove(&self, handle: HandleId) -> Option<Arc<std::fs::File>> {
+        let open = self.files.get(handle)?;
+        let size = open.version.version().size;
+        let mut at = 0;
+        while at < size {
+            let end = (at + SMALL).min(size);
+            open.version.read(at..end).await.inspect_err(|error| warn!("{error}")).ok()?;
+            at = end;
+        }
+        open.version.proven_file()
+    }
+
+    /// Ends an open of a file.
+    pub fn release(&self, handle: HandleId) {
+        self.files.remove(handle);
+    }
+
+    fn node(&self, inode: Inode) -> Result<Arc<Node>> {
+        // The kernel asks only for what it holds a reference to; anything else it must look up again.
+        self.inodes.get(inode).ok_or_else(|| Error::new("look up inode", ErrorKind::Changed).on(inode.0))
+    }
+
+    fn folder_named(&self, name: &[u8]) -> Option<Node> {
+        let folder = self.folders.iter().position(|folder| *folder.name == *name)?;
+        Some(Node::Directory { folder, path: RemotePath::root(), entry: None })
+    }
+
+    fn describe(&self, inode: Inode, node: &Node, valid_for: Duration) -> Attributes {
+        let (kind, size, modified, valid_for) = match node {
+            Node::Root => (Kind::Directory, 0, None, FOREVER),
+            Node::Directory { entry, .. } => {
+                (Kind::Directory, 0, entry.as_ref().and_then(|entry| entry.modified), valid_for)
+            }
+            // Size and times belong to the version, and the version to the inode: they never change.
+            Node::File { entry, .. } => {
+                let program = entry.kind == EntryKind::File { executable: true };
+                let kind = if program { Kind::Program } else { Kind::File };
+                (kind, entry.size.unwrap_or(0), entry.modified, FOREVER)
+            }
+            Node::Symlink { entry, target, .. } => (Kind::Symlink, target.len() as u64, entry.modified, FOREVER),
+        };
+        Attributes { inode, kind, size, modified: modified.unwrap_or(self.mounted), valid_for }
+    }
+
+    fn refuse(&self, op: &'static str, node: &Node, kind: ErrorKind) -> Error {
+        let error = Error::new(op, kind);
+        match node {
+            Node::Root => error.on("/"),
+            Node::Directory { path, .. } => error.on(path),
+            Node::File { name, .. } => error.on(Printable(name)),
+            Node::Symlink { entry, .. } => error.on(&entry.path),
+        }
+    }
+}
+
+fn nodes(folder: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(LocalName, Node)> {
+    listing.entries().iter().map(|(name, entry)| (name.clone(), Node::of_entry(folder, dir, name, entry))).collect()
+}
+
+fn version_of(entry: &Entry) -> Result<Version> {
+    let Entry { path, digest: Some(digest), size: Some(size), modified, .. } = entry else {
+        return Err(Error::new("open", ErrorKind::Unsupported)
+            .on(&entry.path)
+            .because("the source told neither digest nor size of this file"));
+    };
+    Ok(Version { path: path.clone(), digest: digest.clone(), size: *size, modified: *modified })
+}

@@ -1,0 +1,75 @@
+//! Extended attributes: what is known of a file, for whoever wants to look behind it. They retrieve nothing.
+
+use super::{FileSystem, Folder, Inode, Node};
+use crate::error::Result;
+use crate::source::link::Health;
+
+/// Every attribute begins with this.
+pub const PREFIX: &str = "user.kitovufs.";
+
+/// The attributes that `listxattr` names; those without a value on an inode are left out there.
+pub const NAMES: [&str; 7] = ["source", "path", "digest", "local_digest", "state", "checked", "error"];
+
+impl FileSystem {
+    /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none.
+    pub fn xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
+        let node = self.node(inode)?;
+        let (folder, path) = match &*node {
+            Node::Root => return Ok(None),
+            Node::Directory { folder, path, .. } => (&self.folders[*folder], path),
+            Node::File { folder, entry, .. } | Node::Symlink { folder, entry, .. } => {
+                (&self.folders[*folder], &entry.path)
+            }
+        };
+        let value = match name {
+            "source" => Some(folder.name.to_vec()),
+            "path" => Some([b"/", path.as_bytes()].concat()),
+            "error" => match folder.link.health().0 {
+                Health::Down(error) => Some(error.to_string().into_bytes()),
+                Health::Idle | Health::Up => None,
+            },
+            _ => self.file_xattr(folder, &node, name)?,
+        };
+        Ok(value)
+    }
+
+    fn file_xattr(&self, folder: &Folder, node: &Node, name: &str) -> Result<Option<Vec<u8>>> {
+        let Node::File { dir, name: local_name, entry, .. } = node else { return Ok(None) };
+        let text = match name {
+            "digest" => entry.digest.as_ref().map(ToString::to_string),
+            "checked" => folder.catalog.checked_at(dir, local_name).map(|at| humantime::format_rfc3339(at).to_string()),
+            "local_digest" => folder
+                .transfer
+                .open(&super::version_of(entry)?, local_name)
+                .copy()
+                .local_digest()
+                .map(|d| d.to_string()),
+            "state" => {
+                let version = folder.transfer.open(&super::version_of(entry)?, local_name);
+                let down = matches!(folder.link.health().0, Health::Down(_));
+                let newer = folder.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
+                let state = match (version.is_whole(), version.copy().is_begun()) {
+                    _ if newer => "stale",
+                    (true, _) if down => "offline",
+                    (true, _) => "cached",
+                    (false, true) => "partial",
+                    (false, false) => "remote",
+                };
+                Some(state.to_owned())
+            }
+            _ => None,
+        };
+        Ok(text.map(String::into_bytes))
+    }
+
+    /// The names of all attributes that this inode has, without the prefix.
+    pub fn xattr_names(&self, inode: Inode) -> Result<Vec<&'static str>> {
+        let mut names = Vec::new();
+        for name in NAMES {
+            if self.xattr(inode, name)?.is_some() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}

@@ -1,0 +1,361 @@
+//! The kernel's side: decodes a request, calls `fs`, replies. It decides nothing but what the kernel may cache.
+//!
+//! A request that memory can answer is answered on the thread that brought it. Any other is handed to the async runtime with its
+//! reply, so that a source that hangs holds up only those who wait for it.
+
+mod errno;
+mod passthrough;
+
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyXattr, Request,
+};
+use futures::FutureExt as _;
+use tokio::runtime::Handle;
+use tracing::debug;
+
+use crate::error::Error;
+use crate::fs::{Attributes, FileSystem, HandleId, Inode, Kind, Listed, xattr};
+use errno::errno;
+use passthrough::Passthrough;
+
+/// How many requests the kernel may have waiting in the background: readahead of a file whose source hangs must not use up the
+/// places of others. The kernel's default is 12.
+const BACKGROUND_REQUESTS: u16 = 1024;
+
+/// The attribute of the mount's root that `kitovufs status` reads.
+pub const STATUS_XATTR: &str = "user.kitovufs.status";
+
+/// Describes the mount as JSON; gets what `passthrough` is to say.
+pub type Status = dyn Fn(String) -> Vec<u8> + Send + Sync;
+
+/// Serves one mount.
+pub struct Driver {
+    inner: Arc<Inner>,
+    runtime: Handle,
+}
+
+struct Inner {
+    fs: Arc<FileSystem>,
+    passthrough: Passthrough,
+    status: Box<Status>,
+    owner: (u32, u32),
+}
+
+impl Driver {
+    /// Serves `fs`; waiting happens on `runtime`. Everything belongs to the user who mounts.
+    pub fn new(fs: Arc<FileSystem>, runtime: Handle, status: Box<Status>) -> Self {
+        let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let passthrough = Passthrough::new(false);
+        Self { inner: Arc::new(Inner { fs, passthrough, status, owner }), runtime }
+    }
+
+    /// Answers now if that needs no waiting, else on the runtime.
+    fn answer(&self, reply: impl Future<Output = ()> + Send + 'static) {
+        let _guard = self.runtime.enter();
+        let mut reply = Box::pin(reply);
+        if (&mut reply).now_or_never().is_none() {
+            self.runtime.spawn(reply);
+        }
+    }
+}
+
+impl Inner {
+    fn attr(&self, attributes: &Attributes) -> FileAttr {
+        let (kind, perm) = match attributes.kind {
+            Kind::Directory => (FileType::Directory, 0o555),
+            Kind::File => (FileType::RegularFile, 0o444),
+            Kind::Program => (FileType::RegularFile, 0o555),
+            Kind::Symlink => (FileType::Symlink, 0o777),
+        };
+        FileAttr {
+            ino: INodeNo(attributes.inode.0),
+            size: attributes.size,
+            blocks: attributes.size.div_ceil(512),
+            atime: attributes.modified,
+            mtime: attributes.modified,
+            ctime: attributes.modified,
+            crtime: UNIX_EPOCH,
+            kind,
+            perm,
+            // One link: `find` must not conclude from the count how many directories are below.
+            nlink: 1,
+            uid: self.owner.0,
+            gid: self.owner.1,
+            rdev: 0,
+            blksize: 128 * 1024,
+            flags: 0,
+        }
+    }
+
+    async fn lookup(&self, parent: Inode, name: &OsStr, reply: ReplyEntry) {
+        match self.fs.lookup(parent, name.as_bytes()).await {
+            Ok(lookup) => match &lookup.found {
+                Some(found) => {
+                    reply.entry_with_ttls(&found.valid_for, &lookup.valid_for, &self.attr(found), Generation(0));
+                }
+                None if lookup.valid_for.is_zero() => reply.error(Errno::ENOENT),
+                // Inode 0 tells the kernel to remember that there is nothing.
+                None => reply.entry_with_ttls(&Duration::ZERO, &lookup.valid_for, &self.nothing(), Generation(0)),
+            },
+            Err(error) => reply.error(told("lookup", &error)),
+        }
+    }
+
+    fn nothing(&self) -> FileAttr {
+        let modified = UNIX_EPOCH;
+        let none = Attributes { inode: Inode(0), kind: Kind::File, size: 0, modified, valid_for: Duration::ZERO };
+        self.attr(&none)
+    }
+
+    async fn open(&self, inode: Inode, reply: ReplyOpen) {
+        let mut opened = match self.fs.open(inode).await {
+            Ok(opened) => opened,
+            Err(error) => return reply.error(told("open", &error)),
+        };
+        if opened.proven_file.is_none() && self.passthrough.is_required(inode) {
+            // The kernel reads this inode's file itself, and the file was touched meanwhile: mend it first.
+            opened.proven_file = self.fs.prove(opened.handle).await;
+        }
+        let mode = self.passthrough.opened(inode, opened.proven_file.as_ref(), |file| reply.open_backing(file));
+        let handle = FileHandle(opened.handle.0);
+        match mode {
+            Ok(Some(backing)) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
+            // A version never changes, so neither do the pages that the kernel has of it.
+            Ok(None) => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
+            Err(()) => {
+                self.fs.release(opened.handle);
+                reply.error(Errno::EIO);
+            }
+        }
+    }
+
+    fn xattr(&self, inode: Inode, name: &OsStr) -> Result<Option<Vec<u8>>, Error> {
+        let Some(name) = name.to_str() else { return Ok(None) };
+        if inode == Inode::ROOT && name == STATUS_XATTR {
+            return Ok(Some((self.status)(self.passthrough.describe())));
+        }
+        name.strip_prefix(xattr::PREFIX).map_or(Ok(None), |name| self.fs.xattr(inode, name))
+    }
+}
+
+/// The errno for an error, which is logged as far as an application would not tell it.
+fn told(op: &str, error: &Error) -> Errno {
+    debug!("{op}: {error}");
+    errno(error)
+}
+
+fn reply_xattr(value: &[u8], size: u32, reply: ReplyXattr) {
+    match (u32::try_from(value.len()), size) {
+        (Ok(length), 0) => reply.size(length),
+        (Ok(length), size) if length <= size => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
+    }
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::Directory => FileType::Directory,
+        Kind::File | Kind::Program => FileType::RegularFile,
+        Kind::Symlink => FileType::Symlink,
+    }
+}
+
+impl Filesystem for Driver {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let wanted = InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_CACHE_SYMLINKS;
+        // Asked one by one, since an unknown one would refuse them all.
+        for flag in wanted.iter() {
+            let _ = config.add_capabilities(flag);
+        }
+        let _ = config.set_max_background(BACKGROUND_REQUESTS);
+        let passthrough =
+            config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok();
+        let inner = Arc::get_mut(&mut self.inner).expect("no request came before the first one");
+        inner.passthrough = Passthrough::new(passthrough);
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (inner, name) = (self.inner.clone(), name.to_owned());
+        self.answer(async move { inner.lookup(Inode(parent.0), &name, reply).await });
+    }
+
+    fn forget(&self, _req: &Request, inode: INodeNo, lookups: u64) {
+        self.inner.fs.forget(Inode(inode.0), lookups);
+    }
+
+    fn getattr(&self, _req: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        match self.inner.fs.attributes(Inode(inode.0)) {
+            Ok(attributes) => reply.attr(&attributes.valid_for, &self.inner.attr(&attributes)),
+            Err(error) => reply.error(told("getattr", &error)),
+        }
+    }
+
+    fn readlink(&self, _req: &Request, inode: INodeNo, reply: ReplyData) {
+        match self.inner.fs.read_link(Inode(inode.0)) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(told("readlink", &error)),
+        }
+    }
+
+    fn open(&self, _req: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let inner = self.inner.clone();
+        self.answer(async move { inner.open(Inode(inode.0), reply).await });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let fs = self.inner.fs.clone();
+        let bytes = offset..offset.saturating_add(size.into());
+        self.answer(async move {
+            match fs.read(HandleId(handle.0), bytes).await {
+                Ok(bytes) => reply.data(&bytes),
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    reply.error(errno(&error));
+                }
+            }
+        });
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.inner.passthrough.released(Inode(inode.0));
+        let _guard = self.runtime.enter();
+        self.inner.fs.release(HandleId(handle.0));
+        reply.ok();
+    }
+
+    fn flush(&self, _req: &Request, _inode: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        // Nothing is ever written. The kernel does not ask again.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _req: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _req: &Request, _inode: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn opendir(&self, _req: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let fs = self.inner.fs.clone();
+        self.answer(async move {
+            match fs.open_dir(Inode(inode.0)).await {
+                Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
+                Err(error) => reply.error(told("opendir", &error)),
+            }
+        });
+    }
+
+    fn readdir(&self, _req: &Request, inode: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        // Offsets 1 and 2 are behind `.` and `..`; name number n is behind offset n + 2.
+        for (number, dots) in [(0, "."), (1, "..")] {
+            if offset <= number && reply.add(inode, number + 1, FileType::Directory, dots) {
+                return reply.ok();
+            }
+        }
+        let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
+        let result = self.inner.fs.read_dir(HandleId(handle.0), first, false, |number, listed| {
+            let attributes = &listed.attributes;
+            let next = number as u64 + 3;
+            !reply.add(INodeNo(attributes.inode.0), next, file_type(attributes.kind), OsStr::from_bytes(listed.name))
+        });
+        match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(told("readdir", &error)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let dots = self.inner.attr(&Attributes {
+            inode: Inode(inode.0),
+            kind: Kind::Directory,
+            size: 0,
+            modified: UNIX_EPOCH,
+            valid_for: Duration::ZERO,
+        });
+        for (number, name) in [(0, "."), (1, "..")] {
+            if offset <= number && reply.add(inode, number + 1, name, &Duration::ZERO, &dots, Generation(0)) {
+                return reply.ok();
+            }
+        }
+        let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
+        let result = self.inner.fs.read_dir(HandleId(handle.0), first, true, |number, listed: Listed<'_>| {
+            let attr = self.inner.attr(&listed.attributes);
+            let name = OsStr::from_bytes(listed.name);
+            !reply.add(attr.ino, number as u64 + 3, name, &listed.valid_for, &attr, Generation(0))
+        });
+        match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(told("readdirplus", &error)),
+        }
+    }
+
+    fn releasedir(&self, _req: &Request, _inode: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.inner.fs.release_dir(HandleId(handle.0));
+        reply.ok();
+    }
+
+    fn statfs(&self, _req: &Request, _inode: INodeNo, reply: ReplyStatfs) {
+        // Nobody knows the size of a remote, and nothing can be written: no blocks at all, so that `df` leaves the mount out.
+        reply.statfs(0, 0, 0, 0, 0, 4096, crate::name::NAME_MAX as u32, 4096);
+    }
+
+    fn getxattr(&self, _req: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _guard = self.runtime.enter();
+        match self.inner.xattr(Inode(inode.0), name) {
+            Ok(Some(value)) => reply_xattr(&value, size, reply),
+            Ok(None) => reply.error(Errno::from_i32(libc::ENODATA)),
+            Err(error) => reply.error(told("getxattr", &error)),
+        }
+    }
+
+    fn listxattr(&self, _req: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        let _guard = self.runtime.enter();
+        match self.inner.fs.xattr_names(Inode(inode.0)) {
+            Ok(names) => {
+                let list: String = names.iter().map(|name| format!("{}{name}\0", xattr::PREFIX)).collect();
+                reply_xattr(list.as_bytes(), size, reply);
+            }
+            Err(error) => reply.error(told("listxattr", &error)),
+        }
+    }
+}

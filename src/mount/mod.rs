@@ -1,0 +1,164 @@
+//! Mounting: assembles every layer, serves until the folder is unmounted. It alone knows them all.
+
+mod daemon;
+pub mod point;
+pub mod sources;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuser::{MountOption, Session, SessionACL};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::cache::{Cache, Limits};
+use crate::catalog::{Catalog, Policy};
+use crate::cli::{Failure, MountRequest};
+use crate::config::{Config, Diagnostics};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{FileSystem, Folder};
+use crate::fuse::Driver;
+use crate::status::Report;
+use crate::transfer::Transfer;
+use sources::Configured;
+
+/// Threads that read requests from the kernel. They never wait for a source, so a few are enough.
+const KERNEL_THREADS: usize = 4;
+
+/// How long saying goodbye to the sources may take at the end.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Mounts, and returns when the folder answers, or with `foreground` when it was unmounted. The result is the exit code.
+///
+/// # Errors
+/// `Config` with everything that is wrong; `Failed` if something is in the way.
+pub fn mount(request: &MountRequest) -> Result<u8, Failure> {
+    if !request.foreground && !request.daemon {
+        return Ok(daemon::spawn()?);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
+    serve(&runtime, request)?;
+    // A source that hangs must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(0)
+}
+
+fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
+    let MountRequest { config, mountpoint, problems, .. } = request;
+    let configured = runtime.block_on(sources::configure(config, problems.clone(), Some(mountpoint)))?;
+    point::check_prerequisites()?;
+    point::prepare(mountpoint)?;
+    raise_file_limit();
+
+    let (fs, report) = assemble(config, request, configured)?;
+    let driver =
+        Driver::new(fs.clone(), runtime.handle().clone(), Box::new(move |passthrough| report.to_json(passthrough)));
+    let mut options = fuser::Config::default();
+    options.mount_options = vec![
+        MountOption::RO,
+        MountOption::NoSuid,
+        MountOption::NoDev,
+        MountOption::DefaultPermissions,
+        MountOption::FSName(point::FS_NAME.into()),
+        MountOption::Subtype(point::FS_NAME.into()),
+    ];
+    options.acl = SessionACL::Owner;
+    options.n_threads = Some(KERNEL_THREADS);
+    options.clone_fd = true;
+    let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
+    let session = Session::new(driver, mountpoint, &options).map_err(failed)?;
+
+    let (ended, mut end) = tokio::sync::oneshot::channel();
+    let serving = std::thread::Builder::new().name("session".into()).spawn(move || {
+        let result = session.run();
+        // Nobody waits for the end only if the process ends anyway.
+        let _ = ended.send(result);
+    });
+    serving.map_err(failed)?;
+    info!("{}: mounted", mountpoint.display());
+    if request.daemon {
+        daemon::ready()?;
+    }
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = &mut end => result,
+            () = stop_signal() => {
+                info!("{}: unmounting, as asked by a signal", mountpoint.display());
+                let place = mountpoint.clone();
+                let unmounted = tokio::task::spawn_blocking(move || point::take_away(&place, false).or_else(|_| point::take_away(&place, true)));
+                if let Ok(Err(e)) = unmounted.await {
+                    error!("{e}");
+                }
+                // Whoever still has something open there keeps the session alive, but not for ever.
+                tokio::time::timeout(GOODBYE, &mut end).await.unwrap_or(Ok(Ok(())))
+            }
+        }
+    });
+    runtime.block_on(async {
+        if tokio::time::timeout(GOODBYE, fs.finish()).await.is_err() {
+            warn!("a source did not let go in time");
+        }
+    });
+    info!("{}: unmounted", mountpoint.display());
+    match result {
+        Ok(Err(e)) => Err(failed(e).into()),
+        _ => Ok(()),
+    }
+}
+
+fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>) -> Result<(Arc<FileSystem>, Report)> {
+    let limits = Limits { max_size: config.cache.max_size, min_free: config.cache.min_free };
+    let (cache, db) = Cache::open(&config.cache.dir, limits)?;
+    let folders = configured.into_iter().map(|configured| {
+        let Configured { config, link, counters } = configured;
+        let source_id: Arc<str> = config.identity().into();
+        let policy = Policy { fresh_for: config.fresh_for, offline: config.offline };
+        Folder {
+            name: config.name.as_bytes().into(),
+            source_type: config.type_name,
+            catalog: Catalog::new(link.clone(), source_id.clone(), policy, db.clone()),
+            transfer: Transfer::new(link.clone(), source_id.clone(), cache.clone()),
+            source_id,
+            link,
+            counters,
+        }
+    });
+    let fs = FileSystem::new(folders.collect(), config.at_root, cache);
+    let report = Report::new(fs.clone(), request.mountpoint.clone());
+    Ok((fs, report))
+}
+
+/// Every open file that the kernel does not read itself needs a descriptor of ours.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(e) = setrlimit(Resource::Nofile, limit) {
+        warn!("the limit of open files stays as it is: {e}");
+    }
+}
+
+async fn stop_signal() {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let waits = signals.into_iter().filter_map(|signal| {
+        let mut signal = signal.inspect_err(|e| warn!("a signal cannot be handled: {e}")).ok()?;
+        Some(Box::pin(async move { signal.recv().await }))
+    });
+    let waits: Vec<_> = waits.collect();
+    if waits.is_empty() {
+        return std::future::pending().await;
+    }
+    futures::future::select_all(waits).await;
+}
+
+/// Whether the configuration could be used, without mounting it.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn examine(config: &Config, problems: Diagnostics) -> impl Future<Output = Result<Vec<Configured>, Diagnostics>> {
+    sources::configure(config, problems, config.mountpoint.as_deref())
+}

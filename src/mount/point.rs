@@ -1,0 +1,184 @@
+//! Mount points: what is mounted where, preparing a folder, taking a mount away. It knows no sources.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::mount::{UnmountFlags, unmount};
+use tracing::warn;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What `/proc/self/mountinfo` shows as the source of our mounts.
+pub const FS_NAME: &str = "kitovufs";
+
+/// One line of `/proc/self/mountinfo` (proc(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// Where.
+    pub path: PathBuf,
+    /// The file system type, such as `fuse.kitovufs`.
+    pub fs_type: String,
+    /// The mounted source, such as [`FS_NAME`].
+    pub source: String,
+}
+
+impl Mounted {
+    /// Whether it is one of ours.
+    pub fn is_ours(&self) -> bool {
+        self.fs_type.starts_with("fuse") && self.source == FS_NAME
+    }
+}
+
+/// Everything mounted in this process's view; the topmost of several mounts at one place comes last.
+pub fn mounted() -> Vec<Mounted> {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    table.split(|&b| b == b'\n').filter_map(parse_line).collect()
+}
+
+/// The topmost mount exactly at `path`.
+pub fn mounted_at(path: &Path) -> Option<Mounted> {
+    // Not `canonicalize`: that asks the file system at `path`, which may be dead. Its parent is not.
+    let path = match (path.parent().and_then(|parent| parent.canonicalize().ok()), path.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => path.to_owned(),
+    };
+    mounted().into_iter().rev().find(|mounted| mounted.path == path)
+}
+
+fn parse_line(line: &[u8]) -> Option<Mounted> {
+    let fields: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
+    let separator = fields.iter().position(|field| *field == b"-")?;
+    let text = |field: Option<&&[u8]>| Some(String::from_utf8_lossy(field?).into_owned());
+    Some(Mounted {
+        path: PathBuf::from(OsString::from_vec(unescape(fields.get(4)?))),
+        fs_type: text(fields.get(separator + 1))?,
+        source: text(fields.get(separator + 2))?,
+    })
+}
+
+/// Blanks and the like are written `\040`.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let escaped = (*first == b'\\').then(|| tail.get(..3)).flatten();
+        let byte =
+            escaped.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+        match byte {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// Makes `path` fit to be mounted on: creates it, takes away what a killed daemon left there.
+///
+/// # Errors
+/// Something is mounted there, it holds files, or it is no folder; each says what to do.
+pub fn prepare(path: &Path) -> Result<()> {
+    let refused = |why: String| Err(Error::new("mount", ErrorKind::Other).on(path.display()).because(why));
+    let failed = |e: std::io::Error| Error::new("mount", ErrorKind::Other).on(path.display()).caused_by(e);
+    match std::fs::metadata(path) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => {
+            warn!("{}: a mount whose process is gone is taken away", path.display());
+            take_away(path, true)?;
+            return prepare(path);
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return std::fs::create_dir(path).map_err(failed),
+        Err(e) => return Err(failed(e)),
+        Ok(meta) if !meta.is_dir() => return refused("is not a folder; name an empty one".into()),
+        Ok(_) => {}
+    }
+    if mounted_at(path).is_some_and(|mounted| mounted.is_ours()) {
+        return refused(format!("is mounted already; kitovufs unmount {} takes that away", path.display()));
+    }
+    if std::fs::read_dir(path).map_err(failed)?.next().is_some() {
+        return refused("is not empty, and mounting would hide what is in it; name an empty folder".into());
+    }
+    Ok(())
+}
+
+/// Unmounts `path`; `lazily` also while something is open there.
+pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
+    let failed = || Error::new("unmount", ErrorKind::Other).on(path.display());
+    let flags = if lazily { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    match unmount(path, flags) {
+        Ok(()) => return Ok(()),
+        // Only root may; everybody else goes through the setuid fusermount3.
+        Err(rustix::io::Errno::PERM) => {}
+        Err(rustix::io::Errno::BUSY) => {
+            return Err(failed().because(format!(
+                "in use; close what is open there (fuser -vm {} tells), or fusermount3 -uz it",
+                path.display()
+            )));
+        }
+        Err(e) => return Err(failed().caused_by(std::io::Error::from(e))),
+    }
+    let mut command = Command::new("fusermount3");
+    command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(path);
+    let output = command.output().map_err(|e| failed().because("cannot run fusermount3").caused_by(e))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed().because(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// Whether this process can mount at all.
+///
+/// # Errors
+/// `/dev/fuse` or `fusermount3` is missing; says what to install.
+pub fn check_prerequisites() -> Result<()> {
+    let missing = |why: &str| Err(Error::new("mount", ErrorKind::Unsupported).because(why));
+    if !Path::new("/dev/fuse").exists() {
+        return missing(
+            "/dev/fuse is missing: load the kernel module with `modprobe fuse` as root; \
+             a container needs `--device /dev/fuse --cap-add SYS_ADMIN`",
+        );
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !rustix::process::geteuid().is_root() && !is_in_path(OsStr::new("fusermount3"), &path) {
+        return missing("fusermount3 is missing: install it, on Debian and Ubuntu with `apt install fuse3`");
+    }
+    Ok(())
+}
+
+fn is_in_path(program: &OsStr, path: &OsStr) -> bool {
+    std::env::split_paths(path)
+        .any(|dir| dir.as_os_str().as_bytes().first() == Some(&b'/') && dir.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_lines_are_understood() {
+        let line = b"36 35 98:0 / /mnt/a\\040b\\134c rw,noatime shared:1 - fuse.kitovufs kitovufs ro,user_id=0";
+        let mounted = parse_line(line).expect("a line of the manual's form");
+        assert_eq!(mounted.path, Path::new("/mnt/a b\\c"));
+        assert!(mounted.is_ours());
+        let other = parse_line(b"22 1 0:5 / /proc rw - proc proc rw").expect("no optional fields");
+        assert!(!other.is_ours());
+        assert_eq!(parse_line(b""), None);
+    }
+
+    #[test]
+    fn a_folder_with_files_or_a_file_is_refused_and_a_missing_one_created() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let new = dir.path().join("new");
+        prepare(&new).expect("it is created");
+        prepare(&new).expect("it is empty");
+        std::fs::write(new.join("file"), b"").expect("written");
+        assert!(prepare(&new).expect_err("not empty").to_string().contains("not empty"));
+        assert!(prepare(&new.join("file")).expect_err("no folder").to_string().contains("not a folder"));
+    }
+}

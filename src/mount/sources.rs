@@ -1,0 +1,78 @@
+//! Configured sources: from the configuration to sources that are ready to be asked. It mounts nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
+use crate::source::Source;
+use crate::source::count::{Counted, Counters};
+use crate::source::deadline::Deadline;
+use crate::source::limit::Limited;
+use crate::source::link::Link;
+
+/// A source with its settings, wrapped in everything that the mount expects of one.
+pub struct Configured {
+    /// Its place in the configuration.
+    pub config: SourceConfig,
+    /// Connected lazily, asked within limits and deadlines, counted.
+    pub link: Arc<Link>,
+    /// What was asked of it.
+    pub counters: Arc<Counters>,
+}
+
+/// Configures every source of `config`; `problems` is what is wrong with the file so far.
+///
+/// # Errors
+/// Everything that is wrong with the file and with every source's settings, at once.
+pub async fn configure(
+    config: &Config,
+    mut problems: Diagnostics,
+    mountpoint: Option<&Path>,
+) -> Result<Vec<Configured>, Diagnostics> {
+    let mut reserved = Vec::new();
+    for place in [Some(config.cache.dir.as_path()), mountpoint].into_iter().flatten() {
+        reserved.push(canonical(place));
+    }
+    if let [cache, mountpoint] = reserved.as_slice()
+        && cache.starts_with(mountpoint)
+    {
+        let message = format!(
+            "the cache directory {} lies in the mount point {}; set cache.dir to a place outside of it",
+            cache.display(),
+            mountpoint.display()
+        );
+        problems.0.push(Diagnostic { file: config.file.clone(), line: None, message });
+    }
+    let mut configured = Vec::new();
+    for source_config in &config.sources {
+        let mut source_config = source_config.clone();
+        source_config.settings.reserved.clone_from(&reserved);
+        let Some(mut source) = crate::sources::create(&source_config.type_name) else {
+            continue; // the configuration has said so already
+        };
+        match source.configure(&source_config.settings).await {
+            Ok(()) => configured.push(wrap(source_config, source)),
+            Err(wrong) => problems.0.extend(wrong.iter().map(|problem| source_config.locate(problem))),
+        }
+    }
+    problems.or(configured)
+}
+
+fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
+    let counters = Arc::new(Counters::default());
+    let counted = Counted::new(source, counters.clone());
+    let limited = Limited::new(Deadline::new(counted, config.timeout));
+    let link = Link::new(Box::new(limited), &config.name);
+    Configured { config, link, counters }
+}
+
+/// The real place of a path of which the last components may not exist yet.
+fn canonical(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => canonical(parent).join(name),
+        _ => path.to_owned(),
+    }
+}

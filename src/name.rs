@@ -1,0 +1,185 @@
+//! Local names: what a remote name becomes on Linux. It never computes backwards: the catalog stores the pair.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+
+use crate::path::{Printable, RemotePath};
+use crate::source::Entry;
+
+/// The longest name that Linux takes, in bytes (`NAME_MAX`).
+pub const NAME_MAX: usize = 255;
+
+/// A name inside one directory of the mount: 1 to [`NAME_MAX`] bytes without `/` and NUL, neither `.` nor `..`.
+pub type LocalName = Arc<[u8]>;
+
+/// Gives each entry of one directory its local name: distinct, legal, the remote's own bytes wherever Linux allows them.
+///
+/// Names that would lead out of the directory (`..`, absolute ones) are left out and logged. `verbatim` keeps control characters,
+/// for sources whose names are file names already; elsewhere they become their Unicode pictures. The result is ordered by
+/// local name, and does not depend on the order in which entries arrived.
+pub fn localize(dir: &RemotePath, mut entries: Vec<Entry>, verbatim: bool) -> Vec<(LocalName, Entry)> {
+    entries.retain(|entry| match RemotePath::root().child(&entry.name.replace_nul()) {
+        Ok(_) => true,
+        Err(why) => {
+            warn!("{dir}: the source lists {:?}, which is never followed: {why}", Printable(&entry.name).to_string());
+            false
+        }
+    });
+    entries.sort_by(|a, b| (&a.name, &a.path, a.is_directory()).cmp(&(&b.name, &b.path, b.is_directory())));
+
+    let mut taken: HashSet<LocalName> = HashSet::with_capacity(entries.len());
+    let mut named = Vec::with_capacity(entries.len());
+    let mut mapped = Vec::new();
+    // Names that need no change keep it, whatever another name becomes.
+    for entry in entries {
+        let candidate = legal(&entry.name, verbatim);
+        if candidate == entry.name && taken.insert(candidate.as_slice().into()) {
+            named.push((candidate.into(), entry));
+        } else {
+            mapped.push((candidate, entry));
+        }
+    }
+    for (candidate, entry) in mapped {
+        let name = std::iter::once(candidate.clone())
+            .chain((2..).map(|n| numbered(&candidate, n)))
+            .map(LocalName::from)
+            .find(|name| !taken.contains(name))
+            .expect("the numbers do not end before the entries do");
+        taken.insert(name.clone());
+        named.push((name, entry));
+    }
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named
+}
+
+trait ReplaceNul {
+    fn replace_nul(&self) -> Vec<u8>;
+}
+
+impl ReplaceNul for Vec<u8> {
+    // A NUL inside a name has a picture; it must not hide what else is wrong with the name.
+    fn replace_nul(&self) -> Vec<u8> {
+        self.iter().map(|&b| if b == 0 { b'0' } else { b }).collect()
+    }
+}
+
+/// The name with `/`, NUL and, unless `verbatim`, control characters replaced, cut to [`NAME_MAX`].
+fn legal(name: &[u8], verbatim: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let c = match c {
+                '/' => '\u{ff0f}',
+                '\0' => '\u{2400}',
+                '\u{1}'..='\u{1f}' if !verbatim => {
+                    char::from_u32(0x2400 + c as u32).expect("the pictures follow the order of ASCII")
+                }
+                '\u{7f}' if !verbatim => '\u{2421}',
+                other => other,
+            };
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        out.extend_from_slice(chunk.invalid());
+    }
+    if out.len() > NAME_MAX { shorten(name, &out) } else { out }
+}
+
+/// The start of a name that is too long, a hash of all of it, and its extension.
+fn shorten(original: &[u8], name: &[u8]) -> Vec<u8> {
+    let hash = crate::digest::hex(&Sha256::digest(original)[..4]);
+    let (_, extension) = split_extension(name);
+    let tail = [b"~", hash.as_bytes(), extension].concat();
+    [cut(name, NAME_MAX - tail.len()), &tail].concat()
+}
+
+/// `name (n).ext`, cut to fit.
+fn numbered(name: &[u8], n: usize) -> Vec<u8> {
+    let (stem, extension) = split_extension(name);
+    let tail = [format!(" ({n})").as_bytes(), extension].concat();
+    [cut(stem, NAME_MAX - tail.len()), &tail].concat()
+}
+
+/// Stem and extension with its dot; an extension has 1 to 16 bytes, and a leading dot starts none.
+fn split_extension(name: &[u8]) -> (&[u8], &[u8]) {
+    match name.iter().rposition(|&b| b == b'.') {
+        Some(dot) if dot > 0 && (2..=17).contains(&(name.len() - dot)) => name.split_at(dot),
+        _ => (name, b""),
+    }
+}
+
+/// At most `len` bytes from the start, never half of a character.
+fn cut(name: &[u8], len: usize) -> &[u8] {
+    if name.len() <= len {
+        return name;
+    }
+    let mut end = len;
+    while end > 0 && len - end < 3 && name[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::EntryKind;
+
+    fn entry(name: &[u8]) -> Entry {
+        Entry {
+            name: name.to_vec(),
+            path: RemotePath::root(),
+            kind: EntryKind::File { executable: false },
+            size: Some(0),
+            modified: None,
+            digest: None,
+        }
+    }
+
+    fn names(input: &[&[u8]], verbatim: bool) -> Vec<Vec<u8>> {
+        let entries = input.iter().map(|name| entry(name)).collect();
+        localize(&RemotePath::root(), entries, verbatim).into_iter().map(|(name, _)| name.to_vec()).collect()
+    }
+
+    #[test]
+    fn names_that_linux_allows_are_kept_byte_for_byte() {
+        let long = [b'x'; 255];
+        for name in [b"-rf".as_slice(), b"a\xff\xfe", b" both ends ", b"\xe4\xbd\xa0", &long] {
+            assert_eq!(names(&[name], false), [name]);
+        }
+        assert_eq!(names(&[b"a\nb"], true), [b"a\nb"]);
+    }
+
+    #[test]
+    fn what_linux_forbids_is_mapped() {
+        assert_eq!(names(&[b"AC/DC"], true), ["AC\u{ff0f}DC".as_bytes()]);
+        assert_eq!(names(&[b"a\0b"], true), ["a\u{2400}b".as_bytes()]);
+        assert_eq!(names(&[b"line\r\nbreak\x7f"], false), ["line\u{240d}\u{240a}break\u{2421}".as_bytes()]);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_left_out() {
+        assert_eq!(names(&[b"..", b".", b"", b"/etc/passwd", b"a/../b", b"ok"], false), [b"ok"]);
+    }
+
+    #[test]
+    fn a_long_name_keeps_start_and_extension() {
+        let name = format!("{}.pdf", "ä".repeat(200));
+        let short = names(&[name.as_bytes()], false).remove(0);
+        let text = String::from_utf8(short).expect("no character is cut");
+        assert!(text.len() <= NAME_MAX && text.starts_with("ää") && text.ends_with(".pdf"), "{text}");
+        let other = format!("{}b.pdf", "ä".repeat(200));
+        assert_eq!(names(&[name.as_bytes(), other.as_bytes()], false).len(), 2);
+    }
+
+    #[test]
+    fn duplicates_are_numbered_in_remote_order_and_never_take_a_real_name() {
+        assert_eq!(
+            names(&[b"a/b.txt", "a\u{ff0f}b.txt".as_bytes(), "a\u{ff0f}b (2).txt".as_bytes()], false),
+            ["a\u{ff0f}b (2).txt", "a\u{ff0f}b (3).txt", "a\u{ff0f}b.txt"].map(str::as_bytes),
+        );
+        assert_eq!(names(&[b"x", b"x"], false), [b"x".to_vec(), b"x (2)".to_vec()]);
+    }
+}

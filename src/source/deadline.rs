@@ -1,0 +1,117 @@
+//! `Deadline`: a source that never keeps anybody waiting longer than its timeout without progress. It retries nothing.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+
+/// Ends calls of `inner` with `TimedOut` when nothing happens for `timeout`: no answer, no next entry, no next bytes.
+///
+/// A listing or retrieval that moves on may take as long as it likes. The local digest is no remote operation and has no deadline.
+pub struct Deadline<S> {
+    inner: S,
+    timeout: Duration,
+}
+
+impl<S: Source> Deadline<S> {
+    /// Wraps `inner`; no remote operation waits longer than `timeout` without progress.
+    pub fn new(inner: S, timeout: Duration) -> Self {
+        Self { inner, timeout }
+    }
+
+    async fn within<T>(&self, op: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(self.timeout, call).await.unwrap_or_else(|_| Err(self.timed_out(op)))
+    }
+
+    fn timed_out(&self, op: &'static str) -> Error {
+        Error::new(op, ErrorKind::TimedOut)
+            .because(format!("no progress for {}", humantime::format_duration(self.timeout)))
+    }
+}
+
+#[async_trait]
+impl<S: Source> Source for Deadline<S> {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        self.inner.configure(settings).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.within("connect", self.inner.connect()).await
+    }
+
+    async fn disconnect(&self) {
+        // A source that does not even say goodbye is left to itself.
+        let _ = timeout(self.timeout, self.inner.disconnect()).await;
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let entries = self.within("list_path", self.inner.list_path(dir)).await?;
+        let entries = stream::unfold(Some(entries), move |entries| async move {
+            let mut entries = entries?;
+            match timeout(self.timeout, entries.next()).await {
+                Ok(None) => None,
+                Ok(Some(entry)) => Some((entry, Some(entries))),
+                Err(_) => Some((Err(self.timed_out("list_path").on(dir)), None)),
+            }
+        });
+        Ok(entries.boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        self.within("create_remote_digest", self.inner.create_remote_digest(file)).await.map_err(|e| e.on(file))
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        self.inner.create_local_digest(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        let waiting_since = Mutex::new(Some(Instant::now()));
+        let mut watched = WatchedSink { out, waiting_since: &waiting_since };
+        let call = self.inner.retrieve_file(request, &mut watched);
+        tokio::pin!(call);
+        loop {
+            let now = Instant::now();
+            // While the sink has the bytes, the source is not the one that is waited for.
+            let deadline = waiting_since.lock().unwrap_or(now) + self.timeout;
+            if deadline <= now {
+                return Err(self.timed_out("retrieve_file").on(request.path));
+            }
+            tokio::select! {
+                result = &mut call => return result,
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+}
+
+struct WatchedSink<'a> {
+    out: &'a mut dyn Sink,
+    /// Since when the source has been silent; `None` while the sink works.
+    waiting_since: &'a Mutex<Option<Instant>>,
+}
+
+#[async_trait]
+impl Sink for WatchedSink<'_> {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        *self.waiting_since.lock() = None;
+        let result = self.out.write(bytes).await;
+        *self.waiting_since.lock() = Some(Instant::now());
+        result
+    }
+}

@@ -1,0 +1,208 @@
+//! `Link`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use super::{
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+
+/// Waits between probes of an unreachable source: the first comes at once, then doubling from one to the other.
+const PROBE_WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// Waits between probes after the credentials were not accepted: servers lock accounts that try often.
+const LOGIN_WAIT: Duration = Duration::from_secs(300);
+
+/// Connects `inner` lazily, before its first remote call, and again after an outage.
+///
+/// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
+/// error, so that nothing waits in line for a dead server, while one background task probes until the source answers.
+pub struct Link {
+    inner: Box<dyn Source>,
+    name: String,
+    state: Mutex<State>,
+    /// Held over `connect` and `disconnect`, so that they strictly alternate.
+    connected: tokio::sync::Mutex<bool>,
+    me: Weak<Self>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    health: Health,
+    since: SystemTime,
+}
+
+/// Whether a source answers.
+#[derive(Debug, Clone)]
+pub enum Health {
+    /// Nothing was asked yet.
+    Idle,
+    /// The latest call was answered.
+    Up,
+    /// The source does not answer, or does not accept the credentials; the error says which.
+    Down(Error),
+}
+
+impl Link {
+    /// Wraps `inner`, already configured. `name` is for log lines.
+    pub fn new(inner: Box<dyn Source>, name: &str) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            inner,
+            name: name.to_owned(),
+            state: Mutex::new(State { health: Health::Idle, since: SystemTime::now() }),
+            connected: tokio::sync::Mutex::new(false),
+            me: me.clone(),
+        })
+    }
+
+    /// Whether the source answers, and since when.
+    pub fn health(&self) -> (Health, SystemTime) {
+        let state = self.state.lock().clone();
+        (state.health, state.since)
+    }
+
+    async fn ready(&self) -> Result<()> {
+        if let Health::Down(error) = &self.state.lock().health {
+            return Err(error.clone());
+        }
+        let result = self.ensure_connected().await;
+        self.note(&result);
+        result
+    }
+
+    async fn ensure_connected(&self) -> Result<()> {
+        let mut connected = self.connected.lock().await;
+        if !*connected {
+            self.inner.connect().await?;
+            *connected = true;
+        }
+        Ok(())
+    }
+
+    async fn ensure_disconnected(&self) {
+        let mut connected = self.connected.lock().await;
+        if std::mem::take(&mut *connected) {
+            self.inner.disconnect().await;
+        }
+    }
+
+    fn note<T>(&self, result: &Result<T>) {
+        match result {
+            Err(error) if error.kind().is_outage() => self.went_down(error),
+            // An answer, even a refusal, is an answer.
+            _ => self.came_up(),
+        }
+    }
+
+    fn came_up(&self) {
+        let mut state = self.state.lock();
+        let was_down = matches!(state.health, Health::Down(_));
+        if !matches!(state.health, Health::Up) {
+            *state = State { health: Health::Up, since: SystemTime::now() };
+        }
+        drop(state);
+        if was_down {
+            info!("source {}: answers again", self.name);
+        }
+    }
+
+    fn went_down(&self, error: &Error) {
+        {
+            let mut state = self.state.lock();
+            if matches!(state.health, Health::Down(_)) {
+                return;
+            }
+            *state = State { health: Health::Down(error.clone()), since: SystemTime::now() };
+        }
+        warn!("source {}: does not answer: {error}", self.name);
+        if let Some(me) = self.me.upgrade() {
+            tokio::spawn(async move { me.probe().await });
+        }
+    }
+
+    /// Tries until the source answers or the last user of this link is gone.
+    async fn probe(self: Arc<Self>) {
+        let me = Arc::downgrade(&self);
+        let mut link = self;
+        let mut wait = PROBE_WAITS.0;
+        loop {
+            let (Health::Down(error), _) = link.health() else { return };
+            if error.kind() == ErrorKind::Unauthenticated {
+                wait = LOGIN_WAIT;
+            } else {
+                link.ensure_disconnected().await;
+                match link.answers().await {
+                    Err(error) if error.kind().is_outage() => {}
+                    _ => return link.came_up(),
+                }
+            }
+            drop(link);
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(PROBE_WAITS.1);
+            let Some(alive) = me.upgrade() else { return };
+            link = alive;
+            if error.kind() == ErrorKind::Unauthenticated {
+                // Somebody may have mended the credentials: connecting reads them anew.
+                link.ensure_disconnected().await;
+                return link.came_up();
+            }
+        }
+    }
+
+    async fn answers(&self) -> Result<()> {
+        self.ensure_connected().await?;
+        self.inner.list_path(&RemotePath::root()).await?.next().await.transpose().map(|_| ())
+    }
+}
+
+#[async_trait]
+impl Source for Link {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        self.inner.configure(settings).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.ready().await
+    }
+
+    async fn disconnect(&self) {
+        self.ensure_disconnected().await;
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        self.ready().await?;
+        let entries = self.inner.list_path(dir).await;
+        self.note(&entries);
+        Ok(entries?.inspect(|entry| self.note(entry)).boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        self.ready().await?;
+        let digest = self.inner.create_remote_digest(file).await;
+        self.note(&digest);
+        digest
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        self.inner.create_local_digest(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        self.ready().await?;
+        let result = self.inner.retrieve_file(request, out).await;
+        self.note(&result);
+        result
+    }
+}

@@ -1,0 +1,162 @@
+//! The status report: every counter as JSON. The names are an interface; they grow and stay.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{FileSystem, Folder};
+use crate::path::Printable;
+use crate::source::link::Health;
+
+/// What `kitovufs status --json` prints.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the program that serves the mount.
+    pub version: String,
+    /// Where.
+    pub mountpoint: PathBuf,
+    /// The process that serves it.
+    pub pid: u32,
+    /// `on`, or `off: why`: whether the kernel reads whole copies itself.
+    pub passthrough: String,
+    /// By folder name.
+    pub sources: BTreeMap<String, SourceStatus>,
+    /// The cache.
+    pub cache: CacheStatus,
+}
+
+/// One source.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// As configured.
+    #[serde(rename = "type")]
+    pub source_type: String,
+    /// `idle` (not asked yet), `ok`, `unreachable` or `unauthorized`.
+    pub state: String,
+    /// Since when it is in that state (RFC 3339).
+    pub since: String,
+    /// The latest failure of a request, if any.
+    pub last_error: Option<String>,
+    /// Requests by kind.
+    pub requests: Requests,
+    /// Content bytes that arrived.
+    pub bytes_retrieved: u64,
+    /// Requests that failed.
+    pub errors: u64,
+}
+
+/// Requests by the method of the contract.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Requests {
+    /// Connections begun.
+    pub connect: u64,
+    /// Listings.
+    pub list_path: u64,
+    /// Digests of single files.
+    pub create_remote_digest: u64,
+    /// Retrievals of files or parts of them.
+    pub retrieve_file: u64,
+}
+
+/// The cache.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CacheStatus {
+    /// Where.
+    pub dir: PathBuf,
+    /// Bytes on disk, index included.
+    pub bytes: u64,
+    /// Bytes on disk at most.
+    pub max_bytes: u64,
+    /// Copies, partial ones included.
+    pub copies: usize,
+    /// Opens that found a whole copy.
+    pub hits: u64,
+    /// Opens that did not.
+    pub misses: u64,
+    /// Copies removed for room.
+    pub evicted: u64,
+    /// Blocks that were hashed and agreed.
+    pub verified: u64,
+    /// Copies whose file was found altered or damaged.
+    pub quarantined: u64,
+}
+
+/// Makes reports about one mount.
+pub struct Report {
+    fs: Arc<FileSystem>,
+    mountpoint: PathBuf,
+}
+
+impl Report {
+    /// Reports about `fs`, mounted at `mountpoint`.
+    pub fn new(fs: Arc<FileSystem>, mountpoint: PathBuf) -> Self {
+        Self { fs, mountpoint }
+    }
+
+    /// The state now. `passthrough` is what the kernel's side says of it.
+    pub fn now(&self, passthrough: String) -> Status {
+        let sources = self.fs.folders().iter().map(|folder| (Printable(&folder.name).to_string(), source(folder)));
+        let cache = self.fs.cache();
+        let counters = cache.counters();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            mountpoint: self.mountpoint.clone(),
+            pid: std::process::id(),
+            passthrough,
+            sources: sources.collect(),
+            cache: CacheStatus {
+                dir: cache.dir().to_owned(),
+                bytes: cache.bytes(),
+                max_bytes: cache.limits().max_size,
+                copies: cache.copies(),
+                hits: count(&counters.hits),
+                misses: count(&counters.misses),
+                evicted: count(&counters.evicted),
+                verified: count(&counters.verified),
+                quarantined: count(&counters.quarantined),
+            },
+        }
+    }
+
+    /// The state now, as JSON.
+    pub fn to_json(&self, passthrough: String) -> Vec<u8> {
+        serde_json::to_vec(&self.now(passthrough)).expect("a report has only strings and numbers")
+    }
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn source(folder: &Folder) -> SourceStatus {
+    let (health, since) = folder.link.health();
+    let state = match health {
+        Health::Idle => "idle",
+        Health::Up => "ok",
+        Health::Down(error) if error.kind() == crate::error::ErrorKind::Unauthenticated => "unauthorized",
+        Health::Down(_) => "unreachable",
+    };
+    let counters = &folder.counters;
+    SourceStatus {
+        source_type: folder.source_type.clone(),
+        state: state.into(),
+        since: rfc3339(since),
+        last_error: counters.last_error.lock().clone(),
+        requests: Requests {
+            connect: count(&counters.connect),
+            list_path: count(&counters.list_path),
+            create_remote_digest: count(&counters.create_remote_digest),
+            retrieve_file: count(&counters.retrieve_file),
+        },
+        bytes_retrieved: count(&counters.bytes_retrieved),
+        errors: count(&counters.errors),
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}

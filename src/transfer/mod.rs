@@ -1,0 +1,375 @@
+//! Transfer: brings the bytes that the cache lacks, each once, however many ask. It knows versions, no names and no freshness.
+
+mod stream;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::cache::block::{BLOCK, block_count, blocks_of, bytes_of};
+use crate::cache::{Cache, Key, OpenCopy, Stored};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::freshness::{Proof, proof};
+use crate::name::LocalName;
+use crate::path::RemotePath;
+use crate::source::retry::retry;
+use crate::source::{LocalCopy, Retrieval, Sink, Source};
+use stream::Streams;
+
+/// Files up to this size, in bytes, come in one request, and wholly before they are opened.
+pub const SMALL: u64 = 1 << 20;
+
+/// The longest single request for a part of a file, in blocks: 8 MiB, beyond which nothing gets faster.
+const LONGEST_REQUEST: usize = 64;
+
+/// How far ahead of a reader is retrieved at most, in blocks.
+const AHEAD: usize = 64;
+
+/// How far ahead at most when blocks cannot be kept on disk: they wait in memory, which all readers share.
+const AHEAD_IN_MEMORY: usize = 8;
+
+/// How often a read starts over because blocks were pushed out of memory before it had them all.
+const READ_ATTEMPTS: usize = 8;
+
+/// One version of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Where it is.
+    pub path: RemotePath,
+    /// Which one it is.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// The time of its last change, where the source knows.
+    pub modified: Option<SystemTime>,
+}
+
+/// Brings bytes of one source into the cache.
+pub struct Transfer {
+    source: Arc<dyn Source>,
+    source_id: Arc<str>,
+    cache: Arc<Cache>,
+    open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
+}
+
+impl Transfer {
+    /// Brings bytes of `source`, known to the cache as `source_id`.
+    pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>) -> Arc<Self> {
+        Arc::new(Self { source, source_id, cache, open: Mutex::default() })
+    }
+
+    /// The cache's key of a version.
+    pub fn key(&self, path: &RemotePath, digest: &Digest) -> Key {
+        Key::new(&self.source_id, path, digest)
+    }
+
+    /// Opens a version for reading. All who have it open share one; nothing is retrieved yet. `name` is its base name on disk.
+    pub fn open(self: &Arc<Self>, version: &Version, name: &LocalName) -> Arc<OpenVersion> {
+        let key = self.key(&version.path, &version.digest);
+        if let Some(open) = self.open.lock().get(&key).and_then(Weak::upgrade) {
+            return open;
+        }
+        let copy = self.cache.open_copy(key, name, version.size, version.modified);
+        let opened = Arc::new(OpenVersion {
+            transfer: self.clone(),
+            version: version.clone(),
+            copy,
+            state: Mutex::new(State::default()),
+        });
+        // Somebody may have been faster; the copy is the same one either way.
+        let mut open = self.open.lock();
+        match open.get(&key).and_then(Weak::upgrade) {
+            Some(first) => first,
+            None => {
+                open.insert(key, Arc::downgrade(&opened));
+                opened
+            }
+        }
+    }
+}
+
+/// A version that somebody reads, and the requests under way for it.
+pub struct OpenVersion {
+    transfer: Arc<Transfer>,
+    version: Version,
+    copy: OpenCopy,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    requests: Vec<Arc<Request>>,
+    streams: Streams,
+    /// The local digest of a first attempt that did not agree with the remote one.
+    first_attempt: Option<Digest>,
+}
+
+/// A request for a run of blocks that is under way.
+struct Request {
+    blocks: Range<usize>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug, Clone)]
+struct Progress {
+    /// Blocks before this one can be read.
+    upto: usize,
+    /// Set at the end.
+    result: Option<Result<()>>,
+}
+
+impl OpenVersion {
+    /// Which version this is.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Its local bytes.
+    pub fn copy(&self) -> &OpenCopy {
+        &self.copy
+    }
+
+    /// Whether all bytes are here and proven.
+    pub fn is_whole(&self) -> bool {
+        self.copy.is_whole(&self.transfer.cache)
+    }
+
+    /// The file, if the kernel may read it without us (see `Copy::proven_file`).
+    pub fn proven_file(&self) -> Option<Arc<std::fs::File>> {
+        self.copy.proven_file(&self.transfer.cache)
+    }
+
+    /// Reads these bytes, cut at the end of the file, retrieving what is missing.
+    ///
+    /// # Errors
+    /// `Changed` or `ChangedDuringRead` if bytes of this version can no longer be had; failures of the source. Never other bytes.
+    pub async fn read(self: &Arc<Self>, bytes: Range<u64>) -> Result<Bytes> {
+        let bytes = bytes.start.min(self.version.size)..bytes.end.min(self.version.size);
+        let blocks = blocks_of(&bytes);
+        if !self.copy.is_proven() {
+            self.request_ahead(&blocks);
+        }
+        for _ in 0..READ_ATTEMPTS {
+            if let Some(bytes) = self.copy.read(&self.transfer.cache, bytes.clone()) {
+                return Ok(bytes);
+            }
+            self.retrieve(blocks.clone()).await?;
+        }
+        Err(Error::new("read", ErrorKind::Cache)
+            .on(&self.version.path)
+            .because("there is neither disk nor memory to hold the file's blocks"))
+    }
+
+    /// Retrieves whatever is missing of the whole file.
+    pub async fn retrieve_all(self: &Arc<Self>) -> Result<()> {
+        self.retrieve(0..block_count(self.version.size)).await
+    }
+
+    /// Returns when these blocks can be read.
+    async fn retrieve(self: &Arc<Self>, blocks: Range<usize>) -> Result<()> {
+        loop {
+            let (first, request) = {
+                let mut state = self.state.lock();
+                let Some(&first) = self.missing(blocks.clone()).first() else { return Ok(()) };
+                if !state.covers(first) {
+                    self.request(&mut state, &blocks, 0);
+                }
+                let request = state.requests.iter().find(|request| request.blocks.contains(&first)).cloned();
+                (first, request.expect("what is missing was just requested"))
+            };
+            let mut progress = request.progress.subscribe();
+            let there = progress.wait_for(|progress| progress.upto > first || progress.result.is_some()).await;
+            let result = there.map(|progress| progress.result.clone()).unwrap_or_default();
+            if let Some(Err(error)) = result
+                && self.missing(first..first + 1) == [first]
+            {
+                return Err(error);
+            }
+        }
+    }
+
+    fn missing(&self, blocks: Range<usize>) -> Vec<usize> {
+        self.copy.missing(&self.transfer.cache, blocks)
+    }
+
+    /// Requests what a reader at `blocks` needs now and is likely to need next.
+    fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
+        let fits = self.version.size <= self.transfer.cache.limits().max_size;
+        let mut state = self.state.lock();
+        let ahead = state.streams.follow(blocks, if fits { AHEAD } else { AHEAD_IN_MEMORY });
+        self.request(&mut state, blocks, ahead);
+    }
+
+    /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
+    fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
+        let all = block_count(self.version.size);
+        if self.version.size <= SMALL || !self.transfer.source.capabilities().ranges {
+            if state.requests.is_empty() && !self.missing(0..all).is_empty() {
+                self.launch(state, 0..all);
+            }
+            return;
+        }
+        let mut missing = self.missing(blocks.start..(blocks.end + ahead).min(all));
+        missing.retain(|&block| !state.covers(block));
+        for run in missing.chunk_by(|a, b| a + 1 == *b) {
+            let run = run[0]..run[run.len() - 1] + 1;
+            // A reader that goes forward frees one block at a time: no request for so little.
+            let worth_it = run.start < blocks.end || run.len() * 2 >= ahead || run.end == all;
+            if worth_it {
+                for start in run.clone().step_by(LONGEST_REQUEST) {
+                    self.launch(state, start..(start + LONGEST_REQUEST).min(run.end));
+                }
+            }
+        }
+    }
+
+    fn launch(self: &Arc<Self>, state: &mut State, blocks: Range<usize>) {
+        let (progress, _) = watch::channel(Progress { upto: blocks.start, result: None });
+        let request = Arc::new(Request { blocks, progress });
+        state.requests.push(request.clone());
+        let version = self.clone();
+        // A task of its own: a reader that gives up must not take the bytes from the others.
+        tokio::spawn(async move {
+            let result = version.carry_out(&request).await;
+            if let Err(error) = &result {
+                debug!("{error}");
+            }
+            version.state.lock().requests.retain(|other| !Arc::ptr_eq(other, &request));
+            request.progress.send_modify(|progress| progress.result = Some(result));
+        });
+    }
+
+    async fn carry_out(&self, request: &Request) -> Result<()> {
+        let sink = BlockSink {
+            version: self,
+            request,
+            next: request.blocks.start,
+            gathered: BytesMut::new(),
+            complete: false,
+        };
+        let sink = tokio::sync::Mutex::new(sink);
+        let ranges = self.transfer.source.capabilities().ranges;
+        retry(async || {
+            let mut sink = sink.lock().await;
+            sink.gathered.clear();
+            if !ranges {
+                sink.next = request.blocks.start;
+            }
+            let range = bytes_of(&(sink.next..request.blocks.end), self.version.size);
+            if range.is_empty() {
+                return Ok(());
+            }
+            let Version { path, digest, size, .. } = &self.version;
+            let retrieval = Retrieval { path, digest, size: *size, range: range.clone() };
+            self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
+            sink.expect_end(&range)
+        })
+        .await?;
+        if sink.into_inner().complete { self.prove().await } else { Ok(()) }
+    }
+
+    /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C4).
+    async fn prove(&self) -> Result<()> {
+        let Self { transfer, version, copy, .. } = self;
+        copy.dress();
+        let local_copy =
+            LocalCopy { file: copy.path(), path: &version.path, retrieved_as: &version.digest, size: version.size };
+        let local =
+            transfer.source.create_local_digest(&local_copy).await.inspect_err(|_| copy.discard(&transfer.cache))?;
+        let content_digest = transfer.source.capabilities().content_digest;
+        let first_attempt = self.state.lock().first_attempt.replace(local.clone());
+        let decision = proof(&version.digest, &local, first_attempt.as_ref(), content_digest);
+        match decision {
+            Proof::Whole => copy.prove(&transfer.cache, local),
+            Proof::Baseline => {
+                warn!(
+                    "{}: the remote digest {} never equals the local one, {local}; the pair counts as valid",
+                    version.path, version.digest
+                );
+                copy.prove(&transfer.cache, local);
+            }
+            Proof::Again => {
+                warn!(
+                    "{}: the bytes have the digest {local}, not {}: retrieved once more",
+                    version.path, version.digest
+                );
+                copy.discard(&transfer.cache);
+            }
+            Proof::Changed => {
+                copy.discard(&transfer.cache);
+                return Err(Error::new("retrieve_file", ErrorKind::ChangedDuringRead)
+                    .on(&version.path)
+                    .because(format!("the bytes have the digest {local}, not {}", version.digest)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn covers(&self, block: usize) -> bool {
+        self.requests.iter().any(|request| request.blocks.contains(&block))
+    }
+}
+
+/// Cuts what arrives into blocks and puts them into the copy.
+struct BlockSink<'a> {
+    version: &'a OpenVersion,
+    request: &'a Request,
+    /// The block that the gathered bytes begin.
+    next: usize,
+    gathered: BytesMut,
+    /// Whether a block of this request was the copy's last missing one.
+    complete: bool,
+}
+
+impl BlockSink<'_> {
+    fn expect_end(&self, asked: &Range<u64>) -> Result<()> {
+        if self.next == self.request.blocks.end {
+            return Ok(());
+        }
+        let got = self.next as u64 * BLOCK + self.gathered.len() as u64 - asked.start;
+        Err(Error::new("retrieve_file", ErrorKind::Protocol)
+            .on(&self.version.version.path)
+            .because(format!("the source delivered {got} of {} bytes", asked.end - asked.start)))
+    }
+}
+
+#[async_trait]
+impl Sink for BlockSink<'_> {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.gathered.extend_from_slice(&bytes);
+        loop {
+            if self.next == self.request.blocks.end {
+                return if self.gathered.is_empty() {
+                    Ok(())
+                } else {
+                    Err(Error::new("retrieve_file", ErrorKind::Protocol)
+                        .on(&self.version.version.path)
+                        .because("the source delivered more bytes than were asked for"))
+                };
+            }
+            let range = bytes_of(&(self.next..self.next + 1), self.version.version.size);
+            let length = usize::try_from(range.end - range.start).expect("a block fits in memory");
+            if self.gathered.len() < length {
+                return Ok(());
+            }
+            let block = self.gathered.split_to(length).freeze();
+            let stored = self.version.copy.store(&self.version.transfer.cache, self.next, block);
+            self.complete |= stored == Stored::DiskComplete;
+            self.next += 1;
+            if !self.complete {
+                let upto = self.next;
+                self.request.progress.send_modify(|progress| progress.upto = upto);
+            }
+        }
+    }
+}

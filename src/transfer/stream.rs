@@ -1,0 +1,84 @@
+//! `Streams`: recognises readers that go forward, so that blocks are there before they are asked for. It retrieves nothing.
+
+use std::ops::Range;
+
+/// How many readers of one file are told apart.
+const READERS: usize = 32;
+
+/// How far a read may be from where a reader was expected, in blocks: the kernel reads ahead in parallel, so reads arrive
+/// a little out of order.
+const TOLERANCE: usize = 8;
+
+/// The sequential readers of one version.
+#[derive(Debug, Default)]
+pub struct Streams(Vec<Stream>);
+
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    /// The block after the last one read.
+    next: usize,
+    /// How many blocks to have ready beyond it.
+    ahead: usize,
+}
+
+impl Streams {
+    /// Notes a read of `blocks`, and answers how many blocks beyond it should be retrieved too, at most `limit`.
+    ///
+    /// A reader that goes forward gets twice as many each time. A jump begins a new stream with none, and leaves the others alone.
+    pub fn follow(&mut self, blocks: &Range<usize>, limit: usize) -> usize {
+        let near = |stream: &Stream| blocks.start <= stream.next + TOLERANCE && blocks.end + TOLERANCE >= stream.next;
+        let mut stream = match self.0.iter().position(near) {
+            Some(known) => self.0.remove(known),
+            None => Stream { next: usize::MAX, ahead: 0 },
+        };
+        if stream.next == usize::MAX {
+            stream.next = blocks.end;
+        } else if blocks.end > stream.next {
+            stream.next = blocks.end;
+            stream.ahead = (stream.ahead * 2).max(1);
+        }
+        stream.ahead = stream.ahead.min(limit);
+        self.0.insert(0, stream);
+        self.0.truncate(READERS);
+        stream.ahead
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_goes_forward_gets_twice_as_much_each_time() {
+        let mut streams = Streams::default();
+        let ahead: Vec<_> = (0..6).map(|block| streams.follow(&(block..block + 1), 8)).collect();
+        assert_eq!(ahead, [0, 1, 2, 4, 8, 8]);
+    }
+
+    #[test]
+    fn reading_the_same_block_again_changes_nothing() {
+        let mut streams = Streams::default();
+        streams.follow(&(0..1), 8);
+        assert_eq!(streams.follow(&(0..1), 8), 0);
+    }
+
+    #[test]
+    fn a_jump_costs_nothing_ahead_and_resets_nobody() {
+        let mut streams = Streams::default();
+        for block in 0..4 {
+            streams.follow(&(block..block + 1), 64);
+        }
+        assert_eq!(streams.follow(&(1000..1001), 64), 0);
+        assert_eq!(streams.follow(&(4..5), 64), 8);
+        assert_eq!(streams.follow(&(1001..1002), 64), 1);
+    }
+
+    #[test]
+    fn reads_that_arrive_out_of_order_are_one_reader() {
+        let mut streams = Streams::default();
+        for blocks in [0..1, 2..3, 1..2, 4..5, 3..4] {
+            streams.follow(&blocks, 64);
+        }
+        assert_eq!(streams.0.len(), 1);
+    }
+}
