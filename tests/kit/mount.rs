@@ -104,7 +104,8 @@ impl Home {
     /// Any program, run by this home's user in this home.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = if self.nobody {
-            let mut setpriv = Command::new("setpriv");
+            // In full, because a test may take PATH away.
+            let mut setpriv = Command::new("/usr/bin/setpriv");
             setpriv.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--"]);
             setpriv.arg(program);
             setpriv
