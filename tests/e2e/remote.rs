@@ -66,16 +66,8 @@ impl Remote {
     pub fn table(&self, name: &str) -> String {
         match &self.server {
             Server::Local => local(name, &self.dir()),
-            Server::Webdav(server) => {
-                format!("[sources.{name}]\ntype = \"webdav\"\nendpoint = \"{}\"\n", server.url())
-            }
-            Server::S3(server) => format!(
-                "[sources.{name}]\ntype = \"s3\"\nendpoint = \"{}\"\nbucket = \"{BUCKET}\"\nregion = \"us-east-1\"\n\
-                 access_key_id = \"{}\"\nsecret_access_key = \"{}\"\n",
-                server.url(),
-                server.access_key(),
-                server.secret_key(),
-            ),
+            Server::Webdav(server) => format!("[sources.{name}]\n{}", server.table()),
+            Server::S3(server) => format!("[sources.{name}]\n{}", server.table(BUCKET)),
         }
     }
 
