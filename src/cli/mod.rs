@@ -1,6 +1,11 @@
 //! The command line: what a request means. It does nothing but read the configuration that a request needs.
 
 pub mod args;
+mod check;
+mod log;
+mod run;
+mod status;
+mod unmount;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,6 +15,8 @@ use clap::Parser;
 
 use crate::config::{Config, Diagnostic, Diagnostics};
 use crate::error::Error;
+pub use run::run;
+
 use args::{LowArgs, LowCommand, MountArgs};
 
 /// What the user wants.

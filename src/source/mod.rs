@@ -6,6 +6,7 @@
 
 pub mod count;
 pub mod deadline;
+pub mod fault;
 pub mod limit;
 pub mod link;
 pub mod retry;

@@ -1,0 +1,134 @@
+//! `check`: is the configuration right, and does every source do what the mount needs? It mounts nothing and caches nothing.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Instant;
+
+use bytesize::ByteSize;
+use futures::TryStreamExt as _;
+use tempfile::TempDir;
+
+use super::Failure;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::mount::{self, sources::Configured};
+use crate::name::localize;
+use crate::path::RemotePath;
+use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
+
+/// How many directories are listed in search of a file to retrieve.
+const DIRECTORIES: usize = 20;
+
+/// The largest file that is retrieved, in bytes: proof enough, and done in seconds.
+const LARGEST: u64 = 16 << 20;
+
+/// Checks the configuration in `file` and prints a line per step. The result is the exit code.
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub fn check(file: &Path) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
+    let (config, problems) = Config::examine(file)?;
+    let configured = runtime.block_on(mount::examine(&config, problems))?;
+    println!("{}: the configuration is right", file.display());
+    let mut failed = false;
+    for source in configured {
+        failed |= !runtime.block_on(check_source(&source));
+    }
+    runtime.shutdown_background();
+    Ok(u8::from(failed))
+}
+
+async fn check_source(configured: &Configured) -> bool {
+    println!("{} ({})", configured.config.name, configured.config.type_name);
+    let source = &*configured.link;
+    let fine = match steps(source).await {
+        Ok(()) => true,
+        Err(error) => {
+            println!("  FAILED  {error}");
+            false
+        }
+    };
+    source.disconnect().await;
+    fine
+}
+
+fn passed(began: Instant, what: &str) {
+    println!("  ok      {what}  ({} ms)", began.elapsed().as_millis());
+    let _ = std::io::stdout().flush();
+}
+
+async fn steps(source: &dyn Source) -> Result<()> {
+    let began = Instant::now();
+    source.connect().await?;
+    passed(began, "connected");
+
+    let began = Instant::now();
+    let root = RemotePath::root();
+    let entries = list(source, &root).await?;
+    passed(began, &format!("listed {} entries", entries.len()));
+
+    let Some(file) = find_file(source, entries).await? else {
+        println!("  -       no file of at most {} to retrieve near the root", ByteSize::b(LARGEST));
+        return Ok(());
+    };
+    let began = Instant::now();
+    let size = retrieve(source, &file).await?;
+    passed(began, &format!("retrieved and verified {} ({})", file.path, ByteSize::b(size)));
+    Ok(())
+}
+
+async fn list(source: &dyn Source, dir: &RemotePath) -> Result<Vec<Entry>> {
+    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
+    let named = localize(dir, entries, source.capabilities().verbatim_names);
+    Ok(named.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// A file near the root, not empty and not large.
+async fn find_file(source: &dyn Source, mut entries: Vec<Entry>) -> Result<Option<Entry>> {
+    let mut directories = VecDeque::new();
+    for _ in 0..DIRECTORIES {
+        let fits = |entry: &Entry| entry.size.is_some_and(|size| (1..=LARGEST).contains(&size));
+        let file = entries.iter().find(|entry| matches!(entry.kind, EntryKind::File { .. }) && fits(entry));
+        if let Some(file) = file {
+            return Ok(Some(file.clone()));
+        }
+        directories.extend(entries.into_iter().filter(Entry::is_directory).map(|entry| entry.path));
+        let Some(next) = directories.pop_front() else { break };
+        entries = list(source, &next).await?;
+    }
+    Ok(None)
+}
+
+async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
+    let remote = source.create_remote_digest(&entry.path).await?;
+    let size = remote.size.or(entry.size).unwrap_or(0);
+    let mut bytes = Vec::new();
+    let retrieval = Retrieval { path: &entry.path, digest: &remote.digest, size, range: 0..size };
+    source.retrieve_file(&retrieval, &mut bytes).await?;
+
+    let failed = |e: std::io::Error| Error::new("check", ErrorKind::Other).on(&entry.path).caused_by(e);
+    let dir = TempDir::new().map_err(failed)?;
+    let name = localize(&RemotePath::root(), vec![entry.clone()], true);
+    let name = name.first().map_or(b"file".as_slice(), |(name, _)| name);
+    let path = dir.path().join(OsStr::from_bytes(name));
+    std::fs::write(&path, &bytes).map_err(failed)?;
+    if let Some(modified) = remote.modified {
+        std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_modified(modified))
+            .map_err(failed)?;
+    }
+    let copy = LocalCopy { file: &path, path: &entry.path, retrieved_as: &remote.digest, size };
+    let local = source.create_local_digest(&copy).await?;
+    if local != remote.digest {
+        return Err(Error::new("create_local_digest", ErrorKind::ChangedDuringRead)
+            .on(&entry.path)
+            .because(format!("the bytes have the digest {local}, the source says {}", remote.digest)));
+    }
+    Ok(size)
+}

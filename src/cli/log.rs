@@ -1,0 +1,64 @@
+//! Where log lines go: to standard error in front, to a file otherwise. One style, no colours, no secrets.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy as _;
+use tracing_subscriber::EnvFilter;
+
+/// The environment variable with the filter.
+const FILTER: &str = "KITOVUFS_LOG";
+
+/// A log file larger than this, in bytes, is put aside (`.old`) before a mount begins to log.
+const PUT_ASIDE: u64 = 4 << 20;
+
+fn filter(default: &str) -> EnvFilter {
+    // The kernel's side of the library warns about requests that a read-only file system need not know.
+    let default = format!("{default},fuser=error");
+    EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default))
+}
+
+/// Logs to standard error: warnings and errors, or what `KITOVUFS_LOG` says.
+pub fn to_stderr() {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter("warn"))
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+}
+
+/// Logs to [`file`]: what happens too, not only what goes wrong.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn to_file() -> io::Result<()> {
+    let path = file();
+    let file = open(&path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter("info"))
+        .with_writer(file)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    Ok(())
+}
+
+/// `kitovufs/kitovufs.log` in the XDG state directory.
+pub fn file() -> PathBuf {
+    let strategy = etcetera::choose_base_strategy().ok();
+    let state = strategy.and_then(|dirs| dirs.state_dir()).unwrap_or_else(std::env::temp_dir);
+    state.join("kitovufs").join("kitovufs.log")
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(dir) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    if std::fs::metadata(path).is_ok_and(|meta| meta.len() > PUT_ASIDE) {
+        std::fs::rename(path, path.with_extension("log.old"))?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}

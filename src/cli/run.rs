@@ -1,0 +1,32 @@
+//! Carries out what was asked for. It decides nothing.
+
+use super::{Failure, Request, check, log, status, unmount};
+use crate::error::{Error, ErrorKind};
+use crate::mount;
+
+/// Does what the command line says. The result is the exit code.
+///
+/// # Errors
+/// What was asked for is wrong, or failed.
+pub fn run() -> Result<u8, Failure> {
+    let request = super::parse()?;
+    match &request {
+        // The file only takes over when the process serves in the background; whoever started it hears of failures directly.
+        Request::Mount(mount) if mount.daemon => {
+            log::to_file().map_err(|e| Error::new("open log", ErrorKind::Other).caused_by(e))?;
+        }
+        _ => log::to_stderr(),
+    }
+    match request {
+        Request::Mount(request) => mount::mount(&request),
+        Request::Unmount { mountpoint } => {
+            unmount::unmount(&mountpoint)?;
+            Ok(0)
+        }
+        Request::Check { file } => check::check(&file),
+        Request::Status { mountpoint, json } => {
+            print!("{}", status::show(mountpoint.as_deref(), json)?);
+            Ok(0)
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! `Faulty`: a source that wraps another one, counts its calls and fails as a test tells it to, at run time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{
+    Capabilities, Entry, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+
+/// One method of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// `configure`; counted, never faulty.
+    Configure,
+    /// `connect`.
+    Connect,
+    /// `disconnect`; it can hang or be late, but has no way to fail.
+    Disconnect,
+    /// `list_path`.
+    ListPath,
+    /// `create_remote_digest`.
+    CreateRemoteDigest,
+    /// `create_local_digest`.
+    CreateLocalDigest,
+    /// `retrieve_file`.
+    RetrieveFile,
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Configure => "configure",
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
+            Self::ListPath => "list_path",
+            Self::CreateRemoteDigest => "create_remote_digest",
+            Self::CreateLocalDigest => "create_local_digest",
+            Self::RetrieveFile => "retrieve_file",
+        }
+    }
+}
+
+/// What goes wrong. Numbers count entries in `list_path` and delivered bytes in `retrieve_file`; other methods treat
+/// a fault "after n" as one at once, and know no flipped or missing bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The call fails at once.
+    Fail(ErrorKind),
+    /// The call does not return until the fault is cleared.
+    Hang,
+    /// The call waits (by tokio's clock) and then goes on.
+    Delay(Duration),
+    /// The first `n` arrive, then the call fails.
+    FailAfter(u64, ErrorKind),
+    /// The first `n` arrive, then nothing more until the fault is cleared.
+    HangAfter(u64),
+    /// The byte at this offset of the *file* arrives with its lowest bit flipped.
+    Flip(u64),
+    /// The first `n` arrive, then the call ends as if that were all.
+    Truncate(u64),
+}
+
+/// The handle of a test: sets faults, reads counts. Clones share one state.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    faults: HashMap<Method, (Fault, Option<u64>)>,
+    calls: HashMap<Method, u64>,
+    bytes: u64,
+}
+
+impl Faults {
+    /// From now on, every call of `method` has this fault.
+    pub fn set(&self, method: Method, fault: Fault) {
+        self.0.state.lock().faults.insert(method, (fault, None));
+        self.0.changed.notify_waiters();
+    }
+
+    /// The next `times` calls of `method` have this fault; later ones work.
+    pub fn set_times(&self, method: Method, fault: Fault, times: u64) {
+        self.0.state.lock().faults.insert(method, (fault, Some(times)));
+        self.0.changed.notify_waiters();
+    }
+
+    /// `method` works again; calls that hang go on.
+    pub fn clear(&self, method: Method) {
+        self.0.state.lock().faults.remove(&method);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Everything works again; calls that hang go on.
+    pub fn clear_all(&self) {
+        self.0.state.lock().faults.clear();
+        self.0.changed.notify_waiters();
+    }
+
+    /// Every remote method has this fault: an outage of the whole source.
+    pub fn set_all(&self, fault: Fault) {
+        for method in [Method::Connect, Method::ListPath, Method::CreateRemoteDigest, Method::RetrieveFile] {
+            self.set(method, fault);
+        }
+    }
+
+    /// How often `method` was called, faulty or not.
+    pub fn calls(&self, method: Method) -> u64 {
+        self.0.state.lock().calls.get(&method).copied().unwrap_or_default()
+    }
+
+    /// Bytes that `retrieve_file` delivered.
+    pub fn bytes(&self) -> u64 {
+        self.0.state.lock().bytes
+    }
+
+    /// Starts counting anew.
+    pub fn reset_counts(&self) {
+        let mut state = self.0.state.lock();
+        state.calls.clear();
+        state.bytes = 0;
+    }
+
+    fn begin(&self, method: Method) -> Option<Fault> {
+        let mut state = self.0.state.lock();
+        *state.calls.entry(method).or_default() += 1;
+        match state.faults.get_mut(&method) {
+            Some((fault, None)) => Some(*fault),
+            Some((fault, Some(times))) if *times > 0 => {
+                *times -= 1;
+                Some(*fault)
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until the method's fault is no longer one that hangs.
+    async fn hang(&self, method: Method) {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let fault = self.0.state.lock().faults.get(&method).map(|(fault, _)| *fault);
+            if !matches!(fault, Some(Fault::Hang | Fault::HangAfter(_))) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Counts the call and does what its fault asks for before it starts. What is left concerns entries or bytes.
+    async fn enter(&self, method: Method) -> Result<Option<Fault>> {
+        let fault = self.begin(method);
+        let streams = matches!(method, Method::ListPath | Method::RetrieveFile);
+        match fault {
+            Some(Fault::Fail(kind)) => return Err(injected(method, kind)),
+            Some(Fault::FailAfter(_, kind)) if !streams => return Err(injected(method, kind)),
+            Some(Fault::Hang) => self.hang(method).await,
+            Some(Fault::HangAfter(_)) if !streams => self.hang(method).await,
+            Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+            _ => return Ok(fault),
+        }
+        Ok(None)
+    }
+}
+
+fn injected(method: Method, kind: ErrorKind) -> Error {
+    Error::new(method.name(), kind).because(format!("{} (injected)", kind.describe()))
+}
+
+/// A source with faults; see [`Faults`].
+pub struct Faulty {
+    inner: Box<dyn Source>,
+    faults: Faults,
+}
+
+impl Faulty {
+    /// Wraps a source, and gives the handle that sets its faults.
+    pub fn new(inner: impl Source) -> (Self, Faults) {
+        let faults = Faults::default();
+        (Self { inner: Box::new(inner), faults: faults.clone() }, faults)
+    }
+}
+
+impl std::fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Faulty").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Source for Faulty {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        self.faults.begin(Method::Configure);
+        self.inner.configure(settings).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.faults.enter(Method::Connect).await?;
+        self.inner.connect().await
+    }
+
+    async fn disconnect(&self) {
+        // A failure cannot be told to anybody here.
+        let _ = self.faults.enter(Method::Disconnect).await;
+        self.inner.disconnect().await;
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let fault = self.faults.enter(Method::ListPath).await?;
+        let entries = self.inner.list_path(dir).await?;
+        let (Some(Fault::FailAfter(limit, _) | Fault::HangAfter(limit) | Fault::Truncate(limit)), Some(fault)) =
+            (fault, fault)
+        else {
+            return Ok(entries);
+        };
+        let first = entries.take(usize::try_from(limit).unwrap_or(usize::MAX));
+        let last = futures::stream::once(async move {
+            match fault {
+                Fault::FailAfter(_, kind) => Some(Err::<Entry, _>(injected(Method::ListPath, kind).on(dir))),
+                Fault::HangAfter(_) => {
+                    self.faults.hang(Method::ListPath).await;
+                    Some(Err(injected(Method::ListPath, ErrorKind::Unreachable).on(dir)))
+                }
+                _ => None,
+            }
+        });
+        Ok(first.chain(last.filter_map(futures::future::ready)).boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        self.faults.enter(Method::CreateRemoteDigest).await?;
+        self.inner.create_remote_digest(file).await
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        self.faults.enter(Method::CreateLocalDigest).await?;
+        self.inner.create_local_digest(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        let fault = self.faults.enter(Method::RetrieveFile).await?;
+        let mut sink =
+            FaultySink { out, faults: &self.faults, fault, offset: request.range.start, delivered: 0, ended: None };
+        let result = self.inner.retrieve_file(request, &mut sink).await;
+        match sink.ended {
+            None => result,
+            Some(ErrorKind::Other) => Ok(Retrieved::default()),
+            Some(kind) => Err(injected(Method::RetrieveFile, kind).on(request.path)),
+        }
+    }
+}
+
+/// Hands bytes on, and does to them what the fault says.
+struct FaultySink<'a> {
+    out: &'a mut dyn Sink,
+    faults: &'a Faults,
+    fault: Option<Fault>,
+    offset: u64,
+    delivered: u64,
+    /// Why nothing more is delivered; `Other` stands for an end that looks like success.
+    ended: Option<ErrorKind>,
+}
+
+#[async_trait]
+impl Sink for FaultySink<'_> {
+    async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
+        if let Some(Fault::FailAfter(limit, _) | Fault::HangAfter(limit) | Fault::Truncate(limit)) = self.fault {
+            let room = usize::try_from(limit - self.delivered).unwrap_or(usize::MAX);
+            if bytes.len() > room {
+                bytes.truncate(room);
+                self.deliver(bytes).await?;
+                return self.end().await;
+            }
+        }
+        if let Some(Fault::Flip(at)) = self.fault
+            && let Some(index) = at.checked_sub(self.offset).and_then(|index| usize::try_from(index).ok())
+            && index < bytes.len()
+        {
+            let mut damaged = bytes.to_vec();
+            damaged[index] ^= 1;
+            bytes = damaged.into();
+        }
+        self.deliver(bytes).await
+    }
+}
+
+impl FaultySink<'_> {
+    async fn deliver(&mut self, bytes: Bytes) -> Result<()> {
+        let len = bytes.len() as u64;
+        if len == 0 {
+            return Ok(());
+        }
+        self.out.write(bytes).await?;
+        self.offset += len;
+        self.delivered += len;
+        self.faults.0.state.lock().bytes += len;
+        Ok(())
+    }
+
+    /// Ends the retrieval: the wrapped source sees a sink that wants no more.
+    async fn end(&mut self) -> Result<()> {
+        let kind = match self.fault {
+            Some(Fault::FailAfter(_, kind)) => kind,
+            Some(Fault::HangAfter(_)) => {
+                self.faults.hang(Method::RetrieveFile).await;
+                ErrorKind::Unreachable
+            }
+            _ => ErrorKind::Other,
+        };
+        self.ended = Some(kind);
+        Err(injected(Method::RetrieveFile, kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::memory::Memory;
+
+    fn file() -> RemotePath {
+        RemotePath::parse(b"a").expect("a plain path")
+    }
+
+    async fn retrieve(source: &Faulty, out: &mut Vec<u8>) -> Result<Retrieved> {
+        let (path, digest) = (file(), Memory::digest_of(b"hello"));
+        source.retrieve_file(&Retrieval { path: &path, digest: &digest, size: 5, range: 0..5 }, out).await
+    }
+
+    fn hello() -> (Faulty, Faults) {
+        let memory = Memory::new();
+        memory.put("a", "hello");
+        memory.put("b", "hello");
+        Faulty::new(memory)
+    }
+
+    #[tokio::test]
+    async fn bytes_fail_end_early_or_are_damaged() {
+        let (source, faults) = hello();
+        for (fault, expected, kind) in [
+            (Fault::FailAfter(2, ErrorKind::Unreachable), "he", Some(ErrorKind::Unreachable)),
+            (Fault::Truncate(3), "hel", None),
+            (Fault::Flip(4), "helln", None),
+            (Fault::Fail(ErrorKind::RateLimited), "", Some(ErrorKind::RateLimited)),
+        ] {
+            faults.set(Method::RetrieveFile, fault);
+            let mut out = Vec::new();
+            assert_eq!(retrieve(&source, &mut out).await.err().map(|e| e.kind()), kind, "{fault:?}");
+            assert_eq!(out, expected.as_bytes(), "{fault:?}");
+        }
+        assert_eq!((faults.calls(Method::RetrieveFile), faults.bytes()), (4, 10));
+    }
+
+    #[tokio::test]
+    async fn a_listing_fails_or_ends_after_entries() {
+        let (source, faults) = hello();
+        let root = RemotePath::root();
+        for (fault, entries, errors) in
+            [(Fault::FailAfter(1, ErrorKind::TimedOut), 1, 1), (Fault::Truncate(1), 1, 0), (Fault::Truncate(9), 2, 0)]
+        {
+            faults.set(Method::ListPath, fault);
+            let seen = source.list_path(&root).await.expect("it starts").collect::<Vec<_>>().await;
+            let good = seen.iter().filter(|entry| entry.is_ok()).count();
+            assert_eq!((good, seen.len() - good), (entries, errors), "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hanging_call_goes_on_when_the_fault_is_cleared() {
+        let (source, faults) = hello();
+        faults.set(Method::CreateRemoteDigest, Fault::Hang);
+        let path = file();
+        let mut call = source.create_remote_digest(&path);
+        assert!(futures::poll!(&mut call).is_pending());
+        faults.clear(Method::CreateRemoteDigest);
+        call.await.expect("it works now");
+    }
+
+    #[tokio::test]
+    async fn a_fault_with_a_number_of_times_ends() {
+        let (source, faults) = hello();
+        faults.set_times(Method::Connect, Fault::Fail(ErrorKind::Unreachable), 2);
+        for expected in [true, true, false] {
+            assert_eq!(source.connect().await.is_err(), expected);
+        }
+        assert_eq!(faults.calls(Method::Connect), 3);
+    }
+}

@@ -1,0 +1,320 @@
+//! `Local`: a directory of this computer as a source. It knows nothing of the mount that shows it, but for the places it must not show.
+
+mod beneath;
+mod links;
+mod listing;
+mod stamp;
+
+use std::fs::{File, Metadata};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use self::stamp::{Stamp, UNSETTLED};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::source::{
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
+
+/// How many bytes one `pread` asks for.
+const CHUNK: u64 = 1024 * 1024;
+
+/// A directory as a source: `type = "local"`.
+///
+/// Everything is opened relative to the directory and never outside it, whatever links others put there meanwhile.
+/// The directory itself must be there: one that has gone is an outage ([`ErrorKind::Unreachable`]), never an empty tree.
+#[derive(Debug, Default)]
+pub struct Local {
+    place: Arc<Place>,
+}
+
+/// Where the source is; set once by `configure`.
+#[derive(Debug, Default)]
+struct Place {
+    /// Without symbolic links.
+    root: PathBuf,
+    /// Spellings of the root by which an absolute link may mean it.
+    spellings: Vec<PathBuf>,
+    /// What must not be shown, relative to the root.
+    reserved: Vec<RemotePath>,
+    /// Device and file system id of the root, to notice a disk that has gone from under its mount point.
+    volume: (u64, u64),
+}
+
+impl Local {
+    /// A source that waits for `configure`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs what blocks where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        op: &'static str,
+        path: &RemotePath,
+        work: impl FnOnce(&Place, &RemotePath) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (place, wanted) = (Arc::clone(&self.place), path.clone());
+        match tokio::task::spawn_blocking(move || work(&place, &wanted)).await {
+            Ok(result) => result,
+            Err(lost) => Err(Error::new(op, ErrorKind::Other).on(path).caused_by(lost)),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Local {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        let mut reader = settings.reader();
+        let text = reader.required_string("path", "/usr/share/doc");
+        if !text.is_empty() {
+            match Place::find(&text, &settings.reserved) {
+                Ok(place) => self.place = Arc::new(place),
+                Err(why) => reader.problem(Some("path"), why),
+            }
+        }
+        reader.finish()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            digest_from_listing: true,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: true,
+            concurrency: 8,
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.blocking("connect", &RemotePath::root(), |place, _| place.open_root("connect").map(drop)).await
+    }
+
+    async fn disconnect(&self) {}
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let opened = self
+            .blocking("list_path", dir, |place, dir| {
+                if place.is_reserved(dir) {
+                    return Ok(None);
+                }
+                let root = place.open_root("list_path")?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+                let fd = place.open(&root, "list_path", dir, flags)?;
+                Ok(Some((root, fd)))
+            })
+            .await?;
+        let Some((root, fd)) = opened else {
+            return Ok(futures::stream::empty().boxed());
+        };
+        let (sender, receiver) = mpsc::channel(4);
+        let (place, path) = (Arc::clone(&self.place), dir.clone());
+        tokio::task::spawn_blocking(move || listing::list(&place, &root, &fd, &path, &sender));
+        Ok(listing::received(receiver, dir).boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        const OP: &str = "create_remote_digest";
+        self.blocking(OP, file, |place, file| {
+            let root = place.open_root(OP)?;
+            let fd = place.open(&root, OP, file, OFlags::PATH)?;
+            let metadata = File::from(fd).metadata().map_err(|e| failed(OP, file, &e))?;
+            if metadata.is_dir() {
+                return Err(Error::new(OP, ErrorKind::IsADirectory).on(file));
+            }
+            if !metadata.is_file() {
+                return Err(Error::new(OP, ErrorKind::Unsupported).on(file).because("not a regular file"));
+            }
+            let digest = Digest::new(Stamp::of_metadata(&metadata).digest(SystemTime::now()));
+            Ok(RemoteDigest { digest, size: Some(metadata.len()), modified: metadata.modified().ok() })
+        })
+        .await
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        super::same_size(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        const OP: &str = "retrieve_file";
+        let digest = request.digest.clone();
+        let (mut file, modified) = self
+            .blocking(OP, request.path, move |place, path| {
+                let root = place.open_root(OP)?;
+                let fd = place.open(&root, OP, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+                let file = File::from(fd);
+                settle(&file);
+                let metadata = same_version(&file, path, &digest)?;
+                Ok((file, metadata.modified().ok()))
+            })
+            .await?;
+        let mut at = request.range.start;
+        while at < request.range.end {
+            let next = request.range.end.min(at + CHUNK);
+            let (last, digest) = (next == request.range.end, request.digest.clone());
+            let chunk;
+            (file, chunk) = self
+                .blocking(OP, request.path, move |_, path| {
+                    let mut chunk = vec![0; usize::try_from(next - at).unwrap_or(0)];
+                    match file.read_exact_at(&mut chunk, at) {
+                        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+                            return Err(Error::new(OP, ErrorKind::Changed).on(path));
+                        }
+                        result => result.map_err(|e| failed(OP, path, &e))?,
+                    }
+                    // Whoever waits for the last bytes gets them only if all bytes were of this version.
+                    if last {
+                        same_version(&file, path, &digest)?;
+                    }
+                    Ok((file, chunk))
+                })
+                .await?;
+            out.write(Bytes::from(chunk)).await?;
+            at = next;
+        }
+        Ok(Retrieved { modified })
+    }
+}
+
+impl Place {
+    fn find(text: &str, reserved: &[PathBuf]) -> Result<Self, String> {
+        let written = crate::config::expand_home(text);
+        if !written.is_absolute() {
+            return Err(format!("`path` must be absolute or begin with ~/, not {text:?}"));
+        }
+        let shown = written.display();
+        let root = written.canonicalize().map_err(|e| format!("cannot open {shown}: {e}"))?;
+        if !root.is_dir() {
+            return Err(format!("{shown} is not a directory"));
+        }
+        let mut hidden = Vec::new();
+        for place in reserved {
+            if root.starts_with(place) {
+                let place = place.display();
+                return Err(format!("{shown} is inside {place}, which kitovufs itself uses; choose another directory"));
+            }
+            if let Ok(relative) = place.strip_prefix(&root)
+                && let Ok(relative) = RemotePath::parse(relative.as_os_str().as_bytes())
+            {
+                tracing::warn!("{} is inside {shown}: it is shown empty there", place.display());
+                hidden.push(relative);
+            }
+        }
+        let opened = File::open(&root).map_err(|e| format!("cannot open {shown}: {e}"))?;
+        let volume = volume_of(&opened).map_err(|e| format!("cannot examine {shown}: {e}"))?;
+        Ok(Self { spellings: vec![root.clone(), written], root, reserved: hidden, volume })
+    }
+
+    /// Opens the root anew, so that a disk which went away and came back serves again.
+    fn open_root(&self, op: &'static str) -> Result<OwnedFd> {
+        let shown = self.root.display();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let gone = |why: String| Error::new(op, ErrorKind::Unreachable).because(why);
+        let fd = match rustix::fs::open(&self.root, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::ACCESS | Errno::PERM) => {
+                return Err(Error::new(op, ErrorKind::PermissionDenied).because(format!("{shown} may not be opened")));
+            }
+            Err(e) => return Err(gone(format!("the directory {shown} is not there: {e}"))),
+        };
+        match volume_of(&fd) {
+            // A disk that was plugged in again may have another device number, and still is the same file system.
+            Ok((device, id)) if device == self.volume.0 || (id == self.volume.1 && id != 0) => Ok(fd),
+            Ok(_) => Err(gone(format!("{shown} is on another file system than before: is its disk mounted?"))),
+            Err(e) => Err(gone(format!("the directory {shown} cannot be examined: {e}"))),
+        }
+    }
+
+    fn open(&self, root: &OwnedFd, op: &'static str, path: &RemotePath, flags: OFlags) -> Result<OwnedFd> {
+        if self.hides(path) {
+            return Err(Error::new(op, ErrorKind::NotFound).on(path));
+        }
+        beneath::open(root, path, flags).map_err(|errno| {
+            let kind = match errno {
+                Errno::NOENT => ErrorKind::NotFound,
+                Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
+                Errno::NOTDIR => ErrorKind::NotADirectory,
+                // A link, or what became one: it is never followed here.
+                Errno::LOOP | Errno::XDEV => ErrorKind::Changed,
+                Errno::NXIO => ErrorKind::Unsupported,
+                errno => outage(errno),
+            };
+            let kind = match kind {
+                ErrorKind::Changed if flags.contains(OFlags::DIRECTORY) => ErrorKind::NotADirectory,
+                kind => kind,
+            };
+            Error::new(op, kind).on(path).caused_by(errno)
+        })
+    }
+
+    /// Whether this directory is one that is shown empty.
+    fn is_reserved(&self, path: &RemotePath) -> bool {
+        self.reserved.contains(path)
+    }
+
+    /// Whether this is below a directory that is shown empty.
+    fn hides(&self, path: &RemotePath) -> bool {
+        let below = |reserved: &RemotePath| {
+            path.as_bytes().strip_prefix(reserved.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
+        };
+        self.reserved.iter().any(below)
+    }
+}
+
+/// Waits until a change to the file from now on would show in its times.
+fn settle(file: &File) {
+    if let Ok(metadata) = file.metadata() {
+        std::thread::sleep(Stamp::of_metadata(&metadata).unsettled_for(SystemTime::now()));
+    }
+}
+
+/// Fails with `Changed` unless the open file still is the version that `digest` identifies.
+fn same_version(file: &File, path: &RemotePath, digest: &Digest) -> Result<Metadata> {
+    let metadata = file.metadata().map_err(|e| failed("retrieve_file", path, &e))?;
+    let wanted = digest.as_str().split(UNSETTLED).next().unwrap_or_default();
+    if !metadata.is_file() || Stamp::of_metadata(&metadata).base() != wanted {
+        return Err(Error::new("retrieve_file", ErrorKind::Changed).on(path));
+    }
+    Ok(metadata)
+}
+
+fn volume_of(fd: impl std::os::fd::AsFd) -> rustix::io::Result<(u64, u64)> {
+    let device = rustix::fs::fstat(&fd)?.st_dev;
+    Ok((device, rustix::fs::fstatvfs(&fd)?.f_fsid))
+}
+
+fn failed(op: &'static str, path: &RemotePath, error: &std::io::Error) -> Error {
+    let errno = Errno::from_io_error(error);
+    let kind = match errno {
+        Some(Errno::ACCESS | Errno::PERM) => ErrorKind::PermissionDenied,
+        Some(errno) => outage(errno),
+        None => ErrorKind::Other,
+    };
+    Error::new(op, kind).on(path).because(error.to_string())
+}
+
+/// The disk, or the server behind a network file system, is not there.
+fn outage(errno: Errno) -> ErrorKind {
+    match errno {
+        Errno::STALE | Errno::NODEV | Errno::NOTCONN | Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::CONNREFUSED => {
+            ErrorKind::Unreachable
+        }
+        Errno::TIMEDOUT => ErrorKind::TimedOut,
+        _ => ErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use rustix::fs::FileType;
+
+use super::stamp::TICK;
+use super::*;
+use crate::source::{Entry, EntryKind};
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    source: Local,
+}
+
+fn settings(path: &Path, reserved: Vec<PathBuf>) -> Settings {
+    let values = BTreeMap::from([("path".to_owned(), toml::Value::String(path.display().to_string()))]);
+    Settings { name: "here".into(), values, private: true, reserved }
+}
+
+async fn fixture(reserved: &[&str]) -> Fixture {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let canonical = dir.path().canonicalize().expect("it exists");
+    let reserved = reserved.iter().map(|name| canonical.join("root").join(name)).collect::<Vec<_>>();
+    for place in &reserved {
+        std::fs::create_dir_all(place).expect("a directory");
+        std::fs::write(place.join("inner"), "x").expect("a file");
+    }
+    std::fs::create_dir_all(canonical.join("root")).expect("a directory");
+    let mut source = Local::new();
+    source.configure(&settings(&canonical.join("root"), reserved)).await.expect("the settings are right");
+    Fixture { dir, source }
+}
+
+impl Fixture {
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().canonicalize().expect("it exists").join("root").join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("it is below the root")).expect("directories");
+        std::fs::write(path, content).expect("a file");
+    }
+
+    async fn list(&self, dir: &str) -> Result<BTreeMap<Vec<u8>, Entry>> {
+        let dir = remote(dir);
+        let entries = self.source.list_path(&dir).await?.collect::<Vec<_>>().await;
+        entries.into_iter().map(|entry| entry.map(|e| (e.name.clone(), e))).collect()
+    }
+
+    async fn retrieve(&self, name: &str, digest: &Digest, range: std::ops::Range<u64>, size: u64) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let path = remote(name);
+        self.source.retrieve_file(&Retrieval { path: &path, digest, size, range }, &mut out).await?;
+        Ok(out)
+    }
+
+    async fn settled(&self, name: &str) -> RemoteDigest {
+        std::thread::sleep(TICK);
+        self.source.create_remote_digest(&remote(name)).await.expect("the file is there")
+    }
+}
+
+fn remote(path: &str) -> RemotePath {
+    RemotePath::parse(path.as_bytes()).expect("a plain path")
+}
+
+fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|e| e.kind())
+}
+
+#[tokio::test]
+async fn entries_have_kind_size_and_digest() {
+    let here = fixture(&[]).await;
+    here.write("dir/file", "hello");
+    here.write("program", "#!/bin/sh");
+    std::fs::set_permissions(here.path("program"), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    std::fs::write(here.path(OsStr::from_bytes(b"\xff")), "").expect("a name that is no text");
+    rustix::fs::mknodat(rustix::fs::CWD, here.path("fifo"), FileType::Fifo, Mode::RWXU, 0).expect("a fifo");
+    std::thread::sleep(TICK);
+    let root = here.list("").await.expect("the root can be listed");
+    assert_eq!(root.keys().cloned().collect::<Vec<_>>(), [b"dir".to_vec(), b"program".to_vec(), b"\xff".to_vec()]);
+    assert_eq!(root[b"program".as_slice()].kind, EntryKind::File { executable: true });
+    let file = &here.list("dir").await.expect("dir can be listed")[b"file".as_slice()];
+    assert_eq!((file.size, &file.kind), (Some(5), &EntryKind::File { executable: false }));
+    let digest = here.source.create_remote_digest(&file.path).await.expect("it is there");
+    assert_eq!((file.digest.as_ref(), file.modified), (Some(&digest.digest), digest.modified));
+}
+
+#[tokio::test]
+async fn a_large_directory_is_listed_to_its_end() {
+    let here = fixture(&[]).await;
+    for number in 0..1_000 {
+        here.write(&number.to_string(), "");
+    }
+    assert_eq!(here.list("").await.expect("it can be listed").len(), 1_000);
+}
+
+#[tokio::test]
+async fn bytes_come_from_the_wanted_version_only() {
+    let here = fixture(&[]).await;
+    here.write("a", "old content");
+    let old = here.settled("a").await.digest;
+    assert_eq!(here.retrieve("a", &old, 0..11, 11).await.expect("it is there"), b"old content");
+    assert_eq!(here.retrieve("a", &old, 4..7, 11).await.expect("it is there"), b"con");
+    here.write("a", "new content");
+    assert_eq!(kind(here.retrieve("a", &old, 0..11, 11).await), Some(ErrorKind::Changed));
+    std::fs::remove_file(here.path("a")).expect("it is there");
+    assert_eq!(kind(here.retrieve("a", &old, 0..11, 11).await), Some(ErrorKind::NotFound));
+}
+
+#[tokio::test]
+async fn a_file_changed_while_it_is_read_is_never_delivered_whole() {
+    struct Changing(PathBuf, usize);
+    #[async_trait]
+    impl Sink for Changing {
+        async fn write(&mut self, bytes: Bytes) -> Result<()> {
+            self.1 += bytes.len();
+            std::fs::write(&self.0, vec![2; 3 * CHUNK as usize]).expect("the file can be written");
+            Ok(())
+        }
+    }
+    let here = fixture(&[]).await;
+    let size = 3 * CHUNK;
+    std::fs::write(here.path("a"), vec![1; size as usize]).expect("a file");
+    let digest = here.settled("a").await.digest;
+    let (path, mut sink) = (remote("a"), Changing(here.path("a"), 0));
+    let request = Retrieval { path: &path, digest: &digest, size, range: 0..size };
+    assert_eq!(kind(here.source.retrieve_file(&request, &mut sink).await), Some(ErrorKind::Changed));
+    assert_eq!(sink.1 as u64, 2 * CHUNK, "the last chunk is held back");
+}
+
+#[tokio::test]
+async fn two_versions_in_one_tick_have_different_digests() {
+    let here = fixture(&[]).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..200 {
+        here.write("a", &format!("{number:03}"));
+        let digest = here.source.create_remote_digest(&remote("a")).await.expect("it is there").digest;
+        assert!(seen.insert(digest), "version {number} has the digest of an earlier one");
+    }
+}
+
+#[tokio::test]
+async fn an_unsettled_file_can_be_retrieved() {
+    let here = fixture(&[]).await;
+    here.write("a", "x");
+    let digest = here.source.create_remote_digest(&remote("a")).await.expect("it is there").digest;
+    assert!(digest.as_str().contains(UNSETTLED));
+    assert_eq!(here.retrieve("a", &digest, 0..1, 1).await.expect("it is there"), b"x");
+}
+
+#[tokio::test]
+async fn links_that_stay_inside_are_shown_and_others_left_out() {
+    let here = fixture(&[]).await;
+    here.write("dir/sub/file", "x");
+    let absolute = here.path("dir/sub/file").display().to_string();
+    let links = [
+        ("inside", "dir/sub/file", Some("dir/sub/file")),
+        ("dir/up", "../dir/./sub", Some("../dir/./sub")),
+        ("dangling", "dir/nothing", Some("dir/nothing")),
+        ("circle", "circle", Some("circle")),
+        ("dir/absolute", absolute.as_str(), Some("../dir/sub/file")),
+        ("chain-absolute", "dir/absolute", Some("dir/absolute")),
+        ("outside", "../secret", None),
+        ("dir/outside", "../../secret", None),
+        ("absolute-outside", "/etc/passwd", None),
+        ("chain-outside", "outside", None),
+        ("chain-through", "dir/outside/x", None),
+        ("deep", "dir/sub", Some("dir/sub")),
+        ("really-outside", "dir/flat/../../secret", None),
+        ("out-and-in", "../root/dir", None),
+    ];
+    for (name, target, _) in links {
+        symlink(target, here.path(name)).expect("a link");
+    }
+    // By text this stays inside; the kernel would go up from the root, where `flat` leads.
+    symlink("..", here.path("dir/flat")).expect("a link");
+    let (root, dir) = (here.list("").await.expect("it is there"), here.list("dir").await.expect("it is there"));
+    for (name, _, expected) in links {
+        let entry = match name.strip_prefix("dir/") {
+            Some(name) => dir.get(name.as_bytes()),
+            None => root.get(name.as_bytes()),
+        };
+        let shown = entry.map(|entry| match &entry.kind {
+            EntryKind::Symlink { target } => String::from_utf8_lossy(target).into_owned(),
+            other => panic!("{name} is shown as {other:?}"),
+        });
+        assert_eq!(shown.as_deref(), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn links_are_never_followed() {
+    let here = fixture(&[]).await;
+    std::fs::write(here.dir.path().join("secret"), "secret").expect("a file");
+    symlink("..", here.path("out")).expect("a link");
+    symlink("../secret", here.path("file")).expect("a link");
+    let digest = Digest::new("stat:6-0-0-0-0");
+    assert_eq!(kind(here.list("out").await), Some(ErrorKind::NotADirectory));
+    for name in ["out/secret", "file"] {
+        assert_eq!(kind(here.retrieve(name, &digest, 0..6, 6).await), Some(ErrorKind::Changed), "{name}");
+        assert!(here.source.create_remote_digest(&remote(name)).await.is_err(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_reserved_directory_is_shown_empty_and_nothing_in_it_opens() {
+    let here = fixture(&["mnt"]).await;
+    assert_eq!(here.list("").await.expect("it is there")[b"mnt".as_slice()].kind, EntryKind::Directory);
+    assert!(here.list("mnt").await.expect("it is shown").is_empty());
+    assert_eq!(kind(here.source.create_remote_digest(&remote("mnt/inner")).await), Some(ErrorKind::NotFound));
+}
+
+#[tokio::test]
+async fn a_source_inside_a_reserved_directory_is_a_problem() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let canonical = dir.path().canonicalize().expect("it exists");
+    for (path, reserved) in [(canonical.clone(), canonical.clone()), (canonical.join("below"), canonical.clone())] {
+        std::fs::create_dir_all(&path).expect("a directory");
+        let problems = Local::new().configure(&settings(&path, vec![reserved])).await.expect_err("it is inside");
+        assert_eq!(problems[0].key.as_deref(), Some("path"));
+    }
+    let problems = Local::new().configure(&settings(Path::new("x"), Vec::new())).await.expect_err("not absolute");
+    assert_eq!(problems[0].key.as_deref(), Some("path"));
+}
+
+#[tokio::test]
+async fn a_root_that_has_gone_is_an_outage_and_what_is_missing_in_it_is_not() {
+    let here = fixture(&[]).await;
+    here.write("dir/a", "x");
+    assert_eq!(kind(here.list("nothing").await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(here.list("dir/a").await), Some(ErrorKind::NotADirectory));
+    assert_eq!(kind(here.source.create_remote_digest(&remote("dir")).await), Some(ErrorKind::IsADirectory));
+    std::fs::remove_dir_all(here.path("")).expect("it is there");
+    for name in ["", "dir"] {
+        assert_eq!(kind(here.list(name).await), Some(ErrorKind::Unreachable), "{name:?}");
+    }
+    assert_eq!(kind(here.source.connect().await), Some(ErrorKind::Unreachable));
+}

@@ -1,0 +1,113 @@
+//! Retrieval over HTTP: asks for bytes of one version and lets through only an answer that provably is that.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, IF_MATCH, RANGE};
+use reqwest::{Response, StatusCode};
+
+use super::http::{Purpose, failure};
+use super::version::{Match, Version, Wanted};
+use crate::error::{ErrorKind, Result};
+use crate::source::{Retrieval, Sink};
+
+/// A body that took longer was not read by the server in the same breath as the headers that vouch for it.
+const LONG: Duration = Duration::from_millis(100);
+
+/// Adds to a GET what makes the server answer with the wanted bytes of the wanted version or not at all.
+pub(super) fn ask_for(request: http::request::Builder, retrieval: &Retrieval<'_>) -> http::request::Builder {
+    let mut request = request;
+    if !retrieval.is_whole() {
+        let Range { start, end } = retrieval.range;
+        request = request.header(RANGE, format!("bytes={start}-{}", end - 1));
+    }
+    if let Some(tag) = Wanted::parse(retrieval.digest).if_match() {
+        request = request.header(IF_MATCH, tag);
+    }
+    request
+}
+
+/// Checks that an answer has exactly the wanted bytes of the wanted version. Servers ignore `If-Match` and `Range`
+/// (`rclone serve s3` the first, plain ones the second), so nothing is taken on trust.
+pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &Response) -> Result<Version> {
+    let seen = Version::from_headers(response.headers());
+    let other = purpose.error(ErrorKind::Changed);
+    match Wanted::parse(retrieval.digest).compare(&seen) {
+        Match::Same => {}
+        Match::Other => return Err(other),
+        Match::Unknown => return Err(purpose.protocol("the answer does not say which version it is of")),
+    }
+    let Range { start, end } = retrieval.range;
+    let (expected, total) = match response.status() {
+        StatusCode::PARTIAL_CONTENT => {
+            let Some((range, total)) = content_range(response.headers()) else {
+                return Err(purpose.protocol("the answer does not say which part of the file it is"));
+            };
+            if range != (start..end) {
+                let (a, b) = (range.start, range.end);
+                return Err(purpose.protocol(format!("asked for bytes {start} to {end}, got {a} to {b}")));
+            }
+            (end - start, total)
+        }
+        StatusCode::OK if retrieval.is_whole() => (retrieval.size, seen.size),
+        StatusCode::OK => return Err(purpose.protocol("the server ignores ranges: it sent the whole file")),
+        status => return Err(purpose.protocol(format!("the server answered {}", status.as_u16()))),
+    };
+    if total.is_some_and(|total| total != retrieval.size) {
+        return Err(other);
+    }
+    let announced = response.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|announced| announced != expected) {
+        return Err(purpose.protocol(format!("asked for {expected} bytes, the answer has another number")));
+    }
+    Ok(seen)
+}
+
+/// Delivers a checked body. The last bytes wait for `confirm` where the body took so long that the file could have been
+/// overwritten under the server's hands: what is then delivered is of one version.
+pub(super) async fn deliver(
+    purpose: Purpose<'_>,
+    retrieval: &Retrieval<'_>,
+    mut response: Response,
+    out: &mut dyn Sink,
+    confirm: Option<impl Future<Output = Result<()>> + Send>,
+) -> Result<()> {
+    let began = Instant::now();
+    let mut missing = retrieval.range.end - retrieval.range.start;
+    let mut held = Bytes::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? {
+        let len = chunk.len() as u64;
+        if len > missing {
+            return Err(purpose.protocol("the answer is longer than it said"));
+        }
+        missing -= len;
+        let ready = std::mem::replace(&mut held, chunk);
+        if !ready.is_empty() {
+            out.write(ready).await?;
+        }
+    }
+    if missing > 0 {
+        let short = format!("the connection ended {missing} bytes early");
+        return Err(purpose.error(ErrorKind::Unreachable).because(short));
+    }
+    if let Some(confirm) = confirm
+        && began.elapsed() > LONG
+    {
+        confirm.await?;
+    }
+    out.write(held).await
+}
+
+/// `bytes 0-9/100` as the range `0..10` and the total, if told.
+fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let range = first.trim().parse().ok()?..last.trim().parse::<u64>().ok()?.checked_add(1)?;
+    let total = match total.trim() {
+        "*" => None,
+        total => Some(total.parse().ok()?),
+    };
+    Some((range, total))
+}

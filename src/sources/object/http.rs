@@ -1,0 +1,178 @@
+//! `Transport`: sends HTTP requests and turns what goes wrong into our kinds of error. It knows no file and no protocol.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use reqwest::header::{DATE, LOCATION};
+use reqwest::{Response, StatusCode, redirect};
+
+use super::version::http_date;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+
+/// A host that does not even accept a connection by then is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of a listing; a directory of a million entries has about a tenth.
+const LARGEST_ANSWER: usize = 4 << 30;
+/// As much of a refusal as is looked at.
+const LARGEST_REFUSAL: usize = 64 * 1024;
+/// As many redirections are followed as browsers do.
+const MOST_REDIRECTS: usize = 10;
+
+/// What a request is about, for errors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purpose<'a> {
+    pub(super) op: &'static str,
+    pub(super) path: &'a RemotePath,
+}
+
+impl Purpose<'_> {
+    /// An error of this request.
+    pub(super) fn error(self, kind: ErrorKind) -> Error {
+        Error::new(self.op, kind).on(self.path)
+    }
+
+    /// The server answered something that it must not.
+    pub(super) fn protocol(self, why: impl Into<String>) -> Error {
+        self.error(ErrorKind::Protocol).because(why)
+    }
+}
+
+/// An HTTP client for one source. Cheap to share; holds the connections.
+#[derive(Debug)]
+pub(super) struct Transport {
+    client: reqwest::Client,
+    /// The server's clock minus ours, in seconds, as of the last answer.
+    clock_offset: AtomicI64,
+}
+
+impl Transport {
+    /// A client that follows redirections, or refuses them: a signed request holds only for the host that it was signed for.
+    pub(super) fn new(follow_redirects: bool) -> Result<Self> {
+        static PROVIDER: Once = Once::new();
+        // An error says that the process has a provider already, which is as good.
+        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let redirects = if follow_redirects {
+            // The client drops the credentials from a request that is sent on to another origin.
+            redirect::Policy::limited(MOST_REDIRECTS)
+        } else {
+            redirect::Policy::none()
+        };
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("kitovufs/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .redirect(redirects)
+            .build()
+            .map_err(|e| Error::new("connect", ErrorKind::Other).because("cannot set up HTTP").caused_by(e))?;
+        Ok(Self { client, clock_offset: AtomicI64::new(0) })
+    }
+
+    /// Sends a request; an answer that is no success is an error of the kind that its status says.
+    pub(super) async fn send(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Response> {
+        let request =
+            reqwest::Request::try_from(request).map_err(|e| failure(purpose, e).because("the request is malformed"))?;
+        let response = self.client.execute(request).await.map_err(|e| failure(purpose, e))?;
+        let date = response.headers().get(DATE).and_then(|date| http_date(date.to_str().ok()?));
+        if let Some(date) = date {
+            self.clock_offset.store(date - here(), Ordering::Relaxed);
+        }
+        if response.status().is_success() { Ok(response) } else { Err(refusal(purpose, response).await) }
+    }
+
+    /// Sends a request and collects the answer's body.
+    pub(super) async fn send_whole(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Vec<u8>> {
+        let response = self.send(purpose, request).await?;
+        collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
+            Some(e) => failure(purpose, e),
+            None => purpose.protocol("the answer is too long"),
+        })
+    }
+
+    /// The server's clock, in seconds since 1970, as far as its answers told.
+    pub(super) fn server_now(&self) -> i64 {
+        here() + self.clock_offset.load(Ordering::Relaxed)
+    }
+
+    /// The client, for those who need HTTP for credentials.
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+}
+
+fn here() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+}
+
+/// A body of at most `limit` bytes; the error is none if it is longer.
+async fn collect(mut response: Response, limit: usize) -> Result<Vec<u8>, Option<reqwest::Error>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Some)? {
+        if body.len() + chunk.len() > limit {
+            return Err(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A request that got no answer, or half of one.
+pub(super) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
+    let kind = if error.is_timeout() {
+        ErrorKind::TimedOut
+    } else if error.is_builder() || error.is_redirect() {
+        ErrorKind::Protocol
+    } else {
+        ErrorKind::Unreachable
+    };
+    // The address may hold what must not be shown.
+    purpose.error(kind).caused_by(error.without_url())
+}
+
+/// An answer that is no success. S3 says in its body what the status leaves open.
+async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
+    let status = response.status();
+    let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
+    let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
+    let body = collect(response, LARGEST_REFUSAL).await.unwrap_or_default();
+    let code = super::xml::Element::parse(&body).ok();
+    let code = code.as_ref().and_then(|error| error.text_of("Code")).unwrap_or_default();
+    let kind = kind_of(status, code);
+    let mut words = format!("{}: the server answered {}", kind.describe(), status.as_u16());
+    if let Some(reason) = status.canonical_reason() {
+        words += &format!(" {reason}");
+    }
+    if !code.is_empty() && code.len() < 64 && code.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        words += &format!(" ({code})");
+    }
+    if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
+        words += &format!("; it points to {elsewhere}: is `endpoint` (or `region`) right?");
+    }
+    purpose.error(kind).because(words)
+}
+
+fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
+    match code {
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
+            return ErrorKind::Unauthenticated;
+        }
+        "SlowDown" => return ErrorKind::RateLimited,
+        // Everything that the source showed was in the bucket: that is an outage, not a deletion.
+        "NoSuchBucket" => return ErrorKind::Unreachable,
+        _ => {}
+    }
+    match status.as_u16() {
+        401 | 407 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::PermissionDenied,
+        404 | 410 => ErrorKind::NotFound,
+        // 416: the file has become shorter than the range that was asked for.
+        412 | 416 => ErrorKind::Changed,
+        408 | 504 => ErrorKind::TimedOut,
+        429 | 503 => ErrorKind::RateLimited,
+        405 | 501 => ErrorKind::Unsupported,
+        500.. => ErrorKind::Unreachable,
+        _ => ErrorKind::Protocol,
+    }
+}

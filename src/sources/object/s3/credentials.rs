@@ -1,0 +1,143 @@
+//! `Credentials`: which key signs the requests to a bucket. It knows no request but those that fetch such a key.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reqsign_aws_v4::{
+    AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
+};
+use reqsign_core::{Context, HttpSend, OsEnv, ProvideCredentialChain, Signer};
+use reqsign_file_read_tokio::TokioFileRead;
+
+use super::super::http::{Purpose, Transport};
+use crate::config::settings::{Reader, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::{Revealed, Secret};
+
+/// Where the key comes from, as the configuration says.
+#[derive(Debug, Default)]
+pub(super) struct Credentials {
+    key: Option<(Secret, Secret)>,
+    session_token: Option<Secret>,
+    /// Look where Amazon's tools do: environment, files, the machine's metadata service.
+    load: bool,
+    profile: Option<String>,
+    no_metadata: bool,
+    role: Option<String>,
+    external_id: Option<String>,
+}
+
+impl Credentials {
+    pub(super) fn read(settings: &Settings, reader: &mut Reader<'_>) -> Self {
+        let (key_id, key) = (key_id(settings, reader), reader.secret("secret_access_key"));
+        let session_token = reader.secret("session_token");
+        let disable_load = reader.boolean("disable_config_load").unwrap_or(true);
+        let profile = reader.string("profile");
+        let no_metadata = reader.boolean("disable_ec2_metadata").unwrap_or_default();
+        let (role, external_id) = (reader.string("role_arn"), reader.string("external_id"));
+        // Both names say the same; without a key it is what happens anyway.
+        let skip = [reader.boolean("skip_signature"), reader.boolean("allow_anonymous")].contains(&Some(true));
+        let has_key = key_id.is_some() || key.is_some();
+        if key_id.is_some() != key.is_some() {
+            reader.problem(None, "`access_key_id` and `secret_access_key` belong together; one is missing");
+        }
+        if skip && (has_key || !disable_load) {
+            reader.problem(Some("skip_signature"), "requests cannot be anonymous and have credentials");
+        }
+        let load = !disable_load || profile.is_some();
+        if role.is_some() && !has_key && !load {
+            reader.problem(Some("role_arn"), "a role needs a key that may take it: set disable_config_load = false");
+        }
+        Self { key: key_id.zip(key), session_token, load, profile, no_metadata, role, external_id }
+    }
+
+    /// The region that the environment names, where it may be asked.
+    pub(super) fn region(&self) -> Option<String> {
+        let names = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().filter(|_| self.load);
+        names.filter_map(|name| std::env::var(name).ok()).find(|region| !region.is_empty())
+    }
+
+    /// Whether requests carry something that must not travel in the clear; a signature may.
+    pub(super) fn has_token(&self) -> bool {
+        self.session_token.is_some()
+    }
+
+    /// What signs requests; none where they are anonymous. Runs the commands that know secrets.
+    pub(super) async fn signer(&self, region: &str, transport: &Arc<Transport>) -> Result<Option<Signer<Credential>>> {
+        if self.key.is_none() && !self.load {
+            return Ok(None);
+        }
+        let context =
+            Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_http_send(Fetch(Arc::clone(transport)));
+        let mut provider = ProvideCredentialChain::new();
+        if let Some((id, key)) = self.key.clone() {
+            let token = self.session_token.clone();
+            let revealed = tokio::task::spawn_blocking(move || {
+                Ok::<_, Error>((id.reveal()?, key.reveal()?, token.map(|token| token.reveal()).transpose()?))
+            });
+            let lost = |lost| Error::new("connect", ErrorKind::Other).caused_by(lost);
+            let (id, key, token) = revealed.await.map_err(lost)??;
+            let mut fixed = StaticCredentialProvider::new(id.expose(), key.expose());
+            if let Some(token) = token {
+                fixed = fixed.with_session_token(token.expose());
+            }
+            provider = provider.push(fixed);
+        }
+        if self.load {
+            let mut default = DefaultCredentialProvider::builder();
+            if let Some(profile) = &self.profile {
+                default = default.with_profile(profile);
+            }
+            if self.no_metadata {
+                default = default.no_imds();
+            }
+            provider = provider.push(default.build());
+        }
+        if let Some(role) = &self.role {
+            let sts = Signer::new(context.clone(), provider, RequestSigner::new("sts", region));
+            let mut assumed = AssumeRoleCredentialProvider::new(role.clone(), sts)
+                .with_region(region.to_owned())
+                .with_regional_sts_endpoint();
+            if let Some(id) = &self.external_id {
+                assumed = assumed.with_external_id(id.clone());
+            }
+            provider = ProvideCredentialChain::new().push(assumed);
+        }
+        Ok(Some(Signer::new(context, provider, RequestSigner::new("s3", region))))
+    }
+}
+
+/// A key's name is no secret, so it may be written plainly anywhere.
+fn key_id(settings: &Settings, reader: &mut Reader<'_>) -> Option<Secret> {
+    match settings.values.get("access_key_id") {
+        Some(toml::Value::String(_)) => reader.string("access_key_id").map(|id| Secret::Plain(Revealed::new(id))),
+        _ => reader.secret("access_key_id"),
+    }
+}
+
+/// No key could be had, or it does not sign.
+pub(super) fn failure(purpose: Purpose<'_>, error: &reqsign_core::Error) -> Error {
+    let kind = if error.is_retryable() { ErrorKind::Unreachable } else { ErrorKind::Unauthenticated };
+    // Its own text may quote what it was given.
+    purpose.error(kind).because(format!("no usable credentials for the bucket ({:?})", error.kind()))
+}
+
+/// Our client, for those who fetch keys.
+#[derive(Debug)]
+struct Fetch(Arc<Transport>);
+
+impl HttpSend for Fetch {
+    async fn http_send(&self, request: http::Request<Bytes>) -> reqsign_core::Result<http::Response<Bytes>> {
+        let unreachable = |e: reqwest::Error| {
+            reqsign_core::Error::unexpected("no answer").with_source(e.without_url()).set_retryable(true)
+        };
+        let request = reqwest::Request::try_from(request).map_err(unreachable)?;
+        let response = self.0.client().execute(request).await.map_err(unreachable)?;
+        let mut answer = http::Response::builder().status(response.status());
+        if let Some(headers) = answer.headers_mut() {
+            headers.clone_from(response.headers());
+        }
+        let body = response.bytes().await.map_err(unreachable)?;
+        answer.body(body).map_err(|e| reqsign_core::Error::unexpected("a malformed answer").with_source(e))
+    }
+}

@@ -1,0 +1,220 @@
+//! `Version`: what an HTTP answer says about which version of a file it speaks of, and the digest made of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED};
+
+use crate::digest::Digest;
+
+/// Servers keep times in whole seconds: a younger version may share them, and the tag made of them, with the next.
+const TICK_SECONDS: i64 = 2;
+/// A time so far ahead of the server's clock is no recent change.
+const SKEW_SECONDS: i64 = 60;
+
+/// What an answer says about a version. Sizes in bytes, times in whole seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Version {
+    /// The entity tag without quotes and without its mark of weakness.
+    tag: Option<String>,
+    /// The server itself does not vouch for every byte.
+    weak: bool,
+    pub(super) size: Option<u64>,
+    pub(super) modified: Option<i64>,
+}
+
+impl Version {
+    /// From the texts in which servers say so.
+    pub(super) fn new(tag: Option<&str>, size: Option<u64>, modified: Option<i64>) -> Self {
+        let (mut weak, mut bare) = (false, None);
+        if let Some(text) = tag.map(str::trim).filter(|text| !text.is_empty()) {
+            let rest = text.strip_prefix("W/");
+            weak = rest.is_some();
+            bare = Some(rest.unwrap_or(text).trim_matches('"').to_owned());
+        }
+        Self { tag: bare, weak, size, modified }
+    }
+
+    /// From the headers of an answer that carries, or describes, the whole file.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let size = text(CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        Self::new(text(ETAG), size, text(LAST_MODIFIED).and_then(http_date))
+    }
+
+    pub(super) fn modified_time(&self) -> Option<SystemTime> {
+        let seconds = self.modified?;
+        let distance = Duration::from_secs(seconds.unsigned_abs());
+        if seconds >= 0 { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) }
+    }
+
+    /// The digest where a tag alone identifies the bytes.
+    pub(super) fn tag_digest(&self) -> Option<Digest> {
+        Some(Digest::new(format!("etag:{}", self.tag.as_ref()?)))
+    }
+
+    /// The digest where tags are made of times and sizes, seen when the server's clock said `now`.
+    ///
+    /// What may still change unnoticed gets a text of its own, which never equals a later one.
+    pub(super) fn digest(&self, now: i64) -> Digest {
+        let mut text = match &self.tag {
+            Some(tag) => format!("etag:{tag}"),
+            None => "stat:".to_owned(),
+        };
+        if let Some(size) = self.size {
+            text += &format!("{SIZE}{size}");
+        }
+        if let Some(modified) = self.modified
+            && (self.weak || self.tag.is_none())
+        {
+            text += &format!("{MODIFIED}{modified}");
+        }
+        let settled = match self.modified {
+            Some(modified) => !(-SKEW_SECONDS..TICK_SECONDS).contains(&(now - modified)),
+            None => self.tag.is_some() && !self.weak,
+        };
+        if !settled {
+            text += &format!("{UNSETTLED}{}", observation());
+        }
+        Digest::new(text)
+    }
+}
+
+const SIZE: &str = ";size=";
+const MODIFIED: &str = ";modified=";
+const UNSETTLED: &str = ";unsettled=";
+
+/// A number that no other observation of this process has, and none of an earlier one: nanoseconds since 1970.
+fn observation() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let last = LAST.fetch_max(now, Ordering::Relaxed);
+    if last < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 }
+}
+
+/// The version that a digest of this module asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wanted<'a> {
+    tag: Option<&'a str>,
+    modified: Option<i64>,
+    settled: bool,
+}
+
+/// What an answer that must be of one version turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Match {
+    /// The wanted version.
+    Same,
+    /// Another one.
+    Other,
+    /// The answer does not say.
+    Unknown,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn parse(digest: &'a Digest) -> Self {
+        let text = digest.as_str();
+        let (text, settled) = match text.rsplit_once(UNSETTLED) {
+            Some((text, _)) => (text, false),
+            None => (text, true),
+        };
+        let (text, modified) = match text.rsplit_once(MODIFIED) {
+            Some((text, seconds)) => (text, seconds.parse().ok()),
+            None => (text, None),
+        };
+        let text = text.rsplit_once(SIZE).map_or(text, |(text, _)| text);
+        Self { tag: text.strip_prefix("etag:"), modified, settled }
+    }
+
+    /// What `If-Match` may ask for: a tag that the server compares strongly.
+    pub(super) fn if_match(&self) -> Option<String> {
+        let strong = self.settled && self.modified.is_none();
+        self.tag.filter(|_| strong).map(|tag| format!("\"{tag}\""))
+    }
+
+    /// The MD5 that the tag is, if it looks like one (of a part that is the whole; others have a `-`).
+    pub(super) fn md5(&self) -> Option<&'a str> {
+        self.tag.filter(|tag| tag.len() == 32 && tag.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+
+    /// Whether an answer is of the wanted version.
+    pub(super) fn compare(&self, seen: &Version) -> Match {
+        let compare = |wanted: bool, same: Option<bool>| match (wanted, same) {
+            (false, _) | (true, Some(true)) => Match::Same,
+            (true, Some(false)) => Match::Other,
+            (true, None) => Match::Unknown,
+        };
+        let tag = compare(self.tag.is_some(), seen.tag.as_deref().map(|tag| self.tag == Some(tag)));
+        let time = compare(self.modified.is_some(), seen.modified.map(|time| self.modified == Some(time)));
+        match (tag, time) {
+            (Match::Other, _) | (_, Match::Other) => Match::Other,
+            (Match::Unknown, _) | (_, Match::Unknown) => Match::Unknown,
+            _ => Match::Same,
+        }
+    }
+}
+
+/// Seconds since 1970 of a date as HTTP writes it; none if it is not one.
+pub(super) fn http_date(text: &str) -> Option<i64> {
+    static PARSER: jiff::fmt::rfc2822::DateTimeParser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    PARSER.parse_timestamp(text.trim()).ok().map(jiff::Timestamp::as_second)
+}
+
+/// Seconds since 1970 of a date as S3's listings write it; none if it is not one.
+pub(super) fn iso_date(text: &str) -> Option<i64> {
+    text.trim().parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000;
+
+    #[test]
+    fn the_same_version_has_the_same_digest_however_the_server_quotes_its_tag() {
+        let stat = Version::new(Some("\"ab\""), Some(3), Some(NOW - 9)).digest(NOW);
+        assert_eq!(stat, Version::new(Some("ab"), Some(3), Some(NOW - 9)).digest(NOW + 5));
+        assert_eq!(stat.as_str(), "etag:ab;size=3");
+    }
+
+    #[test]
+    fn a_version_that_may_still_change_never_equals_a_later_one() {
+        for version in [
+            Version::new(Some("W/\"ab\""), Some(3), Some(NOW - 1)),
+            Version::new(Some("\"ab\""), Some(3), Some(NOW)),
+            Version::new(Some("W/\"ab\""), Some(3), None),
+            Version::new(None, Some(3), None),
+        ] {
+            let digest = version.digest(NOW);
+            assert_ne!(digest, version.digest(NOW), "{version:?}");
+            assert_eq!(Wanted::parse(&digest).compare(&version), Match::Same);
+            assert_eq!(Wanted::parse(&digest).if_match(), None);
+        }
+    }
+
+    #[test]
+    fn a_server_whose_tags_are_always_weak_settles_by_time() {
+        let version = Version::new(Some("W/\"ab\""), Some(3), Some(NOW - 9));
+        let digest = version.digest(NOW);
+        assert_eq!(digest, version.digest(NOW + 1));
+        let later = Version::new(Some("W/\"ab\""), Some(3), Some(NOW - 8));
+        assert_eq!(Wanted::parse(&digest).compare(&later), Match::Other);
+    }
+
+    #[test]
+    fn without_a_tag_size_and_time_identify() {
+        let version = Version::new(None, Some(3), Some(NOW - 9));
+        let digest = version.digest(NOW);
+        assert_eq!(digest.as_str(), format!("stat:;size=3;modified={}", NOW - 9));
+        let wanted = Wanted::parse(&digest);
+        assert_eq!(wanted.compare(&Version::new(Some("x"), None, Some(NOW))), Match::Other);
+        assert_eq!(wanted.compare(&Version::new(Some("x"), None, None)), Match::Unknown);
+    }
+
+    #[test]
+    fn dates_are_read() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(iso_date("1994-11-06T08:49:37.123Z"), Some(784_111_777));
+    }
+}
