@@ -50,6 +50,8 @@ need_fuse() {
     need fusermount3 fuse3
     [ -e /dev/fuse ] || as_root "load the kernel module fuse" modprobe fuse || true
     [ -e /dev/fuse ] || die "there is no /dev/fuse. In a container, start it with: --device /dev/fuse --cap-add SYS_ADMIN"
+    # Where udev runs it has done this; a container or a small machine without it lets only root at the device.
+    [ "$(stat -c %a /dev/fuse)" = 666 ] || as_root "let users open /dev/fuse" chmod 666 /dev/fuse
 }
 
 # The oldest Rust that builds this, as Cargo.toml says.

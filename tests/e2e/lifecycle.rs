@@ -65,8 +65,10 @@ fn a_dead_mount_point_is_healed() {
     let remote = Remote::local();
     remote.put("file", "bytes");
     let mut mount = Mount::of(&remote.table("near"));
+    // What the kernel remembers of the root must not make it look alive.
+    fs::metadata(mount.path("")).unwrap();
     mount.kill9();
-    let error = fs::metadata(mount.path("")).unwrap_err();
+    let error = fs::read_dir(mount.path("")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(Errno::NOTCONN.raw_os_error()), "transport endpoint is not connected");
     mount.remount();
     assert_eq!(fs::read(mount.path("near/file")).unwrap(), b"bytes");
@@ -202,7 +204,7 @@ fn it_works_the_same_for_a_user_without_privileges() {
     fs::write(home.dir().join("origin/file"), "bytes").unwrap();
     home.configure(&format!("{}fresh_for = \"1h\"\n", local("near", &home.dir().join("origin"))));
     let mut mount = home.mount();
-    assert_eq!(mount.sh("cat near/file near/file; stat -c %u near/file; id -u").split('\n').count(), 4);
+    assert_eq!(mount.sh("cat near/file near/file"), "bytesbytes");
     assert!(mount.sh("ls -l near").contains("-r--r--r--"));
     mount.sh("[ $(stat -c %u near/file) = $(id -u) ]; ! touch near/new 2>/dev/null");
     assert_eq!(number(&mount.status(), "/sources/near/bytes_retrieved"), 5);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -158,6 +157,14 @@ impl Home {
         mount
     }
 
+    /// Whether a live file system is mounted. Asked as its user, for whom alone it is; and asked what the kernel does not
+    /// remember, because of a dead one it remembers much.
+    fn answers(&self) -> bool {
+        const FUSE: &[u8] = b"65735546\n";
+        let asked = self.command("stat").args(["--file-system", "--format=%t"]).arg(self.mountpoint()).output();
+        asked.unwrap().stdout == FUSE
+    }
+
     fn run_tool(&self, command: &mut Command) {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -209,7 +216,7 @@ impl Mount {
             .spawn()
             .unwrap();
         let begun = Instant::now();
-        while !answers(&self.home.mountpoint()) {
+        while !self.home.answers() {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("mount ended with {status}:\n{}", self.log());
             }
@@ -323,16 +330,6 @@ pub fn is_mounted(path: &Path) -> bool {
         let (left, right) = line.split_once(" - ").expect("proc(5): a separator is in every line");
         left.split(' ').nth(4) == Some(text(path).as_str()) && right.starts_with("fuse")
     })
-}
-
-/// Whether a live file system is mounted at `path`. Asking the path itself tells a live one from the dead one under it.
-fn answers(path: &Path) -> bool {
-    let outside = fs::metadata(path.parent().expect("a mount point has a parent")).unwrap().dev();
-    match fs::metadata(path) {
-        Ok(root) => root.dev() != outside,
-        // Another user's mount: the kernel keeps even root out, but only of a live one.
-        Err(error) => error.raw_os_error() == Some(Errno::ACCESS.raw_os_error()),
-    }
 }
 
 fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
