@@ -411,3 +411,6 @@ fn version_of(entry: &Entry) -> Result<Version> {
     };
     Ok(Version { path: path.clone(), digest: digest.clone(), size: *size, modified: *modified })
 }
+
+#[cfg(test)]
+mod tests;

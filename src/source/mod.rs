@@ -4,8 +4,10 @@
 //! (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly once for every successful `connect`.
 //! Wrappers (deadlines, limits, counters, faults) are sources too.
 
+pub mod conformance;
 pub mod count;
 pub mod deadline;
+
 pub mod fault;
 pub mod limit;
 pub mod link;

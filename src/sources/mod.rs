@@ -2,6 +2,7 @@
 
 pub mod local;
 pub mod memory;
+pub mod object;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -11,6 +12,8 @@ use crate::source::{LocalCopy, Source};
 pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
     match type_name {
         "local" => Some(Box::new(local::Local::new())),
+        "s3" => Some(Box::new(object::S3::new())),
+        "webdav" => Some(Box::new(object::Webdav::new())),
         _ => None,
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn ask_for(request: http::request::Builder, retrieval: &Retrieval<'_>
 }
 
 /// Checks that an answer has exactly the wanted bytes of the wanted version. Servers ignore `If-Match` and `Range`
-/// (`rclone serve s3` the first, plain ones the second), so nothing is taken on trust.
+/// (`rclone serve s3` the first, the simplest ones the second), so nothing is taken on trust.
 pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &Response) -> Result<Version> {
     let seen = Version::from_headers(response.headers());
     let other = purpose.error(ErrorKind::Changed);
@@ -39,20 +39,21 @@ pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &
         Match::Unknown => return Err(purpose.protocol("the answer does not say which version it is of")),
     }
     let Range { start, end } = retrieval.range;
-    let (expected, total) = match response.status() {
-        StatusCode::PARTIAL_CONTENT => {
-            let Some((range, total)) = content_range(response.headers()) else {
-                return Err(purpose.protocol("the answer does not say which part of the file it is"));
-            };
+    let (expected, total) = match (response.status(), content_range(response.headers())) {
+        // `rclone serve s3` sends the right part with the status of the whole; what counts is which bytes they are.
+        (StatusCode::OK | StatusCode::PARTIAL_CONTENT, Some((range, total))) => {
             if range != (start..end) {
                 let (a, b) = (range.start, range.end);
                 return Err(purpose.protocol(format!("asked for bytes {start} to {end}, got {a} to {b}")));
             }
             (end - start, total)
         }
-        StatusCode::OK if retrieval.is_whole() => (retrieval.size, seen.size),
-        StatusCode::OK => return Err(purpose.protocol("the server ignores ranges: it sent the whole file")),
-        status => return Err(purpose.protocol(format!("the server answered {}", status.as_u16()))),
+        (StatusCode::PARTIAL_CONTENT, None) => {
+            return Err(purpose.protocol("the answer does not say which part of the file it is"));
+        }
+        (StatusCode::OK, None) if retrieval.is_whole() => (retrieval.size, seen.size),
+        (StatusCode::OK, None) => return Err(purpose.protocol("the server ignores ranges: it sent the whole file")),
+        (status, _) => return Err(purpose.protocol(format!("the server answered {}", status.as_u16()))),
     };
     if total.is_some_and(|total| total != retrieval.size) {
         return Err(other);

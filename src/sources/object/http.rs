@@ -14,8 +14,8 @@ use crate::path::RemotePath;
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most bytes of a listing; a directory of a million entries has about a tenth.
-const LARGEST_ANSWER: usize = 4 << 30;
+/// The most bytes of one listing; a directory of a million entries has about half.
+const LARGEST_ANSWER: usize = 1 << 30;
 /// As much of a refusal as is looked at.
 const LARGEST_REFUSAL: usize = 64 * 1024;
 /// As many redirections are followed as browsers do.
@@ -38,6 +38,14 @@ impl Purpose<'_> {
     pub(super) fn protocol(self, why: impl Into<String>) -> Error {
         self.error(ErrorKind::Protocol).because(why)
     }
+}
+
+/// A successful answer, and when it was given by the server's clock, in whole seconds since 1970: never later than the
+/// server looked at what it tells.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) observed: i64,
 }
 
 /// An HTTP client for one source. Cheap to share; holds the connections.
@@ -71,29 +79,37 @@ impl Transport {
     }
 
     /// Sends a request; an answer that is no success is an error of the kind that its status says.
-    pub(super) async fn send(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Response> {
+    pub(super) async fn send(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Answer> {
         let request =
             reqwest::Request::try_from(request).map_err(|e| failure(purpose, e).because("the request is malformed"))?;
+        let began = here();
         let response = self.client.execute(request).await.map_err(|e| failure(purpose, e))?;
-        let date = response.headers().get(DATE).and_then(|date| http_date(date.to_str().ok()?));
-        if let Some(date) = date {
-            self.clock_offset.store(date - here(), Ordering::Relaxed);
+        if !response.status().is_success() {
+            return Err(refusal(purpose, response).await);
         }
-        if response.status().is_success() { Ok(response) } else { Err(refusal(purpose, response).await) }
+        let date = response.headers().get(DATE).and_then(|date| http_date(date.to_str().ok()?));
+        let observed = match date {
+            Some(date) => {
+                self.clock_offset.store(date - began, Ordering::Relaxed);
+                date
+            }
+            None => began + self.clock_offset.load(Ordering::Relaxed),
+        };
+        Ok(Answer { response, observed })
     }
 
-    /// Sends a request and collects the answer's body.
-    pub(super) async fn send_whole(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Vec<u8>> {
-        let response = self.send(purpose, request).await?;
-        collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
+    /// Sends a request and collects the answer's body; with it comes when it was observed, as in [`Answer`].
+    pub(super) async fn send_whole(
+        &self,
+        purpose: Purpose<'_>,
+        request: http::Request<Bytes>,
+    ) -> Result<(Vec<u8>, i64)> {
+        let Answer { response, observed } = self.send(purpose, request).await?;
+        let body = collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
             Some(e) => failure(purpose, e),
             None => purpose.protocol("the answer is too long"),
-        })
-    }
-
-    /// The server's clock, in seconds since 1970, as far as its answers told.
-    pub(super) fn server_now(&self) -> i64 {
-        here() + self.clock_offset.load(Ordering::Relaxed)
+        })?;
+        Ok((body, observed))
     }
 
     /// The client, for those who need HTTP for credentials.

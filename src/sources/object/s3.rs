@@ -16,7 +16,7 @@ use reqsign_core::Signer;
 
 use self::credentials::Credentials;
 use self::listing::Page;
-use super::http::{Purpose, Transport};
+use super::http::{Answer, Purpose, Transport};
 use super::version::{Version, Wanted};
 use super::{COMPONENT, body, child, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::config::settings::Reader;
@@ -121,15 +121,15 @@ impl S3 {
         }
         let connected = self.connected(purpose)?;
         let request = self.sign(purpose, &connected, http::Request::get(url)).await?;
-        let body = match connected.transport.send_whole(purpose, request).await {
+        let (body, observed) = match connected.transport.send_whole(purpose, request).await {
             // A store that knows the bucket answers with an empty page.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let why = "the server does not know the bucket: are `bucket`, `endpoint` and `region` right?";
                 return Err(purpose.error(ErrorKind::Unreachable).because(why));
             }
-            body => body?,
+            answer => answer?,
         };
-        Page::parse(&body).map_err(|why| purpose.protocol(why))
+        Page::parse(&body, observed).map_err(|why| purpose.protocol(why))
     }
 
     /// What a *not found* of a key means: if the bucket has gone too, it is an outage, and nothing was deleted.
@@ -148,7 +148,7 @@ impl S3 {
         purpose.error(ErrorKind::Unreachable).because(format!("no key begins with {prefix}: is `root` right?"))
     }
 
-    fn entries(&self, dir: &RemotePath, prefix: &str, page: Page) -> Vec<Result<Entry>> {
+    fn entries(dir: &RemotePath, prefix: &str, page: Page) -> Vec<Result<Entry>> {
         let mut entries = Vec::with_capacity(page.directories.len() + page.files.len());
         for key in page.directories {
             let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
@@ -170,16 +170,11 @@ impl S3 {
                     kind: EntryKind::File { executable: false },
                     size: version.size,
                     modified: version.modified_time(),
-                    digest: Some(self.digest(&version)),
+                    digest: Some(digest(&version, page.observed)),
                 }));
             }
         }
         entries
-    }
-
-    fn digest(&self, version: &Version) -> Digest {
-        let now = || self.connected.read().as_ref().map_or(0, |connected| connected.transport.server_now());
-        version.tag_digest().unwrap_or_else(|| version.digest(now()))
     }
 
     /// Notes what headers tell about encryption.
@@ -219,7 +214,13 @@ impl Source for S3 {
 
     fn capabilities(&self) -> Capabilities {
         // Not all tags are hashes of the content, so `content_digest` would promise too much.
-        Capabilities { digest_from_listing: true, ranges: true, content_digest: false, concurrency: 16 }
+        Capabilities {
+            digest_from_listing: true,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: false,
+            concurrency: 16,
+        }
     }
 
     async fn connect(&self) -> Result<()> {
@@ -251,7 +252,7 @@ impl Source for S3 {
         let pages = futures::stream::unfold(state, move |state| async move {
             let (prefix, mut page) = state?;
             let next = page.next.take();
-            let mut entries = self.entries(dir, &prefix, page);
+            let mut entries = Self::entries(dir, &prefix, page);
             let Some(token) = next else { return Some((entries, None)) };
             let state = match self.page(purpose, &prefix, Some(&token), None).await {
                 Ok(page) if page.next.as_ref() == Some(&token) => {
@@ -273,13 +274,13 @@ impl Source for S3 {
         let purpose = Purpose { op: "create_remote_digest", path: file };
         let connected = self.connected(purpose)?;
         let request = self.sign(purpose, &connected, self.object("HEAD", purpose)?).await?;
-        let response = match connected.transport.send(purpose, request).await {
+        let Answer { response, observed } = match connected.transport.send(purpose, request).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            response => response?,
+            answer => answer?,
         };
         self.learn(response.headers());
         let version = Version::from_headers(response.headers());
-        Ok(RemoteDigest { digest: self.digest(&version), size: version.size, modified: version.modified_time() })
+        Ok(RemoteDigest { digest: digest(&version, observed), size: version.size, modified: version.modified_time() })
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -304,7 +305,7 @@ impl Source for S3 {
         let get = self.sign(purpose, &connected, get).await?;
         let response = match connected.transport.send(purpose, get).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            response => response?,
+            answer => answer?.response,
         };
         self.learn(response.headers());
         let seen = body::check(purpose, request, &response)?;
@@ -312,6 +313,11 @@ impl Source for S3 {
         body::deliver(purpose, request, response, out, None::<std::future::Ready<Result<()>>>).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
+}
+
+/// A tag identifies the bytes by itself; a store without tags has sizes and times.
+fn digest(version: &Version, observed: i64) -> Digest {
+    version.tag_digest().unwrap_or_else(|| version.digest(observed))
 }
 
 fn bucket_url(

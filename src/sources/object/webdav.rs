@@ -1,5 +1,7 @@
 //! `Webdav`: a WebDAV server (RFC 4918) as a source. It only asks: PROPFIND and GET.
 
+mod multistatus;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,12 +10,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use parking_lot::RwLock;
-use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
+use self::multistatus::{Resource, decoded_components, multistatus};
 use super::http::{Purpose, Transport};
-use super::version::{Version, http_date};
-use super::xml::Element;
+use super::version::{Match, Wanted};
 use super::{body, child, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -55,11 +56,10 @@ struct Connected {
     authorization: Option<http::HeaderValue>,
 }
 
-/// One `response` of a multistatus: where, and what.
-struct Resource {
-    components: Vec<Vec<u8>>,
-    directory: bool,
-    version: Version,
+/// The answer to a PROPFIND, and when it was given by the server's clock.
+struct Found {
+    resources: Vec<Resource>,
+    observed: i64,
 }
 
 impl Webdav {
@@ -84,13 +84,7 @@ impl Webdav {
     }
 
     /// Asks about a path, or about a directory and what is in it.
-    async fn propfind(
-        &self,
-        purpose: Purpose<'_>,
-        path: &RemotePath,
-        depth: &str,
-        slash: bool,
-    ) -> Result<Vec<Resource>> {
+    async fn propfind(&self, purpose: Purpose<'_>, path: &RemotePath, depth: &str, slash: bool) -> Result<Found> {
         let connected = self.connected(purpose)?;
         let request = self
             .request(&connected, "PROPFIND", path, slash)
@@ -98,10 +92,11 @@ impl Webdav {
             .header(CONTENT_TYPE, "application/xml; charset=utf-8")
             .body(Bytes::from_static(PROPERTIES.as_bytes()))
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let body = connected.transport.send_whole(purpose, request).await?;
+        let (body, observed) = connected.transport.send_whole(purpose, request).await?;
         // A large answer takes a while, and others wait on this thread.
         let parsed = tokio::task::spawn_blocking(move || multistatus(&body)).await;
-        parsed.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?.map_err(|why| purpose.protocol(why))
+        let parsed = parsed.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?;
+        Ok(Found { resources: parsed.map_err(|why| purpose.protocol(why))?, observed })
     }
 
     /// The components that the server's answer has for a path.
@@ -110,14 +105,16 @@ impl Webdav {
     }
 
     /// What is known of one path.
-    async fn stat(&self, purpose: Purpose<'_>, path: &RemotePath) -> Result<Resource> {
+    async fn stat(&self, purpose: Purpose<'_>, path: &RemotePath) -> Result<(Resource, i64)> {
         let found = match self.propfind(purpose, path, "0", path.is_root()).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
         let place = self.place(path);
-        let found = found.into_iter().find(|resource| resource.components == place);
-        found.ok_or_else(|| purpose.protocol("the answer is about something else than asked for"))
+        match found.resources.into_iter().find(|resource| resource.components == place) {
+            Some(resource) => Ok((resource, found.observed)),
+            None => Err(purpose.protocol("the answer is about something else than asked for")),
+        }
     }
 
     /// What a *not found* means: if the root has gone too, it is an outage, and nothing was deleted.
@@ -136,8 +133,8 @@ impl Webdav {
 
     /// Fails with `Changed` unless the file still has the wanted version.
     async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
-        let now = self.stat(purpose, retrieval.path).await?.version;
-        let same = super::version::Wanted::parse(retrieval.digest).compare(&now) == super::version::Match::Same;
+        let now = self.stat(purpose, retrieval.path).await?.0.version;
+        let same = Wanted::parse(retrieval.digest).compare(&now) == Match::Same;
         if same && now.size.is_none_or(|size| size == retrieval.size) {
             return Ok(());
         }
@@ -175,7 +172,13 @@ impl Source for Webdav {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { digest_from_listing: true, ranges: true, content_digest: false, concurrency: 16 }
+        Capabilities {
+            digest_from_listing: true,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: true,
+            concurrency: 16,
+        }
     }
 
     async fn connect(&self) -> Result<()> {
@@ -197,9 +200,8 @@ impl Source for Webdav {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
-        let now = self.connected(purpose)?.transport.server_now();
         let place = self.place(dir);
-        match found.iter().find(|resource| resource.components == place) {
+        match found.resources.iter().find(|resource| resource.components == place) {
             Some(itself) if itself.directory => {}
             Some(_) => return Err(purpose.error(ErrorKind::NotADirectory)),
             // Without it, an empty answer would prove nothing.
@@ -207,8 +209,8 @@ impl Source for Webdav {
                 return Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?"));
             }
         }
-        let mut entries = Vec::with_capacity(found.len());
-        for resource in found {
+        let mut entries = Vec::with_capacity(found.resources.len());
+        for resource in found.resources {
             let name = match resource.components.strip_prefix(place.as_slice()) {
                 Some([]) => continue,
                 Some([name]) => name,
@@ -219,7 +221,7 @@ impl Source for Webdav {
                 }
             };
             if let Some(path) = child(dir, name) {
-                entries.push(Ok(entry(path, &resource, now)));
+                entries.push(Ok(entry(path, &resource, found.observed)));
             }
         }
         Ok(futures::stream::iter(entries).boxed())
@@ -227,12 +229,12 @@ impl Source for Webdav {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
-        let resource = self.stat(purpose, file).await?;
+        let (resource, observed) = self.stat(purpose, file).await?;
         if resource.directory {
             return Err(purpose.error(ErrorKind::IsADirectory));
         }
-        let (version, now) = (resource.version, self.connected(purpose)?.transport.server_now());
-        Ok(RemoteDigest { digest: version.digest(now), size: version.size, modified: version.modified_time() })
+        let version = resource.version;
+        Ok(RemoteDigest { digest: version.digest(observed), size: version.size, modified: version.modified_time() })
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -247,7 +249,7 @@ impl Source for Webdav {
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
         let response = match connected.transport.send(purpose, get).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            response => response?,
+            answer => answer?.response,
         };
         let seen = body::check(purpose, request, &response)?;
         body::deliver(purpose, request, response, out, Some(self.confirm(purpose, request))).await?;
@@ -277,94 +279,12 @@ fn authorization(
     Ok(Some(value))
 }
 
-fn entry(path: RemotePath, resource: &Resource, now: i64) -> Entry {
+fn entry(path: RemotePath, resource: &Resource, observed: i64) -> Entry {
     let version = &resource.version;
     let (kind, size, digest) = if resource.directory {
         (EntryKind::Directory, None, None)
     } else {
-        (EntryKind::File { executable: false }, version.size, Some(version.digest(now)))
+        (EntryKind::File { executable: false }, version.size, Some(version.digest(observed)))
     };
     Entry { name: path.name().to_vec(), path, kind, size, modified: version.modified_time(), digest }
-}
-
-/// Reads the answer to a PROPFIND.
-fn multistatus(body: &[u8]) -> Result<Vec<Resource>, String> {
-    let tree = Element::parse(body)?;
-    if !tree.is("multistatus") {
-        return Err("the answer is no WebDAV listing: is this a WebDAV server?".into());
-    }
-    tree.all("response").filter_map(|response| resource(response).transpose()).collect()
-}
-
-/// One resource; none if the server says in its place that there is none.
-fn resource(response: &Element) -> Result<Option<Resource>, String> {
-    let href = response.text_of("href").ok_or("a response without href")?;
-    let status = |element: &Element| {
-        let text = element.text_of("status").unwrap_or("HTTP/1.1 200 OK");
-        text.split_whitespace().nth(1).and_then(|code| code.parse::<u16>().ok()).unwrap_or_default()
-    };
-    if response.child("propstat").is_none() {
-        return match status(response) {
-            404 | 410 => Ok(None),
-            status => Err(format!("the listing says {status} of an entry instead of what it is")),
-        };
-    }
-    let good = response.all("propstat").filter(|propstat| status(propstat) == 200);
-    let properties: Vec<_> = good.filter_map(|propstat| propstat.child("prop")).collect();
-    let text = |name| {
-        let texts = properties.iter().find_map(|prop| prop.text_of(name));
-        texts.map(str::trim).filter(|text: &&str| !text.is_empty())
-    };
-    let types = properties.iter().find_map(|prop| prop.child("resourcetype"));
-    let directory = types.is_some_and(|types| types.child("collection").is_some());
-    let size = text("getcontentlength").map(|size| size.parse().map_err(|_| "a size that is no number".to_owned()));
-    let version = Version::new(text("getetag"), size.transpose()?, text("getlastmodified").and_then(http_date));
-    Ok(Some(Resource { components: decoded_components(path_of(href.trim())), directory, version }))
-}
-
-/// The path of a reference, which may be a whole URL.
-fn path_of(href: &str) -> &str {
-    let path = match href.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("", |at| &rest[at..]),
-        _ => href,
-    };
-    path.split(['?', '#']).next().unwrap_or_default()
-}
-
-fn decoded_components(path: &str) -> Vec<Vec<u8>> {
-    let components = path.split('/').filter(|component| !component.is_empty());
-    components.map(|component| percent_decode_str(component).collect()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_that_the_standard_allows_are_read() {
-        let body = br#"<?xml version="1.0"?><d:multistatus xmlns:d="DAV:">
-            <d:response><d:href>http://other:8080/dav/a%20b/</d:href><d:propstat><d:prop>
-                <d:resourcetype><d:collection/><x:calendar xmlns:x="urn:x"/></d:resourcetype></d:prop>
-                <d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>
-            <d:response><d:href>/dav/a%20b/%41%2541%ff</d:href>
-                <d:propstat><d:prop><d:getcontentlength>3</d:getcontentlength></d:prop>
-                    <d:status>HTTP/1.1 200 OK</d:status></d:propstat>
-                <d:propstat><d:prop><d:getetag/></d:prop><d:status>HTTP/1.1 404 Not Found</d:status></d:propstat>
-            </d:response>
-            <d:response><d:href>/dav/gone</d:href><d:status>HTTP/1.1 404 Not Found</d:status></d:response>
-        </d:multistatus>"#;
-        let found = multistatus(body).expect("it is well-formed");
-        assert_eq!(found.len(), 2);
-        assert!(found[0].directory);
-        assert_eq!(found[0].components, [b"dav".to_vec(), b"a b".to_vec()]);
-        assert_eq!(found[1].components[2], b"A%41\xff");
-        assert_eq!((found[1].directory, found[1].version.size), (false, Some(3)));
-    }
-
-    #[test]
-    fn what_is_no_listing_is_an_error() {
-        for body in ["<html/>", "", "<multistatus><response/></multistatus>"] {
-            assert!(multistatus(body.as_bytes()).is_err(), "{body:?}");
-        }
-    }
 }

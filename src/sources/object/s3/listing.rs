@@ -14,6 +14,8 @@ pub(super) struct Page {
     pub(super) files: Vec<(String, Version)>,
     /// What to ask the next page with; none on the last.
     pub(super) next: Option<String>,
+    /// When the store said so, by its clock, in seconds since 1970.
+    pub(super) observed: i64,
 }
 
 impl Page {
@@ -21,7 +23,7 @@ impl Page {
         self.directories.is_empty() && self.files.is_empty() && self.next.is_none()
     }
 
-    pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(body: &[u8], observed: i64) -> Result<Self, String> {
         let tree = Element::parse(body)?;
         if !tree.is("ListBucketResult") {
             return Err("the answer is no listing of a bucket: is this an S3 server?".into());
@@ -37,7 +39,7 @@ impl Page {
             let text = percent_decode_str(&text).decode_utf8().map_err(|_| "a key that is not UTF-8")?;
             Ok::<_, String>(text.into_owned())
         };
-        let mut page = Self::default();
+        let mut page = Self { observed, ..Self::default() };
         for prefix in tree.all("CommonPrefixes") {
             page.directories.push(key(prefix, "Prefix")?);
         }
@@ -66,7 +68,7 @@ mod tests {
                 "<ListBucketResult>{extra}<Contents><Key>{key}</Key><Size>1</Size><ETag>&quot;ab&quot;</ETag></Contents>\
                  <CommonPrefixes><Prefix>{key}/</Prefix></CommonPrefixes></ListBucketResult>"
             );
-            let page = Page::parse(text.as_bytes()).expect("it is a listing");
+            let page = Page::parse(text.as_bytes(), 0).expect("it is a listing");
             (page.files[0].0.clone(), page.directories[0].clone())
         };
         assert_eq!(page("", " a+b%20 "), (" a+b%20 ".into(), " a+b%20 /".into()));
@@ -81,7 +83,7 @@ mod tests {
             "<ListBucketResult>",
             "<html></html>",
         ] {
-            assert!(Page::parse(body.as_bytes()).is_err(), "{body}");
+            assert!(Page::parse(body.as_bytes(), 0).is_err(), "{body}");
         }
     }
 }

@@ -1,0 +1,533 @@
+//! The file system without a kernel, over a source in memory whose faults are set by hand. Time is tokio's, so nothing waits.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+use super::*;
+use crate::cache::Limits;
+use crate::cache::block::BLOCK;
+use crate::catalog::Policy;
+use crate::config::Offline;
+use crate::source::count::Counted;
+use crate::source::deadline::Deadline;
+use crate::source::fault::{Fault, Faults, Faulty, Method};
+use crate::source::limit::Limited;
+use crate::sources::memory::Memory;
+
+const FRESH_FOR: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
+
+/// A mounted memory source, with everything between it and the file system as in a real mount.
+struct Fixture {
+    fs: Arc<FileSystem>,
+    memory: Memory,
+    faults: Faults,
+    cache_dir: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(Memory::new(), ROOMY, Offline::Serve)
+    }
+
+    fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
+        Self::start(memory, limits, offline, TempDir::new().expect("a temporary directory"))
+    }
+
+    fn start(memory: Memory, limits: Limits, offline: Offline, cache_dir: TempDir) -> Self {
+        let (faulty, faults) = Faulty::new(memory.clone());
+        let counters = Arc::new(Counters::default());
+        let counted = Counted::new(faulty, counters.clone());
+        let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT))), "memory");
+        let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
+        let id: Arc<str> = "memory".into();
+        let folder = Folder {
+            name: b"memory".as_slice().into(),
+            source_type: "memory".into(),
+            catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db),
+            transfer: Transfer::new(link.clone(), id.clone(), cache.clone()),
+            source_id: id,
+            link,
+            counters,
+        };
+        Self { fs: FileSystem::new(vec![folder], true, cache), memory, faults, cache_dir }
+    }
+
+    /// The same cache directory under a new process, as far as the file system can tell.
+    fn restart(self, limits: Limits) -> Self {
+        let Self { fs, memory, cache_dir, .. } = self;
+        drop(fs);
+        Self::start(memory, limits, Offline::Serve, cache_dir)
+    }
+
+    async fn find(&self, path: &str) -> Result<Option<Attributes>> {
+        let mut at = Inode::ROOT;
+        let mut found = None;
+        for name in path.split('/') {
+            match self.fs.lookup(at, name.as_bytes()).await?.found {
+                Some(attributes) => {
+                    at = attributes.inode;
+                    found = Some(attributes);
+                }
+                None => return Ok(None),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn open(&self, path: &str) -> Result<HandleId> {
+        let inode = self.find(path).await?.ok_or_else(|| Error::new("lookup", ErrorKind::NotFound))?.inode;
+        match self.fs.open(inode).await {
+            // As the kernel does.
+            Err(error) if error.kind() == ErrorKind::Changed => {
+                let again = self.find(path).await?.ok_or_else(|| Error::new("lookup", ErrorKind::NotFound))?.inode;
+                Ok(self.fs.open(again).await?.handle)
+            }
+            opened => Ok(opened?.handle),
+        }
+    }
+
+    async fn read(&self, path: &str) -> Result<Bytes> {
+        let handle = self.open(path).await?;
+        let bytes = self.fs.read(handle, 0..u64::MAX).await;
+        self.fs.release(handle);
+        bytes
+    }
+
+    fn names(&self, handle: HandleId) -> Vec<String> {
+        let mut names = Vec::new();
+        let take = |_, listed: Listed<'_>| {
+            names.push(Printable(listed.name).to_string());
+            true
+        };
+        self.fs.read_dir(handle, 0, false, take).expect("the directory is open");
+        names
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        let handle = self.fs.open_dir(Inode::ROOT).await?;
+        let names = self.names(handle);
+        self.fs.release_dir(handle);
+        Ok(names)
+    }
+
+    fn quarantined(&self) -> u64 {
+        self.fs.cache().counters().quarantined.load(Ordering::Relaxed)
+    }
+
+    /// The files of all copies.
+    fn objects(&self) -> Vec<PathBuf> {
+        let files = WalkDir::new(self.cache_dir.path().join("objects")).into_iter();
+        files.map(|entry| entry.expect("listable")).filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
+    }
+}
+
+/// Bytes of which every block differs.
+fn content(length: u64) -> Vec<u8> {
+    (0..length).map(|at| (at ^ (at / BLOCK) ^ (at >> 8)) as u8).collect()
+}
+
+async fn expire() {
+    tokio::time::sleep(FRESH_FOR + Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_file_is_a_new_inode_and_the_old_one_keeps_its_bytes() {
+    let mount = Fixture::new();
+    mount.memory.put("file", "old bytes");
+    let before = mount.find("file").await.expect("lookup").expect("there").inode;
+    let open = mount.open("file").await.expect("open");
+    mount.memory.put("file", "new bytes");
+    expire().await;
+    let after = mount.find("file").await.expect("lookup").expect("there").inode;
+    assert_ne!(before, after);
+    assert_eq!(mount.read("file").await.expect("read"), "new bytes");
+    assert_eq!(mount.fs.read(open, 0..u64::MAX).await.expect("read"), "old bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_listing_answers_for_a_thousand_names_there_and_not_there() {
+    let mount = Fixture::new();
+    for n in 0..1000 {
+        mount.memory.put(&format!("{n}"), "x");
+    }
+    assert_eq!(mount.list().await.expect("list").len(), 1000);
+    for n in 0..1000 {
+        assert!(mount.find(&format!("{n}")).await.expect("lookup").is_some());
+        assert!(mount.find(&format!("absent {n}")).await.expect("lookup").is_none());
+    }
+    assert_eq!(mount.faults.calls(Method::ListPath), 1);
+    assert_eq!(mount.faults.calls(Method::CreateRemoteDigest), 0);
+    assert_eq!(mount.faults.bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_read_again_costs_nothing_and_one_listing_renews_a_directory() {
+    let mount = Fixture::new();
+    for n in 0..100 {
+        mount.memory.put(&format!("{n}"), format!("content {n}"));
+    }
+    for round in 1..=2 {
+        for n in 0..100 {
+            assert_eq!(mount.read(&format!("{n}")).await.expect("read"), format!("content {n}"));
+        }
+        assert_eq!(mount.faults.calls(Method::RetrieveFile), 100);
+        assert_eq!(mount.faults.calls(Method::ListPath), round);
+        expire().await;
+    }
+    let mount = mount.restart(ROOMY);
+    for n in 0..100 {
+        assert_eq!(mount.read(&format!("{n}")).await.expect("read"), format!("content {n}"));
+    }
+    assert_eq!(mount.faults.bytes(), 0);
+    assert_eq!(mount.faults.calls(Method::ListPath), 1);
+    assert_eq!(mount.fs.cache().counters().hits.load(Ordering::Relaxed), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_readers_of_one_file_cost_one_retrieval() {
+    let mount = Fixture::new();
+    let bytes = content(SMALL);
+    mount.memory.put("file", bytes.clone());
+    let reads = (0..64).map(|_| mount.read("file"));
+    for read in futures::future::join_all(reads).await {
+        assert!(read.expect("read") == bytes);
+    }
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 1);
+    assert_eq!(mount.faults.calls(Method::ListPath), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_of_a_large_file_cost_each_byte_once() {
+    let mount = Fixture::new();
+    let bytes = content(20 * SMALL + 17);
+    mount.memory.put("file", bytes.clone());
+    let reads = (0..8).map(|_| mount.read("file"));
+    for read in futures::future::join_all(reads).await {
+        assert!(read.expect("read") == bytes);
+    }
+    assert_eq!(mount.faults.bytes(), bytes.len() as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_between_listing_and_open_shows_the_new_version_and_no_error() {
+    for size in [100, 2 * SMALL] {
+        let mount = Fixture::new();
+        mount.memory.put("file", content(size));
+        mount.list().await.expect("list");
+        let new = content(size + 1);
+        mount.memory.put("file", new.clone());
+        assert!(mount.read("file").await.expect("read") == new, "size {size}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_replaced_under_an_open_descriptor_never_mixes_versions() {
+    let mount = Fixture::new();
+    let old = content(8 * SMALL);
+    mount.memory.put("file", old.clone());
+    let open = mount.open("file").await.expect("open");
+    assert!(mount.fs.read(open, 0..BLOCK).await.expect("read")[..] == old[..BLOCK as usize]);
+    mount.memory.put("file", vec![0xff; 8 << 20]);
+    let error = mount.fs.read(open, 4 * SMALL..5 * SMALL).await.expect_err("these bytes are gone");
+    assert_eq!(error.kind(), ErrorKind::ChangedDuringRead);
+    assert!(mount.fs.read(open, 0..BLOCK).await.expect("what is here stays")[..] == old[..BLOCK as usize]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_file_is_absent_and_an_open_descriptor_still_reads() {
+    let mount = Fixture::new();
+    mount.memory.put("file", "bytes");
+    let open = mount.open("file").await.expect("open");
+    mount.memory.remove("file");
+    expire().await;
+    assert_eq!(mount.find("file").await.expect("lookup"), None);
+    assert_eq!(mount.fs.read(open, 0..u64::MAX).await.expect("read"), "bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_serves_what_is_known_and_is_never_an_absence() {
+    let mount = Fixture::new();
+    mount.memory.put("cached", "bytes");
+    mount.memory.put("uncached", "bytes");
+    mount.memory.put("dir/file", "bytes");
+    mount.read("cached").await.expect("read");
+    mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    expire().await;
+    assert_eq!(mount.list().await.expect("the last known tree"), ["cached", "dir", "uncached"]);
+    assert_eq!(mount.read("cached").await.expect("the cached bytes"), "bytes");
+    assert_eq!(mount.read("uncached").await.expect_err("nobody has them").kind(), ErrorKind::Unreachable);
+    assert_eq!(mount.find("dir/file").await.expect_err("never listed").kind(), ErrorKind::Unreachable);
+    assert_eq!(mount.find("absent").await.expect("a complete listing was without it"), None);
+    mount.faults.clear_all();
+    expire().await;
+    assert_eq!(mount.read("uncached").await.expect("read"), "bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tree_survives_a_restart_during_an_outage() {
+    let mount = Fixture::new();
+    mount.memory.put("dir/cached", "bytes");
+    mount.read("dir/cached").await.expect("read");
+    let mount = mount.restart(ROOMY);
+    mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    assert_eq!(mount.list().await.expect("list"), ["dir"]);
+    assert_eq!(mount.read("dir/cached").await.expect("read"), "bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn offline_fail_fails() {
+    let mount = Fixture::with(Memory::new(), ROOMY, Offline::Fail);
+    mount.memory.put("cached", "bytes");
+    mount.read("cached").await.expect("read");
+    mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    expire().await;
+    assert_eq!(mount.read("cached").await.expect_err("not offline").kind(), ErrorKind::Unreachable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_holds_up_nobody_else() {
+    let mount = Fixture::new();
+    mount.memory.put("cached", "bytes");
+    mount.memory.put("slow", content(2 * SMALL));
+    mount.read("cached").await.expect("read");
+    mount.faults.set(Method::RetrieveFile, Fault::Hang);
+    let slow = mount.open("slow").await.expect("open");
+    let began = tokio::time::Instant::now();
+    let hanging = mount.fs.read(slow, 0..1);
+    tokio::pin!(hanging);
+    assert!(futures::poll!(&mut hanging).is_pending());
+    assert_eq!(mount.read("cached").await.expect("read"), "bytes");
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(hanging.await.expect_err("the deadline ends it").kind(), ErrorKind::TimedOut);
+    assert!(began.elapsed() < TIMEOUT + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_cut_in_the_middle_removes_nothing() {
+    let mount = Fixture::new();
+    for n in 0..10 {
+        mount.memory.put(&format!("{n}"), "x");
+    }
+    assert_eq!(mount.list().await.expect("list").len(), 10);
+    expire().await;
+    mount.faults.set(Method::ListPath, Fault::FailAfter(5, ErrorKind::Protocol));
+    assert_eq!(mount.list().await.expect("the last complete one").len(), 10);
+    assert!(mount.find("9").await.expect("lookup").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_do_not_match_are_retrieved_once_more_and_then_refused() {
+    let mount = Fixture::new();
+    mount.memory.put("once", "some bytes");
+    mount.memory.put("always", "other bytes");
+    mount.faults.set_times(Method::RetrieveFile, Fault::Flip(3), 1);
+    assert_eq!(mount.read("once").await.expect("the second attempt"), "some bytes");
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 2);
+    mount.faults.set(Method::RetrieveFile, Fault::Flip(3));
+    assert_eq!(mount.read("always").await.expect_err("wrong bytes").kind(), ErrorKind::ChangedDuringRead);
+    mount.faults.clear_all();
+    assert_eq!(mount.read("always").await.expect("read"), "other bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_ends_early_is_no_file() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(SMALL));
+    mount.faults.set(Method::RetrieveFile, Fault::Truncate(SMALL / 2));
+    assert_eq!(mount.read("file").await.expect_err("half a file").kind(), ErrorKind::Protocol);
+    mount.faults.set_times(Method::RetrieveFile, Fault::FailAfter(SMALL / 2, ErrorKind::Unreachable), 1);
+    expire().await;
+    assert!(mount.read("file").await.expect("the rest is retrieved") == content(SMALL));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_lead_elsewhere_do_not_appear() {
+    let mount = Fixture::new();
+    for name in [b"..".as_slice(), b"/etc/passwd", b"ok"] {
+        mount.memory.put_raw(b"", name, "x", Memory::default_modified());
+    }
+    assert_eq!(mount.list().await.expect("list"), ["ok"]);
+    assert!(mount.fs.lookup(Inode::ROOT, b"passwd").await.expect("lookup").found.is_none());
+}
+
+/// What somebody may do to a cached file.
+type Tampering = (&'static str, fn(&std::path::Path));
+
+const TAMPERINGS: [Tampering; 5] = [
+    ("a flipped byte", |file| {
+        let file = std::fs::File::options().read(true).write(true).open(file).expect("open");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 5).expect("read");
+        file.write_all_at(&[byte[0] ^ 1], 5).expect("write");
+    }),
+    ("a truncation", |file| {
+        std::fs::File::options().write(true).open(file).and_then(|file| file.set_len(7)).expect("truncate");
+    }),
+    ("a touched mtime", |file| {
+        let file = std::fs::File::options().write(true).open(file).expect("open");
+        file.set_modified(SystemTime::now()).expect("touch");
+    }),
+    ("a removal", |file| std::fs::remove_file(file).expect("remove")),
+    ("a replacement", |file| {
+        std::fs::write(file.with_extension("new"), "x").expect("write");
+        std::fs::rename(file.with_extension("new"), file).expect("rename");
+    }),
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_somebody_altered_is_proven_again_and_counted_once() {
+    for size in [100, 3 * SMALL] {
+        for (what, tamper) in TAMPERINGS {
+            for restarted in [false, true] {
+                let mut mount = Fixture::new();
+                mount.memory.put("file", content(size));
+                assert!(mount.read("file").await.expect("read") == content(size));
+                if restarted {
+                    mount = mount.restart(ROOMY);
+                }
+                tamper(&mount.objects()[0]);
+                for _ in 0..2 {
+                    let bytes = mount.read("file").await.unwrap_or_else(|e| panic!("{what}: {e}"));
+                    assert!(bytes == content(size), "{what} of {size} bytes, restarted: {restarted}");
+                }
+                assert_eq!(mount.quarantined(), 1, "{what} of {size} bytes, restarted: {restarted}");
+                let modified = mount.objects()[0].metadata().and_then(|meta| meta.modified()).expect("a time");
+                assert_eq!(modified, Memory::default_modified(), "{what}: the time may carry the digest");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_touched_copy_is_not_retrieved_again() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(3 * SMALL));
+    mount.read("file").await.expect("read");
+    let before = mount.faults.bytes();
+    TAMPERINGS[2].1(&mount.objects()[0]);
+    mount.read("file").await.expect("read");
+    assert_eq!(mount.faults.bytes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_block_of_a_large_copy_costs_that_block() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(8 * SMALL));
+    mount.read("file").await.expect("read");
+    let before = mount.faults.bytes();
+    TAMPERINGS[0].1(&mount.objects()[0]);
+    assert!(mount.read("file").await.expect("read") == content(8 * SMALL));
+    assert_eq!(mount.faults.bytes() - before, BLOCK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partial_copy_continues_after_a_restart() {
+    let mount = Fixture::new();
+    let bytes = content(8 * SMALL);
+    mount.memory.put("file", bytes.clone());
+    let open = mount.open("file").await.expect("open");
+    mount.fs.read(open, 4 * SMALL..8 * SMALL).await.expect("read");
+    assert_eq!(mount.faults.bytes(), 4 * SMALL);
+    mount.fs.release(open);
+    let mount = mount.restart(ROOMY);
+    assert!(mount.read("file").await.expect("read") == bytes);
+    assert_eq!(mount.faults.bytes(), 4 * SMALL, "the other half only");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_the_tail_of_a_large_file_moves_little() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(64 * SMALL));
+    let open = mount.open("file").await.expect("open");
+    let tail = 64 * SMALL - 64 * 1024..64 * SMALL;
+    mount.fs.read(open, tail).await.expect("read");
+    assert!(mount.faults.bytes() <= 2 * BLOCK, "{} bytes", mount.faults.bytes());
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cache_stays_within_its_limit_and_a_larger_file_is_read_through() {
+    let limits = Limits { max_size: 4 << 20, min_free: 0 };
+    let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
+    for n in 0..20 {
+        mount.memory.put(&format!("{n}"), vec![n; 700_000]);
+    }
+    mount.memory.put("large", content(16 * SMALL));
+    for n in 0..20 {
+        assert!(mount.read(&format!("{n}")).await.expect("read") == vec![n; 700_000]);
+        assert!(mount.fs.cache().bytes() <= limits.max_size);
+    }
+    let open = mount.open("large").await.expect("open");
+    let expected = content(16 * SMALL);
+    for at in (0..16 * SMALL).step_by(BLOCK as usize) {
+        let bytes = mount.fs.read(open, at..at + BLOCK).await.expect("read");
+        assert!(bytes[..] == expected[at as usize..(at + BLOCK) as usize], "at {at}");
+        assert!(mount.fs.cache().bytes() <= limits.max_size);
+    }
+    assert_eq!(mount.faults.bytes(), 20 * 700_000 + 16 * SMALL, "each byte once");
+    assert!(mount.fs.cache().counters().evicted.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_copies_are_never_evicted() {
+    let limits = Limits { max_size: 4 << 20, min_free: 0 };
+    let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
+    for n in 0..20 {
+        mount.memory.put(&format!("{n}"), vec![n; 700_000]);
+    }
+    let open = mount.open("0").await.expect("open");
+    for n in 1..20 {
+        mount.read(&format!("{n}")).await.expect("read");
+    }
+    let before = mount.faults.bytes();
+    assert!(mount.fs.read(open, 0..u64::MAX).await.expect("read") == vec![0; 700_000]);
+    assert_eq!(mount.faults.bytes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_without_room_is_read_through() {
+    let limits = Limits { max_size: 1 << 30, min_free: u64::MAX / 2 };
+    let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
+    mount.memory.put("small", "bytes");
+    mount.memory.put("large", content(5 * SMALL));
+    assert_eq!(mount.read("small").await.expect("read"), "bytes");
+    assert!(mount.read("large").await.expect("read") == content(5 * SMALL));
+    assert_eq!(mount.objects(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_left_is_removed() {
+    let mount = Fixture::new();
+    mount.memory.put("file", "bytes");
+    mount.read("file").await.expect("read");
+    let litter = mount.cache_dir.path().join("objects/ab").join("ab".repeat(32));
+    std::fs::create_dir_all(&litter).expect("created");
+    std::fs::write(litter.join("half"), "ha").expect("written");
+    let mount = mount.restart(ROOMY);
+    assert!(!litter.exists());
+    assert_eq!(mount.objects().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn extended_attributes_tell_the_state_and_retrieve_nothing() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(2 * SMALL));
+    let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+    let value = |name| {
+        let value = mount.fs.xattr(inode, name).expect("an inode").map(|value| Printable(&value).to_string());
+        value.unwrap_or_default()
+    };
+    assert_eq!((value("source"), value("path"), value("state")), ("memory".into(), "/file".into(), "remote".into()));
+    let open = mount.open("file").await.expect("open");
+    mount.fs.read(open, 0..1).await.expect("read");
+    assert_eq!(value("state"), "partial");
+    mount.fs.read(open, 0..u64::MAX).await.expect("read");
+    assert_eq!(value("state"), "cached");
+    assert_eq!(value("digest"), value("local_digest"));
+    assert!(mount.fs.xattr_names(inode).expect("an inode").contains(&"checked"));
+}

@@ -1,0 +1,322 @@
+//! Real servers for tests, on loopback, for as long as their value lives: rclone's S3 and WebDAV, Apache's mod_dav.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a server may take to answer after its start.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Somebody who owns nothing.
+const NOBODY: u32 = 65534;
+/// How often another port is tried if somebody else took the one that was free.
+const ATTEMPTS: usize = 10;
+
+/// The key that `S3` accepts.
+const ACCESS_KEY: (&str, &str) = ("kit-key", "kit-secret-Q7x");
+/// The user that a `Webdav` with a password accepts.
+const USER: (&str, &str) = ("anna", "kit-password-Z9y");
+
+/// A WebDAV server that shows a directory.
+#[derive(Debug)]
+pub struct Webdav(Server);
+
+/// An S3 server whose buckets are the directories in a directory.
+#[derive(Debug)]
+pub struct S3(Server);
+
+impl Webdav {
+    /// `rclone serve webdav`, open to everybody.
+    pub fn rclone(dir: &Path) -> Self {
+        Self(Server::run(Program::RcloneWebdav { password: false }, dir))
+    }
+
+    /// `rclone serve webdav` for one user only; [`Webdav::table`] knows who.
+    pub fn rclone_with_password(dir: &Path) -> Self {
+        Self(Server::run(Program::RcloneWebdav { password: true }, dir))
+    }
+
+    /// Apache's mod_dav, open to everybody. Counts requests.
+    pub fn apache(dir: &Path) -> Self {
+        Self(Server::run(Program::Apache, dir))
+    }
+
+    /// The table of a source that shows this server, in TOML.
+    pub fn table(&self) -> String {
+        let login = match self.0.program {
+            Program::RcloneWebdav { password: true } => {
+                format!("username = \"{}\"\npassword = \"{}\"\n", USER.0, USER.1)
+            }
+            _ => String::new(),
+        };
+        format!("type = \"webdav\"\nendpoint = \"{}\"\n{login}", self.url())
+    }
+}
+
+impl S3 {
+    /// `rclone serve s3` for one key only; [`S3::table`] knows which.
+    pub fn rclone(dir: &Path) -> Self {
+        Self(Server::run(Program::RcloneS3, dir))
+    }
+
+    /// The key's name.
+    pub fn access_key(&self) -> &str {
+        ACCESS_KEY.0
+    }
+
+    /// The key itself.
+    pub fn secret_key(&self) -> &str {
+        ACCESS_KEY.1
+    }
+
+    /// The table of a source that shows one bucket of this server, in TOML.
+    pub fn table(&self, bucket: &str) -> String {
+        format!(
+            "type = \"s3\"\nendpoint = \"{}\"\nbucket = \"{bucket}\"\nregion = \"us-east-1\"\n\
+             access_key_id = \"{}\"\nsecret_access_key = \"{}\"\n",
+            self.url(),
+            ACCESS_KEY.0,
+            ACCESS_KEY.1
+        )
+    }
+}
+
+impl std::ops::Deref for Webdav {
+    type Target = Server;
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Webdav {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.0
+    }
+}
+
+impl std::ops::Deref for S3 {
+    type Target = Server;
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for S3 {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.0
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    RcloneWebdav { password: bool },
+    RcloneS3,
+    Apache,
+}
+
+/// One server process; it ends with this value.
+#[derive(Debug)]
+pub struct Server {
+    program: Program,
+    dir: PathBuf,
+    /// Configuration and logs.
+    own: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Server {
+    fn run(program: Program, dir: &Path) -> Self {
+        let own = tempfile::tempdir().expect("a temporary directory");
+        let dir = dir.canonicalize().expect("the directory to serve is there");
+        let mut server = Self { program, dir, own, port: 0, child: None };
+        for _ in 0..ATTEMPTS {
+            server.port = free_port();
+            if server.try_start() {
+                return server;
+            }
+        }
+        panic!("{program:?} does not start; its log:\n{}", server.log());
+    }
+
+    /// The server's address, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The directory that is served.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Ends the server; connections are refused from now on. Nothing to do if it has ended.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // An error says that it has ended by itself.
+            let _ = child.kill();
+            child.wait().expect("a child can be waited for");
+        }
+    }
+
+    /// Starts the server again, on the same port.
+    pub fn start(&mut self) {
+        self.stop();
+        let deadline = Instant::now() + PATIENCE;
+        while !self.try_start() {
+            assert!(Instant::now() < deadline, "{:?} does not start again; its log:\n{}", self.program, self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What was asked of Apache since its first start, one `METHOD /path status` per request, in order.
+    pub fn requests(&self) -> Vec<String> {
+        assert_eq!(self.program, Program::Apache, "only Apache keeps an access log");
+        // A request is logged after it was answered.
+        let mut before = None;
+        loop {
+            let log = std::fs::read_to_string(self.own.path().join("access.log")).unwrap_or_default();
+            if before.as_ref() == Some(&log) {
+                return log.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect();
+            }
+            before = Some(log);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What the server had to say.
+    pub fn log(&self) -> String {
+        let log = |name| std::fs::read_to_string(self.own.path().join(name)).unwrap_or_default();
+        log("output.log") + &log("error.log")
+    }
+
+    /// Starts the process and waits until it answers. False if it ended, as it does when its port is taken.
+    fn try_start(&mut self) -> bool {
+        let mut command = self.command();
+        let output = File::options().create(true).append(true).open(self.own.path().join("output.log"));
+        let output = output.expect("a log file");
+        command.stdin(Stdio::null()).stdout(output.try_clone().expect("a log file")).stderr(output);
+        let mut child = command.spawn().expect("a program that was found starts");
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answers = TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok();
+            // Who answers may be somebody else who was quicker: ours then ends at once.
+            std::thread::sleep(Duration::from_millis(50));
+            if child.try_wait().expect("a child can be asked").is_some() {
+                return false;
+            }
+            if answers {
+                self.child = Some(child);
+                return true;
+            }
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                return false;
+            }
+        }
+    }
+
+    fn command(&self) -> Command {
+        let address = format!("127.0.0.1:{}", self.port);
+        let mut command = match self.program {
+            Program::Apache => {
+                let config = self.own.path().join("apache.conf");
+                File::create(&config)
+                    .and_then(|mut file| file.write_all(self.apache_config().as_bytes()))
+                    .expect("a file");
+                let apache = find("apache2", None);
+                let mut command = if rustix::process::geteuid().is_root() {
+                    // Apache refuses to serve as root; another user may not reach the directory without this.
+                    std::os::unix::fs::chown(self.own.path(), Some(NOBODY), Some(NOBODY)).expect("chown");
+                    let mut command = Command::new(find("setpriv", None));
+                    let nobody = NOBODY.to_string();
+                    command.args([
+                        "--reuid",
+                        &nobody,
+                        "--regid",
+                        &nobody,
+                        "--clear-groups",
+                        "--inh-caps",
+                        "+dac_read_search",
+                    ]);
+                    command.args(["--ambient-caps", "+dac_read_search"]).arg(apache);
+                    command
+                } else {
+                    Command::new(apache)
+                };
+                // One process, which keeps its pid.
+                command.arg("-X").arg("-f").arg(config);
+                return command;
+            }
+            Program::RcloneWebdav { password } => {
+                let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
+                command.args(["serve", "webdav"]).arg(&self.dir);
+                if password {
+                    command.args(["--user", USER.0, "--pass", USER.1]);
+                }
+                command
+            }
+            Program::RcloneS3 => {
+                let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
+                command.args(["serve", "s3"]).arg(&self.dir);
+                command.arg("--auth-key").arg(format!("{},{}", ACCESS_KEY.0, ACCESS_KEY.1));
+                command
+            }
+        };
+        // Without this, what changes in the directory shows only minutes later.
+        command.args(["--addr", &address, "--dir-cache-time", "0s", "--config", ""]);
+        command
+    }
+
+    fn apache_config(&self) -> String {
+        let own = self.own.path().display();
+        let modules = ["mpm_event", "authz_core", "dav", "dav_fs", "env"];
+        let folder =
+            ["/usr/lib/apache2/modules", "/usr/lib64/httpd/modules"].into_iter().find(|f| Path::new(f).is_dir());
+        let folder =
+            folder.unwrap_or_else(|| panic!("apache's modules are missing; run scripts/test, which installs them"));
+        let load: String = modules
+            .iter()
+            .filter(|name| Path::new(folder).join(format!("mod_{name}.so")).is_file())
+            .map(|name| format!("LoadModule {name}_module {folder}/mod_{name}.so\n"))
+            .collect();
+        format!(
+            "ServerRoot \"{own}\"\nServerName 127.0.0.1\nListen 127.0.0.1:{port}\nPidFile \"{own}/apache.pid\"\n\
+             ErrorLog \"{own}/error.log\"\n{load}LogFormat \"%m %U %>s\" kit\nCustomLog \"{own}/access.log\" kit\n\
+             ThreadsPerChild 64\nThreadLimit 64\nMaxRequestWorkers 64\nStartServers 1\nServerLimit 1\n\
+             KeepAliveTimeout 60\nMaxKeepAliveRequests 0\n\
+             DocumentRoot \"{dir}\"\nDavLockDB \"{own}/locks\"\n\
+             <Directory \"{dir}\">\nDav On\nRequire all granted\nOptions +FollowSymLinks\n</Directory>\n",
+            port = self.port,
+            dir = self.dir.display(),
+        )
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A program on the search path, in /usr/sbin, or where an environment variable says.
+fn find(name: &str, variable: Option<&str>) -> PathBuf {
+    if let Some(path) = variable.and_then(std::env::var_os) {
+        return path.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = places.map(|place| place.join(name)).find(|candidate| candidate.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not installed; run scripts/test, which installs it"))
+}

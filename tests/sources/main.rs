@@ -1,0 +1,39 @@
+//! Sources against real servers, and against a server that answers everything wrong.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests, which use other parts")]
+mod kit;
+
+mod liar;
+mod real;
+
+use std::collections::BTreeMap;
+
+use kitovufs::error::{ErrorKind, Result};
+use kitovufs::path::RemotePath;
+use kitovufs::source::{Settings, Source};
+
+/// A configured and connected source from a table in TOML.
+async fn source(table: &str) -> Box<dyn Source> {
+    let source = configured(table).await.expect("the settings are right");
+    source.connect().await.expect("connecting asks nothing of the server");
+    source
+}
+
+async fn configured(table: &str) -> Result<Box<dyn Source>, Vec<kitovufs::source::Problem>> {
+    let mut values: BTreeMap<String, toml::Value> = toml::from_str(table).expect("the table is TOML");
+    let kind = values.remove("type").expect("a table has a type");
+    let mut source = kitovufs::sources::create(kind.as_str().unwrap()).expect("a known type");
+    source.configure(&Settings { name: "test".into(), values, private: true, reserved: Vec::new() }).await?;
+    Ok(source)
+}
+
+fn remote(path: &str) -> RemotePath {
+    RemotePath::parse(path.as_bytes()).expect("a plain path")
+}
+
+fn kind<T>(result: Result<T>) -> Result<T, ErrorKind> {
+    result.map_err(|error| error.kind())
+}
