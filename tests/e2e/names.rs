@@ -53,20 +53,34 @@ fn names_of_a_directory_are_kept_byte_for_byte() {
     assert!(fs::metadata(mount.path("near").join("x".repeat(256))).is_err());
 }
 
+/// Names that mean something to URLs, to XML or to shells.
+const AWKWARD: [&str; 11] =
+    ["a b", "100%", "x#1", "q?a", "R&D", "1+1=2", "日本", "<b>", "%2e%2e", "semi;colon", "\"quoted\""];
+
 #[test]
-fn what_a_web_folder_calls_its_files_becomes_a_name() {
+fn names_are_kept_whoever_serves_them() {
+    for remote in [Remote::apache(), Remote::webdav(), Remote::s3()] {
+        for name in AWKWARD {
+            remote.put(name, name);
+        }
+        let mount = Mount::of(&remote.table("far"));
+        let mut expected = AWKWARD.map(OsString::from);
+        expected.sort();
+        assert_eq!(names_in(&mount.path("far")), expected);
+        for name in AWKWARD {
+            assert_eq!(fs::read_to_string(mount.path("far").join(name)).unwrap(), name);
+        }
+    }
+}
+
+#[test]
+fn a_line_break_in_the_name_of_a_web_folder_is_kept() {
+    // Apache's; rclone makes a picture of it before anybody sees it.
     let remote = Remote::apache();
-    for name in ["a b", "100%", "x#1", "q?a", "R&D", "1+1=2", "日本", "<b>", "%2e%2e", "semi;colon", "\"quoted\""] {
-        remote.put(name, name);
-    }
-    remote.put("line\nbreak", "mapped");
+    remote.put("line\nbreak", "bytes");
     let mount = Mount::of(&remote.table("far"));
-    for name in names_in(&mount.path("far")) {
-        let text = name.to_str().expect("all are text");
-        let expected = if text == "line␊break" { "mapped" } else { text };
-        assert_eq!(fs::read_to_string(mount.path("far").join(text)).unwrap(), expected);
-    }
-    assert_eq!(names_in(&mount.path("far")).len(), 12);
+    assert_eq!(names_in(&mount.path("far")), ["line\nbreak"]);
+    assert_eq!(fs::read(mount.path("far/line\nbreak")).unwrap(), b"bytes");
 }
 
 #[test]
