@@ -12,7 +12,7 @@ use crate::kit::mount::{Mount, noise, number, random};
 use crate::remote::Remote;
 
 /// What the cache may use beyond `max_size`: one block.
-const BLOCK: u64 = 1 << 20;
+const BLOCK: u64 = 128 << 10;
 
 #[test]
 fn the_cache_never_exceeds_its_size() {
@@ -28,12 +28,12 @@ fn the_cache_never_exceeds_its_size() {
     let config =
         format!("[cache]\nmax_size = \"32MiB\"\nmin_free = \"1MiB\"\n{}fresh_for = \"1h\"\n", remote.table("far"));
     let mount = Mount::of(&config);
-    let copies = mount.home().cache().join("objects");
+    let cache = mount.home().cache();
     let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                most.fetch_max(used(&copies), Ordering::Relaxed);
+                most.fetch_max(used(&cache), Ordering::Relaxed);
                 thread::yield_now();
             }
         });
