@@ -1,3 +1,4 @@
-//! What end-to-end tests share.
+//! The test kit: what an end-to-end test needs in order to be four lines long.
 
+pub mod mount;
 pub mod servers;

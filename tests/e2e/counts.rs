@@ -1,0 +1,184 @@
+//! What is asked of a source, and how often. Counts are exact where times are noise.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Barrier;
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+use crate::kit::mount::{
+    Mount, bytes_retrieved, eventually, holds_within, is_root, local, noise, number, random, requests, text, tree,
+};
+use crate::remote::Remote;
+
+#[test]
+fn a_cold_listing_over_webdav_is_one_request() {
+    a_cold_listing_is_one_request(&Remote::webdav());
+}
+
+#[test]
+fn a_cold_listing_over_the_webdav_of_apache_is_one_request() {
+    a_cold_listing_is_one_request(&Remote::apache());
+}
+
+#[test]
+fn a_cold_listing_over_s3_is_one_request() {
+    a_cold_listing_is_one_request(&Remote::s3());
+}
+
+fn a_cold_listing_is_one_request(remote: &Remote) {
+    for number in 0..1_000 {
+        remote.put(&format!("{number:04}"), "some bytes");
+    }
+    let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
+    let listed = mount.sh("ls -l far");
+    assert_eq!(listed.lines().count(), 1 + 1_000);
+    let status = mount.status();
+    assert_eq!(requests(&status, "far"), (1, 0, 0), "cold");
+    assert_eq!(bytes_retrieved(&status, "far"), 0);
+
+    assert_eq!(mount.sh("ls -l far"), listed);
+    assert_eq!(requests(&mount.status(), "far"), (1, 0, 0), "while fresh");
+
+    for number in 0..1_000 {
+        let error = fs::metadata(mount.path(format!("far/absent-{number}"))).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    }
+    assert_eq!(mount.status()["sources"]["far"]["requests"], status["sources"]["far"]["requests"], "absent names");
+}
+
+#[test]
+fn what_was_read_is_not_retrieved_again_local() {
+    what_was_read_is_not_retrieved_again(&Remote::local());
+}
+
+#[test]
+fn what_was_read_is_not_retrieved_again_over_webdav() {
+    what_was_read_is_not_retrieved_again(&Remote::webdav());
+}
+
+#[test]
+fn what_was_read_is_not_retrieved_again_over_s3() {
+    what_was_read_is_not_retrieved_again(&Remote::s3());
+}
+
+fn what_was_read_is_not_retrieved_again(remote: &Remote) {
+    tree(&remote.dir(), 200);
+    let bytes: u64 = files(&remote.dir()).map(|path| path.metadata().unwrap().len()).sum();
+    let dirs = files(&remote.dir()).map(|path| path.parent().unwrap().to_owned()).collect::<BTreeSet<_>>().len() as u64;
+
+    // Short, so that everything is validated again after the remount.
+    let mut mount = Mount::of(&format!("{}fresh_for = \"300ms\"\n", remote.table("far")));
+    read_all(&mount.path("far"));
+    let first = mount.status();
+    assert_eq!(bytes_retrieved(&first, "far"), bytes);
+    read_all(&mount.path("far"));
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), bytes, "read twice");
+
+    mount.remount();
+    thread::sleep(std::time::Duration::from_millis(300));
+    read_all(&mount.path("far"));
+    let status = mount.status();
+    let (list, digest, retrieve) = requests(&status, "far");
+    assert_eq!((bytes_retrieved(&status, "far"), retrieve), (0, 0), "after a remount");
+    // The root may hold no file and still be listed.
+    assert!(list + digest <= dirs + 1, "{list} listings and {digest} digests for {dirs} directories");
+}
+
+fn files(dir: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+    let entries = WalkDir::new(dir).into_iter().map(|entry| entry.unwrap());
+    entries.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path)
+}
+
+fn read_all(dir: &Path) {
+    for path in files(dir) {
+        fs::read(path).unwrap();
+    }
+}
+
+#[test]
+fn sixty_four_readers_share_one_retrieval() {
+    for remote in [Remote::local(), Remote::webdav()] {
+        let mut random = random();
+        let (small, large) = (noise(1 << 20, &mut random), noise(24 << 20, &mut random));
+        remote.put("small", &small);
+        remote.put("large", &large);
+        let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
+
+        sixty_four_read(&mount.path("far/small"), &small);
+        let status = mount.status();
+        assert_eq!(requests(&status, "far").2, 1, "what comes in one request comes once");
+        assert_eq!(bytes_retrieved(&status, "far"), small.len() as u64);
+        assert!(number(&status, "/cache/misses") >= 1);
+
+        sixty_four_read(&mount.path("far/large"), &large);
+        let retrieved = bytes_retrieved(&mount.status(), "far");
+        assert_eq!(retrieved, (small.len() + large.len()) as u64, "what comes in pieces: each comes once");
+    }
+}
+
+fn sixty_four_read(path: &Path, bytes: &[u8]) {
+    let together = Barrier::new(64);
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                together.wait();
+                assert!(fs::read(path).unwrap() == bytes, "every reader gets the same bytes");
+            });
+        }
+    });
+}
+
+#[test]
+fn ten_thousand_small_files_are_not_synced_one_by_one() {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    if !is_root() && !matches!(scope.trim(), "" | "0") {
+        println!("skipped: only root may trace a process here");
+        return;
+    }
+    let origin = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let content = noise(4096, &mut random());
+    for number in 0..10_000 {
+        let dir = origin.path().join((number / 500).to_string());
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(number.to_string()), &content).unwrap();
+    }
+    let mut mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", local("near", origin.path())));
+
+    // Attached rather than started by it: a traced process may not use the setuid fusermount3.
+    let trace = mount.home().dir().join("trace");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-e", "trace=fsync,fdatasync,sync_file_range,syncfs,sync", "-o", &text(&trace), "-p"])
+        .arg(mount.pid().to_string())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("strace is attached", || tracer(mount.pid()) == strace.id());
+
+    let mut read = [0; 4096];
+    for path in files(&mount.path("near")) {
+        File::open(path).unwrap().read_exact(&mut read).unwrap();
+        assert!(read[..] == content[..]);
+    }
+    assert_eq!(requests(&mount.status(), "near").2, 10_000);
+    mount.unmount();
+    let strace_ended = holds_within(std::time::Duration::from_secs(10), || strace.try_wait().unwrap().is_some());
+    if !strace_ended {
+        let _ = kill_process(Pid::from_child(&strace), Signal::TERM);
+        strace.wait().unwrap();
+    }
+    let trace = fs::read_to_string(&trace).unwrap();
+    let calls: Vec<_> = trace.lines().filter(|line| line.contains("sync")).collect();
+    assert!(calls.len() < 100, "{} calls to sync something, the first being {:#?}", calls.len(), &calls[..5]);
+}
+
+fn tracer(pid: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:")).expect("proc(5)").trim().parse().unwrap()
+}

@@ -1,0 +1,86 @@
+//! The cache keeps to its size, and what does not fit is still readable.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use walkdir::WalkDir;
+
+use crate::kit::mount::{Mount, noise, number, random};
+use crate::remote::Remote;
+
+/// What the cache may use beyond `max_size`: one block.
+const BLOCK: u64 = 128 << 10;
+
+#[test]
+fn the_cache_never_exceeds_its_size() {
+    const MAX: u64 = 32 << 20;
+    let mut random = random();
+    let remote = Remote::webdav();
+    let mut contents = Vec::new();
+    for (number, mebibytes) in [10, 7, 3, 20, 64, 1, 31, 16, 5, 32, 11].into_iter().enumerate() {
+        let bytes = noise(mebibytes << 20, &mut random);
+        remote.put(&number.to_string(), &bytes);
+        contents.push(bytes);
+    }
+    let config =
+        format!("[cache]\nmax_size = \"32MiB\"\nmin_free = \"1MiB\"\n{}fresh_for = \"1h\"\n", remote.table("far"));
+    let mount = Mount::of(&config);
+    let cache = mount.home().cache();
+    let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                most.fetch_max(used(&cache), Ordering::Relaxed);
+                thread::yield_now();
+            }
+        });
+        // Whatever fails, the sampling must end.
+        let right = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for (number, bytes) in contents.iter().enumerate() {
+                assert!(&fs::read(mount.path("far").join(number.to_string())).unwrap() == bytes, "file {number}");
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        if let Err(failure) = right {
+            std::panic::resume_unwind(failure);
+        }
+    });
+    let most = most.into_inner();
+    assert!(most <= MAX + BLOCK, "{most} bytes are more than {MAX}");
+    let status = mount.status();
+    assert_eq!(number(&status, "/cache/max_bytes"), MAX);
+    assert!(number(&status, "/cache/bytes") <= MAX, "{status:#}");
+    assert!(number(&status, "/cache/evicted") > 0, "{status:#}");
+}
+
+/// What a directory really takes on the disk; what vanishes meanwhile takes nothing.
+fn used(dir: &Path) -> u64 {
+    let entries = WalkDir::new(dir).into_iter().flatten();
+    entries.filter(|entry| entry.file_type().is_file()).flat_map(|e| e.metadata()).map(|m| m.blocks() * 512).sum()
+}
+
+#[test]
+fn the_least_recently_used_copy_goes_first() {
+    let mut random = random();
+    let remote = Remote::local();
+    for number in 0..6 {
+        remote.put(&number.to_string(), noise(1 << 20, &mut random));
+    }
+    let config =
+        format!("[cache]\nmax_size = \"4MiB\"\nmin_free = \"1MiB\"\n{}fresh_for = \"1h\"\n", remote.table("near"));
+    let mut mount = Mount::of(&config);
+    let read = |mount: &Mount, number: u32| fs::read(mount.path("near").join(number.to_string())).unwrap();
+    for number in [0, 1, 2, 0, 3, 0, 4, 0, 5] {
+        read(&mount, number);
+    }
+    // A new daemon, so that no page that the kernel kept can answer.
+    mount.remount();
+    read(&mount, 0);
+    read(&mount, 5);
+    assert_eq!(number(&mount.status(), "/sources/near/bytes_retrieved"), 0, "both are still there");
+    read(&mount, 1);
+    assert_eq!(number(&mount.status(), "/sources/near/bytes_retrieved"), 1 << 20, "this one had to go");
+}

@@ -1,0 +1,23 @@
+//! End to end: the real program, real mounts, real servers; the counters of `status --json` are the evidence.
+//!
+//! No test depends on another, on a port, or on luck with time: what takes time is waited for, with a bound. A source that is
+//! to be asked again has `fresh_for = "300ms"`, one that is not has `"1h"`.
+
+#![allow(clippy::unwrap_used, reason = "in a test, whatever the world causes is a failed test")]
+#![allow(unreachable_pub, dead_code, reason = "several test programs share the kit, and nothing outside reaches them")]
+
+mod attributes;
+mod configuration;
+mod counts;
+mod integrity;
+#[path = "../kit/mod.rs"]
+mod kit;
+mod lifecycle;
+mod limits;
+mod names;
+mod outage;
+mod programs;
+mod read_only;
+mod remote;
+mod trees;
+mod versions;
