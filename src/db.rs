@@ -161,9 +161,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // In WAL mode NORMAL syncs only at checkpoints: no sync per file, and still consistent after a power cut.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // The journal counts towards `max_size`: 256 pages of 4 KiB are 1 MiB.
-    connection.pragma_update(None, "wal_autocheckpoint", 256)?;
-    connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
+    // The journal counts towards `max_size`: 512 pages of 4 KiB are 2 MiB.
+    connection.pragma_update(None, "wal_autocheckpoint", 512)?;
+    connection.pragma_update(None, "journal_size_limit", 2 << 20)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
