@@ -87,12 +87,13 @@ struct Inner {
     kind: ErrorKind,
     message: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    remembered: bool,
 }
 
 impl Error {
     /// An error of `kind` in the operation `op` (a contract method or a verb: `list_path`, `open cache`).
     pub fn new(op: &'static str, kind: ErrorKind) -> Self {
-        Self(Arc::new(Inner { op, path: None, kind, message: None, source: None }))
+        Self(Arc::new(Inner { op, path: None, kind, message: None, source: None, remembered: false }))
     }
 
     /// Names what the operation was applied to.
@@ -115,6 +116,17 @@ impl Error {
         self.change(|inner| inner.source = Some(Arc::new(source)))
     }
 
+    /// Marks an error that is told again without the source having been asked again.
+    #[must_use]
+    pub fn remembered(self) -> Self {
+        self.change(|inner| inner.remembered = true)
+    }
+
+    /// Whether the error was remembered from an earlier request, so that asking again at once is useless.
+    pub fn is_remembered(&self) -> bool {
+        self.0.remembered
+    }
+
     /// The kind, by which callers decide.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -132,6 +144,7 @@ impl Error {
             kind: shared.kind,
             message: shared.message.clone(),
             source: shared.source.clone(),
+            remembered: shared.remembered,
         });
         set(&mut inner);
         Self(Arc::new(inner))

@@ -1,4 +1,51 @@
-//! kitovufs: remote sources as ordinary folders, read-only. (The map of the crate is written here at the end of the change.)
+//! kitovufs shows remote sources as ordinary folders, read-only: a FUSE file system over a plugin contract of seven methods.
+//!
+//! Three sentences are the whole system:
+//!
+//! - **readdir → `list_path`**: a directory is what the source last said it is, as long as that answer is fresh.
+//! - **open → compare digests**: a cached copy is served only if its local digest equals the remote digest.
+//! - **read → `retrieve_file`**: bytes that the cache lacks are retrieved into it, once, and read from there.
+//!
+//! # Layers
+//!
+//! Calls go down, never up; [`mount`] alone knows everyone.
+//!
+//! ```text
+//! main → cli → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
+//! below all: path, name, digest, error, config, secret, db
+//! ```
+//!
+//! # The three walks
+//!
+//! **readdir.** [`fuse`] decodes `opendir` → [`fs::FileSystem::open_dir`] → [`catalog::Catalog::list`]: fresh by
+//! [`freshness::before_asking`]? Then from memory. Else one request per directory is under way, whoever asks:
+//! [`source::Source::list_path`], through [`source::link`] (connected? answering?), [`source::limit`], [`source::deadline`] and
+//! [`source::count`]. Only a listing that reached its end replaces what is known; [`name::localize`] makes its names fit for Linux. If
+//! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error. `readdir`
+//! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest).
+//!
+//! **open.** `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
+//! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same,
+//! and [`transfer::Transfer::open`] opens the version's [`cache::Copy`]. A whole copy is inspected (is its file as it was left?) and
+//! served. Otherwise a small file is retrieved now, and of a large one the source is asked for its digest now: after this point a
+//! change can no longer be answered by looking the name up again.
+//!
+//! **read.** [`transfer::OpenVersion::read`] → [`cache::Copy::read`]: blocks that are there are hashed once per life of the process and
+//! read from the file. Missing ones are requested in runs, each block once for all readers, with a window ahead of readers that go
+//! forward (`transfer::stream`); [`source::Source::retrieve_file`] delivers, blocks are hashed, written (room is reserved before) and
+//! handed to readers as they arrive. The block that completes a copy is held back until `create_local_digest` has proven
+//! the copy ([`freshness::proof`]). A proven copy may be read by the kernel itself (`fuse::passthrough`).
+//!
+//! # Who may wait
+//!
+//! The kernel's threads answer what memory can answer; everything else is a task of the async runtime that owns its reply. No lock
+//! is held across a call to a source.
+//!
+//! # Lock order
+//!
+//! Locks are private to their types. Where one is taken while another is held, it is in this order:
+//! `transfer::OpenVersion` (requests) → `cache` (room) → `cache::Copy` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
+//! `fs::handle`, `fuse::passthrough`, `source::link` and `db` are leaves.
 
 pub mod cache;
 pub mod catalog;

@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tracing::warn;
 
-use crate::path::{Printable, RemotePath};
+use crate::path::{BadName, RemotePath};
 use crate::source::Entry;
 
 /// The longest name that Linux takes, in bytes (`NAME_MAX`).
@@ -15,16 +14,27 @@ pub const NAME_MAX: usize = 255;
 /// A name inside one directory of the mount: 1 to [`NAME_MAX`] bytes without `/` and NUL, neither `.` nor `..`.
 pub type LocalName = Arc<[u8]>;
 
+/// The entries of one directory with their local names, ordered by them.
+#[derive(Debug, Default)]
+pub struct Localized {
+    /// Local name and entry; names are distinct.
+    pub named: Vec<(LocalName, Entry)>,
+    /// Names that lead out of the directory and are never followed, with the reason.
+    pub refused: Vec<(Vec<u8>, BadName)>,
+}
+
 /// Gives each entry of one directory its local name: distinct, legal, the remote's own bytes wherever Linux allows them.
 ///
-/// Names that would lead out of the directory (`..`, absolute ones) are left out and logged. `verbatim` keeps control characters,
-/// for sources whose names are file names already; elsewhere they become their Unicode pictures. The result is ordered by
-/// local name, and does not depend on the order in which entries arrived.
-pub fn localize(dir: &RemotePath, mut entries: Vec<Entry>, verbatim: bool) -> Vec<(LocalName, Entry)> {
-    entries.retain(|entry| match RemotePath::root().child(&entry.name.replace_nul()) {
+/// Names that would lead out of the directory (`..`, absolute ones) are refused. `verbatim` keeps control characters, for sources
+/// whose names are file names already; elsewhere they become their Unicode pictures. The result does not depend on the order in
+/// which entries arrived.
+pub fn localize(entries: Vec<Entry>, verbatim: bool) -> Localized {
+    let mut refused = Vec::new();
+    let mut entries = entries;
+    entries.retain(|entry| match RemotePath::root().child(&without_nul(&entry.name)) {
         Ok(_) => true,
         Err(why) => {
-            warn!("{dir}: the source lists {:?}, which is never followed: {why}", Printable(&entry.name).to_string());
+            refused.push((entry.name.clone(), why));
             false
         }
     });
@@ -52,18 +62,12 @@ pub fn localize(dir: &RemotePath, mut entries: Vec<Entry>, verbatim: bool) -> Ve
         named.push((name, entry));
     }
     named.sort_by(|a, b| a.0.cmp(&b.0));
-    named
+    Localized { named, refused }
 }
 
-trait ReplaceNul {
-    fn replace_nul(&self) -> Vec<u8>;
-}
-
-impl ReplaceNul for Vec<u8> {
-    // A NUL inside a name has a picture; it must not hide what else is wrong with the name.
-    fn replace_nul(&self) -> Vec<u8> {
-        self.iter().map(|&b| if b == 0 { b'0' } else { b }).collect()
-    }
+/// A NUL inside a name has a picture; it must not hide what else is wrong with the name.
+fn without_nul(name: &[u8]) -> Vec<u8> {
+    name.iter().map(|&b| if b == 0 { b'0' } else { b }).collect()
 }
 
 /// The name with `/`, NUL and, unless `verbatim`, control characters replaced, cut to [`NAME_MAX`].
@@ -140,7 +144,7 @@ mod tests {
 
     fn names(input: &[&[u8]], verbatim: bool) -> Vec<Vec<u8>> {
         let entries = input.iter().map(|name| entry(name)).collect();
-        localize(&RemotePath::root(), entries, verbatim).into_iter().map(|(name, _)| name.to_vec()).collect()
+        localize(entries, verbatim).named.into_iter().map(|(name, _)| name.to_vec()).collect()
     }
 
     #[test]
@@ -161,7 +165,11 @@ mod tests {
 
     #[test]
     fn names_that_lead_elsewhere_are_left_out() {
-        assert_eq!(names(&[b"..", b".", b"", b"/etc/passwd", b"a/../b", b"ok"], false), [b"ok"]);
+        let bad = [b"..".as_slice(), b".", b"", b"/etc/passwd", b"a/../b"];
+        let entries = bad.iter().chain([&b"ok".as_slice()]).map(|name| entry(name)).collect();
+        let localized = localize(entries, false);
+        assert_eq!(localized.named.len(), 1);
+        assert_eq!(localized.refused.iter().map(|(name, _)| name.as_slice()).collect::<Vec<_>>(), bad);
     }
 
     #[test]

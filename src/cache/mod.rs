@@ -331,6 +331,7 @@ impl Cache {
 
     /// Stores the index and makes everything durable: once, at a clean end.
     pub fn finish(&self) {
+        self.store.announce_end();
         self.index.flush();
         self.store.sync();
     }

@@ -16,8 +16,13 @@ use super::Key;
 use crate::digest::hex;
 use crate::error::{Error, ErrorKind, Result};
 
-/// For how long a start waits for the process that holds the cache directory: one that was just unmounted is still tidying up.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// For how long a start waits for the process that holds the cache directory: it may be about to end, or is tidying up after it was
+/// unmounted and says so.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const TIDYING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a process adds to its number in the lock file when it is about to end.
+const TIDYING: &str = "tidying up";
 
 /// One cache directory, held by this process.
 ///
@@ -27,7 +32,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Store {
     dir: PathBuf,
     /// Locked as long as it is open.
-    _lock: File,
+    lock: File,
     trash: AtomicU64,
 }
 
@@ -49,7 +54,7 @@ impl Store {
             return Err(failed(trash)(e));
         }
         create_dir(&trash).map_err(failed(trash.clone()))?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock, trash: AtomicU64::new(0) })
+        Ok(Self { dir: dir.to_owned(), lock, trash: AtomicU64::new(0) })
     }
 
     /// The cache directory.
@@ -122,6 +127,13 @@ impl Store {
         rustix::fs::statvfs(&self.dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// Tells whoever waits for the directory that it will be free soon.
+    pub fn announce_end(&self) {
+        if let Err(e) = sign(&self.lock, TIDYING) {
+            warn!("{}: the lock file cannot be written: {e}", self.dir.display());
+        }
+    }
+
     /// Makes everything durable, once, at a clean end.
     pub fn sync(&self) {
         if let Ok(dir) = File::open(&self.dir)
@@ -162,9 +174,10 @@ fn take_lock(path: &Path) -> Result<File> {
         if e != rustix::io::Errno::WOULDBLOCK {
             return Err(failed(e.into()));
         }
-        if began.elapsed() > LOCK_PATIENCE {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
+        let mut holder = String::new();
+        let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
+        let patience = if holder.contains(TIDYING) { TIDYING_PATIENCE } else { LOCK_PATIENCE };
+        if began.elapsed() > patience {
             let dir = path.parent().unwrap_or(path).display();
             return Err(Error::new("open cache", ErrorKind::Cache).on(dir).because(format!(
                 "held by process {}; unmount that one first, or give this mount a cache.dir of its own",
@@ -173,7 +186,13 @@ fn take_lock(path: &Path) -> Result<File> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(failed)?;
+    sign(&file, "").map_err(failed)?;
     Ok(file)
+}
+
+/// Writes who holds the directory.
+fn sign(mut lock: &File, doing: &str) -> std::io::Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{} {doing}", std::process::id())
 }

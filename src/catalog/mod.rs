@@ -23,8 +23,8 @@ use crate::config::Offline;
 use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::{AfterFailure, BeforeAsking, after_failure, before_asking};
-use crate::name::{LocalName, localize};
-use crate::path::RemotePath;
+use crate::name::{LocalName, Localized, localize};
+use crate::path::{Printable, RemotePath};
 use crate::source::retry::retry;
 use crate::source::{Entry, Source};
 
@@ -201,8 +201,8 @@ impl Catalog {
     async fn renew(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
         let asked = Instant::now();
         let error = match retry(|| self.retrieve_listing(dir)).await {
-            Ok(listing) => {
-                let listing = self.accept(dir, listing, asked);
+            Ok(localized) => {
+                let listing = self.accept(dir, localized, asked);
                 return Ok(Answer { value: listing, valid_for: self.policy.fresh_for, stale: false });
             }
             // The root of a source is never absent: that is an outage or a wrong setting, not an empty tree.
@@ -226,12 +226,14 @@ impl Catalog {
         }
     }
 
-    async fn retrieve_listing(&self, dir: &RemotePath) -> Result<Listing> {
+    async fn retrieve_listing(&self, dir: &RemotePath) -> Result<Localized> {
         let entries: Vec<Entry> = self.source.list_path(dir).await?.try_collect().await?;
-        Ok(Listing::new(localize(dir, entries, self.source.capabilities().verbatim_names)))
+        Ok(localize(entries, self.source.capabilities().verbatim_names))
     }
 
-    fn accept(&self, dir: &RemotePath, listing: Listing, obtained: Instant) -> Arc<Listing> {
+    fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Instant) -> Arc<Listing> {
+        let Localized { named, refused } = localized;
+        let listing = Listing::new(named);
         let mut state = self.state.lock();
         let unchanged =
             state.known.get(dir).filter(|known| *known.listing == listing).map(|known| known.listing.clone());
@@ -240,6 +242,9 @@ impl Catalog {
         state.insert(dir.clone(), listing.clone(), Some(obtained));
         drop(state);
         if is_new {
+            for (name, why) in refused {
+                warn!("{dir}: the source lists {:?}, which is never followed: {why}", Printable(&name).to_string());
+            }
             let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
             self.db.write(move |db| stored.store(db, &source_id, &dir));
         }

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
 use crate::name::localize;
-use crate::path::RemotePath;
+use crate::path::{Printable, RemotePath};
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
 /// How many directories are listed in search of a file to retrieve.
@@ -83,8 +83,11 @@ async fn steps(source: &dyn Source) -> Result<()> {
 
 async fn list(source: &dyn Source, dir: &RemotePath) -> Result<Vec<Entry>> {
     let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
-    let named = localize(dir, entries, source.capabilities().verbatim_names);
-    Ok(named.into_iter().map(|(_, entry)| entry).collect())
+    let localized = localize(entries, source.capabilities().verbatim_names);
+    for (name, why) in localized.refused {
+        println!("  note    {dir}: {:?} is left out: {why}", Printable(&name).to_string());
+    }
+    Ok(localized.named.into_iter().map(|(_, entry)| entry).collect())
 }
 
 /// A file near the root, not empty and not large.
@@ -112,8 +115,8 @@ async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
 
     let failed = |e: std::io::Error| Error::new("check", ErrorKind::Other).on(&entry.path).caused_by(e);
     let dir = TempDir::new().map_err(failed)?;
-    let name = localize(&RemotePath::root(), vec![entry.clone()], true);
-    let name = name.first().map_or(b"file".as_slice(), |(name, _)| name);
+    let localized = localize(vec![entry.clone()], true);
+    let name = localized.named.first().map_or(b"file".as_slice(), |(name, _)| name);
     let path = dir.path().join(OsStr::from_bytes(name));
     std::fs::write(&path, &bytes).map_err(failed)?;
     if let Some(modified) = remote.modified {

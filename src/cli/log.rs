@@ -20,10 +20,10 @@ fn filter(default: &str) -> EnvFilter {
     EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default))
 }
 
-/// Logs to standard error: warnings and errors, or what `KITOVUFS_LOG` says.
-pub fn to_stderr() {
+/// Logs to standard error what `KITOVUFS_LOG` says, or else from `level` on.
+pub fn to_stderr(level: &str) {
     tracing_subscriber::fmt()
-        .with_env_filter(filter("warn"))
+        .with_env_filter(filter(level))
         .with_writer(io::stderr)
         .with_ansi(false)
         .with_target(false)

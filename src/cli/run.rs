@@ -15,7 +15,9 @@ pub fn run() -> Result<u8, Failure> {
         Request::Mount(mount) if mount.daemon => {
             log::to_file().map_err(|e| Error::new("open log", ErrorKind::Other).caused_by(e))?;
         }
-        _ => log::to_stderr(),
+        Request::Mount(_) => log::to_stderr("warn"),
+        // They tell themselves what goes wrong.
+        Request::Unmount { .. } | Request::Check { .. } | Request::Status { .. } => log::to_stderr("error"),
     }
     match request {
         Request::Mount(request) => mount::mount(&request),

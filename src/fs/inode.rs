@@ -70,6 +70,14 @@ impl Node {
         }
     }
 
+    /// Whether everything that `stat` shows is known, and the version with it. Some listings have only names.
+    pub fn is_described(&self) -> bool {
+        match self {
+            Self::File { entry, .. } => entry.digest.is_some() && entry.size.is_some(),
+            Self::Root | Self::Directory { .. } | Self::Symlink { .. } => true,
+        }
+    }
+
     /// What two nodes must share to be the same inode.
     fn identity(&self, source_ids: &[Arc<str>]) -> Identity {
         let mut hash = Sha256::new();

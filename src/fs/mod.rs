@@ -238,8 +238,10 @@ impl FileSystem {
         };
         for (number, (name, node)) in open.names.iter().enumerate().skip(first) {
             let inode = self.inodes.number(node);
-            let attributes = self.describe(inode, node, open.valid_for);
-            let listed = Listed { name, attributes, valid_for: open.valid_for, node };
+            // What the listing did not tell, a lookup has to: until then nothing may be remembered.
+            let valid_for = if node.is_described() { open.valid_for } else { Duration::ZERO };
+            let attributes = self.describe(inode, node, valid_for);
+            let listed = Listed { name, attributes, valid_for, node };
             let node = listed.node;
             if !take(number, listed) {
                 break;
@@ -278,6 +280,10 @@ impl FileSystem {
         let counters = self.cache.counters();
         if version.is_whole() {
             counters.hits.fetch_add(1, Ordering::Relaxed);
+            if version.version().size <= SMALL {
+                // Checked at once, so that the kernel may read it without us; what is damaged is retrieved again here.
+                version.read(0..SMALL).await?;
+            }
         } else {
             counters.misses.fetch_add(1, Ordering::Relaxed);
             self.begin(folder, dir, name, entry, &version, current.stale).await?;

@@ -144,6 +144,11 @@ pub fn check_prerequisites() -> Result<()> {
              a container needs `--device /dev/fuse --cap-add SYS_ADMIN`",
         );
     }
+    if let Err(e) = std::fs::File::options().read(true).write(true).open("/dev/fuse") {
+        return Err(Error::new("mount", ErrorKind::Unsupported).on("/dev/fuse").caused_by(e).because(
+            "this user may not open it, as every user may by default; as root: chmod 666 /dev/fuse, or add the user to its group",
+        ));
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !rustix::process::geteuid().is_root() && !is_in_path(OsStr::new("fusermount3"), &path) {
         return missing("fusermount3 is missing: install it, on Debian and Ubuntu with `apt install fuse3`");

@@ -71,7 +71,7 @@ impl Link {
 
     async fn ready(&self) -> Result<()> {
         if let Health::Down(error) = &self.state.lock().health {
-            return Err(error.clone());
+            return Err(error.clone().remembered());
         }
         let result = self.ensure_connected().await;
         self.note(&result);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use tracing::debug;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// At most two repetitions, after about 100 and 400 ms: a hiccup is bridged, an outage is told soon.
 fn policy() -> ExponentialBuilder {
@@ -16,9 +16,9 @@ fn policy() -> ExponentialBuilder {
         .with_jitter()
 }
 
-/// Whether to ask again. What timed out has used up its deadline, so it is not repeated.
+/// Whether to ask again: not what timed out, having used up its deadline, and not a source that is known to be down.
 fn worth_it(error: &Error) -> bool {
-    error.kind().is_temporary() && error.kind() != crate::error::ErrorKind::TimedOut
+    error.kind().is_temporary() && error.kind() != ErrorKind::TimedOut && !error.is_remembered()
 }
 
 /// Does `operation`, and again while it fails with something that may pass.

@@ -314,6 +314,17 @@ impl OpenVersion {
     }
 }
 
+impl Drop for OpenVersion {
+    fn drop(&mut self) {
+        let key = self.copy.key();
+        let mut open = self.transfer.open.lock();
+        // Somebody may have opened the same version anew by now.
+        if open.get(key).is_some_and(|version| version.strong_count() == 0) {
+            open.remove(key);
+        }
+    }
+}
+
 impl State {
     fn covers(&self, block: usize) -> bool {
         self.requests.iter().any(|request| request.blocks.contains(&block))
