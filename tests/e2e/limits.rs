@@ -5,7 +5,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use walkdir::WalkDir;
 
 use crate::kit::mount::{Mount, noise, number, random};
@@ -29,12 +31,16 @@ fn the_cache_never_exceeds_its_size() {
         format!("[cache]\nmax_size = \"32MiB\"\nmin_free = \"1MiB\"\n{}fresh_for = \"1h\"\n", remote.table("far"));
     let mount = Mount::of(&config);
     let cache = mount.home().cache();
+    let pid = Pid::from_raw(mount.pid().try_into().expect("a process id fits")).expect("it is not 0");
     let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
+                // A directory is not measured in one moment: nothing may move meanwhile.
+                kill_process(pid, Signal::STOP).unwrap();
                 most.fetch_max(used(&cache), Ordering::Relaxed);
-                thread::yield_now();
+                kill_process(pid, Signal::CONT).unwrap();
+                thread::sleep(Duration::from_millis(1));
             }
         });
         // Whatever fails, the sampling must end.
