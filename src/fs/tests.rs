@@ -42,14 +42,14 @@ impl Fixture {
         let (faulty, faults) = Faulty::new(memory.clone());
         let counters = Arc::new(Counters::default());
         let counted = Counted::new(faulty, counters.clone());
-        let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT))), "memory");
+        let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), "memory");
         let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
         let id: Arc<str> = "memory".into();
         let folder = Folder {
             name: b"memory".as_slice().into(),
             source_type: "memory".into(),
             catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db),
-            transfer: Transfer::new(link.clone(), id.clone(), cache.clone()),
+            transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
             source_id: id,
             link,
             counters,

@@ -8,7 +8,9 @@ use futures::StreamExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::turns::{Turns, Urgency};
-use super::{Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source};
+use super::{
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::path::RemotePath;

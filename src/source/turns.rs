@@ -124,10 +124,9 @@ mod tests {
     async fn the_most_urgent_goes_first_and_equals_in_order() {
         let turns = Turns::new(1);
         let held = turns.take(&Urgency::interactive()).await;
-        let (ahead, raised) = (Urgency::ahead(), Urgency::ahead());
+        let (ahead, raised, urgent) = (Urgency::ahead(), Urgency::ahead(), Urgency::interactive());
         let mut first = Box::pin(turns.take(&ahead));
         let mut second = Box::pin(turns.take(&raised));
-        let urgent = Urgency::interactive();
         let mut third = Box::pin(turns.take(&urgent));
         for waiting in [&mut first, &mut second, &mut third] {
             assert!(waiting.now_or_never().is_none());
