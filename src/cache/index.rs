@@ -177,6 +177,11 @@ impl Index {
     pub fn flush(&self) {
         self.0.flush();
     }
+
+    /// Like [`Index::flush`], for tasks.
+    pub async fn flushed(&self) {
+        self.0.flushed().await;
+    }
 }
 
 /// Microseconds since 1970: orders uses across restarts, nothing else.

@@ -99,7 +99,7 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
             }
             Step::Restart => {
-                mount = mount.restart(ROOMY);
+                mount = mount.restart(ROOMY).await;
                 if outage {
                     mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
                 }

@@ -58,9 +58,14 @@ impl Fixture {
     }
 
     /// The same cache directory under a new process, as far as the file system can tell.
-    pub(super) fn restart(self, limits: Limits) -> Self {
+    pub(super) async fn restart(self, limits: Limits) -> Self {
         let Self { fs, memory, cache_dir, .. } = self;
+        let cache = Arc::downgrade(fs.cache());
         drop(fs);
+        // Requests that nobody waits for may still be ending.
+        while cache.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
         Self::start(memory, limits, Offline::Serve, cache_dir)
     }
 
@@ -179,7 +184,7 @@ async fn a_file_read_again_costs_nothing_and_one_listing_renews_a_directory() {
         assert_eq!(mount.faults.calls(Method::ListPath), round);
         expire().await;
     }
-    let mount = mount.restart(ROOMY);
+    let mount = mount.restart(ROOMY).await;
     for n in 0..100 {
         assert_eq!(mount.read(&format!("{n}")).await.expect("read"), format!("content {n}"));
     }
@@ -273,7 +278,7 @@ async fn the_tree_survives_a_restart_during_an_outage() {
     let mount = Fixture::new();
     mount.memory.put("dir/cached", "bytes");
     mount.read("dir/cached").await.expect("read");
-    let mount = mount.restart(ROOMY);
+    let mount = mount.restart(ROOMY).await;
     mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
     assert_eq!(mount.list().await.expect("list"), ["dir"]);
     assert_eq!(mount.read("dir/cached").await.expect("read"), "bytes");
@@ -392,7 +397,7 @@ async fn a_copy_that_somebody_altered_is_proven_again_and_counted_once() {
                 mount.memory.put("file", content(size));
                 assert!(mount.read("file").await.expect("read") == content(size));
                 if restarted {
-                    mount = mount.restart(ROOMY);
+                    mount = mount.restart(ROOMY).await;
                 }
                 tamper(&mount.objects()[0]);
                 for _ in 0..2 {
@@ -434,7 +439,7 @@ async fn a_truncated_large_copy_costs_what_was_cut_off() {
     let mut mount = Fixture::new();
     mount.memory.put("file", content(8 * SMALL));
     mount.read("file").await.expect("read");
-    mount = mount.restart(ROOMY);
+    mount = mount.restart(ROOMY).await;
     std::fs::File::options().write(true).open(&mount.objects()[0]).and_then(|f| f.set_len(6 * SMALL)).expect("cut");
     assert!(mount.read("file").await.expect("read") == content(8 * SMALL));
     assert_eq!(mount.faults.bytes(), 2 * SMALL);
@@ -450,7 +455,7 @@ async fn a_partial_copy_continues_after_a_restart() {
     mount.fs.read(open, 4 * SMALL..8 * SMALL).await.expect("read");
     assert_eq!(mount.faults.bytes(), 4 * SMALL);
     mount.fs.release(open);
-    let mount = mount.restart(ROOMY);
+    let mount = mount.restart(ROOMY).await;
     assert!(mount.read("file").await.expect("read") == bytes);
     assert_eq!(mount.faults.bytes(), 4 * SMALL, "the other half only");
 }
@@ -524,7 +529,7 @@ async fn what_a_killed_process_left_is_removed() {
     let litter = mount.cache_dir.path().join("objects/ab").join("ab".repeat(32));
     std::fs::create_dir_all(&litter).expect("created");
     std::fs::write(litter.join("half"), "ha").expect("written");
-    let mount = mount.restart(ROOMY);
+    let mount = mount.restart(ROOMY).await;
     assert!(!litter.exists());
     assert_eq!(mount.objects().len(), 1);
 }

@@ -324,7 +324,11 @@ impl OpenVersion {
         let first_attempt = self.state.lock().first_attempt.replace(local.clone());
         let decision = proof(&version.digest, &local, first_attempt.as_ref(), content_digest);
         match decision {
-            Proof::Whole => copy.prove(&transfer.cache, local),
+            Proof::Whole => {
+                copy.prove(&transfer.cache, local);
+                // Whoever has read the last block has a copy that survives a kill.
+                transfer.cache.settled().await;
+            }
             Proof::Baseline => {
                 warn!(
                     "{}: the remote digest {} never equals the local one, {local}; the pair counts as valid",
