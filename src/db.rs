@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -27,15 +28,21 @@ const SCHEMA: &str = "
         PRIMARY KEY (listing, local_name)
     ) WITHOUT ROWID;
     CREATE TABLE copies (
-        key BLOB PRIMARY KEY, name BLOB NOT NULL, size INTEGER NOT NULL, charge INTEGER NOT NULL,
-        used INTEGER NOT NULL, local_digest TEXT, fingerprint BLOB
-    ) WITHOUT ROWID;
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name BLOB NOT NULL, size INTEGER NOT NULL,
+        charge INTEGER NOT NULL, used INTEGER NOT NULL, local_digest TEXT, fingerprint BLOB
+    );
     CREATE TABLE hashes (
-        key BLOB NOT NULL REFERENCES copies (key) ON DELETE CASCADE,
+        copy INTEGER NOT NULL REFERENCES copies (id) ON DELETE CASCADE,
         page INTEGER NOT NULL, sha256 BLOB NOT NULL,
-        PRIMARY KEY (key, page)
+        PRIMARY KEY (copy, page)
     ) WITHOUT ROWID;
 ";
+
+/// For how long changes are gathered into one transaction, unless somebody waits for it.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How many changes one transaction takes at most.
+const BATCH: usize = 10_000;
 
 type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
@@ -154,9 +161,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // In WAL mode NORMAL syncs only at checkpoints: no sync per file, and still consistent after a power cut.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // The journal counts towards `max_size`: 256 pages of 4 KiB are 1 MiB.
-    connection.pragma_update(None, "wal_autocheckpoint", 256)?;
-    connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
+    // The journal counts towards `max_size`: 512 pages of 4 KiB are 2 MiB.
+    connection.pragma_update(None, "wal_autocheckpoint", 512)?;
+    connection.pragma_update(None, "journal_size_limit", 2 << 20)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
@@ -186,7 +193,8 @@ fn run(
 ) {
     while let Ok(first) = queue.recv() {
         let mut done = Done::default();
-        let result = commit(&mut connection, std::iter::once(first).chain(queue.try_iter().take(1000)), &mut done);
+        let messages = gather(first, queue);
+        let result = commit(&mut connection, messages, &mut done);
         if let Err(e) = result {
             error!("{}: a change of the index is lost: {e}", path.display());
         }
@@ -199,6 +207,19 @@ fn run(
     }
 }
 
+/// What belongs into one transaction: everything that comes within [`GATHER`], or until somebody waits.
+fn gather(first: Message, queue: &mpsc::Receiver<Message>) -> Vec<Message> {
+    let deadline = Instant::now() + GATHER;
+    let mut messages = vec![first];
+    while messages.len() < BATCH && !matches!(messages.last(), Some(Message::Flush(_))) {
+        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(message) => messages.push(message),
+            Err(_) => break,
+        }
+    }
+    messages
+}
+
 /// What one transaction took from the queue.
 #[derive(Default)]
 struct Done {
@@ -206,11 +227,7 @@ struct Done {
     flushes: Vec<mpsc::Sender<()>>,
 }
 
-fn commit(
-    connection: &mut Connection,
-    messages: impl Iterator<Item = Message>,
-    done: &mut Done,
-) -> rusqlite::Result<()> {
+fn commit(connection: &mut Connection, messages: Vec<Message>, done: &mut Done) -> rusqlite::Result<()> {
     let mut transaction = connection.transaction()?;
     for message in messages {
         match message {

@@ -274,7 +274,9 @@ impl Cache {
             room.held.put(*copy.key(), Held::Stored { name: copy.name().clone(), charge });
             room.loaded -= 1;
         }
-        self.index.used(copy.key());
+        if copy.was_used() {
+            self.index.used(copy.key());
+        }
     }
 
     /// Takes room for `bytes` more of a copy, evicting what was unused for longest. `false` if there is none to be had.

@@ -426,6 +426,18 @@ async fn a_damaged_block_of_a_large_copy_costs_that_block() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_truncated_large_copy_costs_what_was_cut_off() {
+    let mut mount = Fixture::new();
+    mount.memory.put("file", content(8 * SMALL));
+    mount.read("file").await.expect("read");
+    mount = mount.restart(ROOMY);
+    std::fs::File::options().write(true).open(&mount.objects()[0]).and_then(|f| f.set_len(6 * SMALL)).expect("cut");
+    assert!(mount.read("file").await.expect("read") == content(8 * SMALL));
+    assert_eq!(mount.faults.bytes(), 2 * SMALL);
+    assert_eq!(mount.quarantined(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partial_copy_continues_after_a_restart() {
     let mount = Fixture::new();
     let bytes = content(8 * SMALL);

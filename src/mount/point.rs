@@ -87,12 +87,12 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 pub fn prepare(path: &Path) -> Result<()> {
     let refused = |why: String| Err(Error::new("mount", ErrorKind::Other).on(path.display()).because(why));
     let failed = |e: std::io::Error| Error::new("mount", ErrorKind::Other).on(path.display()).caused_by(e);
+    if is_dead(path) {
+        warn!("{}: a mount whose process is gone is taken away", path.display());
+        take_away(path, true)?;
+        return prepare(path);
+    }
     match std::fs::metadata(path) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => {
-            warn!("{}: a mount whose process is gone is taken away", path.display());
-            take_away(path, true)?;
-            return prepare(path);
-        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return std::fs::create_dir(path).map_err(failed),
         Err(e) => return Err(failed(e)),
         Ok(meta) if !meta.is_dir() => return refused("is not a folder; name an empty one".into()),
@@ -105,6 +105,12 @@ pub fn prepare(path: &Path) -> Result<()> {
         return refused("is not empty, and mounting would hide what is in it; name an empty folder".into());
     }
     Ok(())
+}
+
+/// Whether what is mounted at `path` has lost its process ("Transport endpoint is not connected").
+fn is_dead(path: &Path) -> bool {
+    // Not `stat`: the kernel may still know the answer.
+    matches!(rustix::fs::statfs(path), Err(rustix::io::Errno::NOTCONN))
 }
 
 /// Unmounts `path`; `lazily` also while something is open there.

@@ -247,7 +247,7 @@ impl OpenVersion {
         });
     }
 
-    async fn carry_out(&self, request: &Request) -> Result<()> {
+    async fn carry_out(self: &Arc<Self>, request: &Request) -> Result<()> {
         let sink = BlockSink {
             version: self,
             request,
@@ -277,8 +277,14 @@ impl OpenVersion {
     }
 
     /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C4).
-    async fn prove(&self) -> Result<()> {
-        let Self { transfer, version, copy, .. } = self;
+    async fn prove(self: &Arc<Self>) -> Result<()> {
+        let checking = self.clone();
+        let sound = tokio::task::spawn_blocking(move || checking.copy.check_all(&checking.transfer.cache)).await;
+        if !sound.unwrap_or(false) {
+            // Readers find the damaged blocks missing, and request them.
+            return Ok(());
+        }
+        let Self { transfer, version, copy, .. } = &**self;
         copy.dress();
         let local_copy =
             LocalCopy { file: copy.path(), path: &version.path, retrieved_as: &version.digest, size: version.size };
