@@ -131,6 +131,11 @@ impl Copy {
         self.size == 0 || self.state.lock().proven.is_some()
     }
 
+    /// Whether the file was changed by somebody else, and its blocks are not all proven again yet.
+    pub fn is_suspect(&self) -> bool {
+        self.state.lock().suspect
+    }
+
     /// Whether the copy was proven and nothing has been found wrong with it since; looks at no file.
     pub fn is_proven(&self) -> bool {
         self.state.lock().proven.is_some()

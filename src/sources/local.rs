@@ -94,6 +94,7 @@ impl Source for Local {
             ranges: true,
             content_digest: false,
             verbatim_names: true,
+            buffer: CHUNK,
             concurrency: 8,
         }
     }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tracing::{debug, warn};
 
 use crate::cache::block::{BLOCK, block_count, blocks_of, bytes_of};
@@ -21,7 +21,8 @@ use crate::freshness::{Proof, proof};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::retry::retry;
-use crate::source::{LocalCopy, Retrieval, Sink, Source};
+use crate::source::turns::Urgency;
+use crate::source::{Capabilities, LocalCopy, Retrieval, Sink, Source};
 use stream::Streams;
 
 /// Files up to this size, in bytes, come in one request, and wholly before they are opened.
@@ -30,8 +31,8 @@ pub const SMALL: u64 = 1 << 20;
 /// The longest single request for a part of a file, in blocks: 8 MiB, beyond which nothing gets faster.
 const LONGEST_REQUEST: usize = 64;
 
-/// How far ahead of a reader is retrieved at most, in blocks.
-const AHEAD: usize = 64;
+/// How far ahead of a reader is retrieved at most, in blocks: four of the longest requests at once.
+const AHEAD: usize = 4 * LONGEST_REQUEST;
 
 /// How far ahead at most when blocks cannot be kept on disk: they wait in memory, which all readers share.
 const AHEAD_IN_MEMORY: usize = 8;
@@ -52,18 +53,40 @@ pub struct Version {
     pub modified: Option<SystemTime>,
 }
 
+/// What all requests of a mount may hold in memory together, in bytes. Blocks without a place on disk (`cache`) come on top.
+const IN_FLIGHT: u64 = 48 << 20;
+
+/// The memory that requests under way hold: one budget for all sources of a mount.
+#[derive(Debug)]
+pub struct Memory(Semaphore);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(Semaphore::new(usize::try_from(IN_FLIGHT / 1024).expect("the budget fits in memory")))
+    }
+}
+
+impl Memory {
+    /// Waits until a request that holds `bytes` at most fits.
+    async fn reserve(&self, bytes: u64) -> SemaphorePermit<'_> {
+        let units = u32::try_from(bytes.min(IN_FLIGHT).div_ceil(1024)).expect("the budget is counted in 32 bits");
+        self.0.acquire_many(units).await.expect("the semaphore is never closed")
+    }
+}
+
 /// Brings bytes of one source into the cache.
 pub struct Transfer {
     source: Arc<dyn Source>,
     source_id: Arc<str>,
     cache: Arc<Cache>,
+    memory: Arc<Memory>,
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
 }
 
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`.
-    pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>) -> Arc<Self> {
-        Arc::new(Self { source, source_id, cache, open: Mutex::default() })
+    pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>, memory: Arc<Memory>) -> Arc<Self> {
+        Arc::new(Self { source, source_id, cache, memory, open: Mutex::default() })
     }
 
     /// The cache's key of a version.
@@ -115,6 +138,7 @@ struct State {
 /// A request for a run of blocks that is under way.
 struct Request {
     blocks: Range<usize>,
+    urgency: Urgency,
     progress: watch::Sender<Progress>,
 }
 
@@ -185,6 +209,7 @@ impl OpenVersion {
                 let request = state.requests.iter().find(|request| request.blocks.contains(&first)).cloned();
                 (first, request.expect("what is missing was just requested"))
             };
+            request.urgency.raise();
             let mut progress = request.progress.subscribe();
             let there = progress.wait_for(|progress| progress.upto > first || progress.result.is_some()).await;
             let result = there.map(|progress| progress.result.clone()).unwrap_or_default();
@@ -213,7 +238,7 @@ impl OpenVersion {
         let all = block_count(self.version.size);
         if self.version.size <= SMALL || !self.transfer.source.capabilities().ranges {
             if state.requests.is_empty() && !self.missing(0..all).is_empty() {
-                self.launch(state, 0..all);
+                self.launch(state, 0..all, Urgency::interactive());
             }
             return;
         }
@@ -221,19 +246,21 @@ impl OpenVersion {
         missing.retain(|&block| !state.covers(block));
         for run in missing.chunk_by(|a, b| a + 1 == *b) {
             let run = run[0]..run[run.len() - 1] + 1;
+            let waited_for = run.start < blocks.end;
             // A reader that goes forward frees one block at a time: no request for so little.
-            let worth_it = run.start < blocks.end || run.len() * 2 >= ahead || run.end == all;
+            let worth_it = waited_for || run.len() >= (ahead / 2).min(LONGEST_REQUEST) || run.end == all;
             if worth_it {
                 for start in run.clone().step_by(LONGEST_REQUEST) {
-                    self.launch(state, start..(start + LONGEST_REQUEST).min(run.end));
+                    let urgency = if start < blocks.end { Urgency::interactive() } else { Urgency::ahead() };
+                    self.launch(state, start..(start + LONGEST_REQUEST).min(run.end), urgency);
                 }
             }
         }
     }
 
-    fn launch(self: &Arc<Self>, state: &mut State, blocks: Range<usize>) {
+    fn launch(self: &Arc<Self>, state: &mut State, blocks: Range<usize>, urgency: Urgency) {
         let (progress, _) = watch::channel(Progress { upto: blocks.start, result: None });
-        let request = Arc::new(Request { blocks, progress });
+        let request = Arc::new(Request { blocks, urgency, progress });
         state.requests.push(request.clone());
         let version = self.clone();
         // A task of its own: a reader that gives up must not take the bytes from the others.
@@ -256,7 +283,8 @@ impl OpenVersion {
             complete: false,
         };
         let sink = tokio::sync::Mutex::new(sink);
-        let ranges = self.transfer.source.capabilities().ranges;
+        let Capabilities { ranges, buffer, .. } = self.transfer.source.capabilities();
+        let held = self.transfer.memory.reserve(buffer.min(self.version.size) + BLOCK).await;
         retry(async || {
             let mut sink = sink.lock().await;
             sink.gathered.clear();
@@ -268,11 +296,13 @@ impl OpenVersion {
                 return Ok(());
             }
             let Version { path, digest, size, .. } = &self.version;
-            let retrieval = Retrieval { path, digest, size: *size, range: range.clone() };
+            let urgency = request.urgency.clone();
+            let retrieval = Retrieval { path, digest, size: *size, range: range.clone(), urgency };
             self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
             sink.expect_end(&range)
         })
         .await?;
+        drop(held);
         if sink.into_inner().complete { self.prove().await } else { Ok(()) }
     }
 

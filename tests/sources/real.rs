@@ -169,7 +169,7 @@ async fn a_file_that_changes_all_the_time_never_has_a_digest_twice() {
         assert!(seen.insert(answer.digest.clone()), "version {number} has the digest of an earlier one");
         let mut out = Vec::new();
         let path = remote("a");
-        let request = Retrieval { path: &path, digest: &answer.digest, size: 2, range: 0..2 };
+        let request = Retrieval::new(&path, &answer.digest, 2, 0..2);
         source.retrieve_file(&request, &mut out).await.unwrap();
         assert_eq!(out, format!("{number:02}").as_bytes());
     }
@@ -185,7 +185,7 @@ async fn names_that_are_no_text_can_be_read_over_webdav() {
     let entries = list(source.as_ref(), "").await.unwrap();
     assert_eq!(entries[0].name, b"\xff\xfe");
     let (digest, mut out) = (entries[0].digest.as_ref().unwrap(), Vec::new());
-    let request = Retrieval { path: &entries[0].path, digest, size: 5, range: 0..5 };
+    let request = Retrieval::new(&entries[0].path, digest, 5, 0..5);
     source.retrieve_file(&request, &mut out).await.unwrap();
     assert_eq!(out, b"bytes");
 }

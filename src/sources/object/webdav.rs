@@ -177,6 +177,7 @@ impl Source for Webdav {
             ranges: true,
             content_digest: false,
             verbatim_names: true,
+            buffer: super::HELD,
             concurrency: 16,
         }
     }
