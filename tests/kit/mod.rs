@@ -1,4 +1,5 @@
 //! The test kit: what an end-to-end test needs in order to be four lines long.
 
 pub mod mount;
+pub mod proxy;
 pub mod servers;
