@@ -117,16 +117,15 @@ fn is_dead(path: &Path) -> bool {
 pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
     let failed = || Error::new("unmount", ErrorKind::Other).on(path.display());
     let flags = if lazily { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    let busy = || {
+        let who = format!("fuser -vm {} tells", path.display());
+        failed().because(format!("in use; close what is open there ({who}), or fusermount3 -uz it"))
+    };
     match unmount(path, flags) {
         Ok(()) => return Ok(()),
         // Only root may; everybody else goes through the setuid fusermount3.
         Err(rustix::io::Errno::PERM) => {}
-        Err(rustix::io::Errno::BUSY) => {
-            return Err(failed().because(format!(
-                "in use; close what is open there (fuser -vm {} tells), or fusermount3 -uz it",
-                path.display()
-            )));
-        }
+        Err(rustix::io::Errno::BUSY) => return Err(busy()),
         Err(e) => return Err(failed().caused_by(std::io::Error::from(e))),
     }
     let mut command = Command::new("fusermount3");
@@ -135,7 +134,8 @@ pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    Err(failed().because(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(if said.contains("busy") { busy() } else { failed().because(said.trim()) })
 }
 
 /// Whether this process can mount at all.
