@@ -1,7 +1,7 @@
 //! `Sftp`: a directory of an SSH server as a source. It only asks: no request that it can make changes anything there.
 //!
-//! The protocol is spoken by a client of our own ([`client`]): others decode names or handles as text and lose those that are
-//! none. It runs over an SSH client inside ([`inside`]) or over the program `ssh` ([`program`]).
+//! The protocol is spoken by a client of our own (`client`): others decode names or handles as text and lose those that are
+//! none. It runs over an SSH client inside (`inside`) or over the program `ssh` (`program`).
 
 mod auth;
 mod client;
@@ -15,7 +15,9 @@ mod links;
 mod listing;
 mod program;
 mod retrieve;
+mod share;
 mod stamp;
+mod wire;
 
 use std::sync::Arc;
 use std::time::SystemTime;

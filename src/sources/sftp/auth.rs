@@ -37,7 +37,7 @@ impl Credentials {
         let agent = |only| config.agent.clone().map(|agent| (agent, only));
         let credentials = match &config.key {
             Some(file) => match read_key(file, passphrase.as_ref())? {
-                Key::Open(key) => Self { keys: vec![key], agent: None, password },
+                Key::Open(key) => Self { keys: vec![*key], agent: None, password },
                 Key::Locked(key) if config.agent.is_some() => {
                     Self { keys: Vec::new(), agent: agent(Some(key)), password }
                 }
@@ -52,7 +52,7 @@ impl Credentials {
                 let usual = USUAL_KEYS.iter().map(|file| expand_home(file)).filter(|file| file.is_file());
                 // One that is encrypted may be in the agent; one that cannot be read is not meant.
                 let keys = usual.filter_map(|file| match read_key(&file, None) {
-                    Ok(Key::Open(key)) => Some(key),
+                    Ok(Key::Open(key)) => Some(*key),
                     _ => None,
                 });
                 Self { keys: keys.collect(), agent: agent(None), password: None }
@@ -63,7 +63,7 @@ impl Credentials {
 }
 
 enum Key {
-    Open(PrivateKey),
+    Open(Box<PrivateKey>),
     /// Encrypted, and nobody told how to open it.
     Locked(PublicKey),
 }
@@ -73,7 +73,7 @@ fn read_key(file: &Path, passphrase: Option<&Revealed>) -> Result<Key> {
         Error::new("connect", ErrorKind::InvalidConfig).because(format!("the key {}: {why}", file.display()))
     };
     match load_secret_key(file, passphrase.map(Revealed::expose)) {
-        Ok(key) => Ok(Key::Open(key)),
+        Ok(key) => Ok(Key::Open(Box::new(key))),
         Err(russh::keys::Error::KeyIsEncrypted) => {
             // OpenSSH's own format has the public half in the clear; the file beside it has it for the others.
             let bytes = std::fs::read(file).unwrap_or_default();

@@ -7,23 +7,21 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::codec::{Attrs, MAX_PACKET, Malformed, Name, Reply, Request, SAFE_READ, hello, init, max_read};
 use super::failure::Failure;
+use super::wire::{packet, send};
 
 /// Room in a packet for everything but the bytes of a file.
 const HEADROOM: u32 = 1024;
-
-/// How many packets are written at once at most.
-const BATCH: usize = 64;
 
 /// Questions to one server. The connection ends with this value.
 #[derive(Debug)]
@@ -316,61 +314,5 @@ async fn receive(reader: &mut (impl AsyncRead + Unpin), shared: &Arc<Shared>) ->
     }
 }
 
-/// One packet, without its length. Memory is taken as bytes arrive, never more than a packet may have.
-async fn packet(reader: &mut (impl AsyncRead + Unpin)) -> Result<Bytes, Failure> {
-    let broken = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => Failure::lost("the server ended the connection"),
-        _ => Failure::lost(e.to_string()),
-    };
-    let len = reader.read_u32().await.map_err(broken)? as usize;
-    if len == 0 || len > MAX_PACKET {
-        return Err(Malformed("the server sent a packet of an impossible length").into());
-    }
-    let mut packet = BytesMut::with_capacity(len);
-    let mut rest = reader.take(len as u64);
-    while packet.len() < len {
-        if rest.read_buf(&mut packet).await.map_err(broken)? == 0 {
-            return Err(Failure::lost("the server ended the connection"));
-        }
-    }
-    Ok(packet.freeze())
-}
-
-/// Writes questions as they come, several at once where several wait.
-async fn send(
-    mut writer: impl AsyncWrite + Unpin,
-    mut questions: mpsc::UnboundedReceiver<Vec<u8>>,
-) -> std::io::Result<()> {
-    let mut batch = Vec::with_capacity(BATCH);
-    while questions.recv_many(&mut batch, BATCH).await > 0 {
-        writer.write_all(&batch.concat()).await?;
-        writer.flush().await?;
-        batch.clear();
-    }
-    Ok(())
-}
-
-/// Counts a retrieval while it lives.
-#[derive(Debug)]
-pub(super) struct Share<'a>(&'a AtomicUsize);
-
-impl<'a> Share<'a> {
-    pub(super) fn of(client: &'a Client) -> Self {
-        client.retrievals.fetch_add(1, Ordering::Relaxed);
-        Self(&client.retrievals)
-    }
-
-    /// How many of `all` reads under way belong to one retrieval; at least one.
-    pub(super) fn part(&self, all: usize, most: usize) -> usize {
-        (all / self.0.load(Ordering::Relaxed).max(1)).clamp(1, most)
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -17,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// After so long without a sign of life the server is asked for one; after three silent ones the connection is over.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// No connection is silent for longer: keepalives come before. It ends what was given up while keys were exchanged.
+const SILENCE: Duration = Duration::from_secs(90);
+
 /// Bytes that may be on their way unasked; more than the 8 MiB that one retrieval asks for.
 const WINDOW: u32 = 16 * 1024 * 1024;
 
@@ -71,6 +74,7 @@ pub(super) async fn connect(host: &str, config: &Inside) -> Result<(Connection, 
         maximum_packet_size: PACKET,
         preferred: Preferred { cipher: Cow::Borrowed(&CIPHERS), key: key_types(&known), ..Preferred::default() },
         keepalive_interval: Some(KEEPALIVE),
+        inactivity_timeout: Some(SILENCE),
         nodelay: true,
         ..client::Config::default()
     });

@@ -227,7 +227,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("known_hosts");
         std::fs::write(&file, lines).expect("a file");
-        let known = KnownHosts::read(&[file.clone()], host, port).expect("the file can be read");
+        let known = KnownHosts::read(std::slice::from_ref(&file), host, port).expect("the file can be read");
         known.check(&key(shown)).map_err(|e| e.to_string().replace(&file.display().to_string(), "FILE"))
     }
 

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::client::{Asked, Handle, Share};
+use super::client::{Asked, Client, Handle};
 use super::codec::Attrs;
 use super::connection::Connection;
 use super::failure::Failure;
+use super::share::Share;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved, Sink};
@@ -41,7 +42,7 @@ pub(super) async fn retrieve(
         // Bytes that are asked for at different times are of one version only if a change in between would show.
         tokio::time::sleep(wanted.settles_in(SystemTime::now())).await;
     }
-    let mut reads = Reads::begin(connection, &handle, retrieval.range.clone());
+    let mut reads = Reads::begin(&connection.client, &handle, retrieval.range.clone());
     let first = reads.stat();
     reads.ask();
     let same = |attrs: Attrs| if Stamp::of(&attrs) == Some(wanted) { Ok(()) } else { Err(changed()) };
@@ -69,7 +70,7 @@ pub(super) async fn retrieve(
 
 /// The reads of one retrieval, in order.
 struct Reads<'a> {
-    connection: &'a Connection,
+    client: &'a Client,
     handle: &'a Handle,
     share: Share<'a>,
     /// Not asked for yet.
@@ -80,23 +81,23 @@ struct Reads<'a> {
 }
 
 impl<'a> Reads<'a> {
-    fn begin(connection: &'a Connection, handle: &'a Handle, range: Range<u64>) -> Self {
-        let share = Share::of(&connection.client);
-        Self { connection, handle, share, rest: range, asked: VecDeque::new(), last: None }
+    fn begin(client: &'a Client, handle: &'a Handle, range: Range<u64>) -> Self {
+        let share = Share::of(client);
+        Self { client, handle, share, rest: range, asked: VecDeque::new(), last: None }
     }
 
     fn stat(&self) -> Asked<Attrs> {
-        self.connection.client.fstat(self.handle)
+        self.client.fstat(self.handle)
     }
 
     fn read(&self, offset: u64, len: u32) -> (u64, u32, Asked<Bytes>) {
-        (offset, len, self.connection.client.read(self.handle, offset, len))
+        (offset, len, self.client.read(self.handle, offset, len))
     }
 
     /// Asks for as much as may be under way.
     fn ask(&mut self) {
         let window = self.share.part(ALL_READS, READS);
-        let most = self.connection.client.max_read();
+        let most = self.client.max_read();
         while self.asked.len() < window && !self.rest.is_empty() {
             let len = u32::try_from(self.rest.end - self.rest.start).unwrap_or(most).min(most);
             self.asked.push_back(self.read(self.rest.start, len));
@@ -136,3 +137,6 @@ impl<'a> Reads<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

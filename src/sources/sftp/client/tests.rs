@@ -2,6 +2,8 @@
 
 use tokio::io::DuplexStream;
 
+use tokio::io::AsyncReadExt as _;
+
 use super::super::codec::tests::{read_request, version};
 use super::*;
 
@@ -10,7 +12,7 @@ const CLOSE: u8 = 4;
 const READ: u8 = 5;
 
 /// A client, and its other end after the exchange of versions.
-async fn pair() -> (Client, DuplexStream) {
+pub(in crate::sources::sftp) async fn pair() -> (Client, DuplexStream) {
     let (ours, mut theirs) = tokio::io::duplex(1 << 20);
     let (reader, writer) = tokio::io::split(ours);
     let server = tokio::spawn(async move {
@@ -23,15 +25,20 @@ async fn pair() -> (Client, DuplexStream) {
 }
 
 /// The next question: number, type, and path or handle.
-async fn asked(server: &mut DuplexStream) -> (u32, u8, Vec<u8>) {
-    let len = server.read_u32().await.expect("a question");
-    let mut packet = vec![0; len as usize];
-    server.read_exact(&mut packet).await.expect("a whole question");
-    let (id, kind, text, _) = read_request(&packet);
+pub(in crate::sources::sftp) async fn asked(server: &mut DuplexStream) -> (u32, u8, Vec<u8>) {
+    let (id, kind, text, _) = whole(server).await;
     (id, kind, text)
 }
 
-async fn answer(server: &mut DuplexStream, id: u32, reply: Reply) {
+/// The same, and what follows.
+pub(in crate::sources::sftp) async fn whole(server: &mut DuplexStream) -> (u32, u8, Vec<u8>, Bytes) {
+    let len = server.read_u32().await.expect("a question");
+    let mut packet = vec![0; len as usize];
+    server.read_exact(&mut packet).await.expect("a whole question");
+    read_request(&packet)
+}
+
+pub(in crate::sources::sftp) async fn answer(server: &mut DuplexStream, id: u32, reply: Reply) {
     server.write_all(&reply.encode(id)).await.expect("the client listens");
 }
 
