@@ -12,12 +12,13 @@ use super::parse::Common;
 use super::settings::Settings;
 use super::{Origin, SourceConfig, unknown_key, value};
 
-const KNOWN: &str =
-    "write webdavs://host/path, webdav://host/path, s3://bucket/prefix, file:///path, or an absolute directory";
-const SCHEMES: [&str; 6] = ["webdavs", "webdav", "davs", "dav", "s3", "file"];
+const KNOWN: &str = "write webdavs://host/path, webdav://host/path, sftp://user@host/path, s3://bucket/prefix, file:///path, or an absolute directory";
+const SCHEMES: [&str; 7] = ["webdavs", "webdav", "davs", "dav", "sftp", "s3", "file"];
 
-/// The password of a webdav URL: an argument shows in `ps` and in the shell's history, a variable does not.
+/// The password of a webdav or sftp URL: an argument shows in `ps` and in the shell's history, a variable does not.
 const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
+
+const NO_HOST: &str = "the URL names no host";
 
 /// Query keys of an s3 URL; they are the keys of the source.
 const S3_QUERY: [&str; 2] = ["endpoint", "region"];
@@ -60,6 +61,18 @@ impl Remote {
         Ok(())
     }
 
+    /// The user of the URL, and where that one's password is.
+    fn set_user(&mut self, url: &Url, is_set: &dyn Fn(&str) -> bool) -> Result<(), String> {
+        if url.username().is_empty() {
+            return Ok(());
+        }
+        self.set("username", percent_decoded(url.username())?);
+        if is_set(PASSWORD_VARIABLE) {
+            self.set_variable("password", PASSWORD_VARIABLE);
+        }
+        Ok(())
+    }
+
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
         let Common { fresh_for, timeout, offline, max_requests, max_bandwidth } = Common::DEFAULT;
@@ -85,6 +98,7 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
     match scheme.to_ascii_lowercase().as_str() {
         "webdavs" | "davs" => webdav(&format!("https://{rest}"), is_set),
         "webdav" | "dav" => webdav(&format!("http://{rest}"), is_set),
+        "sftp" => sftp(&format!("sftp://{rest}"), is_set),
         "s3" => s3(&format!("s3://{rest}"), is_set),
         "file" => match Url::parse(&format!("file://{rest}")).map(|url| url.to_file_path()) {
             Ok(Ok(path)) => local(path.to_str().ok_or("the path is not UTF-8, so it needs a configuration file")?),
@@ -103,6 +117,33 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
 }
 
 fn webdav(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    let url = of_host(text, "webdav")?;
+    let host = url.host_str().ok_or(NO_HOST)?;
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let mut remote = Remote::new(host, "webdav");
+    remote.set("endpoint", format!("{}://{host}{port}", url.scheme()));
+    remote.set_root(url.path())?;
+    remote.set_user(&url, is_set)?;
+    Ok(remote)
+}
+
+fn sftp(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    let url = of_host(text, "sftp")?;
+    // Brackets are a URL's way to write an IPv6 address, and percent signs its way to write other names.
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(NO_HOST)?;
+    let host = percent_decoded(host.trim_matches(['[', ']']))?;
+    let mut remote = Remote::new(&host, "sftp");
+    remote.set("host", host);
+    if let Some(port) = url.port() {
+        remote.set("port", i64::from(port));
+    }
+    remote.set_root(url.path())?;
+    remote.set_user(&url, is_set)?;
+    Ok(remote)
+}
+
+/// A URL of a host with a path and perhaps a user, and nothing else.
+fn of_host(text: &str, scheme: &str) -> Result<Url, String> {
     let url = read(text)?;
     if url.password().is_some() {
         let instead = format!("put it into the environment variable {PASSWORD_VARIABLE}");
@@ -111,20 +152,9 @@ fn webdav(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("a webdav URL ends with its path; write %3F for `?` and %23 for `#`".into());
+        return Err(format!("a {scheme} URL ends with its path; write %3F for `?` and %23 for `#`"));
     }
-    let host = url.host_str().ok_or("the URL names no host")?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let mut remote = Remote::new(host, "webdav");
-    remote.set("endpoint", format!("{}://{host}{port}", url.scheme()));
-    remote.set_root(url.path())?;
-    if !url.username().is_empty() {
-        remote.set("username", percent_decoded(url.username())?);
-        if is_set(PASSWORD_VARIABLE) {
-            remote.set_variable("password", PASSWORD_VARIABLE);
-        }
-    }
-    Ok(remote)
+    Ok(url)
 }
 
 fn s3(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
@@ -243,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn sftp_urls_name_host_user_port_and_directory() {
+        let sftp = remote("sftp://anna@Host.example:2222/srv/a%20b/", &["KITOVUFS_PASSWORD"]);
+        let expected = "host = 'host.example'\nport = 2222\nroot = '/srv/a b'\nusername = 'anna'\npassword = { env = 'KITOVUFS_PASSWORD' }";
+        assert_eq!((sftp.type_name, sftp.values), ("sftp", table(&expected.replace("host.example", "Host.example"))));
+        assert_eq!(remote("sftp://[::1]/~/docs", &[]).values, table("host = '::1'\nroot = '/~/docs'"));
+        assert_eq!(remote("SFTP://h/", &[]).values, table("host = 'h'"));
+        assert!(refusal("sftp:///x").contains("no host"));
+        assert!(refusal("sftp://h/x?y").contains("%3F"));
+        assert!(!refusal("sftp://anna:hunter2@h").contains("hunter2"));
+    }
+
+    #[test]
     fn a_secret_in_a_url_is_refused_and_not_repeated() {
         for url in [
             "webdavs://anna:hunter2@h/x",
@@ -296,7 +338,7 @@ mod tests {
     fn an_unknown_scheme_lists_the_known_ones() {
         for url in ["smb://h/x", "https://h/x"] {
             let message = refusal(url);
-            for known in ["webdavs://", "webdav://", "s3://", "file://"] {
+            for known in ["webdavs://", "webdav://", "sftp://", "s3://", "file://"] {
                 assert!(message.contains(known), "{message}");
             }
         }

@@ -1,8 +1,13 @@
 //! The sources that come with kitovufs, by type name.
 
+mod link_text;
 pub mod local;
 pub mod memory;
 pub mod object;
+pub mod sftp;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,6 +18,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
     match type_name {
         "local" => Some(Box::new(local::Local::new())),
         "s3" => Some(Box::new(object::S3::new())),
+        "sftp" => Some(Box::new(sftp::Sftp::new())),
         "webdav" => Some(Box::new(object::Webdav::new())),
         _ => None,
     }
@@ -27,4 +33,12 @@ async fn same_size(copy: &LocalCopy<'_>) -> Result<Digest> {
         return Ok(copy.retrieved_as.clone());
     }
     Ok(Digest::new(format!("damaged:{} of {} bytes", found.len(), copy.size)))
+}
+
+/// A number that no other observation of this process has, and none of an earlier one: nanoseconds since 1970.
+fn observation() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let last = LAST.fetch_max(now, Ordering::Relaxed);
+    if last < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 }
 }

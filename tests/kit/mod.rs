@@ -3,3 +3,5 @@
 pub mod mount;
 pub mod proxy;
 pub mod servers;
+pub mod slow;
+pub mod sshd;

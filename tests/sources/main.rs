@@ -8,6 +8,9 @@ mod kit;
 
 mod liar;
 mod real;
+mod sftp;
+mod sftp_links;
+mod sftp_login;
 
 use std::collections::BTreeMap;
 

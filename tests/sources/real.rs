@@ -13,7 +13,7 @@ use crate::kit::servers::{S3, Webdav};
 use crate::{configured, kind, remote, source};
 
 /// The directory that a server shows, changed behind its back.
-struct Directory {
+pub(crate) struct Directory {
     root: PathBuf,
     directories: bool,
     /// Names that this server cannot hold or show.
@@ -22,12 +22,12 @@ struct Directory {
 }
 
 impl Directory {
-    fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), directories: true, lost: &[], age: AtomicU64::new(100_000) }
     }
 
     /// Writes a file that was changed long ago, each later than the one before.
-    fn write(&self, path: &str, content: &[u8]) {
+    pub(crate) fn write(&self, path: &str, content: &[u8]) {
         let path = self.root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -78,14 +78,14 @@ fn served() -> Served {
     Served(dir, bucket)
 }
 
-async fn conforms(table: &str, directory: Directory) {
+pub(crate) async fn conforms(table: &str, directory: Directory) {
     let scratch = served();
     let source = configured(table).await.unwrap();
     let report = conformance::run(source.as_ref(), &directory, scratch.path()).await;
     assert!(report.passed(), "{report}");
 }
 
-async fn list(source: &dyn Source, dir: &str) -> kitovufs::error::Result<Vec<Entry>> {
+pub(crate) async fn list(source: &dyn Source, dir: &str) -> kitovufs::error::Result<Vec<Entry>> {
     source.list_path(&remote(dir)).await?.try_collect().await
 }
 

@@ -1,11 +1,11 @@
 //! `Version`: what an HTTP answer says about which version of a file it speaks of, and the digest made of it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED};
 
 use crate::digest::{Digest, UNSETTLED};
+use crate::sources::observation;
 
 /// Servers keep times in whole seconds: a younger version may share them, and the tag made of them, with the next.
 const TICK_SECONDS: i64 = 2;
@@ -82,14 +82,6 @@ impl Version {
 
 const SIZE: &str = ";size=";
 const MODIFIED: &str = ";modified=";
-
-/// A number that no other observation of this process has, and none of an earlier one: nanoseconds since 1970.
-fn observation() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let last = LAST.fetch_max(now, Ordering::Relaxed);
-    if last < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 }
-}
 
 /// Waits until a change to this version would show in its digest.
 pub(super) async fn settle(digest: &Digest) {
