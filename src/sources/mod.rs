@@ -3,6 +3,7 @@
 pub mod local;
 pub mod memory;
 pub mod object;
+pub mod smb;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,6 +14,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
     match type_name {
         "local" => Some(Box::new(local::Local::new())),
         "s3" => Some(Box::new(object::S3::new())),
+        "smb" => Some(Box::new(smb::Smb::new())),
         "webdav" => Some(Box::new(object::Webdav::new())),
         _ => None,
     }

@@ -1,3 +1,4 @@
 //! What end-to-end tests share.
 
+pub mod samba;
 pub mod servers;

@@ -8,6 +8,7 @@ mod kit;
 
 mod liar;
 mod real;
+mod smb;
 
 use std::collections::BTreeMap;
 
