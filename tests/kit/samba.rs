@@ -72,12 +72,29 @@ impl Samba {
 
     /// Runs `smbclient` as the user, as another client of the server.
     pub fn client(&self, share: &str, commands: &str) -> String {
-        let output = Command::new(find("smbclient", None))
-            .args(["-s", self.config().to_str().expect("a plain path"), "-p", &self.port.to_string()])
-            .args(["-U", &format!("{}%{}", USER.0, USER.1), &format!("//127.0.0.1/{share}"), "-c", commands])
-            .output()
-            .expect("smbclient starts");
+        let output = self.smbclient(share).args(["-c", commands]).output().expect("smbclient starts");
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    /// Another client, which has a file open until the value is dropped.
+    pub fn client_that_holds(&self, share: &str, path: &str) -> Holder {
+        let mut child = self.smbclient(share).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+        let stdin = child.stdin.as_mut().expect("it is piped");
+        stdin.write_all(format!("open {path}\n").as_bytes()).expect("it reads commands");
+        let holder = Holder(child);
+        let deadline = Instant::now() + PATIENCE;
+        while !self.open_files().contains(path) {
+            assert!(Instant::now() < deadline, "the other client opens nothing");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        holder
+    }
+
+    fn smbclient(&self, share: &str) -> Command {
+        let mut command = Command::new(find("smbclient", None));
+        command.arg("-s").arg(self.config()).args(["-p", &self.port.to_string()]);
+        command.args(["-U", &format!("{}%{}", USER.0, USER.1), &format!("//127.0.0.1/{share}")]);
+        command
     }
 
     /// Ends the server and every connection to it, at once.
@@ -108,19 +125,19 @@ impl Samba {
         assert!(command.status().expect("pdbedit starts").success());
     }
 
-    /// What clients have open, as `smbstatus` tells it.
+    /// Which files clients have open, as `smbstatus` tells it.
     pub fn open_files(&self) -> String {
-        let output = Command::new(find("smbstatus", None)).arg("-s").arg(self.config()).arg("-L").output();
-        String::from_utf8_lossy(&output.expect("smbstatus starts").stdout).into_owned()
+        self.status("-L")
     }
 
-    /// How many processes the server has: one for each connection, and some of its own.
-    pub fn processes(&self) -> usize {
-        let group = self.child.as_ref().map_or(0, Child::id).to_string();
-        let stats = std::fs::read_dir("/proc").expect("there is /proc").flatten();
-        let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
-        // After the name in brackets: state, parent, group.
-        stats.filter(|stat| stat.rsplit(')').next().and_then(|rest| rest.split(' ').nth(3)) == Some(&group)).count()
+    /// Which shares clients use, as `smbstatus` tells it.
+    pub fn used_shares(&self) -> String {
+        self.status("-S")
+    }
+
+    fn status(&self, what: &str) -> String {
+        let output = Command::new(find("smbstatus", None)).arg("-s").arg(self.config()).arg(what).output();
+        String::from_utf8_lossy(&output.expect("smbstatus starts").stdout).into_owned()
     }
 
     /// What the server had to say.
@@ -194,6 +211,18 @@ impl Samba {
                 return answers;
             }
         }
+    }
+}
+
+/// A client with a file open.
+#[derive(Debug)]
+pub struct Holder(Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // An error says that it has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

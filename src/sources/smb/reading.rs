@@ -67,7 +67,7 @@ pub(super) async fn ask(session: &Session, purpose: &Purpose) -> Result<(bool, S
         session.close(purpose, &answers[0]).await;
     }
     let (directory, stamp) = requests::told(purpose, &answers[1], session.indexed)?;
-    Ok((directory, stamp, observed))
+    Ok((directory, requests::told_at_close(purpose, stamp, &answers[2])?, observed))
 }
 
 /// Reads what is wanted into `out`, as far as somebody takes it.
@@ -101,14 +101,14 @@ async fn pass(session: &Session, purpose: &Purpose, wanted: &Wanted, out: &Parts
     let told = requests::told(purpose, &answers[1], session.indexed);
     let bytes = answers.pop().map(|answer| requests::bytes(purpose, answer));
     let result = async {
-        let stamp = reading.same_version(told?.1)?;
+        let stamp = reading.same_version(told?.1).await?;
         let settling = stamp.unsettled_for(observed);
         let bytes = if settling.is_zero() {
             bytes.ok_or_else(|| reading.changed())??
         } else {
-            // What changes from now on would show in the file's times only after this.
+            // What changes from now on shows in the file's times.
             tokio::time::sleep(settling).await;
-            reading.confirm(handle).await?;
+            reading.ask(stamp.index).await?;
             reading.piece(handle, first.0, first.1).await?
         };
         reading.rest(handle, reading.checked(bytes, first.1)?, out).await
@@ -179,14 +179,7 @@ impl Reading<'_> {
         if bytes.len() as u64 == u64::from(length) { Ok(bytes) } else { Err(self.changed()) }
     }
 
-    /// Fails with `Changed` unless the open file still is the wanted version.
-    async fn confirm(&self, handle: FileId) -> Result<Stamp> {
-        let query = requests::query(handle);
-        let answer = self.session.request(self.purpose, Command::QueryInfo, &query, 1).await?;
-        self.same_version(requests::told(self.purpose, &answer, self.session.indexed)?.1)
-    }
-
-    /// The same at the end; the modification time.
+    /// Closes the handle; the modification time. Fails with `Changed` unless it was the wanted version to the end.
     async fn confirm_and_close(&self, handle: FileId) -> Result<Option<SystemTime>> {
         let (query, close) = (requests::query(handle), requests::close(SAME));
         let operations =
@@ -195,12 +188,25 @@ impl Reading<'_> {
         if !answers[1].header.status.is_success() {
             let _ = self.session.request(self.purpose, Command::Close, &requests::close(handle), 1).await;
         }
-        let stamp = self.same_version(requests::told(self.purpose, &answers[0], self.session.indexed)?.1)?;
-        Ok(stamp.modified_time())
+        let stamp = requests::told(self.purpose, &answers[0], self.session.indexed)?.1;
+        let stamp = requests::told_at_close(self.purpose, stamp, &answers[1])?;
+        if self.is_wanted(&stamp) { Ok(stamp.modified_time()) } else { Err(self.changed()) }
     }
 
-    fn same_version(&self, stamp: Stamp) -> Result<Stamp> {
-        if stamp.is_of(&self.wanted.digest) && stamp.size == self.wanted.size { Ok(stamp) } else { Err(self.changed()) }
+    /// Fails with `Changed` unless the open file is the wanted version.
+    async fn same_version(&self, stamp: Stamp) -> Result<Stamp> {
+        // Times are asked for once more: a query may give older ones than the digest has.
+        if self.is_wanted(&stamp) { Ok(stamp) } else { self.ask(stamp.index).await }
+    }
+
+    /// Fails with `Changed` unless the name has the wanted version, and it is the file with this index.
+    async fn ask(&self, index: Option<u64>) -> Result<Stamp> {
+        let stamp = ask(self.session, self.purpose).await?.1;
+        if self.is_wanted(&stamp) && stamp.index == index { Ok(stamp) } else { Err(self.changed()) }
+    }
+
+    fn is_wanted(&self, stamp: &Stamp) -> bool {
+        stamp.is_of(&self.wanted.digest) && stamp.size == self.wanted.size
     }
 
     fn changed(&self) -> Error {

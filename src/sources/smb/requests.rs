@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use smb2::Frame;
-use smb2::msg::close::CloseRequest;
+use smb2::msg::close::{CloseRequest, CloseResponse, SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB};
 use smb2::msg::create::{CreateDisposition, CreateRequest, CreateResponse, ImpersonationLevel, ShareAccess};
 use smb2::msg::query_directory::{
     FileInformationClass, QueryDirectoryFlags, QueryDirectoryRequest, QueryDirectoryResponse,
@@ -106,9 +106,9 @@ pub(super) fn list(file_id: FileId, class: FileInformationClass, flags: u8, room
     }
 }
 
-/// Closes what is open.
+/// Closes what is open, and asks what it was; see [`told_at_close`].
 pub(super) fn close(file_id: FileId) -> CloseRequest {
-    CloseRequest { flags: 0, file_id }
+    CloseRequest { flags: SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB, file_id }
 }
 
 /// Fails unless the server did what was asked.
@@ -136,6 +136,22 @@ pub(super) fn told(purpose: &Purpose, answer: &Frame, indexed: bool) -> Result<(
     };
     let attributes = u32_at(&buffer, 32).unwrap_or_default();
     Ok((attributes & ATTRIBUTE_DIRECTORY != 0, stamp))
+}
+
+/// The stamp that a query told, put right by the close after it.
+///
+/// While anybody has a file open, Samba answers queries and listings with the time that the file had when it was opened,
+/// so that changes by others than its clients do not show. What it answers to a close is true.
+pub(super) fn told_at_close(purpose: &Purpose, stamp: Stamp, answer: &Frame) -> Result<Stamp> {
+    if !answer.header.status.is_success() {
+        return Ok(stamp);
+    }
+    let close = unpack::<CloseResponse>(purpose, answer)?;
+    if close.flags & SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB == 0 {
+        return Ok(stamp);
+    }
+    let (modified, changed) = (close.last_write_time.0, close.change_time.0);
+    Ok(Stamp { size: close.end_of_file, modified, changed, index: stamp.index })
 }
 
 /// The bytes that a read gave, not copied.

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use smb2::Session as Smb2Session;
 use smb2::client::connection::Connection;
+use smb2::crypto::encryption::Cipher;
 use smb2::msg::query_directory::{FileInformationClass, QueryDirectoryFlags};
 use smb2::transport::TcpTransport;
 use smb2::types::status::NtStatus;
-use smb2::types::{Command, CreditCharge, TreeId};
+use smb2::types::{Command, CreditCharge, Dialect, TreeId};
 use smb2::{CompoundOp, Frame, Tree};
 
 use super::failure::{Purpose, ends_session, status_ends_session};
 use super::requests::{self, Access};
-use super::settings::Config;
+use super::settings::{Config, User};
 use super::wire::{self, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -67,13 +68,7 @@ impl Session {
             Login::Account { username, domain, password } => {
                 Self::log_in(&purpose, config, username, password.expose(), domain).await?
             }
-            // Some servers know the guest by its name only, others only by none.
-            Login::Guest => match Self::log_in(&purpose, config, GUEST, "", "").await {
-                Err(error) if error.kind() == ErrorKind::Unauthenticated => {
-                    Self::log_in(&purpose, config, "", "", "").await?
-                }
-                result => result?,
-            },
+            Login::Guest => Self::log_in(&purpose, config, GUEST, "", "").await?,
         };
         session.indexed = session.examine_root(&purpose).await?;
         Ok(session)
@@ -81,26 +76,31 @@ impl Session {
 
     async fn log_in(purpose: &Purpose, config: &Config, name: &str, password: &str, domain: &str) -> Result<Self> {
         let failed = |error| purpose.failed(error);
+        let guest = matches!(config.user, User::Guest);
         let tcp = TcpTransport::connect(config.address(), CONNECT).await.map_err(failed)?;
-        let (mut connection, clock) = wire::negotiate(tcp, &config.host).await.map_err(failed)?;
+        let (mut connection, clock) = wire::negotiate(tcp, &config.host, guest).await.map_err(failed)?;
         let session = Smb2Session::setup(&mut connection, name, password, domain).await.map_err(failed)?;
         let tree = match Tree::connect(&mut connection, &config.share).await {
             Ok(tree) => tree,
             Err(error) => {
-                let sealed = connection.params().is_some_and(|params| params.cipher.is_some());
+                let old = connection.params().is_some_and(|params| params.dialect < Dialect::Smb3_0);
                 let error = failed(error);
-                // Without a common cipher, a share that requires encryption refuses in the same words.
+                // Servers too old to encrypt refuse whoever may not use the share in the words of those that must.
                 return Err(match error.kind() {
-                    ErrorKind::PermissionDenied if !sealed => error.because(
+                    ErrorKind::PermissionDenied if old => error.because(
                         "the server does not let this user use the share, \
-                         or the share requires encryption and the server offers no cipher that is known here",
+                         or the share requires encryption, for which the server speaks too old a dialect (SMB 2)",
                     ),
                     _ => error,
                 });
             }
         };
         if tree.encrypt_data && !connection.should_encrypt() {
-            let cipher = connection.params().and_then(|params| params.cipher);
+            let cipher = connection.params().and_then(|params| match params.dialect {
+                // They know no other, so it is not negotiated.
+                Dialect::Smb3_0 | Dialect::Smb3_0_2 => Some(Cipher::Aes128Ccm),
+                _ => params.cipher,
+            });
             let (Some(cipher), Some(ours), Some(theirs)) =
                 (cipher, session.encryption_key.clone(), session.decryption_key.clone())
             else {

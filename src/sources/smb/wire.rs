@@ -1,4 +1,5 @@
-//! `Wire`: the connection under a session. It offers encryption, which smb2 0.39 does not, and reads the server's clock.
+//! `Wire`: the connection under a session, until somebody logs in. It claims encryption, which smb2 0.39 does not,
+//! keeps guests from signing, and reads the server's clock.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +19,9 @@ const HEADER: usize = 64;
 const COMMAND: std::ops::Range<usize> = 12..14;
 /// Where a NEGOTIATE request has its capabilities (MS-SMB2 2.2.3).
 const CAPABILITIES: std::ops::Range<usize> = HEADER + 8..HEADER + 12;
+/// Where the answer to it says what must be signed (MS-SMB2 2.2.4).
+const SECURITY_MODE: usize = HEADER + 2;
+const SIGNING_REQUIRED: u8 = 0x2;
 
 /// The server's clock, told at the start of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +39,8 @@ impl Clock {
 }
 
 /// Does NEGOTIATE over `tcp`: the connection, ready for a login, and the server's clock.
-pub(super) async fn negotiate(tcp: TcpTransport, server: &str) -> smb2::Result<(Connection, Clock)> {
-    let wire = Arc::new(Wire { tcp, negotiation: Mutex::default() });
+pub(super) async fn negotiate(tcp: TcpTransport, server: &str, guest: bool) -> smb2::Result<(Connection, Clock)> {
+    let wire = Arc::new(Wire { tcp, guest, negotiation: Mutex::default() });
     let mut connection = Connection::from_transport(Box::new(Arc::clone(&wire)), Box::new(Arc::clone(&wire)), server);
     connection.negotiate().await?;
     let at = Instant::now();
@@ -55,6 +59,8 @@ pub(super) async fn negotiate(tcp: TcpTransport, server: &str) -> smb2::Result<(
 
 struct Wire {
     tcp: TcpTransport,
+    /// Whether a guest is going to log in.
+    guest: bool,
     /// Request and answer of NEGOTIATE as they went over the wire.
     negotiation: Mutex<Vec<Vec<u8>>>,
 }
@@ -83,9 +89,13 @@ impl TransportSend for Wire {
 #[async_trait]
 impl TransportReceive for Wire {
     async fn receive(&self) -> smb2::Result<Vec<u8>> {
-        let message = self.tcp.receive().await?;
+        let mut message = self.tcp.receive().await?;
         if is_negotiation(&message) {
             self.negotiation.lock().push(message.clone());
+            // Guests have no key: they never sign, whatever a server requires of others (MS-SMB2 3.2.5.3.1).
+            if self.guest {
+                message[SECURITY_MODE] &= !SIGNING_REQUIRED;
+            }
         }
         Ok(message)
     }
