@@ -35,8 +35,10 @@ const WAITING: usize = 2;
 /// `domain`; or `guest = true`. Logins are NTLMv2. What an account asks is signed, and encrypted where server or share
 /// require it; a guest's is neither.
 ///
-/// A digest is size, times and, where listings have it, the file's index. It is as good as the server's times: while
-/// another client writes into a file that it holds open, Samba may show the times of before for 2 seconds, Windows for longer.
+/// A digest is size, times and, where listings have it, the file's index. A listing may give the digest of before while
+/// somebody has a file open and changes it (Samba keeps the old times, Windows the old size too); what is asked of a single file,
+/// and what was read, is checked against the server's own view of the file, so that then a retrieval fails with `Changed`.
+/// Symbolic links are what the server makes of them: Samba follows them. Folders on other servers (DFS) are not followed.
 #[derive(Default)]
 pub struct Smb {
     config: Config,

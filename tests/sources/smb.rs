@@ -482,9 +482,9 @@ async fn what_the_user_may_not_read_is_denied() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = served();
     std::fs::write(dir.path().join("secret"), "x").unwrap();
-    std::fs::set_permissions(dir.path().join("secret"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(dir.path().join("secret"), std::fs::Permissions::from_mode(0o000)).unwrap();
     std::fs::create_dir(dir.path().join("closed")).unwrap();
-    std::fs::set_permissions(dir.path().join("closed"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(dir.path().join("closed"), std::fs::Permissions::from_mode(0o000)).unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let samba = Samba::run(dir.path());
     // Who runs the tests may be root, who may everything: the share for guests is somebody else's.

@@ -18,9 +18,9 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved};
 
-/// How many bytes one answer carries, and how many requests are under way: what measured best.
-const CHUNK: u32 = 1024 * 1024;
-const WINDOW: usize = 8;
+/// How many bytes one answer carries, and how many requests are under way: 8 MiB fill 400 MiB/s at 20 ms. What measured best.
+const CHUNK: u32 = 512 * 1024;
+const WINDOW: usize = 16;
 
 /// What a reading gives: bytes in order, then, once all are proved to be of the version, what was learned.
 pub(super) enum Part {

@@ -48,7 +48,7 @@ impl Stamp {
     /// How much longer a change could go unnoticed, because it would get the same times.
     pub(super) fn unsettled_for(&self, now: u64) -> Duration {
         let latest = self.modified.max(self.changed);
-        let coarse = self.modified % SECOND == 0 && self.changed % SECOND == 0;
+        let coarse = self.modified.is_multiple_of(SECOND) && self.changed.is_multiple_of(SECOND);
         let tick = if coarse { COARSE_TICK } else { TICK };
         match latest.saturating_add(tick).saturating_sub(now) {
             // Whoever sets times far ahead never settles; such times still tell versions apart.
