@@ -83,7 +83,7 @@ impl Samba {
         stdin.write_all(format!("open {path}\n").as_bytes()).expect("it reads commands");
         let holder = Holder(child);
         let deadline = Instant::now() + PATIENCE;
-        while !self.open_files().contains(path) {
+        while !self.open_files().contains(&self.dir.join(path)) {
             assert!(Instant::now() < deadline, "the other client opens nothing");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -125,19 +125,23 @@ impl Samba {
         assert!(command.status().expect("pdbedit starts").success());
     }
 
-    /// Which files clients have open, as `smbstatus` tells it.
-    pub fn open_files(&self) -> String {
-        self.status("-L")
+    /// Which of the served files clients have open.
+    pub fn open_files(&self) -> Vec<PathBuf> {
+        let handles = self.processes().into_iter().filter_map(|process| std::fs::read_dir(process.join("fd")).ok());
+        let open = handles.flat_map(|handles| handles.flatten()).filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        open.filter(|path| path.starts_with(&self.dir) && path.is_file()).collect()
     }
 
-    /// Which shares clients use, as `smbstatus` tells it.
-    pub fn used_shares(&self) -> String {
-        self.status("-S")
-    }
-
-    fn status(&self, what: &str) -> String {
-        let output = Command::new(find("smbstatus", None)).arg("-s").arg(self.config()).arg(what).output();
-        String::from_utf8_lossy(&output.expect("smbstatus starts").stdout).into_owned()
+    /// Where the system shows the server's processes: one for each connection, and some of its own.
+    pub fn processes(&self) -> Vec<PathBuf> {
+        let group = self.child.as_ref().map_or(0, Child::id).to_string();
+        let ours = |process: &PathBuf| {
+            let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+            // After the name in brackets: state, parent, group.
+            stat.rsplit(')').next().and_then(|rest| rest.split(' ').nth(3)) == Some(&group)
+        };
+        let all = std::fs::read_dir("/proc").expect("there is /proc").flatten();
+        all.map(|entry| entry.path()).filter(ours).collect()
     }
 
     /// What the server had to say.
@@ -166,7 +170,7 @@ impl Samba {
              [kit]\npath = {dir}\nread only = no\n\
              [open]\npath = {dir}\nguest ok = yes\n\
              [sealed]\npath = {dir}\nsmb encrypt = required\n\
-             [locked]\npath = {dir}\nvalid users = nobody\n\
+             [locked]\npath = {dir}\nvalid users = daemon\n\
              [nobodys]\npath = {dir}\nguest ok = yes\n{nobody}"
         );
         std::fs::write(self.config(), config).expect("a file");
