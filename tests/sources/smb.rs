@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+mod changes;
+mod outages;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -85,6 +88,23 @@ async fn read(source: &dyn Source, path: &str) -> Result<Vec<u8>> {
     let request = Retrieval { path: &path, digest: &now.digest, size, range: 0..size };
     source.retrieve_file(&request, &mut out).await?;
     Ok(out)
+}
+
+/// Does something after the first bytes came.
+struct Meddling<F> {
+    taken: Vec<u8>,
+    meddle: Option<F>,
+}
+
+#[async_trait]
+impl<F: FnOnce() + Send> Sink for Meddling<F> {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.taken.extend_from_slice(&bytes);
+        if let Some(meddle) = self.meddle.take() {
+            meddle();
+        }
+        Ok(())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,228 +217,6 @@ async fn hidden_files_are_shown_and_links_are_followed_by_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_same_size_change_by_another_client_is_seen() {
-    let dir = served();
-    let samba = Samba::run(dir.path());
-    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
-    for (file, content) in [(&old, "one"), (&new, "two")] {
-        std::fs::write(file, content).unwrap();
-    }
-    let source = source(&samba.table("kit")).await;
-    let put = |file: &Path| samba.client("kit", &format!("put {} changing", file.display()));
-    put(&old);
-    let before = source.create_remote_digest(&remote("changing")).await.unwrap();
-    put(&new);
-    let after = source.create_remote_digest(&remote("changing")).await.unwrap();
-    assert_eq!(before.size, after.size);
-    assert_ne!(before.digest, after.digest);
-    let path = remote("changing");
-    let request = Retrieval { path: &path, digest: &before.digest, size: 3, range: 0..3 };
-    assert_eq!(kind(source.retrieve_file(&request, &mut Vec::new()).await.map(drop)), Err(ErrorKind::Changed));
-    assert_eq!(read(source.as_ref(), "changing").await.unwrap(), b"two");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_changes_all_the_time_never_has_a_digest_twice() {
-    let dir = served();
-    let samba = Samba::run(dir.path());
-    let source = source(&samba.table("kit")).await;
-    let mut seen = BTreeSet::new();
-    for number in 0..30 {
-        std::fs::write(dir.path().join("a"), format!("{number:02}")).unwrap();
-        let answer = source.create_remote_digest(&remote("a")).await.unwrap();
-        assert!(seen.insert(answer.digest.clone()), "version {number} has the digest of an earlier one");
-        let (path, mut out) = (remote("a"), Vec::new());
-        let request = Retrieval { path: &path, digest: &answer.digest, size: 2, range: 0..2 };
-        source.retrieve_file(&request, &mut out).await.unwrap();
-        assert_eq!(out, format!("{number:02}").as_bytes());
-    }
-}
-
-/// Does something after the first bytes came.
-struct Meddling<F> {
-    taken: Vec<u8>,
-    meddle: Option<F>,
-}
-
-#[async_trait]
-impl<F: FnOnce() + Send> Sink for Meddling<F> {
-    async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.taken.extend_from_slice(&bytes);
-        if let Some(meddle) = self.meddle.take() {
-            meddle();
-        }
-        Ok(())
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_changes_during_a_read_is_never_mixed() {
-    const SIZE: usize = 64 * 1024 * 1024;
-    let dir = served();
-    let samba = Samba::run(dir.path());
-    let source = source(&samba.table("kit")).await;
-    let (file, aside) = (dir.path().join("large"), dir.path().join("aside"));
-    type Meddle<'a> = Box<dyn FnOnce() + Send + 'a>;
-    let replace: Meddle<'_> = Box::new(|| {
-        std::fs::write(&aside, vec![2; SIZE]).unwrap();
-        std::fs::rename(&aside, &file).unwrap();
-    });
-    let overwrite: Meddle<'_> = Box::new(|| {
-        let file = std::fs::File::options().write(true).open(&file).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &vec![2; SIZE / 2], SIZE as u64 / 2).unwrap();
-    });
-    let truncate: Meddle<'_> = Box::new(|| {
-        std::fs::File::options().write(true).open(&file).unwrap().set_len(17).unwrap();
-    });
-    // A replaced file goes on to be the old one for who has it open; the others are refused before the last bytes.
-    for (name, meddle, whole) in
-        [("replace", replace, true), ("overwrite", overwrite, false), ("truncate", truncate, false)]
-    {
-        std::fs::write(&file, vec![1; SIZE]).unwrap();
-        set_age(&file, Duration::from_secs(1_000));
-        let path = remote("large");
-        let now = source.create_remote_digest(&path).await.unwrap();
-        let request = Retrieval { path: &path, digest: &now.digest, size: SIZE as u64, range: 0..SIZE as u64 };
-        let mut out = Meddling { taken: Vec::new(), meddle: Some(meddle) };
-        let result = kind(source.retrieve_file(&request, &mut out).await.map(drop));
-        assert_eq!(result, if whole { Ok(()) } else { Err(ErrorKind::Changed) }, "{name}");
-        if whole {
-            assert!(out.taken == vec![1; SIZE], "{name}");
-        } else {
-            assert!(out.taken.len() < SIZE, "{name}: the last bytes came");
-        }
-        let after = source.create_remote_digest(&path).await.unwrap();
-        assert_ne!(after.digest, now.digest, "{name}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_seen_while_somebody_has_the_file_open() {
-    let dir = served();
-    let file = dir.path().join("shared");
-    std::fs::write(&file, "one").unwrap();
-    set_age(&file, Duration::from_secs(1_000));
-    let samba = Samba::run(dir.path());
-    let source = source(&samba.table("kit")).await;
-    let path = remote("shared");
-    let before = source.create_remote_digest(&path).await.unwrap().digest;
-    let _open = samba.client_that_holds("kit", "shared");
-    std::fs::write(&file, "two").unwrap();
-    let request = Retrieval { path: &path, digest: &before, size: 3, range: 0..3 };
-    assert_eq!(kind(source.retrieve_file(&request, &mut Vec::new()).await.map(drop)), Err(ErrorKind::Changed));
-    assert_ne!(source.create_remote_digest(&path).await.unwrap().digest, before);
-    assert_eq!(read(source.as_ref(), "shared").await.unwrap(), b"two");
-}
-
-/// Wants nothing.
-struct Refusing;
-
-#[async_trait]
-impl Sink for Refusing {
-    async fn write(&mut self, _: Bytes) -> Result<()> {
-        Err(Error::new("write", ErrorKind::Cache))
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_handle_stays_open_whoever_gives_up() {
-    let dir = served();
-    let samba = Samba::run(dir.path());
-    let source = source(&samba.table("kit")).await;
-    std::fs::write(dir.path().join("large"), vec![1; 32 * 1024 * 1024]).unwrap();
-    let path = remote("large");
-    let now = source.create_remote_digest(&path).await.unwrap();
-    let size = now.size.unwrap();
-    let request = Retrieval { path: &path, digest: &now.digest, size, range: 0..size };
-    assert_eq!(kind(source.retrieve_file(&request, &mut Refusing).await.map(drop)), Err(ErrorKind::Cache));
-    for delay in 0..20 {
-        let patience = Duration::from_micros(delay * 400);
-        let mut out = Vec::new();
-        let _ = tokio::time::timeout(patience, source.retrieve_file(&request, &mut out)).await;
-        let root = remote("");
-        let _ = tokio::time::timeout(patience, source.list_path(&root)).await;
-    }
-    // The server answers what it was asked before it closes.
-    for _ in 0..600 {
-        if samba.open_files().is_empty() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("handles stay open: {:?}", samba.open_files());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_never_an_absence_and_ends_with_it() {
-    let dir = served();
-    Directory::new(dir.path()).write("dir/a", b"x");
-    let mut samba = Samba::run(dir.path());
-    let source = source(&samba.table("kit")).await;
-    let digest = source.create_remote_digest(&remote("dir/a")).await.unwrap().digest;
-    samba.stop();
-    for path in ["", "dir", "nothing"] {
-        assert_eq!(kind(list(source.as_ref(), path).await), Err(ErrorKind::Unreachable), "{path}");
-        let asked = source.create_remote_digest(&remote("dir/a")).await;
-        assert_eq!(kind(asked.map(drop)), Err(ErrorKind::Unreachable));
-    }
-    source.disconnect().await;
-    assert_eq!(kind(source.connect().await), Err(ErrorKind::Unreachable));
-    samba.start();
-    source.connect().await.unwrap();
-    assert_eq!(list(source.as_ref(), "dir").await.unwrap().len(), 1);
-    assert_eq!(source.create_remote_digest(&remote("dir/a")).await.unwrap().digest, digest);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_the_server_ended_is_replaced_without_anybody_asking() {
-    let dir = served();
-    Directory::new(dir.path()).write("a", b"x");
-    let mut samba = Samba::run(dir.path());
-    let source = source(&samba.table("kit")).await;
-    samba.start();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(read(source.as_ref(), "a").await.unwrap(), b"x");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_loses_its_server_is_an_outage() {
-    let dir = served();
-    let samba = parking_lot::Mutex::new(Samba::run(dir.path()));
-    std::fs::write(dir.path().join("large"), vec![1; 64 * 1024 * 1024]).unwrap();
-    let table = samba.lock().table("kit");
-    let source = source(&table).await;
-    let path = remote("large");
-    let now = source.create_remote_digest(&path).await.unwrap();
-    let size = now.size.unwrap();
-    let request = Retrieval { path: &path, digest: &now.digest, size, range: 0..size };
-    let mut out = Meddling { taken: Vec::new(), meddle: Some(|| samba.lock().stop()) };
-    assert_eq!(kind(source.retrieve_file(&request, &mut out).await.map(drop)), Err(ErrorKind::Unreachable));
-    samba.lock().start();
-    assert!(read(source.as_ref(), "large").await.unwrap().len() as u64 == size);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_ends_with_its_use() {
-    let dir = served();
-    let samba = Samba::run(dir.path());
-    let source = source(&samba.table("kit")).await;
-    assert_eq!(list(source.as_ref(), "").await.unwrap().len(), 0);
-    // The kit's own knock at the door may still be answered.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let connected = samba.processes().len();
-    source.disconnect().await;
-    assert_eq!(kind(list(source.as_ref(), "").await), Err(ErrorKind::Unreachable));
-    for _ in 0..100 {
-        if samba.processes().len() < connected {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the server still has the connection");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_root_shows_only_what_is_below_and_its_loss_is_an_outage() {
     let dir = served();
     let directory = Directory::new(dir.path());
@@ -458,24 +256,6 @@ async fn what_is_wrong_is_told_when_connecting() {
         assert!(shown.contains(word) && !shown.contains("hunter2"), "{shown}");
         assert_eq!(kind(list(source.as_ref(), "").await), Err(ErrorKind::Unreachable), "not connected");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_login_that_was_refused_is_not_repeated() {
-    let dir = served();
-    let mut samba = Samba::run(dir.path());
-    let source = source(&samba.table("kit")).await;
-    samba.stop();
-    samba.forget_user();
-    samba.start();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let mut kinds = BTreeMap::new();
-    for _ in 0..5 {
-        *kinds.entry(format!("{:?}", kind(list(source.as_ref(), "").await).unwrap_err())).or_insert(0) += 1;
-    }
-    assert_eq!(kinds, BTreeMap::from([("Unauthenticated".to_owned(), 5)]));
-    let refusals = samba.log().matches("NT_STATUS_NO_SUCH_USER").count();
-    assert!(refusals <= 2, "{refusals} attempts:\n{}", samba.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
