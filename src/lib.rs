@@ -57,6 +57,7 @@ pub mod error;
 pub mod freshness;
 pub mod fs;
 pub mod fuse;
+pub mod memory;
 pub mod mount;
 pub mod name;
 pub mod path;

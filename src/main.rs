@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    kitovufs::memory::keep_freed_buffers();
     match kitovufs::cli::run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

@@ -85,12 +85,12 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: local, s3, sftp, webdav.
+  Types of sources: local, s3, sftp, smb, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
                      or a filter such as kitovufs::cache=debug
-  KITOVUFS_PASSWORD  the password for a webdav or sftp URL
+  KITOVUFS_PASSWORD  the password for a webdav, sftp or smb URL
 
 Exit codes:
   0  done
@@ -107,9 +107,7 @@ Examples:
       a web folder; its password is in $KITOVUFS_PASSWORD
   kitovufs mount webdav://localhost:8080 ~/dav
       a web folder without encryption
-  kitovufs mount sftp://anna@host/srv/files ~/files
-      a directory of an SSH server; without a path, anna's home; with the
-      password in $KITOVUFS_PASSWORD, or else the keys that ssh would use
+  KITOVUFS_PASSWORD  the password for a webdav, sftp or smb URL
   kitovufs mount 's3://bucket/prefix?region=eu-central-1' ~/s3
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY

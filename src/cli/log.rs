@@ -16,7 +16,8 @@ const PUT_ASIDE: u64 = 4 << 20;
 
 fn filter(default: &str) -> EnvFilter {
     // The kernel's side of the library warns about requests that a read-only file system need not know.
-    let default = format!("{default},fuser=error");
+    // The SMB library tells every step of every login.
+    let default = format!("{default},fuser=error,smb2=error");
     EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default))
 }
 

@@ -12,10 +12,11 @@ use super::parse::Common;
 use super::settings::Settings;
 use super::{Origin, SourceConfig, unknown_key, value};
 
-const KNOWN: &str = "write webdavs://host/path, webdav://host/path, sftp://user@host/path, s3://bucket/prefix, file:///path, or an absolute directory";
-const SCHEMES: [&str; 7] = ["webdavs", "webdav", "davs", "dav", "sftp", "s3", "file"];
+const KNOWN: &str = "write webdavs://host/path, webdav://host/path, sftp://user@host/path, s3://bucket/prefix, \
+    smb://host/share/path, file:///path, or an absolute directory";
+const SCHEMES: [&str; 8] = ["webdavs", "webdav", "davs", "dav", "sftp", "s3", "smb", "file"];
 
-/// The password of a webdav or sftp URL: an argument shows in `ps` and in the shell's history, a variable does not.
+/// The password of a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
 
 const NO_HOST: &str = "the URL names no host";
@@ -99,6 +100,7 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
         "webdavs" | "davs" => webdav(&format!("https://{rest}"), is_set),
         "webdav" | "dav" => webdav(&format!("http://{rest}"), is_set),
         "sftp" => sftp(&format!("sftp://{rest}"), is_set),
+        "smb" => smb(&format!("smb://{rest}")),
         "s3" => s3(&format!("s3://{rest}"), is_set),
         "file" => match Url::parse(&format!("file://{rest}")).map(|url| url.to_file_path()) {
             Ok(Ok(path)) => local(path.to_str().ok_or("the path is not UTF-8, so it needs a configuration file")?),
@@ -155,6 +157,40 @@ fn of_host(text: &str, scheme: &str) -> Result<Url, String> {
         return Err(format!("a {scheme} URL ends with its path; write %3F for `?` and %23 for `#`"));
     }
     Ok(url)
+}
+
+fn smb(text: &str) -> Result<Remote, String> {
+    let url = of_host(text, "smb")?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the URL names no host: smb://host/share/path")?;
+    let path = percent_decoded(url.path())?;
+    let (share, root) = path.trim_matches('/').split_once('/').unwrap_or((path.trim_matches('/'), ""));
+    if share.is_empty() {
+        return Err("the URL names no share: smb://host/share/path".into());
+    }
+    let mut remote = Remote::new(share, "smb");
+    remote.set("hostname", percent_decoded(host)?.trim_matches(['[', ']']));
+    if let Some(port) = url.port() {
+        remote.set("port", i64::from(port));
+    }
+    remote.set("share", share);
+    if !root.is_empty() {
+        remote.set("root", format!("/{root}"));
+    }
+    let user = percent_decoded(url.username())?;
+    if user.is_empty() {
+        remote.set("guest", true);
+        return Ok(remote);
+    }
+    match user.split_once(';') {
+        Some((domain, user)) => {
+            remote.set("domain", domain);
+            remote.set("username", user);
+        }
+        None => remote.set("username", user),
+    }
+    // An smb login needs one: without the variable, the source says so.
+    remote.set_variable("password", PASSWORD_VARIABLE);
+    Ok(remote)
 }
 
 fn s3(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
@@ -303,6 +339,22 @@ mod tests {
     }
 
     #[test]
+    fn smb_urls_name_domain_user_server_share_and_folder() {
+        let written = "smb://EXAMPLE;anna%40x@Files.example:4450/my%20share/a/b%20c/";
+        let expected = "hostname = 'Files.example'\nport = 4450\nshare = 'my share'\nroot = '/a/b c'\n\
+             domain = 'EXAMPLE'\nusername = 'anna@x'\npassword = { env = 'KITOVUFS_PASSWORD' }";
+        let smb = remote(written, &[]);
+        assert_eq!(smb.values, table(expected));
+        assert_eq!((smb.type_name, &*smb.name), ("smb", "my share"));
+        let guest = "hostname = '::1'\nshare = 's'\nguest = true";
+        assert_eq!(remote("smb://[::1]/s", &[]).values, table(guest));
+        for no_share in ["smb://h", "smb://h/", "smb:///s"] {
+            assert!(refusal(no_share).contains("smb://host/share/path"), "{no_share}");
+        }
+        assert!(!refusal("smb://anna:hunter2@h/s").contains("hunter2"));
+    }
+
+    #[test]
     fn s3_urls_name_bucket_prefix_and_server() {
         let s3 = remote("s3://My_bucket/a%20b/?endpoint=http://localhost:9000&region=eu-1", &[]);
         let expected = "bucket = 'My_bucket'\nroot = '/a b'\nendpoint = 'http://localhost:9000'\nregion = 'eu-1'";
@@ -336,9 +388,9 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_lists_the_known_ones() {
-        for url in ["smb://h/x", "https://h/x"] {
+        for url in ["gopher://h/x", "https://h/x"] {
             let message = refusal(url);
-            for known in ["webdavs://", "webdav://", "sftp://", "s3://", "file://"] {
+            for known in ["webdavs://", "webdav://", "sftp://", "s3://", "smb://", "file://"] {
                 assert!(message.contains(known), "{message}");
             }
         }

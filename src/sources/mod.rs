@@ -8,6 +8,7 @@ pub mod sftp;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+pub mod smb;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +20,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
         "local" => Some(Box::new(local::Local::new())),
         "s3" => Some(Box::new(object::S3::new())),
         "sftp" => Some(Box::new(sftp::Sftp::new())),
+        "smb" => Some(Box::new(smb::Smb::new())),
         "webdav" => Some(Box::new(object::Webdav::new())),
         _ => None,
     }

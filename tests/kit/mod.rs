@@ -2,6 +2,7 @@
 
 pub mod mount;
 pub mod proxy;
+pub mod samba;
 pub mod servers;
 pub mod slow;
 pub mod sshd;

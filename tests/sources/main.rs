@@ -11,6 +11,7 @@ mod real;
 mod sftp;
 mod sftp_links;
 mod sftp_login;
+mod smb;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,177 @@
+//! `Smb`: a share of a Windows or Samba server (SMB 2 and 3) as a source. It only asks.
+
+mod failure;
+mod listing;
+mod reading;
+mod requests;
+mod session;
+mod settings;
+mod stamp;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use tokio::sync::{Mutex, mpsc};
+
+use self::failure::Purpose;
+use self::reading::Part;
+use self::session::{Login, Session};
+use self::settings::{Config, User};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::source::{
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
+
+/// How many answers wait for whoever takes them.
+const WAITING: usize = 2;
+
+/// A share as a source: `type = "smb"`.
+///
+/// Keys: `hostname` (or `host`) and `share` (required), `port`, `root`, `username` with `password` and, if there is one,
+/// `domain`; or `guest = true`. Logins are NTLMv2. What an account asks is signed, and encrypted where server or share
+/// require it; a guest's is neither.
+///
+/// A digest is size, times and, where listings have it, the file's index. A listing may give the digest of before while
+/// somebody has a file open and changes it (Samba keeps the old times, Windows the old size too); what is asked of a single file,
+/// and what was read, is checked against the server's own view of the file, so that then a retrieval fails with `Changed`.
+/// Symbolic links are what the server makes of them: Samba follows them. Folders on other servers (DFS) are not followed.
+#[derive(Default)]
+pub struct Smb {
+    config: Config,
+    /// Locked while somebody logs in, so that all others wait for that one login.
+    connected: Mutex<Option<Connected>>,
+}
+
+struct Connected {
+    login: Login,
+    /// The latest session, or why there is none.
+    session: Result<Arc<Session>>,
+}
+
+impl Smb {
+    /// A source that waits for `configure`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The session, a new one if the latest has ended: servers end those that were idle.
+    async fn session(&self, purpose: &Purpose) -> Result<Arc<Session>> {
+        let mut slot = self.connected.lock().await;
+        let Some(connected) = slot.as_mut() else {
+            return Err(purpose.error(ErrorKind::Unreachable).because("not connected"));
+        };
+        match &connected.session {
+            Ok(session) if session.is_alive() => return Ok(Arc::clone(session)),
+            // Servers lock accounts that try often: only the next `connect` tries again.
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => return Err(error.clone()),
+            _ => {}
+        }
+        tracing::debug!("{}: the session has ended: a new login", self.config.address());
+        connected.session = Session::open(&self.config, &connected.login).await.map(Arc::new);
+        connected.session.clone()
+    }
+}
+
+#[async_trait]
+impl Source for Smb {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        self.config = Config::read(settings)?;
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            digest_from_listing: true,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: false,
+            // 16 reads of 512 KiB.
+            buffer: 8 << 20,
+            concurrency: 8,
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        let login = match &self.config.user {
+            User::Guest => Login::Guest,
+            User::Account { username, domain, password } => {
+                let (username, domain, password) = (username.clone(), domain.clone(), password.clone());
+                let password = tokio::task::spawn_blocking(move || password.reveal()).await;
+                let password = password.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))??;
+                Login::Account { username, domain, password }
+            }
+        };
+        let mut slot = self.connected.lock().await;
+        let session = Session::open(&self.config, &login).await?;
+        *slot = Some(Connected { login, session: Ok(Arc::new(session)) });
+        Ok(())
+    }
+
+    async fn disconnect(&self) {
+        let connected = self.connected.lock().await.take();
+        if let Some(Connected { session: Ok(session), .. }) = connected
+            && session.is_alive()
+        {
+            session.say_goodbye().await;
+        }
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let purpose = Purpose::new("list_path", dir);
+        let session = self.session(&purpose).await?;
+        let lost = listing::lost(&purpose);
+        let (sender, mut receiver) = mpsc::channel(WAITING);
+        tokio::spawn(async move { listing::list(&session, &purpose, &sender).await });
+        // A directory that cannot be opened is told at once.
+        let first = receiver.recv().await.unwrap_or_else(|| Err(lost.clone()))?;
+        let state = (Some(Ok(first)), Some(receiver), lost);
+        let batches = futures::stream::unfold(state, |(first, receiver, lost)| async move {
+            let mut receiver = receiver?;
+            let batch = match first {
+                Some(first) => first,
+                None => receiver.recv().await.unwrap_or_else(|| Err(lost.clone())),
+            };
+            match batch {
+                Ok(Some(entries)) => Some((entries.into_iter().map(Ok).collect(), (None, Some(receiver), lost))),
+                Ok(None) => None,
+                Err(error) => Some((vec![Err(error)], (None, None, lost))),
+            }
+        });
+        Ok(batches.map(futures::stream::iter).flatten().boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        let purpose = Purpose::new("create_remote_digest", file);
+        let session = self.session(&purpose).await?;
+        let (directory, stamp, observed) = reading::ask(&session, &purpose).await?;
+        if directory {
+            return Err(purpose.error(ErrorKind::IsADirectory));
+        }
+        Ok(RemoteDigest { digest: stamp.digest(observed), size: Some(stamp.size), modified: stamp.modified_time() })
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        super::same_size(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        let purpose = Purpose::new("retrieve_file", request.path);
+        let session = self.session(&purpose).await?;
+        let lost = purpose.error(ErrorKind::Other).because("the reading ended early");
+        let wanted = request.into();
+        let (sender, mut receiver) = mpsc::channel(WAITING);
+        tokio::spawn(async move { reading::read(&session, &purpose, &wanted, &sender).await });
+        loop {
+            match receiver.recv().await {
+                Some(Ok(Part::Bytes(bytes))) => out.write(bytes).await?,
+                Some(Ok(Part::Done(retrieved))) => return Ok(retrieved),
+                Some(Err(error)) => return Err(error),
+                None => return Err(lost),
+            }
+        }
+    }
+}

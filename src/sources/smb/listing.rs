@@ -1,0 +1,174 @@
+//! Listing one directory of a share, answer by answer. It runs as a task of its own, so that its handle is always closed.
+
+use smb2::msg::query_directory::{FileInformationClass, QueryDirectoryFlags};
+use smb2::types::status::NtStatus;
+use smb2::types::{Command, FileId};
+use smb2::{CompoundOp, Frame};
+use tokio::sync::mpsc;
+
+use super::failure::Purpose;
+use super::requests::{self, Access, Listed, SAME};
+use super::session::Session;
+use super::stamp::Stamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::Printable;
+use crate::source::{Entry, EntryKind};
+
+/// How many bytes of names one answer may carry: a directory of a thousand files is one answer.
+const ROOM: u32 = 256 * 1024;
+/// How many bytes the first answer may carry, which comes with the open.
+const FIRST_ROOM: u32 = 64 * 1024;
+
+/// Where listed entries go; an end without `None` is no end.
+pub(super) type Entries = mpsc::Sender<Result<Option<Vec<Entry>>>>;
+
+/// Lists the directory into `out`, as far as somebody takes it.
+pub(super) async fn list(session: &Session, purpose: &Purpose, out: &Entries) {
+    if let Err(error) = pass(session, purpose, out).await {
+        // Nobody listens to it any more, or will.
+        let _ = out.send(Err(error)).await;
+    }
+}
+
+async fn pass(session: &Session, purpose: &Purpose, out: &Entries) -> Result<()> {
+    let class = match session.indexed {
+        true => FileInformationClass::FileIdBothDirectoryInformation,
+        false => FileInformationClass::FileBothDirectoryInformation,
+    };
+    let reading = Reading { session, purpose, class };
+    let observed = session.now();
+    let (handle, first) = reading.open().await?;
+    let result = reading.pass(handle, first, observed, out).await;
+    // What is not closed is closed with the session.
+    let _ = session.request(purpose, Command::Close, &requests::close(handle), 1).await;
+    result
+}
+
+struct Reading<'a> {
+    session: &'a Session,
+    purpose: &'a Purpose,
+    class: FileInformationClass,
+}
+
+impl Reading<'_> {
+    /// Opens the directory; the handle, and the first names.
+    async fn open(&self) -> Result<(FileId, Frame)> {
+        let Self { session, purpose, class } = *self;
+        let room = session.affordable_listing(FIRST_ROOM);
+        let open = requests::open(session.place(purpose)?, Access::List);
+        let list = requests::list(SAME, class, QueryDirectoryFlags::RESTART_SCANS, room);
+        let operations: [CompoundOp<'_>; 2] =
+            [session.operation(Command::Create, &open, 1), session.operation(Command::QueryDirectory, &list, room)];
+        let mut answers = session.compound(purpose, &operations).await?;
+        let handle = match requests::opened(purpose, &answers[0]) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(session.missing(purpose, error).await),
+            opened => opened?,
+        };
+        Ok((handle, answers.remove(1)))
+    }
+
+    async fn pass(&self, handle: FileId, first: Frame, observed: u64, out: &Entries) -> Result<()> {
+        let Self { session, purpose, class } = *self;
+        let room = session.affordable_listing(ROOM);
+        let (mut answer, mut observed) = (first, observed);
+        loop {
+            // A directory without even `.` has nothing that matches.
+            if matches!(answer.header.status, NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE) {
+                let _ = out.send(Ok(None)).await;
+                return Ok(());
+            }
+            requests::accepted(purpose, Command::QueryDirectory, &answer)?;
+            let listed = requests::entries(purpose, class, &answer)?;
+            let entries = listed.into_iter().filter_map(|listed| entry(purpose, listed, observed)).collect();
+            if out.send(Ok(Some(entries))).await.is_err() {
+                return Ok(());
+            }
+            observed = session.now();
+            let list = requests::list(handle, class, 0, room);
+            answer = session.request(purpose, Command::QueryDirectory, &list, room).await?;
+        }
+    }
+}
+
+/// An entry of the purpose's directory; none for what is not shown.
+fn entry(purpose: &Purpose, listed: Listed, observed: u64) -> Option<Entry> {
+    let dir = &purpose.path;
+    let Ok(wire) = String::from_utf16(&listed.name) else {
+        tracing::warn!("{dir}: the name {:?} is left out: it is no text", String::from_utf16_lossy(&listed.name));
+        return None;
+    };
+    if matches!(wire.as_str(), "." | "..") {
+        return None;
+    }
+    // Names that Windows forbids are stored with substitutes (MS-FSCC knows none; macOS and Linux agree on them).
+    let name = smb2::decode_name(&wire).into_owned().into_bytes();
+    let path = match dir.child(wire.as_bytes()) {
+        Ok(path) if !wire.contains('/') => path,
+        _ => {
+            tracing::warn!("{dir}: the name {:?} is left out", Printable(wire.as_bytes()).to_string());
+            return None;
+        }
+    };
+    let Listed { size, modified, changed, index, .. } = listed;
+    let stamp = Stamp { size, modified, changed, index };
+    let bare = Entry {
+        name,
+        path,
+        kind: EntryKind::File { executable: false },
+        size: None,
+        modified: stamp.modified_time(),
+        digest: None,
+    };
+    Some(match listed {
+        Listed { directory: true, .. } => Entry { kind: EntryKind::Directory, ..bare },
+        Listed { symlink: true, .. } => bare,
+        _ => Entry { size: Some(size), digest: Some(stamp.digest(observed)), ..bare },
+    })
+}
+
+/// What to say if the listing ends without saying so.
+pub(super) fn lost(purpose: &Purpose) -> Error {
+    purpose.error(ErrorKind::Other).because("the listing ended early")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::RemotePath;
+
+    fn listed(name: &[u16]) -> Listed {
+        let (directory, symlink, size) = (false, false, 3);
+        Listed { name: name.to_vec(), directory, symlink, size, modified: 1, changed: 1, index: None }
+    }
+
+    fn shown(name: &[u16]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let purpose = Purpose::new("list_path", &RemotePath::parse(b"d").expect("a plain path"));
+        entry(&purpose, listed(name), u64::MAX / 2).map(|entry| (entry.name, entry.path.as_bytes().to_vec()))
+    }
+
+    fn wide(text: &str) -> Vec<u16> {
+        text.encode_utf16().collect()
+    }
+
+    #[test]
+    fn what_leads_elsewhere_or_is_no_text_is_left_out() {
+        for name in [wide("."), wide(".."), wide("a/b"), wide(""), wide("a\0b"), vec![0xd800], vec![0x61, 0xdc00]] {
+            assert_eq!(shown(&name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn substitutes_are_shown_as_what_they_stand_for_and_asked_for_as_they_are() {
+        let wire = "what\u{f025}";
+        assert_eq!(shown(&wide(wire)), Some((b"what?".to_vec(), format!("d/{wire}").into_bytes())));
+        assert_eq!(shown(&wide("🦀")), Some(("🦀".into(), "d/🦀".into())));
+    }
+
+    #[test]
+    fn a_link_that_clients_must_follow_has_no_digest() {
+        let purpose = Purpose::new("list_path", &RemotePath::root());
+        let link = Listed { symlink: true, ..listed(&wide("link")) };
+        let entry = entry(&purpose, link, 0).expect("it is shown");
+        assert_eq!((entry.size, entry.digest), (None, None));
+    }
+}
