@@ -2,11 +2,11 @@
 
 mod handle;
 mod inode;
+mod open;
 pub mod xattr;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -256,81 +256,6 @@ impl FileSystem {
     /// Ends an open of a directory.
     pub fn release_dir(&self, handle: HandleId) {
         self.directories.remove(handle);
-    }
-
-    /// Opens a version for reading: compares what the cache has with what the source has (see `freshness`).
-    ///
-    /// # Errors
-    /// `Changed` if the name leads to another version by now, or nowhere: whoever asked should look the name up again.
-    pub async fn open(&self, inode: Inode) -> Result<Opened> {
-        let node = self.node(inode)?;
-        let (folder_index, dir, name, entry) = match &*node {
-            Node::File { folder, dir, name, entry } => (*folder, dir, name, entry),
-            Node::Root | Node::Directory { .. } => return Err(self.refuse("open", &node, ErrorKind::IsADirectory)),
-            Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
-        };
-        let folder = &self.folders[folder_index];
-        let changed = || Error::new("open", ErrorKind::Changed).on(&entry.path);
-
-        let current = folder.catalog.find(dir, name).await?;
-        if current.value.is_none_or(|(_, current)| current.digest != entry.digest) {
-            return Err(changed());
-        }
-        let version = folder.transfer.open(&version_of(entry)?, name);
-        let whole = version.is_whole();
-        let counters = self.cache.counters();
-        let counter = if whole { &counters.hits } else { &counters.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if version.version().size <= SMALL {
-            self.begin_small(folder, dir, name, entry, &version).await?;
-        } else if !whole || version.copy().is_suspect() {
-            self.begin_large(folder, dir, name, entry, &version, current.stale).await?;
-        }
-        let proven_file = version.proven_file();
-        let open =
-            OpenFile { folder: folder_index, dir: dir.clone(), name: name.clone(), entry: entry.clone(), version };
-        Ok(Opened { handle: self.files.insert(open), proven_file })
-    }
-
-    /// Retrieves a small file, or checks the copy of it, while the name can still be looked up again. The kernel may then read it
-    /// without us.
-    async fn begin_small(
-        &self,
-        folder: &Folder,
-        dir: &RemotePath,
-        name: &LocalName,
-        entry: &Entry,
-        version: &Arc<OpenVersion>,
-    ) -> Result<()> {
-        let Err(error) = version.read(0..SMALL).await else { return Ok(()) };
-        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
-            return Err(error);
-        }
-        folder.catalog.recheck(dir, name, entry).await?;
-        Err(Error::new("open", ErrorKind::Changed).on(&entry.path))
-    }
-
-    /// Asks whether a large file that is not here, or perhaps damaged, is still the same, while the name can still be looked up again.
-    async fn begin_large(
-        &self,
-        folder: &Folder,
-        dir: &RemotePath,
-        name: &LocalName,
-        entry: &Entry,
-        version: &Arc<OpenVersion>,
-        stale: bool,
-    ) -> Result<()> {
-        // Once in a while is enough, unless bytes that were here must be had anew.
-        if folder.catalog.is_checked(dir, name) && !version.copy().is_suspect() {
-            return Ok(());
-        }
-        match folder.catalog.recheck(dir, name, entry).await {
-            Ok(Some(current)) if current.digest == entry.digest => Ok(()),
-            Ok(_) => Err(Error::new("open", ErrorKind::Changed).on(&entry.path)),
-            // What is there of a partial copy can be read during an outage too.
-            Err(error) if error.kind().is_outage() && stale && version.copy().is_begun() => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     /// Reads from an open file; shorter only at its end.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
 use walkdir::WalkDir;

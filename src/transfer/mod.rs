@@ -1,5 +1,7 @@
 //! Transfer: brings the bytes that the cache lacks, each once, however many ask. It knows versions, no names and no freshness.
 
+mod memory;
+mod sink;
 mod stream;
 
 use std::collections::HashMap;
@@ -7,14 +9,13 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::cache::block::{BLOCK, block_count, blocks_of, bytes_of};
-use crate::cache::{Cache, Key, OpenCopy, Stored};
+use crate::cache::{Cache, Key, OpenCopy};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::{Proof, proof};
@@ -22,7 +23,9 @@ use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::retry::retry;
 use crate::source::turns::Urgency;
-use crate::source::{Capabilities, LocalCopy, Retrieval, Sink, Source};
+use crate::source::{Capabilities, LocalCopy, Retrieval, Source};
+pub use memory::Memory;
+use sink::BlockSink;
 use stream::Streams;
 
 /// Files up to this size, in bytes, come in one request, and wholly before they are opened.
@@ -54,27 +57,6 @@ pub struct Version {
     pub size: u64,
     /// The time of its last change, where the source knows.
     pub modified: Option<SystemTime>,
-}
-
-/// What all requests of a mount may hold in memory together, in bytes. Blocks without a place on disk (`cache`) come on top.
-const IN_FLIGHT: u64 = 48 << 20;
-
-/// The memory that requests under way hold: one budget for all sources of a mount.
-#[derive(Debug)]
-pub struct Memory(Semaphore);
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self(Semaphore::new(usize::try_from(IN_FLIGHT / 1024).expect("the budget fits in memory")))
-    }
-}
-
-impl Memory {
-    /// Waits until a request that holds `bytes` at most fits.
-    async fn reserve(&self, bytes: u64) -> SemaphorePermit<'_> {
-        let units = u32::try_from(bytes.min(IN_FLIGHT).div_ceil(1024)).expect("the budget is counted in 32 bits");
-        self.0.acquire_many(units).await.expect("the semaphore is never closed")
-    }
 }
 
 /// Brings bytes of one source into the cache.
@@ -378,59 +360,5 @@ impl Drop for OpenVersion {
 impl State {
     fn covers(&self, block: usize) -> bool {
         self.requests.iter().any(|request| request.blocks.contains(&block))
-    }
-}
-
-/// Cuts what arrives into blocks and puts them into the copy.
-struct BlockSink<'a> {
-    version: &'a OpenVersion,
-    request: &'a Request,
-    /// The block that the gathered bytes begin.
-    next: usize,
-    gathered: BytesMut,
-    /// Whether a block of this request was the copy's last missing one.
-    complete: bool,
-}
-
-impl BlockSink<'_> {
-    fn expect_end(&self, asked: &Range<u64>) -> Result<()> {
-        if self.next == self.request.blocks.end {
-            return Ok(());
-        }
-        let got = self.next as u64 * BLOCK + self.gathered.len() as u64 - asked.start;
-        Err(Error::new("retrieve_file", ErrorKind::Protocol)
-            .on(&self.version.version.path)
-            .because(format!("the source delivered {got} of {} bytes", asked.end - asked.start)))
-    }
-}
-
-#[async_trait]
-impl Sink for BlockSink<'_> {
-    async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.gathered.extend_from_slice(&bytes);
-        loop {
-            if self.next == self.request.blocks.end {
-                return if self.gathered.is_empty() {
-                    Ok(())
-                } else {
-                    Err(Error::new("retrieve_file", ErrorKind::Protocol)
-                        .on(&self.version.version.path)
-                        .because("the source delivered more bytes than were asked for"))
-                };
-            }
-            let range = bytes_of(&(self.next..self.next + 1), self.version.version.size);
-            let length = usize::try_from(range.end - range.start).expect("a block fits in memory");
-            if self.gathered.len() < length {
-                return Ok(());
-            }
-            let block = self.gathered.split_to(length).freeze();
-            let stored = self.version.copy.store(&self.version.transfer.cache, self.next, block);
-            self.complete |= stored == Stored::DiskComplete;
-            self.next += 1;
-            if !self.complete {
-                let upto = self.next;
-                self.request.progress.send_modify(|progress| progress.upto = upto);
-            }
-        }
     }
 }

@@ -1,0 +1,91 @@
+//! Opening: from a name's version to bytes that may be read. It decides by digests, and reads nothing that it does not need.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{FileSystem, Folder, Inode, Node, OpenFile, Opened, version_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::LocalName;
+use crate::path::RemotePath;
+use crate::source::Entry;
+use crate::transfer::{OpenVersion, SMALL};
+
+impl FileSystem {
+    /// Opens a version for reading: compares what the cache has with what the source has (see `freshness`).
+    ///
+    /// # Errors
+    /// `Changed` if the name leads to another version by now, or nowhere: whoever asked should look the name up again.
+    pub async fn open(&self, inode: Inode) -> Result<Opened> {
+        let node = self.node(inode)?;
+        let (folder_index, dir, name, entry) = match &*node {
+            Node::File { folder, dir, name, entry } => (*folder, dir, name, entry),
+            Node::Root | Node::Directory { .. } => return Err(self.refuse("open", &node, ErrorKind::IsADirectory)),
+            Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
+        };
+        let folder = &self.folders[folder_index];
+        let current = folder.catalog.find(dir, name).await?;
+        if current.value.is_none_or(|(_, current)| current.digest != entry.digest) {
+            return Err(changed(entry));
+        }
+        let version = folder.transfer.open(&version_of(entry)?, name);
+        let whole = version.is_whole();
+        let counters = self.cache.counters();
+        let counter = if whole { &counters.hits } else { &counters.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let opening = Opening { folder, dir, name, entry, version: &version };
+        if version.version().size <= SMALL {
+            opening.begin_small().await?;
+        } else if !whole || version.copy().is_suspect() {
+            opening.begin_large(current.stale).await?;
+        }
+        let proven_file = version.proven_file();
+        let open =
+            OpenFile { folder: folder_index, dir: dir.clone(), name: name.clone(), entry: entry.clone(), version };
+        Ok(Opened { handle: self.files.insert(open), proven_file })
+    }
+}
+
+fn changed(entry: &Entry) -> Error {
+    Error::new("open", ErrorKind::Changed).on(&entry.path)
+}
+
+/// A version on its way to being read, while its name can still be looked up again.
+struct Opening<'a> {
+    folder: &'a Folder,
+    dir: &'a RemotePath,
+    name: &'a LocalName,
+    entry: &'a Entry,
+    version: &'a Arc<OpenVersion>,
+}
+
+impl Opening<'_> {
+    /// Retrieves a small file, or checks the copy of it. The kernel may then read it without us.
+    async fn begin_small(&self) -> Result<()> {
+        let Err(error) = self.version.read(0..SMALL).await else { return Ok(()) };
+        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
+            return Err(error);
+        }
+        self.recheck().await?;
+        Err(changed(self.entry))
+    }
+
+    /// Asks whether a large file that is not here, or perhaps damaged, is still the same. `stale`: the source could not be asked
+    /// just now.
+    async fn begin_large(&self, stale: bool) -> Result<()> {
+        // Once in a while is enough, unless bytes that were here must be had anew.
+        if self.folder.catalog.is_checked(self.dir, self.name) && !self.version.copy().is_suspect() {
+            return Ok(());
+        }
+        match self.recheck().await {
+            Ok(Some(current)) if current.digest == self.entry.digest => Ok(()),
+            Ok(_) => Err(changed(self.entry)),
+            // What is there of a partial copy can be read during an outage too.
+            Err(error) if error.kind().is_outage() && stale && self.version.copy().is_begun() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn recheck(&self) -> Result<Option<Entry>> {
+        self.folder.catalog.recheck(self.dir, self.name, self.entry).await
+    }
+}
