@@ -85,12 +85,12 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: local, s3, webdav.
+  Types of sources: http, local, s3, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
                      or a filter such as kitovufs::cache=debug
-  KITOVUFS_PASSWORD  the password for a webdav URL
+  KITOVUFS_PASSWORD  the password for the user in a URL
 
 Exit codes:
   0  done
@@ -107,6 +107,8 @@ Examples:
       a web folder; its password is in $KITOVUFS_PASSWORD
   kitovufs mount webdav://localhost:8080 ~/dav
       a web folder without encryption
+  kitovufs mount https://host/pub/ ~/pub
+      a web directory that shows its index, or a single file
   kitovufs mount 's3://bucket/prefix?region=eu-central-1' ~/s3
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY

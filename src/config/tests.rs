@@ -132,13 +132,19 @@ fn all_problems_are_reported_at_once_with_their_lines() {
             "`offline` must be \"serve\" (show what is cached while the source is unreachable) or \"fail\", not \"maybe\"",
         ),
         (9, "unknown key `max_size`; the known keys are `fresh_for`, `offline`, `timeout`"),
-        (11, "source `a`: unknown type \"webdaw\"; did you mean `webdav`? the known types are `local`, `s3`, `webdav`"),
+        (
+            11,
+            "source `a`: unknown type \"webdaw\"; did you mean `webdav`? the known types are `http`, `local`, `s3`, `webdav`",
+        ),
         (
             12,
             "source `a`: `timeout` must be a duration with its unit, not an integer; write for example \"30s\" or \"5m\"",
         ),
         (13, "the name of a source is the name of its folder, and this one `b/c` contains `/`; rename it"),
-        (13, "source `b/c`: `type` is missing; add for example: type = \"local\" (`local`, `s3`, `webdav` are known)"),
+        (
+            13,
+            "source `b/c`: `type` is missing; add for example: type = \"local\" (`http`, `local`, `s3`, `webdav` are known)",
+        ),
     ];
     let found: Vec<_> = problems.iter().map(|(line, message)| (line.unwrap_or(0), message.as_str())).collect();
     assert_eq!(found, expected);

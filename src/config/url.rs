@@ -12,11 +12,11 @@ use super::parse::Common;
 use super::settings::Settings;
 use super::{Origin, SourceConfig, unknown_key, value};
 
-const KNOWN: &str =
-    "write webdavs://host/path, webdav://host/path, s3://bucket/prefix, file:///path, or an absolute directory";
-const SCHEMES: [&str; 6] = ["webdavs", "webdav", "davs", "dav", "s3", "file"];
+const KNOWN: &str = "write webdavs://host/path, webdav://host/path, https://host/path/, http://host/path/, ftps://host/path, \
+                     ftp://host/path, s3://bucket/prefix, file:///path, or an absolute directory";
+const SCHEMES: [&str; 10] = ["webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "s3", "file"];
 
-/// The password of a webdav URL: an argument shows in `ps` and in the shell's history, a variable does not.
+/// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
 
 /// Query keys of an s3 URL; they are the keys of the source.
@@ -60,6 +60,17 @@ impl Remote {
         Ok(())
     }
 
+    /// The user of the URL becomes `username`; a variable holds the password.
+    fn set_login(&mut self, url: &Url, is_set: &dyn Fn(&str) -> bool) -> Result<(), String> {
+        if !url.username().is_empty() {
+            self.set("username", percent_decoded(url.username())?);
+            if is_set(PASSWORD_VARIABLE) {
+                self.set_variable("password", PASSWORD_VARIABLE);
+            }
+        }
+        Ok(())
+    }
+
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
         let Common { fresh_for, timeout, offline } = Common::DEFAULT;
@@ -88,7 +99,10 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
             Ok(Ok(path)) => local(path.to_str().ok_or("the path is not UTF-8, so it needs a configuration file")?),
             _ => Err("a file URL has no host: file:///path".into()),
         },
-        "http" | "https" => Err(format!("a web folder is mounted by WebDAV; {KNOWN}")),
+        scheme @ ("http" | "https") => http(&format!("{scheme}://{rest}"), is_set),
+        // A scheme of which the URL crate knows that it has hosts.
+        "ftp" => ftp(&format!("ftp://{rest}"), false, is_set),
+        "ftps" => ftp(&format!("ftp://{rest}"), true, is_set),
         other => {
             let is_scheme = other.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
             let scheme = if is_scheme { format!("{other}://") } else { "this".into() };
@@ -101,6 +115,42 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
 }
 
 fn webdav(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    let url = read_server(text)?;
+    let mut remote = Remote::new(url.host_str().unwrap_or_default(), "webdav");
+    remote.set("endpoint", url.origin().ascii_serialization());
+    remote.set_root(url.path())?;
+    remote.set_login(&url, is_set)?;
+    Ok(remote)
+}
+
+fn http(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    let mut url = read_server(text)?;
+    let mut remote = Remote::new(url.host_str().unwrap_or_default(), "http");
+    remote.set_login(&url, is_set)?;
+    url.set_username("").map_err(|()| "the URL names no host")?;
+    remote.set("url", url.as_str());
+    Ok(remote)
+}
+
+fn ftp(text: &str, tls: bool, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    let url = read_server(text)?;
+    // Brackets belong to a URL, not to an address.
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let mut remote = Remote::new(host, "ftp");
+    remote.set("host", host);
+    if let Some(port) = url.port() {
+        remote.set("port", i64::from(port));
+    }
+    if tls {
+        remote.set("tls", true);
+    }
+    remote.set_root(url.path())?;
+    remote.set_login(&url, is_set)?;
+    Ok(remote)
+}
+
+/// A URL that names a host and perhaps a user, and ends with its path.
+fn read_server(text: &str) -> Result<Url, String> {
     let url = read(text)?;
     if url.password().is_some() {
         let instead = format!("put it into the environment variable {PASSWORD_VARIABLE}");
@@ -109,20 +159,12 @@ fn webdav(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("a webdav URL ends with its path; write %3F for `?` and %23 for `#`".into());
+        return Err("such a URL ends with its path; write %3F for `?` and %23 for `#`".into());
     }
-    let host = url.host_str().ok_or("the URL names no host")?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let mut remote = Remote::new(host, "webdav");
-    remote.set("endpoint", format!("{}://{host}{port}", url.scheme()));
-    remote.set_root(url.path())?;
-    if !url.username().is_empty() {
-        remote.set("username", percent_decoded(url.username())?);
-        if is_set(PASSWORD_VARIABLE) {
-            remote.set_variable("password", PASSWORD_VARIABLE);
-        }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("the URL names no host".into());
     }
-    Ok(remote)
+    Ok(url)
 }
 
 fn s3(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
@@ -198,106 +240,4 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(text: &str) -> BTreeMap<String, Value> {
-        text.parse::<toml::Table>().expect("the test's TOML is right").into_iter().collect()
-    }
-
-    fn remote(url: &str, variables: &[&str]) -> Remote {
-        parse(url, &|name| variables.contains(&name)).expect("the URL is right")
-    }
-
-    fn refusal(url: &str) -> String {
-        parse(url, &|_| true).expect_err("the URL is refused")
-    }
-
-    #[test]
-    fn webdav_urls_become_http_endpoints() {
-        for (url, endpoint) in [
-            ("webdav://Host.example/", "http://host.example"),
-            ("dav://host.example:80", "http://host.example"),
-            ("webdavs://host.example:8443", "https://host.example:8443"),
-            ("DAVS://[::1]:1", "https://[::1]:1"),
-        ] {
-            let remote = remote(url, &[]);
-            assert_eq!(remote.values, table(&format!("endpoint = '{endpoint}'")), "{url}");
-            assert_eq!(remote.type_name, "webdav");
-        }
-    }
-
-    #[test]
-    fn path_and_user_of_a_webdav_url_are_decoded() {
-        let expected = "endpoint = 'https://h'\nroot = '/a b/ü%'\nusername = 'anna@x'";
-        assert_eq!(remote("webdavs://anna%40x@h/a%20b/ü%25/", &[]).values, table(expected));
-    }
-
-    #[test]
-    fn the_password_of_a_webdav_user_comes_from_the_environment() {
-        let values = remote("webdav://anna@h", &["KITOVUFS_PASSWORD"]).values;
-        assert_eq!(values["password"], Value::Table("env = 'KITOVUFS_PASSWORD'".parse().expect("TOML")));
-        assert!(!remote("webdav://h", &["KITOVUFS_PASSWORD"]).values.contains_key("password"), "nobody's password");
-    }
-
-    #[test]
-    fn a_secret_in_a_url_is_refused_and_not_repeated() {
-        for url in [
-            "webdavs://anna:hunter2@h/x",
-            "s3://anna:hunter2@b",
-            "s3://b?secret_access_key=hunter2",
-            "s3://b?endpoint=https%3A%2F%2Fanna:hunter2@h",
-        ] {
-            let message = refusal(url);
-            assert!(message.contains("`ps`") && message.contains("environment variable"), "{message}");
-            assert!(!message.contains("hunter2"), "{message}");
-        }
-        assert!(refusal("webdavs://anna:hunter2@h/x").contains("KITOVUFS_PASSWORD"));
-        for broken in ["webdav://anna:hunter2/x@h", "anna:hunter2@h://", "anna:hunter2@h/x"] {
-            assert!(!refusal(broken).contains("hunter2"), "{broken}");
-        }
-    }
-
-    #[test]
-    fn s3_urls_name_bucket_prefix_and_server() {
-        let s3 = remote("s3://My_bucket/a%20b/?endpoint=http://localhost:9000&region=eu-1", &[]);
-        let expected = "bucket = 'My_bucket'\nroot = '/a b'\nendpoint = 'http://localhost:9000'\nregion = 'eu-1'";
-        assert_eq!(s3.values, table(expected));
-        assert_eq!((s3.type_name, &*s3.name), ("s3", "My_bucket"));
-    }
-
-    #[test]
-    fn s3_credentials_come_from_the_usual_variables_if_set() {
-        let expected = "bucket = 'b'\naccess_key_id = { env = 'AWS_ACCESS_KEY_ID' }\nsecret_access_key = { env = 'AWS_SECRET_ACCESS_KEY' }";
-        assert_eq!(remote("s3://b", &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]).values, table(expected));
-        assert!(remote("s3://b", &["AWS_SESSION_TOKEN"]).values.contains_key("session_token"));
-        assert!(refusal("s3://b?regoin=x").contains("did you mean `region`?"));
-        assert!(refusal("s3:///x").contains("bucket"));
-    }
-
-    #[test]
-    fn directories_are_local_sources() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().to_str().expect("a UTF-8 path").to_owned();
-        for url in [path.clone(), format!("{path}/"), format!("file://{path}"), format!("file://localhost{path}")] {
-            let local = remote(&url, &[]);
-            assert_eq!(local.values, table(&format!("path = '{path}'")), "{url}");
-            assert_eq!(local.type_name, "local");
-        }
-        assert_eq!(remote("/", &[]).name, "local");
-        assert!(refusal("/nonexistent").contains("no directory \"/nonexistent\""));
-        assert!(refusal("relative/dir").contains("absolute directory"));
-        assert!(refusal("file://server/x").contains("file:///path"));
-    }
-
-    #[test]
-    fn an_unknown_scheme_lists_the_known_ones() {
-        for url in ["smb://h/x", "https://h/x"] {
-            let message = refusal(url);
-            for known in ["webdavs://", "webdav://", "s3://", "file://"] {
-                assert!(message.contains(known), "{message}");
-            }
-        }
-        assert!(refusal("webdva://h").contains("did you mean webdav://?"));
-    }
-}
+mod tests;

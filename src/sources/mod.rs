@@ -11,6 +11,7 @@ use crate::source::{LocalCopy, Source};
 /// A source of the given type, which waits for `configure`; none if there is no such type.
 pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
     match type_name {
+        "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
         "s3" => Some(Box::new(object::S3::new())),
         "webdav" => Some(Box::new(object::Webdav::new())),

@@ -1,16 +1,19 @@
-//! Sources that speak HTTP: S3 and WebDAV. What they share is below; each protocol has its own file.
+//! Sources that speak HTTP: S3, WebDAV and web directories. What they share is below; each protocol has its own file.
 //!
 //! They do not go through OpenDAL: its paths lose blanks at either end, its S3 listings lose them in names, its WebDAV
 //! listings panic or fail on answers that the standard allows, and its errors hide the HTTP status.
 
 mod body;
 mod http;
+mod login;
 mod s3;
 mod version;
+mod web;
 mod webdav;
 mod xml;
 
 pub use s3::S3;
+pub use web::Web;
 pub use webdav::Webdav;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
@@ -44,17 +47,17 @@ fn join(parts: &[&str]) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Where a source is reached: an `http` or `https` URL without credentials, query or fragment.
-fn endpoint(text: &str) -> Result<url::Url, String> {
-    let url = url::Url::parse(text).map_err(|e| format!("`endpoint` is no URL: {e}"))?;
+/// Where a source is reached, as the setting `key` says: an `http` or `https` URL without credentials, query or fragment.
+fn endpoint(key: &str, text: &str) -> Result<url::Url, String> {
+    let url = url::Url::parse(text).map_err(|e| format!("`{key}` is no URL: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err("`endpoint` must begin with https:// or http:// and name a host".into());
+        return Err(format!("`{key}` must begin with https:// or http:// and name a host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("`endpoint` must not hold credentials; they have settings of their own".into());
+        return Err(format!("`{key}` must not hold credentials; they have settings of their own"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("`endpoint` must not hold a query or a fragment".into());
+        return Err(format!("`{key}` must not hold a query or a fragment"));
     }
     Ok(url)
 }

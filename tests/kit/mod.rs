@@ -2,3 +2,4 @@
 
 pub mod mount;
 pub mod servers;
+pub mod web;

@@ -8,6 +8,7 @@ mod kit;
 
 mod liar;
 mod real;
+mod web;
 
 use std::collections::BTreeMap;
 

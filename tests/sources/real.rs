@@ -13,21 +13,21 @@ use crate::kit::servers::{S3, Webdav};
 use crate::{configured, kind, remote, source};
 
 /// The directory that a server shows, changed behind its back.
-struct Directory {
-    root: PathBuf,
-    directories: bool,
+pub struct Directory {
+    pub root: PathBuf,
+    pub directories: bool,
     /// Names that this server cannot hold or show.
-    lost: &'static [&'static str],
-    age: AtomicU64,
+    pub lost: &'static [&'static str],
+    pub age: AtomicU64,
 }
 
 impl Directory {
-    fn new(root: &Path) -> Self {
+    pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), directories: true, lost: &[], age: AtomicU64::new(100_000) }
     }
 
     /// Writes a file that was changed long ago, each later than the one before.
-    fn write(&self, path: &str, content: &[u8]) {
+    pub fn write(&self, path: &str, content: &[u8]) {
         let path = self.root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -55,37 +55,37 @@ impl Remote for Directory {
 }
 
 /// rclone shows control characters as pictures of them.
-static CONTROLS: [&str; 2] = ["tab\there", "new\nline"];
+pub static CONTROLS: [&str; 2] = ["tab\there", "new\nline"];
 
 /// A directory to serve: over S3 it is the bucket of that name.
-struct Served(tempfile::TempDir, PathBuf);
+pub struct Served(tempfile::TempDir, PathBuf);
 
 impl Served {
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.1
     }
 
     /// The directory whose directories are buckets.
-    fn buckets(&self) -> &Path {
+    pub fn buckets(&self) -> &Path {
         self.0.path()
     }
 }
 
-fn served() -> Served {
+pub fn served() -> Served {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let bucket = dir.path().join("bucket");
     std::fs::create_dir(&bucket).unwrap();
     Served(dir, bucket)
 }
 
-async fn conforms(table: &str, directory: Directory) {
+pub async fn conforms(table: &str, directory: Directory) {
     let scratch = served();
     let source = configured(table).await.unwrap();
     let report = conformance::run(source.as_ref(), &directory, scratch.path()).await;
     assert!(report.passed(), "{report}");
 }
 
-async fn list(source: &dyn Source, dir: &str) -> kitovufs::error::Result<Vec<Entry>> {
+pub async fn list(source: &dyn Source, dir: &str) -> kitovufs::error::Result<Vec<Entry>> {
     source.list_path(&remote(dir)).await?.try_collect().await
 }
 

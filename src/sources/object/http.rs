@@ -48,6 +48,31 @@ pub(super) struct Answer {
     pub(super) observed: i64,
 }
 
+/// Where a client goes on its own when a server points elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// Nowhere: a signed request holds only for the host that it was signed for.
+    Refuse,
+    /// To the same scheme, host and port.
+    SameOrigin,
+    /// Anywhere, without credentials where the origin is another one.
+    Follow,
+}
+
+impl Redirects {
+    fn policy(self) -> redirect::Policy {
+        match self {
+            Self::Refuse => redirect::Policy::none(),
+            Self::Follow => redirect::Policy::limited(MOST_REDIRECTS),
+            Self::SameOrigin => redirect::Policy::custom(|attempt| match attempt.previous().last() {
+                _ if attempt.previous().len() > MOST_REDIRECTS => attempt.error("too many redirections"),
+                Some(from) if from.origin() == attempt.url().origin() => attempt.follow(),
+                _ => attempt.stop(),
+            }),
+        }
+    }
+}
+
 /// An HTTP client for one source. Cheap to share; holds the connections.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -57,22 +82,16 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// A client that follows redirections, or refuses them: a signed request holds only for the host that it was signed for.
-    pub(super) fn new(follow_redirects: bool) -> Result<Self> {
+    /// A client that goes where `redirects` allows.
+    pub(super) fn new(redirects: Redirects) -> Result<Self> {
         static PROVIDER: Once = Once::new();
         // An error says that the process has a provider already, which is as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let redirects = if follow_redirects {
-            // The client drops the credentials from a request that is sent on to another origin.
-            redirect::Policy::limited(MOST_REDIRECTS)
-        } else {
-            redirect::Policy::none()
-        };
         let client = reqwest::Client::builder()
             .user_agent(concat!("kitovufs/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .redirect(redirects)
+            .redirect(redirects.policy())
             .build()
             .map_err(|e| Error::new("connect", ErrorKind::Other).because("cannot set up HTTP").caused_by(e))?;
         Ok(Self { client, clock_offset: AtomicI64::new(0) })
@@ -105,17 +124,21 @@ impl Transport {
         request: http::Request<Bytes>,
     ) -> Result<(Vec<u8>, i64)> {
         let Answer { response, observed } = self.send(purpose, request).await?;
-        let body = collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
-            Some(e) => failure(purpose, e),
-            None => purpose.protocol("the answer is too long"),
-        })?;
-        Ok((body, observed))
+        Ok((whole(purpose, response).await?, observed))
     }
 
     /// The client, for those who need HTTP for credentials.
     pub(super) fn client(&self) -> &reqwest::Client {
         &self.client
     }
+}
+
+/// Collects the body of an answer.
+pub(super) async fn whole(purpose: Purpose<'_>, response: Response) -> Result<Vec<u8>> {
+    collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
+        Some(e) => failure(purpose, e),
+        None => purpose.protocol("the answer is too long"),
+    })
 }
 
 fn here() -> i64 {
@@ -164,7 +187,7 @@ async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
         words += &format!(" ({code})");
     }
     if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
-        words += &format!("; it points to {elsewhere}: is `endpoint` (or `region`) right?");
+        words += &format!("; it points to {elsewhere}: are the source's settings right?");
     }
     purpose.error(kind).because(words)
 }

@@ -16,7 +16,7 @@ use reqsign_core::Signer;
 
 use self::credentials::Credentials;
 use self::listing::Page;
-use super::http::{Answer, Purpose, Transport};
+use super::http::{Answer, Purpose, Redirects, Transport};
 use super::version::{Version, Wanted};
 use super::{COMPONENT, body, child, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::config::settings::Reader;
@@ -224,7 +224,7 @@ impl Source for S3 {
     }
 
     async fn connect(&self) -> Result<()> {
-        let transport = Arc::new(Transport::new(false)?);
+        let transport = Arc::new(Transport::new(Redirects::Refuse)?);
         let signer = self.config.credentials.signer(&self.config.region, &transport).await?;
         *self.connected.write() = Some(Arc::new(Connected { transport, signer }));
         Ok(())
@@ -310,7 +310,7 @@ impl Source for S3 {
         self.learn(response.headers());
         let seen = body::check(purpose, request, &response)?;
         // Objects are replaced whole: what began as one version ends as it.
-        body::deliver(purpose, request, response, out, None::<std::future::Ready<Result<()>>>).await?;
+        body::deliver(purpose, request, &request.range, response, out, None::<std::future::Ready<Result<()>>>).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
 }
@@ -343,7 +343,7 @@ fn bucket_url(
         Some(text) => format!("https://{text}"),
     };
     let key = Some("endpoint");
-    let mut url = match endpoint(&text) {
+    let mut url = match endpoint("endpoint", &text) {
         Ok(url) => url,
         Err(why) => {
             reader.problem(key, why);
