@@ -85,7 +85,7 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: http, local, s3, webdav.
+  Types of sources: ftp, http, local, s3, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
@@ -109,6 +109,8 @@ Examples:
       a web folder without encryption
   kitovufs mount https://host/pub/ ~/pub
       a web directory that shows its index, or a single file
+  kitovufs mount ftps://anna@host/path ~/ftp
+      an FTP server, with TLS; ftp:// is without
   kitovufs mount 's3://bucket/prefix?region=eu-central-1' ~/s3
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY

@@ -7,7 +7,6 @@ mod body;
 mod http;
 mod login;
 mod s3;
-mod version;
 mod web;
 mod webdav;
 mod xml;
@@ -18,7 +17,7 @@ pub use webdav::Webdav;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use crate::path::{Printable, RemotePath};
+use super::{child, read_root};
 use crate::source::Settings;
 
 /// Everything but RFC 3986's unreserved characters: right in a path, in a query, and for the signature of S3.
@@ -28,17 +27,6 @@ const PATH: &AsciiSet = &COMPONENT.remove(b'/');
 
 fn encode_path(path: &[u8]) -> String {
     percent_encode(path, PATH).to_string()
-}
-
-/// The path of a listed name; none, and a line in the log, for a name that must not be followed.
-fn child(dir: &RemotePath, name: &[u8]) -> Option<RemotePath> {
-    let refused = match dir.child(name) {
-        Ok(_) if name.contains(&b'/') => "it holds a slash".to_owned(),
-        Ok(path) => return Some(path),
-        Err(bad) => bad.to_string(),
-    };
-    tracing::warn!("{dir}: the name {:?} is left out: {refused}", Printable(name).to_string());
-    None
 }
 
 /// Joins the parts of a path, each with or without slashes at its ends.
@@ -62,20 +50,9 @@ fn endpoint(key: &str, text: &str) -> Result<url::Url, String> {
     Ok(url)
 }
 
-/// Reads `root`, in which no component may lead elsewhere.
-fn read_root(reader: &mut crate::config::settings::Reader<'_>) -> RemotePath {
-    let text = reader.string("root").unwrap_or_default();
-    let text = text.trim_matches('/');
-    RemotePath::parse(text.as_bytes()).unwrap_or_else(|bad| {
-        reader.problem(Some("root"), format!("`root` cannot be used: {bad}"));
-        RemotePath::root()
-    })
-}
-
 /// Warns once where credentials travel in the clear.
 fn warn_if_clear(settings: &Settings, endpoint: &url::Url, secret: bool) {
-    let local = matches!(endpoint.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    if secret && endpoint.scheme() == "http" && !local {
-        tracing::warn!("source {}: credentials travel unencrypted to {}", settings.name, endpoint.as_str());
+    if secret && endpoint.scheme() == "http" {
+        super::warn_of_clear_text(settings, endpoint.host_str().unwrap_or_default());
     }
 }

@@ -1,5 +1,6 @@
 //! The test kit: what an end-to-end test needs in order to be four lines long.
 
+pub mod ftp;
 pub mod mount;
 pub mod servers;
 pub mod web;

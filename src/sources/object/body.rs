@@ -8,9 +8,9 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, IF_MATCH, RANGE,
 use reqwest::{Response, StatusCode};
 
 use super::http::{Purpose, failure};
-use super::version::{Match, Version, Wanted};
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Sink};
+use crate::sources::version::{Match, Version, Wanted};
 
 /// A body that took longer was not read by the server in the same breath as the headers that vouch for it.
 const LONG: Duration = Duration::from_millis(100);

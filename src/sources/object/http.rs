@@ -8,9 +8,9 @@ use bytes::Bytes;
 use reqwest::header::{DATE, LOCATION};
 use reqwest::{Response, StatusCode, redirect};
 
-use super::version::http_date;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::RemotePath;
+pub(super) use crate::sources::purpose::Purpose;
+use crate::sources::version::http_date;
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,25 +20,6 @@ const LARGEST_ANSWER: usize = 1 << 30;
 const LARGEST_REFUSAL: usize = 64 * 1024;
 /// As many redirections are followed as browsers do.
 const MOST_REDIRECTS: usize = 10;
-
-/// What a request is about, for errors.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Purpose<'a> {
-    pub(super) op: &'static str,
-    pub(super) path: &'a RemotePath,
-}
-
-impl Purpose<'_> {
-    /// An error of this request.
-    pub(super) fn error(self, kind: ErrorKind) -> Error {
-        Error::new(self.op, kind).on(self.path)
-    }
-
-    /// The server answered something that it must not.
-    pub(super) fn protocol(self, why: impl Into<String>) -> Error {
-        self.error(ErrorKind::Protocol).because(why)
-    }
-}
 
 /// A successful answer, and when it was given by the server's clock, in whole seconds since 1970: never later than the
 /// server looked at what it tells.

@@ -17,7 +17,6 @@ use reqsign_core::Signer;
 use self::credentials::Credentials;
 use self::listing::Page;
 use super::http::{Answer, Purpose, Redirects, Transport};
-use super::version::{Version, Wanted};
 use super::{COMPONENT, body, child, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::config::settings::Reader;
 use crate::digest::{Digest, hex};
@@ -27,6 +26,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
+use crate::sources::version::{Version, Wanted};
 
 /// Where a bucket is when nothing else is said; services other than Amazon's do not care.
 const DEFAULT_REGION: &str = "us-east-1";

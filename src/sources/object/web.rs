@@ -19,7 +19,6 @@ use url::Url;
 use self::index::Item;
 use super::http::{Answer, Purpose, Redirects, Transport, whole};
 use super::login::Login;
-use super::version::{Match, Version, Wanted};
 use super::{body, child, encode_path, endpoint, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +27,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
+use crate::sources::version::{Match, Version, Wanted};
 
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
 ///

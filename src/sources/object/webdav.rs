@@ -13,7 +13,6 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use self::multistatus::{Resource, decoded_components, multistatus};
 use super::http::{Purpose, Redirects, Transport};
 use super::login::Login;
-use super::version::{Match, Wanted};
 use super::{body, child, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +21,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
+use crate::sources::version::{Match, Wanted};
 
 /// What is asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\

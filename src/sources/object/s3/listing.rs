@@ -2,8 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::super::version::{Version, iso_date};
 use super::super::xml::Element;
+use crate::sources::version::{Version, iso_date};
 
 /// One page of a listing, in the store's order.
 #[derive(Debug, Default)]

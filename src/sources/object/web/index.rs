@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Visitor};
 use url::Url;
 
-use super::super::version::http_date;
 use super::page;
+use crate::sources::version::http_date;
 
 /// One name in an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
