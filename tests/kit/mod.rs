@@ -1,6 +1,7 @@
 //! The test kit: what an end-to-end test needs in order to be four lines long.
 
 pub mod ftp;
+pub mod moto;
 pub mod mount;
 pub mod servers;
 pub mod web;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a server may take to answer after its start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Somebody who owns nothing.
 const NOBODY: u32 = 65534;
 /// How often another port is tried if somebody else took the one that was free.

@@ -9,6 +9,7 @@ mod kit;
 mod ftp;
 mod liar;
 mod real;
+mod s3;
 mod web;
 
 use std::collections::BTreeMap;

@@ -248,24 +248,23 @@ impl Source for S3 {
             }
             return Err(self.missing(purpose, purpose.error(ErrorKind::NotFound)).await);
         }
-        let state = Some((prefix, first));
+        // Each page's entries go out before the next is asked for: a large directory is never in memory as a whole.
+        let state = Some((prefix, Next::Page(first)));
         let pages = futures::stream::unfold(state, move |state| async move {
-            let (prefix, mut page) = state?;
-            let next = page.next.take();
-            let mut entries = Self::entries(dir, &prefix, page);
-            let Some(token) = next else { return Some((entries, None)) };
-            let state = match self.page(purpose, &prefix, Some(&token), None).await {
-                Ok(page) if page.next.as_ref() == Some(&token) => {
-                    entries.push(Err(purpose.protocol("the listing goes in circles")));
-                    None
-                }
-                Ok(page) => Some((prefix, page)),
-                Err(error) => {
-                    entries.push(Err(error));
-                    None
-                }
+            let (prefix, next) = state?;
+            let mut page = match next {
+                Next::Page(page) => page,
+                Next::Token(token) => match self.page(purpose, &prefix, Some(&token), None).await {
+                    Ok(page) if page.next.as_ref() == Some(&token) => {
+                        return Some((vec![Err(purpose.protocol("the listing goes in circles"))], None));
+                    }
+                    Ok(page) => page,
+                    Err(error) => return Some((vec![Err(error)], None)),
+                },
             };
-            Some((entries, state))
+            let next = page.next.take();
+            let entries = Self::entries(dir, &prefix, page);
+            Some((entries, next.map(|token| (prefix, Next::Token(token)))))
         });
         Ok(pages.map(futures::stream::iter).flatten().boxed())
     }
@@ -313,6 +312,12 @@ impl Source for S3 {
         body::deliver(purpose, request, &request.range, response, out, None::<std::future::Ready<Result<()>>>).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
+}
+
+/// How a listing goes on.
+enum Next {
+    Page(Page),
+    Token(String),
 }
 
 /// A tag identifies the bytes by itself; a store without tags has sizes and times.
