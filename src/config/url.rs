@@ -13,8 +13,10 @@ use super::settings::Settings;
 use super::{Origin, SourceConfig, unknown_key, value};
 
 const KNOWN: &str = "write webdavs://host/path, webdav://host/path, https://host/path/, http://host/path/, ftps://host/path, \
-                     ftp://host/path, s3://bucket/prefix, file:///path, or an absolute directory";
-const SCHEMES: [&str; 10] = ["webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "s3", "file"];
+                     ftp://host/path, s3://bucket/prefix, \
+                     azblob://account/container/prefix, file:///path, or an absolute directory";
+const SCHEMES: [&str; 11] =
+    ["webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "s3", "azblob", "file"];
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
@@ -28,6 +30,10 @@ const S3_VARIABLES: [(&str, &str); 3] = [
     ("secret_access_key", "AWS_SECRET_ACCESS_KEY"),
     ("session_token", "AWS_SESSION_TOKEN"),
 ];
+
+/// The same for azblob; the first that is set counts.
+const AZURE_VARIABLES: [(&str, &str); 2] =
+    [("account_key", "AZURE_STORAGE_KEY"), ("sas_token", "AZURE_STORAGE_SAS_TOKEN")];
 
 /// A source as a URL tells it.
 #[derive(Debug, PartialEq)]
@@ -95,6 +101,7 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
         "webdavs" | "davs" => webdav(&format!("https://{rest}"), is_set),
         "webdav" | "dav" => webdav(&format!("http://{rest}"), is_set),
         "s3" => s3(&format!("s3://{rest}"), is_set),
+        "azblob" => azblob(&format!("azblob://{rest}"), is_set),
         "file" => match Url::parse(&format!("file://{rest}")).map(|url| url.to_file_path()) {
             Ok(Ok(path)) => local(path.to_str().ok_or("the path is not UTF-8, so it needs a configuration file")?),
             _ => Err("a file URL has no host: file:///path".into()),
@@ -197,6 +204,30 @@ fn s3(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
         if is_set(variable) {
             remote.set_variable(key, variable);
         }
+    }
+    Ok(remote)
+}
+
+fn azblob(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    const FORM: &str = "such a URL is azblob://account/container/prefix";
+    let url = read(text)?;
+    let [key, token] = AZURE_VARIABLES.map(|(_, variable)| variable);
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        let elsewhere = format!("credentials come from the environment variable {key} or {token}");
+        return Err(format!("{FORM}; a key in a URL shows in `ps` and in the shell's history: {elsewhere}"));
+    }
+    let account = url.host_str().filter(|host| !host.is_empty()).ok_or(FORM)?;
+    let path = url.path().trim_start_matches('/');
+    let (container, root) = path.split_once('/').unwrap_or((path, ""));
+    if container.is_empty() || url.port().is_some() || url.fragment().is_some() {
+        return Err(FORM.into());
+    }
+    let mut remote = Remote::new(container, "azblob");
+    remote.set("account_name", account);
+    remote.set("container", container);
+    remote.set_root(root)?;
+    if let Some((key, variable)) = AZURE_VARIABLES.into_iter().find(|(_, variable)| is_set(variable)) {
+        remote.set_variable(key, variable);
     }
     Ok(remote)
 }

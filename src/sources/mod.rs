@@ -15,6 +15,7 @@ use crate::source::{LocalCopy, Settings, Source};
 /// A source of the given type, which waits for `configure`; none if there is no such type.
 pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
     match type_name {
+        "azblob" => Some(Box::new(object::Azblob::new())),
         "ftp" => Some(Box::new(ftp::Ftp::new())),
         "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),

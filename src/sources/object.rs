@@ -1,16 +1,19 @@
-//! Sources that speak HTTP: S3, WebDAV and web directories. What they share is below; each protocol has its own file.
+//! Sources that speak HTTP: S3, Azure, WebDAV and web directories. What they share is below; each protocol has its own file.
 //!
 //! They do not go through OpenDAL: its paths lose blanks at either end, its S3 listings lose them in names, its WebDAV
 //! listings panic or fail on answers that the standard allows, and its errors hide the HTTP status.
 
+mod azblob;
 mod body;
 mod http;
+mod keys;
 mod login;
 mod s3;
 mod web;
 mod webdav;
 mod xml;
 
+pub use azblob::Azblob;
 pub use s3::S3;
 pub use web::Web;
 pub use webdav::Webdav;

@@ -1,5 +1,6 @@
 //! The test kit: what an end-to-end test needs in order to be four lines long.
 
+pub mod azurite;
 pub mod ftp;
 pub mod moto;
 pub mod mount;

@@ -6,6 +6,7 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests, which use other parts")]
 mod kit;
 
+mod azblob;
 mod ftp;
 mod liar;
 mod real;

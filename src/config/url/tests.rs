@@ -96,6 +96,17 @@ fn s3_credentials_come_from_the_usual_variables_if_set() {
 }
 
 #[test]
+fn azblob_urls_name_account_container_and_prefix() {
+    let expected = "account_name = 'acc'\ncontainer = 'c'\nroot = '/a b'\naccount_key = { env = 'AZURE_STORAGE_KEY' }";
+    let variables = ["AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"];
+    assert_eq!(remote("azblob://acc/c/a%20b/", &variables).values, table(expected));
+    assert!(remote("azblob://acc/c", &["AZURE_STORAGE_SAS_TOKEN"]).values.contains_key("sas_token"));
+    assert!(refusal("azblob://acc").contains("azblob://account/container"));
+    let message = refusal("azblob://acc/c?sig=hunter2");
+    assert!(message.contains("AZURE_STORAGE_KEY") && !message.contains("hunter2"), "{message}");
+}
+
+#[test]
 fn directories_are_local_sources() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().to_str().expect("a UTF-8 path").to_owned();

@@ -151,14 +151,16 @@ pub(super) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
     purpose.error(kind).caused_by(error.without_url())
 }
 
-/// An answer that is no success. S3 says in its body what the status leaves open.
+/// An answer that is no success. S3 and Azure say in a code what the status leaves open.
 async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
     let status = response.status();
     let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
     let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
+    // Azure says it in a header too, since an answer to HEAD has no body.
+    let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
     let body = collect(response, LARGEST_REFUSAL).await.unwrap_or_default();
     let code = super::xml::Element::parse(&body).ok();
-    let code = code.as_ref().and_then(|error| error.text_of("Code")).unwrap_or_default();
+    let code = code.as_ref().and_then(|error| error.text_of("Code")).or(header.as_deref()).unwrap_or_default();
     let kind = kind_of(status, code);
     let mut words = format!("{}: the server answered {}", kind.describe(), status.as_u16());
     if let Some(reason) = status.canonical_reason() {
@@ -175,12 +177,16 @@ async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
 
 fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
     match code {
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
-            return ErrorKind::Unauthenticated;
-        }
-        "SlowDown" => return ErrorKind::RateLimited,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "AuthenticationFailed"
+        | "InvalidAuthenticationInfo" => return ErrorKind::Unauthenticated,
+        "SlowDown" | "ServerBusy" => return ErrorKind::RateLimited,
         // Everything that the source showed was in the bucket: that is an outage, not a deletion.
-        "NoSuchBucket" => return ErrorKind::Unreachable,
+        "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" => return ErrorKind::Unreachable,
         _ => {}
     }
     match status.as_u16() {

@@ -8,23 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use md5::{Digest as _, Md5};
 use parking_lot::RwLock;
 use reqsign_aws_v4::Credential;
 use reqsign_core::Signer;
 
 use self::credentials::Credentials;
-use self::listing::Page;
 use super::http::{Answer, Purpose, Redirects, Transport};
-use super::{COMPONENT, body, child, encode_path, endpoint, join, read_root, warn_if_clear};
+use super::keys::{self, Page, digest};
+use super::{COMPONENT, body, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::config::settings::Reader;
 use crate::digest::{Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
-    Sink, Source,
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
 use crate::sources::version::{Version, Wanted};
 
@@ -129,7 +127,7 @@ impl S3 {
             }
             answer => answer?,
         };
-        Page::parse(&body, observed).map_err(|why| purpose.protocol(why))
+        listing::parse(&body, observed).map_err(|why| purpose.protocol(why))
     }
 
     /// What a *not found* of a key means: if the bucket has gone too, it is an outage, and nothing was deleted.
@@ -146,35 +144,6 @@ impl S3 {
     fn no_root(&self, purpose: Purpose<'_>) -> Error {
         let prefix = &self.config.prefix;
         purpose.error(ErrorKind::Unreachable).because(format!("no key begins with {prefix}: is `root` right?"))
-    }
-
-    fn entries(dir: &RemotePath, prefix: &str, page: Page) -> Vec<Result<Entry>> {
-        let mut entries = Vec::with_capacity(page.directories.len() + page.files.len());
-        for key in page.directories {
-            let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
-            if let Some(path) = child(dir, name.as_bytes()) {
-                let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
-                entries.push(Ok(Entry { name, path, kind, size: None, modified: None, digest: None }));
-            }
-        }
-        for (key, version) in page.files {
-            // The key that ends in a slash marks the directory itself.
-            if key == prefix {
-                continue;
-            }
-            let name = key.strip_prefix(prefix).unwrap_or_default();
-            if let Some(path) = child(dir, name.as_bytes()) {
-                entries.push(Ok(Entry {
-                    name: name.as_bytes().to_vec(),
-                    path,
-                    kind: EntryKind::File { executable: false },
-                    size: version.size,
-                    modified: version.modified_time(),
-                    digest: Some(digest(&version, page.observed)),
-                }));
-            }
-        }
-        entries
     }
 
     /// Notes what headers tell about encryption.
@@ -248,25 +217,9 @@ impl Source for S3 {
             }
             return Err(self.missing(purpose, purpose.error(ErrorKind::NotFound)).await);
         }
-        // Each page's entries go out before the next is asked for: a large directory is never in memory as a whole.
-        let state = Some((prefix, Next::Page(first)));
-        let pages = futures::stream::unfold(state, move |state| async move {
-            let (prefix, next) = state?;
-            let mut page = match next {
-                Next::Page(page) => page,
-                Next::Token(token) => match self.page(purpose, &prefix, Some(&token), None).await {
-                    Ok(page) if page.next.as_ref() == Some(&token) => {
-                        return Some((vec![Err(purpose.protocol("the listing goes in circles"))], None));
-                    }
-                    Ok(page) => page,
-                    Err(error) => return Some((vec![Err(error)], None)),
-                },
-            };
-            let next = page.next.take();
-            let entries = Self::entries(dir, &prefix, page);
-            Some((entries, next.map(|token| (prefix, Next::Token(token)))))
-        });
-        Ok(pages.map(futures::stream::iter).flatten().boxed())
+        let fetch =
+            move |prefix: Arc<str>, token: String| async move { self.page(purpose, &prefix, Some(&token), None).await };
+        Ok(keys::entries(purpose, prefix.into(), first, fetch))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
@@ -312,17 +265,6 @@ impl Source for S3 {
         body::deliver(purpose, request, &request.range, response, out, None::<std::future::Ready<Result<()>>>).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
-}
-
-/// How a listing goes on.
-enum Next {
-    Page(Page),
-    Token(String),
-}
-
-/// A tag identifies the bytes by itself; a store without tags has sizes and times.
-fn digest(version: &Version, observed: i64) -> Digest {
-    version.tag_digest().unwrap_or_else(|| version.digest(observed))
 }
 
 fn bucket_url(
