@@ -85,7 +85,7 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: azblob, ftp, http, local, s3, webdav.
+  Types of sources: azblob, ftp, gcs, http, local, s3, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,

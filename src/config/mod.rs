@@ -23,7 +23,7 @@ pub use nearest::{nearest, unknown_key};
 use settings::{Problem, Settings};
 
 /// The types of sources that this build has.
-pub const SOURCE_TYPES: [&str; 6] = ["azblob", "ftp", "http", "local", "s3", "webdav"];
+pub const SOURCE_TYPES: [&str; 7] = ["azblob", "ftp", "gcs", "http", "local", "s3", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
 pub const COMMON_KEYS: [&str; 4] = ["type", "fresh_for", "timeout", "offline"];

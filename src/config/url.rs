@@ -14,9 +14,9 @@ use super::{Origin, SourceConfig, unknown_key, value};
 
 const KNOWN: &str = "write webdavs://host/path, webdav://host/path, https://host/path/, http://host/path/, ftps://host/path, \
                      ftp://host/path, s3://bucket/prefix, \
-                     azblob://account/container/prefix, file:///path, or an absolute directory";
-const SCHEMES: [&str; 11] =
-    ["webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "s3", "azblob", "file"];
+                     azblob://account/container/prefix, gs://bucket/prefix, file:///path, or an absolute directory";
+const SCHEMES: [&str; 13] =
+    ["webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "s3", "azblob", "gs", "gcs", "file"];
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
@@ -34,6 +34,9 @@ const S3_VARIABLES: [(&str, &str); 3] = [
 /// The same for azblob; the first that is set counts.
 const AZURE_VARIABLES: [(&str, &str); 2] =
     [("account_key", "AZURE_STORAGE_KEY"), ("sas_token", "AZURE_STORAGE_SAS_TOKEN")];
+
+/// A token for Google, as other tools of that world read it.
+const GOOGLE_VARIABLE: &str = "GOOGLE_OAUTH_ACCESS_TOKEN";
 
 /// A source as a URL tells it.
 #[derive(Debug, PartialEq)]
@@ -102,6 +105,7 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
         "webdav" | "dav" => webdav(&format!("http://{rest}"), is_set),
         "s3" => s3(&format!("s3://{rest}"), is_set),
         "azblob" => azblob(&format!("azblob://{rest}"), is_set),
+        "gs" | "gcs" => gcs(&format!("gs://{rest}"), is_set),
         "file" => match Url::parse(&format!("file://{rest}")).map(|url| url.to_file_path()) {
             Ok(Ok(path)) => local(path.to_str().ok_or("the path is not UTF-8, so it needs a configuration file")?),
             _ => Err("a file URL has no host: file:///path".into()),
@@ -228,6 +232,23 @@ fn azblob(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
     remote.set_root(root)?;
     if let Some((key, variable)) = AZURE_VARIABLES.into_iter().find(|(_, variable)| is_set(variable)) {
         remote.set_variable(key, variable);
+    }
+    Ok(remote)
+}
+
+fn gcs(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    const FORM: &str = "such a URL is gs://bucket/prefix";
+    let url = read(text)?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        let elsewhere = format!("a token comes from the environment variable {GOOGLE_VARIABLE}");
+        return Err(format!("{FORM}; a key in a URL shows in `ps` and in the shell's history: {elsewhere}"));
+    }
+    let bucket = url.host_str().filter(|host| !host.is_empty() && url.port().is_none()).ok_or(FORM)?;
+    let mut remote = Remote::new(bucket, "gcs");
+    remote.set("bucket", bucket);
+    remote.set_root(url.path())?;
+    if is_set(GOOGLE_VARIABLE) {
+        remote.set_variable("token", GOOGLE_VARIABLE);
     }
     Ok(remote)
 }

@@ -17,6 +17,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
     match type_name {
         "azblob" => Some(Box::new(object::Azblob::new())),
         "ftp" => Some(Box::new(ftp::Ftp::new())),
+        "gcs" => Some(Box::new(object::S3::google())),
         "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
         "s3" => Some(Box::new(object::S3::new())),

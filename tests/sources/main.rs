@@ -8,6 +8,7 @@ mod kit;
 
 mod azblob;
 mod ftp;
+mod gcs;
 mod liar;
 mod real;
 mod s3;

@@ -107,6 +107,14 @@ fn azblob_urls_name_account_container_and_prefix() {
 }
 
 #[test]
+fn gs_urls_name_bucket_and_prefix() {
+    let expected = "bucket = 'b_c'\nroot = '/a b'\ntoken = { env = 'GOOGLE_OAUTH_ACCESS_TOKEN' }";
+    assert_eq!(remote("gs://b_c/a%20b/", &["GOOGLE_OAUTH_ACCESS_TOKEN"]).values, table(expected));
+    assert_eq!(remote("gs://b", &[]).values, table("bucket = 'b'"));
+    assert!(!refusal("gs://b?token=hunter2").contains("hunter2"));
+}
+
+#[test]
 fn directories_are_local_sources() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().to_str().expect("a UTF-8 path").to_owned();
