@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -27,27 +28,31 @@ const SCHEMA: &str = "
         PRIMARY KEY (listing, local_name)
     ) WITHOUT ROWID;
     CREATE TABLE copies (
-        key BLOB PRIMARY KEY, name BLOB NOT NULL, size INTEGER NOT NULL, charge INTEGER NOT NULL,
-        used INTEGER NOT NULL, local_digest TEXT, fingerprint BLOB
-    ) WITHOUT ROWID;
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name BLOB NOT NULL, size INTEGER NOT NULL,
+        charge INTEGER NOT NULL, used INTEGER NOT NULL, local_digest TEXT, fingerprint BLOB
+    );
     CREATE TABLE hashes (
-        key BLOB NOT NULL REFERENCES copies (key) ON DELETE CASCADE,
+        copy INTEGER NOT NULL REFERENCES copies (id) ON DELETE CASCADE,
         page INTEGER NOT NULL, sha256 BLOB NOT NULL,
-        PRIMARY KEY (key, page)
+        PRIMARY KEY (copy, page)
     ) WITHOUT ROWID;
 ";
+
+/// Bytes of a page of the database: SQLite's default.
+const PAGE: u32 = 4096;
+
+/// How many changes one transaction takes at most.
+const BATCH: usize = 10_000;
 
 type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 enum Message {
     Write(Job),
-    Flush(mpsc::Sender<()>),
+    Flush(Box<dyn FnOnce() + Send>),
 }
 
 /// Reads are answered on a connection of their own; writes are queued, and one thread commits whatever has gathered in one
-/// transaction, so that thousands of small changes cost a few commits and no caller waits for the disk.
-///
-/// A kill loses at most the writes of the last moment: each of them is something that can be learned again.
+/// transaction, so that many changes at once cost few commits. Who must know that a change survives a kill waits for it.
 #[derive(Debug)]
 pub struct Database {
     reader: Mutex<Connection>,
@@ -60,20 +65,22 @@ pub struct Database {
 
 impl Database {
     /// Opens or creates `index.sqlite` in the cache directory `dir`. A damaged or foreign one is replaced, with a warning.
-    pub fn open(dir: &Path) -> Result<Self> {
+    ///
+    /// `journal` is how many bytes its journal may grow to before it is worked in, which takes syncs: the larger, the fewer.
+    pub fn open(dir: &Path, journal: u32) -> Result<Self> {
         let path = dir.join("index.sqlite");
         let failed = |e| Error::new("open index", ErrorKind::Cache).on(path.display()).caused_by(e);
-        let writer = match prepare(&path) {
+        let writer = match prepare(&path, journal) {
             Ok(connection) => connection,
             Err(why) => {
                 warn!("{}: the index cannot be used and is begun anew: {why}", path.display());
                 for file in files(&path) {
                     let _ = std::fs::remove_file(file);
                 }
-                prepare(&path).map_err(failed)?
+                prepare(&path, journal).map_err(failed)?
             }
         };
-        let reader = connect(&path).map_err(failed)?;
+        let reader = connect(&path, journal).map_err(failed)?;
         let bytes = Arc::new(AtomicU64::new(0));
         let pending = Arc::new(AtomicU64::new(0));
         let (writes, queue) = mpsc::channel();
@@ -112,10 +119,21 @@ impl Database {
     /// Returns when everything queued so far is committed.
     pub fn flush(&self) {
         let (done, wait) = mpsc::channel();
-        if let Some(writes) = &*self.writes.lock() {
-            let _ = writes.send(Message::Flush(done));
-        }
+        self.then(move || _ = done.send(()));
         let _ = wait.recv();
+    }
+
+    /// Like [`Database::flush`], for tasks.
+    pub async fn flushed(&self) {
+        let (done, wait) = oneshot::channel();
+        self.then(move || _ = done.send(()));
+        let _ = wait.await;
+    }
+
+    fn then(&self, flushed: impl FnOnce() + Send + 'static) {
+        if let Some(writes) = &*self.writes.lock() {
+            let _ = writes.send(Message::Flush(Box::new(flushed)));
+        }
     }
 
     /// Like [`Database::flush`], but free when nothing is queued.
@@ -148,21 +166,20 @@ fn files(path: &Path) -> [PathBuf; 3] {
     })
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, journal: u32) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode NORMAL syncs only at checkpoints: no sync per file, and still consistent after a power cut.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // The journal counts towards `max_size`: 256 pages of 4 KiB are 1 MiB.
-    connection.pragma_update(None, "wal_autocheckpoint", 256)?;
-    connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
+    connection.pragma_update(None, "wal_autocheckpoint", journal / PAGE)?;
+    connection.pragma_update(None, "journal_size_limit", journal)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
 
-fn prepare(path: &Path) -> rusqlite::Result<Connection> {
-    let mut connection = connect(path)?;
+fn prepare(path: &Path, journal: u32) -> rusqlite::Result<Connection> {
+    let mut connection = connect(path, journal)?;
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         VERSION => {}
@@ -186,15 +203,16 @@ fn run(
 ) {
     while let Ok(first) = queue.recv() {
         let mut done = Done::default();
-        let result = commit(&mut connection, std::iter::once(first).chain(queue.try_iter().take(1000)), &mut done);
+        let messages = std::iter::once(first).chain(queue.try_iter().take(BATCH)).collect();
+        let result = commit(&mut connection, messages, &mut done);
         if let Err(e) = result {
             error!("{}: a change of the index is lost: {e}", path.display());
         }
         let size = files(path).iter().filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum();
         bytes.store(size, Ordering::Relaxed);
         pending.fetch_sub(done.writes, Ordering::AcqRel);
-        for flush in done.flushes {
-            let _ = flush.send(());
+        for flushed in done.flushes {
+            flushed();
         }
     }
 }
@@ -203,14 +221,10 @@ fn run(
 #[derive(Default)]
 struct Done {
     writes: u64,
-    flushes: Vec<mpsc::Sender<()>>,
+    flushes: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-fn commit(
-    connection: &mut Connection,
-    messages: impl Iterator<Item = Message>,
-    done: &mut Done,
-) -> rusqlite::Result<()> {
+fn commit(connection: &mut Connection, messages: Vec<Message>, done: &mut Done) -> rusqlite::Result<()> {
     let mut transaction = connection.transaction()?;
     for message in messages {
         match message {
@@ -246,10 +260,10 @@ mod tests {
     #[test]
     fn what_was_written_is_there_after_reopening() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let database = Database::open(dir.path()).expect("a new index");
+        let database = Database::open(dir.path(), 1 << 20).expect("a new index");
         insert(&database, b"a");
         drop(database);
-        let database = Database::open(dir.path()).expect("the same index");
+        let database = Database::open(dir.path(), 1 << 20).expect("the same index");
         assert_eq!(count(&database), Some(1));
         assert!(database.bytes() > 0);
     }
@@ -257,7 +271,7 @@ mod tests {
     #[test]
     fn a_failing_change_is_undone_alone() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let database = Database::open(dir.path()).expect("a new index");
+        let database = Database::open(dir.path(), 1 << 20).expect("a new index");
         insert(&database, b"a");
         insert(&database, b"a");
         insert(&database, b"b");
@@ -270,7 +284,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("index.sqlite"), b"not a database at all, but long enough to be read as one")
             .expect("the file can be written");
-        let database = Database::open(dir.path()).expect("a new index");
+        let database = Database::open(dir.path(), 1 << 20).expect("a new index");
         assert_eq!(count(&database), Some(0));
     }
 }

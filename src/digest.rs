@@ -2,6 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Begins the end of a digest whose version was changed within the tick of the clock that stamps it: two versions in one tick share
+/// everything else. What follows is the time of the observation in nanoseconds since 1970, so that it never equals a later one.
+pub const UNSETTLED: &str = ";unsettled=";
 
 /// What a source says identifies a version: the same digest of the same path means the same bytes.
 ///
@@ -18,6 +23,25 @@ impl Digest {
     /// The source's own text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text without what marks it as unsettled.
+    pub fn base(&self) -> &str {
+        self.0.split(UNSETTLED).next().unwrap_or_default()
+    }
+
+    /// When a version was observed that may still change without its digest showing it; `None` for a settled one.
+    pub fn unsettled_since(&self) -> Option<SystemTime> {
+        let (_, nanoseconds) = self.0.split_once(UNSETTLED)?;
+        let since = Duration::from_nanos(nanoseconds.parse().ok()?);
+        UNIX_EPOCH.checked_add(since)
+    }
+
+    /// Whether two observations are of the same version as far as anybody can tell yet: both unsettled, with the same base. A
+    /// settled digest equals itself only, so that what was retrieved before it settled is retrieved anew.
+    pub fn is_same_observation(&self, other: &Self) -> bool {
+        self == other
+            || (self.base() == other.base() && self.unsettled_since().is_some() && other.unsettled_since().is_some())
     }
 }
 
@@ -40,4 +64,18 @@ pub fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a string cannot fail");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn observations_before_a_version_settles_are_one_and_the_settled_one_is_another() {
+        let [first, second, settled, other] = ["a;unsettled=1", "a;unsettled=2", "a", "b;unsettled=3"].map(Digest::new);
+        assert!(first.is_same_observation(&second) && first.is_same_observation(&first));
+        assert!(!first.is_same_observation(&settled) && !first.is_same_observation(&other));
+        assert!(settled.is_same_observation(&settled));
+        assert_eq!(first.unsettled_since(), Some(UNIX_EPOCH + Duration::from_nanos(1)));
+    }
 }

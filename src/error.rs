@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -88,12 +89,21 @@ struct Inner {
     message: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     remembered: bool,
+    retry_after: Option<Duration>,
 }
 
 impl Error {
     /// An error of `kind` in the operation `op` (a contract method or a verb: `list_path`, `open cache`).
     pub fn new(op: &'static str, kind: ErrorKind) -> Self {
-        Self(Arc::new(Inner { op, path: None, kind, message: None, source: None, remembered: false }))
+        Self(Arc::new(Inner {
+            op,
+            path: None,
+            kind,
+            message: None,
+            source: None,
+            remembered: false,
+            retry_after: None,
+        }))
     }
 
     /// Names what the operation was applied to.
@@ -127,6 +137,17 @@ impl Error {
         self.0.remembered
     }
 
+    /// Keeps how long the source asks to be left alone.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        self.change(|inner| inner.retry_after = Some(wait))
+    }
+
+    /// How long the source asks to be left alone, if it said so.
+    pub fn wait(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
     /// The kind, by which callers decide.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -145,6 +166,7 @@ impl Error {
             message: shared.message.clone(),
             source: shared.source.clone(),
             remembered: shared.remembered,
+            retry_after: shared.retry_after,
         });
         set(&mut inner);
         Self(Arc::new(inner))

@@ -6,13 +6,13 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
-use super::block::{BLOCK, Block, BlockMap, blocks_of, bytes_of, hash};
+use super::block::{BLOCK, Block, BlockMap, block_count, blocks_of, bytes_of, hash};
 use super::index::{Fingerprint, Record};
 use super::store::Store;
 use super::{Cache, Key};
@@ -21,6 +21,9 @@ use crate::name::LocalName;
 
 /// After so many changed pages of hashes (64 MiB of content each) a growing copy is stored in the index, so that a kill loses little.
 const PAGES_UNSAVED: usize = 2;
+
+/// How exactly the index knows when a copy was last used.
+const USE_GRANULARITY: Duration = Duration::from_secs(600);
 
 /// The local bytes of one version, *partial* or *whole*.
 ///
@@ -37,6 +40,8 @@ pub struct Copy {
     pub(super) opens: AtomicUsize,
     /// What it takes of the cache's room, in bytes.
     pub(super) charge: AtomicU64,
+    /// When the index last heard that it is used.
+    use_noted: Mutex<Option<Instant>>,
     state: Mutex<State>,
 }
 
@@ -97,7 +102,7 @@ impl Copy {
             }
         }
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
-        Self { key, name, size, modified, path, opens, charge, state: Mutex::new(state) }
+        Self { key, name, size, modified, path, opens, charge, use_noted: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The copy's key.
@@ -124,6 +129,11 @@ impl Copy {
     pub fn is_whole(&self, cache: &Cache) -> bool {
         self.inspect(cache);
         self.size == 0 || self.state.lock().proven.is_some()
+    }
+
+    /// Whether the file was changed by somebody else, and its blocks are not all proven again yet.
+    pub fn is_suspect(&self) -> bool {
+        self.state.lock().suspect
     }
 
     /// Whether the copy was proven and nothing has been found wrong with it since; looks at no file.
@@ -337,6 +347,26 @@ impl Copy {
         }
     }
 
+    /// Hashes every block of a complete copy that was not checked yet, since only sound blocks may be proven together. `false`
+    /// if one is damaged, so that the copy is not complete after all. Reads the whole file: call it where blocking is allowed.
+    pub fn check_all(&self, cache: &Cache) -> bool {
+        let unchecked: Vec<usize> = {
+            let state = self.state.lock();
+            let all = 0..block_count(self.size);
+            all.filter(|&block| matches!(state.map.get(block), Block::Unchecked(_))).collect()
+        };
+        for block in unchecked {
+            let range = bytes_of(&(block..block + 1), self.size);
+            let mut bytes = BytesMut::new();
+            let _ = self.read_block(cache, block, &range, range.clone(), &mut bytes);
+        }
+        let mut state = self.state.lock();
+        if !state.map.is_full() {
+            state.held_back = None;
+        }
+        state.map.is_full()
+    }
+
     /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it.
     pub fn dress(&self) {
         let state = self.state.lock();
@@ -377,8 +407,19 @@ impl Copy {
         // A block that waits for its proof is stored as missing: after a kill it is retrieved again, which leads to the proof.
         let pages = state.map.take_changed_pages(state.held_back);
         let (local_digest, fingerprint) = (state.proven.clone(), state.fingerprint);
+        *self.use_noted.lock() = Some(Instant::now());
         let record = Record { size: self.size, local_digest, fingerprint, pages };
         cache.index.save(&self.key, &self.name, self.charge.load(Ordering::Relaxed), record);
+    }
+
+    /// Whether the index should hear that the copy was used: not at every use, since it serves only to order evictions after a restart.
+    pub(super) fn was_used(&self) -> bool {
+        let mut noted = self.use_noted.lock();
+        let due = noted.is_none_or(|noted| noted.elapsed() > USE_GRANULARITY);
+        if due {
+            *noted = Some(Instant::now());
+        }
+        due
     }
 
     /// Nobody has the copy open any more: stores what is not stored, closes the file.

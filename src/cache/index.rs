@@ -99,20 +99,21 @@ impl Index {
         self.0.settle();
         let record = self.0.read(|db| {
             let row = db
-                .prepare_cached("SELECT size, local_digest, fingerprint FROM copies WHERE key = ?1")?
+                .prepare_cached("SELECT id, size, local_digest, fingerprint FROM copies WHERE key = ?1")?
                 .query_row([key.0], |row| {
-                    Ok(Record {
-                        size: row.get::<_, i64>(0)?.cast_unsigned(),
-                        local_digest: row.get::<_, Option<String>>(1)?.map(Digest::new),
-                        fingerprint: row.get::<_, Option<Vec<u8>>>(2)?.and_then(|b| Fingerprint::from_bytes(&b)),
+                    let record = Record {
+                        size: row.get::<_, i64>(1)?.cast_unsigned(),
+                        local_digest: row.get::<_, Option<String>>(2)?.map(Digest::new),
+                        fingerprint: row.get::<_, Option<Vec<u8>>>(3)?.and_then(|b| Fingerprint::from_bytes(&b)),
                         pages: Vec::new(),
-                    })
+                    };
+                    Ok((row.get::<_, i64>(0)?, record))
                 })
                 .optional()?;
-            let Some(mut record) = row else { return Ok(None) };
+            let Some((copy, mut record)) = row else { return Ok(None) };
             record.pages = db
-                .prepare_cached("SELECT page, sha256 FROM hashes WHERE key = ?1")?
-                .query_map([key.0], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?
+                .prepare_cached("SELECT page, sha256 FROM hashes WHERE copy = ?1")?
+                .query_map([copy], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?
                 .map(|page| page.map(|(page, hashes)| (usize::try_from(page).unwrap_or(usize::MAX), hashes)))
                 .collect::<rusqlite::Result<_>>()?;
             record.pages.retain(|(page, _)| *page < usize::MAX);
@@ -125,24 +126,30 @@ impl Index {
     pub fn save(&self, key: &Key, name: &LocalName, charge: u64, record: Record) {
         let (key, name) = (key.0, name.clone());
         self.0.write(move |db| {
-            db.prepare_cached(
-                "INSERT INTO copies (key, name, size, charge, used, local_digest, fingerprint)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT (key) DO UPDATE SET size = ?3, charge = ?4, used = ?5, local_digest = ?6, fingerprint = ?7",
-            )?
-            .execute(params![
-                key,
-                &*name,
-                record.size.cast_signed(),
-                charge.cast_signed(),
-                now(),
-                record.local_digest.as_ref().map(Digest::as_str),
-                record.fingerprint.map(Fingerprint::to_bytes),
-            ])?;
+            let copy: i64 = db
+                .prepare_cached(
+                    "INSERT INTO copies (key, name, size, charge, used, local_digest, fingerprint)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                     ON CONFLICT (key) DO UPDATE SET
+                         size = ?3, charge = ?4, used = ?5, local_digest = ?6, fingerprint = ?7
+                     RETURNING id",
+                )?
+                .query_row(
+                    params![
+                        key,
+                        &*name,
+                        record.size.cast_signed(),
+                        charge.cast_signed(),
+                        now(),
+                        record.local_digest.as_ref().map(Digest::as_str),
+                        record.fingerprint.map(Fingerprint::to_bytes),
+                    ],
+                    |row| row.get(0),
+                )?;
             let mut insert =
-                db.prepare_cached("INSERT OR REPLACE INTO hashes (key, page, sha256) VALUES (?1, ?2, ?3)")?;
+                db.prepare_cached("INSERT OR REPLACE INTO hashes (copy, page, sha256) VALUES (?1, ?2, ?3)")?;
             for (page, hashes) in record.pages {
-                insert.execute(params![key, i64::try_from(page).unwrap_or(i64::MAX), hashes])?;
+                insert.execute(params![copy, i64::try_from(page).unwrap_or(i64::MAX), hashes])?;
             }
             Ok(())
         });
@@ -169,6 +176,11 @@ impl Index {
     /// Returns when everything is stored.
     pub fn flush(&self) {
         self.0.flush();
+    }
+
+    /// Like [`Index::flush`], for tasks.
+    pub async fn flushed(&self) {
+        self.0.flushed().await;
     }
 }
 

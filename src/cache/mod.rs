@@ -37,6 +37,10 @@ const COPY_OVERHEAD: u64 = 4096;
 /// The granularity in which disks give room.
 const DISK_BLOCK: u64 = 4096;
 
+/// The share of the cache's room that the journal of the index may take, and its bounds in bytes.
+const JOURNAL_SHARE: u64 = 64;
+const JOURNAL: (u32, u32) = (256 << 10, 16 << 20);
+
 /// How many closed copies keep their block maps in memory, so that what was checked once stays checked.
 const MAPS_IN_MEMORY: usize = 65_536;
 
@@ -172,7 +176,8 @@ impl Cache {
     /// Opens the cache directory, which no other process may hold, and removes what a killed process left half done.
     pub fn open(dir: &Path, limits: Limits) -> Result<(Arc<Self>, Arc<Database>)> {
         let store = Store::open(dir)?;
-        let db = Arc::new(Database::open(dir)?);
+        let journal = u32::try_from(limits.max_size / JOURNAL_SHARE).unwrap_or(u32::MAX).clamp(JOURNAL.0, JOURNAL.1);
+        let db = Arc::new(Database::open(dir, journal)?);
         let index = Index::new(db.clone());
         let known = index.known();
         let found = store.sweep(&known.iter().map(|copy| copy.key).collect::<HashSet<_>>());
@@ -274,7 +279,9 @@ impl Cache {
             room.held.put(*copy.key(), Held::Stored { name: copy.name().clone(), charge });
             room.loaded -= 1;
         }
-        self.index.used(copy.key());
+        if copy.was_used() {
+            self.index.used(copy.key());
+        }
     }
 
     /// Takes room for `bytes` more of a copy, evicting what was unused for longest. `false` if there is none to be had.
@@ -327,6 +334,11 @@ impl Cache {
         if !self.disk_warned.swap(true, Ordering::Relaxed) {
             warn!("cache: {}: cannot be written, files are read through: {error}", self.dir().display());
         }
+    }
+
+    /// Returns when what was proven so far survives a kill.
+    pub async fn settled(&self) {
+        self.index.flushed().await;
     }
 
     /// Stores the index and makes everything durable: once, at a clean end.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::Key;
 
 /// How many bytes of blocks are held in memory at most.
-const LIMIT: usize = 32 << 20;
+const LIMIT: usize = 16 << 20;
 
 /// The most recently used blocks without a place on disk.
 #[derive(Debug)]

@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_listing_survives_storing() {
         let place = tempfile::tempdir().expect("a temporary directory");
-        let db = Database::open(place.path()).expect("a new index");
+        let db = Database::open(place.path(), 1 << 20).expect("a new index");
         let root = RemotePath::root();
         let listing = Listing::new(vec![
             entry(&root, b"a\xff", EntryKind::File { executable: true }),
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn what_was_below_a_directory_goes_with_it_and_its_neighbours_stay() {
         let place = tempfile::tempdir().expect("a temporary directory");
-        let db = Database::open(place.path()).expect("a new index");
+        let db = Database::open(place.path(), 1 << 20).expect("a new index");
         let [a, below, neighbour] = [b"a".as_slice(), b"a/b", b"a-b"].map(|p| RemotePath::parse(p).expect("a path"));
         let root = RemotePath::root();
         let full =

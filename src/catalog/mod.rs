@@ -26,7 +26,7 @@ use crate::freshness::{AfterFailure, BeforeAsking, after_failure, before_asking}
 use crate::name::{LocalName, Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::retry::retry;
-use crate::source::{Entry, Source};
+use crate::source::{Entry, RemoteDigest, Source};
 
 /// How many entries are held in memory per source before the directories unused for longest are dropped (they stay in the
 /// database). An entry takes about 250 bytes.
@@ -170,13 +170,13 @@ impl Catalog {
     /// Asks the source which version of one file there is now, and remembers the answer. `None`: it is gone.
     pub async fn recheck(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) -> Result<Option<Entry>> {
         let checked = match retry(|| self.source.create_remote_digest(&entry.path)).await {
-            Ok(remote) => Some(Entry {
-                // The listing's size and time stay where the digest is the same: times may be coarser elsewhere.
-                size: if entry.digest.as_ref() == Some(&remote.digest) { entry.size } else { remote.size },
-                modified: if entry.digest.as_ref() == Some(&remote.digest) { entry.modified } else { remote.modified },
-                digest: Some(remote.digest),
-                ..entry.clone()
-            }),
+            // The listing's size and time stay where the version is the same: times may be coarser elsewhere.
+            Ok(remote) if entry.digest.as_ref().is_some_and(|digest| digest.is_same_observation(&remote.digest)) => {
+                Some(entry.clone())
+            }
+            Ok(RemoteDigest { digest, size, modified }) => {
+                Some(Entry { size, modified, digest: Some(digest), ..entry.clone() })
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
@@ -232,9 +232,12 @@ impl Catalog {
     }
 
     fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Instant) -> Arc<Listing> {
-        let Localized { named, refused } = localized;
-        let listing = Listing::new(named);
+        let Localized { mut named, refused } = localized;
         let mut state = self.state.lock();
+        for (name, entry) in &mut named {
+            state.keep_observation(dir, name, entry);
+        }
+        let listing = Listing::new(named);
         let unchanged =
             state.known.get(dir).filter(|known| *known.listing == listing).map(|known| known.listing.clone());
         let is_new = unchanged.is_none();
@@ -290,6 +293,20 @@ impl State {
                 Some(Answer { value, valid_for, stale: false })
             }
             BeforeAsking::Ask => None,
+        }
+    }
+
+    /// A file that cannot be told from what is known of it keeps its digest, although it was observed anew.
+    fn keep_observation(&self, dir: &RemotePath, name: &LocalName, entry: &mut Entry) {
+        let Some(known) = self.known.peek(dir) else { return };
+        let before = match known.since.get(name) {
+            Some((before, _)) => before.as_ref(),
+            None => known.listing.get(name).map(|(_, before)| before),
+        };
+        if let (Some(digest), Some(before)) = (&mut entry.digest, before.and_then(|before| before.digest.as_ref()))
+            && before.is_same_observation(digest)
+        {
+            *digest = before.clone();
         }
     }
 

@@ -85,7 +85,8 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: azblob, ftp, gcs, http, local, s3, webdav.
+  Types of sources: azblob, ftp, gcs, http, local, s3, sftp,
+                    webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
@@ -111,6 +112,9 @@ Examples:
       a web directory that shows its index, or a single file
   kitovufs mount ftps://anna@host/path ~/ftp
       an FTP server, with TLS; ftp:// is without
+  kitovufs mount sftp://anna@host/srv/files ~/files
+      a directory of an SSH server; without a path, anna's home; with the
+      password in $KITOVUFS_PASSWORD, or else the keys that ssh would use
   kitovufs mount 's3://bucket/prefix?region=eu-central-1' ~/s3
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY

@@ -110,7 +110,7 @@ async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
     let remote = source.create_remote_digest(&entry.path).await?;
     let size = remote.size.or(entry.size).unwrap_or(0);
     let mut bytes = Vec::new();
-    let retrieval = Retrieval { path: &entry.path, digest: &remote.digest, size, range: 0..size };
+    let retrieval = Retrieval::new(&entry.path, &remote.digest, size, 0..size);
     source.retrieve_file(&retrieval, &mut bytes).await?;
 
     let failed = |e: std::io::Error| Error::new("check", ErrorKind::Other).on(&entry.path).caused_by(e);

@@ -23,10 +23,10 @@ pub use nearest::{nearest, unknown_key};
 use settings::{Problem, Settings};
 
 /// The types of sources that this build has.
-pub const SOURCE_TYPES: [&str; 7] = ["azblob", "ftp", "gcs", "http", "local", "s3", "webdav"];
+pub const SOURCE_TYPES: [&str; 8] = ["azblob", "ftp", "gcs", "http", "local", "s3", "sftp", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
-pub const COMMON_KEYS: [&str; 4] = ["type", "fresh_for", "timeout", "offline"];
+pub const COMMON_KEYS: [&str; 6] = ["type", "fresh_for", "timeout", "offline", "max_requests", "max_bandwidth"];
 
 /// Permission bits that let somebody else than the owner at a file.
 const OTHERS: u32 = 0o077;
@@ -88,6 +88,10 @@ pub struct SourceConfig {
     pub timeout: Duration,
     /// What to answer while it cannot be reached.
     pub offline: Offline,
+    /// How many requests may be under way at once; `None`: as many as the source serves well.
+    pub max_requests: Option<usize>,
+    /// How many bytes of content may arrive in a second; `None`: as many as will.
+    pub max_bandwidth: Option<u64>,
     origin: Origin,
 }
 

@@ -18,10 +18,13 @@ use super::{
 
 const ROOT_KEYS: [&str; 4] = ["mountpoint", "cache", "defaults", "sources"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
-const DEFAULTS_KEYS: [&str; 3] = ["fresh_for", "timeout", "offline"];
+const DEFAULTS_KEYS: [&str; 5] = ["fresh_for", "timeout", "offline", "max_requests", "max_bandwidth"];
 
 /// A cache that cannot hold a single block is no cache.
 const SMALLEST_CACHE: u64 = 1 << 20;
+
+/// Bytes a second below which nothing ever arrives.
+const SLOWEST: u64 = 1024;
 
 /// What the text does not say about itself.
 pub(super) struct Place<'a> {
@@ -52,12 +55,19 @@ pub(super) struct Common {
     pub(super) fresh_for: Duration,
     pub(super) timeout: Duration,
     pub(super) offline: Offline,
+    pub(super) max_requests: Option<usize>,
+    pub(super) max_bandwidth: Option<u64>,
 }
 
 impl Common {
     /// What holds where nobody says anything.
-    pub(super) const DEFAULT: Self =
-        Self { fresh_for: Duration::from_secs(30), timeout: Duration::from_secs(30), offline: Offline::Serve };
+    pub(super) const DEFAULT: Self = Self {
+        fresh_for: Duration::from_secs(30),
+        timeout: Duration::from_secs(30),
+        offline: Offline::Serve,
+        max_requests: None,
+        max_bandwidth: None,
+    };
 
     fn set(&mut self, key: &str, value: &DeValue<'_>) -> Result<(), String> {
         match key {
@@ -65,6 +75,11 @@ impl Common {
             "timeout" => match value::duration(key, value)? {
                 Duration::ZERO => return Err("`timeout` must be longer than nothing; write for example \"30s\"".into()),
                 timeout => self.timeout = timeout,
+            },
+            "max_requests" => self.max_requests = Some(value::count(key, value)?),
+            "max_bandwidth" => match value::size(key, value)? {
+                0..SLOWEST => return Err("`max_bandwidth` must be at least \"1KiB\" (a second)".into()),
+                rate => self.max_bandwidth = Some(rate),
             },
             _ => self.offline = value::offline(key, value)?,
         }
@@ -232,6 +247,8 @@ impl<'a> Walk<'a> {
             fresh_for: common.fresh_for,
             timeout: common.timeout,
             offline: common.offline,
+            max_requests: common.max_requests,
+            max_bandwidth: common.max_bandwidth,
             origin: Origin { file: Some(self.place.shown.into()), line, key_lines },
         })
     }

@@ -18,7 +18,7 @@ pub struct Problem {
 /// The forms of a secret, for messages.
 const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" } or { file = \"…\" }";
 
-/// A source's own table, without the keys that every source shares (`type`, `fresh_for`, `timeout`, `offline`).
+/// A source's own table, without the keys that every source shares (`type` and the other [`super::COMMON_KEYS`]).
 ///
 /// `values` may hold secrets as written: `Debug` shows the keys only.
 #[derive(Clone)]

@@ -75,15 +75,17 @@ fn everything_can_be_said() {
     let config = good(
         "mountpoint = '/mnt/k'\n\
          cache = { dir = '/var/k', max_size = '1MiB', min_free = 0 }\n\
-         defaults = { fresh_for = '5m', timeout = '10s', offline = 'fail' }\n\
+         defaults = { fresh_for = '5m', timeout = '10s', offline = 'fail', max_requests = 3 }\n\
          sources.a = { type = 's3', timeout = '1s', bucket = 'b', n = 7, f = 1.5, t = true, l = [1, 'x'] }\n\
-         [sources.\"b ü\"]\ntype = 'webdav'\nfresh_for = '0s'\noffline = 'serve'\n",
+         [sources.\"b ü\"]\ntype = 'webdav'\nfresh_for = '0s'\noffline = 'serve'\nmax_requests = 2\nmax_bandwidth = '1MiB'\n",
     );
     assert_eq!(config.mountpoint, Some("/mnt/k".into()));
     assert_eq!(config.cache, CacheConfig { dir: "/var/k".into(), max_size: 1 << 20, min_free: 0 });
     let [a, b] = &config.sources[..] else { panic!("two sources: {:?}", config.sources) };
     assert_eq!((a.fresh_for.as_secs(), a.timeout.as_secs(), a.offline), (300, 1, Offline::Fail));
     assert_eq!((b.fresh_for.as_secs(), b.timeout.as_secs(), b.offline), (0, 10, Offline::Serve));
+    assert_eq!((a.max_requests, a.max_bandwidth), (Some(3), None));
+    assert_eq!((b.max_requests, b.max_bandwidth), (Some(2), Some(1 << 20)));
     assert_eq!(b.name, "b ü");
     let own: toml::Table = "bucket = 'b'\nn = 7\nf = 1.5\nt = true\nl = [1, 'x']".parse().expect("TOML");
     assert_eq!(a.settings.values, own.into_iter().collect());
@@ -131,10 +133,13 @@ fn all_problems_are_reported_at_once_with_their_lines() {
             8,
             "`offline` must be \"serve\" (show what is cached while the source is unreachable) or \"fail\", not \"maybe\"",
         ),
-        (9, "unknown key `max_size`; the known keys are `fresh_for`, `offline`, `timeout`"),
+        (
+            9,
+            "unknown key `max_size`; the known keys are `fresh_for`, `max_bandwidth`, `max_requests`, `offline`, `timeout`",
+        ),
         (
             11,
-            "source `a`: unknown type \"webdaw\"; did you mean `webdav`? the known types are `azblob`, `ftp`, `gcs`, `http`, `local`, `s3`, `webdav`",
+            "source `a`: unknown type \"webdaw\"; did you mean `webdav`? the known types are `azblob`, `ftp`, `gcs`, `http`, `local`, `s3`, `sftp`, `webdav`",
         ),
         (
             12,
@@ -143,7 +148,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
         (13, "the name of a source is the name of its folder, and this one `b/c` contains `/`; rename it"),
         (
             13,
-            "source `b/c`: `type` is missing; add for example: type = \"local\" (`azblob`, `ftp`, `gcs`, `http`, `local`, `s3`, `webdav` are known)",
+            "source `b/c`: `type` is missing; add for example: type = \"local\" (`azblob`, `ftp`, `gcs`, `http`, `local`, `s3`, `sftp`, `webdav` are known)",
         ),
     ];
     let found: Vec<_> = problems.iter().map(|(line, message)| (line.unwrap_or(0), message.as_str())).collect();
@@ -310,7 +315,17 @@ fn the_example_is_right() {
         assert!(types.contains(&known), "the example shows a source of type {known}");
     }
     let text = std::fs::read_to_string(&path).expect("the example");
-    for key in ["mountpoint", "dir", "max_size", "min_free", "fresh_for", "timeout", "offline"] {
+    for key in [
+        "mountpoint",
+        "dir",
+        "max_size",
+        "min_free",
+        "fresh_for",
+        "timeout",
+        "offline",
+        "max_requests",
+        "max_bandwidth",
+    ] {
         assert!(text.lines().any(|line| line.starts_with(&format!("{key} = "))), "the example shows `{key}`");
     }
 }

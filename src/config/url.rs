@@ -13,10 +13,10 @@ use super::settings::Settings;
 use super::{Origin, SourceConfig, unknown_key, value};
 
 const KNOWN: &str = "write webdavs://host/path, webdav://host/path, https://host/path/, http://host/path/, ftps://host/path, \
-                     ftp://host/path, s3://bucket/prefix, \
+                     ftp://host/path, sftp://user@host/path, s3://bucket/prefix, \
                      azblob://account/container/prefix, gs://bucket/prefix, file:///path, or an absolute directory";
-const SCHEMES: [&str; 13] =
-    ["webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "s3", "azblob", "gs", "gcs", "file"];
+const SCHEMES: [&str; 14] =
+    ["webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "sftp", "s3", "azblob", "gs", "gcs", "file"];
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
@@ -82,7 +82,7 @@ impl Remote {
 
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
-        let Common { fresh_for, timeout, offline } = Common::DEFAULT;
+        let Common { fresh_for, timeout, offline, max_requests, max_bandwidth } = Common::DEFAULT;
         SourceConfig {
             settings: Settings { name: self.name.clone(), values: self.values, private: true, reserved: Vec::new() },
             name: self.name,
@@ -90,6 +90,8 @@ impl Remote {
             fresh_for,
             timeout,
             offline,
+            max_requests,
+            max_bandwidth,
             origin: Origin::default(),
         }
     }
@@ -103,6 +105,7 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
     match scheme.to_ascii_lowercase().as_str() {
         "webdavs" | "davs" => webdav(&format!("https://{rest}"), is_set),
         "webdav" | "dav" => webdav(&format!("http://{rest}"), is_set),
+        "sftp" => sftp(&format!("sftp://{rest}"), is_set),
         "s3" => s3(&format!("s3://{rest}"), is_set),
         "azblob" => azblob(&format!("azblob://{rest}"), is_set),
         "gs" | "gcs" => gcs(&format!("gs://{rest}"), is_set),
@@ -140,6 +143,20 @@ fn http(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
     remote.set_login(&url, is_set)?;
     url.set_username("").map_err(|()| "the URL names no host")?;
     remote.set("url", url.as_str());
+    Ok(remote)
+}
+
+fn sftp(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    let url = read_server(text)?;
+    // Brackets are a URL's way to write an IPv6 address, and percent signs its way to write other names.
+    let host = percent_decoded(url.host_str().unwrap_or_default().trim_matches(['[', ']']))?;
+    let mut remote = Remote::new(&host, "sftp");
+    remote.set("host", host);
+    if let Some(port) = url.port() {
+        remote.set("port", i64::from(port));
+    }
+    remote.set_root(url.path())?;
+    remote.set_login(&url, is_set)?;
     Ok(remote)
 }
 

@@ -45,6 +45,15 @@ pub(super) fn size(key: &str, value: &DeValue<'_>) -> Result<u64, String> {
     }
 }
 
+/// A number of things, at least one and at most a thousand.
+pub(super) fn count(key: &str, value: &DeValue<'_>) -> Result<usize, String> {
+    let DeValue::Integer(number) = value else { return Err(wrong_type(key, "a whole number", value)) };
+    match integer(number).and_then(|number| usize::try_from(number).ok()) {
+        Some(count @ 1..=1000) => Ok(count),
+        _ => Err(format!("`{key}` must be 1 to 1000, not {}", number.as_str())),
+    }
+}
+
 /// A duration with its unit.
 pub(super) fn duration(key: &str, value: &DeValue<'_>) -> Result<Duration, String> {
     const EXAMPLE: &str = "write for example \"30s\" or \"5m\"";

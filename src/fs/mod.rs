@@ -277,16 +277,14 @@ impl FileSystem {
             return Err(changed());
         }
         let version = folder.transfer.open(&version_of(entry)?, name);
+        let whole = version.is_whole();
         let counters = self.cache.counters();
-        if version.is_whole() {
-            counters.hits.fetch_add(1, Ordering::Relaxed);
-            if version.version().size <= SMALL {
-                // Checked at once, so that the kernel may read it without us; what is damaged is retrieved again here.
-                version.read(0..SMALL).await?;
-            }
-        } else {
-            counters.misses.fetch_add(1, Ordering::Relaxed);
-            self.begin(folder, dir, name, entry, &version, current.stale).await?;
+        let counter = if whole { &counters.hits } else { &counters.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if version.version().size <= SMALL {
+            self.begin_small(folder, dir, name, entry, &version).await?;
+        } else if !whole || version.copy().is_suspect() {
+            self.begin_large(folder, dir, name, entry, &version, current.stale).await?;
         }
         let proven_file = version.proven_file();
         let open =
@@ -294,9 +292,26 @@ impl FileSystem {
         Ok(Opened { handle: self.files.insert(open), proven_file })
     }
 
-    /// Makes sure, while the name can still be looked up again, that the bytes of this version are to be had: a small file is
-    /// retrieved now, of a large one the source is asked whether it is still the same.
-    async fn begin(
+    /// Retrieves a small file, or checks the copy of it, while the name can still be looked up again. The kernel may then read it
+    /// without us.
+    async fn begin_small(
+        &self,
+        folder: &Folder,
+        dir: &RemotePath,
+        name: &LocalName,
+        entry: &Entry,
+        version: &Arc<OpenVersion>,
+    ) -> Result<()> {
+        let Err(error) = version.read(0..SMALL).await else { return Ok(()) };
+        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
+            return Err(error);
+        }
+        folder.catalog.recheck(dir, name, entry).await?;
+        Err(Error::new("open", ErrorKind::Changed).on(&entry.path))
+    }
+
+    /// Asks whether a large file that is not here, or perhaps damaged, is still the same, while the name can still be looked up again.
+    async fn begin_large(
         &self,
         folder: &Folder,
         dir: &RemotePath,
@@ -305,17 +320,8 @@ impl FileSystem {
         version: &Arc<OpenVersion>,
         stale: bool,
     ) -> Result<()> {
-        if version.version().size <= SMALL {
-            let result = version.retrieve_all().await;
-            if let Err(error) = &result
-                && matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound)
-            {
-                folder.catalog.recheck(dir, name, entry).await?;
-                return Err(Error::new("open", ErrorKind::Changed).on(&entry.path));
-            }
-            return result;
-        }
-        if folder.catalog.is_checked(dir, name) {
+        // Once in a while is enough, unless bytes that were here must be had anew.
+        if folder.catalog.is_checked(dir, name) && !version.copy().is_suspect() {
             return Ok(());
         }
         match folder.catalog.recheck(dir, name, entry).await {
@@ -418,5 +424,7 @@ fn version_of(entry: &Entry) -> Result<Version> {
     Ok(Version { path: path.clone(), digest: digest.clone(), size: *size, modified: *modified })
 }
 
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod tests;

@@ -19,18 +19,18 @@ use crate::sources::memory::Memory;
 
 const FRESH_FOR: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
-const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
+pub(super) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 
 /// A mounted memory source, with everything between it and the file system as in a real mount.
-struct Fixture {
-    fs: Arc<FileSystem>,
-    memory: Memory,
-    faults: Faults,
+pub(super) struct Fixture {
+    pub(super) fs: Arc<FileSystem>,
+    pub(super) memory: Memory,
+    pub(super) faults: Faults,
     cache_dir: TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Memory::new(), ROOMY, Offline::Serve)
     }
 
@@ -42,14 +42,14 @@ impl Fixture {
         let (faulty, faults) = Faulty::new(memory.clone());
         let counters = Arc::new(Counters::default());
         let counted = Counted::new(faulty, counters.clone());
-        let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT))), "memory");
+        let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), "memory");
         let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
         let id: Arc<str> = "memory".into();
         let folder = Folder {
             name: b"memory".as_slice().into(),
             source_type: "memory".into(),
             catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db),
-            transfer: Transfer::new(link.clone(), id.clone(), cache.clone()),
+            transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
             source_id: id,
             link,
             counters,
@@ -58,9 +58,14 @@ impl Fixture {
     }
 
     /// The same cache directory under a new process, as far as the file system can tell.
-    fn restart(self, limits: Limits) -> Self {
+    pub(super) async fn restart(self, limits: Limits) -> Self {
         let Self { fs, memory, cache_dir, .. } = self;
+        let cache = Arc::downgrade(fs.cache());
         drop(fs);
+        // Requests that nobody waits for may still be ending.
+        while cache.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
         Self::start(memory, limits, Offline::Serve, cache_dir)
     }
 
@@ -91,7 +96,7 @@ impl Fixture {
         }
     }
 
-    async fn read(&self, path: &str) -> Result<Bytes> {
+    pub(super) async fn read(&self, path: &str) -> Result<Bytes> {
         let handle = self.open(path).await?;
         let bytes = self.fs.read(handle, 0..u64::MAX).await;
         self.fs.release(handle);
@@ -120,7 +125,7 @@ impl Fixture {
     }
 
     /// The files of all copies.
-    fn objects(&self) -> Vec<PathBuf> {
+    pub(super) fn objects(&self) -> Vec<PathBuf> {
         let files = WalkDir::new(self.cache_dir.path().join("objects")).into_iter();
         files.map(|entry| entry.expect("listable")).filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
     }
@@ -131,7 +136,7 @@ fn content(length: u64) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at / BLOCK) ^ (at >> 8)) as u8).collect()
 }
 
-async fn expire() {
+pub(super) async fn expire() {
     tokio::time::sleep(FRESH_FOR + Duration::from_secs(1)).await;
 }
 
@@ -179,7 +184,7 @@ async fn a_file_read_again_costs_nothing_and_one_listing_renews_a_directory() {
         assert_eq!(mount.faults.calls(Method::ListPath), round);
         expire().await;
     }
-    let mount = mount.restart(ROOMY);
+    let mount = mount.restart(ROOMY).await;
     for n in 0..100 {
         assert_eq!(mount.read(&format!("{n}")).await.expect("read"), format!("content {n}"));
     }
@@ -273,7 +278,7 @@ async fn the_tree_survives_a_restart_during_an_outage() {
     let mount = Fixture::new();
     mount.memory.put("dir/cached", "bytes");
     mount.read("dir/cached").await.expect("read");
-    let mount = mount.restart(ROOMY);
+    let mount = mount.restart(ROOMY).await;
     mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
     assert_eq!(mount.list().await.expect("list"), ["dir"]);
     assert_eq!(mount.read("dir/cached").await.expect("read"), "bytes");
@@ -358,13 +363,17 @@ async fn names_that_lead_elsewhere_do_not_appear() {
 /// What somebody may do to a cached file.
 type Tampering = (&'static str, fn(&std::path::Path));
 
+/// Flips a bit near the start of a file that is not empty.
+pub(super) fn flip_a_byte(file: &std::path::Path) {
+    let file = std::fs::File::options().read(true).write(true).open(file).expect("open");
+    let at = 5.min(file.metadata().expect("its size").len().saturating_sub(1));
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("write");
+}
+
 const TAMPERINGS: [Tampering; 5] = [
-    ("a flipped byte", |file| {
-        let file = std::fs::File::options().read(true).write(true).open(file).expect("open");
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, 5).expect("read");
-        file.write_all_at(&[byte[0] ^ 1], 5).expect("write");
-    }),
+    ("a flipped byte", flip_a_byte),
     ("a truncation", |file| {
         std::fs::File::options().write(true).open(file).and_then(|file| file.set_len(7)).expect("truncate");
     }),
@@ -388,7 +397,7 @@ async fn a_copy_that_somebody_altered_is_proven_again_and_counted_once() {
                 mount.memory.put("file", content(size));
                 assert!(mount.read("file").await.expect("read") == content(size));
                 if restarted {
-                    mount = mount.restart(ROOMY);
+                    mount = mount.restart(ROOMY).await;
                 }
                 tamper(&mount.objects()[0]);
                 for _ in 0..2 {
@@ -426,6 +435,18 @@ async fn a_damaged_block_of_a_large_copy_costs_that_block() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_truncated_large_copy_costs_what_was_cut_off() {
+    let mut mount = Fixture::new();
+    mount.memory.put("file", content(8 * SMALL));
+    mount.read("file").await.expect("read");
+    mount = mount.restart(ROOMY).await;
+    std::fs::File::options().write(true).open(&mount.objects()[0]).and_then(|f| f.set_len(6 * SMALL)).expect("cut");
+    assert!(mount.read("file").await.expect("read") == content(8 * SMALL));
+    assert_eq!(mount.faults.bytes(), 2 * SMALL);
+    assert_eq!(mount.quarantined(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partial_copy_continues_after_a_restart() {
     let mount = Fixture::new();
     let bytes = content(8 * SMALL);
@@ -434,7 +455,7 @@ async fn a_partial_copy_continues_after_a_restart() {
     mount.fs.read(open, 4 * SMALL..8 * SMALL).await.expect("read");
     assert_eq!(mount.faults.bytes(), 4 * SMALL);
     mount.fs.release(open);
-    let mount = mount.restart(ROOMY);
+    let mount = mount.restart(ROOMY).await;
     assert!(mount.read("file").await.expect("read") == bytes);
     assert_eq!(mount.faults.bytes(), 4 * SMALL, "the other half only");
 }
@@ -508,7 +529,7 @@ async fn what_a_killed_process_left_is_removed() {
     let litter = mount.cache_dir.path().join("objects/ab").join("ab".repeat(32));
     std::fs::create_dir_all(&litter).expect("created");
     std::fs::write(litter.join("half"), "ha").expect("written");
-    let mount = mount.restart(ROOMY);
+    let mount = mount.restart(ROOMY).await;
     assert!(!litter.exists());
     assert_eq!(mount.objects().len(), 1);
 }

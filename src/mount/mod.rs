@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, Folder};
 use crate::fuse::Driver;
 use crate::status::Report;
-use crate::transfer::Transfer;
+use crate::transfer::{Memory, Transfer};
 use sources::Configured;
 
 /// Threads that read requests from the kernel. They never wait for a source, so a few are enough.
@@ -114,6 +114,7 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
 fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>) -> Result<(Arc<FileSystem>, Report)> {
     let limits = Limits { max_size: config.cache.max_size, min_free: config.cache.min_free };
     let (cache, db) = Cache::open(&config.cache.dir, limits)?;
+    let memory = Arc::new(Memory::default());
     let folders = configured.into_iter().map(|configured| {
         let Configured { config, link, counters } = configured;
         let source_id: Arc<str> = config.identity().into();
@@ -122,7 +123,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
             catalog: Catalog::new(link.clone(), source_id.clone(), policy, db.clone()),
-            transfer: Transfer::new(link.clone(), source_id.clone(), cache.clone()),
+            transfer: Transfer::new(link.clone(), source_id.clone(), cache.clone(), memory.clone()),
             source_id,
             link,
             counters,

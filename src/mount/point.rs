@@ -87,12 +87,12 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 pub fn prepare(path: &Path) -> Result<()> {
     let refused = |why: String| Err(Error::new("mount", ErrorKind::Other).on(path.display()).because(why));
     let failed = |e: std::io::Error| Error::new("mount", ErrorKind::Other).on(path.display()).caused_by(e);
+    if is_dead(path) {
+        warn!("{}: a mount whose process is gone is taken away", path.display());
+        take_away(path, true)?;
+        return prepare(path);
+    }
     match std::fs::metadata(path) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => {
-            warn!("{}: a mount whose process is gone is taken away", path.display());
-            take_away(path, true)?;
-            return prepare(path);
-        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return std::fs::create_dir(path).map_err(failed),
         Err(e) => return Err(failed(e)),
         Ok(meta) if !meta.is_dir() => return refused("is not a folder; name an empty one".into()),
@@ -107,20 +107,25 @@ pub fn prepare(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether what is mounted at `path` has lost its process ("Transport endpoint is not connected").
+fn is_dead(path: &Path) -> bool {
+    // Not `stat`: the kernel may still know the answer.
+    matches!(rustix::fs::statfs(path), Err(rustix::io::Errno::NOTCONN))
+}
+
 /// Unmounts `path`; `lazily` also while something is open there.
 pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
     let failed = || Error::new("unmount", ErrorKind::Other).on(path.display());
     let flags = if lazily { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    let busy = || {
+        let who = format!("fuser -vm {} tells", path.display());
+        failed().because(format!("in use; close what is open there ({who}), or fusermount3 -uz it"))
+    };
     match unmount(path, flags) {
         Ok(()) => return Ok(()),
         // Only root may; everybody else goes through the setuid fusermount3.
         Err(rustix::io::Errno::PERM) => {}
-        Err(rustix::io::Errno::BUSY) => {
-            return Err(failed().because(format!(
-                "in use; close what is open there (fuser -vm {} tells), or fusermount3 -uz it",
-                path.display()
-            )));
-        }
+        Err(rustix::io::Errno::BUSY) => return Err(busy()),
         Err(e) => return Err(failed().caused_by(std::io::Error::from(e))),
     }
     let mut command = Command::new("fusermount3");
@@ -129,7 +134,8 @@ pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    Err(failed().because(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(if said.contains("busy") { busy() } else { failed().because(said.trim()) })
 }
 
 /// Whether this process can mount at all.

@@ -61,7 +61,7 @@ pub async fn configure(
 fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
     let counters = Arc::new(Counters::default());
     let counted = Counted::new(source, counters.clone());
-    let limited = Limited::new(Deadline::new(counted, config.timeout));
+    let limited = Limited::new(Deadline::new(counted, config.timeout), config.max_requests, config.max_bandwidth);
     let link = Link::new(Box::new(limited), &config.name);
     Configured { config, link, counters }
 }

@@ -221,7 +221,7 @@ impl Suite<'_> {
         let parts = if self.source.capabilities().ranges { ranges.as_slice() } else { &ranges[..1] };
         for range in parts {
             let mut out = Vec::new();
-            let request = Retrieval { path: &path, digest: &before.digest, size, range: range.clone() };
+            let request = Retrieval::new(&path, &before.digest, size, range.clone());
             let result = kind(self.source.retrieve_file(&request, &mut out).await.map(drop));
             report.check(
                 format!("an outdated digest is refused ({range:?})"),
@@ -303,7 +303,7 @@ impl Suite<'_> {
 
     async fn retrieve(&self, path: &str, digest: &Digest, size: u64, range: Range<u64>) -> Result<Vec<u8>> {
         let (path, mut out) = (parse(path), Vec::new());
-        self.source.retrieve_file(&Retrieval { path: &path, digest, size, range }, &mut out).await?;
+        self.source.retrieve_file(&Retrieval::new(&path, digest, size, range), &mut out).await?;
         Ok(out)
     }
 

@@ -1,9 +1,13 @@
-//! `Limited`: a source that is asked only so much at once. It knows no priorities.
+//! `Limited`: a source that is asked only so much at once, and delivers only so fast. It knows no deadlines.
+
+use std::num::NonZeroU32;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use super::turns::{Turns, Urgency};
 use super::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -11,32 +15,33 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::path::RemotePath;
 
-/// Lets at most `capabilities().concurrency` remote operations of `inner` run at once; others wait their turn.
+/// Bytes are counted in units of this many, so that the fastest rate fits into 32 bits.
+const UNIT: u32 = 1024;
+
+/// Lets only so many remote operations of `inner` run at once, the most urgent first, and content arrive only so fast.
 ///
 /// `connect` is not limited: it must work while every other operation waits for it.
 pub struct Limited<S> {
     inner: S,
-    turns: Semaphore,
+    turns: Turns,
+    rate: Option<DefaultDirectRateLimiter>,
 }
 
 impl<S: Source> Limited<S> {
-    /// Wraps `inner`, already configured.
-    pub fn new(inner: S) -> Self {
-        let turns = Semaphore::new(inner.capabilities().concurrency.max(1));
-        Self { inner, turns }
-    }
-
-    async fn turn(&self) -> SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("the semaphore is never closed")
+    /// Wraps `inner`, already configured: at most `requests` at once (as many as it can by default), `rate` bytes a second.
+    pub fn new(inner: S, requests: Option<usize>, rate: Option<u64>) -> Self {
+        let able = inner.capabilities().concurrency;
+        let turns = Turns::new(requests.map_or(able, |requests| requests.min(able)));
+        let units = rate.map(|rate| u32::try_from(rate / u64::from(UNIT)).unwrap_or(u32::MAX));
+        let quota = units.map(|units| Quota::per_second(NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN)));
+        Self { inner, turns, rate: quota.map(RateLimiter::direct) }
     }
 }
 
 #[async_trait]
 impl<S: Source> Source for Limited<S> {
     async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.inner.configure(settings).await?;
-        self.turns = Semaphore::new(self.inner.capabilities().concurrency.max(1));
-        Ok(())
+        self.inner.configure(settings).await
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -52,19 +57,14 @@ impl<S: Source> Source for Limited<S> {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let turn = self.turn().await;
+        let turn = self.turns.take(&Urgency::interactive()).await;
         let entries = self.inner.list_path(dir).await?;
         // The turn ends with the stream.
-        Ok(entries
-            .map(move |entry| {
-                let _ = &turn;
-                entry
-            })
-            .boxed())
+        Ok(entries.map(move |entry| (&turn, entry).1).boxed())
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
-        let _turn = self.turn().await;
+        let _turn = self.turns.take(&Urgency::interactive()).await;
         self.inner.create_remote_digest(file).await
     }
 
@@ -73,7 +73,60 @@ impl<S: Source> Source for Limited<S> {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let _turn = self.turn().await;
-        self.inner.retrieve_file(request, out).await
+        let _turn = self.turns.take(&request.urgency).await;
+        match &self.rate {
+            Some(rate) => self.inner.retrieve_file(request, &mut RatedSink { out, rate }).await,
+            None => self.inner.retrieve_file(request, out).await,
+        }
+    }
+}
+
+struct RatedSink<'a> {
+    out: &'a mut dyn Sink,
+    rate: &'a DefaultDirectRateLimiter,
+}
+
+#[async_trait]
+impl Sink for RatedSink<'_> {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        let mut units = u32::try_from(bytes.len()).unwrap_or(u32::MAX).div_ceil(UNIT);
+        while let Some(some) = NonZeroU32::new(units) {
+            // More than a second's worth at once never fits.
+            match self.rate.until_n_ready(some).await {
+                Ok(()) => break,
+                Err(governor::InsufficientCapacity(most)) => {
+                    let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
+                    let _ = self.rate.until_n_ready(most).await;
+                    units -= most.get();
+                }
+            }
+        }
+        self.out.write(bytes).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    struct Discard;
+
+    #[async_trait]
+    impl Sink for Discard {
+        async fn write(&mut self, _: Bytes) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn content_arrives_no_faster_than_the_rate() {
+        let rate = RateLimiter::direct(Quota::per_second(NonZeroU32::new(1000).expect("not zero")));
+        let mut out = RatedSink { out: &mut Discard, rate: &rate };
+        let began = Instant::now();
+        // The first second's worth may come at once; what is beyond it waits, also in pieces larger than it.
+        out.write(Bytes::from(vec![0; 1200 * UNIT as usize])).await.expect("nothing fails");
+        assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
     }
 }

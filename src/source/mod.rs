@@ -12,6 +12,7 @@ pub mod fault;
 pub mod limit;
 pub mod link;
 pub mod retry;
+pub mod turns;
 
 use std::ops::Range;
 use std::path::Path;
@@ -24,6 +25,7 @@ use futures::stream::BoxStream;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::path::RemotePath;
+use turns::Urgency;
 
 pub use crate::config::settings::{Problem, Settings};
 
@@ -83,6 +85,8 @@ pub struct Capabilities {
     pub content_digest: bool,
     /// Names are file names already: control characters in them are kept (see `name::localize`).
     pub verbatim_names: bool,
+    /// Bytes that one `retrieve_file` holds in memory at most, beyond what it has given to the sink.
+    pub buffer: u64,
     /// How many requests may be under way at once. At least 1.
     pub concurrency: usize,
 }
@@ -150,9 +154,16 @@ pub struct Retrieval<'a> {
     pub size: u64,
     /// The bytes wanted; `0..size` for all. Never empty, never beyond `size`; a part only for sources with `ranges`.
     pub range: Range<u64>,
+    /// Whether somebody waits for the bytes.
+    pub urgency: Urgency,
 }
 
-impl Retrieval<'_> {
+impl<'a> Retrieval<'a> {
+    /// A request that somebody waits for.
+    pub fn new(path: &'a RemotePath, digest: &'a Digest, size: u64, range: Range<u64>) -> Self {
+        Self { path, digest, size, range, urgency: Urgency::interactive() }
+    }
+
     /// Whether all bytes of the file are wanted.
     pub fn is_whole(&self) -> bool {
         self.range == (0..self.size)

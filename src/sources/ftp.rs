@@ -9,7 +9,7 @@ mod wire;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -21,7 +21,7 @@ use self::pool::Pool;
 use self::reply::{Failure, Reply};
 use self::session::{Abilities, Seen, Session, Target};
 use super::purpose::Purpose;
-use super::version::{Match, Version, Wanted};
+use super::version::{self, Match, Version, Wanted};
 use super::{child, warn_of_clear_text};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,8 +37,6 @@ const PORT: u16 = 21;
 const ANONYMOUS: (&str, &str) = ("anonymous", "anonymous@");
 /// So many bytes are held until it is certain that they are of the wanted version.
 const PIECE: u64 = 8 << 20;
-/// A file is not read sooner after a change: times are in whole seconds, and a second change within one would not show.
-const SETTLING: Duration = Duration::from_secs(2);
 
 /// A directory of an FTP server as a source: `type = "ftp"`.
 ///
@@ -234,6 +232,7 @@ impl Source for Ftp {
             ranges: !self.no_ranges.load(Ordering::Relaxed),
             content_digest: false,
             verbatim_names: true,
+            buffer: PIECE,
             // Public servers allow few connections from one address.
             concurrency: 4,
         }
@@ -306,9 +305,8 @@ impl Source for Ftp {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
         let connected = self.connected(purpose)?;
-        if !Wanted::parse(request.digest).is_settled() {
-            tokio::time::sleep(SETTLING).await;
-        }
+        // A second change within the second of the first would not show.
+        version::settle(request.digest).await;
         let (mut at, mut modified) = (request.range.start, None);
         while at < request.range.end {
             let piece = at..request.range.end.min(at + PIECE);

@@ -20,7 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use self::stamp::{Stamp, UNSETTLED};
+use self::stamp::Stamp;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -94,6 +94,7 @@ impl Source for Local {
             ranges: true,
             content_digest: false,
             verbatim_names: true,
+            buffer: CHUNK,
             concurrency: 8,
         }
     }
@@ -283,8 +284,7 @@ fn settle(file: &File) {
 /// Fails with `Changed` unless the open file still is the version that `digest` identifies.
 fn same_version(file: &File, path: &RemotePath, digest: &Digest) -> Result<Metadata> {
     let metadata = file.metadata().map_err(|e| failed("retrieve_file", path, &e))?;
-    let wanted = digest.as_str().split(UNSETTLED).next().unwrap_or_default();
-    if !metadata.is_file() || Stamp::of_metadata(&metadata).base() != wanted {
+    if !metadata.is_file() || Stamp::of_metadata(&metadata).base() != digest.base() {
         return Err(Error::new("retrieve_file", ErrorKind::Changed).on(path));
     }
     Ok(metadata)

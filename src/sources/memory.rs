@@ -58,6 +58,7 @@ impl Memory {
                 ranges: true,
                 content_digest: true,
                 verbatim_names: false,
+                buffer: CHUNK as u64,
                 concurrency: 16,
             },
             sizes: true,

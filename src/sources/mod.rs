@@ -1,11 +1,16 @@
 //! The sources that come with kitovufs, by type name.
 
 pub mod ftp;
+mod link_text;
 pub mod local;
 pub mod memory;
 pub mod object;
 mod purpose;
+pub mod sftp;
 mod version;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +26,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
         "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
         "s3" => Some(Box::new(object::S3::new())),
+        "sftp" => Some(Box::new(sftp::Sftp::new())),
         "webdav" => Some(Box::new(object::Webdav::new())),
         _ => None,
     }
@@ -63,4 +69,12 @@ fn warn_of_clear_text(settings: &Settings, host: &str) {
     if !matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]") {
         tracing::warn!("source {}: credentials travel unencrypted to {host}", settings.name);
     }
+}
+
+/// A number that no other observation of this process has, and none of an earlier one: nanoseconds since 1970.
+fn observation() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let last = LAST.fetch_max(now, Ordering::Relaxed);
+    if last < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 }
 }

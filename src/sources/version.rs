@@ -1,11 +1,11 @@
 //! `Version`: what an answer says about which version of a file it speaks of, and the digest made of it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, UNSETTLED};
+use crate::sources::observation;
 
 /// Servers keep times in whole seconds: a younger version may share them, and the tag made of them, with the next.
 const TICK_SECONDS: i64 = 2;
@@ -82,14 +82,13 @@ impl Version {
 
 const SIZE: &str = ";size=";
 const MODIFIED: &str = ";modified=";
-const UNSETTLED: &str = ";unsettled=";
 
-/// A number that no other observation of this process has, and none of an earlier one: nanoseconds since 1970.
-fn observation() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let last = LAST.fetch_max(now, Ordering::Relaxed);
-    if last < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 }
+/// Waits until a change to this version would show in its digest.
+pub(super) async fn settle(digest: &Digest) {
+    let Some(since) = digest.unsettled_since() else { return };
+    let tick = Duration::from_secs(TICK_SECONDS.unsigned_abs());
+    let passed = since.elapsed().unwrap_or_default();
+    tokio::time::sleep(tick.saturating_sub(passed)).await;
 }
 
 /// The version that a digest of this module asks for.
@@ -130,11 +129,6 @@ impl<'a> Wanted<'a> {
     pub(super) fn if_match(&self) -> Option<String> {
         let strong = self.settled && self.modified.is_none();
         self.tag.filter(|_| strong).map(|tag| format!("\"{tag}\""))
-    }
-
-    /// Whether a later version would show as another one.
-    pub(super) fn is_settled(&self) -> bool {
-        self.settled
     }
 
     /// The MD5 that the tag is, if it looks like one (of a part that is the whole; others have a `-`).

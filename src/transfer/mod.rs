@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tracing::{debug, warn};
 
 use crate::cache::block::{BLOCK, block_count, blocks_of, bytes_of};
@@ -21,17 +21,21 @@ use crate::freshness::{Proof, proof};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::retry::retry;
-use crate::source::{LocalCopy, Retrieval, Sink, Source};
+use crate::source::turns::Urgency;
+use crate::source::{Capabilities, LocalCopy, Retrieval, Sink, Source};
 use stream::Streams;
 
 /// Files up to this size, in bytes, come in one request, and wholly before they are opened.
 pub const SMALL: u64 = 1 << 20;
 
-/// The longest single request for a part of a file, in blocks: 8 MiB, beyond which nothing gets faster.
-const LONGEST_REQUEST: usize = 64;
+/// How far ahead of a reader who has gone forward for long is retrieved at most, in blocks: 128 MiB.
+const AHEAD: usize = 1024;
 
-/// How far ahead of a reader is retrieved at most, in blocks.
-const AHEAD: usize = 64;
+/// The part of the way ahead that one request covers: four at once are as fast as it gets (`s3`, `webdav`, at 0 and 20 ms).
+const REQUESTS_AHEAD: usize = 4;
+
+/// A request for less than this many blocks (1 MiB) costs more than its bytes.
+const SHORTEST_REQUEST: usize = 8;
 
 /// How far ahead at most when blocks cannot be kept on disk: they wait in memory, which all readers share.
 const AHEAD_IN_MEMORY: usize = 8;
@@ -52,18 +56,40 @@ pub struct Version {
     pub modified: Option<SystemTime>,
 }
 
+/// What all requests of a mount may hold in memory together, in bytes. Blocks without a place on disk (`cache`) come on top.
+const IN_FLIGHT: u64 = 48 << 20;
+
+/// The memory that requests under way hold: one budget for all sources of a mount.
+#[derive(Debug)]
+pub struct Memory(Semaphore);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(Semaphore::new(usize::try_from(IN_FLIGHT / 1024).expect("the budget fits in memory")))
+    }
+}
+
+impl Memory {
+    /// Waits until a request that holds `bytes` at most fits.
+    async fn reserve(&self, bytes: u64) -> SemaphorePermit<'_> {
+        let units = u32::try_from(bytes.min(IN_FLIGHT).div_ceil(1024)).expect("the budget is counted in 32 bits");
+        self.0.acquire_many(units).await.expect("the semaphore is never closed")
+    }
+}
+
 /// Brings bytes of one source into the cache.
 pub struct Transfer {
     source: Arc<dyn Source>,
     source_id: Arc<str>,
     cache: Arc<Cache>,
+    memory: Arc<Memory>,
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
 }
 
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`.
-    pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>) -> Arc<Self> {
-        Arc::new(Self { source, source_id, cache, open: Mutex::default() })
+    pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>, memory: Arc<Memory>) -> Arc<Self> {
+        Arc::new(Self { source, source_id, cache, memory, open: Mutex::default() })
     }
 
     /// The cache's key of a version.
@@ -115,6 +141,7 @@ struct State {
 /// A request for a run of blocks that is under way.
 struct Request {
     blocks: Range<usize>,
+    urgency: Urgency,
     progress: watch::Sender<Progress>,
 }
 
@@ -185,6 +212,7 @@ impl OpenVersion {
                 let request = state.requests.iter().find(|request| request.blocks.contains(&first)).cloned();
                 (first, request.expect("what is missing was just requested"))
             };
+            request.urgency.raise();
             let mut progress = request.progress.subscribe();
             let there = progress.wait_for(|progress| progress.upto > first || progress.result.is_some()).await;
             let result = there.map(|progress| progress.result.clone()).unwrap_or_default();
@@ -202,9 +230,15 @@ impl OpenVersion {
 
     /// Requests what a reader at `blocks` needs now and is likely to need next.
     fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
-        let fits = self.version.size <= self.transfer.cache.limits().max_size;
+        let room = self.transfer.cache.limits().max_size;
+        let limit = if self.version.size > room {
+            AHEAD_IN_MEMORY
+        } else {
+            // Not so far that a small cache would be turned over by one reader.
+            AHEAD.min(block_count(room / 8)).max(AHEAD_IN_MEMORY)
+        };
         let mut state = self.state.lock();
-        let ahead = state.streams.follow(blocks, if fits { AHEAD } else { AHEAD_IN_MEMORY });
+        let ahead = state.streams.follow(blocks, limit);
         self.request(&mut state, blocks, ahead);
     }
 
@@ -213,27 +247,30 @@ impl OpenVersion {
         let all = block_count(self.version.size);
         if self.version.size <= SMALL || !self.transfer.source.capabilities().ranges {
             if state.requests.is_empty() && !self.missing(0..all).is_empty() {
-                self.launch(state, 0..all);
+                self.launch(state, 0..all, Urgency::interactive());
             }
             return;
         }
+        let longest = (ahead / REQUESTS_AHEAD).max(SHORTEST_REQUEST).max(blocks.len());
         let mut missing = self.missing(blocks.start..(blocks.end + ahead).min(all));
         missing.retain(|&block| !state.covers(block));
         for run in missing.chunk_by(|a, b| a + 1 == *b) {
             let run = run[0]..run[run.len() - 1] + 1;
+            let waited_for = run.start < blocks.end;
             // A reader that goes forward frees one block at a time: no request for so little.
-            let worth_it = run.start < blocks.end || run.len() * 2 >= ahead || run.end == all;
+            let worth_it = waited_for || run.len() >= (ahead / 2).min(longest) || run.end == all;
             if worth_it {
-                for start in run.clone().step_by(LONGEST_REQUEST) {
-                    self.launch(state, start..(start + LONGEST_REQUEST).min(run.end));
+                for start in run.clone().step_by(longest) {
+                    let urgency = if start < blocks.end { Urgency::interactive() } else { Urgency::ahead() };
+                    self.launch(state, start..(start + longest).min(run.end), urgency);
                 }
             }
         }
     }
 
-    fn launch(self: &Arc<Self>, state: &mut State, blocks: Range<usize>) {
+    fn launch(self: &Arc<Self>, state: &mut State, blocks: Range<usize>, urgency: Urgency) {
         let (progress, _) = watch::channel(Progress { upto: blocks.start, result: None });
-        let request = Arc::new(Request { blocks, progress });
+        let request = Arc::new(Request { blocks, urgency, progress });
         state.requests.push(request.clone());
         let version = self.clone();
         // A task of its own: a reader that gives up must not take the bytes from the others.
@@ -247,7 +284,7 @@ impl OpenVersion {
         });
     }
 
-    async fn carry_out(&self, request: &Request) -> Result<()> {
+    async fn carry_out(self: &Arc<Self>, request: &Request) -> Result<()> {
         let sink = BlockSink {
             version: self,
             request,
@@ -256,7 +293,8 @@ impl OpenVersion {
             complete: false,
         };
         let sink = tokio::sync::Mutex::new(sink);
-        let ranges = self.transfer.source.capabilities().ranges;
+        let Capabilities { ranges, buffer, .. } = self.transfer.source.capabilities();
+        let held = self.transfer.memory.reserve(buffer.min(self.version.size) + BLOCK).await;
         retry(async || {
             let mut sink = sink.lock().await;
             sink.gathered.clear();
@@ -268,17 +306,25 @@ impl OpenVersion {
                 return Ok(());
             }
             let Version { path, digest, size, .. } = &self.version;
-            let retrieval = Retrieval { path, digest, size: *size, range: range.clone() };
+            let urgency = request.urgency.clone();
+            let retrieval = Retrieval { path, digest, size: *size, range: range.clone(), urgency };
             self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
             sink.expect_end(&range)
         })
         .await?;
+        drop(held);
         if sink.into_inner().complete { self.prove().await } else { Ok(()) }
     }
 
     /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C4).
-    async fn prove(&self) -> Result<()> {
-        let Self { transfer, version, copy, .. } = self;
+    async fn prove(self: &Arc<Self>) -> Result<()> {
+        let checking = self.clone();
+        let sound = tokio::task::spawn_blocking(move || checking.copy.check_all(&checking.transfer.cache)).await;
+        if !sound.unwrap_or(false) {
+            // Readers find the damaged blocks missing, and request them.
+            return Ok(());
+        }
+        let Self { transfer, version, copy, .. } = &**self;
         copy.dress();
         let local_copy =
             LocalCopy { file: copy.path(), path: &version.path, retrieved_as: &version.digest, size: version.size };
@@ -288,7 +334,11 @@ impl OpenVersion {
         let first_attempt = self.state.lock().first_attempt.replace(local.clone());
         let decision = proof(&version.digest, &local, first_attempt.as_ref(), content_digest);
         match decision {
-            Proof::Whole => copy.prove(&transfer.cache, local),
+            Proof::Whole => {
+                copy.prove(&transfer.cache, local);
+                // Whoever has read the last block has a copy that survives a kill.
+                transfer.cache.settled().await;
+            }
             Proof::Baseline => {
                 warn!(
                     "{}: the remote digest {} never equals the local one, {local}; the pair counts as valid",

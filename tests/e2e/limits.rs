@@ -5,10 +5,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use walkdir::WalkDir;
 
-use crate::kit::mount::{Mount, noise, number, random};
+use crate::kit::mount::{Mount, eventually, noise, number, random};
 use crate::remote::Remote;
 
 /// What the cache may use beyond `max_size`: one block.
@@ -29,12 +31,17 @@ fn the_cache_never_exceeds_its_size() {
         format!("[cache]\nmax_size = \"32MiB\"\nmin_free = \"1MiB\"\n{}fresh_for = \"1h\"\n", remote.table("far"));
     let mount = Mount::of(&config);
     let cache = mount.home().cache();
+    let pid = Pid::from_raw(mount.pid().try_into().expect("a process id fits")).expect("it is not 0");
     let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
+                // A directory is not measured in one moment: nothing may move meanwhile.
+                kill_process(pid, Signal::STOP).unwrap();
+                eventually("every thread of the daemon has stopped", || is_stopped(pid));
                 most.fetch_max(used(&cache), Ordering::Relaxed);
-                thread::yield_now();
+                kill_process(pid, Signal::CONT).unwrap();
+                thread::sleep(Duration::from_millis(1));
             }
         });
         // Whatever fails, the sampling must end.
@@ -54,6 +61,13 @@ fn the_cache_never_exceeds_its_size() {
     assert_eq!(number(&status, "/cache/max_bytes"), MAX);
     assert!(number(&status, "/cache/bytes") <= MAX, "{status:#}");
     assert!(number(&status, "/cache/evicted") > 0, "{status:#}");
+}
+
+fn is_stopped(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap().flatten();
+    let stats = threads.flat_map(|thread| fs::read_to_string(thread.path().join("stat")));
+    // proc(5): the state follows the name, which stands in parentheses.
+    stats.into_iter().all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
 /// What a directory really takes on the disk; what vanishes meanwhile takes nothing.

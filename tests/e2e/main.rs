@@ -9,6 +9,7 @@
 mod attributes;
 mod configuration;
 mod counts;
+mod faults;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -19,5 +20,6 @@ mod outage;
 mod programs;
 mod read_only;
 mod remote;
+mod transfer;
 mod trees;
 mod versions;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::kit::mount::local;
+use crate::kit::proxy::Proxy;
 use crate::kit::servers::{S3, Webdav};
 
 /// A bucket is a directory of what `rclone serve s3` serves.
@@ -75,6 +76,18 @@ impl Remote {
             Server::Webdav(server) => format!("[sources.{name}]\n{}", server.table()),
             Server::S3(server) => format!("[sources.{name}]\n{}", server.table(BUCKET)),
         }
+    }
+
+    /// The same, with a link of its own to the server.
+    pub fn table_over(&self, name: &str, link: impl FnOnce(u16) -> Proxy) -> (String, Proxy) {
+        let url = match &self.server {
+            Server::Local => unreachable!("there is no link to a directory"),
+            Server::Webdav(server) => server.url(),
+            Server::S3(server) => server.url(),
+        };
+        let (_, port) = url.trim_end_matches('/').rsplit_once(':').expect("the URL names a port");
+        let proxy = link(port.parse().expect("a port is a number"));
+        (self.table(name).replace(&format!(":{port}"), &format!(":{}", proxy.port())), proxy)
     }
 
     fn settles_within(&self) -> Duration {

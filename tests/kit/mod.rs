@@ -4,5 +4,8 @@ pub mod azurite;
 pub mod ftp;
 pub mod moto;
 pub mod mount;
+pub mod proxy;
 pub mod servers;
+pub mod slow;
+pub mod sshd;
 pub mod web;

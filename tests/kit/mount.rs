@@ -29,13 +29,14 @@ pub struct Home {
     dir: TempDir,
     nobody: bool,
     env: Vec<(String, String)>,
+    tracer: Vec<String>,
 }
 
 impl Home {
     /// A home with this configuration, of whoever runs the tests.
     pub fn of(config: &str) -> Self {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        Self { dir, nobody: false, env: Vec::new() }.furnished(config)
+        Self { dir, nobody: false, env: Vec::new(), tracer: Vec::new() }.furnished(config)
     }
 
     /// A home with this configuration, of a user without privileges: `nobody` if root runs the tests, else whoever does.
@@ -46,7 +47,7 @@ impl Home {
         // The build directory may be where only root may go.
         let dir = TempDir::new().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let home = Self { dir, nobody: true, env: Vec::new() };
+        let home = Self { dir, nobody: true, env: Vec::new(), tracer: Vec::new() };
         fs::copy(env!("CARGO_BIN_EXE_kitovufs"), home.binary()).unwrap();
         home.furnished(config)
     }
@@ -73,6 +74,13 @@ impl Home {
     #[must_use]
     pub fn with_env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs the daemon under a program that begins with these words, and that must become the daemon's process.
+    #[must_use]
+    pub fn traced_by<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.tracer = words.into_iter().map(Into::into).collect();
         self
     }
 
@@ -205,9 +213,11 @@ impl Mount {
     }
 
     fn start(&mut self) {
+        let mut words = self.home.tracer.iter().map(Into::into).chain([self.home.binary()]);
         let mut child = self
             .home
-            .command(self.home.binary())
+            .command(words.next().expect("the daemon is one of them"))
+            .args(words)
             .args(["mount", "-f", "-c"])
             .arg(self.home.config())
             .arg(self.home.mountpoint())

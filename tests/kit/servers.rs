@@ -348,13 +348,13 @@ impl Drop for Server {
 }
 
 /// A port that is free now.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
     listener.local_addr().expect("it is bound").port()
 }
 
 /// A program on the search path, in /usr/sbin, or where an environment variable says.
-pub(super) fn find(name: &str, variable: Option<&str>) -> PathBuf {
+pub fn find(name: &str, variable: Option<&str>) -> PathBuf {
     if let Some(path) = variable.and_then(std::env::var_os) {
         return path.into();
     }

@@ -146,7 +146,7 @@ async fn parts_of_a_large_file_are_read_side_by_side() {
             let (source, path, digest) = (&source, &path, &digest);
             async move {
                 let mut out = Vec::new();
-                let request = Retrieval { path, digest, size, range: range.clone() };
+                let request = Retrieval::new(path, digest, size, range.clone());
                 source.retrieve_file(&request, &mut out).await.map(|_| (range, out))
             }
         });

@@ -55,7 +55,7 @@ pub async fn retrieve(
     range: std::ops::Range<u64>,
 ) -> (Result<(), ErrorKind>, Vec<u8>) {
     let (path, digest, mut out) = (remote("file"), Digest::new(digest), Vec::new());
-    let request = Retrieval { path: &path, digest: &digest, size: 10, range };
+    let request = Retrieval::new(&path, &digest, 10, range);
     let result = source.retrieve_file(&request, &mut out).await;
     (kind(result.map(drop)), out)
 }

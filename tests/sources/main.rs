@@ -12,6 +12,9 @@ mod gcs;
 mod liar;
 mod real;
 mod s3;
+mod sftp;
+mod sftp_links;
+mod sftp_login;
 mod web;
 
 use std::collections::BTreeMap;

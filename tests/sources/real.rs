@@ -13,21 +13,21 @@ use crate::kit::servers::{S3, Webdav};
 use crate::{configured, kind, remote, source};
 
 /// The directory that a server shows, changed behind its back.
-pub struct Directory {
-    pub root: PathBuf,
-    pub directories: bool,
+pub(crate) struct Directory {
+    pub(crate) root: PathBuf,
+    pub(crate) directories: bool,
     /// Names that this server cannot hold or show.
     pub lost: &'static [&'static str],
     pub age: AtomicU64,
 }
 
 impl Directory {
-    pub fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), directories: true, lost: &[], age: AtomicU64::new(100_000) }
     }
 
     /// Writes a file that was changed long ago, each later than the one before.
-    pub fn write(&self, path: &str, content: &[u8]) {
+    pub(crate) fn write(&self, path: &str, content: &[u8]) {
         let path = self.root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -78,14 +78,14 @@ pub fn served() -> Served {
     Served(dir, bucket)
 }
 
-pub async fn conforms(table: &str, directory: Directory) {
+pub(crate) async fn conforms(table: &str, directory: Directory) {
     let scratch = served();
     let source = configured(table).await.unwrap();
     let report = conformance::run(source.as_ref(), &directory, scratch.path()).await;
     assert!(report.passed(), "{report}");
 }
 
-pub async fn list(source: &dyn Source, dir: &str) -> kitovufs::error::Result<Vec<Entry>> {
+pub(crate) async fn list(source: &dyn Source, dir: &str) -> kitovufs::error::Result<Vec<Entry>> {
     source.list_path(&remote(dir)).await?.try_collect().await
 }
 
@@ -169,7 +169,7 @@ async fn a_file_that_changes_all_the_time_never_has_a_digest_twice() {
         assert!(seen.insert(answer.digest.clone()), "version {number} has the digest of an earlier one");
         let mut out = Vec::new();
         let path = remote("a");
-        let request = Retrieval { path: &path, digest: &answer.digest, size: 2, range: 0..2 };
+        let request = Retrieval::new(&path, &answer.digest, 2, 0..2);
         source.retrieve_file(&request, &mut out).await.unwrap();
         assert_eq!(out, format!("{number:02}").as_bytes());
     }
@@ -185,7 +185,7 @@ async fn names_that_are_no_text_can_be_read_over_webdav() {
     let entries = list(source.as_ref(), "").await.unwrap();
     assert_eq!(entries[0].name, b"\xff\xfe");
     let (digest, mut out) = (entries[0].digest.as_ref().unwrap(), Vec::new());
-    let request = Retrieval { path: &entries[0].path, digest, size: 5, range: 0..5 };
+    let request = Retrieval::new(&entries[0].path, digest, 5, 0..5);
     source.retrieve_file(&request, &mut out).await.unwrap();
     assert_eq!(out, b"bytes");
 }

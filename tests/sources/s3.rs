@@ -74,7 +74,7 @@ async fn the_tag_of_an_object_in_parts_is_no_hash_and_still_tells_versions_apart
     assert_eq!((listed.digest.as_ref(), listed.size), (Some(&asked.digest), Some(size)));
     for range in [0..size, 5_242_879..5_242_881] {
         let mut out = Vec::new();
-        let request = Retrieval { path: &path, digest: &asked.digest, size, range: range.clone() };
+        let request = Retrieval::new(&path, &asked.digest, size, range.clone());
         source.retrieve_file(&request, &mut out).await.unwrap();
         assert!(out == content[range.start as usize..range.end as usize]);
     }
@@ -86,7 +86,7 @@ async fn the_tag_of_an_object_in_parts_is_no_hash_and_still_tells_versions_apart
     other[17] ^= 1;
     server.put_in_parts("large", &other);
     assert_ne!(source.create_remote_digest(&path).await.unwrap().digest, asked.digest);
-    let request = Retrieval { path: &path, digest: &asked.digest, size, range: 0..1 };
+    let request = Retrieval::new(&path, &asked.digest, size, 0..1);
     assert_eq!(kind(source.retrieve_file(&request, &mut Vec::new()).await.map(drop)), Err(ErrorKind::Changed));
 }
 
@@ -99,7 +99,7 @@ async fn nobody_in_particular_sees_what_everybody_may_see() {
     let source = source(&server.anonymous()).await;
     let (path, digest) = (remote("public"), source.create_remote_digest(&remote("public")).await.unwrap().digest);
     let mut out = Vec::new();
-    let request = Retrieval { path: &path, digest: &digest, size: 5, range: 0..5 };
+    let request = Retrieval::new(&path, &digest, 5, 0..5);
     source.retrieve_file(&request, &mut out).await.unwrap();
     assert_eq!(out, b"bytes");
     let refused = source.create_remote_digest(&remote("private")).await;

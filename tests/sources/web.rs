@@ -84,7 +84,7 @@ async fn a_url_of_a_file_is_a_folder_with_that_file() {
         let (path, digest) = (&entries[0].path, entries[0].digest.clone().unwrap());
         assert_eq!(source.create_remote_digest(path).await.unwrap().digest, digest);
         let mut out = Vec::new();
-        let request = Retrieval { path, digest: &digest, size: 5, range: 1..3 };
+        let request = Retrieval::new(path, &digest, 5, 1..3);
         source.retrieve_file(&request, &mut out).await.unwrap();
         assert_eq!(out, b"yt");
         assert_eq!(kind(list(source.as_ref(), "other").await.map(drop)), Err(ErrorKind::NotFound));

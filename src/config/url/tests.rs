@@ -61,6 +61,18 @@ fn the_password_of_a_webdav_user_comes_from_the_environment() {
 }
 
 #[test]
+fn sftp_urls_name_host_user_port_and_directory() {
+    let sftp = remote("sftp://anna@Host.example:2222/srv/a%20b/", &["KITOVUFS_PASSWORD"]);
+    let expected = "host = 'host.example'\nport = 2222\nroot = '/srv/a b'\nusername = 'anna'\npassword = { env = 'KITOVUFS_PASSWORD' }";
+    assert_eq!((sftp.type_name, sftp.values), ("sftp", table(&expected.replace("host.example", "Host.example"))));
+    assert_eq!(remote("sftp://[::1]/~/docs", &[]).values, table("host = '::1'\nroot = '/~/docs'"));
+    assert_eq!(remote("SFTP://h/", &[]).values, table("host = 'h'"));
+    assert!(refusal("sftp:///x").contains("no host"));
+    assert!(refusal("sftp://h/x?y").contains("%3F"));
+    assert!(!refusal("sftp://anna:hunter2@h").contains("hunter2"));
+}
+
+#[test]
 fn a_secret_in_a_url_is_refused_and_not_repeated() {
     for url in [
         "webdavs://anna:hunter2@h/x",
@@ -133,7 +145,9 @@ fn directories_are_local_sources() {
 fn an_unknown_scheme_lists_the_known_ones() {
     for url in ["gopher://h/x", "nothing://h/x"] {
         let message = refusal(url);
-        for known in ["webdavs://", "webdav://", "https://", "http://", "ftps://", "ftp://", "s3://", "file://"] {
+        for known in
+            ["webdavs://", "webdav://", "https://", "http://", "ftps://", "ftp://", "sftp://", "s3://", "file://"]
+        {
             assert!(message.contains(known), "{message}");
         }
     }

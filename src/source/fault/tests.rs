@@ -7,7 +7,7 @@ fn file() -> RemotePath {
 
 async fn retrieve(source: &Faulty, out: &mut Vec<u8>) -> Result<Retrieved> {
     let (path, digest) = (file(), Memory::digest_of(b"hello"));
-    source.retrieve_file(&Retrieval { path: &path, digest: &digest, size: 5, range: 0..5 }, out).await
+    source.retrieve_file(&Retrieval::new(&path, &digest, 5, 0..5), out).await
 }
 
 fn hello() -> (Faulty, Faults) {

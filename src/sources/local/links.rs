@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::Place;
 use crate::path::RemotePath;
+use crate::sources::link_text::{components, from_root, stays_inside};
 
 /// As many links as Linux follows in one path.
 const MOST_LINKS: usize = 40;
@@ -22,20 +23,14 @@ pub(super) fn judge(place: &Place, root: &OwnedFd, dir: &RemotePath, target: &[u
     let depth = dir.components().count();
     let shown = if target.first() == Some(&b'/') {
         let Some(inside) = strip_root(place, target) else { return Ok(None) };
-        let up = std::iter::repeat_n(b"..".as_slice(), depth);
-        let text = up.chain(components(&inside)).collect::<Vec<_>>().join(b"/".as_slice());
-        if text.is_empty() { b".".to_vec() } else { text }
+        from_root(depth, &inside)
     } else {
         target.to_vec()
     };
-    if !stays_inside_as_text(depth, &shown) || !stays_inside_really(place, root, dir, &shown)? {
+    if !stays_inside(depth, &shown) || !stays_inside_really(place, root, dir, &shown)? {
         return Ok(None);
     }
     Ok(Some(shown))
-}
-
-fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|&b| b == b'/').filter(|component| !component.is_empty() && component != b".")
 }
 
 /// What follows the source's own directory in an absolute path, if it begins with it.
@@ -43,19 +38,6 @@ fn strip_root(place: &Place, target: &[u8]) -> Option<Vec<u8>> {
     let target = Path::new(OsStr::from_bytes(target));
     let rest = place.spellings.iter().find_map(|root| target.strip_prefix(root).ok())?;
     Some(rest.as_os_str().as_bytes().to_vec())
-}
-
-fn stays_inside_as_text(mut depth: usize, target: &[u8]) -> bool {
-    for component in components(target) {
-        if component != b".." {
-            depth += 1;
-        } else if depth == 0 {
-            return false;
-        } else {
-            depth -= 1;
-        }
-    }
-    true
 }
 
 /// Walks as the kernel would, from `dir` along `target`, through every link on the way.

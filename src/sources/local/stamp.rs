@@ -4,12 +4,12 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::digest::UNSETTLED;
+
 /// The kernel stamps files with a clock that ticks every 1 to 10 ms; two versions in one tick share their times.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 /// The same for file systems that keep whole seconds (or two, like FAT).
 const COARSE_TICK: Duration = Duration::from_secs(2);
-/// Ends the text of a digest whose file was changed within the tick: it never equals a later one.
-pub(super) const UNSETTLED: &str = ";unsettled=";
 
 /// What tells two versions of a file apart.
 pub(super) struct Stamp {

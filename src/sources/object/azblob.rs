@@ -217,6 +217,7 @@ impl Source for Azblob {
             ranges: true,
             content_digest: false,
             verbatim_names: false,
+            buffer: super::HELD,
             concurrency: 16,
         }
     }

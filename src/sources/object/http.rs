@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use reqwest::header::{DATE, LOCATION};
+use reqwest::header::{DATE, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -154,6 +154,7 @@ pub(super) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
 /// An answer that is no success. S3 and Azure say in a code what the status leaves open.
 async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
     let status = response.status();
+    let wait = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
     let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
     // Azure says it in a header too, since an answer to HEAD has no body.
@@ -172,7 +173,17 @@ async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
     if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
         words += &format!("; it points to {elsewhere}: are the source's settings right?");
     }
-    purpose.error(kind).because(words)
+    let error = purpose.error(kind).because(words);
+    match wait {
+        Some(wait) => error.retry_after(wait),
+        None => error,
+    }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(text: &str) -> Option<Duration> {
+    let seconds = text.trim().parse().ok().or_else(|| u64::try_from(http_date(text)? - here()).ok())?;
+    Some(Duration::from_secs(seconds))
 }
 
 fn kind_of(status: StatusCode, code: &str) -> ErrorKind {

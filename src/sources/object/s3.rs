@@ -254,6 +254,7 @@ impl Source for S3 {
             ranges: true,
             content_digest: false,
             verbatim_names: false,
+            buffer: super::HELD,
             concurrency: 16,
         }
     }

@@ -26,7 +26,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
-use crate::sources::version::{Match, Version, Wanted};
+use crate::sources::version::{self, Match, Version, Wanted};
 
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
 ///
@@ -170,6 +170,7 @@ impl Source for Web {
             ranges: self.ranges.are_possible(),
             content_digest: false,
             verbatim_names: true,
+            buffer: super::HELD,
             concurrency: 8,
         }
     }
@@ -247,6 +248,10 @@ impl Source for Web {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
+        if !request.is_whole() {
+            // Parts are of one version only if a change between them would show.
+            version::settle(request.digest).await;
+        }
         let connected = self.connected(purpose)?;
         let url = match &connected.place {
             Place::Directory(url) => format!("{url}{}", encode_path(request.path.as_bytes())),

@@ -166,6 +166,7 @@ impl Source for Webdav {
             ranges: true,
             content_digest: false,
             verbatim_names: true,
+            buffer: super::HELD,
             concurrency: 16,
         }
     }
@@ -230,6 +231,10 @@ impl Source for Webdav {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
+        if !request.is_whole() {
+            // Parts are of one version only if a change between them would show.
+            crate::sources::version::settle(request.digest).await;
+        }
         let connected = self.connected(purpose)?;
         let get = body::ask_for(self.request(&connected, "GET", request.path, false), request)
             .body(Bytes::new())

@@ -1,0 +1,154 @@
+//! `Turns`: who may ask a source next. What a reader waits for goes before what is retrieved ahead, and that before warming.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// How urgent a request is. Shared with the request while it waits, so that it can become more urgent.
+#[derive(Debug, Clone)]
+pub struct Urgency(Arc<AtomicU8>);
+
+/// What can be urgent, least first.
+const AHEAD: u8 = 0;
+const INTERACTIVE: u8 = 1;
+
+impl Urgency {
+    /// Somebody waits for the answer.
+    pub fn interactive() -> Self {
+        Self(Arc::new(AtomicU8::new(INTERACTIVE)))
+    }
+
+    /// Nobody waits for the answer yet.
+    pub fn ahead() -> Self {
+        Self(Arc::new(AtomicU8::new(AHEAD)))
+    }
+
+    /// Somebody waits for the answer now.
+    pub fn raise(&self) {
+        self.0.store(INTERACTIVE, Ordering::Relaxed);
+    }
+
+    fn level(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number of turns that are taken and given back.
+#[derive(Debug)]
+pub struct Turns(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// In order of arrival.
+    waiting: Vec<(Urgency, oneshot::Sender<()>)>,
+}
+
+/// The right to ask, given back when dropped.
+#[derive(Debug)]
+pub struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    /// So many turns, at least one.
+    pub fn new(count: usize) -> Self {
+        Self(Mutex::new(State { free: count.max(1), waiting: Vec::new() }))
+    }
+
+    /// Returns when it is this request's turn: the most urgent first, among equals the one that came first.
+    pub async fn take(&self, urgency: &Urgency) -> Turn<'_> {
+        let receiver = {
+            let mut state = self.0.lock();
+            if state.free > 0 {
+                state.free -= 1;
+                return Turn(self);
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.waiting.push((urgency.clone(), sender));
+            receiver
+        };
+        let mut waiting = Waiting { turns: self, receiver, taken: false };
+        (&mut waiting.receiver).await.expect("a turn is given or waited for");
+        waiting.taken = true;
+        Turn(self)
+    }
+
+    fn give_back(&self) {
+        let mut state = self.0.lock();
+        loop {
+            let next = (0..state.waiting.len()).rev().max_by_key(|&place| state.waiting[place].0.level());
+            let Some(next) = next else {
+                state.free += 1;
+                return;
+            };
+            // Whoever gave up waiting is passed over.
+            if state.waiting.remove(next).1.send(()).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+/// Gives a turn back that arrived after its request gave up.
+struct Waiting<'a> {
+    turns: &'a Turns,
+    receiver: oneshot::Receiver<()>,
+    taken: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.receiver.close();
+            if self.receiver.try_recv().is_ok() {
+                self.turns.give_back();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_most_urgent_goes_first_and_equals_in_order() {
+        let turns = Turns::new(1);
+        let held = turns.take(&Urgency::interactive()).await;
+        let (ahead, raised, urgent) = (Urgency::ahead(), Urgency::ahead(), Urgency::interactive());
+        let mut first = Box::pin(turns.take(&ahead));
+        let mut second = Box::pin(turns.take(&raised));
+        let mut third = Box::pin(turns.take(&urgent));
+        for waiting in [&mut first, &mut second, &mut third] {
+            assert!(waiting.now_or_never().is_none());
+        }
+        raised.raise();
+        drop(held);
+        drop(second.as_mut().now_or_never().expect("raised, and before the third"));
+        drop(third.as_mut().now_or_never().expect("urgent"));
+        drop(first.as_mut().now_or_never().expect("nobody else is left"));
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_takes_no_turn_along() {
+        let turns = Turns::new(1);
+        let held = turns.take(&Urgency::interactive()).await;
+        let urgency = Urgency::interactive();
+        let mut gave_up = Box::pin(turns.take(&urgency));
+        let mut late = Box::pin(turns.take(&urgency));
+        assert!((&mut gave_up).now_or_never().is_none() && (&mut late).now_or_never().is_none());
+        drop(gave_up);
+        drop(held);
+        drop(late);
+        assert!(turns.take(&urgency).now_or_never().is_some());
+    }
+}

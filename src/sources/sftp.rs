@@ -1,0 +1,175 @@
+//! `Sftp`: a directory of an SSH server as a source. It only asks: no request that it can make changes anything there.
+//!
+//! The protocol is spoken by a client of our own (`client`): others decode names or handles as text and lose those that are
+//! none. It runs over an SSH client inside (`inside`) or over the program `ssh` (`program`).
+
+mod auth;
+mod client;
+mod codec;
+mod config;
+mod connection;
+mod failure;
+mod inside;
+mod known_hosts;
+mod links;
+mod listing;
+mod program;
+mod retrieve;
+mod share;
+mod stamp;
+mod wire;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+
+use self::codec::FileType;
+use self::config::Config;
+use self::connection::Connection;
+use self::stamp::Stamp;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::source::{
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
+
+/// A directory of an SSH server as a source: `type = "sftp"`.
+///
+/// Keys: `host` (required), `port`, `username`, `password`, `key` with `passphrase`, `agent` (its socket), `known_hosts`, `root`
+/// (relative to the home directory there, which is the default, or absolute), and `ssh_config`: `true`, or a file, to let the
+/// program `ssh` connect as its configuration says.
+#[derive(Debug, Default)]
+pub struct Sftp {
+    config: Config,
+    connection: RwLock<Option<Arc<Connection>>>,
+    /// Held while a lost connection is replaced, so that one is enough.
+    replacing: tokio::sync::Mutex<()>,
+}
+
+impl Sftp {
+    /// A source that waits for `configure`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The connection. One that was lost while nobody used it, as servers end idle ones, is replaced first.
+    async fn connection(&self, op: &'static str, path: &RemotePath) -> Result<Arc<Connection>> {
+        let current = || {
+            let connection = self.connection.read().clone();
+            let connection =
+                connection.ok_or_else(|| Error::new(op, ErrorKind::Other).on(path).because("not connected"));
+            connection.map(|connection| (connection.client.lost().is_none(), connection))
+        };
+        if let (true, connection) = current()? {
+            return Ok(connection);
+        }
+        let _alone = self.replacing.lock().await;
+        if let (true, connection) = current()? {
+            return Ok(connection);
+        }
+        let fresh = Connection::open(&self.config).await?;
+        let lost = match self.connection.write().as_mut() {
+            Some(connection) => Some(std::mem::replace(connection, Arc::clone(&fresh))),
+            None => None,
+        };
+        match lost {
+            Some(lost) => lost.close().await,
+            // Disconnected meanwhile.
+            None => {
+                fresh.close().await;
+                return Err(Error::new(op, ErrorKind::Unreachable).on(path).because("not connected"));
+            }
+        }
+        Ok(fresh)
+    }
+}
+
+#[async_trait]
+impl Source for Sftp {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        self.config = Config::read(settings)?;
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            digest_from_listing: true,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: true,
+            // 32 reads of 255 KiB.
+            buffer: 8 << 20,
+            concurrency: 8,
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        let fresh = Connection::open(&self.config).await?;
+        let former = self.connection.write().replace(fresh);
+        if let Some(former) = former {
+            former.close().await;
+        }
+        Ok(())
+    }
+
+    async fn disconnect(&self) {
+        let former = self.connection.write().take();
+        if let Some(former) = former {
+            former.close().await;
+        }
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        const OP: &str = "list_path";
+        let connection = self.connection(OP, dir).await?;
+        let place = connection.place(dir);
+        let (real, kind) = (connection.client.real_path(&place), connection.client.lstat(&place));
+        let opened = connection.client.open_dir(&place).await;
+        if let Ok(attrs) = kind.await
+            && attrs.file_type() != FileType::Directory
+        {
+            return Err(Error::new(OP, ErrorKind::NotADirectory).on(dir));
+        }
+        match opened {
+            Ok(handle) => {
+                connection.no_links(OP, dir, real, ErrorKind::NotADirectory).await?;
+                Ok(listing::entries(connection, handle, dir))
+            }
+            Err(failure) => Err(connection.error(OP, dir, &failure).await),
+        }
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        const OP: &str = "create_remote_digest";
+        let connection = self.connection(OP, file).await?;
+        let place = connection.place(file);
+        let (real, attrs) = (connection.client.real_path(&place), connection.client.lstat(&place));
+        let attrs = match attrs.await {
+            Ok(attrs) => attrs,
+            Err(failure) => return Err(connection.error(OP, file, &failure).await),
+        };
+        connection.no_links(OP, file, real, ErrorKind::Changed).await?;
+        let refused = |kind| Error::new(OP, kind).on(file);
+        match attrs.file_type() {
+            FileType::Directory => return Err(refused(ErrorKind::IsADirectory)),
+            FileType::Regular => {}
+            _ => return Err(refused(ErrorKind::Unsupported).because("not a regular file")),
+        }
+        let why = "the server does not tell size and time, so that versions cannot be told apart";
+        let stamp = Stamp::of(&attrs).ok_or_else(|| refused(ErrorKind::Unsupported).because(why))?;
+        let digest = stamp.digest(SystemTime::now());
+        Ok(RemoteDigest { digest, size: Some(stamp.size), modified: Some(stamp.modified()) })
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        super::same_size(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        let connection = self.connection("retrieve_file", request.path).await?;
+        retrieve::retrieve(&connection, request, out).await
+    }
+}

@@ -1,0 +1,171 @@
+//! `Connection`: one conversation with a server about one directory there. It knows where remote paths are; it retrieves nothing.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::client::{Asked, Client};
+use super::codec::{FileType, status};
+use super::config::{Config, Way};
+use super::failure::Failure;
+use super::{inside, program};
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::{Printable, RemotePath};
+
+/// A connected source.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    /// The root without symbolic links, absolute, as the server writes it; empty for `/`.
+    base: Vec<u8>,
+    /// The root as it is configured, if that is absolute, without a slash at its end: links may be written with it.
+    pub(super) spelling: Option<Vec<u8>>,
+    line: Line,
+}
+
+/// What carries the conversation.
+enum Line {
+    Inside(inside::Connection),
+    Program(program::Running),
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Inside(_) => "Inside",
+            Self::Program(_) => "Program",
+        })
+    }
+}
+
+impl Connection {
+    /// Connects and finds the root.
+    ///
+    /// # Errors
+    /// `Unreachable`, also if the root is not there: nothing below it has been deleted.
+    pub(super) async fn open(config: &Config) -> Result<Arc<Self>> {
+        let (client, line) = match &config.way {
+            Way::Inside(inside) => {
+                let (line, channel) = inside::connect(&config.host, inside).await?;
+                let (reader, writer) = tokio::io::split(channel.into_stream());
+                (converse(reader, writer).await?, Line::Inside(line))
+            }
+            Way::Program(program) => {
+                let (running, reader, writer) = program::start(&config.host, program)?;
+                match converse(reader, writer).await {
+                    Ok(client) => (client, Line::Program(running)),
+                    Err(error) if error.kind() == ErrorKind::Unreachable => return Err(running.epitaph().await),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let root = if config.root.is_empty() { b".".as_slice() } else { &config.root };
+        let real = client.real_path(root).await.map_err(|failure| no_root(&failure, root))?;
+        if real.first() != Some(&b'/') {
+            let why = "the server has no absolute path for the root";
+            return Err(Error::new("connect", ErrorKind::Protocol).because(why));
+        }
+        let base = real.strip_suffix(b"/").unwrap_or(&real).to_vec();
+        let spelling = config.root.starts_with(b"/").then(|| config.root.clone());
+        let spelling = spelling.map(|root| root.strip_suffix(b"/").unwrap_or(&root).to_vec());
+        let connection = Arc::new(Self { client, base, spelling, line });
+        connection.check_root("connect").await?;
+        Ok(connection)
+    }
+
+    /// Ends the conversation.
+    pub(super) async fn close(&self) {
+        self.client.give_up();
+        match &self.line {
+            Line::Inside(line) => inside::disconnect(line).await,
+            Line::Program(running) => running.end().await,
+        }
+    }
+
+    /// Where a path is at the server.
+    pub(super) fn place(&self, path: &RemotePath) -> Vec<u8> {
+        if path.is_root() && self.base.is_empty() {
+            return b"/".to_vec();
+        }
+        let mut place = self.base.clone();
+        if !path.is_root() {
+            place.push(b'/');
+            place.extend_from_slice(path.as_bytes());
+        }
+        place
+    }
+
+    /// What follows the root in an absolute path of the server, if it is inside; empty for the root itself.
+    pub(super) fn inside<'a>(&self, absolute: &'a [u8]) -> Option<&'a [u8]> {
+        strip_dir(absolute, &self.base)
+    }
+
+    /// The error of an operation. What is *not found* while the root has gone too was not deleted.
+    pub(super) async fn error(&self, op: &'static str, path: &RemotePath, failure: &Failure) -> Error {
+        let error = failure.error(op, path);
+        if error.kind() != ErrorKind::NotFound {
+            return error;
+        }
+        self.check_root(op).await.err().unwrap_or(error)
+    }
+
+    async fn check_root(&self, op: &'static str) -> Result<()> {
+        let place = self.place(&RemotePath::root());
+        match self.client.stat(&place).await {
+            Ok(attrs) if attrs.file_type() == FileType::Directory => Ok(()),
+            Ok(_) => {
+                let why = format!("{} is not a directory at the server", Printable(&place));
+                Err(Error::new(op, ErrorKind::Unreachable).because(why))
+            }
+            Err(failure) => Err(no_root(&failure, &place)),
+        }
+    }
+
+    /// Fails unless a path was really what it seems: the server follows links on the way, and they may have come after the
+    /// listing. `kind` is what then to say.
+    pub(super) async fn no_links(
+        &self,
+        op: &'static str,
+        path: &RemotePath,
+        real: Asked<bytes::Bytes>,
+        kind: ErrorKind,
+    ) -> Result<()> {
+        match real.await {
+            Ok(real) if real == self.place(path) => Ok(()),
+            Ok(_) => Err(Error::new(op, kind).on(path).because("a symbolic link has taken its place")),
+            // What cannot be resolved cannot be opened either; that answer says why.
+            Err(failure) if failure.is_status() => Ok(()),
+            Err(failure) => Err(failure.error(op, path)),
+        }
+    }
+}
+
+/// What follows a directory in a path, without a slash at its start; none if the path is elsewhere.
+pub(super) fn strip_dir<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
+    match path.strip_prefix(dir)? {
+        b"" => Some(b""),
+        [b'/', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+async fn converse(
+    reader: impl AsyncRead + Unpin + Send + 'static,
+    writer: impl AsyncWrite + Unpin + Send + 'static,
+) -> Result<Client> {
+    Client::start(reader, writer).await.map_err(|failure| match failure {
+        Failure::Lost(why) => Error::new("connect", ErrorKind::Unreachable).because(format!("no SFTP server: {why}")),
+        other => other.error("connect", &RemotePath::root()),
+    })
+}
+
+fn no_root(failure: &Failure, root: &[u8]) -> Error {
+    let error = failure.error("connect", &RemotePath::root());
+    match failure {
+        Failure::Status { code: status::NO_SUCH_FILE | status::NO_SUCH_PATH, .. } => {
+            let why = format!("there is no directory {} at the server: is `root` right?", Printable(root));
+            Error::new("connect", ErrorKind::Unreachable).because(why)
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,76 @@
+//! `Failure`: why a question to an SFTP server has no answer, before anybody knows which operation asked it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::codec::{Malformed, status};
+use crate::error::{Error, ErrorKind};
+use crate::path::{Printable, RemotePath};
+
+/// How much of a server's own words is repeated, in bytes.
+const WORDS: usize = 200;
+
+/// Why a question has no answer.
+#[derive(Debug, Clone)]
+pub(super) enum Failure {
+    /// The server answered with a status.
+    Status { code: u32, message: Bytes },
+    /// The connection has ended.
+    Lost(Arc<str>),
+    /// The server broke the protocol; what it says is of no more use.
+    Broken(Malformed),
+}
+
+impl From<Malformed> for Failure {
+    fn from(malformed: Malformed) -> Self {
+        Self::Broken(malformed)
+    }
+}
+
+impl Failure {
+    pub(super) fn lost(why: impl Into<Arc<str>>) -> Self {
+        Self::Lost(why.into())
+    }
+
+    /// Whether it says that the end of a file or directory is reached.
+    pub(super) fn is_eof(&self) -> bool {
+        matches!(self, Self::Status { code: status::EOF, .. })
+    }
+
+    /// Whether the server answered, if only with a refusal.
+    pub(super) fn is_status(&self) -> bool {
+        matches!(self, Self::Status { .. })
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Lost(_) => ErrorKind::Unreachable,
+            Self::Broken(_) => ErrorKind::Protocol,
+            Self::Status { code, .. } => match *code {
+                status::NO_SUCH_FILE | status::NO_SUCH_PATH => ErrorKind::NotFound,
+                status::PERMISSION_DENIED => ErrorKind::PermissionDenied,
+                status::NO_CONNECTION | status::CONNECTION_LOST => ErrorKind::Unreachable,
+                status::UNSUPPORTED => ErrorKind::Unsupported,
+                status::NOT_A_DIRECTORY => ErrorKind::NotADirectory,
+                status::IS_A_DIRECTORY => ErrorKind::IsADirectory,
+                _ => ErrorKind::Other,
+            },
+        }
+    }
+
+    /// The error of an operation that this failure ended.
+    pub(super) fn error(&self, op: &'static str, path: &RemotePath) -> Error {
+        let error = Error::new(op, self.kind()).on(path);
+        match self {
+            // What the kind says already.
+            Self::Status { .. } if self.kind() != ErrorKind::Other => error,
+            Self::Status { code, message } => {
+                let words = Printable(&message[..message.len().min(WORDS)]).to_string();
+                error.because(format!("the server answered with status {code} ({words})"))
+            }
+            Self::Lost(why) => error.because(format!("the connection is lost: {why}")),
+            Self::Broken(Malformed(why)) => error.because(*why),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Listing one directory: several questions for names are under way at once, attributes come along, and links are judged.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+
+use super::client::{Asked, Handle};
+use super::codec::{FileType, Name};
+use super::connection::Connection;
+use super::failure::Failure;
+use super::links;
+use super::stamp::Stamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::{Printable, RemotePath};
+use crate::source::{Entry, EntryKind, EntryStream};
+
+const OP: &str = "list_path";
+
+/// How many questions for names are under way: few at first, since most directories are small, then more.
+const QUESTIONS: (usize, usize) = (3, 32);
+
+/// More names in one directory than anybody has: a server that goes on has lost its way, or means harm.
+const MOST_NAMES: usize = 10_000_000;
+
+struct Listing<'a> {
+    connection: Arc<Connection>,
+    handle: Handle,
+    dir: &'a RemotePath,
+    asked: VecDeque<Asked<Option<Vec<Name>>>>,
+    questions: usize,
+    names: usize,
+    ended: bool,
+}
+
+/// The entries of an open directory.
+pub(super) fn entries<'a>(connection: Arc<Connection>, handle: Handle, dir: &'a RemotePath) -> EntryStream<'a> {
+    let listing =
+        Listing { connection, handle, dir, asked: VecDeque::new(), questions: QUESTIONS.0, names: 0, ended: false };
+    futures::stream::unfold(listing, |mut listing| async move {
+        if listing.ended {
+            return None;
+        }
+        let entries = match listing.next().await {
+            Ok(Some(entries)) => entries.into_iter().map(Ok).collect(),
+            Ok(None) => return None,
+            Err(error) => {
+                listing.ended = true;
+                vec![Err(error)]
+            }
+        };
+        Some((futures::stream::iter(entries), listing))
+    })
+    .flatten()
+    .boxed()
+}
+
+impl Listing<'_> {
+    /// The next entries; `None` when these were all.
+    async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
+        while self.asked.len() < self.questions {
+            self.asked.push_back(self.connection.client.read_dir(&self.handle));
+        }
+        self.questions = (self.questions * 2).min(QUESTIONS.1);
+        let Some(answer) = self.asked.pop_front() else { return Ok(None) };
+        let Some(names) = answer.await.map_err(|failure| failure.error(OP, self.dir))? else { return Ok(None) };
+        self.names += names.len();
+        // An answer without names would be repeated for ever.
+        if names.is_empty() || self.names > MOST_NAMES {
+            let why = "the server's listing does not come to an end";
+            return Err(Error::new(OP, ErrorKind::Protocol).on(self.dir).because(why));
+        }
+        self.shown(names).await.map(Some)
+    }
+
+    async fn shown(&self, names: Vec<Name>) -> Result<Vec<Entry>> {
+        let (now, client) = (SystemTime::now(), &self.connection.client);
+        let mut entries = Vec::with_capacity(names.len());
+        let mut links = Vec::new();
+        for name in names {
+            if matches!(&*name.name, b"." | b"..") {
+                continue;
+            }
+            let Some(path) = self.child(&name.name) else { continue };
+            match name.attrs.file_type() {
+                FileType::Symlink => {
+                    let place = self.connection.place(&path);
+                    links.push((path, name, client.read_link(&place), client.real_path(&place)));
+                }
+                FileType::Other => tracing::debug!("{path} is neither a file nor a directory and is left out"),
+                FileType::Directory => entries.push(entry(path, &name, EntryKind::Directory, now)),
+                FileType::Regular => {
+                    let executable = name.attrs.permissions.unwrap_or_default() & 0o111 != 0;
+                    entries.push(entry(path, &name, EntryKind::File { executable }, now));
+                }
+            }
+        }
+        for (path, name, text, real) in links {
+            match self.target(text, real).await.map_err(|failure| failure.error(OP, &path))? {
+                Some(target) => entries.push(entry(path, &name, EntryKind::Symlink { target }, now)),
+                None => tracing::debug!("{path} leads outside the source and is left out"),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The text of a link as it is shown; none for one that is not.
+    async fn target(&self, text: Asked<Bytes>, real: Asked<Bytes>) -> Result<Option<Vec<u8>>, Failure> {
+        let known = |answer: Result<Bytes, Failure>| match answer {
+            Ok(path) => Ok(Some(path)),
+            Err(failure) if failure.is_status() => Ok(None),
+            Err(failure) => Err(failure),
+        };
+        // One that was removed meanwhile has no text.
+        let Some(text) = known(text.await)? else { return Ok(None) };
+        let real = known(real.await)?;
+        Ok(links::judge(&self.connection, self.dir, &text, real.as_deref()))
+    }
+
+    /// The path of a listed name; none, and a line in the log, for a name that must not be followed.
+    fn child(&self, name: &[u8]) -> Option<RemotePath> {
+        match self.dir.child(name) {
+            Ok(path) if !name.contains(&b'/') => Some(path),
+            _ => {
+                tracing::warn!("{}: the name {:?} is left out", self.dir, Printable(name).to_string());
+                None
+            }
+        }
+    }
+}
+
+fn entry(path: RemotePath, name: &Name, kind: EntryKind, now: SystemTime) -> Entry {
+    let stamp = Stamp::of(&name.attrs);
+    Entry {
+        name: name.name.to_vec(),
+        path,
+        size: stamp.map(|stamp| stamp.size),
+        modified: name.attrs.modified(),
+        digest: stamp.map(|stamp| stamp.digest(now)),
+        kind,
+    }
+}

@@ -1,0 +1,128 @@
+//! A bad line: whatever it does, a reader gets right bytes or an error within the deadline, and what is known stays.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+use rand::Rng as _;
+
+use crate::kit::mount::{Mount, SOON, eventually, noise, random};
+use crate::kit::proxy::{Fate, Link, Proxy};
+use crate::remote::Remote;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The timeout of an open and of a read, and what a busy machine may take to notice it.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn mounted(remote: &Remote, fresh_for: &str) -> (Mount, Proxy) {
+    let (table, proxy) = remote.table_over("far", Proxy::to);
+    (Mount::of(&format!("{table}fresh_for = \"{fresh_for}\"\ntimeout = \"2s\"\n")), proxy)
+}
+
+fn works_again(mount: &Mount, path: &str, bytes: &[u8]) {
+    eventually("the source answers again", || fs::read(mount.path(path)).is_ok_and(|read| read == bytes));
+}
+
+#[test]
+fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_webdav() {
+    a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::webdav());
+}
+
+#[test]
+fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_s3() {
+    a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::s3());
+}
+
+fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte(remote: &Remote) {
+    let mut random = random();
+    let bytes = noise(3 << 20, &mut random);
+    remote.put("cached", "cached bytes");
+    for n in 0..24 {
+        remote.put(&format!("{n}"), &bytes);
+    }
+    let (mount, proxy) = mounted(remote, "1h");
+    assert_eq!(fs::read(mount.path("far/cached")).unwrap(), b"cached bytes");
+    for n in 0..24 {
+        let after = match n % 4 {
+            0 => random.random_range(0..600),
+            1 => random.random_range(600..70_000),
+            _ => random.random_range(70_000..3_200_000),
+        };
+        let fate = if n % 2 == 0 { Fate::Reset } else { Fate::Close };
+        proxy.set(Link { fate: Some((after, fate)), ..Link::default() });
+        let begun = Instant::now();
+        if let Ok(read) = fs::read(mount.path(format!("far/{n}"))) {
+            assert!(read == bytes, "{fate:?} after {after} bytes");
+        }
+        assert!(begun.elapsed() < DEADLINE, "{fate:?} after {after} bytes: {:?}", begun.elapsed());
+        assert_eq!(fs::read(mount.path("far/cached")).unwrap(), b"cached bytes");
+        proxy.set(Link::default());
+        works_again(&mount, &format!("far/{n}"), &bytes);
+    }
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 25);
+}
+
+#[test]
+fn a_line_that_falls_silent_holds_up_only_who_needs_it() {
+    let remote = Remote::apache();
+    let bytes = noise(8 << 20, &mut random());
+    remote.put("cached", "cached bytes");
+    remote.put("silent", &bytes);
+    let (mount, proxy) = mounted(&remote, "1h");
+    assert_eq!(fs::read(mount.path("far/cached")).unwrap(), b"cached bytes");
+    let file = File::open(mount.path("far/silent")).unwrap();
+    proxy.set(Link { fate: Some((0, Fate::Stall)), ..Link::default() });
+
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| file.read_exact_at(&mut [0; 4096], 5 << 20));
+        // Meanwhile nobody else notices.
+        while !waiting.is_finished() {
+            let one = Instant::now();
+            assert_eq!(fs::read(mount.path("far/cached")).unwrap(), b"cached bytes");
+            assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 2);
+            assert!(one.elapsed() < TIMEOUT / 2, "{:?}", one.elapsed());
+        }
+        assert!(waiting.join().unwrap().is_err());
+    });
+    assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+    proxy.set(Link::default());
+    works_again(&mount, "far/silent", &bytes);
+}
+
+#[test]
+fn a_listing_that_is_cut_off_removes_nothing() {
+    let remote = Remote::apache();
+    for n in 0..500 {
+        remote.put(&format!("a file with a longer name {n}"), "x");
+    }
+    let (mount, proxy) = mounted(&remote, "300ms");
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 500);
+    for (after, fate) in [(20_000, Fate::Close), (50_000, Fate::Reset), (70_000, Fate::Stall)] {
+        proxy.set(Link { fate: Some((after, fate)), ..Link::default() });
+        let before = proxy.connections();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(4) {
+            assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 500, "{fate:?}");
+        }
+        assert!(proxy.connections() > before, "it was tried");
+        proxy.set(Link::default());
+        eventually("the source answers again", || mount.status()["sources"]["far"]["state"] == "ok");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_connections_is_an_outage_and_comes_back() {
+    let remote = Remote::webdav();
+    remote.put("dir/file", "bytes");
+    let (mount, proxy) = mounted(&remote, "300ms");
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 1);
+    proxy.set(Link { refuses: true, fate: Some((0, Fate::Reset)), ..Link::default() });
+    let begun = Instant::now();
+    let error = fs::read(mount.path("far/dir/file")).unwrap_err();
+    assert_ne!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    assert!(begun.elapsed() < SOON);
+    proxy.set(Link::default());
+    works_again(&mount, "far/dir/file", b"bytes");
+}

@@ -1,0 +1,143 @@
+//! Cold reads follow the reader: what moves, counted in requests and bytes, over real servers.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Barrier;
+use std::thread;
+
+use rand::Rng as _;
+
+use crate::kit::mount::{Mount, bytes_retrieved, noise, random, requests};
+use crate::remote::Remote;
+
+const MIB: u64 = 1 << 20;
+const BLOCK: u64 = 128 * 1024;
+
+fn mounted(remote: &Remote) -> Mount {
+    Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")))
+}
+
+/// A file of which every block differs, without its bytes having to be made one by one.
+fn sparse(remote: &Remote, name: &str, size: u64) {
+    remote.put(name, "");
+    let file = File::options().write(true).open(remote.dir().join(name)).unwrap();
+    file.set_len(size).unwrap();
+    for at in (0..size).step_by(BLOCK as usize) {
+        file.write_all_at(&at.to_le_bytes(), at).unwrap();
+    }
+}
+
+#[test]
+fn the_end_of_a_gibibyte_costs_three_requests_at_most() {
+    for remote in [Remote::local(), Remote::apache()] {
+        sparse(&remote, "large", 1024 * MIB);
+        let mount = mounted(&remote);
+        let mut tail = vec![1; 64 * 1024];
+        File::open(mount.path("far/large")).unwrap().read_exact_at(&mut tail, 1024 * MIB - 64 * 1024).unwrap();
+        assert!(tail.iter().all(|&byte| byte == 0));
+        let status = mount.status();
+        let (_, digest, retrieve) = requests(&status, "far");
+        assert!(digest + retrieve <= 3, "{digest} digests and {retrieve} retrievals");
+        assert!(bytes_retrieved(&status, "far") < 2 * MIB, "{}", bytes_retrieved(&status, "far"));
+    }
+}
+
+#[test]
+fn random_reads_cost_little_more_than_they_ask_for() {
+    let remote = Remote::apache();
+    sparse(&remote, "large", 1024 * MIB);
+    let mount = mounted(&remote);
+    let file = File::open(mount.path("far/large")).unwrap();
+    let mut random = random();
+    let mut bytes = vec![0; 64 * 1024];
+    for _ in 0..50 {
+        let at = random.random_range(0..1023 * MIB);
+        file.read_exact_at(&mut bytes, at).unwrap();
+        let first_tag = at.next_multiple_of(BLOCK);
+        if first_tag + 8 <= at + bytes.len() as u64 {
+            let within = usize::try_from(first_tag - at).unwrap();
+            assert_eq!(bytes[within..within + 8], first_tag.to_le_bytes());
+        }
+    }
+    let moved = bytes_retrieved(&mount.status(), "far");
+    assert!(moved <= 50 * 2 * BLOCK, "{moved} bytes");
+}
+
+#[test]
+fn the_beginnings_of_many_files_cost_little() {
+    let remote = Remote::apache();
+    for n in 0..20 {
+        sparse(&remote, &format!("{n}"), 20 * MIB);
+    }
+    let mount = mounted(&remote);
+    for n in 0..20 {
+        let mut head = vec![0; 4096];
+        File::open(mount.path(format!("far/{n}"))).unwrap().read_exact_at(&mut head, 0).unwrap();
+    }
+    let moved = bytes_retrieved(&mount.status(), "far");
+    assert!(moved <= 5 * MIB, "{moved} bytes");
+}
+
+#[test]
+fn half_of_a_file_costs_the_other_half() {
+    let remote = Remote::apache();
+    let bytes = noise(32 << 20, &mut random());
+    remote.put("large", &bytes);
+    let mount = mounted(&remote);
+    let file = File::open(mount.path("far/large")).unwrap();
+    // Every other block, backwards: nobody takes that for a reader who goes forward.
+    let mut block = vec![0; BLOCK as usize];
+    for number in (0..32 * MIB / BLOCK).rev().step_by(2) {
+        file.read_exact_at(&mut block, number * BLOCK).unwrap();
+    }
+    let half = bytes_retrieved(&mount.status(), "far");
+    assert!(half <= 16 * MIB + BLOCK, "{half} bytes");
+    assert!(fs::read(mount.path("far/large")).unwrap() == bytes);
+    let moved = bytes_retrieved(&mount.status(), "far");
+    assert_eq!(moved, 32 * MIB, "each byte once");
+}
+
+#[test]
+fn interleaved_readers_on_one_descriptor_cost_each_byte_once() {
+    let remote = Remote::apache();
+    let bytes = noise(64 << 20, &mut random());
+    remote.put("large", &bytes);
+    let mount = mounted(&remote);
+    let file = File::open(mount.path("far/large")).unwrap();
+    let part = 8 << 20;
+    let mut chunk = vec![0; 64 * 1024];
+    for at in (0..part).step_by(chunk.len()) {
+        for reader in 0..8 {
+            let at = reader * part + at;
+            file.read_exact_at(&mut chunk, at as u64).unwrap();
+            assert!(chunk == bytes[at..at + chunk.len()], "at {at}");
+        }
+    }
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), 64 * MIB);
+}
+
+#[test]
+fn many_readers_of_one_large_file_cost_each_byte_once() {
+    let remote = Remote::s3();
+    let bytes = noise(24 << 20, &mut random());
+    remote.put("large", &bytes);
+    let mount = mounted(&remote);
+    let together = Barrier::new(64);
+    thread::scope(|scope| {
+        for reader in 0..64usize {
+            let (mount, bytes, together) = (&mount, &bytes, &together);
+            scope.spawn(move || {
+                let file = File::open(mount.path("far/large")).unwrap();
+                together.wait();
+                let mut chunk = vec![0; 1 << 20];
+                // Each begins elsewhere.
+                for part in 0..24 {
+                    let at = (part + reader) % 24 * chunk.len();
+                    file.read_exact_at(&mut chunk, at as u64).unwrap();
+                    assert!(chunk == bytes[at..at + chunk.len()], "reader {reader} at {at}");
+                }
+            });
+        }
+    });
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), 24 * MIB);
+}

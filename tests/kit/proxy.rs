@@ -1,0 +1,184 @@
+//! `Proxy`: a TCP link between a source and its server that can be slow, narrow, silent, cut or refused. It knows no protocol.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_linger;
+
+/// What happens to bytes on their way from the server.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Link {
+    /// How long a byte takes, each way: half a round trip.
+    pub delay: Duration,
+    /// Bytes per second and connection, from the server.
+    pub bandwidth: Option<u64>,
+    /// What happens to each connection after so many bytes from the server.
+    pub fate: Option<(u64, Fate)>,
+    /// Connections are refused, or rather closed at once.
+    pub refuses: bool,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// As if a machine on the way had lost its memory.
+    Reset,
+    /// As if the server had said all.
+    Close,
+    /// Nothing more comes, and nothing is said.
+    Stall,
+}
+
+/// A proxy on a free port of its own; ends with the test.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    link: Mutex<Link>,
+    ended: AtomicBool,
+    connections: AtomicU64,
+    delivered: AtomicU64,
+}
+
+impl Proxy {
+    /// A link without faults to `server`, a port of this machine.
+    pub fn to(server: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared::default());
+        let serving = shared.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if serving.ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                serving.connections.fetch_add(1, Ordering::Relaxed);
+                if !serving.link().refuses {
+                    connect(client, (Ipv4Addr::LOCALHOST, server).into(), &serving);
+                }
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// Where a source reaches the server through the link.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From now on, and for connections that there are.
+    pub fn set(&self, link: Link) {
+        *self.shared.link.lock().unwrap() = link;
+    }
+
+    /// Bytes that came from the server.
+    pub fn delivered(&self) -> u64 {
+        self.shared.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were made.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        // Wakes the thread that waits for connections.
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+    }
+}
+
+impl Shared {
+    fn link(&self) -> Link {
+        *self.link.lock().unwrap()
+    }
+}
+
+fn connect(client: TcpStream, server: SocketAddr, shared: &Arc<Shared>) {
+    let Ok(server) = TcpStream::connect(server) else { return };
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).unwrap();
+        // So that a thread notices that the test is over.
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    }
+    for (from, to, from_server) in
+        [(client.try_clone().unwrap(), server.try_clone().unwrap(), false), (server, client, true)]
+    {
+        let (arrived, waiting) = mpsc::channel();
+        let (reading, writing) = (shared.clone(), shared.clone());
+        thread::spawn(move || read(from, &reading, &arrived));
+        thread::spawn(move || write(to, &writing, &waiting, from_server));
+    }
+}
+
+fn read(mut from: TcpStream, shared: &Shared, arrived: &mpsc::Sender<(Instant, Vec<u8>)>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while !shared.ended.load(Ordering::Relaxed) {
+        match from.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => {
+                if arrived.send((Instant::now(), buffer[..length].to_vec())).is_err() {
+                    return;
+                }
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn write(mut to: TcpStream, shared: &Shared, waiting: &Receiver<(Instant, Vec<u8>)>, from_server: bool) {
+    let mut sent = 0;
+    for (arrived, bytes) in waiting {
+        let link = shared.link();
+        thread::sleep((arrived + link.delay).saturating_duration_since(Instant::now()));
+        if !from_server {
+            if to.write_all(&bytes).is_err() {
+                return;
+            }
+            continue;
+        }
+        let (allowed, fate) = match link.fate {
+            Some((after, fate)) if sent + bytes.len() as u64 > after => (after.saturating_sub(sent), Some(fate)),
+            _ => (bytes.len() as u64, None),
+        };
+        let part = &bytes[..usize::try_from(allowed).unwrap()];
+        if let Some(bandwidth) = link.bandwidth {
+            thread::sleep(Duration::from_secs_f64(part.len() as f64 / bandwidth as f64));
+        }
+        if to.write_all(part).is_err() {
+            return;
+        }
+        sent += allowed;
+        shared.delivered.fetch_add(allowed, Ordering::Relaxed);
+        match fate {
+            None => {}
+            Some(Fate::Stall) => {
+                while !shared.ended.load(Ordering::Relaxed) && shared.link().fate.is_some() {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                return;
+            }
+            Some(Fate::Reset) => {
+                set_socket_linger(&to, Some(Duration::ZERO)).unwrap();
+                return;
+            }
+            Some(Fate::Close) => {
+                let _ = to.shutdown(Shutdown::Both);
+                return;
+            }
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
