@@ -57,11 +57,13 @@ impl Ranges {
     const NO: u8 = 2;
 
     fn learn(&self, response: &Response) {
-        let none = response.headers().get(ACCEPT_RANGES).is_some_and(|value| value.as_bytes() == b"none");
+        let promise = response.headers().get(ACCEPT_RANGES).map(HeaderValue::as_bytes);
         if response.status() == StatusCode::PARTIAL_CONTENT {
             self.0.store(Self::YES, Ordering::Relaxed);
-        } else if none {
+        } else if promise == Some(b"none") {
             self.refused();
+        } else if promise == Some(b"bytes") {
+            let _ = self.0.compare_exchange(0, Self::YES, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
