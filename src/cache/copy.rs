@@ -387,6 +387,20 @@ impl Copy {
         self.save(cache, &mut state);
     }
 
+    /// Throws these blocks away: they may be of another version.
+    pub fn forget(&self, cache: &Cache, blocks: Range<usize>) {
+        let mut state = self.state.lock();
+        for block in blocks {
+            cache.spill.remove(&self.key, block);
+            if state.map.get(block) != Block::Missing {
+                state.map.clear(block);
+                state.held_back = None;
+                state.proven = None;
+            }
+        }
+        self.save(cache, &mut state);
+    }
+
     /// Throws all bytes away: they were not what they should be.
     pub fn discard(&self, cache: &Cache) {
         self.reset(cache, &mut self.state.lock());

@@ -44,6 +44,14 @@ impl Spill {
         self.0.lock().blocks.get(&(*key, block)).cloned()
     }
 
+    /// Lets go of a block.
+    pub fn remove(&self, key: &Key, block: usize) {
+        let mut held = self.0.lock();
+        if let Some(dropped) = held.blocks.pop(&(*key, block)) {
+            held.bytes -= dropped.len();
+        }
+    }
+
     /// Whether the block is still held.
     pub fn contains(&self, key: &Key, block: usize) -> bool {
         self.0.lock().blocks.contains(&(*key, block))

@@ -85,12 +85,13 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: local, s3, sftp, smb, webdav.
+  Types of sources: azblob, ftp, gcs, http, local, s3, sftp,
+                    smb, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
                      or a filter such as kitovufs::cache=debug
-  KITOVUFS_PASSWORD  the password for a webdav, sftp or smb URL
+  KITOVUFS_PASSWORD  the password for the user in a URL
 
 Exit codes:
   0  done
@@ -107,7 +108,13 @@ Examples:
       a web folder; its password is in $KITOVUFS_PASSWORD
   kitovufs mount webdav://localhost:8080 ~/dav
       a web folder without encryption
-  KITOVUFS_PASSWORD  the password for a webdav, sftp or smb URL
+  kitovufs mount https://host/pub/ ~/pub
+      a web directory that shows its index, or a single file
+  kitovufs mount ftps://anna@host/path ~/ftp
+      an FTP server, with TLS; ftp:// is without
+  kitovufs mount sftp://anna@host/srv/files ~/files
+      a directory of an SSH server; without a path, anna's home; with the
+      password in $KITOVUFS_PASSWORD, or else the keys that ssh would use
   kitovufs mount 's3://bucket/prefix?region=eu-central-1' ~/s3
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY

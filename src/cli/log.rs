@@ -18,7 +18,9 @@ fn filter(default: &str) -> EnvFilter {
     // The kernel's side of the library warns about requests that a read-only file system need not know.
     // The SMB library tells every step of every login.
     let default = format!("{default},fuser=error,smb2=error");
-    EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default))
+    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default));
+    // This library logs the commands that it sends, with the password.
+    filter.add_directive("suppaftp=off".parse().expect("the directive is right"))
 }
 
 /// Logs to standard error what `KITOVUFS_LOG` says, or else from `level` on.

@@ -12,14 +12,16 @@ use super::parse::Common;
 use super::settings::Settings;
 use super::{Origin, SourceConfig, unknown_key, value};
 
-const KNOWN: &str = "write webdavs://host/path, webdav://host/path, sftp://user@host/path, s3://bucket/prefix, \
-    smb://host/share/path, file:///path, or an absolute directory";
-const SCHEMES: [&str; 8] = ["webdavs", "webdav", "davs", "dav", "sftp", "s3", "smb", "file"];
+const KNOWN: &str = "write webdavs://host/path, webdav://host/path, https://host/path/, http://host/path/, ftps://host/path, \
+                     ftp://host/path, sftp://user@host/path, s3://bucket/prefix, smb://host/share/path, \
+                     azblob://account/container/prefix, gs://bucket/prefix, file:///path, or an absolute directory";
+const SCHEMES: [&str; 15] = [
+    "webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "sftp", "s3", "smb", "azblob", "gs", "gcs",
+    "file",
+];
 
-/// The password of a URL: an argument shows in `ps` and in the shell's history, a variable does not.
+/// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
-
-const NO_HOST: &str = "the URL names no host";
 
 /// Query keys of an s3 URL; they are the keys of the source.
 const S3_QUERY: [&str; 2] = ["endpoint", "region"];
@@ -30,6 +32,13 @@ const S3_VARIABLES: [(&str, &str); 3] = [
     ("secret_access_key", "AWS_SECRET_ACCESS_KEY"),
     ("session_token", "AWS_SESSION_TOKEN"),
 ];
+
+/// The same for azblob; the first that is set counts.
+const AZURE_VARIABLES: [(&str, &str); 2] =
+    [("account_key", "AZURE_STORAGE_KEY"), ("sas_token", "AZURE_STORAGE_SAS_TOKEN")];
+
+/// A token for Google, as other tools of that world read it.
+const GOOGLE_VARIABLE: &str = "GOOGLE_OAUTH_ACCESS_TOKEN";
 
 /// A source as a URL tells it.
 #[derive(Debug, PartialEq)]
@@ -62,14 +71,13 @@ impl Remote {
         Ok(())
     }
 
-    /// The user of the URL, and where that one's password is.
-    fn set_user(&mut self, url: &Url, is_set: &dyn Fn(&str) -> bool) -> Result<(), String> {
-        if url.username().is_empty() {
-            return Ok(());
-        }
-        self.set("username", percent_decoded(url.username())?);
-        if is_set(PASSWORD_VARIABLE) {
-            self.set_variable("password", PASSWORD_VARIABLE);
+    /// The user of the URL becomes `username`; a variable holds the password.
+    fn set_login(&mut self, url: &Url, is_set: &dyn Fn(&str) -> bool) -> Result<(), String> {
+        if !url.username().is_empty() {
+            self.set("username", percent_decoded(url.username())?);
+            if is_set(PASSWORD_VARIABLE) {
+                self.set_variable("password", PASSWORD_VARIABLE);
+            }
         }
         Ok(())
     }
@@ -102,11 +110,16 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
         "sftp" => sftp(&format!("sftp://{rest}"), is_set),
         "smb" => smb(&format!("smb://{rest}")),
         "s3" => s3(&format!("s3://{rest}"), is_set),
+        "azblob" => azblob(&format!("azblob://{rest}"), is_set),
+        "gs" | "gcs" => gcs(&format!("gs://{rest}"), is_set),
         "file" => match Url::parse(&format!("file://{rest}")).map(|url| url.to_file_path()) {
             Ok(Ok(path)) => local(path.to_str().ok_or("the path is not UTF-8, so it needs a configuration file")?),
             _ => Err("a file URL has no host: file:///path".into()),
         },
-        "http" | "https" => Err(format!("a web folder is mounted by WebDAV; {KNOWN}")),
+        scheme @ ("http" | "https") => http(&format!("{scheme}://{rest}"), is_set),
+        // A scheme of which the URL crate knows that it has hosts.
+        "ftp" => ftp(&format!("ftp://{rest}"), false, is_set),
+        "ftps" => ftp(&format!("ftp://{rest}"), true, is_set),
         other => {
             let is_scheme = other.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
             let scheme = if is_scheme { format!("{other}://") } else { "this".into() };
@@ -119,33 +132,56 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
 }
 
 fn webdav(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
-    let url = of_host(text, "webdav")?;
-    let host = url.host_str().ok_or(NO_HOST)?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let mut remote = Remote::new(host, "webdav");
-    remote.set("endpoint", format!("{}://{host}{port}", url.scheme()));
+    let url = read_server(text)?;
+    let mut remote = Remote::new(url.host_str().unwrap_or_default(), "webdav");
+    remote.set("endpoint", url.origin().ascii_serialization());
     remote.set_root(url.path())?;
-    remote.set_user(&url, is_set)?;
+    remote.set_login(&url, is_set)?;
+    Ok(remote)
+}
+
+fn http(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    let mut url = read_server(text)?;
+    let mut remote = Remote::new(url.host_str().unwrap_or_default(), "http");
+    remote.set_login(&url, is_set)?;
+    url.set_username("").map_err(|()| "the URL names no host")?;
+    remote.set("url", url.as_str());
     Ok(remote)
 }
 
 fn sftp(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
-    let url = of_host(text, "sftp")?;
+    let url = read_server(text)?;
     // Brackets are a URL's way to write an IPv6 address, and percent signs its way to write other names.
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(NO_HOST)?;
-    let host = percent_decoded(host.trim_matches(['[', ']']))?;
+    let host = percent_decoded(url.host_str().unwrap_or_default().trim_matches(['[', ']']))?;
     let mut remote = Remote::new(&host, "sftp");
     remote.set("host", host);
     if let Some(port) = url.port() {
         remote.set("port", i64::from(port));
     }
     remote.set_root(url.path())?;
-    remote.set_user(&url, is_set)?;
+    remote.set_login(&url, is_set)?;
     Ok(remote)
 }
 
-/// A URL of a host with a path and perhaps a user, and nothing else.
-fn of_host(text: &str, scheme: &str) -> Result<Url, String> {
+fn ftp(text: &str, tls: bool, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    let url = read_server(text)?;
+    // Brackets belong to a URL, not to an address.
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let mut remote = Remote::new(host, "ftp");
+    remote.set("host", host);
+    if let Some(port) = url.port() {
+        remote.set("port", i64::from(port));
+    }
+    if tls {
+        remote.set("tls", true);
+    }
+    remote.set_root(url.path())?;
+    remote.set_login(&url, is_set)?;
+    Ok(remote)
+}
+
+/// A URL that names a host and perhaps a user, and ends with its path.
+fn read_server(text: &str) -> Result<Url, String> {
     let url = read(text)?;
     if url.password().is_some() {
         let instead = format!("put it into the environment variable {PASSWORD_VARIABLE}");
@@ -154,13 +190,16 @@ fn of_host(text: &str, scheme: &str) -> Result<Url, String> {
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("a {scheme} URL ends with its path; write %3F for `?` and %23 for `#`"));
+        return Err("such a URL ends with its path; write %3F for `?` and %23 for `#`".into());
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("the URL names no host".into());
     }
     Ok(url)
 }
 
 fn smb(text: &str) -> Result<Remote, String> {
-    let url = of_host(text, "smb")?;
+    let url = read_server(text)?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the URL names no host: smb://host/share/path")?;
     let path = percent_decoded(url.path())?;
     let (share, root) = path.trim_matches('/').split_once('/').unwrap_or((path.trim_matches('/'), ""));
@@ -227,6 +266,47 @@ fn s3(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
     Ok(remote)
 }
 
+fn azblob(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    const FORM: &str = "such a URL is azblob://account/container/prefix";
+    let url = read(text)?;
+    let [key, token] = AZURE_VARIABLES.map(|(_, variable)| variable);
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        let elsewhere = format!("credentials come from the environment variable {key} or {token}");
+        return Err(format!("{FORM}; a key in a URL shows in `ps` and in the shell's history: {elsewhere}"));
+    }
+    let account = url.host_str().filter(|host| !host.is_empty()).ok_or(FORM)?;
+    let path = url.path().trim_start_matches('/');
+    let (container, root) = path.split_once('/').unwrap_or((path, ""));
+    if container.is_empty() || url.port().is_some() || url.fragment().is_some() {
+        return Err(FORM.into());
+    }
+    let mut remote = Remote::new(container, "azblob");
+    remote.set("account_name", account);
+    remote.set("container", container);
+    remote.set_root(root)?;
+    if let Some((key, variable)) = AZURE_VARIABLES.into_iter().find(|(_, variable)| is_set(variable)) {
+        remote.set_variable(key, variable);
+    }
+    Ok(remote)
+}
+
+fn gcs(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+    const FORM: &str = "such a URL is gs://bucket/prefix";
+    let url = read(text)?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        let elsewhere = format!("a token comes from the environment variable {GOOGLE_VARIABLE}");
+        return Err(format!("{FORM}; a key in a URL shows in `ps` and in the shell's history: {elsewhere}"));
+    }
+    let bucket = url.host_str().filter(|host| !host.is_empty() && url.port().is_none()).ok_or(FORM)?;
+    let mut remote = Remote::new(bucket, "gcs");
+    remote.set("bucket", bucket);
+    remote.set_root(url.path())?;
+    if is_set(GOOGLE_VARIABLE) {
+        remote.set_variable("token", GOOGLE_VARIABLE);
+    }
+    Ok(remote)
+}
+
 fn local(path: &str) -> Result<Remote, String> {
     if !path.starts_with('/') {
         return Err(format!("this is neither a URL nor an absolute directory; {KNOWN}"));
@@ -266,134 +346,4 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(text: &str) -> BTreeMap<String, Value> {
-        text.parse::<toml::Table>().expect("the test's TOML is right").into_iter().collect()
-    }
-
-    fn remote(url: &str, variables: &[&str]) -> Remote {
-        parse(url, &|name| variables.contains(&name)).expect("the URL is right")
-    }
-
-    fn refusal(url: &str) -> String {
-        parse(url, &|_| true).expect_err("the URL is refused")
-    }
-
-    #[test]
-    fn webdav_urls_become_http_endpoints() {
-        for (url, endpoint) in [
-            ("webdav://Host.example/", "http://host.example"),
-            ("dav://host.example:80", "http://host.example"),
-            ("webdavs://host.example:8443", "https://host.example:8443"),
-            ("DAVS://[::1]:1", "https://[::1]:1"),
-        ] {
-            let remote = remote(url, &[]);
-            assert_eq!(remote.values, table(&format!("endpoint = '{endpoint}'")), "{url}");
-            assert_eq!(remote.type_name, "webdav");
-        }
-    }
-
-    #[test]
-    fn path_and_user_of_a_webdav_url_are_decoded() {
-        let expected = "endpoint = 'https://h'\nroot = '/a b/ü%'\nusername = 'anna@x'";
-        assert_eq!(remote("webdavs://anna%40x@h/a%20b/ü%25/", &[]).values, table(expected));
-    }
-
-    #[test]
-    fn the_password_of_a_webdav_user_comes_from_the_environment() {
-        let values = remote("webdav://anna@h", &["KITOVUFS_PASSWORD"]).values;
-        assert_eq!(values["password"], Value::Table("env = 'KITOVUFS_PASSWORD'".parse().expect("TOML")));
-        assert!(!remote("webdav://h", &["KITOVUFS_PASSWORD"]).values.contains_key("password"), "nobody's password");
-    }
-
-    #[test]
-    fn sftp_urls_name_host_user_port_and_directory() {
-        let sftp = remote("sftp://anna@Host.example:2222/srv/a%20b/", &["KITOVUFS_PASSWORD"]);
-        let expected = "host = 'host.example'\nport = 2222\nroot = '/srv/a b'\nusername = 'anna'\npassword = { env = 'KITOVUFS_PASSWORD' }";
-        assert_eq!((sftp.type_name, sftp.values), ("sftp", table(&expected.replace("host.example", "Host.example"))));
-        assert_eq!(remote("sftp://[::1]/~/docs", &[]).values, table("host = '::1'\nroot = '/~/docs'"));
-        assert_eq!(remote("SFTP://h/", &[]).values, table("host = 'h'"));
-        assert!(refusal("sftp:///x").contains("no host"));
-        assert!(refusal("sftp://h/x?y").contains("%3F"));
-        assert!(!refusal("sftp://anna:hunter2@h").contains("hunter2"));
-    }
-
-    #[test]
-    fn a_secret_in_a_url_is_refused_and_not_repeated() {
-        for url in [
-            "webdavs://anna:hunter2@h/x",
-            "s3://anna:hunter2@b",
-            "s3://b?secret_access_key=hunter2",
-            "s3://b?endpoint=https%3A%2F%2Fanna:hunter2@h",
-        ] {
-            let message = refusal(url);
-            assert!(message.contains("`ps`") && message.contains("environment variable"), "{message}");
-            assert!(!message.contains("hunter2"), "{message}");
-        }
-        assert!(refusal("webdavs://anna:hunter2@h/x").contains("KITOVUFS_PASSWORD"));
-        for broken in ["webdav://anna:hunter2/x@h", "anna:hunter2@h://", "anna:hunter2@h/x"] {
-            assert!(!refusal(broken).contains("hunter2"), "{broken}");
-        }
-    }
-
-    #[test]
-    fn smb_urls_name_domain_user_server_share_and_folder() {
-        let written = "smb://EXAMPLE;anna%40x@Files.example:4450/my%20share/a/b%20c/";
-        let expected = "hostname = 'Files.example'\nport = 4450\nshare = 'my share'\nroot = '/a/b c'\n\
-             domain = 'EXAMPLE'\nusername = 'anna@x'\npassword = { env = 'KITOVUFS_PASSWORD' }";
-        let smb = remote(written, &[]);
-        assert_eq!(smb.values, table(expected));
-        assert_eq!((smb.type_name, &*smb.name), ("smb", "my share"));
-        let guest = "hostname = '::1'\nshare = 's'\nguest = true";
-        assert_eq!(remote("smb://[::1]/s", &[]).values, table(guest));
-        for no_share in ["smb://h", "smb://h/", "smb:///s"] {
-            assert!(refusal(no_share).contains("smb://host/share/path"), "{no_share}");
-        }
-        assert!(!refusal("smb://anna:hunter2@h/s").contains("hunter2"));
-    }
-
-    #[test]
-    fn s3_urls_name_bucket_prefix_and_server() {
-        let s3 = remote("s3://My_bucket/a%20b/?endpoint=http://localhost:9000&region=eu-1", &[]);
-        let expected = "bucket = 'My_bucket'\nroot = '/a b'\nendpoint = 'http://localhost:9000'\nregion = 'eu-1'";
-        assert_eq!(s3.values, table(expected));
-        assert_eq!((s3.type_name, &*s3.name), ("s3", "My_bucket"));
-    }
-
-    #[test]
-    fn s3_credentials_come_from_the_usual_variables_if_set() {
-        let expected = "bucket = 'b'\naccess_key_id = { env = 'AWS_ACCESS_KEY_ID' }\nsecret_access_key = { env = 'AWS_SECRET_ACCESS_KEY' }";
-        assert_eq!(remote("s3://b", &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]).values, table(expected));
-        assert!(remote("s3://b", &["AWS_SESSION_TOKEN"]).values.contains_key("session_token"));
-        assert!(refusal("s3://b?regoin=x").contains("did you mean `region`?"));
-        assert!(refusal("s3:///x").contains("bucket"));
-    }
-
-    #[test]
-    fn directories_are_local_sources() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().to_str().expect("a UTF-8 path").to_owned();
-        for url in [path.clone(), format!("{path}/"), format!("file://{path}"), format!("file://localhost{path}")] {
-            let local = remote(&url, &[]);
-            assert_eq!(local.values, table(&format!("path = '{path}'")), "{url}");
-            assert_eq!(local.type_name, "local");
-        }
-        assert_eq!(remote("/", &[]).name, "local");
-        assert!(refusal("/nonexistent").contains("no directory \"/nonexistent\""));
-        assert!(refusal("relative/dir").contains("absolute directory"));
-        assert!(refusal("file://server/x").contains("file:///path"));
-    }
-
-    #[test]
-    fn an_unknown_scheme_lists_the_known_ones() {
-        for url in ["gopher://h/x", "https://h/x"] {
-            let message = refusal(url);
-            for known in ["webdavs://", "webdav://", "sftp://", "s3://", "smb://", "file://"] {
-                assert!(message.contains(known), "{message}");
-            }
-        }
-        assert!(refusal("webdva://h").contains("did you mean webdav://?"));
-    }
-}
+mod tests;

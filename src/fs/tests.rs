@@ -245,6 +245,19 @@ async fn a_file_replaced_under_an_open_descriptor_never_mixes_versions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_arrived_before_a_change_was_noticed_is_not_kept() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(8 * SMALL));
+    let open = mount.open("file").await.expect("open");
+    mount.faults.set(Method::RetrieveFile, Fault::FailAfter(3 * BLOCK, ErrorKind::Changed));
+    let error = mount.fs.read(open, 0..SMALL).await.expect_err("it changed meanwhile");
+    assert_eq!(error.kind(), ErrorKind::ChangedDuringRead);
+    mount.faults.clear_all();
+    assert!(mount.fs.read(open, 0..SMALL).await.expect("read")[..] == content(SMALL)[..]);
+    assert_eq!(mount.faults.bytes(), 3 * BLOCK + SMALL, "all of it was retrieved anew");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_file_is_absent_and_an_open_descriptor_still_reads() {
     let mount = Fixture::new();
     mount.memory.put("file", "bytes");

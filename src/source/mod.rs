@@ -38,7 +38,8 @@ pub trait Source: Send + Sync + 'static {
     /// All problems at once, each naming its key.
     async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>>;
 
-    /// What this source can do beyond the bare contract. Constant after `configure`.
+    /// What this source can do beyond the bare contract. Constant after `configure`, but that `ranges` may end once a server has
+    /// shown that it sends none; a request for a part is answered nevertheless.
     fn capabilities(&self) -> Capabilities;
 
     /// Makes the source ready for requests. Called lazily before the first remote call, and again after a lost connection.

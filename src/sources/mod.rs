@@ -1,10 +1,13 @@
 //! The sources that come with kitovufs, by type name.
 
+pub mod ftp;
 mod link_text;
 pub mod local;
 pub mod memory;
 pub mod object;
+mod purpose;
 pub mod sftp;
+mod version;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,11 +15,16 @@ pub mod smb;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{LocalCopy, Source};
+use crate::path::{Printable, RemotePath};
+use crate::source::{LocalCopy, Settings, Source};
 
 /// A source of the given type, which waits for `configure`; none if there is no such type.
 pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
     match type_name {
+        "azblob" => Some(Box::new(object::Azblob::new())),
+        "ftp" => Some(Box::new(ftp::Ftp::new())),
+        "gcs" => Some(Box::new(object::S3::google())),
+        "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
         "s3" => Some(Box::new(object::S3::new())),
         "sftp" => Some(Box::new(sftp::Sftp::new())),
@@ -35,6 +43,34 @@ async fn same_size(copy: &LocalCopy<'_>) -> Result<Digest> {
         return Ok(copy.retrieved_as.clone());
     }
     Ok(Digest::new(format!("damaged:{} of {} bytes", found.len(), copy.size)))
+}
+
+/// The path of a listed name; none, and a line in the log, for a name that must not be followed.
+fn child(dir: &RemotePath, name: &[u8]) -> Option<RemotePath> {
+    let refused = match dir.child(name) {
+        Ok(_) if name.contains(&b'/') => "it holds a slash".to_owned(),
+        Ok(path) => return Some(path),
+        Err(bad) => bad.to_string(),
+    };
+    tracing::warn!("{dir}: the name {:?} is left out: {refused}", Printable(name).to_string());
+    None
+}
+
+/// Reads `root`, in which no component may lead elsewhere.
+fn read_root(reader: &mut crate::config::settings::Reader<'_>) -> RemotePath {
+    let text = reader.string("root").unwrap_or_default();
+    let text = text.trim_matches('/');
+    RemotePath::parse(text.as_bytes()).unwrap_or_else(|bad| {
+        reader.problem(Some("root"), format!("`root` cannot be used: {bad}"));
+        RemotePath::root()
+    })
+}
+
+/// Warns where credentials travel in the clear to another machine.
+fn warn_of_clear_text(settings: &Settings, host: &str) {
+    if !matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]") {
+        tracing::warn!("source {}: credentials travel unencrypted to {host}", settings.name);
+    }
 }
 
 /// A number that no other observation of this process has, and none of an earlier one: nanoseconds since 1970.

@@ -277,7 +277,7 @@ impl OpenVersion {
         let sink = tokio::sync::Mutex::new(sink);
         let Capabilities { ranges, buffer, .. } = self.transfer.source.capabilities();
         let held = self.transfer.memory.reserve(buffer.min(self.version.size) + BLOCK).await;
-        retry(async || {
+        let result = retry(async || {
             let mut sink = sink.lock().await;
             sink.gathered.clear();
             if !ranges {
@@ -293,9 +293,19 @@ impl OpenVersion {
             self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
             sink.expect_end(&range)
         })
-        .await?;
+        .await;
         drop(held);
-        if sink.into_inner().complete { self.prove().await } else { Ok(()) }
+        let sink = sink.into_inner();
+        match result {
+            // What came before the source noticed may be of the new version: nobody must find it here.
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
+                self.copy.forget(&self.transfer.cache, request.blocks.start..sink.next);
+                Err(error)
+            }
+            Err(error) => Err(error),
+            Ok(()) if sink.complete => self.prove().await,
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C4).

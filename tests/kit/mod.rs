@@ -1,8 +1,12 @@
 //! The test kit: what an end-to-end test needs in order to be four lines long.
 
+pub mod azurite;
+pub mod ftp;
+pub mod moto;
 pub mod mount;
 pub mod proxy;
 pub mod samba;
 pub mod servers;
 pub mod slow;
 pub mod sshd;
+pub mod web;

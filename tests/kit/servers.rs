@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a server may take to answer after its start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Somebody who owns nothing.
 const NOBODY: u32 = 65534;
 /// How often another port is tried if somebody else took the one that was free.
@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 10;
 /// The key that `S3` accepts.
 const ACCESS_KEY: (&str, &str) = ("kit-key", "kit-secret-Q7x");
 /// The user that a `Webdav` with a password accepts.
-const USER: (&str, &str) = ("anna", "kit-password-Z9y");
+pub(super) const USER: (&str, &str) = ("anna", "kit-password-Z9y");
 
 /// A WebDAV server that shows a directory.
 #[derive(Debug)]
@@ -42,18 +42,12 @@ impl Webdav {
 
     /// Apache's mod_dav, open to everybody. Counts requests.
     pub fn apache(dir: &Path) -> Self {
-        Self(Server::run(Program::Apache, dir))
+        Self(Server::run(Program::Apache { dav: true }, dir))
     }
 
     /// The table of a source that shows this server, in TOML.
     pub fn table(&self) -> String {
-        let login = match self.0.program {
-            Program::RcloneWebdav { password: true } => {
-                format!("username = \"{}\"\npassword = \"{}\"\n", USER.0, USER.1)
-            }
-            _ => String::new(),
-        };
-        format!("type = \"webdav\"\nendpoint = \"{}\"\n{login}", self.url())
+        format!("type = \"webdav\"\nendpoint = \"{}\"\n{}", self.url(), self.login())
     }
 }
 
@@ -111,11 +105,20 @@ impl std::ops::DerefMut for S3 {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Program {
     RcloneWebdav { password: bool },
     RcloneS3,
-    Apache,
+    Apache { dav: bool },
+    Other(Launch),
+}
+
+/// A server of another file of the kit: its name, how it is started on the server's port, and whether it needs a login.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch {
+    pub name: &'static str,
+    pub command: fn(&Server) -> Command,
+    pub login: bool,
 }
 
 /// One server process; it ends with this value.
@@ -130,6 +133,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts a server that shows a directory.
+    pub fn launch(launch: Launch, dir: &Path) -> Self {
+        Self::run(Program::Other(launch), dir)
+    }
+
+    /// Apache's own index pages. Counts requests.
+    pub fn apache_index(dir: &Path) -> Self {
+        Self::run(Program::Apache { dav: false }, dir)
+    }
+
     fn run(program: Program, dir: &Path) -> Self {
         let own = tempfile::tempdir().expect("a temporary directory");
         let dir = dir.canonicalize().expect("the directory to serve is there");
@@ -172,9 +185,28 @@ impl Server {
         }
     }
 
-    /// What was asked of Apache since its first start, one `METHOD /path status` per request, in order.
+    /// The port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A directory of the server's own, for configuration and logs (`access.log`, `error.log`).
+    pub fn own(&self) -> &Path {
+        self.own.path()
+    }
+
+    /// The lines of a source's table that name the user whom this server knows; none if it is open to everybody.
+    pub fn login(&self) -> String {
+        match self.program {
+            Program::RcloneWebdav { password: true } | Program::Other(Launch { login: true, .. }) => {
+                format!("username = \"{}\"\npassword = \"{}\"\n", USER.0, USER.1)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// What was asked of Apache or nginx since its first start, one `METHOD /path status` per request, in order.
     pub fn requests(&self) -> Vec<String> {
-        assert_eq!(self.program, Program::Apache, "only Apache keeps an access log");
         // A request is logged after it was answered.
         let mut before = None;
         loop {
@@ -224,10 +256,11 @@ impl Server {
     fn command(&self) -> Command {
         let address = format!("127.0.0.1:{}", self.port);
         let mut command = match self.program {
-            Program::Apache => {
+            Program::Other(launch) => return (launch.command)(self),
+            Program::Apache { dav } => {
                 let config = self.own.path().join("apache.conf");
                 File::create(&config)
-                    .and_then(|mut file| file.write_all(self.apache_config().as_bytes()))
+                    .and_then(|mut file| file.write_all(self.apache_config(dav).as_bytes()))
                     .expect("a file");
                 let apache = find("apache2", None);
                 let mut command = if rustix::process::geteuid().is_root() {
@@ -273,9 +306,20 @@ impl Server {
         command
     }
 
-    fn apache_config(&self) -> String {
+    fn apache_config(&self, dav: bool) -> String {
         let own = self.own.path().display();
-        let modules = ["mpm_event", "authz_core", "dav", "dav_fs", "env"];
+        let modules: &[&str] = match dav {
+            true => &["mpm_event", "authz_core", "dav", "dav_fs", "env"],
+            // Without mod_dir, nobody is sent on to the slash at a directory's end.
+            false => &["mpm_event", "authz_core", "autoindex", "dir", "mime", "env"],
+        };
+        let shown = match dav {
+            true => format!("DavLockDB \"{own}/locks\"\n<Directory \"{}\">\nDav On\n", self.dir.display()),
+            false => format!(
+                "TypesConfig /dev/null\n<Directory \"{}\">\nOptions +Indexes\nIndexOptions FancyIndexing\n",
+                self.dir.display()
+            ),
+        };
         let folder =
             ["/usr/lib/apache2/modules", "/usr/lib64/httpd/modules"].into_iter().find(|f| Path::new(f).is_dir());
         let folder =
@@ -290,8 +334,7 @@ impl Server {
              ErrorLog \"{own}/error.log\"\n{load}LogFormat \"%m %U %>s\" kit\nCustomLog \"{own}/access.log\" kit\n\
              ThreadsPerChild 64\nThreadLimit 64\nMaxRequestWorkers 64\nStartServers 1\nServerLimit 1\n\
              KeepAliveTimeout 60\nMaxKeepAliveRequests 0\n\
-             DocumentRoot \"{dir}\"\nDavLockDB \"{own}/locks\"\n\
-             <Directory \"{dir}\">\nDav On\nRequire all granted\nOptions +FollowSymLinks\n</Directory>\n",
+             DocumentRoot \"{dir}\"\n{shown}Require all granted\nOptions +FollowSymLinks\n</Directory>\n",
             port = self.port,
             dir = self.dir.display(),
         )

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::{kind, remote, source};
 
 /// Starts a server that gives every request the same answer, bytes as they are; an empty one means silence.
-async fn liar(answer: &'static str) -> String {
+pub async fn liar(answer: &'static str) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -49,7 +49,11 @@ async fn part(source: &dyn Source) -> (Result<(), ErrorKind>, Vec<u8>) {
     retrieve(source, "etag:v1", 2..5).await
 }
 
-async fn retrieve(source: &dyn Source, digest: &str, range: std::ops::Range<u64>) -> (Result<(), ErrorKind>, Vec<u8>) {
+pub async fn retrieve(
+    source: &dyn Source,
+    digest: &str,
+    range: std::ops::Range<u64>,
+) -> (Result<(), ErrorKind>, Vec<u8>) {
     let (path, digest, mut out) = (remote("file"), Digest::new(digest), Vec::new());
     let request = Retrieval::new(&path, &digest, 10, range);
     let result = source.retrieve_file(&request, &mut out).await;

@@ -6,12 +6,17 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with other tests, which use other parts")]
 mod kit;
 
+mod azblob;
+mod ftp;
+mod gcs;
 mod liar;
 mod real;
+mod s3;
 mod sftp;
 mod sftp_links;
 mod sftp_login;
 mod smb;
+mod web;
 
 use std::collections::BTreeMap;
 

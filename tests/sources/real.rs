@@ -14,11 +14,11 @@ use crate::{configured, kind, remote, source};
 
 /// The directory that a server shows, changed behind its back.
 pub(crate) struct Directory {
-    root: PathBuf,
-    directories: bool,
+    pub(crate) root: PathBuf,
+    pub(crate) directories: bool,
     /// Names that this server cannot hold or show.
-    lost: &'static [&'static str],
-    age: AtomicU64,
+    pub lost: &'static [&'static str],
+    pub age: AtomicU64,
 }
 
 impl Directory {
@@ -55,23 +55,23 @@ impl Remote for Directory {
 }
 
 /// rclone shows control characters as pictures of them.
-static CONTROLS: [&str; 2] = ["tab\there", "new\nline"];
+pub static CONTROLS: [&str; 2] = ["tab\there", "new\nline"];
 
 /// A directory to serve: over S3 it is the bucket of that name.
-struct Served(tempfile::TempDir, PathBuf);
+pub struct Served(tempfile::TempDir, PathBuf);
 
 impl Served {
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.1
     }
 
     /// The directory whose directories are buckets.
-    fn buckets(&self) -> &Path {
+    pub fn buckets(&self) -> &Path {
         self.0.path()
     }
 }
 
-fn served() -> Served {
+pub fn served() -> Served {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let bucket = dir.path().join("bucket");
     std::fs::create_dir(&bucket).unwrap();

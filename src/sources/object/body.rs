@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, IF_MATCH, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, IF_MATCH, RANGE, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode};
 
 use super::http::{Purpose, failure};
-use super::version::{Match, Version, Wanted};
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Sink};
+use crate::sources::version::{Match, Version, Wanted};
 
 /// A body that took longer was not read by the server in the same breath as the headers that vouch for it.
 const LONG: Duration = Duration::from_millis(100);
@@ -65,32 +65,47 @@ pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &
     Ok(seen)
 }
 
-/// Delivers a checked body. The last bytes wait for `confirm` where the body took so long that the file could have been
-/// overwritten under the server's hands: what is then delivered is of one version.
+/// Delivers the wanted part of a checked body, which holds the bytes `sent`. The last bytes wait for `confirm` where the body took
+/// so long that the file could have been overwritten under the server's hands: what is then delivered is of one version.
 pub(super) async fn deliver(
     purpose: Purpose<'_>,
     retrieval: &Retrieval<'_>,
+    sent: &Range<u64>,
     mut response: Response,
     out: &mut dyn Sink,
     confirm: Option<impl Future<Output = Result<()>> + Send>,
 ) -> Result<()> {
     let began = Instant::now();
-    let mut missing = retrieval.range.end - retrieval.range.start;
+    let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
+    let mut at = sent.start;
     let mut held = Bytes::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? {
+    // What comes after the wanted part is not waited for.
+    while at < wanted.end || sent.end == wanted.end {
+        let Some(mut chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? else { break };
         let len = chunk.len() as u64;
-        if len > missing {
+        if len > sent.end - at {
             return Err(purpose.protocol("the answer is longer than it said"));
         }
-        missing -= len;
-        let ready = std::mem::replace(&mut held, chunk);
-        if !ready.is_empty() {
-            out.write(ready).await?;
+        let before = usize::try_from(wanted.start.saturating_sub(at).min(len)).unwrap_or(chunk.len());
+        let beyond = usize::try_from((at + len).saturating_sub(wanted.end).min(len)).unwrap_or(chunk.len());
+        at += len;
+        chunk.truncate(chunk.len() - beyond);
+        let chunk = chunk.split_off(before.min(chunk.len()));
+        if !chunk.is_empty() {
+            let ready = std::mem::replace(&mut held, chunk);
+            if !ready.is_empty() {
+                out.write(ready).await?;
+            }
         }
     }
-    if missing > 0 {
-        let short = format!("the connection ended {missing} bytes early");
-        return Err(purpose.error(ErrorKind::Unreachable).because(short));
+    if at < wanted.end {
+        let missing = wanted.end - at;
+        return Err(if chunked {
+            // Such a body tells its own end, so this is all there is.
+            purpose.error(ErrorKind::Changed).because(format!("the file has become {missing} bytes shorter"))
+        } else {
+            purpose.error(ErrorKind::Unreachable).because(format!("the connection ended {missing} bytes early"))
+        });
     }
     if let Some(confirm) = confirm
         && began.elapsed() > LONG
@@ -101,7 +116,7 @@ pub(super) async fn deliver(
 }
 
 /// `bytes 0-9/100` as the range `0..10` and the total, if told.
-fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
+pub(super) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     let (first, last) = range.split_once('-')?;

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use reqwest::header::{DATE, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
 
-use super::version::http_date;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::RemotePath;
+pub(super) use crate::sources::purpose::Purpose;
+use crate::sources::version::http_date;
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,31 +21,37 @@ const LARGEST_REFUSAL: usize = 64 * 1024;
 /// As many redirections are followed as browsers do.
 const MOST_REDIRECTS: usize = 10;
 
-/// What a request is about, for errors.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Purpose<'a> {
-    pub(super) op: &'static str,
-    pub(super) path: &'a RemotePath,
-}
-
-impl Purpose<'_> {
-    /// An error of this request.
-    pub(super) fn error(self, kind: ErrorKind) -> Error {
-        Error::new(self.op, kind).on(self.path)
-    }
-
-    /// The server answered something that it must not.
-    pub(super) fn protocol(self, why: impl Into<String>) -> Error {
-        self.error(ErrorKind::Protocol).because(why)
-    }
-}
-
 /// A successful answer, and when it was given by the server's clock, in whole seconds since 1970: never later than the
 /// server looked at what it tells.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) response: Response,
     pub(super) observed: i64,
+}
+
+/// Where a client goes on its own when a server points elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// Nowhere: a signed request holds only for the host that it was signed for.
+    Refuse,
+    /// To the same scheme, host and port.
+    SameOrigin,
+    /// Anywhere, without credentials where the origin is another one.
+    Follow,
+}
+
+impl Redirects {
+    fn policy(self) -> redirect::Policy {
+        match self {
+            Self::Refuse => redirect::Policy::none(),
+            Self::Follow => redirect::Policy::limited(MOST_REDIRECTS),
+            Self::SameOrigin => redirect::Policy::custom(|attempt| match attempt.previous().last() {
+                _ if attempt.previous().len() > MOST_REDIRECTS => attempt.error("too many redirections"),
+                Some(from) if from.origin() == attempt.url().origin() => attempt.follow(),
+                _ => attempt.stop(),
+            }),
+        }
+    }
 }
 
 /// An HTTP client for one source. Cheap to share; holds the connections.
@@ -57,22 +63,16 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// A client that follows redirections, or refuses them: a signed request holds only for the host that it was signed for.
-    pub(super) fn new(follow_redirects: bool) -> Result<Self> {
+    /// A client that goes where `redirects` allows.
+    pub(super) fn new(redirects: Redirects) -> Result<Self> {
         static PROVIDER: Once = Once::new();
         // An error says that the process has a provider already, which is as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let redirects = if follow_redirects {
-            // The client drops the credentials from a request that is sent on to another origin.
-            redirect::Policy::limited(MOST_REDIRECTS)
-        } else {
-            redirect::Policy::none()
-        };
         let client = reqwest::Client::builder()
             .user_agent(concat!("kitovufs/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .redirect(redirects)
+            .redirect(redirects.policy())
             .build()
             .map_err(|e| Error::new("connect", ErrorKind::Other).because("cannot set up HTTP").caused_by(e))?;
         Ok(Self { client, clock_offset: AtomicI64::new(0) })
@@ -105,17 +105,21 @@ impl Transport {
         request: http::Request<Bytes>,
     ) -> Result<(Vec<u8>, i64)> {
         let Answer { response, observed } = self.send(purpose, request).await?;
-        let body = collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
-            Some(e) => failure(purpose, e),
-            None => purpose.protocol("the answer is too long"),
-        })?;
-        Ok((body, observed))
+        Ok((whole(purpose, response).await?, observed))
     }
 
     /// The client, for those who need HTTP for credentials.
     pub(super) fn client(&self) -> &reqwest::Client {
         &self.client
     }
+}
+
+/// Collects the body of an answer.
+pub(super) async fn whole(purpose: Purpose<'_>, response: Response) -> Result<Vec<u8>> {
+    collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
+        Some(e) => failure(purpose, e),
+        None => purpose.protocol("the answer is too long"),
+    })
 }
 
 fn here() -> i64 {
@@ -147,15 +151,17 @@ pub(super) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
     purpose.error(kind).caused_by(error.without_url())
 }
 
-/// An answer that is no success. S3 says in its body what the status leaves open.
+/// An answer that is no success. S3 and Azure say in a code what the status leaves open.
 async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
     let status = response.status();
     let wait = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
     let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
+    // Azure says it in a header too, since an answer to HEAD has no body.
+    let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
     let body = collect(response, LARGEST_REFUSAL).await.unwrap_or_default();
     let code = super::xml::Element::parse(&body).ok();
-    let code = code.as_ref().and_then(|error| error.text_of("Code")).unwrap_or_default();
+    let code = code.as_ref().and_then(|error| error.text_of("Code")).or(header.as_deref()).unwrap_or_default();
     let kind = kind_of(status, code);
     let mut words = format!("{}: the server answered {}", kind.describe(), status.as_u16());
     if let Some(reason) = status.canonical_reason() {
@@ -165,7 +171,7 @@ async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
         words += &format!(" ({code})");
     }
     if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
-        words += &format!("; it points to {elsewhere}: is `endpoint` (or `region`) right?");
+        words += &format!("; it points to {elsewhere}: are the source's settings right?");
     }
     let error = purpose.error(kind).because(words);
     match wait {
@@ -182,12 +188,16 @@ fn retry_after(text: &str) -> Option<Duration> {
 
 fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
     match code {
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
-            return ErrorKind::Unauthenticated;
-        }
-        "SlowDown" => return ErrorKind::RateLimited,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "AuthenticationFailed"
+        | "InvalidAuthenticationInfo" => return ErrorKind::Unauthenticated,
+        "SlowDown" | "ServerBusy" => return ErrorKind::RateLimited,
         // Everything that the source showed was in the bucket: that is an outage, not a deletion.
-        "NoSuchBucket" => return ErrorKind::Unreachable,
+        "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" => return ErrorKind::Unreachable,
         _ => {}
     }
     match status.as_u16() {

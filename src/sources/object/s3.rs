@@ -1,35 +1,43 @@
-//! `S3`: a bucket, or what is below one prefix of it, as a source. It only asks: ListObjectsV2, HEAD and GET.
+//! `S3`: a bucket of Amazon, of Google or of those who speak like them, as a source. It only asks: ListObjectsV2, HEAD and GET.
 
+mod bearer;
 mod credentials;
 mod listing;
+mod place;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt as _;
+use http::HeaderValue;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use md5::{Digest as _, Md5};
 use parking_lot::RwLock;
 use reqsign_aws_v4::Credential;
 use reqsign_core::Signer;
 
+use self::bearer::Bearer;
 use self::credentials::Credentials;
-use self::listing::Page;
-use super::http::{Answer, Purpose, Transport};
-use super::version::{Version, Wanted};
-use super::{COMPONENT, body, child, encode_path, endpoint, join, read_root, warn_if_clear};
-use crate::config::settings::Reader;
+use super::http::{Answer, Purpose, Redirects, Transport};
+use super::keys::{self, Page, digest};
+use super::{COMPONENT, body, encode_path, read_root, warn_if_clear};
 use crate::digest::{Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::secret::Secret;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
-    Sink, Source,
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
+use crate::sources::version::{Version, Wanted};
 
 /// Where a bucket is when nothing else is said; services other than Amazon's do not care.
 const DEFAULT_REGION: &str = "us-east-1";
+/// Where Google's buckets are, in the words of S3.
+const GOOGLE: (&str, &str) = ("https://storage.googleapis.com", "auto");
+
+/// Tells that a key of the customer encrypts, after which tags are no hashes.
+const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 
 /// A bucket as a source: `type = "s3"`.
 ///
@@ -37,12 +45,24 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// `enable_request_payer`; for credentials `access_key_id`, `secret_access_key`, `session_token`, or
 /// `disable_config_load = false` for what Amazon's tools use, with `profile`, `role_arn`, `external_id` and
 /// `disable_ec2_metadata`. Without any of these, requests are anonymous (`skip_signature`, `allow_anonymous`).
+///
+/// Google's are `type = "gcs"`, with the keys `bucket`, `endpoint`, `root`, and for credentials `token`, or a key of Google's
+/// interoperability with S3 (HMAC): `access_key_id`, `secret_access_key`.
 #[derive(Debug, Default)]
 pub struct S3 {
+    store: Store,
     config: Config,
     connected: RwLock<Option<Arc<Connected>>>,
     /// The store encrypts with keys of its own, so that tags which look like an MD5 are none.
     opaque_tags: AtomicBool,
+}
+
+/// Whose bucket it is: Google speaks S3, with other credentials.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Store {
+    #[default]
+    Amazon,
+    Google,
 }
 
 #[derive(Debug, Default)]
@@ -54,18 +74,25 @@ struct Config {
     region: String,
     request_payer: bool,
     credentials: Credentials,
+    token: Option<Secret>,
 }
 
 #[derive(Debug)]
 struct Connected {
     transport: Arc<Transport>,
     signer: Option<Signer<Credential>>,
+    bearer: Option<Bearer>,
 }
 
 impl S3 {
     /// A source that waits for `configure`.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same for a bucket of Google.
+    pub fn google() -> Self {
+        Self { store: Store::Google, ..Self::default() }
     }
 
     fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
@@ -81,9 +108,25 @@ impl S3 {
         Ok(format!("{}{text}", self.config.prefix))
     }
 
-    fn object(&self, method: &str, purpose: Purpose<'_>) -> Result<http::request::Builder> {
+    /// Asks for one object, or about it.
+    async fn ask(&self, purpose: Purpose<'_>, request: http::request::Builder) -> Result<Answer> {
         let key = encode_path(self.key(purpose)?.as_bytes());
-        Ok(http::Request::builder().method(method).uri(format!("{}/{key}", self.config.url)))
+        let connected = self.connected(purpose)?;
+        let request = request.uri(format!("{}/{key}", self.config.url));
+        let mut request = self.sign(purpose, &connected, request).await?;
+        if self.store == Store::Google {
+            // Without this, Google unpacks what is stored compressed, which has another length then. Its servers change this header
+            // on the way, so it must not be signed.
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        match connected.transport.send(purpose, request).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
+            answer => {
+                let answer = answer?;
+                self.learn(answer.response.headers());
+                Ok(answer)
+            }
+        }
     }
 
     /// Adds what makes the store accept the request.
@@ -99,6 +142,10 @@ impl S3 {
         let request = request
             .body(Bytes::new())
             .map_err(|e| purpose.error(ErrorKind::InvalidConfig).because("the bucket's URL is wrong").caused_by(e))?;
+        let mut request = request;
+        if let Some(bearer) = &connected.bearer {
+            request.headers_mut().insert(AUTHORIZATION, bearer.header().await?);
+        }
         let Some(signer) = &connected.signer else { return Ok(request) };
         let (mut parts, body) = request.into_parts();
         signer.sign(&mut parts, None).await.map_err(|e| credentials::failure(purpose, &e))?;
@@ -129,7 +176,7 @@ impl S3 {
             }
             answer => answer?,
         };
-        Page::parse(&body, observed).map_err(|why| purpose.protocol(why))
+        listing::parse(&body, observed).map_err(|why| purpose.protocol(why))
     }
 
     /// What a *not found* of a key means: if the bucket has gone too, it is an outage, and nothing was deleted.
@@ -148,40 +195,12 @@ impl S3 {
         purpose.error(ErrorKind::Unreachable).because(format!("no key begins with {prefix}: is `root` right?"))
     }
 
-    fn entries(dir: &RemotePath, prefix: &str, page: Page) -> Vec<Result<Entry>> {
-        let mut entries = Vec::with_capacity(page.directories.len() + page.files.len());
-        for key in page.directories {
-            let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
-            if let Some(path) = child(dir, name.as_bytes()) {
-                let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
-                entries.push(Ok(Entry { name, path, kind, size: None, modified: None, digest: None }));
-            }
-        }
-        for (key, version) in page.files {
-            // The key that ends in a slash marks the directory itself.
-            if key == prefix {
-                continue;
-            }
-            let name = key.strip_prefix(prefix).unwrap_or_default();
-            if let Some(path) = child(dir, name.as_bytes()) {
-                entries.push(Ok(Entry {
-                    name: name.as_bytes().to_vec(),
-                    path,
-                    kind: EntryKind::File { executable: false },
-                    size: version.size,
-                    modified: version.modified_time(),
-                    digest: Some(digest(&version, page.observed)),
-                }));
-            }
-        }
-        entries
-    }
-
     /// Notes what headers tell about encryption.
     fn learn(&self, headers: &http::HeaderMap) {
         let kms =
             headers.get("x-amz-server-side-encryption").is_some_and(|value| value.as_bytes().starts_with(b"aws:"));
-        if kms || headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
+        let others = ["x-amz-server-side-encryption-customer-algorithm", "x-goog-encryption-algorithm", GOOGLE_KMS];
+        if kms || others.iter().any(|name| headers.contains_key(*name)) {
             self.opaque_tags.store(true, Ordering::Relaxed);
         }
     }
@@ -192,22 +211,38 @@ impl Source for S3 {
     async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
         let mut reader = settings.reader();
         let bucket = reader.required_string("bucket", "my-bucket");
-        let written = reader.string("endpoint");
-        let region = reader.string("region");
+        let mut written = reader.string("endpoint");
         let root = read_root(&mut reader);
-        let virtual_host = reader.boolean("enable_virtual_host_style").unwrap_or_default();
-        let request_payer = reader.boolean("enable_request_payer").unwrap_or_default();
-        let credentials = Credentials::read(settings, &mut reader);
+        let region;
+        let mut token = None;
+        let (mut virtual_host, mut request_payer) = (false, false);
+        let credentials = match self.store {
+            Store::Amazon => {
+                region = reader.string("region");
+                virtual_host = reader.boolean("enable_virtual_host_style").unwrap_or_default();
+                request_payer = reader.boolean("enable_request_payer").unwrap_or_default();
+                Credentials::read(settings, &mut reader)
+            }
+            Store::Google => {
+                token = reader.secret("token");
+                region = Some(GOOGLE.1.to_owned());
+                written = written.or_else(|| Some(GOOGLE.0.to_owned()));
+                Credentials::read_key(settings, &mut reader)
+            }
+        };
+        if token.is_some() && credentials.has_key() {
+            reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
+        }
         if root.as_str().is_none() {
             reader.problem(Some("root"), "`root` must be UTF-8");
         }
         let region = region.or_else(|| credentials.region()).unwrap_or_else(|| DEFAULT_REGION.to_owned());
-        let place = bucket_url(&mut reader, &bucket, written, &region, virtual_host);
+        let place = place::bucket_url(&mut reader, &bucket, written, &region, virtual_host);
         if let Some(place) = place {
-            warn_if_clear(settings, &place, credentials.has_token());
+            warn_if_clear(settings, &place, credentials.has_token() || token.is_some());
             let prefix = if root.is_root() { String::new() } else { format!("{}/", root.as_str().unwrap_or_default()) };
             let url = place.as_str().trim_end_matches('/').to_owned();
-            self.config = Config { url, prefix, region, request_payer, credentials };
+            self.config = Config { url, prefix, region, request_payer, credentials, token };
         }
         reader.finish()
     }
@@ -225,9 +260,10 @@ impl Source for S3 {
     }
 
     async fn connect(&self) -> Result<()> {
-        let transport = Arc::new(Transport::new(false)?);
+        let transport = Arc::new(Transport::new(Redirects::Refuse)?);
         let signer = self.config.credentials.signer(&self.config.region, &transport).await?;
-        *self.connected.write() = Some(Arc::new(Connected { transport, signer }));
+        let bearer = self.config.token.clone().map(Bearer::new);
+        *self.connected.write() = Some(Arc::new(Connected { transport, signer, bearer }));
         Ok(())
     }
 
@@ -249,37 +285,14 @@ impl Source for S3 {
             }
             return Err(self.missing(purpose, purpose.error(ErrorKind::NotFound)).await);
         }
-        let state = Some((prefix, first));
-        let pages = futures::stream::unfold(state, move |state| async move {
-            let (prefix, mut page) = state?;
-            let next = page.next.take();
-            let mut entries = Self::entries(dir, &prefix, page);
-            let Some(token) = next else { return Some((entries, None)) };
-            let state = match self.page(purpose, &prefix, Some(&token), None).await {
-                Ok(page) if page.next.as_ref() == Some(&token) => {
-                    entries.push(Err(purpose.protocol("the listing goes in circles")));
-                    None
-                }
-                Ok(page) => Some((prefix, page)),
-                Err(error) => {
-                    entries.push(Err(error));
-                    None
-                }
-            };
-            Some((entries, state))
-        });
-        Ok(pages.map(futures::stream::iter).flatten().boxed())
+        let fetch =
+            move |prefix: Arc<str>, token: String| async move { self.page(purpose, &prefix, Some(&token), None).await };
+        Ok(keys::entries(purpose, prefix.into(), first, fetch))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
-        let connected = self.connected(purpose)?;
-        let request = self.sign(purpose, &connected, self.object("HEAD", purpose)?).await?;
-        let Answer { response, observed } = match connected.transport.send(purpose, request).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            answer => answer?,
-        };
-        self.learn(response.headers());
+        let Answer { response, observed } = self.ask(purpose, http::Request::builder().method("HEAD")).await?;
         let version = Version::from_headers(response.headers());
         Ok(RemoteDigest { digest: digest(&version, observed), size: version.size, modified: version.modified_time() })
     }
@@ -301,66 +314,13 @@ impl Source for S3 {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
-        let connected = self.connected(purpose)?;
-        let get = body::ask_for(self.object("GET", purpose)?, request);
-        let get = self.sign(purpose, &connected, get).await?;
-        let response = match connected.transport.send(purpose, get).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            answer => answer?.response,
-        };
-        self.learn(response.headers());
+        let get = body::ask_for(http::Request::builder().method("GET"), request);
+        let response = self.ask(purpose, get).await?.response;
         let seen = body::check(purpose, request, &response)?;
         // Objects are replaced whole: what began as one version ends as it.
-        body::deliver(purpose, request, response, out, None::<std::future::Ready<Result<()>>>).await?;
+        body::deliver(purpose, request, &request.range, response, out, None::<std::future::Ready<Result<()>>>).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
-}
-
-/// A tag identifies the bytes by itself; a store without tags has sizes and times.
-fn digest(version: &Version, observed: i64) -> Digest {
-    version.tag_digest().unwrap_or_else(|| version.digest(observed))
-}
-
-fn bucket_url(
-    reader: &mut Reader<'_>,
-    bucket: &str,
-    written: Option<String>,
-    region: &str,
-    virtual_host: bool,
-) -> Option<url::Url> {
-    if bucket.is_empty() {
-        return None;
-    }
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if !bucket.bytes().all(plain) || bucket.starts_with('.') {
-        reader.problem(Some("bucket"), "`bucket` is the bucket's name alone: letters, digits, `-`, `.` and `_`");
-        return None;
-    }
-    let amazon = format!("https://s3.{region}.amazonaws.com");
-    let text = match written {
-        None => amazon,
-        Some(text) if text.trim_end_matches('/') == "https://s3.amazonaws.com" => amazon,
-        Some(text) if text.contains("://") => text,
-        Some(text) => format!("https://{text}"),
-    };
-    let key = Some("endpoint");
-    let mut url = match endpoint(&text) {
-        Ok(url) => url,
-        Err(why) => {
-            reader.problem(key, why);
-            return None;
-        }
-    };
-    if virtual_host {
-        let host = format!("{bucket}.{}", url.host_str().unwrap_or_default());
-        if url.set_host(Some(&host)).is_err() {
-            reader.problem(key, "a bucket cannot be part of this host's name; set enable_virtual_host_style = false");
-            return None;
-        }
-    } else {
-        url.set_path(&join(&[url.path(), bucket]));
-    }
-    Some(url)
 }
 
 fn md5_of(path: &std::path::Path) -> std::io::Result<String> {

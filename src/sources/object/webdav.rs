@@ -5,25 +5,23 @@ mod multistatus;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use parking_lot::RwLock;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Resource, decoded_components, multistatus};
-use super::http::{Purpose, Transport};
-use super::version::{Match, Wanted};
+use super::http::{Purpose, Redirects, Transport};
+use super::login::Login;
 use super::{body, child, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
-use crate::secret::Secret;
 use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
+use crate::sources::version::{Match, Wanted};
 
 /// What is asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
@@ -45,9 +43,7 @@ struct Config {
     /// The path that the source's root has there, percent-encoded and decoded; no slashes at the ends.
     base: String,
     base_components: Vec<Vec<u8>>,
-    username: Option<String>,
-    password: Option<Secret>,
-    token: Option<Secret>,
+    login: Login,
 }
 
 #[derive(Debug)]
@@ -148,22 +144,15 @@ impl Source for Webdav {
         let mut reader = settings.reader();
         let written = reader.required_string("endpoint", "https://dav.example.org/files");
         let root = read_root(&mut reader);
-        let username = reader.string("username");
-        let (password, token) = (reader.secret("password"), reader.secret("token"));
-        if token.is_some() && (username.is_some() || password.is_some()) {
-            reader.problem(Some("token"), "`token` and `username` exclude each other");
-        }
-        if password.is_some() && username.is_none() {
-            reader.problem(Some("password"), "`password` needs `username`");
-        }
+        let login = Login::read(&mut reader);
         if !written.is_empty() {
-            match endpoint(&written) {
+            match endpoint("endpoint", &written) {
                 Ok(url) => {
-                    warn_if_clear(settings, &url, password.is_some() || token.is_some());
+                    warn_if_clear(settings, &url, login.has_secret());
                     let base = join(&[url.path(), &encode_path(root.as_bytes())]);
                     let base_components = decoded_components(&base);
                     let origin = url.origin().ascii_serialization();
-                    self.config = Config { origin, base, base_components, username, password, token };
+                    self.config = Config { origin, base, base_components, login };
                 }
                 Err(why) => reader.problem(Some("endpoint"), why),
             }
@@ -183,11 +172,9 @@ impl Source for Webdav {
     }
 
     async fn connect(&self) -> Result<()> {
-        let (username, password, token) =
-            (self.config.username.clone(), self.config.password.clone(), self.config.token.clone());
-        let authorization = tokio::task::spawn_blocking(move || authorization(username, password, token)).await;
-        let authorization = authorization.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))??;
-        *self.connected.write() = Some(Arc::new(Connected { transport: Transport::new(true)?, authorization }));
+        let authorization = self.config.login.header().await?;
+        *self.connected.write() =
+            Some(Arc::new(Connected { transport: Transport::new(Redirects::Follow)?, authorization }));
         Ok(())
     }
 
@@ -246,7 +233,7 @@ impl Source for Webdav {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
         if !request.is_whole() {
             // Parts are of one version only if a change between them would show.
-            super::version::settle(request.digest).await;
+            crate::sources::version::settle(request.digest).await;
         }
         let connected = self.connected(purpose)?;
         let get = body::ask_for(self.request(&connected, "GET", request.path, false), request)
@@ -257,31 +244,9 @@ impl Source for Webdav {
             answer => answer?.response,
         };
         let seen = body::check(purpose, request, &response)?;
-        body::deliver(purpose, request, response, out, Some(self.confirm(purpose, request))).await?;
+        body::deliver(purpose, request, &request.range, response, out, Some(self.confirm(purpose, request))).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
-}
-
-fn authorization(
-    username: Option<String>,
-    password: Option<Secret>,
-    token: Option<Secret>,
-) -> Result<Option<http::HeaderValue>> {
-    let password = password.map(|secret| secret.reveal()).transpose()?;
-    let token = token.map(|secret| secret.reveal()).transpose()?;
-    let text = match (token, username) {
-        (Some(token), _) => format!("Bearer {}", token.expose()),
-        (None, Some(username)) => {
-            let password = password.as_ref().map_or("", |password| password.expose());
-            format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}")))
-        }
-        (None, None) => return Ok(None),
-    };
-    let mut value = http::HeaderValue::try_from(text).map_err(|_| {
-        Error::new("connect", ErrorKind::InvalidConfig).because("the token holds characters that HTTP forbids")
-    })?;
-    value.set_sensitive(true);
-    Ok(Some(value))
 }
 
 fn entry(path: RemotePath, resource: &Resource, observed: i64) -> Entry {

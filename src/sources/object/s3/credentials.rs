@@ -51,6 +51,20 @@ impl Credentials {
         Self { key: key_id.zip(key), session_token, load, profile, no_metadata, role, external_id }
     }
 
+    /// The key alone, for stores that have nothing else of Amazon's.
+    pub(super) fn read_key(settings: &Settings, reader: &mut Reader<'_>) -> Self {
+        let (key_id, key) = (key_id(settings, reader), reader.secret("secret_access_key"));
+        if key_id.is_some() != key.is_some() {
+            reader.problem(None, "`access_key_id` and `secret_access_key` belong together; one is missing");
+        }
+        Self { key: key_id.zip(key), ..Self::default() }
+    }
+
+    /// Whether a key is written down.
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The region that the environment names, where it may be asked.
     pub(super) fn region(&self) -> Option<String> {
         let names = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().filter(|_| self.load);

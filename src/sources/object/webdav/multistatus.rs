@@ -2,8 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::super::version::{Version, http_date};
 use super::super::xml::Element;
+use crate::sources::version::{Version, http_date};
 
 /// One `response` of a multistatus: where, and what.
 pub(super) struct Resource {

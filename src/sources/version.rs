@@ -1,4 +1,4 @@
-//! `Version`: what an HTTP answer says about which version of a file it speaks of, and the digest made of it.
+//! `Version`: what an answer says about which version of a file it speaks of, and the digest made of it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -159,6 +159,13 @@ pub(super) fn http_date(text: &str) -> Option<i64> {
     PARSER.parse_timestamp(text.trim()).ok().map(jiff::Timestamp::as_second)
 }
 
+/// Seconds since 1970 of a time as FTP writes it, in which fractions may follow; none if it is not one.
+pub(super) fn ftp_time(text: &str) -> Option<i64> {
+    let seconds = text.trim().split('.').next().unwrap_or_default();
+    let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", seconds).ok()?;
+    jiff::tz::Offset::UTC.to_timestamp(time).ok().map(jiff::Timestamp::as_second)
+}
+
 /// Seconds since 1970 of a date as S3's listings write it; none if it is not one.
 pub(super) fn iso_date(text: &str) -> Option<i64> {
     text.trim().parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
@@ -215,5 +222,7 @@ mod tests {
     fn dates_are_read() {
         assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(iso_date("1994-11-06T08:49:37.123Z"), Some(784_111_777));
+        assert_eq!(ftp_time("19941106084937.123"), Some(784_111_777));
+        assert_eq!(ftp_time("19941306084937"), None);
     }
 }

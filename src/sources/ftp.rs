@@ -1,0 +1,349 @@
+//! `Ftp`: a directory of an FTP server as a source, with or without TLS. It only asks: MLSD, MLST and RETR, or what older servers know.
+
+mod facts;
+mod pool;
+mod reply;
+mod session;
+mod wire;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use parking_lot::RwLock;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
+use self::facts::Item;
+use self::pool::Pool;
+use self::reply::{Failure, Reply};
+use self::session::{Abilities, Seen, Session, Target};
+use super::purpose::Purpose;
+use super::version::{self, Match, Version, Wanted};
+use super::{child, warn_of_clear_text};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::secret::{Revealed, Secret};
+use crate::source::{
+    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
+    Sink, Source,
+};
+
+const PORT: u16 = 21;
+/// Who has no name, by custom.
+const ANONYMOUS: (&str, &str) = ("anonymous", "anonymous@");
+/// So many bytes are held until it is certain that they are of the wanted version.
+const PIECE: u64 = 8 << 20;
+
+/// A directory of an FTP server as a source: `type = "ftp"`.
+///
+/// Keys: `host` (required), `port`, `root`, `username` with `password` (else anonymous), `tls` (explicit: `AUTH TLS`). Paths start
+/// where the server puts the user; a `root` that begins with a slash starts at the server's own root.
+#[derive(Default)]
+pub struct Ftp {
+    config: Config,
+    connected: RwLock<Option<Arc<Connected>>>,
+    no_machine_listings: AtomicBool,
+    no_ranges: AtomicBool,
+}
+
+#[derive(Default)]
+struct Config {
+    host: String,
+    port: u16,
+    root: String,
+    username: Option<String>,
+    password: Option<Secret>,
+    tls: bool,
+}
+
+struct Connected {
+    pool: Pool,
+    abilities: Abilities,
+    /// The root's path at the server, without a slash at its end.
+    root: Vec<u8>,
+}
+
+impl Connected {
+    fn place(&self, path: &RemotePath) -> Vec<u8> {
+        let mut place = self.root.clone();
+        if !path.is_root() || place.is_empty() {
+            place.push(b'/');
+        }
+        place.extend_from_slice(path.as_bytes());
+        place
+    }
+}
+
+impl Ftp {
+    /// A source that waits for `configure`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
+        let connected = self.connected.read().clone();
+        connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
+    }
+
+    /// What comes of a request for a path, made on this connection.
+    async fn settle<T>(
+        &self,
+        purpose: Purpose<'_>,
+        connected: &Connected,
+        mut session: Session,
+        result: Result<T, Failure>,
+    ) -> Result<T> {
+        let failure = match result {
+            Ok(value) => {
+                connected.pool.give_back(session);
+                return Ok(value);
+            }
+            Err(failure) => failure,
+        };
+        match failure {
+            Failure::Refused(reply) if reply.is_about_path() => {
+                match absence(connected, &mut session, purpose, reply).await {
+                    Ok(error) => {
+                        connected.pool.give_back(session);
+                        Err(error)
+                    }
+                    Err(failure) => {
+                        connected.pool.give_back_after(session, &failure);
+                        Err(failure.error(purpose))
+                    }
+                }
+            }
+            failure => {
+                connected.pool.give_back_after(session, &failure);
+                Err(failure.error(purpose))
+            }
+        }
+    }
+
+    async fn stat(&self, purpose: Purpose<'_>, connected: &Connected) -> Result<Seen> {
+        let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
+        let seen = session.stat(&connected.place(purpose.path), connected.abilities).await;
+        let seen = self.settle(purpose, connected, session, seen).await?;
+        if seen.directory { Err(purpose.error(ErrorKind::IsADirectory)) } else { Ok(seen) }
+    }
+
+    /// Reads a piece of the wanted version: what the file is once the bytes are here is what they are of.
+    async fn piece(
+        &self,
+        purpose: Purpose<'_>,
+        connected: &Connected,
+        request: &Retrieval<'_>,
+        piece: &Range<u64>,
+    ) -> Result<(bytes::Bytes, Version)> {
+        let place = connected.place(request.path);
+        let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
+        let ranges = !self.no_ranges.load(Ordering::Relaxed);
+        let mut bytes = session.read(&place, piece, request.size, ranges).await;
+        if ranges && piece.start > 0 && matches!(&bytes, Err(Failure::Refused(reply)) if reply.is_unknown_command()) {
+            self.no_ranges.store(true, Ordering::Relaxed);
+            bytes = session.read(&place, piece, request.size, false).await;
+        }
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(failure) => return self.settle(purpose, connected, session, Err(failure)).await,
+        };
+        let seen = session.stat(&place, connected.abilities).await;
+        let seen = self.settle(purpose, connected, session, seen).await?.version;
+        let same = Wanted::parse(request.digest).compare(&seen) == Match::Same;
+        if !same || seen.size.is_some_and(|size| size != request.size) {
+            return Err(purpose.error(ErrorKind::Changed));
+        }
+        let missing = (piece.end - piece.start).saturating_sub(bytes.len() as u64);
+        if missing > 0 {
+            let short = format!("the transfer ended {missing} bytes early");
+            return Err(purpose.error(ErrorKind::Unreachable).because(short));
+        }
+        Ok((bytes, seen))
+    }
+}
+
+/// What a refused path means: only a listing without the name proves that it is not there.
+async fn absence(
+    connected: &Connected,
+    session: &mut Session,
+    purpose: Purpose<'_>,
+    reply: Reply,
+) -> Result<Error, Failure> {
+    let components: Vec<_> = purpose.path.components().collect();
+    let mut missing = components.as_slice();
+    while let Some((name, above)) = missing.split_last() {
+        let parent = RemotePath::parse(&above.join(b"/".as_slice())).unwrap_or_else(|_| RemotePath::root());
+        match session.list(&connected.place(&parent), connected.abilities).await {
+            Ok(items) => {
+                let found = items.iter().find(|item| item.name == *name);
+                let whole = missing.len() == components.len();
+                return Ok(match found {
+                    None => purpose.error(ErrorKind::NotFound),
+                    Some(item) if whole && item.directory && purpose.op != "list_path" => {
+                        purpose.error(ErrorKind::IsADirectory)
+                    }
+                    Some(item) if !item.directory && (!whole || purpose.op == "list_path") => {
+                        purpose.error(ErrorKind::NotADirectory)
+                    }
+                    Some(_) => Failure::Refused(reply).error(purpose),
+                });
+            }
+            Err(Failure::Refused(_)) => missing = above,
+            Err(failure) => return Err(failure),
+        }
+    }
+    let gone = "the server does not give the root: is `root` right?";
+    Ok(purpose.error(ErrorKind::Unreachable).because(gone))
+}
+
+#[async_trait]
+impl Source for Ftp {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        let mut reader = settings.reader();
+        let host = reader.required_string("host", "ftp.example.org");
+        let port = reader.integer("port", 1..=65_535).and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT);
+        let root = reader.string("root").unwrap_or_default();
+        let username = reader.string("username");
+        let password = reader.secret("password");
+        let tls = reader.boolean("tls").unwrap_or_default();
+        if password.is_some() && username.is_none() {
+            reader.problem(Some("password"), "`password` needs `username`");
+        }
+        if let Err(bad) = RemotePath::parse(root.trim_matches('/').as_bytes()) {
+            reader.problem(Some("root"), format!("`root` cannot be used: {bad}"));
+        }
+        if host.contains(['/', ' ', '@']) {
+            reader.problem(Some("host"), "`host` is the server's name alone; port and root have settings of their own");
+        }
+        if password.is_some() && !tls {
+            warn_of_clear_text(settings, &host);
+        }
+        self.config = Config { host, port, root, username, password, tls };
+        reader.finish()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            digest_from_listing: !self.no_machine_listings.load(Ordering::Relaxed),
+            ranges: !self.no_ranges.load(Ordering::Relaxed),
+            content_digest: false,
+            verbatim_names: true,
+            buffer: PIECE,
+            // Public servers allow few connections from one address.
+            concurrency: 4,
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "connect", path: &root };
+        let Config { host, port, username, password, tls, .. } = &self.config;
+        let password = password.clone().map(|secret| tokio::task::spawn_blocking(move || secret.reveal()));
+        let password = match password {
+            Some(revealing) => revealing.await.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))??,
+            None if username.is_none() => Revealed::new(ANONYMOUS.1),
+            None => Revealed::new(""),
+        };
+        let username = username.clone().unwrap_or_else(|| ANONYMOUS.0.to_owned());
+        let tls = if *tls { Some(Arc::new(client_config(purpose)?)) } else { None };
+        let pool = Pool::new(Target { host: host.clone(), port: *port, username, password, tls });
+        let lost = |failure: Failure| failure.error(purpose);
+        let mut session = pool.take().await.map_err(lost)?;
+        let written = self.config.root.trim_end_matches('/');
+        let mut place = if written.starts_with('/') { Vec::new() } else { session.home().await.map_err(lost)? };
+        while place.last() == Some(&b'/') {
+            place.pop();
+        }
+        if !written.is_empty() {
+            place.push(b'/');
+            place.extend_from_slice(written.trim_start_matches('/').as_bytes());
+        }
+        let mut connected = Connected { pool, abilities: Abilities { machine_listings: true }, root: place };
+        connected.abilities = session.abilities(&connected.place(&root)).await.map_err(lost)?;
+        if !connected.abilities.machine_listings && !self.no_machine_listings.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "{host} knows no MLSD: its listings tell names only, and every file is asked for its size and time"
+            );
+        }
+        connected.pool.give_back(session);
+        *self.connected.write() = Some(Arc::new(connected));
+        Ok(())
+    }
+
+    async fn disconnect(&self) {
+        *self.connected.write() = None;
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let purpose = Purpose { op: "list_path", path: dir };
+        let connected = self.connected(purpose)?;
+        let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
+        let observed = now();
+        let items = session.list(&connected.place(dir), connected.abilities).await;
+        let items = self.settle(purpose, &connected, session, items).await?;
+        let entries: Vec<_> =
+            items.into_iter().filter_map(|item| Some(Ok(entry(child(dir, &item.name)?, &item, observed)))).collect();
+        Ok(futures::stream::iter(entries).boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        let purpose = Purpose { op: "create_remote_digest", path: file };
+        let connected = self.connected(purpose)?;
+        let observed = now();
+        let Seen { version, .. } = self.stat(purpose, &connected).await?;
+        Ok(RemoteDigest { digest: version.digest(observed), size: version.size, modified: version.modified_time() })
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        super::same_size(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        let purpose = Purpose { op: "retrieve_file", path: request.path };
+        let connected = self.connected(purpose)?;
+        // A second change within the second of the first would not show.
+        version::settle(request.digest).await;
+        let (mut at, mut modified) = (request.range.start, None);
+        while at < request.range.end {
+            let piece = at..request.range.end.min(at + PIECE);
+            let (bytes, seen) = self.piece(purpose, &connected, request, &piece).await?;
+            out.write(bytes).await?;
+            (at, modified) = (piece.end, seen.modified_time());
+        }
+        Ok(Retrieved { modified })
+    }
+}
+
+/// Trusts whom the system trusts.
+fn client_config(purpose: Purpose<'_>) -> Result<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let failed = |e: rustls::Error| purpose.error(ErrorKind::Other).because("cannot set up TLS").caused_by(e);
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(failed)?.with_platform_verifier().map_err(failed)?;
+    Ok(builder.with_no_client_auth())
+}
+
+/// Our clock, in seconds since 1970: FTP does not tell the server's.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+}
+
+fn entry(path: RemotePath, item: &Item, observed: i64) -> Entry {
+    let name = path.name().to_vec();
+    if item.directory {
+        return Entry { name, path, kind: EntryKind::Directory, size: None, modified: None, digest: None };
+    }
+    let version = item.version.as_ref();
+    Entry {
+        name,
+        path,
+        kind: EntryKind::File { executable: false },
+        size: version.and_then(|version| version.size),
+        modified: version.and_then(Version::modified_time),
+        digest: version.map(|version| version.digest(observed)),
+    }
+}

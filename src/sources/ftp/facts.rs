@@ -1,0 +1,131 @@
+//! Reading what an FTP server says of files: the facts of MLSD and MLST (RFC 3659), or the lines of LIST. It asks nothing.
+
+use suppaftp::list::ListParser;
+
+use super::wire::{bytes_of, text_of};
+use crate::sources::version::{Version, ftp_time};
+
+/// One name in a listing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) name: Vec<u8>,
+    pub(super) directory: bool,
+    /// What identifies the file's version, where the listing tells.
+    pub(super) version: Option<Version>,
+}
+
+/// What a line of facts is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Directory,
+    /// The listed directory, or the one above it.
+    Itself,
+    /// A link or a device.
+    Other,
+}
+
+/// The facts of one file, and its name: `type=file;size=7;modify=20240101120000; name`. None if the line is of another form.
+pub(super) fn facts(line: &[u8]) -> Option<(Kind, Version, &[u8])> {
+    let blank = line.iter().position(|&byte| byte == b' ')?;
+    let (facts, name) = (std::str::from_utf8(&line[..blank]).ok()?, &line[blank + 1..]);
+    let (mut kind, mut size, mut modified, mut unique) = (Kind::Other, None, None, None);
+    for fact in facts.split_terminator(';') {
+        let (key, value) = fact.split_once('=')?;
+        match key.to_ascii_lowercase().as_str() {
+            "type" => {
+                kind = match value.to_ascii_lowercase().as_str() {
+                    "file" => Kind::File,
+                    "dir" => Kind::Directory,
+                    "cdir" | "pdir" => Kind::Itself,
+                    _ => Kind::Other,
+                }
+            }
+            "size" => size = Some(value.parse().ok()?),
+            "modify" => modified = ftp_time(value),
+            // Tells a file from one that was put in its place. Not what is in it, so it vouches for nothing.
+            "unique" => unique = Some(format!("W/\"{value}\"")),
+            _ => {}
+        }
+    }
+    Some((kind, Version::new(unique.as_deref(), size, modified), name))
+}
+
+/// Reads the answer to MLSD.
+pub(super) fn machine_listing(body: &[u8]) -> Result<Vec<Item>, String> {
+    let mut items = Vec::new();
+    for line in lines(body) {
+        let Some((kind, version, name)) = facts(line) else {
+            return Err(format!("a line of the listing has no facts: {}", text_of(line).escape_debug()));
+        };
+        match kind {
+            Kind::File => items.push(Item { name: name.to_vec(), directory: false, version: Some(version) }),
+            Kind::Directory => items.push(Item { name: name.to_vec(), directory: true, version: None }),
+            Kind::Itself => {}
+            Kind::Other => {
+                tracing::debug!("{} is neither file nor directory and is left out", text_of(name).escape_debug())
+            }
+        }
+    }
+    Ok(items)
+}
+
+/// Reads the answer to LIST, made for people: its sizes and times are not taken, and a blank at a name's start is lost.
+pub(super) fn human_listing(body: &[u8]) -> Result<Vec<Item>, String> {
+    let mut items = Vec::new();
+    for line in lines(body) {
+        let text = text_of(line);
+        if text.starts_with("total ") {
+            continue;
+        }
+        let file = ListParser::parse_posix(&text).or_else(|_| ListParser::parse_dos(&text));
+        let file = file.map_err(|_| format!("a line of the listing cannot be read: {}", text.escape_debug()))?;
+        if file.is_symlink() {
+            tracing::debug!("{} is a link and is left out", file.name().escape_debug());
+        } else if !matches!(file.name(), "." | "..") {
+            let name = bytes_of(file.name());
+            items.push(Item { name, directory: file.is_directory(), version: None });
+        }
+    }
+    Ok(items)
+}
+
+fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = body.split(|&byte| byte == b'\n');
+    lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_listings_keep_names_and_say_versions() {
+        let body = b"Type=cdir;Modify=20240101120000; /\r\ntype=file;size=7;modify=19941106084937.5;UNIX.mode=0644;unique=8a; a; b \r\n\
+            type=dir;modify=20240101120000;  \xff\r\ntype=OS.unix=slink:/x; link\r\n";
+        let items = machine_listing(body).expect("it is a listing");
+        assert_eq!(items.len(), 2);
+        assert_eq!((items[0].name.as_slice(), items[1].name.as_slice()), (b"a; b ".as_slice(), b" \xff".as_slice()));
+        assert_eq!(items[0].version, Some(Version::new(Some("W/\"8a\""), Some(7), Some(784_111_777))));
+        assert!(items[1].directory && !items[0].directory);
+    }
+
+    #[test]
+    fn a_line_without_facts_is_an_error() {
+        for body in ["plain\r\n", "type=file;size=x; a\r\n", "total 3\r\n", "type=file;size=3; a\r\nbroken"] {
+            assert!(machine_listing(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn human_listings_tell_names_and_kinds() {
+        let body = b"total 3\r\n-rw-r--r--    1 1000     1000            7 Nov 23 06:54 a b\r\ndrwxr-xr-x    2 ftp ftp 4096 Jan 01  2020 d\xfc\r\n\
+            lrwxrwxrwx    1 0 0 1 Nov 23 06:54 l -> a b\r\n";
+        let items = human_listing(body).expect("it is a listing");
+        assert_eq!(
+            items.iter().map(|item| (item.name.as_slice(), item.directory)).collect::<Vec<_>>(),
+            [(b"a b".as_slice(), false), (b"d\xfc", true),]
+        );
+        assert!(human_listing(b"what is this\r\n").is_err());
+    }
+}

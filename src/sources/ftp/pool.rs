@@ -1,0 +1,50 @@
+//! `Pool`: the control connections of one source that wait for the next request. It knows no request.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::reply::Failure;
+use super::session::{Session, Target};
+
+/// Servers close connections that are idle; one that was used just now is not asked whether it still works.
+const SURELY_ALIVE: Duration = Duration::from_secs(2);
+/// A connection that does not answer by then is given up for a new one.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
+/// Connections to one server. Whoever takes one and does not give it back has closed it.
+pub(super) struct Pool {
+    target: Target,
+    idle: Mutex<Vec<(Session, Instant)>>,
+}
+
+impl Pool {
+    pub(super) fn new(target: Target) -> Self {
+        Self { target, idle: Mutex::default() }
+    }
+
+    /// A connection that works.
+    pub(super) async fn take(&self) -> Result<Session, Failure> {
+        loop {
+            let Some((mut session, since)) = self.idle.lock().pop() else { break };
+            let alive = since.elapsed() < SURELY_ALIVE
+                || tokio::time::timeout(SIGN_OF_LIFE, session.is_alive()).await.unwrap_or(false);
+            if alive {
+                return Ok(session);
+            }
+        }
+        Session::open(&self.target).await
+    }
+
+    /// Keeps a connection that waits for the next command.
+    pub(super) fn give_back(&self, session: Session) {
+        self.idle.lock().push((session, Instant::now()));
+    }
+
+    /// Keeps the connection after this failure, if it can be used again.
+    pub(super) fn give_back_after(&self, session: Session, failure: &Failure) {
+        if failure.leaves_connection() {
+            self.give_back(session);
+        }
+    }
+}

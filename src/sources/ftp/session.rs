@@ -1,0 +1,189 @@
+//! `Session`: one control connection to an FTP server, logged in. It knows the server's paths, and nothing of sources.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use suppaftp::tokio::{AsyncRustlsConnector, AsyncRustlsFtpStream, AsyncRustlsStream, TransferStream};
+use suppaftp::tokio_rustls::TlsConnector;
+use suppaftp::types::FileType;
+use suppaftp::{FtpError, Mode, Status};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+use super::facts::{self, Item, Kind};
+use super::reply::{Failure, Reply};
+use super::wire::{self, text_of};
+use crate::secret::Revealed;
+use crate::sources::version::{Version, ftp_time};
+
+/// A host that does not even accept a connection by then is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of one listing; a directory of a million entries has a quarter.
+const LARGEST_LISTING: usize = 1 << 29;
+
+/// Where sessions lead, and as whom.
+pub(super) struct Target {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) username: String,
+    pub(super) password: Revealed,
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// What the server can do, as the first session found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Abilities {
+    /// MLSD and MLST: exact facts.
+    pub(super) machine_listings: bool,
+}
+
+pub(super) struct Session {
+    stream: AsyncRustlsFtpStream,
+}
+
+/// What the server said of one path.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) directory: bool,
+    pub(super) version: Version,
+}
+
+impl Session {
+    pub(super) async fn open(target: &Target) -> Result<Self, Failure> {
+        let connecting = TcpStream::connect((target.host.as_str(), target.port));
+        let tcp = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(tcp) => tcp.map_err(FtpError::ConnectionError)?,
+            Err(_) => return Err(Failure::Silent),
+        };
+        tcp.set_nodelay(true).map_err(FtpError::ConnectionError)?;
+        let is_v6 = tcp.peer_addr().is_ok_and(|address| address.is_ipv6());
+        let mut stream = AsyncRustlsFtpStream::connect_with_stream(tcp).await?;
+        if let Some(config) = &target.tls {
+            let connector = AsyncRustlsConnector::from(TlsConnector::from(Arc::clone(config)));
+            stream = stream.into_secure(connector, &target.host).await?;
+        }
+        stream.set_encoding(wire::Bytes).await;
+        // Data connections go to the host that was configured, whatever address the server names.
+        stream.set_passive_nat_workaround(true);
+        stream.set_mode(if is_v6 { Mode::ExtendedPassive } else { Mode::Passive });
+        let (username, password) = (text_of(target.username.as_bytes()), text_of(target.password.expose().as_bytes()));
+        stream.login(username, password).await.map_err(|e| Failure::from(e).of_login())?;
+        let mut session = Self { stream };
+        session.stream.transfer_type(FileType::Binary).await?;
+        // Some servers speak another character set until they are told; others do not know the command.
+        match session.stream.opts("UTF8", Some("ON")).await.map_err(Failure::from) {
+            Err(lost @ (Failure::Lost(_) | Failure::Silent)) => Err(lost),
+            _ => Ok(session),
+        }
+    }
+
+    /// Where the server put us.
+    pub(super) async fn home(&mut self) -> Result<Vec<u8>, Failure> {
+        Ok(wire::bytes_of(&self.stream.pwd().await?))
+    }
+
+    pub(super) async fn abilities(&mut self, root: &[u8]) -> Result<Abilities, Failure> {
+        match self.command("MLST", root, &[Status::RequestedFileActionOk]).await {
+            Err(Failure::Refused(reply)) if reply.is_unknown_command() => Ok(Abilities { machine_listings: false }),
+            Ok(_) | Err(Failure::Refused(_)) => Ok(Abilities { machine_listings: true }),
+            Err(lost) => Err(lost),
+        }
+    }
+
+    /// Whether the connection still works.
+    pub(super) async fn is_alive(&mut self) -> bool {
+        self.stream.noop().await.is_ok()
+    }
+
+    pub(super) async fn list(&mut self, dir: &[u8], abilities: Abilities) -> Result<Vec<Item>, Failure> {
+        let command = if abilities.machine_listings {
+            format!("MLSD {}", text_of(dir))
+        } else {
+            // LIST takes patterns and options for a path; the working directory is taken as it is.
+            self.stream.cwd(text_of(dir)).await?;
+            "LIST".to_owned()
+        };
+        let (_, mut data) =
+            self.stream.custom_data_command(command, &[Status::AboutToSend, Status::AlreadyOpen]).await?;
+        let mut body = BytesMut::new();
+        while data.read_buf(&mut body).await.map_err(FtpError::ConnectionError)? > 0 {
+            if body.len() > LARGEST_LISTING {
+                return Err(Failure::Nonsense("the listing is too long".into()));
+            }
+        }
+        // Only this reply says that the listing is complete.
+        data.finish().await?;
+        // A large listing takes a while, and others wait on this thread.
+        let parse = if abilities.machine_listings { facts::machine_listing } else { facts::human_listing };
+        let items = tokio::task::spawn_blocking(move || parse(&body)).await;
+        items.map_err(|lost| Failure::Nonsense(lost.to_string()))?.map_err(Failure::Nonsense)
+    }
+
+    pub(super) async fn stat(&mut self, path: &[u8], abilities: Abilities) -> Result<Seen, Failure> {
+        if abilities.machine_listings {
+            let reply = self.command("MLST", path, &[Status::RequestedFileActionOk]).await?;
+            let line = reply.lines().nth(1).ok_or_else(|| Failure::Nonsense("an answer without facts".into()))?;
+            let line = line.strip_prefix(b" ").unwrap_or(line);
+            return match facts::facts(line) {
+                Some((kind, version, _)) => {
+                    Ok(Seen { directory: matches!(kind, Kind::Directory | Kind::Itself), version })
+                }
+                None => Err(Failure::Nonsense("an answer without facts".into())),
+            };
+        }
+        let size = self.command("SIZE", path, &[Status::File]).await?.text();
+        let size = size.trim().parse().map_err(|_| Failure::Nonsense("a size that is no number".into()))?;
+        let modified = match self.command("MDTM", path, &[Status::File]).await {
+            Ok(reply) => ftp_time(reply.text().trim()),
+            Err(Failure::Refused(reply)) if reply.is_unknown_command() => None,
+            Err(failure) => return Err(failure),
+        };
+        Ok(Seen { directory: false, version: Version::new(None, Some(size), modified) })
+    }
+
+    /// Reads these bytes of a file, and stops there. Without `ranges`, what comes before them is read too.
+    pub(super) async fn read(
+        &mut self,
+        path: &[u8],
+        range: &Range<u64>,
+        size: u64,
+        ranges: bool,
+    ) -> Result<Bytes, Failure> {
+        let offset = if ranges { range.start } else { 0 };
+        let offset = usize::try_from(offset).map_err(|e| Failure::Nonsense(e.to_string()))?;
+        self.stream.resume_transfer(offset).await?;
+        let mut data = self.stream.retr_as_stream(text_of(path)).await?;
+        let before = range.start - offset as u64;
+        skip(&mut data, before).await?;
+        let wanted = usize::try_from(range.end - range.start).map_err(|e| Failure::Nonsense(e.to_string()))?;
+        let mut bytes = BytesMut::with_capacity(wanted);
+        while bytes.len() < wanted {
+            let missing = (wanted - bytes.len()) as u64;
+            if (&mut data).take(missing).read_buf(&mut bytes).await.map_err(FtpError::ConnectionError)? == 0 {
+                break;
+            }
+        }
+        if bytes.len() == wanted && range.end < size {
+            // The rest is not wanted. Closing makes the server say so, in whatever words.
+            return match data.finish().await.map_err(Failure::from) {
+                Ok(()) | Err(Failure::Refused(_)) => Ok(bytes.freeze()),
+                Err(lost) => Err(lost),
+            };
+        }
+        data.finish().await?;
+        Ok(bytes.freeze())
+    }
+
+    async fn command(&mut self, verb: &str, path: &[u8], expected: &[Status]) -> Result<Reply, Failure> {
+        let answer = self.stream.custom_command(format!("{verb} {}", text_of(path)), expected).await?;
+        Ok(Reply::from(answer))
+    }
+}
+
+async fn skip(data: &mut TransferStream<AsyncRustlsStream>, bytes: u64) -> Result<(), Failure> {
+    let mut rest = data.take(bytes);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map_err(FtpError::ConnectionError)?;
+    Ok(())
+}

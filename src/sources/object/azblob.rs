@@ -1,0 +1,288 @@
+//! `Azblob`: a container of Azure Blob Storage, or what is below one prefix of it, as a source. It only asks: List Blobs, HEAD and GET.
+
+mod listing;
+mod shared_key;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use self::shared_key::SharedKey;
+use super::http::{Answer, Purpose, Redirects, Transport};
+use super::keys::{self, Page, digest};
+use super::{COMPONENT, body, encode_path, endpoint, join, read_root, warn_if_clear};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::secret::{Revealed, Secret};
+use crate::source::{
+    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
+use crate::sources::version::{Match, Version, Wanted};
+
+/// The protocol's version that is spoken; all services and emulators know it.
+const VERSION: &str = "2020-10-02";
+
+/// A container as a source: `type = "azblob"`.
+///
+/// Keys, named as in OpenDAL: `container` (required), `account_name`, `endpoint` (by default Azure's own, by the account's name),
+/// `root`, and for credentials `account_key` or `sas_token`. Without either, requests are anonymous.
+#[derive(Debug, Default)]
+pub struct Azblob {
+    config: Config,
+    connected: RwLock<Option<Arc<Connected>>>,
+}
+
+#[derive(Debug, Default)]
+struct Config {
+    /// The container's URL, without a slash at the end.
+    url: String,
+    /// What every name begins with: empty, or ending in a slash.
+    prefix: String,
+    account: String,
+    key: Option<Secret>,
+    sas: Option<Secret>,
+}
+
+struct Connected {
+    transport: Transport,
+    key: Option<SharedKey>,
+    sas: Option<Revealed>,
+}
+
+impl std::fmt::Debug for Connected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connected").field("key", &self.key).field("sas", &self.sas).finish_non_exhaustive()
+    }
+}
+
+impl Connected {
+    /// Adds what makes the service accept the request.
+    fn sign(
+        &self,
+        purpose: Purpose<'_>,
+        method: &str,
+        url: &str,
+        request: http::request::Builder,
+    ) -> Result<http::Request<Bytes>> {
+        let url = match &self.sas {
+            Some(sas) => {
+                let joint = if url.contains('?') { '&' } else { '?' };
+                format!("{url}{joint}{}", sas.expose().trim_start_matches('?'))
+            }
+            None => url.to_owned(),
+        };
+        let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let request = request.method(method).uri(url).header("x-ms-version", VERSION).header("x-ms-date", now);
+        let malformed =
+            |_| purpose.error(ErrorKind::InvalidConfig).because("the container's URL or `sas_token` is wrong");
+        let (mut parts, body) = request.body(Bytes::new()).map_err(malformed)?.into_parts();
+        if let Some(key) = &self.key {
+            key.sign(&mut parts);
+        }
+        Ok(http::Request::from_parts(parts, body))
+    }
+}
+
+impl Azblob {
+    /// A source that waits for `configure`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
+        let connected = self.connected.read().clone();
+        connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
+    }
+
+    /// The name of a blob. Names are text; others cannot be asked for.
+    fn key(&self, purpose: Purpose<'_>) -> Result<String> {
+        let Some(text) = purpose.path.as_str() else {
+            return Err(purpose.error(ErrorKind::NotFound).because("Azure has no names that are not UTF-8"));
+        };
+        Ok(format!("{}{text}", self.config.prefix))
+    }
+
+    /// Asks for one blob, or about it.
+    async fn ask(&self, purpose: Purpose<'_>, method: &str, request: http::request::Builder) -> Result<Answer> {
+        let url = format!("{}/{}", self.config.url, encode_path(self.key(purpose)?.as_bytes()));
+        let connected = self.connected(purpose)?;
+        let request = connected.sign(purpose, method, &url, request)?;
+        match connected.transport.send(purpose, request).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
+            answer => answer,
+        }
+    }
+
+    /// One page of what begins with a directory's prefix.
+    async fn page(&self, purpose: Purpose<'_>, prefix: &str, marker: Option<&str>, most: Option<u32>) -> Result<Page> {
+        let mut url = format!("{}?restype=container&comp=list&delimiter=%2F", self.config.url);
+        for (name, value) in [("prefix", Some(prefix)), ("marker", marker)] {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                url += &format!("&{name}={}", percent_encoding::utf8_percent_encode(value, COMPONENT));
+            }
+        }
+        if let Some(most) = most {
+            url += &format!("&maxresults={most}");
+        }
+        let connected = self.connected(purpose)?;
+        let request = connected.sign(purpose, "GET", &url, http::Request::builder())?;
+        let (body, observed) = match connected.transport.send_whole(purpose, request).await {
+            // That is also what strangers hear of a container that is not for everybody.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let why = "the server shows no such container: are `container`, `endpoint` and the credentials right?";
+                return Err(purpose.error(ErrorKind::Unreachable).because(why));
+            }
+            answer => answer?,
+        };
+        listing::parse(&body, observed).map_err(|why| purpose.protocol(why))
+    }
+
+    /// Fails with `Changed` unless the blob still has the wanted version.
+    async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
+        let response = self.ask(purpose, "HEAD", http::Request::builder()).await?.response;
+        let now = Version::from_headers(response.headers());
+        match Wanted::parse(retrieval.digest).compare(&now) {
+            Match::Same => Ok(()),
+            _ => Err(purpose.error(ErrorKind::Changed)),
+        }
+    }
+
+    /// What a *not found* of a blob means: if the container has gone too, it is an outage, and nothing was deleted.
+    async fn missing(&self, purpose: Purpose<'_>, error: Error) -> Error {
+        match self.page(purpose, &self.config.prefix, None, Some(1)).await {
+            Ok(page) if page.is_empty() && !self.config.prefix.is_empty() => self.no_root(purpose),
+            // Who may read but not list hears from the service itself that there is nothing.
+            Ok(_) => error,
+            Err(listing) if listing.kind() == ErrorKind::PermissionDenied => error,
+            Err(listing) => listing,
+        }
+    }
+
+    fn no_root(&self, purpose: Purpose<'_>) -> Error {
+        let prefix = &self.config.prefix;
+        purpose.error(ErrorKind::Unreachable).because(format!("no name begins with {prefix}: is `root` right?"))
+    }
+}
+
+#[async_trait]
+impl Source for Azblob {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        let mut reader = settings.reader();
+        let container = reader.required_string("container", "my-container");
+        let account = reader.string("account_name");
+        let written = reader.string("endpoint");
+        let root = read_root(&mut reader);
+        let (key, sas) = (reader.secret("account_key"), reader.secret("sas_token"));
+        if key.is_some() && sas.is_some() {
+            reader.problem(Some("sas_token"), "`account_key` and `sas_token` exclude each other");
+        }
+        if (key.is_some() || written.is_none()) && account.is_none() {
+            reader.problem(None, "`account_name` is missing; add for example: account_name = \"myaccount\"");
+        }
+        if root.as_str().is_none() {
+            reader.problem(Some("root"), "`root` must be UTF-8");
+        }
+        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'$'));
+        if !plain(&container) {
+            reader.problem(Some("container"), "`container` is the container's name alone: letters, digits and `-`");
+        }
+        let account = account.unwrap_or_default();
+        if !plain(&account) {
+            reader.problem(Some("account_name"), "`account_name` is the account's name alone: letters and digits");
+            return reader.finish();
+        }
+        let text = written.unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+        match endpoint("endpoint", &text) {
+            Ok(mut url) => {
+                warn_if_clear(settings, &url, sas.is_some());
+                url.set_path(&join(&[url.path(), &container]));
+                let prefix =
+                    if root.is_root() { String::new() } else { format!("{}/", root.as_str().unwrap_or_default()) };
+                let url = url.as_str().trim_end_matches('/').to_owned();
+                self.config = Config { url, prefix, account, key, sas };
+            }
+            // What was made up from a missing name has been told.
+            Err(_) if account.is_empty() && !settings.values.contains_key("endpoint") => {}
+            Err(why) => reader.problem(Some("endpoint"), why),
+        }
+        reader.finish()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            digest_from_listing: true,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: false,
+            buffer: super::HELD,
+            concurrency: 16,
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        let (key, sas) = (self.config.key.clone(), self.config.sas.clone());
+        let revealed = tokio::task::spawn_blocking(move || {
+            Ok::<_, Error>((key.map(|key| key.reveal()).transpose()?, sas.map(|sas| sas.reveal()).transpose()?))
+        });
+        let (key, sas) = revealed.await.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))??;
+        let key = key.map(|key| SharedKey::new(&self.config.account, &key)).transpose();
+        let key = key.map_err(|why| Error::new("connect", ErrorKind::InvalidConfig).because(why))?;
+        let transport = Transport::new(Redirects::Refuse)?;
+        *self.connected.write() = Some(Arc::new(Connected { transport, key, sas }));
+        Ok(())
+    }
+
+    async fn disconnect(&self) {
+        *self.connected.write() = None;
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let purpose = Purpose { op: "list_path", path: dir };
+        let mut prefix = self.key(purpose)?;
+        if !dir.is_root() {
+            prefix.push('/');
+        }
+        // The first page is what tells whether there is such a directory: it exists by its names.
+        let first = self.page(purpose, &prefix, None, None).await?;
+        if first.is_empty() && !prefix.is_empty() {
+            if dir.is_root() {
+                return Err(self.no_root(purpose));
+            }
+            return Err(self.missing(purpose, purpose.error(ErrorKind::NotFound)).await);
+        }
+        let fetch = move |prefix: Arc<str>, marker: String| async move {
+            self.page(purpose, &prefix, Some(&marker), None).await
+        };
+        Ok(keys::entries(purpose, prefix.into(), first, fetch))
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        let purpose = Purpose { op: "create_remote_digest", path: file };
+        let Answer { response, observed } = self.ask(purpose, "HEAD", http::Request::builder()).await?;
+        let version = Version::from_headers(response.headers());
+        Ok(RemoteDigest { digest: digest(&version, observed), size: version.size, modified: version.modified_time() })
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        crate::sources::same_size(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        let purpose = Purpose { op: "retrieve_file", path: request.path };
+        let get = body::ask_for(http::Request::builder(), request);
+        let response = match self.ask(purpose, "GET", get).await {
+            // What is gone has not the wanted tag either, so the condition hides that it is gone.
+            Err(error) if error.kind() == ErrorKind::Changed => {
+                return Err(self.confirm(purpose, request).await.err().unwrap_or(error));
+            }
+            answer => answer?.response,
+        };
+        let seen = body::check(purpose, request, &response)?;
+        // Page and append blobs may change in place.
+        body::deliver(purpose, request, &request.range, response, out, Some(self.confirm(purpose, request))).await?;
+        Ok(Retrieved { modified: seen.modified_time() })
+    }
+}

@@ -1,0 +1,296 @@
+//! `Web`: a directory of a web server that shows its index, or a single file, as a source. It only asks: GET and HEAD.
+
+mod connected;
+mod index;
+mod page;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use parking_lot::RwLock;
+use url::Url;
+
+use self::connected::{Connected, Place, Ranges, Seen};
+use self::index::Item;
+use super::http::{Purpose, Redirects, Transport, whole};
+use super::login::Login;
+use super::{body, child, encode_path, endpoint, warn_if_clear};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::{Printable, RemotePath};
+use crate::source::{
+    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
+    Sink, Source,
+};
+use crate::sources::version::{self, Match, Version, Wanted};
+
+/// A web directory, or a single file on the web, as a source: `type = "http"`.
+///
+/// Keys: `url` (required), `username` with `password`, or `token`. A URL that ends in a slash is a directory, whose index
+/// the server must show; any other is asked whether it is one, and otherwise appears as the only file.
+#[derive(Debug, Default)]
+pub struct Web {
+    config: Config,
+    connected: RwLock<Option<Arc<Connected>>>,
+    ranges: Ranges,
+}
+
+#[derive(Debug, Default)]
+struct Config {
+    url: Option<Url>,
+    login: Login,
+}
+
+impl Web {
+    /// A source that waits for `configure`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
+        let connected = self.connected.read().clone();
+        connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
+    }
+
+    /// What is known of one file.
+    async fn stat(&self, purpose: Purpose<'_>, connected: &Connected) -> Result<Seen> {
+        let url = match &connected.place {
+            Place::Directory(url) => format!("{url}{}", encode_path(purpose.path.as_bytes())),
+            Place::File { url, path } if path == purpose.path => url.to_string(),
+            Place::File { .. } if purpose.path.is_root() => return Err(purpose.error(ErrorKind::IsADirectory)),
+            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
+        };
+        let seen = match connected.examine(purpose, &url, &self.ranges).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(self.missing(purpose, connected, error).await);
+            }
+            seen => seen?,
+        };
+        // Who asks for a directory without its slash is sent to it.
+        if seen.url.path().ends_with('/') { Err(purpose.error(ErrorKind::IsADirectory)) } else { Ok(seen) }
+    }
+
+    /// What a *not found* means: if the root has gone too, it is an outage, and nothing was deleted.
+    async fn missing(&self, purpose: Purpose<'_>, connected: &Connected, error: Error) -> Error {
+        let Place::Directory(url) = &connected.place else { return no_root(purpose) };
+        if purpose.path.is_root() {
+            return no_root(purpose);
+        }
+        match connected.send(purpose, http::Request::head(url.as_str()), &self.ranges).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => no_root(purpose),
+            // Who may not see the root, or ask so, hears at least that there is one.
+            Err(root) if !matches!(root.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => root,
+            _ => error,
+        }
+    }
+
+    /// Fails with `Changed` unless the file still has the wanted version.
+    async fn confirm(&self, purpose: Purpose<'_>, connected: &Connected, retrieval: &Retrieval<'_>) -> Result<()> {
+        let now = self.stat(purpose, connected).await?.version;
+        let same = Wanted::parse(retrieval.digest).compare(&now) == Match::Same;
+        if same && now.size.is_none_or(|size| size == retrieval.size) {
+            return Ok(());
+        }
+        Err(purpose.error(ErrorKind::Changed))
+    }
+
+    /// Reads the index of a directory, whose URL ends in a slash.
+    async fn index(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url) -> Result<(Vec<Item>, i64)> {
+        let answer = connected.send(purpose, http::Request::get(url.as_str()), &self.ranges).await;
+        let (response, observed) = match answer {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(self.missing(purpose, connected, error).await);
+            }
+            answer => answer?,
+        };
+        let from = response.url().clone();
+        if page::decoded(&from) != page::decoded(url) {
+            let to = Printable(from.path().as_bytes()).to_string();
+            return Err(purpose.protocol(format!("the server sends one on to {to} instead of showing an index")));
+        }
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        let body = whole(purpose, response).await?;
+        // A large page takes a while, and others wait on this thread.
+        let items = tokio::task::spawn_blocking(move || index::parse(&from, &content_type, &body)).await;
+        let items = items.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?;
+        Ok((items.map_err(|why| purpose.protocol(why))?, observed))
+    }
+
+    /// Whether the digests that this server gives can be made from sizes and times, as nginx does: one file is asked.
+    async fn are_stamps(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url, listed: &[Item]) -> bool {
+        let Some((item, wanted)) = listed.iter().find_map(|item| Some((item, stamp(item)?))) else { return false };
+        let url = format!("{url}{}", encode_path(&item.name));
+        match connected.examine(purpose, &url, &self.ranges).await {
+            Ok(seen) => seen.version == wanted,
+            Err(error) => {
+                tracing::debug!("{}: the files' digests are asked for one by one: {error}", purpose.path);
+                false
+            }
+        }
+    }
+}
+
+/// The version that nginx would tell of a file that it lists so.
+fn stamp(item: &Item) -> Option<Version> {
+    let (size, modified) = (item.size?, item.modified?);
+    Some(Version::new(Some(&format!("{modified:x}-{size:x}")), Some(size), Some(modified)))
+}
+
+fn no_root(purpose: Purpose<'_>) -> Error {
+    purpose.error(ErrorKind::Unreachable).because("the server knows nothing at this address: is `url` right?")
+}
+
+#[async_trait]
+impl Source for Web {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        let mut reader = settings.reader();
+        let written = reader.required_string("url", "https://www.example.org/pub/");
+        let login = Login::read(&mut reader);
+        if !written.is_empty() {
+            match endpoint("url", &written) {
+                Ok(url) => {
+                    warn_if_clear(settings, &url, login.has_secret());
+                    self.config = Config { url: Some(url), login };
+                }
+                Err(why) => reader.problem(Some("url"), why),
+            }
+        }
+        reader.finish()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            // nginx's JSON carries what digests are made of; pages for people do not.
+            digest_from_listing: false,
+            ranges: self.ranges.are_possible(),
+            content_digest: false,
+            verbatim_names: true,
+            buffer: super::HELD,
+            concurrency: 8,
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "connect", path: &root };
+        let Some(url) = self.config.url.clone() else {
+            return Err(purpose.error(ErrorKind::Other).because("not configured"));
+        };
+        let authorization = self.config.login.header().await?;
+        let is_directory = url.path().ends_with('/');
+        let transport = Transport::new(Redirects::SameOrigin)?;
+        let mut connected = Connected { transport, authorization, place: Place::Directory(url.clone()) };
+        if !is_directory {
+            let seen = match connected.examine(purpose, url.as_str(), &self.ranges).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_root(purpose)),
+                seen => seen?,
+            };
+            connected.place = if seen.url.path().ends_with('/') {
+                Place::Directory(seen.url)
+            } else {
+                let name = page::decoded(&url).pop().unwrap_or_default();
+                let path = child(&root, &name).ok_or_else(|| purpose.protocol("the file's name cannot be used"))?;
+                Place::File { url, path }
+            };
+        }
+        *self.connected.write() = Some(Arc::new(connected));
+        Ok(())
+    }
+
+    async fn disconnect(&self) {
+        *self.connected.write() = None;
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let purpose = Purpose { op: "list_path", path: dir };
+        let connected = self.connected(purpose)?;
+        let mut url = match &connected.place {
+            Place::Directory(url) => url.clone(),
+            Place::File { path, .. } if dir.is_root() => {
+                let seen = self.stat(Purpose { path, ..purpose }, &connected).await?.remote_digest();
+                let item = entry(path.clone(), false, seen.size, seen.modified, Some(seen.digest));
+                return Ok(futures::stream::iter([Ok(item)]).boxed());
+            }
+            Place::File { path, .. } if path == dir => return Err(purpose.error(ErrorKind::NotADirectory)),
+            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
+        };
+        if !dir.is_root() {
+            url.set_path(&format!("{}{}/", url.path(), encode_path(dir.as_bytes())));
+        }
+        let (items, observed) = self.index(purpose, &connected, &url).await?;
+        let stamps = self.are_stamps(purpose, &connected, &url, &items).await;
+        let entries: Vec<_> = items
+            .into_iter()
+            .filter_map(|item| {
+                let exact = Version::new(None, item.size, item.modified);
+                let digest = stamp(&item).filter(|_| stamps).map(|version| version.digest(observed));
+                let path = child(dir, &item.name)?;
+                Some(Ok(entry(path, item.directory, item.size, exact.modified_time(), digest)))
+            })
+            .collect();
+        Ok(futures::stream::iter(entries).boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        let purpose = Purpose { op: "create_remote_digest", path: file };
+        let connected = self.connected(purpose)?;
+        Ok(self.stat(purpose, &connected).await?.remote_digest())
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        crate::sources::same_size(copy).await
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        let purpose = Purpose { op: "retrieve_file", path: request.path };
+        if !request.is_whole() {
+            // Parts are of one version only if a change between them would show.
+            version::settle(request.digest).await;
+        }
+        let connected = self.connected(purpose)?;
+        let url = match &connected.place {
+            Place::Directory(url) => format!("{url}{}", encode_path(request.path.as_bytes())),
+            Place::File { url, path } if path == request.path => url.to_string(),
+            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
+        };
+        let get = body::ask_for(http::Request::get(url), request);
+        let response = match connected.send(purpose, get, &self.ranges).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(self.missing(purpose, &connected, error).await);
+            }
+            answer => answer?.0,
+        };
+        let confirm = Some(self.confirm(purpose, &connected, request));
+        let is_part =
+            response.status() == StatusCode::PARTIAL_CONTENT || body::content_range(response.headers()).is_some();
+        let seen = if is_part || request.is_whole() {
+            let seen = body::check(purpose, request, &response)?;
+            body::deliver(purpose, request, &request.range, response, out, confirm).await?;
+            seen
+        } else {
+            // The server sends no parts: the wanted one is cut out of the whole.
+            self.ranges.refused();
+            let all: Range<u64> = 0..request.size;
+            let seen = body::check(purpose, &Retrieval { range: all.clone(), ..request.clone() }, &response)?;
+            body::deliver(purpose, request, &all, response, out, confirm).await?;
+            seen
+        };
+        Ok(Retrieved { modified: seen.modified_time() })
+    }
+}
+
+fn entry(
+    path: RemotePath,
+    directory: bool,
+    size: Option<u64>,
+    modified: Option<std::time::SystemTime>,
+    digest: Option<Digest>,
+) -> Entry {
+    let kind = if directory { EntryKind::Directory } else { EntryKind::File { executable: false } };
+    Entry { name: path.name().to_vec(), path, kind, size, modified, digest }
+}

@@ -1,0 +1,120 @@
+//! `Connected`: a web server that answers, and what it has shown of itself. It knows URLs, and nothing of listings.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::Bytes;
+use http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, RANGE};
+use http::{HeaderValue, StatusCode};
+use reqwest::Response;
+use url::Url;
+
+use super::super::body;
+use super::super::http::{Answer, Purpose, Transport};
+use crate::error::{ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::source::RemoteDigest;
+use crate::sources::version::Version;
+
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) transport: Transport,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) place: Place,
+}
+
+/// What the URL turned out to be.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// The URL ends in a slash.
+    Directory(Url),
+    File {
+        url: Url,
+        path: RemotePath,
+    },
+}
+
+/// What a server says about one of its files, and where it said so in the end.
+pub(super) struct Seen {
+    pub(super) version: Version,
+    /// When, by the server's clock, in seconds since 1970.
+    observed: i64,
+    pub(super) url: Url,
+}
+
+impl Seen {
+    pub(super) fn remote_digest(&self) -> RemoteDigest {
+        let Version { size, .. } = self.version;
+        RemoteDigest { digest: self.version.digest(self.observed), size, modified: self.version.modified_time() }
+    }
+}
+
+/// Whether the server sends parts of files: unknown, yes, or no. It is asked for them until it has shown that it does not.
+#[derive(Debug, Default)]
+pub(super) struct Ranges(AtomicU8);
+
+impl Ranges {
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+
+    fn learn(&self, response: &Response) {
+        let promise = response.headers().get(ACCEPT_RANGES).map(HeaderValue::as_bytes);
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            self.0.store(Self::YES, Ordering::Relaxed);
+        } else if promise == Some(b"none") {
+            self.refused();
+        } else if promise == Some(b"bytes") {
+            let _ = self.0.compare_exchange(0, Self::YES, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// One file may be made on the fly on a server that sends parts of all others.
+    pub(super) fn refused(&self) {
+        let _ = self.0.compare_exchange(0, Self::NO, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(super) fn are_possible(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != Self::NO
+    }
+}
+
+impl Connected {
+    pub(super) async fn send(
+        &self,
+        purpose: Purpose<'_>,
+        mut request: http::request::Builder,
+        ranges: &Ranges,
+    ) -> Result<(Response, i64)> {
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let request =
+            request.body(Bytes::new()).map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
+        let Answer { response, observed } = self.transport.send(purpose, request).await?;
+        ranges.learn(&response);
+        Ok((response, observed))
+    }
+
+    /// Asks what there is at a URL. A server that will not say, or says no size, is asked for the first byte.
+    pub(super) async fn examine(&self, purpose: Purpose<'_>, url: &str, ranges: &Ranges) -> Result<Seen> {
+        let seen = |(response, observed): (Response, i64)| {
+            let mut version = Version::from_headers(response.headers());
+            if response.status() == StatusCode::PARTIAL_CONTENT {
+                version.size = body::content_range(response.headers()).and_then(|(_, total)| total);
+            }
+            Seen { version, observed, url: response.url().clone() }
+        };
+        match self.send(purpose, http::Request::head(url), ranges).await {
+            Ok(answer) if answer.0.headers().contains_key(CONTENT_LENGTH) => return Ok(seen(answer)),
+            Ok(answer) if answer.0.url().path().ends_with('/') => return Ok(seen(answer)),
+            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
+            _ => {}
+        }
+        match self.send(purpose, http::Request::get(url).header(RANGE, "bytes=0-0"), ranges).await {
+            // An empty file has no first byte.
+            Err(error) if error.kind() == ErrorKind::Changed => {
+                self.send(purpose, http::Request::get(url), ranges).await.map(seen)
+            }
+            answer => answer.map(seen),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading a directory's index, in the form that the server gives it: nginx's JSON, or a page for people. It asks nothing.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, Visitor};
+use url::Url;
+
+use super::page;
+use crate::sources::version::http_date;
+
+/// One name in an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) name: Vec<u8>,
+    pub(super) directory: bool,
+    /// In bytes, where the index is exact.
+    pub(super) size: Option<u64>,
+    /// In seconds since 1970, where the index is exact.
+    pub(super) modified: Option<i64>,
+}
+
+/// Reads the index at `url`. What is none is an error that says what it is: taken for an index, it would look like an empty directory.
+pub(super) fn parse(url: &Url, content_type: &str, body: &[u8]) -> Result<Vec<Item>, String> {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media.as_str() {
+        "application/json" | "text/json" => json(body),
+        "text/html" | "application/xhtml+xml" => page::parse(url, body),
+        "" if body.trim_ascii_start().starts_with(b"<") => page::parse(url, body),
+        "" => Err("the answer is no index of files".into()),
+        other => Err(format!("the answer is of the type {other:?}, no index of files")),
+    }
+}
+
+/// The index of nginx with `autoindex_format json`.
+fn json(body: &[u8]) -> Result<Vec<Item>, String> {
+    let listed: Vec<Listed> =
+        serde_json::from_slice(body).map_err(|e| format!("the answer is JSON, but no index of files: {e}"))?;
+    let items = listed.into_iter().filter_map(|item| {
+        let directory = match item.kind.as_str() {
+            "directory" => true,
+            "file" => false,
+            // Devices and sockets.
+            _ => return None,
+        };
+        Some(Item {
+            name: item.name.0,
+            directory,
+            size: item.size.filter(|_| !directory),
+            modified: item.mtime.as_deref().and_then(http_date),
+        })
+    });
+    Ok(items.collect())
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    name: Name,
+    #[serde(rename = "type")]
+    kind: String,
+    mtime: Option<String>,
+    size: Option<u64>,
+}
+
+/// nginx writes names as they are, which need not be UTF-8.
+struct Name(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Name;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+                Ok(Name(text.into()))
+            }
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Name, E> {
+                if bytes.is_empty() { Err(E::custom("an empty name")) } else { Ok(Name(bytes.to_vec())) }
+            }
+        }
+        deserializer.deserialize_bytes(Bytes).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url() -> Url {
+        Url::parse("http://h/d/").expect("it is a URL")
+    }
+
+    #[test]
+    fn nginx_tells_exact_sizes_and_times_and_any_bytes() {
+        let body = b"[\r\n{ \"name\":\"a \\\"b\xff\", \"type\":\"directory\", \"mtime\":\"Sun, 06 Nov 1994 08:49:37 GMT\" },\n\
+            { \"name\":\"c\", \"type\":\"file\", \"mtime\":\"Sun, 06 Nov 1994 08:49:38 GMT\", \"size\":7 },\n\
+            { \"name\":\"socket\", \"type\":\"other\", \"mtime\":\"Sun, 06 Nov 1994 08:49:38 GMT\" }\r\n]";
+        let items = parse(&url(), "application/json", body).expect("it is an index");
+        let (dir, file) = (&items[0], &items[1]);
+        assert_eq!((dir.name.as_slice(), dir.directory, dir.size), (b"a \"b\xff".as_slice(), true, None));
+        assert_eq!((file.directory, file.size, file.modified), (false, Some(7), Some(784_111_778)));
+        assert_eq!(items.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_index_is_an_error_that_says_what_it_is() {
+        for (content_type, body, word) in [
+            ("application/json", "{\"error\":\"x\"}", "JSON"),
+            ("application/json", "[{\"name\":\"a\",\"type\":\"file\"}", "JSON"),
+            ("application/json", "[1]", "JSON"),
+            ("image/png", "x", "image/png"),
+            ("", "hello", "no index"),
+        ] {
+            let why = parse(&url(), content_type, body.as_bytes()).expect_err(body);
+            assert!(why.contains(word), "{why}");
+        }
+    }
+}

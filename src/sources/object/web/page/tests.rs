@@ -1,0 +1,68 @@
+use super::*;
+
+fn items(body: &str) -> Result<Vec<(String, bool)>, String> {
+    let url = Url::parse("http://h:1/a%20b/").expect("it is a URL");
+    let items = parse(&url, body.as_bytes())?;
+    Ok(items.into_iter().map(|item| (Printable(&item.name).to_string(), item.directory)).collect())
+}
+
+fn names(body: &str) -> Vec<String> {
+    let items = items(body).expect("it is an index");
+    items.into_iter().map(|(name, directory)| if directory { name + "/" } else { name }).collect()
+}
+
+#[test]
+fn apache() {
+    let page = r#"<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 3.2 Final//EN"><html><head><title>Index of /a b</title></head>
+        <body><h1>Index of /a b</h1><table><tr><th><a href="?C=N;O=D">Name</a></th><th><a href="?C=M;O=A">Last modified</a></th></tr>
+        <tr><td><a href="/">Parent Directory</a></td></tr><tr><td><a href="dir/">dir/</a></td><td>2024-01-01 10:00</td><td>-</td></tr>
+        <tr><td><a href="q%27%22q%3f">q'"..&gt;</a></td><td>5.0K</td></tr><tr><td><a href="x&amp;y">x&amp;y</a></td></tr></table></body></html>"#;
+    assert_eq!(names(page), ["dir/", "q'\"q?", "x&y"]);
+}
+
+#[test]
+fn nginx() {
+    let page = "<html>\r\n<head><title>Index of /a b/</title></head>\r\n<body>\r\n<h1>Index of /a b/</h1><hr><pre><a href=\"../\">../</a>\r\n\
+        <a href=\"%FF%20/\">..</a> 23-Nov-2026 06:00  -\r\n<a href=\"a%3Ab\">a:b</a>  1\r\n</pre><hr></body>\r\n</html>\r\n";
+    assert_eq!(names(page), ["a:b", "\\xff /"]);
+    assert_eq!(names("<title>Index of /a b/</title><body><a href='../'>../</a></body>"), [""; 0]);
+}
+
+#[test]
+fn pages_of_others_are_known_by_their_links() {
+    assert_eq!(
+        names(
+            "<html><title>b</title><a href='./x'>x</a><a href='./y/'>y</a><a href='https://caddy.example'>c</a></html>"
+        ),
+        ["x", "y/"]
+    );
+    assert_eq!(names("<h1>Directory listing for /a b/</h1><ul></ul>"), [""; 0]);
+    assert_eq!(names("<html><a href='/a%20b/x'>x</a><a href='http://h:1/a b/z#top'>z</a></html>"), ["x", "z"]);
+    assert_eq!(names("<html><base href='/a%20b/'><a href='x'>x</a><a href='x/'>x</a></html>"), ["x/"]);
+}
+
+#[test]
+fn only_direct_children_are_taken() {
+    let page = "<html><title>Index of</title>\
+        <a href='../up'>1</a><a href='/etc/passwd'>2</a><a href='x/y'>3</a><a href='https://other/a%20b/z'>4</a>\
+        <a href='http://h:2/a%20b/z'>5</a><a href='..'>6</a><a href='.'>7</a><a href='?C=N'>8</a><a href='f?v=1'>9</a>\
+        <a href='javascript:x()'>10</a><a href='#top'>11</a><a name='anchor'>12</a><a href='%2e%2e/z'>13</a>\
+        <a href='good'>14</a><!-- <a href='hidden'> --><script>'<a href=\"script\">'</script></html>";
+    assert_eq!(names(page), ["good"]);
+    // What decodes to a path is one name here; nobody may follow it as it is.
+    assert_eq!(names("<html><title>Index of</title><a href='..%2fz'>x</a></html>"), ["../z"]);
+}
+
+#[test]
+fn other_pages_are_refused_by_their_title() {
+    for (page, word) in [
+        ("<html><title>Down for maintenance</title><a href='/'>Home</a></html>", "Down for maintenance"),
+        ("<html><h1>Log in</h1><a href='/help'>1</a><a href='/terms'>2</a><a href='login'>3</a></html>", "Log in"),
+        ("<html></html>", "without a title"),
+        ("", "without a title"),
+        ("<html><title>Index of /</title><a href='x'>x</a><a hre", "ends in the middle"),
+    ] {
+        let why = items(page).expect_err(page);
+        assert!(why.contains(word), "{why}");
+    }
+}

@@ -1,0 +1,23 @@
+//! `Purpose`: what a request of a source is about, for its errors. It knows no protocol.
+
+use crate::error::{Error, ErrorKind};
+use crate::path::RemotePath;
+
+/// What a request is about, for errors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purpose<'a> {
+    pub(super) op: &'static str,
+    pub(super) path: &'a RemotePath,
+}
+
+impl Purpose<'_> {
+    /// An error of this request.
+    pub(super) fn error(self, kind: ErrorKind) -> Error {
+        Error::new(self.op, kind).on(self.path)
+    }
+
+    /// The server answered something that it must not.
+    pub(super) fn protocol(self, why: impl Into<String>) -> Error {
+        self.error(ErrorKind::Protocol).because(why)
+    }
+}

@@ -1,0 +1,103 @@
+//! Real FTP servers: rclone's, and pyftpdlib as it is, with TLS, or with only what old servers know.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::servers::{Launch, Server, USER, find};
+
+/// An FTP server that shows a directory to one user; [`Ftp::table`] knows whom.
+#[derive(Debug)]
+pub struct Ftp(Server);
+
+impl Ftp {
+    /// `rclone serve ftp`.
+    pub fn rclone(dir: &Path) -> Self {
+        Self(Server::launch(Launch { name: "rclone", command: rclone, login: true }, dir))
+    }
+
+    /// pyftpdlib, with everything that it knows.
+    pub fn python(dir: &Path) -> Self {
+        Self(Server::launch(Launch { name: "pyftpdlib", command: |server| python(server, "new"), login: true }, dir))
+    }
+
+    /// pyftpdlib without MLSD, MLST and REST.
+    pub fn old(dir: &Path) -> Self {
+        Self(Server::launch(Launch { name: "pyftpdlib", command: |server| python(server, "old"), login: true }, dir))
+    }
+
+    /// pyftpdlib that speaks only with TLS, under a certificate that [`Ftp::certificate`] is.
+    pub fn tls(dir: &Path) -> Self {
+        Self(Server::launch(Launch { name: "pyftpdlib", command: |server| python(server, "tls"), login: true }, dir))
+    }
+
+    /// The table of a source that shows this server, in TOML.
+    pub fn table(&self) -> String {
+        format!("type = \"ftp\"\nhost = \"127.0.0.1\"\nport = {}\n{}", self.port(), self.login())
+    }
+
+    /// The certificate of a server with TLS, which signed itself.
+    pub fn certificate(&self) -> PathBuf {
+        self.own().join("cert.pem")
+    }
+}
+
+impl std::ops::Deref for Ftp {
+    type Target = Server;
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Ftp {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.0
+    }
+}
+
+fn rclone(server: &Server) -> Command {
+    let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
+    command.args(["serve", "ftp"]).arg(server.dir()).args(["--user", USER.0, "--pass", USER.1]);
+    command.args(["--addr", &format!("127.0.0.1:{}", server.port()), "--dir-cache-time", "0s", "--config", ""]);
+    command
+}
+
+const SCRIPT: &str = r#"
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
+from pyftpdlib.servers import FTPServer
+mode, port, directory, user, password, pem = sys.argv[1:]
+handler = FTPHandler
+if mode == "tls":
+    handler = TLS_FTPHandler
+    handler.certfile = pem
+    handler.tls_control_required = handler.tls_data_required = True
+if mode == "old":
+    for command in "MLSD", "MLST", "REST":
+        del handler.proto_cmds[command]
+handler.authorizer = DummyAuthorizer()
+handler.authorizer.add_user(user, password, directory)
+FTPServer(("127.0.0.1", int(port)), handler).serve_forever()
+"#;
+
+fn python(server: &Server, mode: &str) -> Command {
+    let (key, certificate, both) =
+        (server.own().join("key.pem"), server.own().join("cert.pem"), server.own().join("both.pem"));
+    if mode == "tls" && !both.exists() {
+        let mut openssl = Command::new(find("openssl", None));
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        openssl.args(["-subj", "/CN=kit", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate);
+        let made = openssl.output().expect("openssl was found");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let read = |path| std::fs::read(path).expect("openssl wrote it");
+        std::fs::write(&both, [read(&key), read(&certificate)].concat()).expect("a file");
+    }
+    let mut command = Command::new(find("python3", Some("KITOVUFS_PYTHON")));
+    command.args(["-c", SCRIPT, mode, &server.port().to_string()]).arg(server.dir()).args([USER.0, USER.1]).arg(both);
+    command
+}

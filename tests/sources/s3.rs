@@ -1,0 +1,176 @@
+//! What S3 has beyond keys and bytes: pages, parts, versions, access of everybody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use kitovufs::error::ErrorKind;
+use kitovufs::source::conformance::{self, Remote};
+use kitovufs::source::{LocalCopy, Retrieval, Source};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::kit::moto::Moto;
+use crate::real::{list, served};
+use crate::{configured, kind, remote, source};
+
+/// Objects of a moto, changed as their owner does.
+struct Objects<'a>(&'a Moto);
+
+#[async_trait]
+impl Remote for Objects<'_> {
+    async fn put(&self, path: &str, content: &[u8]) -> bool {
+        // moto takes no line breaks.
+        let fits = !path.contains('\n');
+        if fits {
+            self.0.put(path, content);
+        }
+        fits
+    }
+    async fn remove(&self, path: &str) {
+        self.0.delete(path);
+    }
+    async fn mkdir(&self, _path: &str) -> bool {
+        false
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moto_keeps_the_contract() {
+    let own = served();
+    let server = Moto::start(own.path());
+    let source = configured(&server.table()).await.unwrap();
+    let report = conformance::run(source.as_ref(), &Objects(&server), own.buckets()).await;
+    assert!(report.passed(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_with_versions_keeps_the_contract() {
+    let own = served();
+    let server = Moto::start(own.path());
+    server.keep_versions();
+    let source = configured(&server.table()).await.unwrap();
+    let report = conformance::run(source.as_ref(), &Objects(&server), own.buckets()).await;
+    assert!(report.passed(), "{report}");
+    // What was removed before is there again, and nothing else.
+    server.put("doomed", b"again");
+    source.connect().await.unwrap();
+    let entries = list(source.as_ref(), "").await.unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.name == b"doomed").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tag_of_an_object_in_parts_is_no_hash_and_still_tells_versions_apart() {
+    let own = served();
+    let server = Moto::start(own.path());
+    let content: Vec<u8> = (0..6_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    server.put_in_parts("large", &content);
+    let source = source(&server.table()).await;
+    let listed = list(source.as_ref(), "").await.unwrap().remove(0);
+    let (path, size) = (remote("large"), content.len() as u64);
+    let asked = source.create_remote_digest(&path).await.unwrap();
+    assert!(asked.digest.as_str().ends_with("-2"), "{}", asked.digest);
+    assert_eq!((listed.digest.as_ref(), listed.size), (Some(&asked.digest), Some(size)));
+    for range in [0..size, 5_242_879..5_242_881] {
+        let mut out = Vec::new();
+        let request = Retrieval::new(&path, &asked.digest, size, range.clone());
+        source.retrieve_file(&request, &mut out).await.unwrap();
+        assert!(out == content[range.start as usize..range.end as usize]);
+    }
+    let file = own.buckets().join("large");
+    std::fs::write(&file, &content).unwrap();
+    let copy = LocalCopy { file: &file, path: &path, retrieved_as: &asked.digest, size };
+    assert_eq!(source.create_local_digest(&copy).await.unwrap(), asked.digest);
+    let mut other = content.clone();
+    other[17] ^= 1;
+    server.put_in_parts("large", &other);
+    assert_ne!(source.create_remote_digest(&path).await.unwrap().digest, asked.digest);
+    let request = Retrieval::new(&path, &asked.digest, size, 0..1);
+    assert_eq!(kind(source.retrieve_file(&request, &mut Vec::new()).await.map(drop)), Err(ErrorKind::Changed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_in_particular_sees_what_everybody_may_see() {
+    let own = served();
+    let server = Moto::start(own.path());
+    server.put_public("public", b"bytes");
+    server.put("private", b"bytes");
+    let source = source(&server.anonymous()).await;
+    let (path, digest) = (remote("public"), source.create_remote_digest(&remote("public")).await.unwrap().digest);
+    let mut out = Vec::new();
+    let request = Retrieval::new(&path, &digest, 5, 0..5);
+    source.retrieve_file(&request, &mut out).await.unwrap();
+    assert_eq!(out, b"bytes");
+    let refused = source.create_remote_digest(&remote("private")).await;
+    assert_eq!(kind(refused.map(drop)), Err(ErrorKind::PermissionDenied));
+    assert_eq!(list(source.as_ref(), "").await.unwrap().len(), 2);
+}
+
+/// A server whose only directory has so many keys, in pages of a thousand; it counts the pages that were asked for.
+async fn pages(keys: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counter = Arc::clone(&counter);
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(len @ 1..) = stream.read(&mut buffer).await {
+                    let request = String::from_utf8_lossy(&buffer[..len]);
+                    let from = request.split_once("continuation-token=t").map_or("0", |(_, rest)| rest);
+                    let from: usize = from.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+                    let to = (from + 1_000).min(keys);
+                    let mut body = String::from("<ListBucketResult>");
+                    for number in from..to {
+                        body += &format!(
+                            "<Contents><Key>many/{number:06}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>\
+                             <ETag>\"{number:032x}\"</ETag><Size>1</Size></Contents>"
+                        );
+                    }
+                    if to < keys {
+                        body += &format!(
+                            "<IsTruncated>true</IsTruncated><NextContinuationToken>t{to}</NextContinuationToken>"
+                        );
+                    }
+                    body += "</ListBucketResult>";
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    stream.write_all((head + &body).as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_keys_come_page_by_page() {
+    let (url, asked) = pages(100_000).await;
+    let source = source(&format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"b\"")).await;
+    let many = remote("many");
+    let mut entries = source.list_path(&many).await.unwrap();
+    for number in 0..1_000 {
+        assert_eq!(entries.next().await.unwrap().unwrap().name, format!("{number:06}").as_bytes());
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "no page is asked for before it is needed");
+    let mut count = 1_000;
+    while let Some(entry) = entries.next().await {
+        assert!(entry.unwrap().digest.is_some());
+        count += 1;
+    }
+    assert_eq!((count, asked.load(Ordering::Relaxed)), (100_000, 100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes, which the server needs for its pages"]
+async fn a_hundred_thousand_keys_of_moto_are_complete() {
+    let own = served();
+    let server = Moto::with_hundred_thousand(own.path());
+    let source = source(&server.table()).await;
+    let entries = list(source.as_ref(), "many").await.unwrap();
+    let names: std::collections::BTreeSet<_> = entries.into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names.len(), 100_000);
+}
