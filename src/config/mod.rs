@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
+use sha2::{Digest as _, Sha256};
 
+use crate::digest::hex;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use nearest::{nearest, unknown_key};
 use settings::{Problem, Settings};
@@ -131,17 +133,20 @@ impl Config {
         Ok(parse::parse(&text, &parse::Place { shown: path, file: &file, private, cache_dir }))
     }
 
-    /// What a URL, or an absolute directory in its place, means: one source at the mount's root, all else by default.
+    /// What a URL, or an absolute directory in its place, means: one source at the mount's root, with a cache directory of its
+    /// own below the default one, all else by default.
     ///
     /// # Errors
     /// What is wrong with the URL. A password in it is refused and not repeated.
     pub fn from_url(url: &str) -> Result<Self, Diagnostics> {
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let remote = url::parse(url, &is_set).map_err(Diagnostic::new)?;
+        let source = url::parse(url, &is_set).map_err(Diagnostic::new)?.into_source();
+        // A directory for each remote: one process holds a cache directory, and several URLs may be mounted at once.
+        let identity = hex(&Sha256::digest(source.identity())[..8]);
         Ok(Self {
             mountpoint: None,
-            cache: CacheConfig::in_dir(default_cache_dir()?),
-            sources: vec![remote.into_source()],
+            cache: CacheConfig::in_dir(default_cache_dir()?.join("urls").join(identity)),
+            sources: vec![source],
             at_root: true,
             file: None,
         })

@@ -335,6 +335,9 @@ fn a_url_is_one_source_at_the_root() {
     let config = Config::from_url("/").expect("the root is a directory");
     assert!(config.at_root && config.file.is_none() && config.mountpoint.is_none());
     assert_eq!(config.sources.len(), 1);
+    let dir = |url| Config::from_url(url).expect("a URL").cache.dir;
+    assert_eq!(dir("webdav://h/a"), dir("webdav://h/a/"));
+    assert_ne!(dir("webdav://h/a"), dir("webdav://h/b"), "both can be mounted at once");
     let refused = Config::from_url("webdav://a:hunter2@h").expect_err("a password in a URL");
     assert!(!refused.to_string().contains("hunter2"));
 }
