@@ -34,6 +34,21 @@ fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_s3() {
     a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::s3());
 }
 
+#[test]
+fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_sftp() {
+    a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::sftp());
+}
+
+#[test]
+fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_smb() {
+    a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::smb());
+}
+
+#[test]
+fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_http() {
+    a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::web());
+}
+
 fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte(remote: &Remote) {
     let mut random = random();
     let bytes = noise(3 << 20, &mut random);

@@ -9,6 +9,7 @@
 mod attributes;
 mod configuration;
 mod counts;
+mod every_source;
 mod faults;
 mod integrity;
 #[path = "../kit/mod.rs"]

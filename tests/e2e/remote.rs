@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::kit::ftp::Ftp;
 use crate::kit::mount::local;
 use crate::kit::proxy::Proxy;
+use crate::kit::samba::Samba;
 use crate::kit::servers::{S3, Webdav};
+use crate::kit::sshd::Sshd;
+use crate::kit::web::Web;
 
 /// A bucket is a directory of what `rclone serve s3` serves.
 const BUCKET: &str = "bucket";
@@ -24,6 +28,10 @@ enum Server {
     Local,
     Webdav(Webdav),
     S3(S3),
+    Sftp(Sshd),
+    Smb(Samba),
+    Web(Web),
+    Ftp(Ftp),
 }
 
 impl Remote {
@@ -45,6 +53,26 @@ impl Remote {
     /// S3, by rclone.
     pub fn s3() -> Self {
         Self::served_by(|root| Server::S3(S3::rclone(root)))
+    }
+
+    /// SFTP, by OpenSSH.
+    pub fn sftp() -> Self {
+        Self::served_by(|root| Server::Sftp(Sshd::run(&root.join(BUCKET))))
+    }
+
+    /// SMB, by Samba.
+    pub fn smb() -> Self {
+        Self::served_by(|root| Server::Smb(Samba::run(&root.join(BUCKET))))
+    }
+
+    /// Plain HTTP, by nginx, with index pages in JSON.
+    pub fn web() -> Self {
+        Self::served_by(|root| Server::Web(Web::nginx_json(&root.join(BUCKET))))
+    }
+
+    /// FTP, by rclone.
+    pub fn ftp() -> Self {
+        Self::served_by(|root| Server::Ftp(Ftp::rclone(&root.join(BUCKET))))
     }
 
     fn served_by(server: impl FnOnce(&Path) -> Server) -> Self {
@@ -75,27 +103,42 @@ impl Remote {
             Server::Local => local(name, &self.dir()),
             Server::Webdav(server) => format!("[sources.{name}]\n{}", server.table()),
             Server::S3(server) => format!("[sources.{name}]\n{}", server.table(BUCKET)),
+            Server::Sftp(server) => format!("[sources.{name}]\n{}", server.table()),
+            Server::Smb(server) => format!("[sources.{name}]\n{}", server.table("kit")),
+            Server::Web(server) => format!("[sources.{name}]\n{}", server.table("")),
+            Server::Ftp(server) => format!("[sources.{name}]\n{}", server.table()),
         }
     }
 
     /// The same, with a link of its own to the server.
     pub fn table_over(&self, name: &str, link: impl FnOnce(u16) -> Proxy) -> (String, Proxy) {
-        let url = match &self.server {
+        let port = match &self.server {
             Server::Local => unreachable!("there is no link to a directory"),
-            Server::Webdav(server) => server.url(),
-            Server::S3(server) => server.url(),
+            Server::Ftp(_) => unreachable!("FTP makes connections that nobody knows of before"),
+            Server::Webdav(server) => server.port(),
+            Server::S3(server) => server.port(),
+            Server::Web(server) => server.port(),
+            Server::Sftp(server) => server.port(),
+            Server::Smb(server) => server.port(),
         };
-        let (_, port) = url.trim_end_matches('/').rsplit_once(':').expect("the URL names a port");
-        let proxy = link(port.parse().expect("a port is a number"));
-        (self.table(name).replace(&format!(":{port}"), &format!(":{}", proxy.port())), proxy)
+        let proxy = link(port);
+        if let Server::Sftp(server) = &self.server {
+            // The host is known by its port too.
+            let known = fs::read_to_string(server.file("known_hosts")).unwrap();
+            let more = known.replace(&format!("]:{port} "), &format!("]:{} ", proxy.port()));
+            fs::write(server.file("known_hosts"), known + &more).unwrap();
+        }
+        let table = self.table(name);
+        let table = table.replace(&format!(":{port}"), &format!(":{}", proxy.port()));
+        (table.replace(&format!("port = {port}\n"), &format!("port = {}\n", proxy.port())), proxy)
     }
 
     fn settles_within(&self) -> Duration {
         match &self.server {
             // A clock that ticks every 10 ms, and some.
             Server::Local => Duration::from_millis(50),
-            // Apache's entity tags are weak for a second.
-            Server::Webdav(_) | Server::S3(_) => Duration::from_millis(2_100),
+            // Apache's entity tags are weak for a second, and others keep whole seconds.
+            _ => Duration::from_millis(2_100),
         }
     }
 
@@ -105,6 +148,10 @@ impl Remote {
             Server::Local => unreachable!("a directory has no server to stop"),
             Server::Webdav(server) => server.stop(),
             Server::S3(server) => server.stop(),
+            Server::Sftp(server) => server.stop(),
+            Server::Smb(server) => server.stop(),
+            Server::Web(server) => server.stop(),
+            Server::Ftp(server) => server.stop(),
         }
     }
 
@@ -114,6 +161,10 @@ impl Remote {
             Server::Local => unreachable!("a directory has no server to start"),
             Server::Webdav(server) => server.start(),
             Server::S3(server) => server.start(),
+            Server::Sftp(server) => server.start(),
+            Server::Smb(server) => server.start(),
+            Server::Web(server) => server.start(),
+            Server::Ftp(server) => server.start(),
         }
     }
 }

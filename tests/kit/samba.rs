@@ -56,6 +56,11 @@ impl Samba {
         panic!("smbd does not start; its log:\n{}", samba.log());
     }
 
+    /// The port of loopback that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The table of a source that shows `share` to the user, in TOML.
     pub fn table(&self, share: &str) -> String {
         format!("{}username = \"{}\"\npassword = \"{}\"\n", self.address(share), USER.0, USER.1)

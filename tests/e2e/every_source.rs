@@ -1,0 +1,103 @@
+//! What holds for every source alike, through a real mount and with a real server.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use walkdir::WalkDir;
+
+use crate::kit::mount::{Mount, bytes_retrieved, eventually, noise, random, requests, tree};
+use crate::remote::Remote;
+
+#[test]
+fn sftp() {
+    keeps_its_promises(with_tree(Remote::sftp()));
+}
+
+#[test]
+fn smb() {
+    let remote = Remote::smb();
+    tree(&remote.dir(), 100);
+    // Samba shows what Windows could not name under names of its own.
+    for entry in entries(&remote.dir()) {
+        let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+        fs::rename(&entry, entry.with_file_name(name.replace(['?', ':', '*', '<', '>', '|', '"', '\\'], "_"))).unwrap();
+    }
+    keeps_its_promises(remote);
+}
+
+#[test]
+fn http() {
+    keeps_its_promises(with_tree(Remote::web()));
+}
+
+#[test]
+fn ftp() {
+    keeps_its_promises(with_tree(Remote::ftp()));
+}
+
+fn with_tree(remote: Remote) -> Remote {
+    tree(&remote.dir(), 100);
+    remote
+}
+
+/// Everything below a directory, what is deeper first.
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let entries = WalkDir::new(dir).min_depth(1).contents_first(true).into_iter();
+    entries.map(|entry| entry.unwrap().into_path()).collect()
+}
+
+fn keeps_its_promises(mut remote: Remote) {
+    let mut random = random();
+    let large = noise(24 << 20, &mut random);
+    remote.put("large", &large);
+    remote.put("later", "before");
+    // Long ago, so that no version is still unsettled.
+    for file in entries(&remote.dir()).iter().filter(|path| path.is_file()) {
+        let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(file).unwrap().set_modified(an_hour_ago).unwrap();
+    }
+    let mut mount = Mount::of(&format!("{}fresh_for = \"300ms\"\ntimeout = \"3s\"\n", remote.table("far")));
+
+    // The end of a large file costs little.
+    let mut tail = vec![0; 64 * 1024];
+    let at = large.len() - tail.len();
+    File::open(mount.path("far/large")).unwrap().read_exact_at(&mut tail, at as u64).unwrap();
+    assert!(tail == large[at..]);
+    let status = mount.status();
+    assert!(bytes_retrieved(&status, "far") < 2 << 20, "{status:#}");
+    assert!(requests(&status, "far").2 <= 3, "{status:#}");
+
+    // Every file is the same, and is retrieved once.
+    let same = || {
+        let output = Command::new("diff").arg("-r").arg(remote.dir()).arg(mount.path("far")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    };
+    same();
+    let once = bytes_retrieved(&mount.status(), "far");
+    same();
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), once, "read twice");
+
+    // A change is seen, also one that keeps the size.
+    remote.put("later", "behind");
+    eventually("the change is seen", || fs::read(mount.path("far/later")).is_ok_and(|read| read == b"behind"));
+    let once = bytes_retrieved(&mount.status(), "far");
+    mount.remount();
+    assert!(fs::read(mount.path("far/large")).unwrap() == large);
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), 0, "after a remount, and {once} bytes before");
+
+    // An outage takes nothing that was read.
+    let names = fs::read_dir(mount.path("far")).unwrap().count();
+    remote.stop();
+    eventually("the outage is noticed", || {
+        let _ = fs::read_dir(mount.path("far"));
+        mount.status()["sources"]["far"]["state"] == "unreachable"
+    });
+    assert!(fs::read(mount.path("far/large")).unwrap() == large);
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), names);
+    remote.start();
+    remote.put("new", "came while it was away");
+    eventually("the source is back", || fs::read(mount.path("far/new")).is_ok_and(|read| read.starts_with(b"came")));
+}
