@@ -38,10 +38,12 @@ fn main() {
     let size = 512 * MIB;
     let bytes = noise(size, &mut random());
     println!("{:<52} {:>9} {:>9} {:>7}  target", "", "mount s", "client s", "ratio");
-    let all: [Measurement; 6] = [
+    let all: [Measurement; 8] = [
         ("cold, local directory, against cp", cold_local, ""),
         ("cold, webdav (Apache), against curl", cold_webdav, "<= 1.15"),
         ("cold, s3 (rclone serve), against rclone copy", cold_s3, "<= 1.15"),
+        ("cold, sftp (OpenSSH), against sftp", cold_sftp, "<= 1.15"),
+        ("cold, smb (Samba), against smbclient", cold_smb, "<= 1.15"),
         ("cold, webdav, 40 ms and 10 MB/s a connection, curl", cold_far, "<= 0.33"),
         ("warm, whole copy, against the file itself", warm, "<= 1.25"),
         ("list 10,000 files, webdav, against curl PROPFIND", listing, ""),
@@ -116,8 +118,38 @@ fn cold_local(bytes: &[u8]) -> Turns {
     cold(&remote, bytes, &table, |name, to| run(Command::new("cp").arg("--reflink=never").arg(dir.join(name)).arg(to)))
 }
 
+/// The value of a key in a source's table, without quotes.
+fn value<'a>(table: &'a str, key: &str) -> &'a str {
+    let rest = table.split(&format!("{key} = ")).nth(1).unwrap();
+    rest.lines().next().unwrap().trim_matches('"')
+}
+
 fn endpoint(table: &str) -> &str {
-    table.split("endpoint = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().trim_end_matches('/')
+    value(table, "endpoint").trim_end_matches('/')
+}
+
+fn cold_sftp(bytes: &[u8]) -> Turns {
+    let remote = filled(Remote::sftp(), bytes);
+    let table = remote.table("far");
+    cold(&remote, bytes, &table, |name, to| {
+        let known_hosts = format!("UserKnownHostsFile={}", value(&table, "known_hosts"));
+        let from = format!("{}@127.0.0.1:{}/{name}", value(&table, "username"), value(&table, "root"));
+        run(Command::new("sftp")
+            .args(["-q", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", &known_hosts, "-i", value(&table, "key")])
+            .args(["-P", value(&table, "port"), &from])
+            .arg(to));
+    })
+}
+
+fn cold_smb(bytes: &[u8]) -> Turns {
+    let remote = filled(Remote::smb(), bytes);
+    let table = remote.table("far");
+    cold(&remote, bytes, &table, |name, to| {
+        let user = format!("{}%{}", value(&table, "username"), value(&table, "password"));
+        run(Command::new("smbclient")
+            .args(["//127.0.0.1/kit", "-p", value(&table, "port"), "-U", &user])
+            .args(["-c", &format!("get {name} {}", to.display())]));
+    })
 }
 
 fn curl(table: &str, name: &str, to: &Path) {
@@ -133,12 +165,11 @@ fn cold_webdav(bytes: &[u8]) -> Turns {
 fn cold_s3(bytes: &[u8]) -> Turns {
     let remote = filled(Remote::s3(), bytes);
     let table = remote.table("far");
-    let key = |key: &str| table.split(&format!("{key} = \"")).nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let (id, secret) = (key("access_key_id"), key("secret_access_key"));
+    let (id, secret) = (value(&table, "access_key_id"), value(&table, "secret_access_key"));
     cold(&remote, bytes, &table, |name, to| {
         run(Command::new("rclone")
             .args(["--config", "/dev/null", "copyto", "--s3-provider", "Rclone", "--s3-endpoint", endpoint(&table)])
-            .args(["--s3-access-key-id", &id, "--s3-secret-access-key", &secret, "--ignore-checksum"])
+            .args(["--s3-access-key-id", id, "--s3-secret-access-key", secret, "--ignore-checksum"])
             .arg(format!(":s3:bucket/{name}"))
             .arg(to));
     })
