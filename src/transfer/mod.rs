@@ -177,11 +177,6 @@ impl OpenVersion {
             .because("there is neither disk nor memory to hold the file's blocks"))
     }
 
-    /// Retrieves whatever is missing of the whole file.
-    pub async fn retrieve_all(self: &Arc<Self>) -> Result<()> {
-        self.retrieve(0..block_count(self.version.size)).await
-    }
-
     /// Returns when these blocks can be read.
     async fn retrieve(self: &Arc<Self>, blocks: Range<usize>) -> Result<()> {
         loop {

@@ -231,26 +231,8 @@ impl Server {
         let output = File::options().create(true).append(true).open(self.own.path().join("output.log"));
         let output = output.expect("a log file");
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a log file")).stderr(output);
-        let mut child = command.spawn().expect("a program that was found starts");
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answers = TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok();
-            // Who answers may be somebody else who was quicker: ours then ends at once.
-            std::thread::sleep(Duration::from_millis(50));
-            if child.try_wait().expect("a child can be asked").is_some() {
-                return false;
-            }
-            if answers {
-                self.child = Some(child);
-                return true;
-            }
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                return false;
-            }
-        }
+        self.child = started(command, self.port, PATIENCE);
+        self.child.is_some()
     }
 
     fn command(&self) -> Command {
@@ -344,6 +326,29 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Starts a server and waits until it answers on its port. None if it ended, as it does when its port is taken, or never answered.
+pub fn started(mut command: Command, port: u16, patience: Duration) -> Option<Child> {
+    let mut child = command.spawn().expect("a program that was found starts");
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let deadline = Instant::now() + patience;
+    loop {
+        let answers = TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok();
+        // Who answers may be somebody else who was quicker: ours then ends at once.
+        std::thread::sleep(Duration::from_millis(50));
+        if child.try_wait().expect("a child can be asked").is_some() {
+            return None;
+        }
+        if answers {
+            return Some(child);
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
     }
 }
 

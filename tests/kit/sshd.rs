@@ -1,7 +1,6 @@
 //! OpenSSH for tests: a server on loopback that lets in its own user with its own key, and an agent that holds the key.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::servers::{find, free_port};
+use super::servers::{find, free_port, started};
 
 /// How long a program may take to answer after its start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -166,25 +165,8 @@ impl Sshd {
         let mut command = Command::new(find("sshd", None));
         command.arg("-D").arg("-e").arg("-f").arg(self.file("sshd_config"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let mut child = command.spawn().expect("a program that was found starts");
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answers = TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok();
-            std::thread::sleep(Duration::from_millis(50));
-            if child.try_wait().expect("a child can be asked").is_some() {
-                return false;
-            }
-            if answers {
-                self.child = Some(child);
-                return true;
-            }
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                return false;
-            }
-        }
+        self.child = started(command, self.port, PATIENCE);
+        self.child.is_some()
     }
 }
 
