@@ -150,9 +150,10 @@ pub struct Retrieval<'a> {
     pub path: &'a RemotePath,
     /// The version whose bytes are wanted; any other version's are an error.
     pub digest: &'a Digest,
-    /// The version's size in bytes.
-    pub size: u64,
+    /// The version's size in bytes; `None` if the source has told none, and then all bytes are wanted.
+    pub size: Option<u64>,
     /// The bytes wanted; `0..size` for all. Never empty, never beyond `size`; a part only for sources with `ranges`.
+    /// `0..u64::MAX` if the size is not known.
     pub range: Range<u64>,
     /// Whether somebody waits for the bytes.
     pub urgency: Urgency,
@@ -161,12 +162,22 @@ pub struct Retrieval<'a> {
 impl<'a> Retrieval<'a> {
     /// A request that somebody waits for.
     pub fn new(path: &'a RemotePath, digest: &'a Digest, size: u64, range: Range<u64>) -> Self {
-        Self { path, digest, size, range, urgency: Urgency::interactive() }
+        Self { path, digest, size: Some(size), range, urgency: Urgency::interactive() }
+    }
+
+    /// A request, that somebody waits for, for all bytes of a version of which the source has told no size.
+    pub fn of_unknown_size(path: &'a RemotePath, digest: &'a Digest) -> Self {
+        Self { path, digest, size: None, range: 0..u64::MAX, urgency: Urgency::interactive() }
+    }
+
+    /// Whether a size that an answer tells can be the wanted version's; what is not told contradicts nothing.
+    pub fn allows_size(&self, seen: Option<u64>) -> bool {
+        self.size.is_none() || seen.is_none() || self.size == seen
     }
 
     /// Whether all bytes of the file are wanted.
     pub fn is_whole(&self) -> bool {
-        self.range == (0..self.size)
+        self.size.is_none_or(|size| self.range == (0..size))
     }
 }
 

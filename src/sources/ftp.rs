@@ -142,10 +142,11 @@ impl Ftp {
         let place = connected.place(request.path);
         let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
         let ranges = !self.no_ranges.load(Ordering::Relaxed);
-        let mut bytes = session.read(&place, piece, request.size, ranges).await;
+        let size = request.size.unwrap_or(request.range.end);
+        let mut bytes = session.read(&place, piece, size, ranges).await;
         if ranges && piece.start > 0 && matches!(&bytes, Err(Failure::Refused(reply)) if reply.is_unknown_command()) {
             self.no_ranges.store(true, Ordering::Relaxed);
-            bytes = session.read(&place, piece, request.size, false).await;
+            bytes = session.read(&place, piece, size, false).await;
         }
         let bytes = match bytes {
             Ok(bytes) => bytes,
@@ -154,7 +155,7 @@ impl Ftp {
         let seen = session.stat(&place, connected.abilities).await;
         let seen = self.settle(purpose, connected, session, seen).await?.version;
         let same = Wanted::parse(request.digest).compare(&seen) == Match::Same;
-        if !same || seen.size.is_some_and(|size| size != request.size) {
+        if !same || !request.allows_size(seen.size) {
             return Err(purpose.error(ErrorKind::Changed));
         }
         let missing = (piece.end - piece.start).saturating_sub(bytes.len() as u64);

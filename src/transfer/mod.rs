@@ -284,7 +284,7 @@ impl OpenVersion {
             }
             let Version { path, digest, size, .. } = &self.version;
             let urgency = request.urgency.clone();
-            let retrieval = Retrieval { path, digest, size: *size, range: range.clone(), urgency };
+            let retrieval = Retrieval { path, digest, size: Some(*size), range: range.clone(), urgency };
             self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
             sink.expect_end(&range)
         })

@@ -51,15 +51,15 @@ pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &
         (StatusCode::PARTIAL_CONTENT, None) => {
             return Err(purpose.protocol("the answer does not say which part of the file it is"));
         }
-        (StatusCode::OK, None) if retrieval.is_whole() => (retrieval.size, seen.size),
+        (StatusCode::OK, None) if retrieval.is_whole() => (end - start, seen.size),
         (StatusCode::OK, None) => return Err(purpose.protocol("the server ignores ranges: it sent the whole file")),
         (status, _) => return Err(purpose.protocol(format!("the server answered {}", status.as_u16()))),
     };
-    if total.is_some_and(|total| total != retrieval.size) {
+    if !retrieval.allows_size(total) {
         return Err(other);
     }
     let announced = response.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|announced| announced != expected) {
+    if retrieval.size.is_some() && announced.is_some_and(|announced| announced != expected) {
         return Err(purpose.protocol(format!("asked for {expected} bytes, the answer has another number")));
     }
     Ok(seen)
@@ -77,6 +77,8 @@ pub(super) async fn deliver(
 ) -> Result<()> {
     let began = Instant::now();
     let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
+    // Without a length, only a body that tells its own end is known to be complete when it ends.
+    let tells_its_end = chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2;
     let mut at = sent.start;
     let mut held = Bytes::new();
     // What comes after the wanted part is not waited for.
@@ -98,7 +100,11 @@ pub(super) async fn deliver(
             }
         }
     }
-    if at < wanted.end {
+    if retrieval.size.is_none() {
+        if !tells_its_end {
+            return Err(purpose.protocol("the answer tells neither its length nor its end, so it may be cut short"));
+        }
+    } else if at < wanted.end {
         let missing = wanted.end - at;
         return Err(if chunked {
             // Such a body tells its own end, so this is all there is.

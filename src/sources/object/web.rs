@@ -92,7 +92,7 @@ impl Web {
     async fn confirm(&self, purpose: Purpose<'_>, connected: &Connected, retrieval: &Retrieval<'_>) -> Result<()> {
         let now = self.stat(purpose, connected).await?.version;
         let same = Wanted::parse(retrieval.digest).compare(&now) == Match::Same;
-        if same && now.size.is_none_or(|size| size == retrieval.size) {
+        if same && retrieval.allows_size(now.size) {
             return Ok(());
         }
         Err(purpose.error(ErrorKind::Changed))
@@ -275,7 +275,7 @@ impl Source for Web {
         } else {
             // The server sends no parts: the wanted one is cut out of the whole.
             self.ranges.refused();
-            let all: Range<u64> = 0..request.size;
+            let all: Range<u64> = 0..request.size.unwrap_or(u64::MAX);
             let seen = body::check(purpose, &Retrieval { range: all.clone(), ..request.clone() }, &response)?;
             body::deliver(purpose, request, &all, response, out, confirm).await?;
             seen

@@ -131,7 +131,7 @@ impl Webdav {
     async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
         let now = self.stat(purpose, retrieval.path).await?.0.version;
         let same = Wanted::parse(retrieval.digest).compare(&now) == Match::Same;
-        if same && now.size.is_none_or(|size| size == retrieval.size) {
+        if same && retrieval.allows_size(now.size) {
             return Ok(());
         }
         Err(purpose.error(ErrorKind::Changed))

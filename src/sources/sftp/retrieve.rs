@@ -30,14 +30,15 @@ pub(super) async fn retrieve(
     out: &mut dyn Sink,
 ) -> Result<Retrieved> {
     let changed = || Error::new(OP, ErrorKind::Changed).on(retrieval.path);
-    let wanted = Stamp::parse(retrieval.digest).filter(|wanted| wanted.size == retrieval.size).ok_or_else(changed)?;
+    let wanted =
+        Stamp::parse(retrieval.digest).filter(|wanted| retrieval.size == Some(wanted.size)).ok_or_else(changed)?;
     let place = connection.place(retrieval.path);
     let real = connection.client.real_path(&place);
     let handle = match connection.client.open(&place).await {
         Ok(handle) => handle,
         Err(failure) => return Err(connection.error(OP, retrieval.path, &failure).await),
     };
-    let in_one_read = retrieval.is_whole() && retrieval.size <= u64::from(connection.client.max_read());
+    let in_one_read = retrieval.is_whole() && wanted.size <= u64::from(connection.client.max_read());
     if !in_one_read {
         // Bytes that are asked for at different times are of one version only if a change in between would show.
         tokio::time::sleep(wanted.settles_in(SystemTime::now())).await;

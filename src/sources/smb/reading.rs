@@ -35,7 +35,7 @@ pub(super) type Parts = mpsc::Sender<Result<Part>>;
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     digest: Digest,
-    size: u64,
+    size: Option<u64>,
     range: Range<u64>,
 }
 
@@ -206,7 +206,7 @@ impl Reading<'_> {
     }
 
     fn is_wanted(&self, stamp: &Stamp) -> bool {
-        stamp.is_of(&self.wanted.digest) && stamp.size == self.wanted.size
+        stamp.is_of(&self.wanted.digest) && Some(stamp.size) == self.wanted.size
     }
 
     fn changed(&self) -> Error {
