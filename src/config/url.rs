@@ -89,6 +89,7 @@ impl Remote {
             settings: Settings { name: self.name.clone(), values: self.values, private: true, reserved: Vec::new() },
             name: self.name,
             type_name: self.type_name.to_owned(),
+            hidden: false,
             fresh_for,
             timeout,
             offline,

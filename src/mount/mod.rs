@@ -16,9 +16,9 @@ use tracing::{error, info, warn};
 use crate::cache::{Cache, Limits};
 use crate::catalog::{Catalog, Policy};
 use crate::cli::{Failure, MountRequest};
-use crate::config::{Config, Diagnostics};
+use crate::config::{Config, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FileSystem, Folder};
+use crate::fs::{FileSystem, Folder, Layout, Part, Union};
 use crate::fuse::Driver;
 use crate::status::Report;
 use crate::transfer::{Memory, Transfer};
@@ -129,9 +129,24 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             counters,
         }
     });
-    let fs = FileSystem::new(folders.collect(), config.at_root, cache);
+    let fs = FileSystem::new(folders.collect(), layout(config), cache);
     let report = Report::new(fs.clone(), request.mountpoint.clone());
     Ok((fs, report))
+}
+
+/// Where the sources, which are numbered as configured, and the folders made of them appear.
+fn layout(config: &Config) -> Layout {
+    if config.at_root {
+        return Layout::one_source();
+    }
+    let shown = (0..config.sources.len()).filter(|&index| !config.sources[index].hidden);
+    let names = |path: &[String]| path.iter().map(|name| name.as_bytes().into()).collect();
+    let number = |name: &str| config.sources.iter().position(|source| source.name == name);
+    let unions = config.folders.iter().map(|folder| {
+        let part = |part: &PartConfig| Some(Part::new(number(&part.source)?, names(&part.path), part.ignore.clone()));
+        Union { path: names(&folder.path), parts: folder.parts.iter().filter_map(part).collect() }
+    });
+    Layout::folders(shown.collect(), unions.collect())
 }
 
 /// Every open file that the kernel does not read itself needs a descriptor of ours.
