@@ -1,5 +1,6 @@
 //! The file system without a kernel: lookup, read_dir, open, read, release. It knows no fuser type and no errno.
 
+mod changes;
 mod handle;
 mod inode;
 mod open;

@@ -163,6 +163,32 @@ async fn a_changed_file_is_a_new_inode_and_the_old_one_keeps_its_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_that_the_source_reports_is_seen_at_once() {
+    let mount = Fixture::new();
+    let path = |text: &str| RemotePath::parse(text.as_bytes()).expect("a path");
+    mount.memory.put("dir/file", "old");
+    mount.memory.put("dir/other", "x");
+    let before = mount.find("dir/file").await.expect("lookup").expect("there");
+    let dir = mount.find("dir").await.expect("lookup").expect("there").inode;
+    mount.memory.put("dir/file", "new");
+    let name = |text: &str| -> LocalName { text.as_bytes().into() };
+    assert_eq!(mount.fs.changed(0, &path("dir/file")), [(dir, name("file"))]);
+    let after = mount.find("dir/file").await.expect("lookup").expect("there");
+    assert_ne!(before.inode, after.inode);
+    assert_eq!(mount.read("dir/file").await.expect("read"), "new");
+    mount.memory.put("dir/third", "y");
+    assert_eq!(
+        mount.fs.changed(0, &path("dir")),
+        [(Inode::ROOT, name("dir")), (dir, name("file")), (dir, name("other"))]
+    );
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(mount.find("dir/third").await.expect("lookup").is_some());
+    let asked = mount.faults.calls(Method::ListPath);
+    assert!(mount.find("dir/third").await.expect("lookup").is_some());
+    assert_eq!(mount.faults.calls(Method::ListPath), asked, "what was asked anew counts again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_listing_answers_for_a_thousand_names_there_and_not_there() {
     let mount = Fixture::new();
     for n in 0..1000 {
