@@ -86,7 +86,7 @@ impl Remote {
     pub(super) fn into_source(self) -> SourceConfig {
         let Common { fresh_for, timeout, offline, max_requests, max_bandwidth } = Common::DEFAULT;
         SourceConfig {
-            settings: Settings { name: self.name.clone(), values: self.values, private: true, reserved: Vec::new() },
+            settings: Settings::of(self.name.clone(), self.values),
             name: self.name,
             type_name: self.type_name.to_owned(),
             fresh_for,
