@@ -21,7 +21,7 @@ const SCHEMES: [&str; 15] = [
 ];
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
-const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
+pub const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
 
 /// Query keys of an s3 URL; they are the keys of the source.
 const S3_QUERY: [&str; 2] = ["endpoint", "region"];
