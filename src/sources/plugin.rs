@@ -170,11 +170,7 @@ impl Plugin {
         let (mut died, mut told_again) = (false, false);
         loop {
             let life = self.life().await.map_err(|failure| self.failed(op, path, failure))?;
-            let written = if op == "list_path" {
-                Ok(None)
-            } else {
-                life.reach(path).await.map(Some)
-            };
+            let written = if op == "list_path" { Ok(None) } else { life.reach(path).await.map(Some) };
             let result = match written {
                 Ok(written) => work(Arc::clone(&life), written).await,
                 Err(failure) => Err(failure),
