@@ -25,8 +25,10 @@ pub struct Imported {
 /// # Errors
 /// It is no such thing; says why.
 pub fn convert(yaml: &str) -> Result<Imported, String> {
-    // Its message may quote the text, which may hold a secret.
-    let root: Value = serde_saphyr::from_str(yaml).map_err(|error| {
+    // `y` is a name more often than a yes, and Python's YAML takes it for one.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    // The error's message may quote the text, which may hold a secret.
+    let root: Value = serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
         let place = error.location().map(|at| format!(", line {}", at.line())).unwrap_or_default();
         format!("this is not YAML{place}")
     })?;

@@ -1,10 +1,12 @@
 //! The file system without a kernel: lookup, read_dir, open, read, release. It knows no fuser type and no errno.
 
+mod changes;
 mod handle;
 mod inode;
 mod layout;
 mod open;
 mod union;
+mod unsized_file;
 pub mod xattr;
 
 use std::ops::Range;
@@ -21,6 +23,7 @@ pub use union::{Part, Union, UnionIndex};
 
 use crate::cache::Cache;
 use crate::catalog::{Catalog, Listing};
+use crate::config::UnknownSize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::{Printable, RemotePath};
@@ -51,6 +54,10 @@ pub struct Folder {
     pub catalog: Arc<Catalog>,
     /// What it delivers.
     pub transfer: Arc<Transfer>,
+    /// How to learn sizes that it does not tell.
+    pub unknown_size: UnknownSize,
+    /// Whether it reports changes by itself.
+    pub reports_changes: bool,
 }
 
 /// The mounted sources as one tree.
@@ -183,6 +190,14 @@ impl FileSystem {
                 return Err(self.refuse("lookup", &node, ErrorKind::NotADirectory));
             }
         };
+        let (found, valid_for) = match found {
+            Some(node) => match self.sized(node).await? {
+                Some(node) => (Some(node), valid_for),
+                // It went while it was measured: what is there instead, the next lookup finds.
+                None => (None, Duration::ZERO),
+            },
+            None => (None, valid_for),
+        };
         let found = found.map(|node| {
             let inode = self.inodes.refer(node.clone());
             self.describe(inode, &node, valid_for)
@@ -212,7 +227,7 @@ impl FileSystem {
     /// Takes a snapshot of a directory, to be read in pieces.
     pub async fn open_dir(&self, inode: Inode) -> Result<HandleId> {
         let node = self.node(inode)?;
-        let opened = match &*node {
+        let mut opened = match &*node {
             Node::Root => self.open_made(&[]),
             Node::Group { path } => self.open_made(path),
             Node::Union { index, path, .. } => Inside::new(self, *index, path).open().await?,
@@ -225,6 +240,9 @@ impl FileSystem {
                 return Err(self.refuse("open_dir", &node, ErrorKind::NotADirectory));
             }
         };
+        for (_, node) in &mut opened.names {
+            self.complete(node);
+        }
         Ok(self.directories.insert(opened))
     }
 
@@ -329,11 +347,16 @@ impl FileSystem {
             Node::Directory { entry, .. } => {
                 (Kind::Directory, 0, entry.as_ref().and_then(|entry| entry.modified), valid_for)
             }
-            // Size and times belong to the version, and the version to the inode: they never change.
             Node::File { entry, .. } => {
                 let program = entry.kind == EntryKind::File { executable: true };
                 let kind = if program { Kind::Program } else { Kind::File };
-                (kind, entry.size.unwrap_or(0), entry.modified, FOREVER)
+                // Size and times belong to the version, and the version to the inode: once known, they never change.
+                (
+                    kind,
+                    entry.size.unwrap_or(0),
+                    entry.modified,
+                    if entry.size.is_some() { FOREVER } else { Duration::ZERO },
+                )
             }
             Node::Symlink { entry, target, .. } => (Kind::Symlink, target.len() as u64, entry.modified, FOREVER),
         };
@@ -369,3 +392,5 @@ fn version_of(entry: &Entry) -> Result<Version> {
 mod history_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unsized_tests;

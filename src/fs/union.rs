@@ -111,7 +111,7 @@ impl<'a> Inside<'a> {
 
     /// What `name` leads to here, and for how long.
     pub(super) async fn lookup(&self, name: &[u8]) -> Result<(Option<Node>, Duration)> {
-        let (mut valid_for, mut failed, mut is_there) = (FOREVER, None, false);
+        let (mut valid_for, mut failed, mut is_there) = (self.patience(), None, false);
         for part in &self.union().parts {
             let (found, found_valid_for) = match self.find(part, name).await {
                 Ok(found) => found,
@@ -139,7 +139,7 @@ impl<'a> Inside<'a> {
     pub(super) async fn open(&self) -> Result<OpenDirectory> {
         let listings = join_all(self.union().parts.iter().map(|part| self.list(part))).await;
         let mut names = BTreeMap::new();
-        let (mut valid_for, mut incomplete, mut is_there) = (FOREVER, None, false);
+        let (mut valid_for, mut incomplete, mut is_there) = (self.patience(), None, false);
         for (part, listing) in self.union().parts.iter().zip(listings) {
             let (listing, listing_valid_for) = match listing {
                 Ok(listing) => listing,
@@ -170,6 +170,12 @@ impl<'a> Inside<'a> {
             }
         }
         Ok(OpenDirectory { names: names.into_iter().collect(), valid_for, incomplete })
+    }
+
+    /// For how long the kernel may keep an answer at most: what a source reports by itself reaches only the folder of its own.
+    fn patience(&self) -> Duration {
+        let reports = self.union().parts.iter().any(|part| self.fs.folders[part.source].reports_changes);
+        if reports { MOMENT } else { FOREVER }
     }
 
     /// The sources that this directory may come from, each once.
