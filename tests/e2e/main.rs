@@ -12,11 +12,13 @@ mod counts;
 mod every_source;
 mod faults;
 mod folders;
+mod import;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod lifecycle;
 mod limits;
+mod login;
 mod names;
 mod outage;
 mod programs;
