@@ -1,5 +1,6 @@
 //! `Plugin`: a program of somebody else's as a source (`docs/plugin-protocol.md`). It keeps the program running, and knows no service.
 
+pub mod check;
 mod dialogue;
 mod failure;
 mod hash;
@@ -28,7 +29,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::failure::Failure;
-use self::info::Info;
+pub use self::info::Info;
 use self::life::{Life, parent, understood};
 pub use self::process::Launch;
 use self::retrieve::{CHUNK, Delivery, retrieve};
@@ -87,15 +88,8 @@ impl Plugin {
     /// A source that waits for `configure`.
     pub fn new() -> Self {
         Self::started_by(|reader| {
-            let Some(command) = reader.strings("command") else {
-                let example = "command = [\"~/bin/my-plugin\", \"--verbose\"]";
-                reader.problem(None, format!("`command` is missing; add for example: {example}"));
-                return None;
-            };
-            let Some((program, args)) = command.split_first() else {
-                reader.problem(Some("command"), "`command` is empty; its first part is the program");
-                return None;
-            };
+            let command = reader.required_strings("command", "[\"~/bin/my-plugin\", \"--verbose\"]");
+            let (program, args) = command.split_first()?;
             let args = args.iter().map(OsString::from).collect();
             match find_program(program) {
                 Ok(program) => Some(Launch { program, args, env: Vec::new() }),
@@ -125,6 +119,18 @@ impl Plugin {
             connected: AtomicBool::new(false),
             starts: Starts::default(),
         }
+    }
+
+    /// How the plugin of this table is started, and what it is told.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the table.
+    pub fn read(&self, settings: &Settings) -> Result<(Launch, Info), Vec<Problem>> {
+        let mut reader = settings.reader();
+        let launch = (self.launcher)(&mut reader);
+        let info = Info::read(&mut reader);
+        reader.finish()?;
+        launch.map(|launch| (launch, info)).ok_or_else(Vec::new)
     }
 
     /// Starts a process and hears what it can.
@@ -170,11 +176,7 @@ impl Plugin {
         let (mut died, mut told_again) = (false, false);
         loop {
             let life = self.life().await.map_err(|failure| self.failed(op, path, failure))?;
-            let written = if op == "list_path" {
-                Ok(None)
-            } else {
-                life.reach(path).await.map(Some)
-            };
+            let written = if op == "list_path" { Ok(None) } else { life.reach(path).await.map(Some) };
             let result = match written {
                 Ok(written) => work(Arc::clone(&life), written).await,
                 Err(failure) => Err(failure),
@@ -206,16 +208,14 @@ impl Plugin {
     }
 
     async fn remote_digest(life: &Life, file: &RemotePath, written: &Text) -> Result<Digested, Failure> {
-        let failure = match life.digest(file, written).await {
-            Err(failure) if failure.is_refusal() && !failure.is("not_found") && !failure.is("crashed") => failure,
-            result => return result,
-        };
-        // Of a path that no listing called a file, only trying tells.
-        if !failure.is("is_a_directory") && life.is_listable(file, written).await {
-            let data = wire::Reason { kind: "is_a_directory".into(), ..wire::Reason::default() };
-            return Err(Failure::Refused(Refusal { data, ..Refusal::default() }));
+        match life.digest(file, written).await {
+            // Of a path that no listing called a file, only trying tells.
+            Err(failure) if failure.may_mean_directory() && life.is_listable(file, written).await => {
+                let data = wire::Reason { kind: "is_a_directory".into(), ..wire::Reason::default() };
+                Err(Failure::Refused(Refusal { data, ..Refusal::default() }))
+            }
+            result => result,
         }
-        Err(failure)
     }
 
     fn problem(&self, failure: Failure) -> Problem {
@@ -234,11 +234,7 @@ impl Plugin {
 #[async_trait]
 impl Source for Plugin {
     async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let launch = (self.launcher)(&mut reader);
-        let info = Info::read(&mut reader);
-        reader.finish()?;
-        let Some(launch) = launch else { return Ok(()) };
+        let (launch, info) = self.read(settings)?;
         self.setup = Setup {
             launch,
             info,

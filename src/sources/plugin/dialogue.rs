@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -51,6 +51,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     turns: Arc<Semaphore>,
     pub(super) voice: Arc<Voice>,
+    /// Lines that were no messages.
+    pub(super) strays: AtomicU32,
     /// Paths that are no longer as they were told.
     pub(super) changed: mpsc::Sender<Vec<u8>>,
 }
@@ -90,8 +92,13 @@ impl Dialogue {
             over: None,
             last_words: String::new(),
         };
-        let shared =
-            Arc::new(Shared { state: Mutex::new(state), turns: Arc::clone(&turns), voice: Arc::clone(voice), changed });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            turns: Arc::clone(&turns),
+            voice: Arc::clone(voice),
+            strays: AtomicU32::new(0),
+            changed,
+        });
         tokio::spawn(hearing::write(pipes.stdin, lines, Arc::clone(&shared)));
         tokio::spawn(hearing::read(pipes.stdout, ended, Arc::clone(&shared)));
         tokio::spawn(hearing::read_words(pipes.stderr, Arc::clone(&shared)));
@@ -144,6 +151,11 @@ impl Dialogue {
                 News::Broken(why) => return Err(Failure::Broken(why)),
             }
         }
+    }
+
+    /// How many lines so far were no messages.
+    pub fn strays(&self) -> u32 {
+        self.shared.strays.load(Ordering::Relaxed)
     }
 
     /// Writes a line as it is; for what tests how a plugin takes it.
@@ -216,6 +228,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Its number in the dialogue.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The next news; nothing may be asked after the end.
     ///
     /// # Errors

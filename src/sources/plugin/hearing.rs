@@ -1,6 +1,7 @@
 //! What a plugin writes, line by line, and where each line goes; within limits, whatever it writes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -169,6 +170,7 @@ impl Listening<'_> {
     }
 
     async fn garbage(&self, line: &[u8]) -> bool {
+        self.shared.strays.fetch_add(1, Ordering::Relaxed);
         let shown = Printable(&line[..line.len().min(200)]).to_string();
         self.shared.voice.say("warn", &format!("this on standard output is no message: {shown}"));
         // It may have been a part of a listing, which then is not complete.

@@ -63,7 +63,12 @@ impl Life {
             return Err(Error::new("hello", ErrorKind::Unsupported).because(why));
         }
         dialogue.allow(hello.capabilities.concurrency());
-        Ok(Self { dialogue, hello, told: Told::default(), voice: Arc::clone(voice), fresh_for })
+        Ok(Self { fresh_for, ..Self::of(dialogue, hello, Arc::clone(voice)) })
+    }
+
+    /// The life of a process that has said who it is.
+    pub fn of(dialogue: Arc<Dialogue>, hello: Hello, voice: Arc<Voice>) -> Self {
+        Self { dialogue, hello, told: Told::default(), voice, fresh_for: Duration::MAX }
     }
 
     /// Gives the plugin its settings.
@@ -190,8 +195,8 @@ impl Life {
 
     /// Whether this path, of which nobody said what it is, is a directory after all.
     pub async fn is_listable(&self, path: &RemotePath, written: &Text) -> bool {
-        let undeclared = !self.hello.capabilities.one_level;
-        undeclared && self.gather(path, written).await.is_ok()
+        let leaf = self.told.leaf(path);
+        leaf.is_some_and(|entry| entry.kind.is_none()) && self.gather(path, written).await.is_ok()
     }
 
     fn spelling(&self, path: &RemotePath) -> Text {

@@ -61,6 +61,12 @@ impl Told {
         self.state.lock().trees.get(top).cloned()
     }
 
+    /// What a tree tells of this path.
+    pub fn leaf(&self, path: &RemotePath) -> Option<Entry> {
+        let state = self.state.lock();
+        state.trees.values().find_map(|tree| tree.leaf(path).map(|(entry, _)| entry.clone()))
+    }
+
     /// Notes a whole tree.
     pub fn learn_tree(&self, top: &RemotePath, tree: Tree) -> Arc<Tree> {
         let tree = Arc::new(tree);
