@@ -84,14 +84,16 @@ impl Remote {
 
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
-        let Common { fresh_for, timeout, offline, max_requests, max_bandwidth } = Common::DEFAULT;
+        let Common { fresh_for, timeout, offline, unknown_size, max_requests, max_bandwidth } = Common::DEFAULT;
         SourceConfig {
             settings: Settings::of(self.name.clone(), self.values),
             name: self.name,
             type_name: self.type_name.to_owned(),
+            hidden: false,
             fresh_for,
             timeout,
             offline,
+            unknown_size,
             max_requests,
             max_bandwidth,
             origin: Origin::default(),
