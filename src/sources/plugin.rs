@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -42,8 +42,8 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{
-    self, Capabilities, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
-    Source,
+    self, Capabilities, Changes, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
+    Settings, Sink, Source,
 };
 
 /// A plugin that says nothing of how the local digest gets on is taken for hung after so long.
@@ -67,6 +67,8 @@ pub struct Plugin {
     abilities: RwLock<Abilities>,
     connected: AtomicBool,
     starts: Starts,
+    /// Where changes go in, and where they come out until somebody takes that.
+    changes: (mpsc::Sender<RemotePath>, Mutex<Option<Changes>>),
 }
 
 /// What `configure` finds out.
@@ -103,6 +105,7 @@ impl Plugin {
 
     /// A source whose plugin is started in another way.
     pub fn started_by(launcher: impl Fn(&mut Reader<'_>) -> Option<Launch> + Send + Sync + 'static) -> Self {
+        let (reports, changes) = mpsc::channel(CHANGES);
         let launch = Launch { program: PathBuf::new(), args: Vec::new(), env: Vec::new() };
         let setup = Setup {
             launch,
@@ -118,6 +121,7 @@ impl Plugin {
             abilities: RwLock::default(),
             connected: AtomicBool::new(false),
             starts: Starts::default(),
+            changes: (reports, Mutex::new(Some(changes))),
         }
     }
 
@@ -137,8 +141,7 @@ impl Plugin {
     async fn start(&self) -> Result<Life> {
         let Setup { launch, voice, fresh_for, .. } = &self.setup;
         self.starts.wait().await;
-        let (changed, _) = mpsc::channel(CHANGES);
-        let life = Life::begin(launch, voice, changed, *fresh_for).await?;
+        let life = Life::begin(launch, voice, self.changes.0.clone(), *fresh_for).await?;
         *self.abilities.write() = life.hello.capabilities.clone();
         Ok(life)
     }
@@ -287,6 +290,10 @@ impl Source for Plugin {
             buffer: CHUNK,
             concurrency: abilities.concurrency(),
         }
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        if self.abilities.read().notify { self.changes.1.lock().take() } else { None }
     }
 
     async fn connect(&self) -> Result<()> {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use self::exchange::{Checker, Outcome};
 use super::life::{BEGINNING, Life};
@@ -56,8 +55,7 @@ pub struct Subject {
 pub async fn check(subject: &Subject, scratch: &Path, tell: &mut (dyn FnMut(&Finding) + Send)) -> Result<bool> {
     let voice = Arc::new(Voice::new("checked"));
     voice.conceal(subject.secrets.clone());
-    let (changed, _unheard) = mpsc::channel(1);
-    let dialogue = super::dialogue::Dialogue::start(&subject.launch, &voice, changed)?;
+    let dialogue = super::dialogue::Dialogue::start(&subject.launch, &voice, Box::new(|_| {}))?;
     let mut checker = Checker::new(dialogue, voice, subject.timeout, tell);
     if let Some(life) = begin(&mut checker, subject).await {
         let files = checker.listings(&life).await;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::dialogue::{News, Shared};
 use super::wire::{self, Entry, Incoming, Text};
-use crate::path::Printable;
+use crate::path::{Printable, RemotePath};
 
 /// The longest line, in bytes without its end.
 pub const LONGEST_LINE: usize = 1 << 20;
@@ -156,9 +156,9 @@ impl Listening<'_> {
 
     fn changed(&self, mut params: Value) -> bool {
         let path = params.get_mut("path").map(Value::take).and_then(|path| Text::deserialize(path).ok());
-        if let Some(path) = path.and_then(|path| path.bytes()) {
-            // With so many changes unread, one more says nothing new; freshness ends in any case.
-            let _ = self.shared.changed.try_send(path);
+        let path = path.and_then(|path| path.bytes()).and_then(|path| RemotePath::parse(&path).ok());
+        if let Some(path) = path {
+            (self.shared.on_change)(path);
         }
         false
     }
