@@ -21,7 +21,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
-use crate::sources::version::{Match, Wanted};
+use crate::sources::version::{self, Match, Wanted};
 
 /// What is asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
@@ -127,6 +127,28 @@ impl Webdav {
         }
     }
 
+    /// Retrieves what is wanted; what is not to be confirmed must be proven otherwise.
+    async fn get(
+        &self,
+        purpose: Purpose<'_>,
+        wanted: &Retrieval<'_>,
+        confirmed: bool,
+        out: &mut dyn Sink,
+    ) -> Result<Retrieved> {
+        let connected = self.connected(purpose)?;
+        let get = body::ask_for(self.request(&connected, "GET", wanted.path, false), wanted)
+            .body(Bytes::new())
+            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
+        let response = match connected.transport.send(purpose, get).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
+            answer => answer?.response,
+        };
+        let seen = body::check(purpose, wanted, &response)?;
+        let confirm = confirmed.then_some(|| self.confirm(purpose, wanted));
+        body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
+        Ok(Retrieved { modified: seen.modified_time() })
+    }
+
     /// Fails with `Changed` unless the file still has the wanted version.
     async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
         let now = self.stat(purpose, retrieval.path).await?.0.version;
@@ -166,7 +188,7 @@ impl Source for Webdav {
             ranges: true,
             content_digest: false,
             verbatim_names: true,
-            buffer: super::HELD,
+            buffer: body::PIECE + super::HELD,
             concurrency: 16,
         }
     }
@@ -231,21 +253,16 @@ impl Source for Webdav {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
-        if !request.is_whole() {
-            // Parts are of one version only if a change between them would show.
-            crate::sources::version::settle(request.digest).await;
+        if body::is_proven_by_repetition(request) {
+            let (mut first, mut again) = (Vec::new(), Vec::new());
+            self.get(purpose, request, false, &mut first).await?;
+            let retrieved = self.get(purpose, request, false, &mut again).await?;
+            out.write(body::same_twice(purpose, &first, again)?).await?;
+            return Ok(retrieved);
         }
-        let connected = self.connected(purpose)?;
-        let get = body::ask_for(self.request(&connected, "GET", request.path, false), request)
-            .body(Bytes::new())
-            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let response = match connected.transport.send(purpose, get).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            answer => answer?.response,
-        };
-        let seen = body::check(purpose, request, &response)?;
-        body::deliver(purpose, request, &request.range, response, out, Some(self.confirm(purpose, request))).await?;
-        Ok(Retrieved { modified: seen.modified_time() })
+        // Bytes are of one version only if a change between them would show.
+        version::settle(request.digest).await;
+        self.get(purpose, request, true, out).await
     }
 }
 
