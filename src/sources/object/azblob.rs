@@ -219,7 +219,7 @@ impl Source for Azblob {
             ranges: true,
             content_digest: false,
             verbatim_names: false,
-            buffer: body::PIECE + super::HELD,
+            buffer: body::WAITING + super::HELD,
             concurrency: 16,
         }
     }

@@ -1,6 +1,8 @@
 //! Retrieval over HTTP: asks for bytes of one version and lets through only an answer that provably is that.
 
 use std::ops::Range;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,8 +14,10 @@ use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Sink};
 use crate::sources::version::{Match, Version, Wanted, settles_in};
 
+/// So many bytes are confirmed at once, while the next as many come in.
+const PIECE: u64 = 4 << 20;
 /// So many bytes wait at most until it is certain that they are of the wanted version.
-pub(super) const PIECE: u64 = 4 << 20;
+pub(super) const WAITING: u64 = 2 * PIECE;
 /// What has come in so long is confirmed too, so that whoever follows over a slow line sees it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -83,7 +87,7 @@ pub(super) async fn deliver<F: Future<Output = Result<()>> + Send>(
     // Without a length, only a body that tells its own end is known to be complete when it ends.
     let tells_its_end = chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2;
     let mut at = sent.start;
-    let mut held = Held { chunks: Vec::new(), bytes: 0, since: Instant::now(), confirm };
+    let mut held = Held { chunks: Vec::new(), bytes: 0, since: Instant::now(), before: None, confirm };
     // What comes after the wanted part is not waited for.
     while at < wanted.end || sent.end == wanted.end {
         let Some(mut chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? else { break };
@@ -110,40 +114,67 @@ pub(super) async fn deliver<F: Future<Output = Result<()>> + Send>(
             purpose.error(ErrorKind::Unreachable).because(format!("the connection ended {missing} bytes early"))
         });
     }
-    held.release(out).await
+    held.all(out).await
 }
 
 /// What has arrived and may not be seen yet: without a confirmation, the last chunk, so that an error after it comes first.
-struct Held<C> {
+struct Held<C, F> {
     chunks: Vec<Bytes>,
     bytes: u64,
     since: Instant,
+    /// The piece before, which is being confirmed.
+    before: Option<(Vec<Bytes>, Pin<Box<F>>)>,
     confirm: Option<C>,
 }
 
-impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C> {
+impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
     async fn push(&mut self, chunk: Bytes, out: &mut dyn Sink) -> Result<()> {
         let full = self.confirm.is_none() || self.bytes + chunk.len() as u64 > PIECE;
         if full || self.since.elapsed() > PATIENCE {
-            self.release(out).await?;
-        } else {
-            out.write(Bytes::new()).await?;
+            self.begin(out).await?;
         }
         self.bytes += chunk.len() as u64;
         self.chunks.push(chunk);
-        Ok(())
+        if let Some((_, confirmed)) = &mut self.before
+            && let Poll::Ready(confirmed) = futures::poll!(confirmed)
+        {
+            confirmed?;
+            let proven = self.before.take().map(|(chunks, _)| chunks).unwrap_or_default();
+            return pass_on(proven, out).await;
+        }
+        if self.confirm.is_some() { out.write(Bytes::new()).await } else { Ok(()) }
     }
 
-    async fn release(&mut self, out: &mut dyn Sink) -> Result<()> {
-        if let Some(confirm) = self.confirm.as_ref().filter(|_| self.bytes > 0) {
-            confirm().await?;
+    /// Passes on the piece before this one, and begins to confirm this one.
+    async fn begin(&mut self, out: &mut dyn Sink) -> Result<()> {
+        if let Some((proven, confirmed)) = self.before.take() {
+            confirmed.await?;
+            pass_on(proven, out).await?;
         }
-        for chunk in self.chunks.drain(..) {
-            out.write(chunk).await?;
-        }
+        let chunks = std::mem::take(&mut self.chunks);
         (self.bytes, self.since) = (0, Instant::now());
-        Ok(())
+        match &self.confirm {
+            None => pass_on(chunks, out).await,
+            Some(_) if chunks.is_empty() => Ok(()),
+            Some(confirm) => {
+                self.before = Some((chunks, Box::pin(confirm())));
+                Ok(())
+            }
+        }
     }
+
+    /// Passes on everything.
+    async fn all(mut self, out: &mut dyn Sink) -> Result<()> {
+        self.begin(out).await?;
+        self.begin(out).await
+    }
+}
+
+async fn pass_on(chunks: Vec<Bytes>, out: &mut dyn Sink) -> Result<()> {
+    for chunk in chunks {
+        out.write(chunk).await?;
+    }
+    Ok(())
 }
 
 /// Whether a version was changed so lately that another change may not show, and is small enough to be retrieved twice instead of waited for:

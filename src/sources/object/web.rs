@@ -205,7 +205,7 @@ impl Source for Web {
             ranges: self.ranges.are_possible(),
             content_digest: false,
             verbatim_names: true,
-            buffer: body::PIECE + super::HELD,
+            buffer: body::WAITING + super::HELD,
             concurrency: 8,
         }
     }

@@ -188,7 +188,7 @@ impl Source for Webdav {
             ranges: true,
             content_digest: false,
             verbatim_names: true,
-            buffer: body::PIECE + super::HELD,
+            buffer: body::WAITING + super::HELD,
             concurrency: 16,
         }
     }
