@@ -14,6 +14,7 @@ mod faults;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod lies;
 mod lifecycle;
 mod limits;
 mod names;
