@@ -24,4 +24,5 @@ mod read_only;
 mod remote;
 mod transfer;
 mod trees;
+mod unsized_files;
 mod versions;
