@@ -107,21 +107,38 @@ fn a_line_that_falls_silent_holds_up_only_who_needs_it() {
 }
 
 #[test]
-fn a_listing_that_is_cut_off_removes_nothing() {
-    let remote = Remote::apache();
+fn a_listing_that_is_cut_off_removes_nothing_over_webdav() {
+    a_listing_that_is_cut_off_removes_nothing(&Remote::apache());
+}
+
+#[test]
+fn a_listing_that_is_cut_off_removes_nothing_over_sftp() {
+    a_listing_that_is_cut_off_removes_nothing(&Remote::sftp());
+}
+
+#[test]
+fn a_listing_that_is_cut_off_removes_nothing_over_smb() {
+    a_listing_that_is_cut_off_removes_nothing(&Remote::smb());
+}
+
+fn a_listing_that_is_cut_off_removes_nothing(remote: &Remote) {
     for n in 0..500 {
         remote.put(&format!("a file with a longer name {n}"), "x");
     }
-    let (mount, proxy) = mounted(&remote, "300ms");
-    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 500);
+    remote.put("cached", "cached bytes");
+    let (mount, proxy) = mounted(remote, "300ms");
+    assert_eq!(fs::read(mount.path("far/cached")).unwrap(), b"cached bytes");
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 501);
     for (after, fate) in [(20_000, Fate::Close), (50_000, Fate::Reset), (70_000, Fate::Stall)] {
         proxy.set(Link { fate: Some((after, fate)), ..Link::default() });
-        let before = proxy.connections();
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(4) {
-            assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 500, "{fate:?}");
+        let (begun, mut noticed) = (Instant::now(), false);
+        while begun.elapsed() < Duration::from_secs(4) || (!noticed && begun.elapsed() < SOON) {
+            assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 501, "{fate:?}");
+            assert_eq!(fs::read(mount.path("far/cached")).unwrap(), b"cached bytes", "{fate:?}");
+            noticed |= mount.status()["sources"]["far"]["state"] == "unreachable";
         }
-        assert!(proxy.connections() > before, "it was tried");
+        assert!(noticed, "{fate:?}");
+        assert!(mount.log().contains("source far: does not answer: "), "{}", mount.log());
         proxy.set(Link::default());
         eventually("the source answers again", || mount.status()["sources"]["far"]["state"] == "ok");
     }
