@@ -1,6 +1,7 @@
 //! A bad line: whatever it does, a reader gets right bytes or an error within the deadline, and what is known stays.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
@@ -157,4 +158,54 @@ fn a_server_that_refuses_connections_is_an_outage_and_comes_back() {
     assert!(begun.elapsed() < SOON);
     proxy.set(Link::default());
     works_again(&mount, "far/dir/file", b"bytes");
+}
+
+#[test]
+fn whoever_follows_a_transfer_never_sees_the_file_change_over_webdav() {
+    whoever_follows_a_transfer_never_sees_the_file_change(&Remote::apache());
+}
+
+#[test]
+fn whoever_follows_a_transfer_never_sees_the_file_change_over_http() {
+    whoever_follows_a_transfer_never_sees_the_file_change(&Remote::web());
+}
+
+#[test]
+fn whoever_follows_a_transfer_never_sees_the_file_change_over_sftp() {
+    whoever_follows_a_transfer_never_sees_the_file_change(&Remote::sftp());
+}
+
+#[test]
+fn whoever_follows_a_transfer_never_sees_the_file_change_over_smb() {
+    whoever_follows_a_transfer_never_sees_the_file_change(&Remote::smb());
+}
+
+/// The file is overwritten in place while the server sends it, at several moments.
+fn whoever_follows_a_transfer_never_sees_the_file_change(remote: &Remote) {
+    const SIZE: usize = 24 << 20;
+    for n in 0..4 {
+        remote.put(&n.to_string(), vec![b'1'; SIZE]);
+    }
+    let (mount, proxy) = mounted(remote, "1h");
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 4);
+    for (n, after) in [0, 600_000, 3 << 20, 9 << 20].into_iter().enumerate() {
+        let before = proxy.delivered();
+        let mut file = File::open(mount.path(format!("far/{n}"))).unwrap();
+        proxy.set(Link { bandwidth: Some(16 << 20), ..Link::default() });
+        let (mut seen, mut buffer) = ([0_usize; 256], vec![0; 64 * 1024]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                eventually("it is on its way", || proxy.delivered() - before >= after);
+                let there = File::options().write(true).open(remote.dir().join(n.to_string())).unwrap();
+                there.write_all_at(&vec![b'2'; SIZE], 0).unwrap();
+            });
+            while let Ok(length @ 1..) = file.read(&mut buffer) {
+                buffer[..length].iter().for_each(|byte| seen[usize::from(*byte)] += 1);
+            }
+        });
+        proxy.set(Link::default());
+        let (old, new) = (seen[usize::from(b'1')], seen[usize::from(b'2')]);
+        assert!((old == 0 || new == 0) && old + new == seen.iter().sum::<usize>(), "{old} old and {new} new bytes");
+        assert!(old < SIZE, "it came before it could be overwritten");
+    }
 }

@@ -63,7 +63,12 @@ impl Session {
         let mut stream = AsyncRustlsFtpStream::connect_with_stream(tcp).await?;
         if let Some(config) = &target.tls {
             let connector = AsyncRustlsConnector::from(TlsConnector::from(Arc::clone(config)));
-            stream = stream.into_secure(connector, &target.host).await?;
+            stream = match stream.into_secure(connector, &target.host).await {
+                Err(FtpError::UnexpectedResponse(_)) => {
+                    return Err(FtpError::SecureError("the server offers none; check `tls`".into()).into());
+                }
+                secured => secured?,
+            };
         }
         stream.set_encoding(wire::Bytes).await;
         // Data connections go to the host that was configured, whatever address the server names.

@@ -88,7 +88,13 @@ impl Webdav {
             .header(CONTENT_TYPE, "application/xml; charset=utf-8")
             .body(Bytes::from_static(PROPERTIES.as_bytes()))
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let (body, observed) = connected.transport.send_whole(purpose, request).await?;
+        let (body, observed) = match connected.transport.send_whole(purpose, request).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                let why = "the server does not speak WebDAV at this address: is `endpoint` right?";
+                return Err(purpose.error(ErrorKind::Unsupported).because(why));
+            }
+            answer => answer?,
+        };
         // A large answer takes a while, and others wait on this thread.
         let parsed = tokio::task::spawn_blocking(move || multistatus(&body)).await;
         let parsed = parsed.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?;
