@@ -1,6 +1,7 @@
 //! `Copy`: the local bytes of one version: its file, its block map, what was proven of it. It retrieves nothing.
 
 mod inspection;
+mod running;
 
 use std::fs::File;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tracing::warn;
 
+use self::running::Running;
 use super::block::{BLOCK, Block, BlockMap, blocks_of, bytes_of, hash};
 use super::index::{Fingerprint, Record};
 use super::store::Store;
@@ -44,6 +46,7 @@ pub struct Copy {
     pub(super) charge: AtomicU64,
     /// When the index last heard that it is used.
     use_noted: Mutex<Option<Instant>>,
+    running: Running,
     state: Mutex<State>,
 }
 
@@ -104,7 +107,8 @@ impl Copy {
             }
         }
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
-        Self { key, name, size, modified, path, opens, charge, use_noted: Mutex::default(), state: Mutex::new(state) }
+        let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
+        Self { key, name, size, modified, path, opens, charge, use_noted, running, state }
     }
 
     /// The copy's key.
@@ -195,18 +199,35 @@ impl Copy {
         wanted: Range<u64>,
         out: &mut BytesMut,
     ) -> Option<()> {
+        let stored = {
+            let state = self.state.lock();
+            state.held_back != Some(block) && state.map.get(block) != Block::Missing
+        };
+        if stored {
+            return self.read_stored(cache, block, whole_block, wanted, out);
+        }
+        let spilled = cache.spill.get(&self.key, block)?;
+        let within = |at: u64| usize::try_from(at - whole_block.start).expect("a block fits in memory");
+        out.extend_from_slice(&spilled[within(wanted.start)..within(wanted.end)]);
+        Some(())
+    }
+
+    /// The same from the file, be the block held back or not.
+    fn read_stored(
+        &self,
+        cache: &Cache,
+        block: usize,
+        whole_block: &Range<u64>,
+        wanted: Range<u64>,
+        out: &mut BytesMut,
+    ) -> Option<()> {
         let within = |at: u64| usize::try_from(at - whole_block.start).expect("a block fits in memory");
         let (known, file) = {
             let state = self.state.lock();
-            let known = if state.held_back == Some(block) { Block::Missing } else { state.map.get(block) };
-            (known, state.file.clone())
+            (state.map.get(block), state.file.clone())
         };
         let expected = match known {
-            Block::Missing => {
-                let spilled = cache.spill.get(&self.key, block)?;
-                out.extend_from_slice(&spilled[within(wanted.start)..within(wanted.end)]);
-                return Some(());
-            }
+            Block::Missing => return None,
             Block::Checked => None,
             Block::Unchecked(hash) => Some(hash),
         };
@@ -238,6 +259,7 @@ impl Copy {
         state.proven = None;
         state.fingerprint = None;
         state.held_back = None;
+        self.running.lost();
         cache.release(self);
     }
 
@@ -318,6 +340,7 @@ impl Copy {
                 state.proven = None;
             }
         }
+        self.running.lost();
         self.save(cache, &mut state);
     }
 

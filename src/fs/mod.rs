@@ -350,6 +350,8 @@ fn version_of(entry: &Entry) -> Result<Version> {
 }
 
 #[cfg(test)]
+mod content_tests;
+#[cfg(test)]
 mod history_tests;
 #[cfg(test)]
 mod tests;

@@ -85,7 +85,7 @@ impl Fixture {
         Ok(found)
     }
 
-    async fn open(&self, path: &str) -> Result<HandleId> {
+    pub(super) async fn open(&self, path: &str) -> Result<HandleId> {
         let inode = self.find(path).await?.ok_or_else(|| Error::new("lookup", ErrorKind::NotFound))?.inode;
         match self.fs.open(inode).await {
             // As the kernel does.
@@ -133,7 +133,7 @@ impl Fixture {
 }
 
 /// Bytes of which every block differs.
-fn content(length: u64) -> Vec<u8> {
+pub(super) fn content(length: u64) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at / BLOCK) ^ (at >> 8)) as u8).collect()
 }
 

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::cache::block::{BLOCK, block_count, blocks_of, bytes_of};
 use crate::cache::{Cache, Key, OpenCopy};
+use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::{Proof, proof};
@@ -89,6 +90,7 @@ impl Transfer {
         let opened = Arc::new(OpenVersion {
             transfer: self.clone(),
             version: version.clone(),
+            hash: Algorithm::of(&version.digest).map(|(algorithm, _)| algorithm),
             copy,
             state: Mutex::new(State::default()),
         });
@@ -108,6 +110,8 @@ impl Transfer {
 pub struct OpenVersion {
     transfer: Arc<Transfer>,
     version: Version,
+    /// The algorithm of the version's digest, if that is a hash of the content.
+    hash: Option<Algorithm>,
     copy: OpenCopy,
     state: Mutex<State>,
 }
@@ -303,11 +307,32 @@ impl OpenVersion {
         }
     }
 
+    /// Goes on with the hash of the content, if there is one to compute and this block is what it waited for.
+    fn hash_along(self: &Arc<Self>, arrived: usize) {
+        let Some(algorithm) = self.hash.filter(|_| self.version.size > SMALL) else { return };
+        if self.copy.is_hash_due(arrived) {
+            let version = self.clone();
+            tokio::task::spawn_blocking(move || version.copy.hash_arrived(&version.transfer.cache, algorithm));
+        }
+    }
+
+    /// Whether the digest is a hash of the content, and agrees with the complete copy.
+    fn is_hash_right(&self) -> bool {
+        let Some((algorithm, expected)) = Algorithm::of(&self.version.digest) else { return false };
+        let hash = self.copy.content_hash(&self.transfer.cache, algorithm);
+        hash.is_some_and(|hash| hash.eq_ignore_ascii_case(expected))
+    }
+
     /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C4).
     async fn prove(self: &Arc<Self>) -> Result<()> {
         let checking = self.clone();
-        let sound = tokio::task::spawn_blocking(move || checking.copy.check_all(&checking.transfer.cache)).await;
-        if !sound.unwrap_or(false) {
+        let (sound, agrees) = tokio::task::spawn_blocking(move || {
+            let sound = checking.copy.check_all(&checking.transfer.cache);
+            (sound, sound && checking.is_hash_right())
+        })
+        .await
+        .unwrap_or_default();
+        if !sound {
             // Readers find the damaged blocks missing, and request them.
             return Ok(());
         }
@@ -315,8 +340,13 @@ impl OpenVersion {
         copy.dress();
         let local_copy =
             LocalCopy { file: copy.path(), path: &version.path, retrieved_as: &version.digest, size: version.size };
-        let local =
-            transfer.source.create_local_digest(&local_copy).await.inspect_err(|_| copy.discard(&transfer.cache))?;
+        let local = match agrees {
+            true => version.digest.clone(),
+            // Not a hash, or not of these bytes: the source knows more.
+            false => {
+                transfer.source.create_local_digest(&local_copy).await.inspect_err(|_| copy.discard(&transfer.cache))?
+            }
+        };
         let content_digest = transfer.source.capabilities().content_digest;
         let first_attempt = self.state.lock().first_attempt.replace(local.clone());
         let decision = proof(&version.digest, &local, first_attempt.as_ref(), content_digest);

@@ -1,6 +1,7 @@
 //! `BlockSink`: cuts what arrives into blocks and puts them into the copy. It asks for nothing.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use crate::source::Sink;
 
 /// Cuts what arrives into blocks and puts them into the copy.
 pub(super) struct BlockSink<'a> {
-    pub(super) version: &'a OpenVersion,
+    pub(super) version: &'a Arc<OpenVersion>,
     pub(super) request: &'a Request,
     /// The block that the gathered bytes begin.
     pub(super) next: usize,
@@ -57,6 +58,9 @@ impl Sink for BlockSink<'_> {
             let block = self.gathered.split_to(length).freeze();
             let stored = self.version.copy.store(&self.version.transfer.cache, self.next, block);
             self.complete |= stored == Stored::DiskComplete;
+            if stored != Stored::Memory {
+                self.version.hash_along(self.next);
+            }
             self.next += 1;
             if !self.complete {
                 let upto = self.next;

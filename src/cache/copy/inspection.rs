@@ -35,6 +35,7 @@ impl Copy {
         }
         self.quarantine(cache, &mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));
         state.map.clear(block);
+        self.running.lost();
         state.proven = None;
         state.fingerprint = None;
         self.save(cache, &mut state);
