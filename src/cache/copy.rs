@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use self::running::Running;
-use super::block::{BLOCK, Block, BlockMap, blocks_of, bytes_of, hash};
+use super::block::{BLOCK, Block, BlockMap, Hash, blocks_of, bytes_of, hash};
 use super::index::{Fingerprint, Record};
 use super::store::Store;
 use super::{Cache, Key};
@@ -38,7 +38,6 @@ pub struct Copy {
     key: Key,
     name: LocalName,
     size: u64,
-    modified: Option<SystemTime>,
     path: PathBuf,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
@@ -53,6 +52,8 @@ pub struct Copy {
 #[derive(Debug)]
 struct State {
     file: Option<Arc<File>>,
+    /// The time of the remote's last change, which is the file's: a plugin's local digest may be made of it.
+    modified: Option<SystemTime>,
     map: BlockMap,
     /// The local digest that proved the copy; `None` while it is partial.
     proven: Option<Digest>,
@@ -87,6 +88,7 @@ impl Copy {
     ) -> Self {
         let mut state = State {
             file: None,
+            modified,
             map: BlockMap::empty(size),
             proven: None,
             fingerprint: None,
@@ -100,6 +102,7 @@ impl Copy {
             if state.map.is_full() {
                 state.proven = record.local_digest;
                 state.fingerprint = record.fingerprint;
+                state.modified = record.fingerprint.map(|left| left.modified()).or(modified);
             }
             if state.map.is_full() && state.proven.is_none() && size > 0 {
                 // Killed between the last block and the proof: retrieving one block again leads to the proof.
@@ -108,7 +111,7 @@ impl Copy {
         }
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
-        Self { key, name, size, modified, path, opens, charge, use_noted, running, state }
+        Self { key, name, size, path, opens, charge, use_noted, running, state }
     }
 
     /// The copy's key.
@@ -124,6 +127,11 @@ impl Copy {
     /// Bytes of the version.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The time of the remote's last change, as far as it is known.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.state.lock().modified
     }
 
     /// Where the file lies.
@@ -309,10 +317,22 @@ impl Copy {
         }
     }
 
-    /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it.
-    pub fn dress(&self) {
-        let state = self.state.lock();
-        if let (Some(file), Some(modified)) = (&state.file, self.modified)
+    /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
+    pub(super) fn adopt(&self, file: File, hashes: &[Hash]) {
+        let mut state = self.state.lock();
+        state.file = Some(Arc::new(file));
+        for (block, hash) in hashes.iter().enumerate() {
+            state.map.set(block, *hash);
+        }
+        state.held_back = hashes.len().checked_sub(1);
+    }
+
+    /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it. `retrieved` is the
+    /// time that came with the bytes.
+    pub fn dress(&self, retrieved: Option<SystemTime>) {
+        let mut state = self.state.lock();
+        state.modified = retrieved.or(state.modified);
+        if let (Some(file), Some(modified)) = (&state.file, state.modified)
             && let Err(e) = file.set_modified(modified)
         {
             warn!("cache: {}: cannot set the modification time: {e}", self.path.display());

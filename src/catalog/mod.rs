@@ -26,7 +26,7 @@ use crate::freshness::{AfterFailure, BeforeAsking, after_failure, before_asking}
 use crate::name::{LocalName, Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::retry::retry;
-use crate::source::{Entry, RemoteDigest, Source};
+use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 
 /// How many entries are held in memory per source before the directories unused for longest are dropped (they stay in the
 /// database). An entry takes about 250 bytes.
@@ -134,9 +134,7 @@ impl Catalog {
         let Answer { value, valid_for, stale } = listing;
         let found = value.get(name).cloned();
         match found {
-            Some((name, entry))
-                if entry.digest.is_none() && matches!(entry.kind, crate::source::EntryKind::File { .. }) =>
-            {
+            Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
                 let checked = self.recheck(dir, &name, &entry).await?;
                 Ok(Answer { value: checked.map(|entry| (name, entry)), valid_for: self.policy.fresh_for, stale: false })
             }
@@ -178,6 +176,10 @@ impl Catalog {
                 Some(Entry { size, modified, digest: Some(digest), ..entry.clone() })
             }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
+            // A listing without kinds, whose directories look like files until somebody looks.
+            Err(error) if error.kind() == ErrorKind::IsADirectory && entry.digest.is_none() => {
+                Some(Entry { kind: EntryKind::Directory, size: None, ..entry.clone() })
+            }
             Err(error) => return Err(error),
         };
         self.state.lock().learn(dir, name.clone(), checked.clone());

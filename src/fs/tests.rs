@@ -35,11 +35,17 @@ impl Fixture {
         Self::with(Memory::new(), ROOMY, Offline::Serve)
     }
 
-    fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
-        Self::start(memory, limits, offline, TempDir::new().expect("a temporary directory"))
+    pub(super) fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
+        Self::start(memory, limits, offline, UnknownSize::Retrieve, TempDir::new().expect("a temporary directory"))
     }
 
-    fn start(memory: Memory, limits: Limits, offline: Offline, cache_dir: TempDir) -> Self {
+    pub(super) fn start(
+        memory: Memory,
+        limits: Limits,
+        offline: Offline,
+        unknown_size: UnknownSize,
+        cache_dir: TempDir,
+    ) -> Self {
         let (faulty, faults) = Faulty::new(memory.clone());
         let counters = Arc::new(Counters::default());
         let counted = Counted::new(faulty, counters.clone());
@@ -54,6 +60,7 @@ impl Fixture {
             source_id: id,
             link,
             counters,
+            unknown_size,
         };
         Self { fs: FileSystem::new(vec![folder], true, cache), memory, faults, cache_dir }
     }
@@ -67,10 +74,10 @@ impl Fixture {
         while cache.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
-        Self::start(memory, limits, Offline::Serve, cache_dir)
+        Self::start(memory, limits, Offline::Serve, UnknownSize::Retrieve, cache_dir)
     }
 
-    async fn find(&self, path: &str) -> Result<Option<Attributes>> {
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Attributes>> {
         let mut at = Inode::ROOT;
         let mut found = None;
         for name in path.split('/') {
@@ -114,7 +121,7 @@ impl Fixture {
         names
     }
 
-    async fn list(&self) -> Result<Vec<String>> {
+    pub(super) async fn list(&self) -> Result<Vec<String>> {
         let handle = self.fs.open_dir(Inode::ROOT).await?;
         let names = self.names(handle);
         self.fs.release_dir(handle);

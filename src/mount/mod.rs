@@ -127,6 +127,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             source_id,
             link,
             counters,
+            unknown_size: config.unknown_size,
         }
     });
     let fs = FileSystem::new(folders.collect(), config.at_root, cache);

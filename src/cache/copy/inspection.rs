@@ -101,7 +101,7 @@ impl Copy {
     /// Takes the file as it is now for what it should be, with the remote's modification time.
     pub(super) fn accept_file(&self, state: &mut State) {
         let Some(file) = &state.file else { return };
-        if let Some(modified) = self.modified
+        if let Some(modified) = state.modified
             && file.metadata().and_then(|meta| meta.modified()).ok() != Some(modified)
         {
             let _ = file.set_modified(modified);
