@@ -180,7 +180,9 @@ impl Copy {
         let mut missing: Vec<usize> =
             blocks.filter(|&block| state.map.get(block) == Block::Missing || state.held_back == Some(block)).collect();
         drop(state);
-        missing.retain(|&block| !cache.spill.contains(&self.key, block));
+        if !cache.spill.is_empty() {
+            missing.retain(|&block| !cache.spill.contains(&self.key, block));
+        }
         missing
     }
 
@@ -190,75 +192,54 @@ impl Copy {
             return Some(Bytes::new());
         }
         self.inspect(cache);
-        let mut out = BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or(0));
-        for block in blocks_of(&bytes) {
+        let mut blocks = blocks_of(&bytes).map(|block| {
             let whole_block = bytes_of(&(block..block + 1), self.size);
-            let wanted = bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end);
-            self.read_block(cache, block, &whole_block, wanted, &mut out)?;
+            self.read_block(cache, block, bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end))
+        });
+        let first = blocks.next()??;
+        let Some(second) = blocks.next() else { return Some(first) };
+        let mut out = BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or(0));
+        out.extend_from_slice(&first);
+        out.extend_from_slice(&second?);
+        for block in blocks {
+            out.extend_from_slice(&block?);
         }
         Some(out.freeze())
     }
 
-    fn read_block(
-        &self,
-        cache: &Cache,
-        block: usize,
-        whole_block: &Range<u64>,
-        wanted: Range<u64>,
-        out: &mut BytesMut,
-    ) -> Option<()> {
+    /// Reads what is wanted of one block. `None` as in [`Copy::read`].
+    fn read_block(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
         let stored = {
             let state = self.state.lock();
             state.held_back != Some(block) && state.map.get(block) != Block::Missing
         };
         if stored {
-            return self.read_stored(cache, block, whole_block, wanted, out);
+            return self.read_stored(cache, block, wanted);
         }
         let spilled = cache.spill.get(&self.key, block)?;
-        let within = |at: u64| usize::try_from(at - whole_block.start).expect("a block fits in memory");
-        out.extend_from_slice(&spilled[within(wanted.start)..within(wanted.end)]);
-        Some(())
+        Some(spilled.slice(within(block, &wanted)))
     }
 
     /// The same from the file, be the block held back or not.
-    fn read_stored(
-        &self,
-        cache: &Cache,
-        block: usize,
-        whole_block: &Range<u64>,
-        wanted: Range<u64>,
-        out: &mut BytesMut,
-    ) -> Option<()> {
-        let within = |at: u64| usize::try_from(at - whole_block.start).expect("a block fits in memory");
+    fn read_stored(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
         let (known, file) = {
             let state = self.state.lock();
             (state.map.get(block), state.file.clone())
         };
-        let expected = match known {
-            Block::Missing => return None,
-            Block::Checked => None,
-            Block::Unchecked(hash) => Some(hash),
-        };
         let file = file?;
-        let range = if expected.is_some() { whole_block.clone() } else { wanted.clone() };
-        let start = out.len();
-        out.resize(start + usize::try_from(range.end - range.start).expect("a block fits in memory"), 0);
-        let read = file.read_exact_at(&mut out[start..], range.start);
-        match (read, expected) {
-            (Ok(()), None) => Some(()),
-            (Ok(()), Some(expected)) if hash(&out[start..]) == expected => {
-                self.checked(cache, block);
-                let bytes = out.split_off(start);
-                out.extend_from_slice(&bytes[within(wanted.start)..within(wanted.end)]);
-                Some(())
-            }
-            (result, _) => {
-                let why =
-                    result.err().map_or_else(|| "its bytes are not those that were stored".into(), |e| e.to_string());
-                self.damaged(cache, block, &why);
-                None
-            }
-        }
+        let read = match known {
+            Block::Missing => return None,
+            Block::Checked => Store::read(&file, &wanted),
+            Block::Unchecked(expected) => match Store::read(&file, &bytes_of(&(block..block + 1), self.size)) {
+                Ok(bytes) if hash(&bytes) == expected => {
+                    self.checked(cache, block);
+                    Ok(bytes.slice(within(block, &wanted)))
+                }
+                Ok(_) => Err(std::io::Error::other("its bytes are not those that were stored")),
+                Err(e) => Err(e),
+            },
+        };
+        read.inspect_err(|e| self.damaged(cache, block, &e.to_string())).ok()
     }
 
     fn reset(&self, cache: &Cache, state: &mut State) {
@@ -285,7 +266,8 @@ impl Copy {
             }
         }
         if !cache.reserve(self, bytes.len() as u64) || !self.write_block(cache, block, &bytes) {
-            cache.spill.put(self.key, block, bytes);
+            // A copy, because they may be a part of something larger, which would stay in memory with them.
+            cache.spill.put(self.key, block, Bytes::copy_from_slice(&bytes));
             return Stored::Memory;
         }
         let mut state = self.state.lock();
@@ -396,4 +378,10 @@ impl Copy {
         }
         state.file = None;
     }
+}
+
+/// Where these bytes of a file are in their block.
+fn within(block: usize, bytes: &Range<u64>) -> Range<usize> {
+    let at = |place: u64| usize::try_from(place - block as u64 * BLOCK).expect("a block fits in memory");
+    at(bytes.start)..at(bytes.end)
 }

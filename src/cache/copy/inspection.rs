@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
 use tracing::{debug, warn};
 
 use super::{Copy, State};
@@ -87,9 +86,7 @@ impl Copy {
             all.filter(|&block| matches!(state.map.get(block), Block::Unchecked(_))).collect()
         };
         for block in unchecked {
-            let range = bytes_of(&(block..block + 1), self.size);
-            let mut bytes = BytesMut::new();
-            let _ = self.read_block(cache, block, &range, range.clone(), &mut bytes);
+            let _ = self.read_block(cache, block, bytes_of(&(block..block + 1), self.size));
         }
         let mut state = self.state.lock();
         if !state.map.is_full() {

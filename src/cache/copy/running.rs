@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use bytes::BytesMut;
 use parking_lot::Mutex;
 
 use super::Copy;
@@ -84,11 +83,7 @@ impl Copy {
             if block >= block_count(self.size) || self.state.lock().map.get(block) == Block::Missing {
                 return;
             }
-            let range = bytes_of(&(block..block + 1), self.size);
-            let mut bytes = BytesMut::new();
-            if self.read_stored(cache, block, &range, range.clone(), &mut bytes).is_none() {
-                return;
-            }
+            let Some(bytes) = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size)) else { return };
             begun.hasher.update(&bytes);
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             running.next.store(block + 1, Ordering::SeqCst);
