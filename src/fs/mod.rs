@@ -372,6 +372,8 @@ mod content_tests;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]
+mod pace_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod unsized_tests;

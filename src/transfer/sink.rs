@@ -38,6 +38,8 @@ pub(super) struct BlockSink<'a> {
     came: Option<u64>,
     /// For how long since then nobody wanted more.
     paused: Duration,
+    /// Since when nobody does.
+    pausing: Option<Instant>,
 }
 
 impl<'a> BlockSink<'a> {
@@ -52,6 +54,7 @@ impl<'a> BlockSink<'a> {
             since: Instant::now(),
             came: None,
             paused: Duration::ZERO,
+            pausing: None,
         }
     }
 
@@ -73,8 +76,13 @@ impl<'a> BlockSink<'a> {
             .because(format!("the source delivered {got} of {} bytes", asked.end - asked.start)))
     }
 
+    fn resumed(&mut self) {
+        self.paused += self.pausing.take().map(|since| since.elapsed()).unwrap_or_default();
+    }
+
     /// Notes how fast bytes came.
     pub(super) fn note_pace(&mut self) {
+        self.resumed();
         if let Some(came) = self.came.filter(|came| *came > 0) {
             let time = self.since.elapsed().saturating_sub(self.paused);
             self.version.transfer.pace.delivered(came, time);
@@ -99,13 +107,13 @@ impl<'a> BlockSink<'a> {
     async fn until_wanted(&mut self) {
         let request = self.request;
         let is_in_the_way = || request.urgency.is_turn_wanted() || self.version.transfer.memory.is_wanted();
-        if self.next >= request.end() || (self.next >= request.first + FAIR && is_in_the_way()) {
+        if self.next >= request.first + FAIR && is_in_the_way() {
             request.cut_off().await;
         }
         if !request.wants(self.next) {
-            let began = Instant::now();
+            self.pausing = Some(Instant::now());
             request.until_wanted(self.next, is_in_the_way).await;
-            self.paused += began.elapsed();
+            self.resumed();
         }
     }
 }
@@ -147,6 +155,10 @@ impl Sink for BlockSink<'_> {
             if !self.complete {
                 let upto = self.next;
                 self.request.progress.send_modify(|progress| progress.upto = upto);
+            }
+            if self.next < self.end && self.next >= self.request.end() {
+                // Others bring what follows: not one byte more.
+                self.request.cut_off().await;
             }
         }
     }
