@@ -25,7 +25,7 @@ pub use nearest::{nearest, unknown_key};
 use settings::{Problem, Settings};
 
 /// The types of sources that this build has.
-pub const SOURCE_TYPES: [&str; 9] = ["azblob", "ftp", "gcs", "http", "local", "s3", "sftp", "smb", "webdav"];
+pub const SOURCE_TYPES: [&str; 10] = ["azblob", "ftp", "gcs", "http", "local", "moodle", "s3", "sftp", "smb", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
 pub const COMMON_KEYS: [&str; 6] = ["type", "fresh_for", "timeout", "offline", "max_requests", "max_bandwidth"];

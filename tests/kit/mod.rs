@@ -2,6 +2,7 @@
 
 pub mod azurite;
 pub mod ftp;
+pub mod moodle;
 pub mod moto;
 pub mod mount;
 pub mod proxy;

@@ -10,6 +10,7 @@ mod azblob;
 mod ftp;
 mod gcs;
 mod liar;
+mod moodle;
 mod real;
 mod s3;
 mod sftp;

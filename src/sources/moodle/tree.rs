@@ -91,8 +91,8 @@ impl Tree {
         };
         let mut entries = Vec::new();
         for section in sections.iter().filter(|section| !is_shown_inside(section)) {
-            let number = section.section.unwrap_or(section.id);
-            entries.extend(builder.section(section, &shown(&section.name, &format!("Section {number}"))));
+            let unnamed = section.section.map_or_else(|| "Other".to_owned(), |number| format!("Section {number}"));
+            entries.extend(builder.section(section, &shown(&section.name, &unnamed)));
         }
         builder.tree.directories.insert(course.clone(), entries);
         builder.tree

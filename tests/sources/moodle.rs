@@ -1,0 +1,4 @@
+//! Moodle, at a site made from what a real one answered.
+
+mod site;
+mod tree;
