@@ -57,7 +57,10 @@ impl Request<'_> {
 
     /// What the site lists as this file now: one request, for its activity alone.
     pub(super) async fn current(&self) -> Result<File> {
-        let Some(place) = Place::of(self.purpose.path) else { return Err(self.error(ErrorKind::NotFound)) };
+        let Some(place) = Place::of(self.purpose.path) else {
+            let is_root = self.purpose.path.is_root();
+            return Err(self.error(if is_root { ErrorKind::IsADirectory } else { ErrorKind::NotFound }));
+        };
         if place.module.is_none() {
             let Connected { site, who } = &*self.connected;
             let tree = self.moodle.courses.tree(site, who, self.purpose, place).await?;

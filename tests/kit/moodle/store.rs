@@ -233,6 +233,21 @@ impl Store {
         }))
     }
 
+    /// What the site sends for a key: a page that is made, or the bytes of a file.
+    pub fn sent(&self, key: &str) -> Vec<u8> {
+        let listed = self.listed(key).unwrap_or_else(|| panic!("{key} is listed"));
+        match self.pages.get(key) {
+            Some(page) => page.clone().into_bytes(),
+            None if listed["mimetype"].is_null() => format!("<p>{key}</p>").into_bytes(),
+            None => self.bytes(key).expect("a stored file"),
+        }
+    }
+
+    /// Bytes came to the site's storage at this time, in seconds since 1970.
+    pub fn store_since(&mut self, bytes: &[u8], time: i64) {
+        self.stored.insert(bytes.to_vec(), time);
+    }
+
     /// A file as it is listed, to whoever.
     pub(super) fn listed(&self, key: &str) -> Option<&Value> {
         let modules = self.sections.values().flat_map(|sections| sections.as_array().unwrap()).flat_map(modules);
