@@ -1,5 +1,7 @@
 //! `check`: is the configuration right, and does every source do what the mount needs? It mounts nothing and caches nothing.
 
+mod folders;
+
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -15,7 +17,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
-use crate::name::localize;
+use crate::name::{Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
@@ -34,26 +36,32 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
     let (config, problems) = Config::examine(file)?;
     let configured = runtime.block_on(mount::examine(&config, problems))?;
     println!("{}: the configuration is right", file.display());
-    let mut failed = false;
-    for source in configured {
-        failed |= !runtime.block_on(check_source(&source));
-    }
+    let fine = runtime.block_on(async {
+        let mut fine = true;
+        for source in &configured {
+            fine &= check_source(source).await;
+        }
+        for folder in &config.folders {
+            fine &= folders::check(folder, &configured).await;
+        }
+        for source in &configured {
+            source.link.disconnect().await;
+        }
+        fine
+    });
     runtime.shutdown_background();
-    Ok(u8::from(failed))
+    Ok(u8::from(!fine))
 }
 
 async fn check_source(configured: &Configured) -> bool {
     println!("{} ({})", configured.config.name, configured.config.type_name);
-    let source = &*configured.link;
-    let fine = match steps(source).await {
+    match steps(&*configured.link).await {
         Ok(()) => true,
         Err(error) => {
             println!("  FAILED  {error}");
             false
         }
-    };
-    source.disconnect().await;
-    fine
+    }
 }
 
 fn passed(began: Instant, what: &str) {
@@ -82,19 +90,23 @@ async fn steps(source: &dyn Source) -> Result<()> {
 }
 
 async fn list(source: &dyn Source, dir: &RemotePath) -> Result<Vec<Entry>> {
-    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
-    let localized = localize(entries, source.capabilities().verbatim_names);
+    let localized = list_names(source, dir).await?;
     for (name, why) in localized.refused {
         println!("  note    {dir}: {:?} is left out: {why}", Printable(&name).to_string());
     }
     Ok(localized.named.into_iter().map(|(_, entry)| entry).collect())
 }
 
+async fn list_names(source: &dyn Source, dir: &RemotePath) -> Result<Localized> {
+    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
+    Ok(localize(entries, source.capabilities().verbatim_names))
+}
+
 /// A file near the root, not empty and not large.
 async fn find_file(source: &dyn Source, mut entries: Vec<Entry>) -> Result<Option<Entry>> {
     let mut directories = VecDeque::new();
     for _ in 0..DIRECTORIES {
-        let fits = |entry: &Entry| entry.size.is_some_and(|size| (1..=LARGEST).contains(&size));
+        let fits = |entry: &Entry| entry.size.is_none_or(|size| (1..=LARGEST).contains(&size));
         let file = entries.iter().find(|entry| matches!(entry.kind, EntryKind::File { .. }) && fits(entry));
         if let Some(file) = file {
             return Ok(Some(file.clone()));
@@ -108,10 +120,13 @@ async fn find_file(source: &dyn Source, mut entries: Vec<Entry>) -> Result<Optio
 
 async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
     let remote = source.create_remote_digest(&entry.path).await?;
-    let size = remote.size.or(entry.size).unwrap_or(0);
     let mut bytes = Vec::new();
-    let retrieval = Retrieval::new(&entry.path, &remote.digest, size, 0..size);
-    source.retrieve_file(&retrieval, &mut bytes).await?;
+    let retrieval = match remote.size.or(entry.size) {
+        Some(size) => Retrieval::new(&entry.path, &remote.digest, size, 0..size),
+        None => Retrieval::of_unknown_size(&entry.path, &remote.digest),
+    };
+    let retrieved = source.retrieve_file(&retrieval, &mut bytes).await?;
+    let size = bytes.len() as u64;
 
     let failed = |e: std::io::Error| Error::new("check", ErrorKind::Other).on(&entry.path).caused_by(e);
     let dir = TempDir::new().map_err(failed)?;
@@ -119,7 +134,7 @@ async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
     let name = localized.named.first().map_or(b"file".as_slice(), |(name, _)| name);
     let path = dir.path().join(OsStr::from_bytes(name));
     std::fs::write(&path, &bytes).map_err(failed)?;
-    if let Some(modified) = remote.modified {
+    if let Some(modified) = retrieved.modified.or(remote.modified) {
         std::fs::File::options()
             .write(true)
             .open(&path)

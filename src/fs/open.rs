@@ -19,7 +19,9 @@ impl FileSystem {
         let node = self.node(inode)?;
         let (folder_index, dir, name, entry) = match &*node {
             Node::File { folder, dir, name, entry } => (*folder, dir, name, entry),
-            Node::Root | Node::Directory { .. } => return Err(self.refuse("open", &node, ErrorKind::IsADirectory)),
+            Node::Root | Node::Group { .. } | Node::Union { .. } | Node::Directory { .. } => {
+                return Err(self.refuse("open", &node, ErrorKind::IsADirectory));
+            }
             Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
         };
         let folder = &self.folders[folder_index];
@@ -27,7 +29,8 @@ impl FileSystem {
         if current.value.is_none_or(|(_, current)| current.digest != entry.digest) {
             return Err(changed(entry));
         }
-        let version = folder.transfer.open(&version_of(entry)?, name);
+        let sized = self.measured(inode, &node, folder).await?;
+        let version = folder.transfer.open(&version_of(sized.as_ref().unwrap_or(entry))?, name);
         let whole = version.is_whole();
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };

@@ -12,14 +12,15 @@ use crate::cache::Limits;
 use crate::cache::block::BLOCK;
 use crate::catalog::Policy;
 use crate::config::Offline;
+use crate::db::Database;
 use crate::source::count::Counted;
 use crate::source::deadline::Deadline;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::source::limit::Limited;
 use crate::sources::memory::Memory;
 
-const FRESH_FOR: Duration = Duration::from_secs(60);
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 
 /// A mounted memory source, with everything between it and the file system as in a real mount.
@@ -35,27 +36,21 @@ impl Fixture {
         Self::with(Memory::new(), ROOMY, Offline::Serve)
     }
 
-    fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
-        Self::start(memory, limits, offline, TempDir::new().expect("a temporary directory"))
+    pub(super) fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
+        Self::start(memory, limits, offline, UnknownSize::Retrieve, TempDir::new().expect("a temporary directory"))
     }
 
-    fn start(memory: Memory, limits: Limits, offline: Offline, cache_dir: TempDir) -> Self {
-        let (faulty, faults) = Faulty::new(memory.clone());
-        let counters = Arc::new(Counters::default());
-        let counted = Counted::new(faulty, counters.clone());
-        let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), "memory");
+    pub(super) fn start(
+        memory: Memory,
+        limits: Limits,
+        offline: Offline,
+        unknown_size: UnknownSize,
+        cache_dir: TempDir,
+    ) -> Self {
         let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
-        let id: Arc<str> = "memory".into();
-        let folder = Folder {
-            name: b"memory".as_slice().into(),
-            source_type: "memory".into(),
-            catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db),
-            transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
-            source_id: id,
-            link,
-            counters,
-        };
-        Self { fs: FileSystem::new(vec![folder], true, cache), memory, faults, cache_dir }
+        let (mut folder, faults) = folder("memory", memory.clone(), offline, &cache, &db);
+        folder.unknown_size = unknown_size;
+        Self { fs: FileSystem::new(vec![folder], Layout::one_source(), cache), memory, faults, cache_dir }
     }
 
     /// The same cache directory under a new process, as far as the file system can tell.
@@ -67,10 +62,10 @@ impl Fixture {
         while cache.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
-        Self::start(memory, limits, Offline::Serve, cache_dir)
+        Self::start(memory, limits, Offline::Serve, UnknownSize::Retrieve, cache_dir)
     }
 
-    async fn find(&self, path: &str) -> Result<Option<Attributes>> {
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Attributes>> {
         let mut at = Inode::ROOT;
         let mut found = None;
         for name in path.split('/') {
@@ -85,7 +80,7 @@ impl Fixture {
         Ok(found)
     }
 
-    async fn open(&self, path: &str) -> Result<HandleId> {
+    pub(super) async fn open(&self, path: &str) -> Result<HandleId> {
         let inode = self.find(path).await?.ok_or_else(|| Error::new("lookup", ErrorKind::NotFound))?.inode;
         match self.fs.open(inode).await {
             // As the kernel does.
@@ -114,7 +109,7 @@ impl Fixture {
         names
     }
 
-    async fn list(&self) -> Result<Vec<String>> {
+    pub(super) async fn list(&self) -> Result<Vec<String>> {
         let handle = self.fs.open_dir(Inode::ROOT).await?;
         let names = self.names(handle);
         self.fs.release_dir(handle);
@@ -132,8 +127,35 @@ impl Fixture {
     }
 }
 
+/// A source as a mount has it, and its faults.
+pub(super) fn folder(
+    name: &str,
+    memory: Memory,
+    offline: Offline,
+    cache: &Arc<Cache>,
+    db: &Arc<Database>,
+) -> (Folder, Faults) {
+    let (faulty, faults) = Faulty::new(memory);
+    let counters = Arc::new(Counters::default());
+    let counted = Counted::new(faulty, counters.clone());
+    let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), name);
+    let id: Arc<str> = name.into();
+    let folder = Folder {
+        name: name.as_bytes().into(),
+        source_type: "memory".into(),
+        catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db.clone()),
+        transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
+        source_id: id,
+        link,
+        counters,
+        unknown_size: UnknownSize::Retrieve,
+        reports_changes: false,
+    };
+    (folder, faults)
+}
+
 /// Bytes of which every block differs.
-fn content(length: u64) -> Vec<u8> {
+pub(super) fn content(length: u64) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at / BLOCK) ^ (at >> 8)) as u8).collect()
 }
 
@@ -153,6 +175,32 @@ async fn a_changed_file_is_a_new_inode_and_the_old_one_keeps_its_bytes() {
     assert_ne!(before, after);
     assert_eq!(mount.read("file").await.expect("read"), "new bytes");
     assert_eq!(mount.fs.read(open, 0..u64::MAX).await.expect("read"), "old bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_the_source_reports_is_seen_at_once() {
+    let mount = Fixture::new();
+    let path = |text: &str| RemotePath::parse(text.as_bytes()).expect("a path");
+    mount.memory.put("dir/file", "old");
+    mount.memory.put("dir/other", "x");
+    let before = mount.find("dir/file").await.expect("lookup").expect("there");
+    let dir = mount.find("dir").await.expect("lookup").expect("there").inode;
+    mount.memory.put("dir/file", "new");
+    let name = |text: &str| -> LocalName { text.as_bytes().into() };
+    assert_eq!(mount.fs.changed(0, &path("dir/file")), [(dir, name("file"))]);
+    let after = mount.find("dir/file").await.expect("lookup").expect("there");
+    assert_ne!(before.inode, after.inode);
+    assert_eq!(mount.read("dir/file").await.expect("read"), "new");
+    mount.memory.put("dir/third", "y");
+    assert_eq!(
+        mount.fs.changed(0, &path("dir")),
+        [(Inode::ROOT, name("dir")), (dir, name("file")), (dir, name("other"))]
+    );
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(mount.find("dir/third").await.expect("lookup").is_some());
+    let asked = mount.faults.calls(Method::ListPath);
+    assert!(mount.find("dir/third").await.expect("lookup").is_some());
+    assert_eq!(mount.faults.calls(Method::ListPath), asked, "what was asked anew counts again");
 }
 
 #[tokio::test(start_paused = true)]

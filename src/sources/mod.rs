@@ -6,6 +6,7 @@ pub mod local;
 pub mod memory;
 pub mod moodle;
 pub mod object;
+pub mod plugin;
 mod purpose;
 pub mod sftp;
 mod version;
@@ -28,6 +29,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
         "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
         "moodle" => Some(Box::new(moodle::Moodle::new())),
+        "plugin" => Some(Box::new(plugin::Plugin::new())),
         "s3" => Some(Box::new(object::S3::new())),
         "sftp" => Some(Box::new(sftp::Sftp::new())),
         "smb" => Some(Box::new(smb::Smb::new())),

@@ -11,6 +11,7 @@ mod configuration;
 mod counts;
 mod every_source;
 mod faults;
+mod folders;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -23,4 +24,5 @@ mod read_only;
 mod remote;
 mod transfer;
 mod trees;
+mod unsized_files;
 mod versions;
