@@ -107,6 +107,7 @@ impl Source for Moodle {
                 Ok(url) => {
                     warn_if_clear(settings, &url, true);
                     self.config = Config { url: Some(url), login };
+                    self.courses = Courses::new(settings.fresh_for);
                 }
                 Err(why) => reader.problem(Some("url"), why),
             }

@@ -17,6 +17,7 @@ mod integrity;
 mod kit;
 mod lifecycle;
 mod limits;
+mod moodle;
 mod names;
 mod outage;
 mod programs;

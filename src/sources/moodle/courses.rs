@@ -18,18 +18,20 @@ use crate::path::RemotePath;
 use crate::source::Entry;
 use crate::sources::purpose::Purpose;
 
-/// For how long an answer about a course may tell directories that were not asked for yet.
+/// The longest that an answer about a course may tell directories that were not asked for yet.
 ///
-/// One answer holds the whole course, and each of its directories is listed by itself, for as long as the mount's `fresh_for`. A directory
+/// One answer holds the whole course, and each of its directories is listed by itself and then counts for `fresh_for`. A directory
 /// that was told from an answer and is asked for again is therefore never told from the same one: whoever asks wants something newer,
 /// and the newer answer then tells all the others once too. So a walk through a course is one request, the walk after `fresh_for` is
 /// one more, and no change is missed by it. Only a directory that nobody had asked for yet may be told from an answer that is a
-/// little older; this is how much at most.
+/// little older: by no more than this, and by no more than `fresh_for`.
 const SHARED_FOR: Duration = Duration::from_secs(5);
 
 /// What was last heard of an account's courses.
 #[derive(Debug, Default)]
 pub(super) struct Courses {
+    /// For how long an answer is shared.
+    shared_for: Duration,
     /// The courses of the last list; none before there was one.
     listed: Mutex<HashSet<u64>>,
     answers: Mutex<HashMap<u64, Arc<Shared>>>,
@@ -52,6 +54,11 @@ struct Told {
 }
 
 impl Courses {
+    /// Nothing is known yet; what is heard counts for `fresh_for`.
+    pub(super) fn new(fresh_for: Duration) -> Self {
+        Self { shared_for: SHARED_FOR.min(fresh_for), ..Self::default() }
+    }
+
     /// The folders of an account's courses.
     ///
     /// # Errors
@@ -72,7 +79,7 @@ impl Courses {
         Ok(courses.iter().filter_map(folder).collect())
     }
 
-    /// A tree of the course in which `dir` is, or is known not to be.
+    /// A tree of the course: one that has the directory that is asked for, or else one that was asked for now.
     pub(super) async fn tree(
         &self,
         site: &Site,
@@ -83,7 +90,7 @@ impl Courses {
         let shared = self.answers.lock().entry(place.course).or_default().clone();
         let mut turn = shared.turn.lock().await;
         if let Some(told) = turn.as_mut()
-            && told.asked.elapsed() < SHARED_FOR
+            && told.asked.elapsed() < self.shared_for
             && let Some(tree) = shared.tree.lock().clone()
             && tree.directory(purpose.path).is_some()
             && told.directories.insert(purpose.path.clone())

@@ -22,7 +22,7 @@ fn expected(site: &Moodle, path: &RemotePath) -> Vec<u8> {
     let (activity, inside) = path.split_once('/').unwrap_or((path, ""));
     let (kind, id) = activity.split_once('-').unwrap();
     let all = [2, 3, 8, 9].into_iter().flat_map(|course| site.listed(course));
-    let module = all.into_iter().find(|module| module["id"].to_string() == id).unwrap();
+    let module = all.into_iter().find(|module| module["id"].as_u64() == id.parse().ok()).unwrap();
     let (context, modname) = (&module["contextid"], module["modname"].as_str().unwrap());
     let key = match (kind, modname) {
         ("page", _) => format!("{context}/mod_page/content/index.html"),
