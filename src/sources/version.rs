@@ -44,9 +44,7 @@ impl Version {
     }
 
     pub(super) fn modified_time(&self) -> Option<SystemTime> {
-        let seconds = self.modified?;
-        let distance = Duration::from_secs(seconds.unsigned_abs());
-        if seconds >= 0 { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) }
+        time(self.modified?)
     }
 
     /// The digest where a tag alone identifies the bytes, and is their MD5 if it looks like one (a tag of several parts has a `-`).
@@ -73,18 +71,32 @@ impl Version {
             text += &format!("{MODIFIED}{modified}");
         }
         let settled = match self.modified {
-            Some(modified) => !(-SKEW_SECONDS..TICK_SECONDS).contains(&(now - modified)),
+            Some(modified) => is_settled(modified, now),
             None => self.tag.is_some() && !self.weak,
         };
-        if !settled {
-            text += &format!("{UNSETTLED}{}", observation());
-        }
-        Digest::new(text)
+        if settled { Digest::new(text) } else { unsettled(text) }
     }
 }
 
 const TAG: &str = "etag:";
 const MD5: &str = "md5:";
+
+/// The time of a number of seconds since 1970.
+pub(super) fn time(seconds: i64) -> Option<SystemTime> {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds >= 0 { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) }
+}
+
+/// Whether another version can no longer have the same time, once the server's clock says `now`.
+pub(super) fn is_settled(modified: i64, now: i64) -> bool {
+    !(-SKEW_SECONDS..TICK_SECONDS).contains(&(now - modified))
+}
+
+/// The digest of a version that may still change without its text showing it.
+pub(super) fn unsettled(text: String) -> Digest {
+    Digest::new(format!("{text}{UNSETTLED}{}", observation()))
+}
+
 const SIZE: &str = ";size=";
 const MODIFIED: &str = ";modified=";
 
