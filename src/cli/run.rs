@@ -1,6 +1,6 @@
 //! Carries out what was asked for. It decides nothing.
 
-use super::{Failure, Request, check, import, log, login, status, unmount};
+use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
 use crate::error::{Error, ErrorKind};
 use crate::mount;
 
@@ -21,6 +21,7 @@ pub fn run() -> Result<u8, Failure> {
         | Request::Check { .. }
         | Request::Login(_)
         | Request::Import { .. }
+        | Request::Plugin(_)
         | Request::Status { .. } => log::to_stderr("error"),
     }
     match request {
@@ -32,6 +33,7 @@ pub fn run() -> Result<u8, Failure> {
         Request::Check { file } => check::check(&file),
         Request::Login(request) => login::login(&request),
         Request::Import { file, output } => import::import(&file, output.as_deref()),
+        Request::Plugin(request) => plugin::run(request),
         Request::Status { mountpoint, json } => {
             print!("{}", status::show(mountpoint.as_deref(), json)?);
             Ok(0)

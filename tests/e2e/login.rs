@@ -6,6 +6,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
+use crate::kit::moodle::{Moodle, PASSWORD, TOKEN, USER};
 use crate::kit::mount::{Home, Mount, text};
 use crate::kit::servers::Webdav;
 
@@ -41,6 +42,30 @@ fn a_secret_goes_into_its_file_once_it_has_worked() {
     assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
     let mount: Mount = home.mount();
     assert_eq!(fs::read(mount.path("cloud/file")).unwrap(), b"bytes");
+}
+
+#[test]
+fn a_password_for_moodle_is_given_up_for_a_token() {
+    let site = Moodle::start();
+    let rest = site.table().lines().take(2).collect::<Vec<_>>().join("\n");
+    let home = Home::of(&format!("[sources.uni]\n{rest}\ntoken = {{ file = \"token\" }}\n"));
+    let stored = home.dir().join("token");
+    let login = |typed: &str| home.kitovufs_told(["login", "-u", USER, "uni", "-c", &text(home.config())], typed);
+
+    let wrong = login("not-the-password\n");
+    assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
+    assert!(!stored.exists() && !said(&wrong).contains("not-the-password"), "{}", said(&wrong));
+
+    let right = login(&format!("{PASSWORD}\n"));
+    assert_eq!(right.status.code(), Some(0), "{}", said(&right));
+    assert!(!said(&right).contains(PASSWORD) && !said(&right).contains(TOKEN), "{}", said(&right));
+    assert_eq!(fs::read_to_string(&stored).unwrap(), format!("{TOKEN}\n"), "the token, and not the password");
+    let mount: Mount = home.mount();
+    assert!(fs::read_dir(mount.path("uni")).unwrap().count() > 0);
+
+    let elsewhere = Home::of("[sources.uni]\ntype = \"smb\"\npassword = { file = \"x\" }\n");
+    let refused = elsewhere.kitovufs(["login", "-u", "anna", "uni", "-c", &text(elsewhere.config())]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
 }
 
 /// Runs a script on a bus of its own with an empty, unlocked keyring of GNOME.

@@ -5,13 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::*;
 use crate::keyring::InMemory;
 
-/// A source that connects without asking for the secret that its table has: a local FTP server that is not there would not do, so
-/// what needs a server is tested from end to end.
+/// A request for the secret of `cloud` in a configuration. What needs a server is tested from end to end.
 fn request(text: &str) -> (tempfile::TempDir, LoginRequest) {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("config.toml");
     std::fs::write(&file, text).expect("written");
-    (dir, LoginRequest { file, source: "cloud".into() })
+    (dir, LoginRequest { file, source: "cloud".into(), username: None })
 }
 
 const CLOUD: &str =
