@@ -42,7 +42,6 @@ fn what_cannot_be_kept_is_not_asked_for() {
     assert!(failure.to_string().contains("did you mean `clouds`?"), "{failure}");
 }
 
-#[cfg(feature = "keyring")]
 #[test]
 fn nothing_is_stored_before_it_has_worked() {
     let (_dir, request) = request(&format!("{CLOUD}password = {{ keyring = true }}"));
