@@ -8,8 +8,8 @@ use std::process::Command;
 
 use walkdir::WalkDir;
 
-use crate::kit::moodle::{Condition, Moodle};
-use crate::kit::mount::{Mount, bytes_retrieved, eventually, requests};
+use crate::kit::moodle::{Condition, Moodle, PASSWORD, USER};
+use crate::kit::mount::{Home, Mount, bytes_retrieved, eventually, requests};
 
 const COURSE: &str = "uni/Analysis I: Übungen & \"Grundlagen\" 1／2";
 
@@ -118,4 +118,23 @@ fn a_blocked_account_keeps_what_it_had() {
     let status = mount.status();
     let told = status["sources"]["uni"]["last_error"].to_string();
     assert!(told.contains("log in to the site in a browser"), "{told}");
+}
+
+#[test]
+fn check_logs_in_lists_and_proves_a_file() {
+    let site = Moodle::start();
+    let check = |password: &str| {
+        let table = format!("[sources.uni]\ntype = \"moodle\"\nurl = \"{}\"\nusername = \"{USER}\"\n", site.url());
+        let home = Home::of(&format!("{table}password = {{ env = \"UNI\" }}\n")).with_env("UNI", password);
+        let output = home.kitovufs(["check".as_ref(), "-c".as_ref(), home.config().as_os_str()]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!said.contains(password), "{said}");
+        (output.status.code(), said)
+    };
+    let (code, said) = check(PASSWORD);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("listed 6 entries") && said.contains("retrieved and verified /course-"), "{said}");
+    let (code, said) = check("hunter2");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("FAILED") && said.contains("does not accept `username` and `password`"), "{said}");
 }

@@ -1,9 +1,10 @@
 //! Retrieval from a Moodle site: which version an answer is of, and what to do about one that does not say.
 //!
-//! | digest | where it is from | an answer is of that version if |
+//! | digest | from | an answer is of that version if |
 //! |---|---|---|
-//! | `stat:` (size, time) | the listing | it tells the same time with a SHA-1; or the tag under which the version was seen before; or, where the web server tells tags of its own, the listing says the same after it |
-//! | `html:` (time) | the listing, of what is generated | the listing says the same after it, and its bytes are those seen before |
+//! | `stat:` (size, time) | the listing | it tells that time and a SHA-1; later, the same SHA-1 |
+//! | | | where the web server tells tags of its own: the listing says the same after it; later, it tells the same tag |
+//! | `html:` (time) | the listing, of what is generated | the listing says the same after it, and the bytes are those seen before |
 //! | `sha1:`, `etag:` | the file itself, where listings do not show every change | it tells, or has, the same |
 //! | `link:` | the listing | the listing says the same |
 
