@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::plugin::Language;
+
 /// Shows remote sources as ordinary folders, read-only.
 ///
 /// Every source of the configuration becomes a folder. Files are retrieved when they are opened, kept in a cache, and checked
@@ -44,6 +46,46 @@ pub enum LowCommand {
         /// The mounted folder [default: the one in the configuration]
         mountpoint: Option<PathBuf>,
     },
+    /// Help for authors of plugins
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+/// `plugin` as typed.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Check whether a plugin keeps the protocol: what was sent, what came, what is wanted
+    #[command(after_help = PLUGIN_CHECK)]
+    Check(PluginCheckArgs),
+    /// Write a small plugin that works, to begin with
+    New {
+        /// In which language
+        #[arg(long, value_enum)]
+        lang: Language,
+        /// Where to write it
+        #[arg(default_value = "my-plugin")]
+        dir: PathBuf,
+    },
+}
+
+/// `plugin check` as typed. Which plugin is meant is decided in `cli::plugin`.
+#[derive(Debug, Args)]
+pub struct PluginCheckArgs {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the plugin of this source of the configuration
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// A setting for the plugin, as in a configuration file; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub command: Vec<String>,
 }
 
 /// `mount` as typed. Which of the two places is meant when there is only one is decided in `cli`.
@@ -97,6 +139,17 @@ Environment:
 Exit codes:
   0  done
   1  failed
+  2  wrong usage or configuration";
+
+const PLUGIN_CHECK: &str = "\
+Examples:
+  kitovufs plugin check --set url=https://example.org ./my-plugin
+  kitovufs plugin check --source mine
+      the plugin of [sources.mine] in the configuration, with its settings
+
+Exit codes:
+  0  the plugin keeps the protocol
+  1  it does not
   2  wrong usage or configuration";
 
 const MOUNT: &str = "\

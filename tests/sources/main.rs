@@ -11,6 +11,8 @@ mod ftp;
 mod gcs;
 mod liar;
 mod moodle;
+mod overwritten;
+mod plugin;
 mod real;
 mod s3;
 mod sftp;
