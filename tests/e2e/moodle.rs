@@ -85,7 +85,7 @@ fn two_hundred_files_are_listed_with_one_request_for_their_course() {
 fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
     let site = Moodle::start();
     let mount = mount(&site, "300ms");
-    let file = mount.path(&format!("{COURSE}/日本語 セクション/Folder/b.pdf"));
+    let file = mount.path(format!("{COURSE}/日本語 セクション/Folder/b.pdf"));
     let before = fs::read(&file).unwrap();
     let mut open = fs::File::open(&file).unwrap();
     site.store().put(17, "/b.pdf", &vec![b'n'; before.len()]);
@@ -93,7 +93,7 @@ fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
     let mut still = Vec::new();
     open.read_to_end(&mut still).unwrap();
     assert!(still == before, "who has it open goes on with what it was");
-    let page = mount.path(&format!("{COURSE}/日本語 セクション/Page.html"));
+    let page = mount.path(format!("{COURSE}/日本語 セクション/Page.html"));
     fs::read(&page).unwrap();
     site.store().edit_page(20, "<p>edited, and longer than before, so that a size that was kept would show</p>");
     eventually("the edit is seen", || {
@@ -106,7 +106,7 @@ fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
 fn a_blocked_account_keeps_what_it_had() {
     let site = Moodle::start();
     let mount = mount(&site, "300ms");
-    let file = mount.path(&format!("{COURSE}/General/syllabus.pdf"));
+    let file = mount.path(format!("{COURSE}/General/syllabus.pdf"));
     let bytes = fs::read(&file).unwrap();
     site.store().condition = Condition::Policy;
     eventually("the refusal is noticed", || {

@@ -17,7 +17,6 @@ use super::Moodle;
 use super::answered::Answered;
 use super::courses::Account;
 use super::ledger::Tag;
-use super::sha1::Sha1;
 use super::site::Site;
 use super::stream::{Stream, go_on};
 use super::tree::{Body, File, HTML, Place};
@@ -89,7 +88,7 @@ impl Request<'_> {
         let size = answered.size;
         let tag = match answered.tag.clone() {
             Some(tag) => tag,
-            None => Tag::Sha1(Sha1::of(&self.page(answered).await?)),
+            None => Tag::measured(&self.page(answered).await?),
         };
         Ok(RemoteDigest { digest: tag.digest(), size: Some(size), modified: file.modified })
     }
@@ -226,7 +225,7 @@ impl Request<'_> {
 
     /// Fails unless all bytes of something without a tag are of the wanted version.
     async fn judge_page(&self, retrieval: &Retrieval<'_>, wanted: &Wanted, bytes: &[u8]) -> Result<()> {
-        let (ledger, tag) = (&self.moodle.ledger, Tag::Sha1(Sha1::of(bytes)));
+        let (ledger, tag) = (&self.moodle.ledger, Tag::measured(bytes));
         match wanted {
             Wanted::Tagged(wanted) if wanted.is_same(&tag) => Ok(()),
             Wanted::Tagged(_) => Err(self.error(ErrorKind::Changed)),
