@@ -12,6 +12,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -61,13 +62,15 @@ pub struct Transfer {
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
     measured: Mutex<Measured>,
     pace: Pace,
+    /// Requests that are under way or wait for their turn.
+    in_flight: AtomicUsize,
 }
 
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`.
     pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>, memory: Arc<Memory>) -> Arc<Self> {
         let (open, measured, pace) = (Mutex::default(), Mutex::default(), Pace::default());
-        Arc::new(Self { source, source_id, cache, memory, open, measured, pace })
+        Arc::new(Self { source, source_id, cache, memory, open, measured, pace, in_flight: AtomicUsize::new(0) })
     }
 
     /// The cache's key of a version.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::request::Request;
 use super::{OpenVersion, SMALL, State};
@@ -57,7 +58,10 @@ impl OpenVersion {
             }
         }
         let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX).min(all);
-        let worthwhile = if ahead >= FORWARD { cost.saturating_mul(COSTS) } else { 0 };
+        // Long ones keep a place for long: half of the source's places are left for others.
+        let crowded =
+            self.transfer.in_flight.load(Ordering::Relaxed) >= self.transfer.source.capabilities().concurrency / 2;
+        let worthwhile = if ahead >= FORWARD && !crowded { cost.saturating_mul(COSTS) } else { 0 };
         let longest = (ahead / REQUESTS_AHEAD).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
         let mut missing = self.missing(blocks.start..horizon);
         missing.retain(|&block| !state.covers(block));

@@ -10,12 +10,14 @@ mod attributes;
 mod configuration;
 mod counts;
 mod every_source;
+mod far;
 mod faults;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod lifecycle;
 mod limits;
+mod memory;
 mod names;
 mod outage;
 mod programs;
