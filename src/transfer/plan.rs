@@ -27,6 +27,9 @@ const FORWARD: usize = 2;
 /// How many times what a request costs (see `Pace`) it should bring at least, where readers go forward: its cost is then an eighth.
 const COSTS: usize = 8;
 
+/// A request for no more blocks than this (4 MiB) is not worth holding back when its reader stops, if they have a place on disk.
+const AT_ONCE: usize = 32;
+
 impl OpenVersion {
     /// Requests what a reader at `blocks` needs now and is likely to need next.
     pub(super) fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
@@ -58,10 +61,12 @@ impl OpenVersion {
             }
         }
         let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX).min(all);
-        // Long ones keep a place for long: half of the source's places are left for others.
+        // Long ones keep a place for long: half of the source's places are left for others. And where several read one file, one
+        // would soon come to where another has been.
         let crowded =
             self.transfer.in_flight.load(Ordering::Relaxed) >= self.transfer.source.capabilities().concurrency / 2;
-        let worthwhile = if ahead >= FORWARD && !crowded { cost.saturating_mul(COSTS) } else { 0 };
+        let worthwhile =
+            if ahead >= FORWARD && !crowded && state.streams.is_alone() { cost.saturating_mul(COSTS) } else { 0 };
         let longest = (ahead / REQUESTS_AHEAD).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
         let mut missing = self.missing(blocks.start..horizon);
         missing.retain(|&block| !state.covers(block));
@@ -79,7 +84,9 @@ impl OpenVersion {
                 if end == horizon && worthwhile > end - start {
                     end = self.end_of_hole(state, end, (start + worthwhile).min(all));
                 }
-                self.launch(state, Request::new(start, end, horizon, cost.max(SHORTEST_REQUEST), urgency));
+                let at_once = end - start <= AT_ONCE && self.version.size <= self.transfer.cache.limits().max_size;
+                let limit = if at_once { end } else { horizon };
+                self.launch(state, Request::new(start, end, limit, cost.max(SHORTEST_REQUEST), urgency));
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;
 
-/// What the daemon may take in all (README, "What it costs"): 48 MiB in flight, 16 MiB of blocks without a place on disk, itself.
+/// What the daemon may take in all (README, "Memory is bounded"): 48 MiB in flight, 16 MiB of blocks without a place on disk, itself.
 const BUDGET: u64 = 96 * MIB;
 
 /// The most memory that the daemon has ever had resident, in bytes.
