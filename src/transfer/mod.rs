@@ -177,8 +177,12 @@ impl OpenVersion {
                 }
                 let coming = state.requests.iter().find(|request| request.covers(first));
                 // One that brings the whole file may have passed the block, and memory lost it: then the next one brings it again.
-                let request = coming.or(state.requests.first()).cloned();
-                (first, coming.is_some(), request.expect("what is missing was just requested"))
+                let Some(request) = coming.or(state.requests.first()).cloned() else { continue };
+                if coming.is_none() && self.missing(first..first + 1).is_empty() {
+                    // It has come just now.
+                    continue;
+                }
+                (first, coming.is_some(), request)
             };
             request.urgency.raise();
             request.allow(first + 1);

@@ -24,8 +24,9 @@ const AHEAD_IN_MEMORY: usize = 8;
 /// A reader for whom so many blocks ahead are wanted has read on, and not only the kernel for it: a long request is worth its while.
 const FORWARD: usize = 2;
 
-/// How many times what a request costs (see `Pace`) it should bring at least, where readers go forward: its cost is then an eighth.
-const COSTS: usize = 8;
+/// How many times what a request costs (see `Pace`) it should bring at least, where readers go forward: its cost is then a fifth. More
+/// would leave too little to retrieve at once where every connection is slow.
+const COSTS: usize = 4;
 
 /// A request for no more blocks than this (4 MiB) is not worth holding back when its reader stops, if they have a place on disk.
 const AT_ONCE: usize = 32;
@@ -68,9 +69,7 @@ impl OpenVersion {
         let worthwhile =
             if ahead >= FORWARD && !crowded && state.streams.is_alone() { cost.saturating_mul(COSTS) } else { 0 };
         let longest = (ahead / REQUESTS_AHEAD).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
-        let mut missing = self.missing(blocks.start..horizon);
-        missing.retain(|&block| !state.covers(block));
-        for run in missing.chunk_by(|a, b| a + 1 == *b) {
+        for run in self.uncovered(state, blocks.start..horizon).chunk_by(|a, b| a + 1 == *b) {
             let run = run[0]..run[run.len() - 1] + 1;
             let waited_for = run.start < blocks.end;
             // A reader that goes forward frees one block at a time: no request for so little.
@@ -93,9 +92,17 @@ impl OpenVersion {
 
     /// How far what is missing at `from`, and is not under way, goes on; at most to `most`.
     fn end_of_hole(&self, state: &State, from: usize, most: usize) -> usize {
-        let begun = |block: usize| state.covers(block) || state.requests.iter().any(|request| request.first == block);
-        let missing = self.missing(from..most);
-        let hole = missing.iter().zip(from..).take_while(|&(&block, expected)| block == expected && !begun(block));
-        from + hole.count()
+        let most =
+            state.requests.iter().map(|request| request.first).filter(|&first| first >= from).fold(most, usize::min);
+        let uncovered = self.uncovered(state, from..most);
+        from + uncovered.iter().zip(from..).take_while(|&(&block, expected)| block == expected).count()
+    }
+
+    /// Which of these blocks neither are here nor come. In this order: what comes is here from one moment to the next.
+    fn uncovered(&self, state: &State, blocks: Range<usize>) -> Vec<usize> {
+        let coming: Vec<bool> = blocks.clone().map(|block| state.covers(block)).collect();
+        let mut missing = self.missing(blocks.clone());
+        missing.retain(|&block| !coming[block - blocks.start]);
+        missing
     }
 }

@@ -58,7 +58,10 @@ impl OpenVersion {
         });
         let result = tokio::select! {
             result = retrieving => result,
-            () = request.is_cut_off() => Ok(()),
+            () = request.is_cut_off() => {
+                debug!("{}: the request for blocks {first} to {end} was cut off", self.version.path);
+                Ok(())
+            }
         };
         drop(held);
         let mut sink = sink.into_inner();
