@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::plugin::Language;
+
 /// Shows remote sources as ordinary folders, read-only.
 ///
 /// Every source of the configuration becomes a folder. Files are retrieved when they are opened, kept in a cache, and checked
@@ -44,6 +46,46 @@ pub enum LowCommand {
         /// The mounted folder [default: the one in the configuration]
         mountpoint: Option<PathBuf>,
     },
+    /// Help for authors of plugins
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+/// `plugin` as typed.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Check whether a plugin keeps the protocol: what was sent, what came, what is wanted
+    #[command(after_help = PLUGIN_CHECK)]
+    Check(PluginCheckArgs),
+    /// Write a small plugin that works, to begin with
+    New {
+        /// In which language
+        #[arg(long, value_enum)]
+        lang: Language,
+        /// Where to write it
+        #[arg(default_value = "my-plugin")]
+        dir: PathBuf,
+    },
+}
+
+/// `plugin check` as typed. Which plugin is meant is decided in `cli::plugin`.
+#[derive(Debug, Args)]
+pub struct PluginCheckArgs {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the plugin of this source of the configuration
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// A setting for the plugin, as in a configuration file; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub command: Vec<String>,
 }
 
 /// `mount` as typed. Which of the two places is meant when there is only one is decided in `cli`.
@@ -85,17 +127,29 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: azblob, ftp, gcs, http, local, s3, sftp,
-                    smb, webdav.
+  Types of sources: azblob, ftp, gcs, http, local, moodle,
+                    plugin, s3, sftp, smb, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
                      or a filter such as kitovufs::cache=debug
-  KITOVUFS_PASSWORD  the password for the user in a URL
+  KITOVUFS_PASSWORD  the password for the user in a URL, or the
+                     token for a Moodle site
 
 Exit codes:
   0  done
   1  failed
+  2  wrong usage or configuration";
+
+const PLUGIN_CHECK: &str = "\
+Examples:
+  kitovufs plugin check --set url=https://example.org ./my-plugin
+  kitovufs plugin check --source mine
+      the plugin of [sources.mine] in the configuration, with its settings
+
+Exit codes:
+  0  the plugin keeps the protocol
+  1  it does not
   2  wrong usage or configuration";
 
 const MOUNT: &str = "\
@@ -119,6 +173,9 @@ Examples:
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY
       and, where there is one, $AWS_SESSION_TOKEN
+  kitovufs mount moodle://moodle.example.edu ~/courses
+      the courses of a Moodle site; the token is in $KITOVUFS_PASSWORD, or
+      with moodle://anna@host the password
   kitovufs mount /usr/share/doc ~/doc
       a directory; file:///usr/share/doc is the same
 

@@ -1,5 +1,7 @@
 //! `check`: is the configuration right, and does every source do what the mount needs? It mounts nothing and caches nothing.
 
+mod folders;
+
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -8,14 +10,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 
 use super::Failure;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
-use crate::name::localize;
+use crate::name::{Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
@@ -47,25 +49,42 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
     let configured = runtime.block_on(mount::examine(&config, problems))?;
     println!("{}: the configuration is right", file.display());
     // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
-    let mut checks = futures::stream::iter(configured).map(check_source).buffered(AT_ONCE);
-    let mut failed = false;
-    while let Some(report) = runtime.block_on(checks.next()) {
-        print!("{}", report.lines);
-        let _ = std::io::stdout().flush();
-        failed |= report.failed;
-    }
-    drop(checks);
+    let failed = runtime.block_on(async {
+        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(AT_ONCE)).await;
+        let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
+        let folders = told(folders.buffered(AT_ONCE)).await;
+        // Whoever does not answer is not waited for once more.
+        let goodbyes = configured.iter().map(|source| source.link.disconnect());
+        let _ = tokio::time::timeout(GOODBYE, futures::future::join_all(goodbyes)).await;
+        sources || folders
+    });
     runtime.shutdown_background();
     Ok(u8::from(failed))
 }
 
-/// What was found out about one source.
+/// Prints reports as they come. Whether one tells of a failure.
+async fn told(reports: impl Stream<Item = Report>) -> bool {
+    let mut reports = std::pin::pin!(reports);
+    let mut failed = false;
+    while let Some(report) = reports.next().await {
+        print!("{}", report.lines);
+        let _ = std::io::stdout().flush();
+        failed |= report.failed;
+    }
+    failed
+}
+
+/// What was found out about one source or folder.
 struct Report {
     lines: String,
     failed: bool,
 }
 
 impl Report {
+    fn about(what: &str) -> Self {
+        Self { lines: format!("{what}\n"), failed: false }
+    }
+
     fn say(&mut self, line: &str) {
         self.lines.push_str(line);
         self.lines.push('\n');
@@ -76,9 +95,8 @@ impl Report {
     }
 }
 
-async fn check_source(configured: Configured) -> Report {
-    let mut report = Report { lines: String::new(), failed: false };
-    report.say(&format!("{} ({})", configured.config.name, configured.config.type_name));
+async fn check_source(configured: &Configured) -> Report {
+    let mut report = Report::about(&format!("{} ({})", configured.config.name, configured.config.type_name));
     let source = &*configured.link;
     if let Err(error) = steps(source, &mut report).await {
         report.say(&format!("  FAILED  {error}"));
@@ -87,8 +105,6 @@ async fn check_source(configured: Configured) -> Report {
         }
         report.failed = true;
     }
-    // Whoever does not answer is not waited for once more.
-    let _ = tokio::time::timeout(GOODBYE, source.disconnect()).await;
     report
 }
 
@@ -122,12 +138,16 @@ async fn steps(source: &dyn Source, report: &mut Report) -> Result<()> {
 }
 
 async fn list(source: &dyn Source, dir: &RemotePath, report: &mut Report) -> Result<Vec<Entry>> {
-    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
-    let localized = localize(entries, source.capabilities().verbatim_names);
+    let localized = list_names(source, dir).await?;
     for (name, why) in localized.refused {
         report.say(&format!("  note    {dir}: {:?} is left out: {why}", Printable(&name).to_string()));
     }
     Ok(localized.named.into_iter().map(|(_, entry)| entry).collect())
+}
+
+async fn list_names(source: &dyn Source, dir: &RemotePath) -> Result<Localized> {
+    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
+    Ok(localize(entries, source.capabilities().verbatim_names))
 }
 
 /// A file near the root, not empty and not large.

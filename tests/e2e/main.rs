@@ -12,12 +12,14 @@ mod configuration;
 mod counts;
 mod every_source;
 mod faults;
+mod folders;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod lies;
 mod lifecycle;
 mod limits;
+mod moodle;
 mod names;
 mod outage;
 mod programs;
