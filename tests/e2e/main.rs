@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod names;
 mod outage;
+mod plugin;
 mod programs;
 mod read_only;
 mod remote;
