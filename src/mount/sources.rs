@@ -69,8 +69,9 @@ pub async fn configure(
 fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
     let changes = source.changes();
     let counters = Arc::new(Counters::default());
-    let counted = Counted::new(source, counters.clone());
-    let limited = Limited::new(Deadline::new(counted, config.timeout), config.max_requests, config.max_bandwidth);
+    // Outside of the deadline, so that a timeout counts as the failure that it is.
+    let counted = Counted::new(Deadline::new(source, config.timeout), counters.clone());
+    let limited = Limited::new(counted, config.max_requests, config.max_bandwidth);
     let link = Link::new(Box::new(limited), &config.name);
     Configured { config, link, counters, changes }
 }
