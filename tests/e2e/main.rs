@@ -26,6 +26,7 @@ mod memory;
 mod moodle;
 mod names;
 mod outage;
+mod plugin;
 mod programs;
 mod read_only;
 mod remote;
