@@ -1,0 +1,104 @@
+"""What an exception of a plugin means in the protocol. Everything that is not foreseen is `crashed`, with its traceback in the log."""
+
+import errno
+import socket
+import sys
+import traceback
+
+from kitovufs_adapter import loading, streams
+
+# Characters of a message; what is longer helps nobody.
+LONGEST_MESSAGE = 4000
+
+_NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
+
+
+class ContractError(Exception):
+    """A plugin's method returned what the contract does not allow."""
+
+
+class NoPassword(Exception):
+    """There is no password, and only the configuration can change that."""
+
+
+class Failures:
+    """Knows the exceptions of `kitovu.utils`, whoever provides it."""
+
+    def __init__(self, utils):
+        self._authentication = getattr(utils, "AuthenticationError", ())
+        self._operation = getattr(utils, "PluginOperationError", ())
+        self._usage = getattr(utils, "UsageError", ())
+
+    def describe(self, error, method, info):
+        """The `error` of a response; `info` is what `configure` was given."""
+        kind, message, more = self._kind(error, method, info)
+        if kind == "crashed":
+            _log_traceback(error, method)
+        message = streams.masked(message)[:LONGEST_MESSAGE]
+        return {"code": -32000, "message": message, "data": dict(more, kind=kind)}
+
+    def _kind(self, error, method, info):
+        told = "{}: {}".format(type(error).__name__, error)
+        text = str(error) or type(error).__name__
+        if isinstance(error, loading.LoadError):
+            return "invalid_config", text, {"key": error.key, "problem": "invalid"}
+        if isinstance(error, NoPassword) and method == "configure":
+            return "invalid_config", text, {"key": "password", "problem": "missing"}
+        if isinstance(error, self._authentication):
+            return "unauthenticated", text, {}
+        if isinstance(error, self._operation):
+            return "failed", text, {}
+        if method == "configure":
+            return self._of_configure(error, told, text, info)
+        if isinstance(error, (self._usage, ContractError)):
+            return "failed", text, {}
+        if isinstance(error, KeyError) and method in ("create_remote_digest", "retrieve_file", "create_local_digest"):
+            return "unknown_path", "the plugin does not know this path: " + told, {}
+        if isinstance(error, (NoPassword, streams.NoTerminal)):
+            return "unauthenticated", text, {}
+        if isinstance(error, NotImplementedError):
+            return "unsupported", "the plugin does not implement {}".format(method), {}
+        if isinstance(error, (socket.timeout, TimeoutError)):
+            return "timed_out", told, {}
+        if isinstance(error, (ConnectionError, socket.gaierror)) or getattr(error, "errno", None) in _NETWORK:
+            return "unreachable", told, {}
+        return "crashed", told, {}
+
+    def _of_configure(self, error, told, text, info):
+        if isinstance(error, KeyError) and error.args:
+            wrong = error.args[0]
+            key = _key_of(wrong, info)
+            if key is not None:
+                return "invalid_config", "`{}` has a value that the plugin does not know".format(key), _key(key, "invalid")
+            if wrong not in info:
+                return "invalid_config", "`{}` is missing".format(wrong), _key(str(wrong), "missing")
+        if isinstance(error, (self._usage, streams.NoTerminal)):
+            return "invalid_config", text, {"problem": "invalid"}
+        if isinstance(error, ValueError):
+            return "invalid_config", "the plugin refuses its settings: " + told, {"problem": "invalid"}
+        return "crashed", told, {}
+
+
+def _key(key, problem):
+    return {"key": key, "problem": problem}
+
+
+def _key_of(wrong, info):
+    """The key of the table that has this value, at any depth; none if there is none."""
+    for key, value in info.items():
+        if type(value) is type(wrong) and value == wrong:
+            return key
+        if isinstance(value, list) and wrong in value:
+            return key
+        if isinstance(value, dict) and _key_of(wrong, value) is not None:
+            return key
+    return None
+
+
+def _log_traceback(error, method):
+    trace = error.__traceback__
+    # What the adapter did to get there is no news.
+    while trace and trace.tb_frame.f_code.co_filename.startswith("<kitovufs_adapter/"):
+        trace = trace.tb_next
+    sys.stderr.write("{} ended with an exception that the contract does not know:\n".format(method))
+    sys.stderr.write("".join(traceback.format_exception(type(error), error, trace)))
