@@ -6,6 +6,7 @@ pub mod local;
 pub mod memory;
 pub mod object;
 mod purpose;
+pub mod python;
 pub mod sftp;
 mod version;
 

@@ -5,6 +5,7 @@ pub mod ftp;
 pub mod moto;
 pub mod mount;
 pub mod proxy;
+pub mod python;
 pub mod samba;
 pub mod servers;
 pub mod slow;

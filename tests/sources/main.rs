@@ -10,6 +10,7 @@ mod azblob;
 mod ftp;
 mod gcs;
 mod liar;
+mod python_adapter;
 mod real;
 mod s3;
 mod sftp;

@@ -1,4 +1,4 @@
-# Makes a package of the adapter's modules, which stand in the dictionary `SOURCES`, without a file on the disk, and runs it.
+# Makes a package of the adapter's modules, which stand in `SOURCES` as pairs of name and text, without a file on the disk, and runs it.
 # This much is understood by every Python, so that one that is too old can say so.
 import json
 import sys
@@ -30,7 +30,7 @@ def run():
     package = types.ModuleType("kitovufs_adapter")
     package.__path__ = []
     sys.modules[package.__name__] = package
-    for name, source in SOURCES.items():
+    for name, source in SOURCES:
         module = types.ModuleType(package.__name__ + "." + name)
         sys.modules[module.__name__] = module
         setattr(package, name, module)

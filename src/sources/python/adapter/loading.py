@@ -47,7 +47,7 @@ def load(name):
     _check(name, make)
     try:
         return make()
-    except Exception as error:
+    except BaseException as error:  # Also `SystemExit`, here and below: that is no way to say what is wrong.
         raise LoadError("{}: cannot be made: {}".format(name, _told(error))) from error
 
 
@@ -119,7 +119,7 @@ def _attribute(place):
         raise LoadError(
             "{}: this is no Python {}.{}: {}".format(where, sys.version_info[0], sys.version_info[1], error.msg)
         ) from error
-    except Exception as error:
+    except BaseException as error:
         raise LoadError("{}: cannot be imported: {}".format(module_name, _told(error))) from error
     for part in path.split("."):
         if not hasattr(found, part):
