@@ -24,7 +24,8 @@
 //! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error. `readdir`
 //! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest).
 //!
-//! **open.** `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
+//! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`transfer::Transfer::measure`]), so that `stat` is right.
+//! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
 //! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same,
 //! and [`transfer::Transfer::open`] opens the version's [`cache::Copy`]. A whole copy is inspected (is its file as it was left?) and
 //! served. Otherwise a small file is retrieved now, and of a large one the source is asked for its digest now: after this point a

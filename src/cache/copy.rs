@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
-use super::block::{BLOCK, Block, BlockMap, block_count, blocks_of, bytes_of, hash};
+use super::block::{BLOCK, Block, BlockMap, Hash, block_count, blocks_of, bytes_of, hash};
 use super::index::{Fingerprint, Record};
 use super::store::Store;
 use super::{Cache, Key};
@@ -34,7 +34,6 @@ pub struct Copy {
     key: Key,
     name: LocalName,
     size: u64,
-    modified: Option<SystemTime>,
     path: PathBuf,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
@@ -48,6 +47,8 @@ pub struct Copy {
 #[derive(Debug)]
 struct State {
     file: Option<Arc<File>>,
+    /// The time of the remote's last change, which is the file's: a plugin's local digest may be made of it.
+    modified: Option<SystemTime>,
     map: BlockMap,
     /// The local digest that proved the copy; `None` while it is partial.
     proven: Option<Digest>,
@@ -82,6 +83,7 @@ impl Copy {
     ) -> Self {
         let mut state = State {
             file: None,
+            modified,
             map: BlockMap::empty(size),
             proven: None,
             fingerprint: None,
@@ -95,6 +97,7 @@ impl Copy {
             if state.map.is_full() {
                 state.proven = record.local_digest;
                 state.fingerprint = record.fingerprint;
+                state.modified = record.fingerprint.map(|left| left.modified()).or(modified);
             }
             if state.map.is_full() && state.proven.is_none() && size > 0 {
                 // Killed between the last block and the proof: retrieving one block again leads to the proof.
@@ -102,7 +105,7 @@ impl Copy {
             }
         }
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
-        Self { key, name, size, modified, path, opens, charge, use_noted: Mutex::default(), state: Mutex::new(state) }
+        Self { key, name, size, path, opens, charge, use_noted: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The copy's key.
@@ -118,6 +121,11 @@ impl Copy {
     /// Bytes of the version.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The time of the remote's last change, as far as it is known.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.state.lock().modified
     }
 
     /// Where the file lies.
@@ -367,10 +375,22 @@ impl Copy {
         state.map.is_full()
     }
 
-    /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it.
-    pub fn dress(&self) {
-        let state = self.state.lock();
-        if let (Some(file), Some(modified)) = (&state.file, self.modified)
+    /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
+    pub(super) fn adopt(&self, file: File, hashes: &[Hash]) {
+        let mut state = self.state.lock();
+        state.file = Some(Arc::new(file));
+        for (block, hash) in hashes.iter().enumerate() {
+            state.map.set(block, *hash);
+        }
+        state.held_back = hashes.len().checked_sub(1);
+    }
+
+    /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it. `retrieved` is the
+    /// time that came with the bytes.
+    pub fn dress(&self, retrieved: Option<SystemTime>) {
+        let mut state = self.state.lock();
+        state.modified = retrieved.or(state.modified);
+        if let (Some(file), Some(modified)) = (&state.file, state.modified)
             && let Err(e) = file.set_modified(modified)
         {
             warn!("cache: {}: cannot set the modification time: {e}", self.path.display());
@@ -409,7 +429,7 @@ impl Copy {
     /// Takes the file as it is now for what it should be, with the remote's modification time.
     fn accept_file(&self, state: &mut State) {
         let Some(file) = &state.file else { return };
-        if let Some(modified) = self.modified
+        if let Some(modified) = state.modified
             && file.metadata().and_then(|meta| meta.modified()).ok() != Some(modified)
         {
             let _ = file.set_modified(modified);

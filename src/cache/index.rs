@@ -3,7 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension as _, params};
 
@@ -22,6 +22,14 @@ impl Fingerprint {
         let size = meta.size().cast_signed();
         let inode = meta.ino().cast_signed();
         Self([size, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), inode])
+    }
+
+    /// The modification time of the file.
+    pub fn modified(&self) -> SystemTime {
+        let [_, seconds, nanoseconds, ..] = self.0;
+        let whole = Duration::from_secs(seconds.unsigned_abs());
+        let start = if seconds < 0 { UNIX_EPOCH - whole } else { UNIX_EPOCH + whole };
+        start + Duration::from_nanos(nanoseconds.unsigned_abs())
     }
 
     fn to_bytes(self) -> Vec<u8> {
@@ -120,6 +128,20 @@ impl Index {
             Ok(Some(record))
         });
         record.flatten()
+    }
+
+    /// What is stored of a copy's version: size in bytes, and time of the last change.
+    pub fn facts(&self, key: &Key) -> Option<(u64, Option<SystemTime>)> {
+        self.0.settle();
+        let facts = self.0.read(|db| {
+            db.prepare_cached("SELECT size, fingerprint FROM copies WHERE key = ?1")?
+                .query_row([key.0], |row| {
+                    let left = row.get::<_, Option<Vec<u8>>>(1)?.and_then(|bytes| Fingerprint::from_bytes(&bytes));
+                    Ok((row.get::<_, i64>(0)?.cast_unsigned(), left.map(|left| left.modified())))
+                })
+                .optional()
+        });
+        facts.flatten()
     }
 
     /// Stores what changed of a copy.

@@ -4,6 +4,7 @@
 
 pub mod block;
 mod copy;
+mod gather;
 mod index;
 mod spill;
 mod store;
@@ -21,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 pub use copy::{Copy, Stored};
+pub use gather::Gathering;
 
 use crate::db::Database;
 use crate::digest::{Digest, hex};
@@ -263,6 +265,42 @@ impl Cache {
         }
     }
 
+    /// Takes in a copy that was made outside, and opens it.
+    fn open_new(self: &Arc<Self>, copy: Arc<Copy>) -> OpenCopy {
+        copy.opens.fetch_add(1, Ordering::Relaxed);
+        let mut room = self.room.lock();
+        room.held.put(*copy.key(), Held::Loaded(copy.clone()));
+        room.loaded += 1;
+        OpenCopy { cache: self.clone(), copy }
+    }
+
+    /// Deletes the copy of a version, which nobody has open.
+    fn forget(&self, key: &Key) {
+        self.remove(self.room.lock(), key);
+    }
+
+    fn remove(&self, mut room: MutexGuard<'_, Room>, key: &Key) {
+        let Some(held) = room.held.pop(key) else { return };
+        room.loaded -= usize::from(matches!(held, Held::Loaded(_)));
+        // Out of sight under the lock, so that a new copy of the same version cannot lose its file.
+        let place = self.store.discard(key);
+        drop(room);
+        self.index.delete(key);
+        if let Some(place) = place {
+            Store::destroy(&place);
+        }
+        self.used.fetch_sub(held.charge(), Ordering::Relaxed);
+    }
+
+    /// What the copy of a version tells of it: size in bytes, and time of the last change. `None` if there is no copy.
+    pub fn facts(&self, key: &Key) -> Option<(u64, Option<SystemTime>)> {
+        match self.room.lock().held.peek(key)? {
+            Held::Loaded(copy) => return Some((copy.size(), copy.modified())),
+            Held::Stored { .. } => {}
+        }
+        self.index.facts(key)
+    }
+
     fn close(&self, copy: &Arc<Copy>) {
         let mut room = self.room.lock();
         if copy.opens.fetch_sub(1, Ordering::Relaxed) > 1 {
@@ -290,34 +328,30 @@ impl Cache {
             // It would push out everything else and still not fit.
             return false;
         }
-        let first = if copy.charge.load(Ordering::Relaxed) == 0 { COPY_OVERHEAD } else { 0 };
+        self.take_room(&copy.charge, bytes)
+    }
+
+    /// Takes room for `bytes` more of what `charge` counts. `false` if there is none to be had.
+    fn take_room(&self, charge: &AtomicU64, bytes: u64) -> bool {
+        let first = if charge.load(Ordering::Relaxed) == 0 { COPY_OVERHEAD } else { 0 };
         let bytes = bytes.next_multiple_of(DISK_BLOCK) + first;
         let Some(_room) = self.make_room(bytes) else { return false };
         self.used.fetch_add(bytes, Ordering::Relaxed);
-        copy.charge.fetch_add(bytes, Ordering::Relaxed);
+        charge.fetch_add(bytes, Ordering::Relaxed);
         true
     }
 
     /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held.
     fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, Room>> {
         loop {
-            let mut room = self.room.lock();
+            let room = self.room.lock();
             let fits = self.bytes() + bytes <= self.limits.max_size;
             if fits && self.store.free() >= self.limits.min_free.saturating_add(bytes) {
                 return Some(room);
             }
             let (&key, _) = room.held.iter().rev().find(|(_, held)| held.charge() > 0 && !held.is_open())?;
-            let victim = room.held.pop(&key).expect("the victim is held");
-            room.loaded -= usize::from(matches!(victim, Held::Loaded(_)));
-            // Out of sight under the lock, so that a new copy of the same version cannot lose its file.
-            let place = self.store.discard(&key);
-            drop(room);
-            self.index.delete(&key);
+            self.remove(room, &key);
             self.counters.evicted.fetch_add(1, Ordering::Relaxed);
-            if let Some(place) = place {
-                Store::destroy(&place);
-            }
-            self.used.fetch_sub(victim.charge(), Ordering::Relaxed);
         }
     }
 

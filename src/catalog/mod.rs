@@ -4,6 +4,7 @@
 //! since (at an open) lies over it until then. One request per directory is under way at a time; whoever asks meanwhile gets
 //! its answer.
 
+mod expire;
 mod listing;
 
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ use crate::freshness::{AfterFailure, BeforeAsking, after_failure, before_asking}
 use crate::name::{LocalName, Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::retry::retry;
-use crate::source::{Entry, RemoteDigest, Source};
+use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 
 /// How many entries are held in memory per source before the directories unused for longest are dropped (they stay in the
 /// database). An entry takes about 250 bytes.
@@ -69,6 +70,8 @@ struct State {
     known: LruCache<RemotePath, Known>,
     entries: usize,
     under_way: HashMap<RemotePath, UnderWay>,
+    /// When the source last said by itself that something has changed.
+    changed: Option<Instant>,
 }
 
 /// A listing being retrieved; `None` until its answer is there.
@@ -85,7 +88,7 @@ struct Known {
 impl Catalog {
     /// A catalog of `source`, whose answers are stored in `db` under `source_id`.
     pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, policy: Policy, db: Arc<Database>) -> Arc<Self> {
-        let state = State { known: LruCache::unbounded(), entries: 0, under_way: HashMap::new() };
+        let state = State { known: LruCache::unbounded(), entries: 0, under_way: HashMap::new(), changed: None };
         Arc::new(Self { source, source_id, policy, db, state: Mutex::new(state) })
     }
 
@@ -134,9 +137,7 @@ impl Catalog {
         let Answer { value, valid_for, stale } = listing;
         let found = value.get(name).cloned();
         match found {
-            Some((name, entry))
-                if entry.digest.is_none() && matches!(entry.kind, crate::source::EntryKind::File { .. }) =>
-            {
+            Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
                 let checked = self.recheck(dir, &name, &entry).await?;
                 Ok(Answer { value: checked.map(|entry| (name, entry)), valid_for: self.policy.fresh_for, stale: false })
             }
@@ -178,6 +179,10 @@ impl Catalog {
                 Some(Entry { size, modified, digest: Some(digest), ..entry.clone() })
             }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
+            // A listing without kinds, whose directories look like files until somebody looks.
+            Err(error) if error.kind() == ErrorKind::IsADirectory && entry.digest.is_none() => {
+                Some(Entry { kind: EntryKind::Directory, size: None, ..entry.clone() })
+            }
             Err(error) => return Err(error),
         };
         self.state.lock().learn(dir, name.clone(), checked.clone());
@@ -202,8 +207,11 @@ impl Catalog {
         let asked = Instant::now();
         let error = match retry(|| self.retrieve_listing(dir)).await {
             Ok(localized) => {
-                let listing = self.accept(dir, localized, asked);
-                return Ok(Answer { value: listing, valid_for: self.policy.fresh_for, stale: false });
+                // What has changed since may be missing in it.
+                let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
+                let listing = self.accept(dir, localized, current.then_some(asked));
+                let valid_for = if current { self.policy.fresh_for } else { Duration::ZERO };
+                return Ok(Answer { value: listing, valid_for, stale: false });
             }
             // The root of a source is never absent: that is an outage or a wrong setting, not an empty tree.
             Err(error) if error.kind() == ErrorKind::NotFound && dir.is_root() => {
@@ -231,7 +239,7 @@ impl Catalog {
         Ok(localize(entries, self.source.capabilities().verbatim_names))
     }
 
-    fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Instant) -> Arc<Listing> {
+    fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
         let Localized { mut named, refused } = localized;
         let mut state = self.state.lock();
         for (name, entry) in &mut named {
@@ -242,7 +250,7 @@ impl Catalog {
             state.known.get(dir).filter(|known| *known.listing == listing).map(|known| known.listing.clone());
         let is_new = unchanged.is_none();
         let listing = unchanged.unwrap_or_else(|| Arc::new(listing));
-        state.insert(dir.clone(), listing.clone(), Some(obtained));
+        state.insert(dir.clone(), listing.clone(), obtained);
         drop(state);
         if is_new {
             for (name, why) in refused {

@@ -94,7 +94,7 @@ async fn list(source: &dyn Source, dir: &RemotePath) -> Result<Vec<Entry>> {
 async fn find_file(source: &dyn Source, mut entries: Vec<Entry>) -> Result<Option<Entry>> {
     let mut directories = VecDeque::new();
     for _ in 0..DIRECTORIES {
-        let fits = |entry: &Entry| entry.size.is_some_and(|size| (1..=LARGEST).contains(&size));
+        let fits = |entry: &Entry| entry.size.is_none_or(|size| (1..=LARGEST).contains(&size));
         let file = entries.iter().find(|entry| matches!(entry.kind, EntryKind::File { .. }) && fits(entry));
         if let Some(file) = file {
             return Ok(Some(file.clone()));
@@ -108,10 +108,13 @@ async fn find_file(source: &dyn Source, mut entries: Vec<Entry>) -> Result<Optio
 
 async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
     let remote = source.create_remote_digest(&entry.path).await?;
-    let size = remote.size.or(entry.size).unwrap_or(0);
     let mut bytes = Vec::new();
-    let retrieval = Retrieval::new(&entry.path, &remote.digest, size, 0..size);
-    source.retrieve_file(&retrieval, &mut bytes).await?;
+    let retrieval = match remote.size.or(entry.size) {
+        Some(size) => Retrieval::new(&entry.path, &remote.digest, size, 0..size),
+        None => Retrieval::of_unknown_size(&entry.path, &remote.digest),
+    };
+    let retrieved = source.retrieve_file(&retrieval, &mut bytes).await?;
+    let size = bytes.len() as u64;
 
     let failed = |e: std::io::Error| Error::new("check", ErrorKind::Other).on(&entry.path).caused_by(e);
     let dir = TempDir::new().map_err(failed)?;
@@ -119,7 +122,7 @@ async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
     let name = localized.named.first().map_or(b"file".as_slice(), |(name, _)| name);
     let path = dir.path().join(OsStr::from_bytes(name));
     std::fs::write(&path, &bytes).map_err(failed)?;
-    if let Some(modified) = remote.modified {
+    if let Some(modified) = retrieved.modified.or(remote.modified) {
         std::fs::File::options()
             .write(true)
             .open(&path)

@@ -28,7 +28,8 @@ use settings::{Problem, Settings};
 pub const SOURCE_TYPES: [&str; 9] = ["azblob", "ftp", "gcs", "http", "local", "s3", "sftp", "smb", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
-pub const COMMON_KEYS: [&str; 6] = ["type", "fresh_for", "timeout", "offline", "max_requests", "max_bandwidth"];
+pub const COMMON_KEYS: [&str; 7] =
+    ["type", "fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// Permission bits that let somebody else than the owner at a file.
 const OTHERS: u32 = 0o077;
@@ -75,6 +76,15 @@ pub enum Offline {
     Fail,
 }
 
+/// How to learn the size of a file of which the source tells none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownSize {
+    /// By retrieving the file as soon as somebody looks at it, so that `stat` is always right.
+    Retrieve,
+    /// By retrieving it when it is opened; until then `stat` shows 0.
+    Defer,
+}
+
 /// One source: the keys that all sources share, and its own table.
 #[derive(Debug, Clone)]
 pub struct SourceConfig {
@@ -90,6 +100,8 @@ pub struct SourceConfig {
     pub timeout: Duration,
     /// What to answer while it cannot be reached.
     pub offline: Offline,
+    /// How to learn the size of a file of which it tells none.
+    pub unknown_size: UnknownSize,
     /// How many requests may be under way at once; `None`: as many as the source serves well.
     pub max_requests: Option<usize>,
     /// How many bytes of content may arrive in a second; `None`: as many as will.

@@ -13,12 +13,12 @@ use super::settings::Settings;
 use super::syntax::{Lines, Syntax, without_stops};
 use super::{
     COMMON_KEYS, CacheConfig, Config, Diagnostic, Diagnostics, Offline, Origin, SOURCE_TYPES, SourceConfig,
-    about_source, nearest, unknown_key, value,
+    UnknownSize, about_source, nearest, unknown_key, value,
 };
 
 const ROOT_KEYS: [&str; 4] = ["mountpoint", "cache", "defaults", "sources"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
-const DEFAULTS_KEYS: [&str; 5] = ["fresh_for", "timeout", "offline", "max_requests", "max_bandwidth"];
+const DEFAULTS_KEYS: [&str; 6] = ["fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// A cache that cannot hold a single block is no cache.
 const SMALLEST_CACHE: u64 = 1 << 20;
@@ -55,6 +55,7 @@ pub(super) struct Common {
     pub(super) fresh_for: Duration,
     pub(super) timeout: Duration,
     pub(super) offline: Offline,
+    pub(super) unknown_size: UnknownSize,
     pub(super) max_requests: Option<usize>,
     pub(super) max_bandwidth: Option<u64>,
 }
@@ -65,6 +66,7 @@ impl Common {
         fresh_for: Duration::from_secs(30),
         timeout: Duration::from_secs(30),
         offline: Offline::Serve,
+        unknown_size: UnknownSize::Retrieve,
         max_requests: None,
         max_bandwidth: None,
     };
@@ -76,6 +78,7 @@ impl Common {
                 Duration::ZERO => return Err("`timeout` must be longer than nothing; write for example \"30s\"".into()),
                 timeout => self.timeout = timeout,
             },
+            "unknown_size" => self.unknown_size = value::unknown_size(key, value)?,
             "max_requests" => self.max_requests = Some(value::count(key, value)?),
             "max_bandwidth" => match value::size(key, value)? {
                 0..SLOWEST => return Err("`max_bandwidth` must be at least \"1KiB\" (a second)".into()),
@@ -247,6 +250,7 @@ impl<'a> Walk<'a> {
             fresh_for: common.fresh_for,
             timeout: common.timeout,
             offline: common.offline,
+            unknown_size: common.unknown_size,
             max_requests: common.max_requests,
             max_bandwidth: common.max_bandwidth,
             origin: Origin { file: Some(self.place.shown.into()), line, key_lines },

@@ -84,7 +84,7 @@ impl Remote {
 
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
-        let Common { fresh_for, timeout, offline, max_requests, max_bandwidth } = Common::DEFAULT;
+        let Common { fresh_for, timeout, offline, unknown_size, max_requests, max_bandwidth } = Common::DEFAULT;
         SourceConfig {
             settings: Settings { name: self.name.clone(), values: self.values, private: true, reserved: Vec::new() },
             name: self.name,
@@ -92,6 +92,7 @@ impl Remote {
             fresh_for,
             timeout,
             offline,
+            unknown_size,
             max_requests,
             max_bandwidth,
             origin: Origin::default(),

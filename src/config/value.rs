@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::{DeInteger, DeValue};
 
-use super::Offline;
 use super::settings::article;
+use super::{Offline, UnknownSize};
 
 /// SQLite and TOML both count in signed 64 bits.
 const LARGEST_SIZE: u64 = i64::MAX as u64;
@@ -74,6 +74,19 @@ pub(super) fn offline(key: &str, value: &DeValue<'_>) -> Result<Offline, String>
         DeValue::String(text) if text == "fail" => Ok(Offline::Fail),
         _ => Err(format!(
             "`{key}` must be \"serve\" (show what is cached while the source is unreachable) or \"fail\", not {}",
+            shown(value)
+        )),
+    }
+}
+
+/// How to learn sizes that the source does not tell.
+pub(super) fn unknown_size(key: &str, value: &DeValue<'_>) -> Result<UnknownSize, String> {
+    match value {
+        DeValue::String(text) if text == "retrieve" => Ok(UnknownSize::Retrieve),
+        DeValue::String(text) if text == "defer" => Ok(UnknownSize::Defer),
+        _ => Err(format!(
+            "`{key}` must be \"retrieve\" (a file of unknown size is retrieved to show its size) or \"defer\" (it shows 0 until it is \
+             opened), not {}",
             shown(value)
         )),
     }

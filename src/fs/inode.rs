@@ -160,6 +160,13 @@ impl Inodes {
         Inode(number)
     }
 
+    /// What this inode is, described better than before; its identity is the same.
+    pub fn describe(&self, inode: Inode, node: Node) {
+        if let Some(slot) = self.slots.lock().get_mut(&inode.0) {
+            slot.node = Arc::new(node);
+        }
+    }
+
     /// The kernel gives back `count` references.
     pub fn forget(&self, inode: Inode, count: u64) {
         let mut slots = self.slots.lock();

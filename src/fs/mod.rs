@@ -1,8 +1,10 @@
 //! The file system without a kernel: lookup, read_dir, open, read, release. It knows no fuser type and no errno.
 
+mod changes;
 mod handle;
 mod inode;
 mod open;
+mod unsized_file;
 pub mod xattr;
 
 use std::ops::Range;
@@ -17,6 +19,7 @@ pub use inode::{FolderIndex, Inode, Node};
 
 use crate::cache::Cache;
 use crate::catalog::{Catalog, Listing};
+use crate::config::UnknownSize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::{Printable, RemotePath};
@@ -46,6 +49,8 @@ pub struct Folder {
     pub catalog: Arc<Catalog>,
     /// What it delivers.
     pub transfer: Arc<Transfer>,
+    /// How to learn sizes that it does not tell.
+    pub unknown_size: UnknownSize,
 }
 
 /// The mounted sources as one tree.
@@ -170,7 +175,11 @@ impl FileSystem {
             Node::Root => (self.folder_named(name), FOREVER),
             Node::Directory { folder, path, .. } => {
                 let answer = self.folders[*folder].catalog.find(path, name).await?;
-                let found = answer.value.map(|(name, entry)| Node::of_entry(*folder, path, &name, &entry));
+                let found = match answer.value {
+                    Some((name, entry)) => self.folders[*folder].sized(path, &name, entry).await?.map(|e| (name, e)),
+                    None => None,
+                };
+                let found = found.map(|(name, entry)| Node::of_entry(*folder, path, &name, &entry));
                 (found, answer.valid_for)
             }
             Node::File { .. } | Node::Symlink { .. } => {
@@ -214,7 +223,7 @@ impl FileSystem {
             }
             Node::Directory { folder, path, .. } => {
                 let answer = self.folders[*folder].catalog.list(path).await?;
-                let names = nodes(*folder, path, &answer.value);
+                let names = self.folders[*folder].nodes(*folder, path, &answer.value);
                 OpenDirectory { names, valid_for: answer.valid_for }
             }
             Node::File { .. } | Node::Symlink { .. } => {
@@ -314,11 +323,16 @@ impl FileSystem {
             Node::Directory { entry, .. } => {
                 (Kind::Directory, 0, entry.as_ref().and_then(|entry| entry.modified), valid_for)
             }
-            // Size and times belong to the version, and the version to the inode: they never change.
             Node::File { entry, .. } => {
                 let program = entry.kind == EntryKind::File { executable: true };
                 let kind = if program { Kind::Program } else { Kind::File };
-                (kind, entry.size.unwrap_or(0), entry.modified, FOREVER)
+                // Size and times belong to the version, and the version to the inode: once known, they never change.
+                (
+                    kind,
+                    entry.size.unwrap_or(0),
+                    entry.modified,
+                    if entry.size.is_some() { FOREVER } else { Duration::ZERO },
+                )
             }
             Node::Symlink { entry, target, .. } => (Kind::Symlink, target.len() as u64, entry.modified, FOREVER),
         };
@@ -336,8 +350,13 @@ impl FileSystem {
     }
 }
 
-fn nodes(folder: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(LocalName, Node)> {
-    listing.entries().iter().map(|(name, entry)| (name.clone(), Node::of_entry(folder, dir, name, entry))).collect()
+impl Folder {
+    fn nodes(&self, index: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(LocalName, Node)> {
+        let node = |(name, entry): &(LocalName, Entry)| {
+            (name.clone(), Node::of_entry(index, dir, name, &self.with_known_size(entry.clone())))
+        };
+        listing.entries().iter().map(node).collect()
+    }
 }
 
 fn version_of(entry: &Entry) -> Result<Version> {
@@ -353,3 +372,5 @@ fn version_of(entry: &Entry) -> Result<Version> {
 mod history_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unsized_tests;

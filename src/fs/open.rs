@@ -27,7 +27,8 @@ impl FileSystem {
         if current.value.is_none_or(|(_, current)| current.digest != entry.digest) {
             return Err(changed(entry));
         }
-        let version = folder.transfer.open(&version_of(entry)?, name);
+        let sized = self.measured(inode, &node, folder).await?;
+        let version = folder.transfer.open(&version_of(sized.as_ref().unwrap_or(entry))?, name);
         let whole = version.is_whole();
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };

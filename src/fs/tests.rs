@@ -35,11 +35,17 @@ impl Fixture {
         Self::with(Memory::new(), ROOMY, Offline::Serve)
     }
 
-    fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
-        Self::start(memory, limits, offline, TempDir::new().expect("a temporary directory"))
+    pub(super) fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
+        Self::start(memory, limits, offline, UnknownSize::Retrieve, TempDir::new().expect("a temporary directory"))
     }
 
-    fn start(memory: Memory, limits: Limits, offline: Offline, cache_dir: TempDir) -> Self {
+    pub(super) fn start(
+        memory: Memory,
+        limits: Limits,
+        offline: Offline,
+        unknown_size: UnknownSize,
+        cache_dir: TempDir,
+    ) -> Self {
         let (faulty, faults) = Faulty::new(memory.clone());
         let counters = Arc::new(Counters::default());
         let counted = Counted::new(faulty, counters.clone());
@@ -54,6 +60,7 @@ impl Fixture {
             source_id: id,
             link,
             counters,
+            unknown_size,
         };
         Self { fs: FileSystem::new(vec![folder], true, cache), memory, faults, cache_dir }
     }
@@ -67,10 +74,10 @@ impl Fixture {
         while cache.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
-        Self::start(memory, limits, Offline::Serve, cache_dir)
+        Self::start(memory, limits, Offline::Serve, UnknownSize::Retrieve, cache_dir)
     }
 
-    async fn find(&self, path: &str) -> Result<Option<Attributes>> {
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Attributes>> {
         let mut at = Inode::ROOT;
         let mut found = None;
         for name in path.split('/') {
@@ -85,7 +92,7 @@ impl Fixture {
         Ok(found)
     }
 
-    async fn open(&self, path: &str) -> Result<HandleId> {
+    pub(super) async fn open(&self, path: &str) -> Result<HandleId> {
         let inode = self.find(path).await?.ok_or_else(|| Error::new("lookup", ErrorKind::NotFound))?.inode;
         match self.fs.open(inode).await {
             // As the kernel does.
@@ -114,7 +121,7 @@ impl Fixture {
         names
     }
 
-    async fn list(&self) -> Result<Vec<String>> {
+    pub(super) async fn list(&self) -> Result<Vec<String>> {
         let handle = self.fs.open_dir(Inode::ROOT).await?;
         let names = self.names(handle);
         self.fs.release_dir(handle);
@@ -133,7 +140,7 @@ impl Fixture {
 }
 
 /// Bytes of which every block differs.
-fn content(length: u64) -> Vec<u8> {
+pub(super) fn content(length: u64) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at / BLOCK) ^ (at >> 8)) as u8).collect()
 }
 
@@ -153,6 +160,32 @@ async fn a_changed_file_is_a_new_inode_and_the_old_one_keeps_its_bytes() {
     assert_ne!(before, after);
     assert_eq!(mount.read("file").await.expect("read"), "new bytes");
     assert_eq!(mount.fs.read(open, 0..u64::MAX).await.expect("read"), "old bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_the_source_reports_is_seen_at_once() {
+    let mount = Fixture::new();
+    let path = |text: &str| RemotePath::parse(text.as_bytes()).expect("a path");
+    mount.memory.put("dir/file", "old");
+    mount.memory.put("dir/other", "x");
+    let before = mount.find("dir/file").await.expect("lookup").expect("there");
+    let dir = mount.find("dir").await.expect("lookup").expect("there").inode;
+    mount.memory.put("dir/file", "new");
+    let name = |text: &str| -> LocalName { text.as_bytes().into() };
+    assert_eq!(mount.fs.changed(0, &path("dir/file")), [(dir, name("file"))]);
+    let after = mount.find("dir/file").await.expect("lookup").expect("there");
+    assert_ne!(before.inode, after.inode);
+    assert_eq!(mount.read("dir/file").await.expect("read"), "new");
+    mount.memory.put("dir/third", "y");
+    assert_eq!(
+        mount.fs.changed(0, &path("dir")),
+        [(Inode::ROOT, name("dir")), (dir, name("file")), (dir, name("other"))]
+    );
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(mount.find("dir/third").await.expect("lookup").is_some());
+    let asked = mount.faults.calls(Method::ListPath);
+    assert!(mount.find("dir/third").await.expect("lookup").is_some());
+    assert_eq!(mount.faults.calls(Method::ListPath), asked, "what was asked anew counts again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,6 +38,7 @@ impl FileSystem {
         let text = match name {
             "digest" => entry.digest.as_ref().map(ToString::to_string),
             "checked" => folder.catalog.checked_at(dir, local_name).map(|at| humantime::format_rfc3339(at).to_string()),
+            "local_digest" | "state" if entry.size.is_none() => (name == "state").then(|| "remote".to_owned()),
             "local_digest" => folder
                 .transfer
                 .open(&super::version_of(entry)?, local_name)

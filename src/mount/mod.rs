@@ -1,5 +1,6 @@
 //! Mounting: assembles every layer, serves until the folder is unmounted. It alone knows them all.
 
+mod changes;
 mod daemon;
 pub mod point;
 pub mod sources;
@@ -50,11 +51,14 @@ pub fn mount(request: &MountRequest) -> Result<u8, Failure> {
 
 fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     let MountRequest { config, mountpoint, problems, .. } = request;
-    let configured = runtime.block_on(sources::configure(config, problems.clone(), Some(mountpoint)))?;
+    let mut configured = runtime.block_on(sources::configure(config, problems.clone(), Some(mountpoint)))?;
     point::check_prerequisites()?;
     point::prepare(mountpoint)?;
     raise_file_limit();
 
+    let changes =
+        configured.iter_mut().enumerate().filter_map(|(folder, source)| Some((folder, source.changes.take()?)));
+    let changes = changes.collect();
     let (fs, report) = assemble(config, request, configured)?;
     let driver =
         Driver::new(fs.clone(), runtime.handle().clone(), Box::new(move |passthrough| report.to_json(passthrough)));
@@ -72,6 +76,7 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     options.clone_fd = true;
     let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
     let session = Session::new(driver, mountpoint, &options).map_err(failed)?;
+    changes::follow(runtime, &fs, &session.notifier(), changes);
 
     let (ended, mut end) = tokio::sync::oneshot::channel();
     let serving = std::thread::Builder::new().name("session".into()).spawn(move || {
@@ -116,7 +121,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
     let (cache, db) = Cache::open(&config.cache.dir, limits)?;
     let memory = Arc::new(Memory::default());
     let folders = configured.into_iter().map(|configured| {
-        let Configured { config, link, counters } = configured;
+        let Configured { config, link, counters, .. } = configured;
         let source_id: Arc<str> = config.identity().into();
         let policy = Policy { fresh_for: config.fresh_for, offline: config.offline };
         Folder {
@@ -127,6 +132,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             source_id,
             link,
             counters,
+            unknown_size: config.unknown_size,
         }
     });
     let fs = FileSystem::new(folders.collect(), config.at_root, cache);

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
-use crate::source::Source;
 use crate::source::count::{Counted, Counters};
 use crate::source::deadline::Deadline;
 use crate::source::limit::Limited;
 use crate::source::link::Link;
+use crate::source::{Changes, Source};
 
 /// A source with its settings, wrapped in everything that the mount expects of one.
 pub struct Configured {
@@ -18,6 +18,8 @@ pub struct Configured {
     pub link: Arc<Link>,
     /// What was asked of it.
     pub counters: Arc<Counters>,
+    /// What it says about changes by itself, if it does.
+    pub changes: Option<Changes>,
 }
 
 /// Configures every source of `config`; `problems` is what is wrong with the file so far.
@@ -59,11 +61,12 @@ pub async fn configure(
 }
 
 fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
+    let changes = source.changes();
     let counters = Arc::new(Counters::default());
     let counted = Counted::new(source, counters.clone());
     let limited = Limited::new(Deadline::new(counted, config.timeout), config.max_requests, config.max_bandwidth);
     let link = Link::new(Box::new(limited), &config.name);
-    Configured { config, link, counters }
+    Configured { config, link, counters, changes }
 }
 
 /// The real place of a path of which the last components may not exist yet.

@@ -243,7 +243,8 @@ impl Source for Memory {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let (content, digest, modified) = self.find_file("retrieve_file", request.path)?;
-        let (Ok(start), Ok(end)) = (usize::try_from(request.range.start), usize::try_from(request.range.end)) else {
+        let end = request.size.map_or(content.len() as u64, |_| request.range.end);
+        let (Ok(start), Ok(end)) = (usize::try_from(request.range.start), usize::try_from(end)) else {
             return Err(Error::new("retrieve_file", ErrorKind::Unsupported).on(request.path));
         };
         if digest != *request.digest || end > content.len() {

@@ -1,5 +1,6 @@
 //! Transfer: brings the bytes that the cache lacks, each once, however many ask. It knows versions, no names and no freshness.
 
+mod measure;
 mod memory;
 mod sink;
 mod stream;
@@ -24,6 +25,8 @@ use crate::path::RemotePath;
 use crate::source::retry::retry;
 use crate::source::turns::Urgency;
 use crate::source::{Capabilities, LocalCopy, Retrieval, Source};
+pub use measure::Facts;
+use measure::Measured;
 pub use memory::Memory;
 use sink::BlockSink;
 use stream::Streams;
@@ -66,12 +69,13 @@ pub struct Transfer {
     cache: Arc<Cache>,
     memory: Arc<Memory>,
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
+    measured: Mutex<Measured>,
 }
 
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`.
     pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>, memory: Arc<Memory>) -> Arc<Self> {
-        Arc::new(Self { source, source_id, cache, memory, open: Mutex::default() })
+        Arc::new(Self { source, source_id, cache, memory, open: Mutex::default(), measured: Mutex::default() })
     }
 
     /// The cache's key of a version.
@@ -118,6 +122,8 @@ struct State {
     streams: Streams,
     /// The local digest of a first attempt that did not agree with the remote one.
     first_attempt: Option<Digest>,
+    /// The time of the version's last change, where a retrieval of its bytes told one: plugins compute local digests from it.
+    retrieved_modified: Option<SystemTime>,
 }
 
 /// A request for a run of blocks that is under way.
@@ -285,7 +291,10 @@ impl OpenVersion {
             let Version { path, digest, size, .. } = &self.version;
             let urgency = request.urgency.clone();
             let retrieval = Retrieval { path, digest, size: Some(*size), range: range.clone(), urgency };
-            self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
+            let retrieved = self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
+            if retrieved.modified.is_some() {
+                self.state.lock().retrieved_modified = retrieved.modified;
+            }
             sink.expect_end(&range)
         })
         .await;
@@ -312,7 +321,7 @@ impl OpenVersion {
             return Ok(());
         }
         let Self { transfer, version, copy, .. } = &**self;
-        copy.dress();
+        copy.dress(self.state.lock().retrieved_modified);
         let local_copy =
             LocalCopy { file: copy.path(), path: &version.path, retrieved_as: &version.digest, size: version.size };
         let local =

@@ -23,4 +23,5 @@ mod read_only;
 mod remote;
 mod transfer;
 mod trees;
+mod unsized_files;
 mod versions;

@@ -1,0 +1,131 @@
+//! `Gathering`: the bytes of a version whose size nobody knows before they end, on their way to becoming a copy. It proves nothing.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+
+use super::block::{BLOCK, Hash, hash};
+use super::store::Store;
+use super::{Cache, Copy, Key, OpenCopy};
+use crate::name::LocalName;
+
+/// Takes bytes in order. They go to where the copy's file will be, block by block, hashed; where there is no room for them, they are
+/// only counted, so that at least the size is known in the end. Dropped before [`Gathering::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Gathering {
+    cache: Arc<Cache>,
+    key: Key,
+    name: LocalName,
+    path: PathBuf,
+    /// None before the first block, and when there is no room.
+    file: Option<File>,
+    /// What is taken of the cache's room, in bytes.
+    charge: AtomicU64,
+    /// Whether all bytes found room so far.
+    kept: bool,
+    size: u64,
+    hashes: Vec<Hash>,
+    /// The beginning of the block that comes next.
+    begun: BytesMut,
+}
+
+impl Cache {
+    /// Begins a copy of a version of unknown size, of which nobody has a copy open. `name` is the base name that its file gets.
+    pub fn gather(self: &Arc<Self>, key: Key, name: &LocalName) -> Gathering {
+        // Usually there is none; what the index does not know the size of is of no use.
+        self.forget(&key);
+        Gathering {
+            cache: self.clone(),
+            key,
+            name: name.clone(),
+            path: self.store.path(&key, name),
+            file: None,
+            charge: AtomicU64::new(0),
+            kept: true,
+            size: 0,
+            hashes: Vec::new(),
+            begun: BytesMut::new(),
+        }
+    }
+}
+
+impl Gathering {
+    /// Takes the next bytes.
+    pub fn write(&mut self, bytes: &Bytes) {
+        self.size += bytes.len() as u64;
+        if !self.kept {
+            return;
+        }
+        self.begun.extend_from_slice(bytes);
+        while self.begun.len() as u64 >= BLOCK {
+            let block = self.begun.split_to(usize::try_from(BLOCK).expect("a block fits in memory"));
+            self.keep(&block);
+        }
+    }
+
+    /// Forgets what came so far: the source begins anew.
+    pub fn restart(&mut self) {
+        self.drop_file();
+        self.kept = true;
+        self.size = 0;
+    }
+
+    /// How many bytes there were, and the copy if all of them found room: complete, not yet proven.
+    pub fn finish(mut self, modified: Option<SystemTime>) -> (u64, Option<OpenCopy>) {
+        let last = std::mem::take(&mut self.begun);
+        if self.kept && (!last.is_empty() || self.size == 0) {
+            self.keep(&last);
+        }
+        let Some(file) = self.file.take().filter(|_| self.kept) else { return (self.size, None) };
+        let charge = std::mem::take(self.charge.get_mut());
+        let copy = Copy::new(self.key, self.name.clone(), self.size, modified, self.path.clone(), charge, None);
+        copy.adopt(file, &std::mem::take(&mut self.hashes));
+        (self.size, Some(self.cache.open_new(Arc::new(copy))))
+    }
+
+    /// Puts one block where it belongs; an empty one makes the file of an empty version.
+    fn keep(&mut self, block: &[u8]) {
+        let length = block.len() as u64;
+        let fits = self.size <= self.cache.limits.max_size && self.cache.take_room(&self.charge, length);
+        let at = self.hashes.len() as u64 * BLOCK;
+        if fits {
+            match self.open().and_then(|file| file.write_all_at(block, at)) {
+                Ok(()) if block.is_empty() => return,
+                Ok(()) => return self.hashes.push(hash(block)),
+                Err(e) => self.cache.disk_failed(&e),
+            }
+        }
+        self.drop_file();
+        self.kept = false;
+    }
+
+    fn open(&mut self) -> std::io::Result<&File> {
+        if self.file.is_none() {
+            self.file = Some(Store::open_file(&self.path, true)?);
+        }
+        Ok(self.file.as_ref().expect("it was just opened"))
+    }
+
+    fn drop_file(&mut self) {
+        self.begun.clear();
+        self.hashes.clear();
+        let charge = std::mem::take(self.charge.get_mut());
+        if self.file.take().is_some() || charge > 0 {
+            if let Some(place) = self.cache.store.discard(&self.key) {
+                Store::destroy(&place);
+            }
+            self.cache.used.fetch_sub(charge, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        self.drop_file();
+    }
+}

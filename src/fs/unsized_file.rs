@@ -1,0 +1,77 @@
+//! Files of which their source tells no size: the contract has none. The order of knowledge: listing, copy, retrieval.
+
+use super::{FileSystem, Folder, Inode, Node};
+use crate::config::UnknownSize;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::LocalName;
+use crate::path::RemotePath;
+use crate::source::{Entry, EntryKind};
+use crate::transfer::Facts;
+
+/// How often a file that changes while it is measured is measured anew.
+const ATTEMPTS: usize = 2;
+
+impl Folder {
+    /// The entry with what was learned of its version by retrieving it, now or earlier.
+    pub(super) fn with_known_size(&self, entry: Entry) -> Entry {
+        match (&entry.kind, &entry.digest, entry.size) {
+            (EntryKind::File { .. }, Some(digest), None) => match self.transfer.facts(&entry.path, digest) {
+                Some(facts) => with(entry, facts),
+                None => entry,
+            },
+            _ => entry,
+        }
+    }
+
+    /// The entry with its size, so that `stat`, `tar` and `mmap` are right. `None`: the file was deleted meanwhile.
+    pub(super) async fn sized(&self, dir: &RemotePath, name: &LocalName, entry: Entry) -> Result<Option<Entry>> {
+        let entry = self.with_known_size(entry);
+        if entry.size.is_some() || self.unknown_size == UnknownSize::Defer {
+            return Ok(Some(entry));
+        }
+        let mut current = Some(entry);
+        for _ in 0..ATTEMPTS {
+            // What is no file, or has no version, has nothing to be measured.
+            let Some(Entry { kind: EntryKind::File { .. }, digest: Some(digest), path, size: None, .. }) = &current
+            else {
+                return Ok(current);
+            };
+            let error = match self.transfer.measure(path, digest, name).await {
+                Ok(facts) => return Ok(current.map(|entry| with(entry, facts))),
+                Err(error) => error,
+            };
+            if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
+                return Err(error);
+            }
+            let Some(outdated) = &current else { return Ok(None) };
+            current = self.catalog.recheck(dir, name, outdated).await?;
+        }
+        let error = Error::new("retrieve_file", ErrorKind::ChangedDuringRead);
+        Err(current.map_or(error.clone(), |entry| error.on(entry.path)))
+    }
+}
+
+impl FileSystem {
+    /// The entry of a file that is being opened, with its size, if `node` lacks that; the inode shows it from now on.
+    ///
+    /// # Errors
+    /// `Changed` if the version is no longer there: whoever opens should look the name up again.
+    pub(super) async fn measured(&self, inode: Inode, node: &Node, folder: &Folder) -> Result<Option<Entry>> {
+        let Node::File { folder: index, dir, name, entry } = node else { return Ok(None) };
+        let (None, Some(digest)) = (entry.size, &entry.digest) else { return Ok(None) };
+        let facts = match folder.transfer.measure(&entry.path, digest, name).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) => {
+                folder.catalog.recheck(dir, name, entry).await?;
+                return Err(Error::new("open", ErrorKind::Changed).on(&entry.path).caused_by(error));
+            }
+            facts => facts?,
+        };
+        let sized = with(entry.clone(), facts);
+        self.inodes.describe(inode, Node::of_entry(*index, dir, name, &sized));
+        Ok(Some(sized))
+    }
+}
+
+fn with(entry: Entry, facts: Facts) -> Entry {
+    Entry { size: Some(facts.size), modified: entry.modified.or(facts.modified), ..entry }
+}
