@@ -19,6 +19,7 @@ pub struct Dialogue {
     answers: BufReader<ChildStdout>,
     dir: TempDir,
     asked: u64,
+    logged: Vec<String>,
 }
 
 /// What a method led to.
@@ -74,7 +75,7 @@ impl Dialogue {
         let mut child = command.spawn().unwrap();
         let requests = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().expect("it is piped"));
-        Self { child, requests, answers, dir, asked: 0 }
+        Self { child, requests, answers, dir, asked: 0, logged: Vec::new() }
     }
 
     /// A directory for the test's own things; `example.py` is in it.
@@ -136,6 +137,13 @@ impl Dialogue {
                 assert_eq!(message["params"]["id"], id);
                 answer.batches += 1;
                 answer.entries.append(message["params"]["entries"].as_array_mut().expect("entries are a list"));
+            } else if message["method"] == "log" {
+                let params = &message["params"];
+                self.logged.push(format!(
+                    "{} {}",
+                    params["level"].as_str().unwrap(),
+                    params["message"].as_str().unwrap()
+                ));
             } else if message["method"] == "progress" {
                 assert_eq!(message["params"]["id"], id);
             } else {
@@ -162,12 +170,17 @@ impl Dialogue {
         path
     }
 
-    /// What was written to the log.
+    /// What came to be logged with a level, which is the first word.
+    pub fn logged(&self) -> String {
+        self.logged.join("\n")
+    }
+
+    /// What was written to standard error.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap()).into_owned()
     }
 
-    /// Closes the adapter's standard input, after which it must end by itself; returns its log.
+    /// Closes the adapter's standard input, after which it must end by itself; returns what it wrote to standard error.
     pub fn end(mut self) -> String {
         drop(self.requests.take());
         let ended = holds_within(super::mount::SOON, || self.child.try_wait().unwrap().is_some());

@@ -127,7 +127,7 @@ fn a_name_that_cannot_be_written_is_left_out_and_logged() {
     let mut plugin = plugin("    FILES = {'/\\ud800': b'', '/fine': b'', '/' + 70000 * 'x': b''}");
     plugin.begin(json!({}));
     assert_eq!(plugin.ask("list_path", json!({"path": "/"})).paths(), ["/fine"]);
-    let log = plugin.end();
+    let log = plugin.logged();
     assert!(log.contains("'/\\ud800' is left out") && log.contains("a path of 70001 characters is left out"), "{log}");
 }
 

@@ -7,9 +7,6 @@ import traceback
 
 from kitovufs_adapter import loading, streams
 
-# Characters of a message; what is longer helps nobody.
-LONGEST_MESSAGE = 4000
-
 _NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
@@ -34,7 +31,7 @@ class Failures:
         kind, message, more = self._kind(error, method, info)
         if kind == "crashed":
             _log_traceback(error, method)
-        message = streams.masked(message)[:LONGEST_MESSAGE]
+        message = streams.masked(message)[:streams.LONGEST_MESSAGE]
         return {"code": -32000, "message": message, "data": dict(more, kind=kind)}
 
     def _kind(self, error, method, info):

@@ -33,10 +33,10 @@ def main(arguments):
 
     incoming, outgoing = streams.take()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    talkative = any(word in os.environ.get("KITOVUFS_LOG", "") for word in ("debug", "trace"))
-    level = logging.DEBUG if talkative else logging.INFO
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
     link = wire.Wire(incoming, outgoing)
+    # Much of what libraries say at the lower level costs them time to say it.
+    talkative = any(word in os.environ.get("KITOVUFS_LOG", "") for word in ("debug", "trace"))
+    logging.basicConfig(handlers=[streams.Handler(link)], level=logging.DEBUG if talkative else logging.INFO)
     adapter = Adapter(options, link)
     for request in link.requests():
         link.send(adapter.answer(request))

@@ -6,9 +6,15 @@ A plugin may print, read its standard input and run programs without harming the
 import builtins
 import getpass
 import io
+import logging
 import os
 import sys
 import urllib.parse
+
+# Characters of a message; what is longer helps nobody.
+LONGEST_MESSAGE = 4000
+
+_LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"), (logging.DEBUG, "debug"), (0, "trace"))
 
 _secrets = []
 
@@ -92,6 +98,24 @@ class _Log(io.RawIOBase):
                 lines = lines[os.write(2, lines) :]
         except OSError:
             pass  # Nobody reads the log any more.
+
+
+class Handler(logging.Handler):
+    """Sends what is logged to the host with its level, which standard error would lose."""
+
+    def __init__(self, link):
+        super().__init__()
+        self._link = link
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+    def emit(self, record):
+        try:
+            message = masked(self.format(record))[:LONGEST_MESSAGE]
+        except Exception:
+            self.handleError(record)
+            return
+        level = next(word for number, word in _LEVELS if record.levelno >= number)
+        self._link.send({"method": "log", "params": {"level": level, "message": message}})
 
 
 def finish():

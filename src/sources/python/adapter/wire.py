@@ -27,6 +27,7 @@ class Wire:
         self._cancelled = set()
         self._running = None
         self._gone = False
+        self._sending = threading.Lock()
         threading.Thread(target=self._read, daemon=True, name="kitovufs requests").start()
 
     def requests(self):
@@ -49,8 +50,10 @@ class Wire:
         """Sends one message; ends the process if nobody is there to read it."""
         line = json.dumps(dict(message, jsonrpc="2.0")).encode("ascii") + b"\n"
         try:
-            while line:
-                line = line[self._outgoing.write(line) :]
+            # A plugin's threads may log while it answers.
+            with self._sending:
+                while line:
+                    line = line[self._outgoing.write(line) :]
         except OSError:
             os._exit(1)
 
