@@ -18,6 +18,10 @@ const RAISING: &str = "
         def fail(*arguments):
             raise eval(raised)
         return fail
+
+def wrapped(cause, error):
+    error.__cause__ = cause
+    return error
 ";
 
 #[test]
@@ -38,6 +42,9 @@ fn every_exception_in_every_method_has_its_kind() {
             ("__import__('socket').gaierror(-2, 'broken')", "unreachable"),
             ("OSError(113, 'broken')", "unreachable"),
             ("__import__('socket').timeout('broken')", "timed_out"),
+            ("wrapped(ConnectionRefusedError(), OSError('broken'))", "unreachable"),
+            ("wrapped(ConnectionRefusedError(), ValueError('broken'))", "crashed"),
+            ("wrapped(KeyError(), OSError('broken'))", "crashed"),
             ("FileNotFoundError('broken')", "crashed"),
             ("ValueError('broken')", "crashed"),
             ("AttributeError('broken')", "crashed"),
@@ -118,6 +125,7 @@ const ASKING: &str = "
     def configure(self, info):
         self.info = info
         self.password = utils.get_password('demo', 'anna\\nEXAMPLE\\nhost', 'anna@host')
+        print('it is', self.password)
     def create_remote_digest(self, path): return self.password
 ";
 
@@ -139,6 +147,9 @@ fn a_password_comes_from_the_table_else_from_where_kitovu_keeps_it() {
     fs::write(kept.dir().join("keyring.py"), KEYRING).unwrap();
     kept.begin(json!({}));
     assert_eq!(kept.ask("create_remote_digest", json!({"path": "/a.txt"})).result["digest"], "kept");
+    for password in [given, kept] {
+        assert_eq!(password.end(), "it is [secret]\ndisconnected\n");
+    }
 }
 
 #[test]

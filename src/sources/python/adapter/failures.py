@@ -7,6 +7,9 @@ import traceback
 
 from kitovufs_adapter import loading, streams
 
+# How many exceptions that led to one are looked at.
+LONGEST_CHAIN = 10
+
 _NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
@@ -55,11 +58,7 @@ class Failures:
             return "unauthenticated", text, {}
         if isinstance(error, NotImplementedError):
             return "unsupported", "the plugin does not implement {}".format(method), {}
-        if isinstance(error, (socket.timeout, TimeoutError)):
-            return "timed_out", told, {}
-        if isinstance(error, (ConnectionError, socket.gaierror)) or getattr(error, "errno", None) in _NETWORK:
-            return "unreachable", told, {}
-        return "crashed", told, {}
+        return (isinstance(error, OSError) and _of_network(error)) or "crashed", told, {}
 
     def _of_configure(self, error, told, text, info):
         if isinstance(error, KeyError) and error.args:
@@ -74,6 +73,22 @@ class Failures:
         if isinstance(error, ValueError):
             return "invalid_config", "the plugin refuses its settings: " + told, {"problem": "invalid"}
         return "crashed", told, {}
+
+
+def _of_network(error):
+    """What an error of the operating system says of the connection; none if it is about something else.
+
+    Libraries have such errors of their own, which tell what led to them.
+    """
+    for _ in range(LONGEST_CHAIN):
+        if not isinstance(error, Exception):
+            return None
+        if isinstance(error, (socket.timeout, TimeoutError)):
+            return "timed_out"
+        if isinstance(error, (ConnectionError, socket.gaierror)) or getattr(error, "errno", None) in _NETWORK:
+            return "unreachable"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _key(key, problem):

@@ -16,6 +16,8 @@ class Passwords:
     def give(self, password):
         """What the source's table has, if it has one."""
         self._given = password
+        if isinstance(password, str):
+            streams.hide(password)
 
     def get_password(self, plugin, identifier, prompt=""):
         """The password that kitovu would use for this service."""
