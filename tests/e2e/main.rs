@@ -19,6 +19,7 @@ mod limits;
 mod names;
 mod outage;
 mod programs;
+mod python;
 mod read_only;
 mod remote;
 mod transfer;
