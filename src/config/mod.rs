@@ -23,9 +23,10 @@ use crate::digest::hex;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use nearest::{nearest, unknown_key};
 use settings::{Problem, Settings};
+pub use url::PASSWORD_VARIABLE;
 
 /// The types of sources that this build has.
-pub const SOURCE_TYPES: [&str; 9] = ["azblob", "ftp", "gcs", "http", "local", "s3", "sftp", "smb", "webdav"];
+pub const SOURCE_TYPES: [&str; 10] = ["azblob", "ftp", "gcs", "http", "local", "plugin", "s3", "sftp", "smb", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
 pub const COMMON_KEYS: [&str; 7] =

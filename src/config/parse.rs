@@ -244,7 +244,7 @@ impl<'a> Walk<'a> {
         }
         name_fits.ok()?;
         Some(SourceConfig {
-            settings: Settings { name: name.clone(), values, private: self.place.private, reserved: Vec::new() },
+            settings: Settings { private: self.place.private, ..Settings::of(name.clone(), values) },
             name,
             type_name: type_name?,
             fresh_for: common.fresh_for,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::secret::{Revealed, Secret};
 
@@ -31,12 +32,22 @@ pub struct Settings {
     pub private: bool,
     /// Directories of this process that a source must never show: the mount point and the cache directory, canonical.
     pub reserved: Vec<PathBuf>,
+    /// For how long the mount takes an answer of this source for current.
+    pub fresh_for: Duration,
+    /// Where files may be put for a while; not necessarily there yet.
+    pub scratch: PathBuf,
 }
 
 impl Settings {
+    /// A table that nobody else can read, with what holds where nothing is said.
+    pub fn of(name: impl Into<String>, values: BTreeMap<String, toml::Value>) -> Self {
+        let (fresh_for, scratch) = (super::parse::Common::DEFAULT.fresh_for, std::env::temp_dir());
+        Self { name: name.into(), values, private: true, reserved: Vec::new(), fresh_for, scratch }
+    }
+
     /// Starts reading; see [`Reader`].
     pub fn reader(&self) -> Reader<'_> {
-        Reader { settings: self, known: Vec::new(), problems: Vec::new() }
+        Reader { settings: self, known: Vec::new(), takes_rest: false, problems: Vec::new() }
     }
 }
 
@@ -51,11 +62,21 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// A value of a source whose keys are not known here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Setting {
+    /// As written.
+    Value(toml::Value),
+    /// A credential, which is got when it is needed.
+    Secret(Secret),
+}
+
 /// Reads settings key by key and gathers every problem. A key that nobody asked for is an unknown key.
 #[derive(Debug)]
 pub struct Reader<'a> {
     settings: &'a Settings,
     known: Vec<&'static str>,
+    takes_rest: bool,
     problems: Vec<Problem>,
 }
 
@@ -129,10 +150,44 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A list of strings, or none.
+    pub fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.value(key)?;
+        let items = value.as_array().map(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+        if let Some(Some(strings)) = items {
+            return Some(strings);
+        }
+        self.wrong_type(key, "a list of strings", value);
+        None
+    }
+
+    /// Every key that was not asked for, for a source whose keys are not known here; from now on none is unknown.
+    ///
+    /// What has one of the forms of a secret is one, and so is a plain string if `is_secret` says so of its key.
+    pub fn rest(&mut self, is_secret: impl Fn(&str) -> bool) -> BTreeMap<String, Setting> {
+        self.takes_rest = true;
+        let mut rest = BTreeMap::new();
+        for (key, value) in &self.settings.values {
+            if self.known.contains(&key.as_str()) {
+                continue;
+            }
+            if has_form_of_secret(value) || (is_secret(key) && value.is_str()) {
+                rest.extend(self.secret_value(key, value).map(|secret| (key.clone(), Setting::Secret(secret))));
+            } else {
+                rest.insert(key.clone(), Setting::Value(value.clone()));
+            }
+        }
+        rest
+    }
+
     /// A credential in one of the secret forms, or none. An environment variable or file that is not there is a problem now,
     /// not at the first request.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let value = self.value(key)?;
+        self.secret_value(key, value)
+    }
+
+    fn secret_value(&mut self, key: &str, value: &toml::Value) -> Option<Secret> {
         let secret = match secret_of(value, self.settings.private) {
             Ok(secret) => secret,
             Err(why) => {
@@ -153,7 +208,7 @@ impl<'a> Reader<'a> {
     /// Ends reading: an error with every problem, unknown keys included.
     pub fn finish(mut self) -> Result<(), Vec<Problem>> {
         for key in self.settings.values.keys() {
-            if !self.known.contains(&key.as_str()) {
+            if !self.takes_rest && !self.known.contains(&key.as_str()) {
                 let known = self.known.iter().copied().chain(super::COMMON_KEYS);
                 let message = super::unknown_key(key, known);
                 self.problems.push(Problem { key: Some(key.clone()), message });
@@ -161,6 +216,12 @@ impl<'a> Reader<'a> {
         }
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
     }
+}
+
+/// Whether a value is written as a secret is.
+fn has_form_of_secret(value: &toml::Value) -> bool {
+    let forms = ["env", "command", "file", "keyring"];
+    value.as_table().is_some_and(|table| table.len() == 1 && table.keys().all(|form| forms.contains(&form.as_str())))
 }
 
 /// What a value says about where a credential is. The error never quotes the value: it may be the credential.
@@ -197,7 +258,7 @@ mod tests {
 
     fn settings(text: &str, private: bool) -> Settings {
         let table: toml::Table = text.parse().expect("the test's TOML is right");
-        Settings { name: "s".into(), values: table.into_iter().collect(), private, reserved: Vec::new() }
+        Settings { private, ..Settings::of("s", table.into_iter().collect()) }
     }
 
     fn secret_problem(text: &str) -> String {

@@ -21,7 +21,7 @@ const SCHEMES: [&str; 15] = [
 ];
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
-const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
+pub const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
 
 /// Query keys of an s3 URL; they are the keys of the source.
 const S3_QUERY: [&str; 2] = ["endpoint", "region"];
@@ -86,7 +86,7 @@ impl Remote {
     pub(super) fn into_source(self) -> SourceConfig {
         let Common { fresh_for, timeout, offline, unknown_size, max_requests, max_bandwidth } = Common::DEFAULT;
         SourceConfig {
-            settings: Settings { name: self.name.clone(), values: self.values, private: true, reserved: Vec::new() },
+            settings: Settings::of(self.name.clone(), self.values),
             name: self.name,
             type_name: self.type_name.to_owned(),
             fresh_for,

@@ -49,6 +49,8 @@ pub async fn configure(
     for source_config in &config.sources {
         let mut source_config = source_config.clone();
         source_config.settings.reserved.clone_from(&reserved);
+        source_config.settings.fresh_for = source_config.fresh_for;
+        source_config.settings.scratch.clone_from(&config.cache.dir);
         let Some(mut source) = crate::sources::create(&source_config.type_name) else {
             continue; // the configuration has said so already
         };

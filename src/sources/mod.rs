@@ -5,6 +5,7 @@ mod link_text;
 pub mod local;
 pub mod memory;
 pub mod object;
+pub mod plugin;
 mod purpose;
 pub mod python;
 pub mod sftp;
@@ -27,6 +28,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
         "gcs" => Some(Box::new(object::S3::google())),
         "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
+        "plugin" => Some(Box::new(plugin::Plugin::new())),
         "s3" => Some(Box::new(object::S3::new())),
         "sftp" => Some(Box::new(sftp::Sftp::new())),
         "smb" => Some(Box::new(smb::Smb::new())),

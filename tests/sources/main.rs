@@ -36,7 +36,7 @@ async fn configured(table: &str) -> Result<Box<dyn Source>, Vec<kitovufs::source
     let mut values: BTreeMap<String, toml::Value> = toml::from_str(table).expect("the table is TOML");
     let kind = values.remove("type").expect("a table has a type");
     let mut source = kitovufs::sources::create(kind.as_str().unwrap()).expect("a known type");
-    source.configure(&Settings { name: "test".into(), values, private: true, reserved: Vec::new() }).await?;
+    source.configure(&Settings::of("test", values)).await?;
     Ok(source)
 }
 
