@@ -29,6 +29,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
         "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
         "plugin" => Some(Box::new(plugin::Plugin::new())),
+        "python" => Some(Box::new(python::source())),
         "s3" => Some(Box::new(object::S3::new())),
         "sftp" => Some(Box::new(sftp::Sftp::new())),
         "smb" => Some(Box::new(smb::Smb::new())),

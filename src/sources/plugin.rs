@@ -170,11 +170,7 @@ impl Plugin {
         let (mut died, mut told_again) = (false, false);
         loop {
             let life = self.life().await.map_err(|failure| self.failed(op, path, failure))?;
-            let written = if op == "list_path" {
-                Ok(None)
-            } else {
-                life.reach(path).await.map(Some)
-            };
+            let written = if op == "list_path" { Ok(None) } else { life.reach(path).await.map(Some) };
             let result = match written {
                 Ok(written) => work(Arc::clone(&life), written).await,
                 Err(failure) => Err(failure),
@@ -273,7 +269,8 @@ impl Source for Plugin {
         }
         match life.configure(told.0).await {
             Ok(()) => *self.life.get_mut() = Some(Arc::new(life)),
-            Err(failure @ Failure::Refused(_)) => return Err(vec![self.problem(failure)]),
+            // Nor must one that cannot tell yet: a keyring that is locked now may be open later.
+            Err(failure) if failure.is_refusal() && !failure.is("crashed") => return Err(vec![self.problem(failure)]),
             Err(failure) => {
                 tracing::warn!("source {}: {}", settings.name, failure.error("configure", &self.setup.voice))
             }

@@ -1,7 +1,11 @@
-//! The type `python`: plugins written for kitovu, through an adapter that makes plugins of kitovufs of them. It knows how the adapter is
-//! started, and leaves the talking to [`super::plugin`].
+//! The type `python`: plugins written for kitovu, run by an adapter that makes plugins of kitovufs of them. It knows how the adapter is
+//! started; the talking is [`super::plugin`]'s.
 
-use std::process::Command;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::plugin::{Launch, Plugin, find_program};
+use crate::config::settings::Reader;
 
 /// The adapter's modules, in the order in which they import each other.
 const MODULES: [(&str, &str); 7] = [
@@ -23,33 +27,57 @@ const VARIABLE: &str = "KITOVUFS_ADAPTER";
 /// Runs what is in [`VARIABLE`]; understood by every Python.
 const BOOTSTRAP: &str = "import os; exec(os.environ.pop('KITOVUFS_ADAPTER'))";
 
+/// A source whose plugin is a Python class: `type = "python"`.
+///
+/// Keys: `plugin` (required): `module:Class`, or the name of an entry point; `python`: the Python that runs it; `path`: directories to
+/// import from. Everything else goes to the plugin.
+pub fn source() -> Plugin {
+    Plugin::started_by(|reader| Some(Adapter::read(reader)?.launch()))
+}
+
 /// Which plugin the adapter runs, and with which Python.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adapter {
-    /// The Python: a name on `PATH` or a path.
-    pub python: String,
+    /// The Python, absolute.
+    pub python: PathBuf,
     /// `module:Class`, or the name of an entry point.
     pub plugin: String,
-    /// Directories from which modules may be imported besides Python's own.
-    pub path: Vec<String>,
-    /// Keys of settings of which the values are credentials.
-    pub secrets: Vec<String>,
+    /// Directories from which modules may be imported besides Python's own; absolute.
+    pub path: Vec<PathBuf>,
 }
 
 impl Adapter {
-    /// The command that starts it, ready to talk on its standard streams.
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.python);
-        command.args(["-c", BOOTSTRAP]);
+    /// Reads its keys; none if something is wrong with them, which is noted.
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let plugin = reader.required_string("plugin", "my_plugin:MyPlugin");
+        let python = reader.string("python").unwrap_or_else(|| "python3".into());
+        let python = find_program(&python).map_err(|why| {
+            let advice = "install python3, or name the Python that has the plugin";
+            reader.problem(Some("python"), format!("`python`: {why}; {advice}"));
+        });
+        let mut path = Vec::new();
+        for written in reader.strings("path").unwrap_or_default() {
+            let directory = crate::config::expand_home(&written);
+            if directory.is_absolute() {
+                path.push(directory);
+            } else {
+                reader.problem(
+                    Some("path"),
+                    format!("`path`: a directory must be absolute or begin with ~/, not {written:?}"),
+                );
+            }
+        }
+        (!plugin.is_empty()).then_some(Self { python: python.ok()?, plugin, path })
+    }
+
+    /// The command that starts it.
+    pub fn launch(&self) -> Launch {
+        let mut args = vec![OsString::from("-c"), BOOTSTRAP.into()];
         for directory in &self.path {
-            command.args(["--path", directory]);
+            args.extend(["--path".into(), directory.into()]);
         }
-        for key in &self.secrets {
-            command.args(["--secret", key]);
-        }
-        command.args(["--", &self.plugin]);
-        command.env(VARIABLE, program());
-        command
+        args.extend(["--".into(), OsString::from(&self.plugin)]);
+        Launch { program: self.python.clone(), args, env: vec![(VARIABLE.into(), program().into())] }
     }
 }
 

@@ -3,13 +3,13 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use kitovufs::sources::python::Adapter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::mount::{holds_within, text};
+use super::mount::holds_within;
 
 /// A running adapter with one plugin.
 #[derive(Debug)]
@@ -62,14 +62,12 @@ impl Dialogue {
     pub fn with(module: &str, change: impl FnOnce(&mut Adapter)) -> Self {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("example.py"), module).unwrap();
-        let mut adapter = Adapter {
-            python: "python3".into(),
-            plugin: "example:Plugin".into(),
-            path: vec![text(dir.path())],
-            secrets: Vec::new(),
-        };
+        let mut adapter =
+            Adapter { python: "python3".into(), plugin: "example:Plugin".into(), path: vec![dir.path().to_owned()] };
         change(&mut adapter);
-        let mut command = adapter.command();
+        let launch = adapter.launch();
+        let mut command = Command::new(launch.program);
+        command.args(launch.args).envs(launch.env);
         command.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(dir.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(dir.path().join("log")).unwrap());
         let mut child = command.spawn().unwrap();

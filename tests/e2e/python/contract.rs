@@ -27,7 +27,8 @@ fn real_programs_see_right_sizes_and_bytes_though_the_contract_has_no_sizes() {
     };
     assert_eq!(sizes(&mount.path("share")), sizes(&service.dir()));
     let archive = |dir: &Path| {
-        let command = "tar --create --sort=name --owner=0 --group=0 --mode=a=r . | tar --list --verbose --full-time | grep -v ^d";
+        let command =
+            "tar --create --sort=name --owner=0 --group=0 --mode=a=r . | tar --list --verbose --full-time | grep -v ^d";
         String::from_utf8(Command::new("sh").args(["-c", command]).current_dir(dir).output().unwrap().stdout).unwrap()
     };
     assert_eq!(archive(&mount.path("share")), archive(&service.dir()));
@@ -98,7 +99,10 @@ fn courses_are_folders_that_are_listed_when_somebody_looks() {
     // A path of kitovu's is one of components: a slash in the name of a course separates two folders.
     assert_eq!(names, ["Info 1 ", "Mathe 1", "Nobody looked"].map(str::to_owned).into());
     assert_eq!(mount.sh("cat 'courses/Info 1 / 2 /01 - C/Task/ü [1].c'"), "int main");
-    assert_eq!(mount.sh("find 'courses/Mathe 1' -type f | sort"), "courses/Mathe 1/00 - Intro/Slides/slides.pdf\ncourses/Mathe 1/00 - Intro/page.html\n");
+    assert_eq!(
+        mount.sh("find 'courses/Mathe 1' -type f | sort"),
+        "courses/Mathe 1/00 - Intro/Slides/slides.pdf\ncourses/Mathe 1/00 - Intro/page.html\n"
+    );
     let slides = mount.path("courses/Mathe 1/00 - Intro/Slides/slides.pdf");
     assert_eq!(fs::read(&slides).unwrap(), b"all the slides");
     assert_eq!((fs::metadata(&slides).unwrap().len(), fs::metadata(&slides).unwrap().mtime()), (14, 1_500_000_000));
@@ -109,16 +113,13 @@ fn courses_are_folders_that_are_listed_when_somebody_looks() {
 fn a_digest_that_never_converges_costs_one_retrieval_for_each_change() {
     let service = Service::new();
     // An uploaded page: the service says how long it is, and the plugin's local digest says 0.
-    let page = |content: &str, modified| {
-        json!({"Course": {"00/page.html": {"size": content.len(), "modified": modified, "content": content}}})
-    };
+    let page = |content: &str, modified| json!({"Course": {"00/page.html": {"size": content.len(), "modified": modified, "content": content}}});
     service.write_courses("the-token", &page("one", 1_500_000_000));
     let mut mount = Mount::of(&format!("{}fresh_for = \"300ms\"\n", service.courses()));
     let path = mount.path("courses/Course/00/page.html");
     assert_eq!(fs::read(&path).unwrap(), b"one");
-    let retrieved = |service: &Service| {
-        service.asked_of_courses().iter().filter(|call| call.starts_with("retrieve_file ")).count()
-    };
+    let retrieved =
+        |service: &Service| service.asked_of_courses().iter().filter(|call| call.starts_with("retrieve_file ")).count();
     let once = retrieved(&service);
     assert!(once <= 2, "{:#?}", service.asked_of_courses());
     for _ in 0..5 {

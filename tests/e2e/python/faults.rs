@@ -145,7 +145,11 @@ fn wrong_settings_are_told_with_their_line() {
         (share.replace("plugin = \"share:SharePlugin\"\n", ""), ":1:", "`plugin` is missing"),
         (format!("{share}python = \"/nonexistent/python\"\n"), ":5:", "/nonexistent/python"),
         (format!("{share}python = \"no-such-python\"\n"), ":5:", "no-such-python"),
-        (service.table("share", "share:SharePlugin").replace("path = [", "path = [\"/nonexistent\", "), ":4:", "/nonexistent"),
+        (
+            service.table("share", "share:SharePlugin").replace("path = [", "path = [\"/nonexistent\", "),
+            ":4:",
+            "/nonexistent",
+        ),
         (format!("{courses}limit = \"many\"\nlimits = 1\n"), ":7:", "limit"),
         (format!("{courses}limit = \"many\"\nlimits = 1\n"), ":8:", "unknown key `limits`"),
         (courses.replace("service =", "servce ="), ":1:", "`service` is missing"),

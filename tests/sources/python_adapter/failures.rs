@@ -1,6 +1,7 @@
 //! What every exception of a plugin becomes, and that no secret is in what is told or logged.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -169,8 +170,8 @@ fn a_password_that_is_nowhere_is_never_asked_for() {
 }
 
 /// Hides a module `keyring` that this machine's Python may have.
-fn without_keyring(directory: &str) {
-    fs::write(format!("{directory}/keyring.py"), "raise ImportError('hidden by the test')").unwrap();
+fn without_keyring(directory: &Path) {
+    fs::write(directory.join("keyring.py"), "raise ImportError('hidden by the test')").unwrap();
 }
 
 #[test]
@@ -204,11 +205,11 @@ fn no_secret_is_told_or_logged() {
         self.kept = utils.get_password('demo', 'anna\\nEXAMPLE\\nhost', '')
         print('kept', self.kept)
     def connect(self): raise utils.PluginOperationError('GET /?token=a+%2B+secret&b=a%20%2B%20secret: ' + self.info['token'])
-    def create_remote_digest(self, path): raise ValueError(self.info['nested']['key'] + self.kept)
+    def create_remote_digest(self, path): raise ValueError(self.info['nested']['Api-Key'] + self.kept)
 ";
-    let mut plugin = Dialogue::with(&class(leaking), |adapter| adapter.secrets = vec!["token".into(), "nested".into()]);
+    let mut plugin = plugin(leaking);
     fs::write(plugin.dir().join("keyring.py"), KEYRING).unwrap();
-    let info = json!({"token": "a + secret", "nested": {"key": "another"}});
+    let info = json!({"token": "a + secret", "nested": {"Api-Key": "another"}});
     assert_eq!(plugin.ask("configure", json!({"info": info})).error, Value::Null);
     let refused = plugin.ask("connect", json!({}));
     assert_eq!(refused.message(), "GET /?token=[secret]&b=[secret]: [secret]");

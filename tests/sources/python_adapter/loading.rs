@@ -71,7 +71,7 @@ fn installed(name: &str, entry_points: &[(&str, &str)]) -> Dialogue {
     Dialogue::with(&class(""), |adapter| {
         adapter.plugin = name.into();
         for (distribution, points) in entry_points {
-            install(Path::new(&adapter.path[0]), distribution, points);
+            install(&adapter.path[0], distribution, points);
         }
     })
 }
@@ -111,7 +111,7 @@ class AbstractSyncPlugin:
     let module = format!("{BASE}\nclass Plugin(Base):\n    def create_remote_digest(self, path): return self.whose\n");
     let with_kitovu = |utils: &str| {
         let dialogue = Dialogue::with(&module, |adapter| {
-            let package = Path::new(&adapter.path[0]).join("kitovu");
+            let package = &adapter.path[0].join("kitovu");
             fs::create_dir_all(package.join("sync")).unwrap();
             fs::write(package.join("__init__.py"), "").unwrap();
             fs::write(package.join("sync/__init__.py"), "").unwrap();

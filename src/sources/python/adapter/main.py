@@ -18,6 +18,9 @@ LONGEST_PATH = 1 << 15
 # Entries of the root that are looked at to tell what stands there.
 PROBES = 5
 
+# How the names of secret settings end.
+SECRETS = ("password", "passwd", "passphrase", "secret", "token", "api_key", "access_key")
+
 # Bytes of one `entries` line, and seconds that a told path waits for the next one at most.
 BATCH_BYTES = 1 << 18
 BATCH_SECONDS = 0.1
@@ -27,7 +30,6 @@ def main(arguments):
     """Serves one plugin until the host goes."""
     parser = argparse.ArgumentParser(prog="kitovufs-adapter")
     parser.add_argument("--path", action="append", default=[], help="a directory to import from")
-    parser.add_argument("--secret", action="append", default=[], help="a setting of which the value is never shown")
     parser.add_argument("plugin", help="module:Class, or the name of an entry point")
     options = parser.parse_args(arguments)
 
@@ -51,7 +53,6 @@ class Adapter:
     def __init__(self, options, link):
         self._link = link
         self._name = options.plugin
-        self._secrets = options.secret
         self._plugin = None
         self._broken = None
         self._failures = failures.Failures(None)
@@ -133,8 +134,7 @@ class Adapter:
         if self._broken:
             raise self._broken
         self._info = dict(params.get("info") or {})
-        for key in self._secrets:
-            _hide(self._info.get(key))
+        _hide(self._info)
         self._passwords.give(self._info.get("password"))
         info = dict(self._info)
         if self._refuses_password():
@@ -288,16 +288,13 @@ def _digest(method, digest):
     return str(digest)
 
 
-def _hide(value):
-    """Hides every text in a secret setting."""
-    if isinstance(value, str):
-        streams.hide(value)
-    elif isinstance(value, dict):
-        for inner in value.values():
-            _hide(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _hide(inner)
+def _hide(info):
+    """Hides what must be a secret by its name, at any depth. (The host hides what the configuration calls one.)"""
+    for key, value in info.items():
+        if isinstance(value, dict):
+            _hide(value)
+        elif isinstance(value, str) and key.lower().replace("-", "_").endswith(SECRETS):
+            streams.hide(value)
 
 
 def _shown(value):
