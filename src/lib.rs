@@ -22,7 +22,8 @@
 //! [`source::Source::list_path`], through [`source::link`] (connected? answering?), [`source::limit`], [`source::deadline`] and
 //! [`source::count`]. Only a listing that reached its end replaces what is known; [`name::localize`] makes its names fit for Linux. If
 //! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error. `readdir`
-//! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest).
+//! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest). A folder put together
+//! from sources (`fs::union`) asks the catalog of each, and keeps nothing itself.
 //!
 //! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`transfer::Transfer::measure`]), so that `stat` is right.
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name

@@ -1,5 +1,7 @@
 //! `check`: is the configuration right, and does every source do what the mount needs? It mounts nothing and caches nothing.
 
+mod folders;
+
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -15,7 +17,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
-use crate::name::localize;
+use crate::name::{Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
@@ -34,26 +36,32 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
     let (config, problems) = Config::examine(file)?;
     let configured = runtime.block_on(mount::examine(&config, problems))?;
     println!("{}: the configuration is right", file.display());
-    let mut failed = false;
-    for source in configured {
-        failed |= !runtime.block_on(check_source(&source));
-    }
+    let fine = runtime.block_on(async {
+        let mut fine = true;
+        for source in &configured {
+            fine &= check_source(source).await;
+        }
+        for folder in &config.folders {
+            fine &= folders::check(folder, &configured).await;
+        }
+        for source in &configured {
+            source.link.disconnect().await;
+        }
+        fine
+    });
     runtime.shutdown_background();
-    Ok(u8::from(failed))
+    Ok(u8::from(!fine))
 }
 
 async fn check_source(configured: &Configured) -> bool {
     println!("{} ({})", configured.config.name, configured.config.type_name);
-    let source = &*configured.link;
-    let fine = match steps(source).await {
+    match steps(&*configured.link).await {
         Ok(()) => true,
         Err(error) => {
             println!("  FAILED  {error}");
             false
         }
-    };
-    source.disconnect().await;
-    fine
+    }
 }
 
 fn passed(began: Instant, what: &str) {
@@ -82,12 +90,16 @@ async fn steps(source: &dyn Source) -> Result<()> {
 }
 
 async fn list(source: &dyn Source, dir: &RemotePath) -> Result<Vec<Entry>> {
-    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
-    let localized = localize(entries, source.capabilities().verbatim_names);
+    let localized = list_names(source, dir).await?;
     for (name, why) in localized.refused {
         println!("  note    {dir}: {:?} is left out: {why}", Printable(&name).to_string());
     }
     Ok(localized.named.into_iter().map(|(_, entry)| entry).collect())
+}
+
+async fn list_names(source: &dyn Source, dir: &RemotePath) -> Result<Localized> {
+    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
+    Ok(localize(entries, source.capabilities().verbatim_names))
 }
 
 /// A file near the root, not empty and not large.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
+use globset::GlobSet;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
@@ -30,8 +31,8 @@ pub const SOURCE_TYPES: [&str; 11] =
     ["azblob", "ftp", "gcs", "http", "local", "plugin", "python", "s3", "sftp", "smb", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
-pub const COMMON_KEYS: [&str; 7] =
-    ["type", "fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
+pub const COMMON_KEYS: [&str; 8] =
+    ["type", "hidden", "fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// Permission bits that let somebody else than the owner at a file.
 const OTHERS: u32 = 0o077;
@@ -45,6 +46,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// The sources in the order of their names; at least one.
     pub sources: Vec<SourceConfig>,
+    /// The folders that are put together from sources, in the order of the file.
+    pub folders: Vec<FolderConfig>,
     /// The only source is shown at the mount's root instead of as a folder (URL mounts).
     pub at_root: bool,
     /// The file that this was read from, absolute; `None` if it comes from a URL.
@@ -94,6 +97,8 @@ pub struct SourceConfig {
     pub name: String,
     /// One of [`SOURCE_TYPES`].
     pub type_name: String,
+    /// It has no folder of its own, and is seen only through [`Config::folders`].
+    pub hidden: bool,
     /// Its own table, which only the source understands.
     pub settings: Settings,
     /// How long an answer of the source counts as current.
@@ -109,6 +114,26 @@ pub struct SourceConfig {
     /// How many bytes of content may arrive in a second; `None`: as many as will.
     pub max_bandwidth: Option<u64>,
     origin: Origin,
+}
+
+/// A folder that is put together from directories of sources.
+#[derive(Debug, Clone)]
+pub struct FolderConfig {
+    /// Where it is below the mount's root: one or more names, of which the first is no shown source's.
+    pub path: Vec<String>,
+    /// What it shows, in the order of precedence; at least one.
+    pub parts: Vec<PartConfig>,
+}
+
+/// A directory of a source, as one part of a folder.
+#[derive(Debug, Clone)]
+pub struct PartConfig {
+    /// The source's name.
+    pub source: String,
+    /// Which of its directories, by the names that its own folder would show; empty: all of it.
+    pub path: Vec<String>,
+    /// Names that are left out, at every depth: the folder's and the part's own.
+    pub ignore: GlobSet,
 }
 
 /// Where a source stands in its file.
@@ -161,6 +186,7 @@ impl Config {
             mountpoint: None,
             cache: CacheConfig::in_dir(default_cache_dir()?.join("urls").join(identity)),
             sources: vec![source],
+            folders: Vec::new(),
             at_root: true,
             file: None,
         })
@@ -233,5 +259,7 @@ pub fn expand_home(path: &str) -> PathBuf {
     }
 }
 
+#[cfg(test)]
+mod folders_tests;
 #[cfg(test)]
 mod tests;

@@ -89,6 +89,7 @@ impl Remote {
             settings: Settings::of(self.name.clone(), self.values),
             name: self.name,
             type_name: self.type_name.to_owned(),
+            hidden: false,
             fresh_for,
             timeout,
             offline,

@@ -12,14 +12,15 @@ use crate::cache::Limits;
 use crate::cache::block::BLOCK;
 use crate::catalog::Policy;
 use crate::config::Offline;
+use crate::db::Database;
 use crate::source::count::Counted;
 use crate::source::deadline::Deadline;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::source::limit::Limited;
 use crate::sources::memory::Memory;
 
-const FRESH_FOR: Duration = Duration::from_secs(60);
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 
 /// A mounted memory source, with everything between it and the file system as in a real mount.
@@ -46,23 +47,10 @@ impl Fixture {
         unknown_size: UnknownSize,
         cache_dir: TempDir,
     ) -> Self {
-        let (faulty, faults) = Faulty::new(memory.clone());
-        let counters = Arc::new(Counters::default());
-        let counted = Counted::new(faulty, counters.clone());
-        let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), "memory");
         let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
-        let id: Arc<str> = "memory".into();
-        let folder = Folder {
-            name: b"memory".as_slice().into(),
-            source_type: "memory".into(),
-            catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db),
-            transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
-            source_id: id,
-            link,
-            counters,
-            unknown_size,
-        };
-        Self { fs: FileSystem::new(vec![folder], true, cache), memory, faults, cache_dir }
+        let (mut folder, faults) = folder("memory", memory.clone(), offline, &cache, &db);
+        folder.unknown_size = unknown_size;
+        Self { fs: FileSystem::new(vec![folder], Layout::one_source(), cache), memory, faults, cache_dir }
     }
 
     /// The same cache directory under a new process, as far as the file system can tell.
@@ -137,6 +125,33 @@ impl Fixture {
         let files = WalkDir::new(self.cache_dir.path().join("objects")).into_iter();
         files.map(|entry| entry.expect("listable")).filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
     }
+}
+
+/// A source as a mount has it, and its faults.
+pub(super) fn folder(
+    name: &str,
+    memory: Memory,
+    offline: Offline,
+    cache: &Arc<Cache>,
+    db: &Arc<Database>,
+) -> (Folder, Faults) {
+    let (faulty, faults) = Faulty::new(memory);
+    let counters = Arc::new(Counters::default());
+    let counted = Counted::new(faulty, counters.clone());
+    let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), name);
+    let id: Arc<str> = name.into();
+    let folder = Folder {
+        name: name.as_bytes().into(),
+        source_type: "memory".into(),
+        catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db.clone()),
+        transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
+        source_id: id,
+        link,
+        counters,
+        unknown_size: UnknownSize::Retrieve,
+        reports_changes: false,
+    };
+    (folder, faults)
 }
 
 /// Bytes of which every block differs.

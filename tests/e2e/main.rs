@@ -11,6 +11,7 @@ mod configuration;
 mod counts;
 mod every_source;
 mod faults;
+mod folders;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
