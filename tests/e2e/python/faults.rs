@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{Service, bystander};
 use crate::kit::mount::{Home, Mount, eventually};
 
@@ -101,6 +103,33 @@ fn a_process_killed_in_the_middle_of_a_retrieval_is_started_again() {
     mount.sh("ls other/here");
     service.heal();
     eventually("it works again", || fs::read(mount.path("share/dir/deadly")).is_ok_and(|read| read == b"x"));
+}
+
+#[test]
+fn after_a_restart_the_plugin_is_asked_again_what_it_must_know() {
+    let service = Service::new();
+    let file =
+        |content: &str| serde_json::json!({"size": content.len(), "modified": 1_500_000_000, "content": content});
+    let courses =
+        serde_json::json!({"Course / 1": {"00/a": file("alpha"), "00/b": file("beta")}, "Other": {"x": file("x")}});
+    service.write_courses("the-token", &courses);
+    let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", service.courses()));
+    assert_eq!(mount.sh("cat 'courses/Course / 1/00/a'"), "alpha");
+    let threads = fs::read_dir(format!("/proc/{}/task", mount.pid())).unwrap();
+    let children =
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")).unwrap_or_default());
+    let children: String = children.collect();
+    let plugin = children.split_whitespace().next().expect("the plugin runs").parse().unwrap();
+    kill_process(Pid::from_raw(plugin).unwrap(), Signal::KILL).unwrap();
+    let asked = service.asked_of_courses().len();
+    assert_eq!(mount.sh("cat 'courses/Course / 1/00/b'"), "beta");
+    // A table that only listings fill, and a digest before the retrieval.
+    let again = service.asked_of_courses().split_off(asked);
+    let at =
+        |call: &str| again.iter().position(|asked| asked == call).unwrap_or_else(|| panic!("{call} not in {again:#?}"));
+    assert!(at("list_path /") < at("list_path Course / 1"));
+    assert!(at("list_path Course / 1") < at("create_remote_digest Course / 1/00/b"));
+    assert!(at("create_remote_digest Course / 1/00/b") < at("retrieve_file Course / 1/00/b"));
 }
 
 #[test]
