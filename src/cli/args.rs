@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::plugin::Language;
+
 /// Shows remote sources as ordinary folders, read-only.
 ///
 /// Every source of the configuration becomes a folder. Files are retrieved when they are opened, kept in a cache, and checked
@@ -44,6 +46,49 @@ pub enum LowCommand {
         /// The mounted folder [default: the one in the configuration]
         mountpoint: Option<PathBuf>,
     },
+    /// Help for authors of plugins
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+/// `plugin` as typed.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Check whether a plugin keeps the protocol: what was sent, what came, what is wanted
+    #[command(after_help = PLUGIN_CHECK)]
+    Check(PluginCheckArgs),
+    /// Write a small plugin that works, to begin with
+    New {
+        /// In which language
+        #[arg(long, value_enum)]
+        lang: Language,
+        /// Where to write it
+        #[arg(default_value = "my-plugin")]
+        dir: PathBuf,
+    },
+}
+
+/// `plugin check` as typed. Which plugin is meant is decided in `cli::plugin`.
+#[derive(Debug, Args)]
+pub struct PluginCheckArgs {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the plugin of this source of the configuration
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Check a Python class written for kitovu: module:Class, or an entry point
+    #[arg(long, value_name = "PLUGIN")]
+    pub python: Option<String>,
+    /// A setting for the plugin, as in a configuration file; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub command: Vec<String>,
 }
 
 /// `mount` as typed. Which of the two places is meant when there is only one is decided in `cli`.
@@ -85,8 +130,8 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: azblob, ftp, gcs, http, local, s3, sftp,
-                    smb, webdav.
+  Types of sources: azblob, ftp, gcs, http, local, plugin, python, s3,
+                    sftp, smb, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
@@ -96,6 +141,20 @@ Environment:
 Exit codes:
   0  done
   1  failed
+  2  wrong usage or configuration";
+
+const PLUGIN_CHECK: &str = "\
+Examples:
+  kitovufs plugin check --set url=https://example.org ./my-plugin
+  kitovufs plugin check --python my_plugin:MyPlugin --set user=anna
+      a Python class, here from the current directory, else from those in
+      --set 'path=[\"…\"]', with python3 or the one in --set python=…
+  kitovufs plugin check --source mine
+      the plugin of [sources.mine] in the configuration, with its settings
+
+Exit codes:
+  0  the plugin keeps the protocol
+  1  it does not
   2  wrong usage or configuration";
 
 const MOUNT: &str = "\

@@ -3,6 +3,7 @@
 pub mod args;
 mod check;
 mod log;
+pub mod plugin;
 mod run;
 mod status;
 mod unmount;
@@ -16,6 +17,8 @@ use clap::Parser;
 use crate::config::{Config, Diagnostic, Diagnostics};
 use crate::error::Error;
 pub use run::run;
+
+use plugin::PluginRequest;
 
 use args::{LowArgs, LowCommand, MountArgs};
 
@@ -34,6 +37,8 @@ pub enum Request {
         /// The configuration file; not read yet, so that everything wrong can be reported together.
         file: PathBuf,
     },
+    /// Help the author of a plugin.
+    Plugin(PluginRequest),
     /// Show what a mount is doing.
     Status {
         /// The mounted folder, absolute; `None` for the one in the configuration.
@@ -121,6 +126,7 @@ pub fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Mount(args) => Request::Mount(mount(args)?),
         LowCommand::Unmount { mountpoint } => Request::Unmount { mountpoint: absolute(&mountpoint)? },
         LowCommand::Check { config } => Request::Check { file: config.unwrap_or_else(Config::default_path) },
+        LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
         LowCommand::Status { json, mountpoint } => {
             Request::Status { json, mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
@@ -234,7 +240,7 @@ mod tests {
         }
         let mut all = LowArgs::command();
         let names: Vec<_> = all.get_subcommands_mut().map(|command| command.get_name().to_owned()).collect();
-        assert_eq!(names, ["mount", "unmount", "check", "status"]);
+        assert_eq!(names, ["mount", "unmount", "check", "status", "plugin"]);
     }
 
     #[test]

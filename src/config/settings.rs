@@ -161,6 +161,20 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// A list of strings that must be there; empty (with a problem noted) if it is not.
+    pub fn required_strings(&mut self, key: &'static str, example: &str) -> Vec<String> {
+        if !self.settings.values.contains_key(key) {
+            self.known.push(key);
+            self.problem(None, format!("`{key}` is missing; add for example: {key} = {example}"));
+            return Vec::new();
+        }
+        let strings = self.strings(key);
+        if strings.as_ref().is_some_and(Vec::is_empty) {
+            self.problem(Some(key), format!("`{key}` is empty; write for example: {key} = {example}"));
+        }
+        strings.unwrap_or_default()
+    }
+
     /// Every key that was not asked for, for a source whose keys are not known here; from now on none is unknown.
     ///
     /// What has one of the forms of a secret is one, and so is a plain string if `is_secret` says so of its key.

@@ -1,5 +1,6 @@
 //! `Plugin`: a program of somebody else's as a source (`docs/plugin-protocol.md`). It keeps the program running, and knows no service.
 
+pub mod check;
 mod dialogue;
 mod failure;
 mod hash;
@@ -23,12 +24,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::failure::Failure;
-use self::info::Info;
+pub use self::info::Info;
 use self::life::{Life, parent, understood};
 pub use self::process::Launch;
 use self::retrieve::{CHUNK, Delivery, retrieve};
@@ -41,8 +42,8 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{
-    self, Capabilities, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
-    Source,
+    self, Capabilities, Changes, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
+    Settings, Sink, Source,
 };
 
 /// A plugin that says nothing of how the local digest gets on is taken for hung after so long.
@@ -66,6 +67,8 @@ pub struct Plugin {
     abilities: RwLock<Abilities>,
     connected: AtomicBool,
     starts: Starts,
+    /// Where changes go in, and where they come out until somebody takes that.
+    changes: (mpsc::Sender<RemotePath>, Mutex<Option<Changes>>),
 }
 
 /// What `configure` finds out.
@@ -87,15 +90,8 @@ impl Plugin {
     /// A source that waits for `configure`.
     pub fn new() -> Self {
         Self::started_by(|reader| {
-            let Some(command) = reader.strings("command") else {
-                let example = "command = [\"~/bin/my-plugin\", \"--verbose\"]";
-                reader.problem(None, format!("`command` is missing; add for example: {example}"));
-                return None;
-            };
-            let Some((program, args)) = command.split_first() else {
-                reader.problem(Some("command"), "`command` is empty; its first part is the program");
-                return None;
-            };
+            let command = reader.required_strings("command", "[\"~/bin/my-plugin\", \"--verbose\"]");
+            let (program, args) = command.split_first()?;
             let args = args.iter().map(OsString::from).collect();
             match find_program(program) {
                 Ok(program) => Some(Launch { program, args, env: Vec::new() }),
@@ -109,6 +105,7 @@ impl Plugin {
 
     /// A source whose plugin is started in another way.
     pub fn started_by(launcher: impl Fn(&mut Reader<'_>) -> Option<Launch> + Send + Sync + 'static) -> Self {
+        let (reports, changes) = mpsc::channel(CHANGES);
         let launch = Launch { program: PathBuf::new(), args: Vec::new(), env: Vec::new() };
         let setup = Setup {
             launch,
@@ -124,15 +121,27 @@ impl Plugin {
             abilities: RwLock::default(),
             connected: AtomicBool::new(false),
             starts: Starts::default(),
+            changes: (reports, Mutex::new(Some(changes))),
         }
+    }
+
+    /// How the plugin of this table is started, and what it is told.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the table.
+    pub fn read(&self, settings: &Settings) -> Result<(Launch, Info), Vec<Problem>> {
+        let mut reader = settings.reader();
+        let launch = (self.launcher)(&mut reader);
+        let info = Info::read(&mut reader);
+        reader.finish()?;
+        launch.map(|launch| (launch, info)).ok_or_else(Vec::new)
     }
 
     /// Starts a process and hears what it can.
     async fn start(&self) -> Result<Life> {
         let Setup { launch, voice, fresh_for, .. } = &self.setup;
         self.starts.wait().await;
-        let (changed, _) = mpsc::channel(CHANGES);
-        let life = Life::begin(launch, voice, changed, *fresh_for).await?;
+        let life = Life::begin(launch, voice, self.changes.0.clone(), *fresh_for).await?;
         *self.abilities.write() = life.hello.capabilities.clone();
         Ok(life)
     }
@@ -202,16 +211,14 @@ impl Plugin {
     }
 
     async fn remote_digest(life: &Life, file: &RemotePath, written: &Text) -> Result<Digested, Failure> {
-        let failure = match life.digest(file, written).await {
-            Err(failure) if failure.is_refusal() && !failure.is("not_found") && !failure.is("crashed") => failure,
-            result => return result,
-        };
-        // Of a path that no listing called a file, only trying tells.
-        if !failure.is("is_a_directory") && life.is_listable(file, written).await {
-            let data = wire::Reason { kind: "is_a_directory".into(), ..wire::Reason::default() };
-            return Err(Failure::Refused(Refusal { data, ..Refusal::default() }));
+        match life.digest(file, written).await {
+            // Of a path that no listing called a file, only trying tells.
+            Err(failure) if failure.may_mean_directory() && life.is_listable(file, written).await => {
+                let data = wire::Reason { kind: "is_a_directory".into(), ..wire::Reason::default() };
+                Err(Failure::Refused(Refusal { data, ..Refusal::default() }))
+            }
+            result => result,
         }
-        Err(failure)
     }
 
     fn problem(&self, failure: Failure) -> Problem {
@@ -230,11 +237,7 @@ impl Plugin {
 #[async_trait]
 impl Source for Plugin {
     async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let launch = (self.launcher)(&mut reader);
-        let info = Info::read(&mut reader);
-        reader.finish()?;
-        let Some(launch) = launch else { return Ok(()) };
+        let (launch, info) = self.read(settings)?;
         self.setup = Setup {
             launch,
             info,
@@ -288,6 +291,10 @@ impl Source for Plugin {
             buffer: CHUNK,
             concurrency: abilities.concurrency(),
         }
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        if self.abilities.read().notify { self.changes.1.lock().take() } else { None }
     }
 
     async fn connect(&self) -> Result<()> {

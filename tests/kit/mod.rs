@@ -4,6 +4,7 @@ pub mod azurite;
 pub mod ftp;
 pub mod moto;
 pub mod mount;
+pub mod odd;
 pub mod proxy;
 pub mod python;
 pub mod samba;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use super::process::{self, Launch, Process};
 use super::voice::Voice;
 use super::wire::{Entry, Refusal};
 use crate::error::Result;
+use crate::path::RemotePath;
 use crate::source::deadline::note_progress;
 
 /// How long a call that nobody waits for any more may be silent before the process is taken for hung.
@@ -38,21 +39,23 @@ pub enum News {
 }
 
 /// A running plugin. Dropped, the process ends at once; see [`Dialogue::end`].
-#[derive(Debug)]
 pub struct Dialogue {
     shared: Arc<Shared>,
     next_id: AtomicU64,
     turns: Arc<Semaphore>,
 }
 
+/// Hears of paths that are no longer as they were told.
+pub type OnChange = Box<dyn Fn(RemotePath) + Send + Sync>;
+
 /// What the tasks that listen share with those who call.
-#[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     turns: Arc<Semaphore>,
     pub(super) voice: Arc<Voice>,
-    /// Paths that are no longer as they were told.
-    pub(super) changed: mpsc::Sender<Vec<u8>>,
+    /// Lines that were no messages.
+    pub(super) strays: AtomicU32,
+    pub(super) on_change: OnChange,
 }
 
 #[derive(Debug)]
@@ -78,7 +81,7 @@ impl Dialogue {
     ///
     /// # Errors
     /// Those of [`process::start`].
-    pub fn start(launch: &Launch, voice: &Arc<Voice>, changed: mpsc::Sender<Vec<u8>>) -> Result<Arc<Self>> {
+    pub fn start(launch: &Launch, voice: &Arc<Voice>, on_change: OnChange) -> Result<Arc<Self>> {
         let (process, pipes) = process::start(launch)?;
         let ended = process.watch();
         let (outgoing, lines) = mpsc::channel(16);
@@ -90,8 +93,13 @@ impl Dialogue {
             over: None,
             last_words: String::new(),
         };
-        let shared =
-            Arc::new(Shared { state: Mutex::new(state), turns: Arc::clone(&turns), voice: Arc::clone(voice), changed });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            turns: Arc::clone(&turns),
+            voice: Arc::clone(voice),
+            strays: AtomicU32::new(0),
+            on_change,
+        });
         tokio::spawn(hearing::write(pipes.stdin, lines, Arc::clone(&shared)));
         tokio::spawn(hearing::read(pipes.stdout, ended, Arc::clone(&shared)));
         tokio::spawn(hearing::read_words(pipes.stderr, Arc::clone(&shared)));
@@ -144,6 +152,11 @@ impl Dialogue {
                 News::Broken(why) => return Err(Failure::Broken(why)),
             }
         }
+    }
+
+    /// How many lines so far were no messages.
+    pub fn strays(&self) -> u32 {
+        self.shared.strays.load(Ordering::Relaxed)
     }
 
     /// Writes a line as it is; for what tests how a plugin takes it.
@@ -207,7 +220,6 @@ fn line(message: &Value) -> Vec<u8> {
 }
 
 /// A call under way. Dropped before its end, it is cancelled.
-#[derive(Debug)]
 pub struct Call {
     dialogue: Arc<Dialogue>,
     id: u64,
@@ -216,6 +228,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Its number in the dialogue.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The next news; nothing may be asked after the end.
     ///
     /// # Errors

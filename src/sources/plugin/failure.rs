@@ -47,6 +47,12 @@ impl Failure {
         matches!(self, Self::Refused(refusal) if !refusal.kind().is_outage() && refusal.kind() != ErrorKind::RateLimited)
     }
 
+    /// Whether a plugin that takes a directory for a file would say so.
+    pub fn may_mean_directory(&self) -> bool {
+        let words = ["unknown_path", "not_a_directory", "failed", ""];
+        matches!(self, Self::Refused(refusal) if words.contains(&refusal.data.kind.as_str()))
+    }
+
     /// What it is to the mount.
     pub fn error(self, op: &'static str, voice: &Voice) -> Error {
         match self {

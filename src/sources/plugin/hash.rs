@@ -28,6 +28,11 @@ pub async fn of_file(algorithm: Hash, copy: &LocalCopy<'_>) -> Result<Digest> {
     hash.map(Digest::new).map_err(|e| failed().caused_by(e))
 }
 
+/// The hash of these bytes, written in the same way.
+pub fn of_bytes(algorithm: Hash, bytes: &[u8]) -> String {
+    hash(algorithm, bytes).expect("memory can always be read")
+}
+
 fn hash(algorithm: Hash, mut bytes: impl std::io::Read) -> std::io::Result<String> {
     let (mut md5, mut sha256) = (Md5::new(), Sha256::new());
     let mut sha1 = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);

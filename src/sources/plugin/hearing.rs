@@ -1,6 +1,7 @@
 //! What a plugin writes, line by line, and where each line goes; within limits, whatever it writes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::dialogue::{News, Shared};
 use super::wire::{self, Entry, Incoming, Text};
-use crate::path::Printable;
+use crate::path::{Printable, RemotePath};
 
 /// The longest line, in bytes without its end.
 pub const LONGEST_LINE: usize = 1 << 20;
@@ -155,9 +156,9 @@ impl Listening<'_> {
 
     fn changed(&self, mut params: Value) -> bool {
         let path = params.get_mut("path").map(Value::take).and_then(|path| Text::deserialize(path).ok());
-        if let Some(path) = path.and_then(|path| path.bytes()) {
-            // With so many changes unread, one more says nothing new; freshness ends in any case.
-            let _ = self.shared.changed.try_send(path);
+        let path = path.and_then(|path| path.bytes()).and_then(|path| RemotePath::parse(&path).ok());
+        if let Some(path) = path {
+            (self.shared.on_change)(path);
         }
         false
     }
@@ -169,6 +170,7 @@ impl Listening<'_> {
     }
 
     async fn garbage(&self, line: &[u8]) -> bool {
+        self.shared.strays.fetch_add(1, Ordering::Relaxed);
         let shown = Printable(&line[..line.len().min(200)]).to_string();
         self.shared.voice.say("warn", &format!("this on standard output is no message: {shown}"));
         // It may have been a part of a listing, which then is not complete.

@@ -31,14 +31,13 @@ const ENTRIES: usize = 2_000_000;
 const LONGEST_DIGEST: usize = 1024;
 
 /// One process of a plugin.
-#[derive(Debug)]
 pub struct Life {
     /// The way to it.
     pub dialogue: Arc<Dialogue>,
     /// What it says that it is.
     pub hello: Hello,
     /// What it has told.
-    pub told: Told,
+    pub told: Arc<Told>,
     voice: Arc<Voice>,
     fresh_for: Duration,
 }
@@ -51,10 +50,17 @@ impl Life {
     pub async fn begin(
         launch: &Launch,
         voice: &Arc<Voice>,
-        changed: mpsc::Sender<Vec<u8>>,
+        changes: mpsc::Sender<RemotePath>,
         fresh_for: Duration,
     ) -> Result<Self> {
-        let dialogue = Dialogue::start(launch, voice, changed)?;
+        let told = Arc::new(Told::default());
+        let expiring = Arc::clone(&told);
+        let on_change = move |path| {
+            expiring.expire();
+            // With so many changes unread, one more says little; what is known ages in any case.
+            let _ = changes.try_send(path);
+        };
+        let dialogue = Dialogue::start(launch, voice, Box::new(on_change))?;
         let host = concat!("kitovufs ", env!("CARGO_PKG_VERSION"));
         let hello = in_time("hello", dialogue.ask("hello", json!({"protocol": PROTOCOL, "host": host}))).await;
         let hello: Hello = hello.and_then(understood).map_err(|failure| failure.error("hello", voice))?;
@@ -63,7 +69,12 @@ impl Life {
             return Err(Error::new("hello", ErrorKind::Unsupported).because(why));
         }
         dialogue.allow(hello.capabilities.concurrency());
-        Ok(Self { dialogue, hello, told: Told::default(), voice: Arc::clone(voice), fresh_for })
+        Ok(Self { dialogue, hello, told, voice: Arc::clone(voice), fresh_for })
+    }
+
+    /// The life of a process that has said who it is.
+    pub fn of(dialogue: Arc<Dialogue>, hello: Hello, voice: Arc<Voice>) -> Self {
+        Self { dialogue, hello, told: Arc::default(), voice, fresh_for: Duration::MAX }
     }
 
     /// Gives the plugin its settings.
@@ -190,8 +201,8 @@ impl Life {
 
     /// Whether this path, of which nobody said what it is, is a directory after all.
     pub async fn is_listable(&self, path: &RemotePath, written: &Text) -> bool {
-        let undeclared = !self.hello.capabilities.one_level;
-        undeclared && self.gather(path, written).await.is_ok()
+        let leaf = self.told.leaf(path);
+        leaf.is_some_and(|entry| entry.kind.is_none()) && self.gather(path, written).await.is_ok()
     }
 
     fn spelling(&self, path: &RemotePath) -> Text {
@@ -243,12 +254,12 @@ impl Life {
             if !tells {
                 return Ok(None);
             }
-            if !tree.serve(dir, self.fresh_for) && !tree.is_after(began) {
+            if !self.told.serve(&tree, dir, self.fresh_for) && !tree.is_after(began) {
                 tree = self.list_tree(&top).await?;
                 if top != *dir && !tree.has_below(dir) {
                     return Ok(None);
                 }
-                tree.serve(dir, self.fresh_for);
+                self.told.serve(&tree, dir, self.fresh_for);
             }
             let told = |(path, leaf): (RemotePath, Option<(&Entry, Kind)>)| {
                 (path, leaf.map(|(entry, kind)| Entry { kind: Some(kind), ..entry.clone() }))

@@ -27,6 +27,8 @@ struct State {
     directories: HashMap<RemotePath, Spelling>,
     trees: HashMap<RemotePath, Arc<Tree>>,
     digested: LruCache<RemotePath, ()>,
+    /// When the plugin last said that something has changed.
+    changed: Option<Instant>,
 }
 
 /// How the paths in one directory are written.
@@ -41,7 +43,8 @@ pub struct Spelling {
 impl Default for Told {
     fn default() -> Self {
         let digested = LruCache::new(DIGESTED);
-        Self { state: Mutex::new(State { directories: HashMap::new(), trees: HashMap::new(), digested }) }
+        let (directories, trees) = (HashMap::new(), HashMap::new());
+        Self { state: Mutex::new(State { directories, trees, digested, changed: None }) }
     }
 }
 
@@ -61,11 +64,28 @@ impl Told {
         self.state.lock().trees.get(top).cloned()
     }
 
+    /// What a tree tells of this path.
+    pub fn leaf(&self, path: &RemotePath) -> Option<Entry> {
+        let state = self.state.lock();
+        state.trees.values().find_map(|tree| tree.leaf(path).map(|(entry, _)| entry.clone()))
+    }
+
     /// Notes a whole tree.
     pub fn learn_tree(&self, top: &RemotePath, tree: Tree) -> Arc<Tree> {
         let tree = Arc::new(tree);
         self.state.lock().trees.insert(top.clone(), Arc::clone(&tree));
         tree
+    }
+
+    /// Whether a tree still counts for this directory, and has not been told for it yet; from now on it has.
+    pub fn serve(&self, tree: &Tree, dir: &RemotePath, fresh_for: Duration) -> bool {
+        let is_current = self.state.lock().changed.is_none_or(|changed| changed < tree.told_at);
+        is_current && tree.serve(dir, fresh_for)
+    }
+
+    /// Trees that were told so far no longer count.
+    pub fn expire(&self) {
+        self.state.lock().changed = Some(Instant::now());
     }
 
     /// Takes everything back that was told of directories and trees.
@@ -148,8 +168,7 @@ impl Tree {
         unknown.min_by_key(|(path, _)| path.components().count()).map(|(path, entry)| (path, &entry.path))
     }
 
-    /// Whether the answer still counts for this directory, and has not been given for it yet; from now on it has.
-    pub fn serve(&self, dir: &RemotePath, fresh_for: Duration) -> bool {
+    fn serve(&self, dir: &RemotePath, fresh_for: Duration) -> bool {
         self.told_at.elapsed() < fresh_for && self.served.lock().insert(dir.clone())
     }
 
