@@ -117,8 +117,13 @@ impl Dialogue {
     }
 
     fn write(&mut self, message: &Value) {
+        self.write_line(&message.to_string());
+    }
+
+    /// Writes a line as it is.
+    pub fn write_line(&mut self, line: &str) {
         let requests = self.requests.as_mut().expect("the dialogue goes on");
-        requests.write_all(format!("{message}\n").as_bytes()).unwrap();
+        requests.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// Waits for the answer to a request. Every line must be a message of the protocol, and none about another request.

@@ -123,6 +123,30 @@ fn a_path_comes_back_as_the_very_object_that_was_told() {
 }
 
 #[test]
+fn a_path_that_was_never_told_is_an_unknown_one() {
+    let mut plugin = plugin(
+        "
+    def create_remote_digest(self, path):
+        if path.name != 'a.txt':
+            raise utils.PluginOperationError('there is no ' + str(path))
+        raise utils.PluginOperationError('not today')
+",
+    );
+    plugin.begin(json!({}));
+    plugin.ask("list_path", json!({"path": "/"}));
+    for (path, kind, told) in [
+        ("/a.txt", "failed", "not today"),
+        ("/nothing", "unknown_path", "there is no /nothing"),
+        ("/../etc/passwd", "unknown_path", "leads out of the source"),
+        ("/a\0", "unknown_path", "leads out of the source"),
+    ] {
+        let answer = plugin.ask("create_remote_digest", json!({"path": path}));
+        assert_eq!(answer.kind(), kind, "{answer:?}");
+        assert!(answer.message().contains(told), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_name_that_cannot_be_written_is_left_out_and_logged() {
     let mut plugin = plugin("    FILES = {'/\\ud800': b'', '/fine': b'', '/' + 70000 * 'x': b''}");
     plugin.begin(json!({}));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Service, bystander};
-use crate::kit::mount::{Home, Mount, eventually};
+use crate::kit::mount::{Home, Mount, eventually, text};
 
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
@@ -156,7 +156,7 @@ fn a_plugin_that_hangs_delays_nobody_else() {
 /// What `check` says about a configuration; it must not be content.
 fn complaint(config: &str) -> String {
     let home = Home::of(config);
-    let config = crate::kit::mount::text(home.config());
+    let config = text(home.config());
     let output = home.kitovufs(["check", "-c", &config]);
     assert!(!output.status.success());
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
@@ -189,6 +189,30 @@ fn wrong_settings_are_told_with_their_line() {
         let complaint = said.lines().find(|line| line.contains(told)).expect("it was told");
         assert!(complaint.contains(line), "{config}\n{said}");
     }
+}
+
+#[test]
+fn an_author_can_check_a_class() {
+    let service = Service::new();
+    service.put("dir/a.txt", "alpha");
+    let check = |plugin: &str| {
+        let [python, directory, path] =
+            [text("python3"), text(service.dir()), serde_json::json!([text(service.beside(""))]).to_string()];
+        let set = [format!("directory={directory}"), format!("path={path}"), format!("python={python}")];
+        let set = set.iter().flat_map(|set| ["--set", set]);
+        let output = Home::of("").kitovufs(["plugin", "check", "--python", plugin].into_iter().chain(set));
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, said) = check("share:SharePlugin");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the plugin keeps the protocol"), "{said}");
+    service.fault("create_remote_digest", "raise ValueError('broken')");
+    let (code, said) = check("share:SharePlugin");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("ValueError: broken"), "{said}");
+    let (code, said) = check("share:Nothing");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("there is no Nothing in share"), "{said}");
 }
 
 #[test]

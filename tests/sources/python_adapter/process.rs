@@ -122,11 +122,14 @@ fn an_interrupt_at_the_terminal_is_the_hosts_business() {
 }
 
 #[test]
-fn unknown_methods_and_nonsense_are_answered() {
+fn unknown_methods_are_answered_and_nonsense_is_not() {
     let mut plugin = plugin("");
     plugin.begin(json!({}));
     assert_eq!(plugin.ask("fly", json!({})).error["code"], -32601);
     assert_eq!(plugin.ask("_read_schema", json!({})).error["code"], -32601);
+    plugin.write_line("no JSON");
+    plugin.write_line("[]");
+    plugin.write_line(r#"{"jsonrpc": "2.0", "method": "connect"}"#);
     assert_eq!(plugin.ask("create_remote_digest", json!({"path": "/a.txt", "new": 1})).error, json!(null));
 }
 

@@ -13,6 +13,14 @@ LONGEST_CHAIN = 10
 _NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
+# The methods that are about one file.
+OF_A_FILE = ("create_remote_digest", "retrieve_file", "create_local_digest")
+
+
+class BadPath(Exception):
+    """A path leads out of the source."""
+
+
 class ContractError(Exception):
     """A plugin's method returned what the contract does not allow."""
 
@@ -29,9 +37,12 @@ class Failures:
         self._operation = getattr(utils, "PluginOperationError", ())
         self._usage = getattr(utils, "UsageError", ())
 
-    def describe(self, error, method, info):
-        """The `error` of a response; `info` is what `configure` was given."""
+    def describe(self, error, method, info, is_told):
+        """The `error` of a response; `info` is what `configure` was given, `is_told` whether the plugin told the path it is about."""
         kind, message, more = self._kind(error, method, info)
+        # The contract has no word for what is not there.
+        if method in OF_A_FILE and not is_told and isinstance(error, self._operation) and kind == "failed":
+            kind = "unknown_path"
         if kind == "crashed":
             _log_traceback(error, method)
         message = streams.masked(message)[:streams.LONGEST_MESSAGE]
@@ -52,7 +63,9 @@ class Failures:
             return self._of_configure(error, told, text, info)
         if isinstance(error, (self._usage, ContractError)):
             return "failed", text, {}
-        if isinstance(error, KeyError) and method in ("create_remote_digest", "retrieve_file", "create_local_digest"):
+        if isinstance(error, BadPath):
+            return "unknown_path", text, {}
+        if isinstance(error, KeyError) and method in OF_A_FILE:
             return "unknown_path", "the plugin does not know this path: " + told, {}
         if isinstance(error, (NoPassword, streams.NoTerminal)):
             return "unauthenticated", text, {}

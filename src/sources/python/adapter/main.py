@@ -88,7 +88,7 @@ class Adapter:
             response["error"] = {"code": -32000, "message": "cancelled", "data": {"kind": "failed"}}
         except BaseException as error:
             # Also `SystemExit`: a plugin does not decide when its process ends.
-            response["error"] = self._failures.describe(error, method, self._info)
+            response["error"] = self._failures.describe(error, method, self._info, self._is_told(params))
         streams.finish()
         return response
 
@@ -246,10 +246,19 @@ class Adapter:
         sign = "-" if nanoseconds < 0 else ""
         return {"modified": "{}{}.{:09}".format(sign, *divmod(abs(nanoseconds), 10**9))}
 
+    def _is_told(self, params):
+        try:
+            return wire.decode_path(params.get("path")) in self._paths
+        except Exception:
+            return False
+
     def _path(self, params):
         text = wire.decode_path(params["path"])
-        path = self._paths.get(text)
-        return pathlib.PurePath(text) if path is None else path
+        if text in self._paths:
+            return self._paths[text]
+        if "\0" in text or ".." in text.split("/"):
+            raise failures.BadPath("{!r} leads out of the source".format(text))
+        return pathlib.PurePath(text)
 
 
 class _Staging(io.BufferedWriter):

@@ -14,6 +14,9 @@ import urllib.parse
 # Characters of a message; what is longer helps nobody.
 LONGEST_MESSAGE = 4000
 
+# Shorter secrets than this would blot out ordinary words.
+SHORTEST_SECRET = 4
+
 _LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"), (logging.DEBUG, "debug"), (0, "trace"))
 
 _secrets = []
@@ -39,7 +42,7 @@ def take():
 
 def hide(secret):
     """From now on, this text is shown nowhere."""
-    if not secret:
+    if len(secret) < SHORTEST_SECRET:
         return
     for form in {secret, urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret), repr(secret)[1:-1]}:
         if form not in _secrets:

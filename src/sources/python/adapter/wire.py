@@ -64,11 +64,11 @@ class Wire:
             except ValueError:
                 message = None
             if not isinstance(message, dict):
-                self.send({"id": None, "error": {"code": -32700, "message": "this line is no JSON object"}})
+                self.send({"method": "log", "params": {"level": "warn", "message": "a line of the host is no message"}})
             elif message.get("method") == "cancel":
                 # Of a call that is over already there is nothing to remember.
                 self._cancelled.add((message.get("params") or {}).get("id"))
-            elif "method" in message:
+            elif "method" in message and "id" in message:
                 self._requests.put(message)
         self._gone = True
         self._requests.put(None)
