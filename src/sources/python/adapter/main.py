@@ -15,9 +15,6 @@ from kitovufs_adapter import failures, loading, passwords, stand_ins, streams, w
 # Characters of a path; far beyond what any service has.
 LONGEST_PATH = 1 << 15
 
-# Entries of the root that are looked at to tell what stands there.
-PROBES = 5
-
 # How the names of secret settings end.
 SECRETS = ("password", "passwd", "passphrase", "secret", "token", "api_key", "access_key")
 
@@ -59,7 +56,6 @@ class Adapter:
         self._schema = None
         self._info = {}
         self._connected = False
-        self._directories_at_root = None
         # What a path of the protocol is to the plugin: the very object that it told.
         self._paths = {}
         try:
@@ -121,7 +117,7 @@ class Adapter:
         result = {
             "protocol": 1,
             "name": getattr(self._plugin, "NAME", None) or self._name,
-            "capabilities": {"cancel": True, "progress": True},
+            "capabilities": {"cancel": True},
         }
         if self._schema:
             result["schema"] = self._schema
@@ -150,54 +146,12 @@ class Adapter:
         self._plugin.disconnect()
 
     def _serve_list_path(self, params, number):
-        path = self._path(params)
-        is_root = str(path) == "/"
-        listed = self._plugin.list_path(path)
+        listed = self._plugin.list_path(self._path(params))
         try:
             paths = iter(listed)
         except TypeError:
-            raise failures.ContractError(
-                "list_path returned {}, not paths".format(_shown(listed))
-            ) from None
-        if is_root and self._directories_at_root is None:
-            paths = self._patiently(paths, number)
-            self._directories_at_root = self._tells_directories(paths)
-        kind = None
-        if self._directories_at_root is not None:
-            kind = "directory" if is_root and self._directories_at_root else "file"
-        self._tell(paths, number, kind)
-
-    def _patiently(self, paths, number):
-        """All of them at once, with signs of life meanwhile."""
-        found = []
-        told = time.monotonic()
-        for path in paths:
-            self._link.check()
-            found.append(path)
-            if time.monotonic() - told > BATCH_SECONDS:
-                self._link.send({"method": "progress", "params": {"id": number}})
-                told = time.monotonic()
-        return found
-
-    def _tells_directories(self, paths):
-        """Whether what stands at the root are directories, as a Moodle's courses are; none if that cannot be told yet.
-
-        Names do not tell it: one course in six has a slash in its name, and looks like a file in a directory.
-        """
-        for path in paths[:PROBES]:
-            try:
-                self._plugin.create_remote_digest(path)
-                return False
-            except Exception:
-                pass
-            try:
-                if list(self._plugin.list_path(path)):
-                    return True
-            except Exception:
-                pass
-        return None
-
-    def _tell(self, paths, number, kind):
+            raise failures.ContractError("list_path returned {}, not paths".format(_shown(listed))) from None
+        # What they are, files or the courses of a Moodle, the host finds out.
         entries, size, told = [], 0, time.monotonic()
         for path in paths:
             self._link.check()
@@ -206,14 +160,11 @@ class Adapter:
                 logging.getLogger("kitovufs").warning("a path of %d characters is left out", len(text))
                 continue
             try:
-                entry = {"path": wire.encode_path(text)}
+                entries.append({"path": wire.encode_path(text)})
             except UnicodeEncodeError:
                 logging.getLogger("kitovufs").warning("the path %r is left out: it cannot be written in bytes", text)
                 continue
-            if kind:
-                entry["kind"] = kind
             self._paths[text] = path
-            entries.append(entry)
             # A character becomes twelve bytes at most.
             size += 12 * len(text) + 64
             if size > BATCH_BYTES or time.monotonic() - told > BATCH_SECONDS:
@@ -248,14 +199,20 @@ class Adapter:
 
     def _is_told(self, params):
         try:
-            return wire.decode_path(params.get("path")) in self._paths
+            return self._spelling(wire.decode_path(params["path"])) is not None
         except Exception:
             return False
 
+    def _spelling(self, text):
+        """How the plugin told this path; none if it did not. What an earlier process told comes with a slash in front in any case."""
+        other = text[1:] if text.startswith("/") else "/" + text
+        return next((spelling for spelling in (text, other) if spelling in self._paths), None)
+
     def _path(self, params):
         text = wire.decode_path(params["path"])
-        if text in self._paths:
-            return self._paths[text]
+        spelling = self._spelling(text)
+        if spelling is not None:
+            return self._paths[spelling]
         if "\0" in text or ".." in text.split("/"):
             raise failures.BadPath("{!r} leads out of the source".format(text))
         return pathlib.PurePath(text)
