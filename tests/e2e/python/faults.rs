@@ -210,6 +210,13 @@ fn an_author_can_check_a_class() {
     let (code, said) = check("share:SharePlugin");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("ValueError: broken"), "{said}");
+    let document = include_str!("../../../docs/kitovu-plugins.md");
+    let lines = document.lines().skip_while(|line| *line != "    # ~/plugins/shelf.py");
+    let lines = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
+    let example: String = lines.map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or_default())).collect();
+    fs::write(service.beside("shelf.py"), example).unwrap();
+    let (code, said) = check("shelf:Shelf");
+    assert_eq!(code, Some(0), "the document's example: {said}");
     let (code, said) = check("share:Nothing");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("there is no Nothing in share"), "{said}");
