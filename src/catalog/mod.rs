@@ -138,8 +138,22 @@ impl Catalog {
         let found = value.get(name).cloned();
         match found {
             Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
-                let checked = self.recheck(dir, &name, &entry).await?;
-                Ok(Answer { value: checked.map(|entry| (name, entry)), valid_for: self.policy.fresh_for, stale: false })
+                let error = match self.recheck(dir, &name, &entry).await {
+                    Ok(checked) => {
+                        let value = checked.map(|entry| (name, entry));
+                        return Ok(Answer { value, valid_for: self.policy.fresh_for, stale: false });
+                    }
+                    Err(error) => error,
+                };
+                let known = self.known(dir, &name).filter(|known| known.digest.is_some());
+                match after_failure(known.is_some(), error.kind(), self.policy.offline) {
+                    AfterFailure::Fail => Err(error),
+                    AfterFailure::Serve => Ok(Answer {
+                        value: known.map(|known| (name, known)),
+                        valid_for: STALE_ANSWER.min(self.policy.fresh_for),
+                        stale: true,
+                    }),
+                }
             }
             value => Ok(Answer { value, valid_for, stale }),
         }
@@ -336,7 +350,11 @@ impl State {
 
     fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, obtained: Option<Instant>) {
         let mut since = self.remove(&dir).map(|known| known.since).unwrap_or_default();
-        since.retain(|_, (_, at)| obtained.is_some_and(|obtained| *at > obtained));
+        since.retain(|name, (learned, at)| {
+            // A listing without digests says nothing newer about the version, which an outage may make the last word.
+            let silent = learned.is_some() && listing.get(name).is_some_and(|(_, entry)| entry.digest.is_none());
+            silent || obtained.is_some_and(|obtained| *at > obtained)
+        });
         self.entries += listing.entries().len();
         self.known.put(dir, Known { listing, obtained, since });
         while self.entries > ENTRIES_IN_MEMORY && self.known.len() > 1 {

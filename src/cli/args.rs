@@ -130,8 +130,8 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: azblob, ftp, gcs, http, local, plugin, python, s3,
-                    sftp, smb, webdav.
+  Types of sources: azblob, ftp, gcs, http, local, plugin,
+                    python, s3, sftp, smb, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,

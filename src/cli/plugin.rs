@@ -77,7 +77,10 @@ pub(super) fn resolve(typed: PluginCommand) -> Result<PluginRequest, Failure> {
         (None, None, Some((program, args))) if config.is_none() => {
             let mut values = settings(&set)?;
             let program = if program.contains('/') { absolute(program)? } else { program.clone() };
-            let command: Vec<_> = std::iter::once(&program).chain(args).cloned().map(toml::Value::from).collect();
+            // A plugin does not run here, and a file that is named here should be found there.
+            let args = args.iter().map(|arg| if Path::new(arg).exists() { absolute(arg) } else { Ok(arg.clone()) });
+            let command = std::iter::once(Ok(program)).chain(args).map(|word| word.map(toml::Value::from));
+            let command: Vec<_> = command.collect::<Result<_, _>>()?;
             values.insert("command".into(), command.into());
             Ok(PluginRequest::Check(Whom::Table { type_name: "plugin", values }))
         }

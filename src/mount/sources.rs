@@ -45,16 +45,20 @@ pub async fn configure(
         );
         problems.0.push(Diagnostic { file: config.file.clone(), line: None, message });
     }
-    let mut configured = Vec::new();
-    for source_config in &config.sources {
+    // All at once: one may have to wait for a program that does not answer.
+    let configuring = config.sources.iter().map(async |source_config| {
         let mut source_config = source_config.clone();
         source_config.settings.reserved.clone_from(&reserved);
         source_config.settings.fresh_for = source_config.fresh_for;
         source_config.settings.scratch.clone_from(&config.cache.dir);
-        let Some(mut source) = crate::sources::create(&source_config.type_name) else {
-            continue; // the configuration has said so already
-        };
-        match source.configure(&source_config.settings).await {
+        // The configuration has said so already if there is no such type.
+        let mut source = crate::sources::create(&source_config.type_name)?;
+        let result = source.configure(&source_config.settings).await;
+        Some((source_config, source, result))
+    });
+    let mut configured = Vec::new();
+    for (source_config, source, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
+        match result {
             Ok(()) => configured.push(wrap(source_config, source)),
             Err(wrong) => problems.0.extend(wrong.iter().map(|problem| source_config.locate(problem))),
         }
@@ -65,8 +69,9 @@ pub async fn configure(
 fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
     let changes = source.changes();
     let counters = Arc::new(Counters::default());
-    let counted = Counted::new(source, counters.clone());
-    let limited = Limited::new(Deadline::new(counted, config.timeout), config.max_requests, config.max_bandwidth);
+    // Outside of the deadline, so that a timeout counts as the failure that it is.
+    let counted = Counted::new(Deadline::new(source, config.timeout), counters.clone());
+    let limited = Limited::new(counted, config.max_requests, config.max_bandwidth);
     let link = Link::new(Box::new(limited), &config.name);
     Configured { config, link, counters, changes }
 }

@@ -1,10 +1,12 @@
 //! `Link`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use lru::LruCache;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
@@ -21,6 +23,12 @@ const PROBE_WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration:
 /// Waits between probes after the credentials were not accepted: servers lock accounts that try often.
 const LOGIN_WAIT: Duration = Duration::from_secs(300);
 
+/// The same failure is told in the log once in so long: a program may try a thousand times.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// So many different failures are told apart.
+const FAILURES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
+
 /// Connects `inner` lazily, before its first remote call, and again after an outage.
 ///
 /// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
@@ -31,6 +39,8 @@ pub struct Link {
     state: Mutex<State>,
     /// Held over `connect` and `disconnect`, so that they strictly alternate.
     connected: tokio::sync::Mutex<bool>,
+    /// Failures of single requests that the log has, and since when.
+    told: Mutex<LruCache<String, Instant>>,
     me: Weak<Self>,
 }
 
@@ -59,6 +69,7 @@ impl Link {
             name: name.to_owned(),
             state: Mutex::new(State { health: Health::Idle, since: SystemTime::now() }),
             connected: tokio::sync::Mutex::new(false),
+            told: Mutex::new(LruCache::new(FAILURES)),
             me: me.clone(),
         })
     }
@@ -98,7 +109,29 @@ impl Link {
         match result {
             Err(error) if error.kind().is_outage() => self.went_down(error),
             // An answer, even a refusal, is an answer.
-            _ => self.came_up(),
+            Err(error) => {
+                self.tell(error);
+                self.came_up();
+            }
+            Ok(_) => self.came_up(),
+        }
+    }
+
+    /// Leaves word in the log of what failed though the source answers.
+    fn tell(&self, error: &Error) {
+        use ErrorKind::{Changed, IsADirectory, NotADirectory, NotFound};
+        let words = error.to_string();
+        if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) {
+            return;
+        }
+        let before = self.told.lock().put(words.clone(), Instant::now());
+        if before.is_some_and(|before| before.elapsed() < TELL_AGAIN) {
+            return;
+        }
+        if error.kind() == Changed {
+            info!("source {}: {words}", self.name);
+        } else {
+            warn!("source {}: {words}", self.name);
         }
     }
 

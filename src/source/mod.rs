@@ -200,6 +200,8 @@ pub struct Retrieved {
 #[async_trait]
 pub trait Sink: Send {
     /// Takes the next bytes. An error means that nobody wants the rest: pass it on.
+    ///
+    /// No bytes are a sign of life: more has arrived that is not proven yet, so the source is not the one that hangs.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 }
 

@@ -23,7 +23,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use super::{child, read_root};
 use crate::source::Settings;
 
-/// Bytes that the HTTP client holds of one answer: what was received and not taken yet, and the chunk that waits for its confirmation.
+/// Bytes that the HTTP client holds of one answer: what was received and not taken yet, and the last chunk that was.
 const HELD: u64 = 512 * 1024;
 
 /// Everything but RFC 3986's unreserved characters: right in a path, in a query, and for the signature of S3.

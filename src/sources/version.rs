@@ -85,10 +85,13 @@ const MODIFIED: &str = ";modified=";
 
 /// Waits until a change to this version would show in its digest.
 pub(super) async fn settle(digest: &Digest) {
-    let Some(since) = digest.unsettled_since() else { return };
-    let tick = Duration::from_secs(TICK_SECONDS.unsigned_abs());
-    let passed = since.elapsed().unwrap_or_default();
-    tokio::time::sleep(tick.saturating_sub(passed)).await;
+    tokio::time::sleep(settles_in(digest)).await;
+}
+
+/// How much longer a change to this version may not show in its digest.
+pub(super) fn settles_in(digest: &Digest) -> Duration {
+    let Some(since) = digest.unsettled_since() else { return Duration::ZERO };
+    Duration::from_secs(TICK_SECONDS.unsigned_abs()).saturating_sub(since.elapsed().unwrap_or_default())
 }
 
 /// The version that a digest of this module asks for.

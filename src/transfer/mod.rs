@@ -277,7 +277,8 @@ impl OpenVersion {
         };
         let sink = tokio::sync::Mutex::new(sink);
         let Capabilities { ranges, buffer, .. } = self.transfer.source.capabilities();
-        let held = self.transfer.memory.reserve(buffer.min(self.version.size) + BLOCK).await;
+        let asked = bytes_of(&request.blocks, self.version.size);
+        let held = self.transfer.memory.reserve(buffer.min(asked.end - asked.start) + BLOCK).await;
         let result = retry(async || {
             let mut sink = sink.lock().await;
             sink.gathered.clear();

@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, dead_code, reason = "several test programs share the kit, and nothing outside reaches them")]
 
 mod attributes;
+mod check;
 mod configuration;
 mod counts;
 mod every_source;
@@ -15,10 +16,12 @@ mod folders;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod lies;
 mod lifecycle;
 mod limits;
 mod names;
 mod outage;
+mod plugin;
 mod programs;
 mod python;
 mod read_only;

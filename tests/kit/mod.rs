@@ -2,6 +2,8 @@
 
 pub mod azurite;
 pub mod ftp;
+pub mod gcs;
+pub mod liar;
 pub mod moto;
 pub mod mount;
 pub mod odd;

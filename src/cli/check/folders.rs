@@ -4,29 +4,28 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Instant;
 
-use super::{list_names, passed};
+use super::{Report, list_names};
 use crate::config::{FolderConfig, PartConfig, nearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::sources::Configured;
 use crate::path::RemotePath;
 use crate::source::{Entry, Source};
 
-/// Looks for every part of a folder, and prints a line for each. Whether all is well.
-pub(super) async fn check(folder: &FolderConfig, sources: &[Configured]) -> bool {
-    println!("{} (folder)", folder.path.join("/").escape_debug());
-    let mut fine = true;
+/// Looks for every part of a folder, a line for each.
+pub(super) async fn check(folder: &FolderConfig, sources: &[Configured]) -> Report {
+    let mut report = Report::about(&format!("{} (folder)", folder.path.join("/").escape_debug()));
     for part in &folder.parts {
         let Some(source) = sources.iter().find(|source| source.config.name == part.source) else { continue };
         let began = Instant::now();
         match walk(&*source.link, part).await {
-            Ok(names) => passed(began, &format!("{} has {names} names for it", shown(part))),
+            Ok(names) => report.passed(began, &format!("{} has {names} names for it", shown(part))),
             Err(error) => {
-                fine = false;
-                println!("  FAILED  {}: {error}", shown(part));
+                report.failed = true;
+                report.say(&format!("  FAILED  {}: {error}", shown(part)));
             }
         }
     }
-    fine
+    report
 }
 
 fn shown(part: &PartConfig) -> String {

@@ -24,6 +24,8 @@ use crate::sources::version::{Match, Version, Wanted};
 
 /// The protocol's version that is spoken; all services and emulators know it.
 const VERSION: &str = "2020-10-02";
+/// Tells how a blob can change.
+const BLOB_TYPE: &str = "x-ms-blob-type";
 
 /// A container as a source: `type = "azblob"`.
 ///
@@ -217,7 +219,7 @@ impl Source for Azblob {
             ranges: true,
             content_digest: false,
             verbatim_names: false,
-            buffer: super::HELD,
+            buffer: body::WAITING + super::HELD,
             concurrency: 16,
         }
     }
@@ -281,8 +283,10 @@ impl Source for Azblob {
             answer => answer?.response,
         };
         let seen = body::check(purpose, request, &response)?;
-        // Page and append blobs may change in place.
-        body::deliver(purpose, request, &request.range, response, out, Some(self.confirm(purpose, request))).await?;
+        // Block blobs are replaced whole; page and append blobs may change in place.
+        let replaced = response.headers().get(BLOB_TYPE).is_some_and(|kind| kind.as_bytes() == b"BlockBlob");
+        let confirm = (!replaced).then_some(|| self.confirm(purpose, request));
+        body::deliver(purpose, request, &request.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
 }

@@ -147,8 +147,39 @@ pub(super) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
     } else {
         ErrorKind::Unreachable
     };
+    let what = if error.is_connect() { no_connection(&error) } else { None };
     // The address may hold what must not be shown.
-    purpose.error(kind).caused_by(error.without_url())
+    let failure = purpose.error(kind).caused_by(error.without_url());
+    match what {
+        Some(what) => failure.because(what),
+        None => failure,
+    }
+}
+
+/// Why there is no connection, where the cause tells, and what to try.
+fn no_connection(error: &reqwest::Error) -> Option<&'static str> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return Some("nothing listens there; check that the server is up, and the port");
+        }
+        match error.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                return Some(
+                    "the server's certificate is not trusted; check the host's name, or install its authority",
+                );
+            }
+            Some(_) => return Some("no TLS with this server; check the port, and whether it is https:// or http://"),
+            None => {}
+        }
+        // What such an error holds is not what it calls its source, but itself.
+        cause = match io.and_then(std::io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// An answer that is no success. S3 and Azure say in a code what the status leaves open.
@@ -169,6 +200,9 @@ async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
     }
     if !code.is_empty() && code.len() < 64 && code.bytes().all(|b| b.is_ascii_alphanumeric()) {
         words += &format!(" ({code})");
+    }
+    if kind == ErrorKind::Unreachable && status == StatusCode::NOT_FOUND {
+        words += "; check the name of the bucket or container";
     }
     if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
         words += &format!("; it points to {elsewhere}: are the source's settings right?");

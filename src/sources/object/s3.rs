@@ -318,7 +318,8 @@ impl Source for S3 {
         let response = self.ask(purpose, get).await?.response;
         let seen = body::check(purpose, request, &response)?;
         // Objects are replaced whole: what began as one version ends as it.
-        body::deliver(purpose, request, &request.range, response, out, None::<std::future::Ready<Result<()>>>).await?;
+        let confirm = None::<fn() -> std::future::Ready<Result<()>>>;
+        body::deliver(purpose, request, &request.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
 }

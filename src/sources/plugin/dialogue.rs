@@ -101,8 +101,8 @@ impl Dialogue {
             on_change,
         });
         tokio::spawn(hearing::write(pipes.stdin, lines, Arc::clone(&shared)));
-        tokio::spawn(hearing::read(pipes.stdout, ended, Arc::clone(&shared)));
-        tokio::spawn(hearing::read_words(pipes.stderr, Arc::clone(&shared)));
+        let words = tokio::spawn(hearing::read_words(pipes.stderr, Arc::clone(&shared)));
+        tokio::spawn(hearing::read(pipes.stdout, words, ended, Arc::clone(&shared)));
         Ok(Arc::new(Self { shared, next_id: AtomicU64::new(1), turns }))
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::dialogue::{News, Shared};
@@ -40,13 +41,20 @@ pub(super) async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Vec<u
 }
 
 /// Reads what the plugin says to the host.
-pub(super) async fn read(stdout: ChildStdout, mut ended: watch::Receiver<Option<String>>, shared: Arc<Shared>) {
+pub(super) async fn read(
+    stdout: ChildStdout,
+    words: JoinHandle<()>,
+    mut ended: watch::Receiver<Option<String>>,
+    shared: Arc<Shared>,
+) {
     let mut listening = Listening { shared: &shared, useless: 0, since: Instant::now() };
     let why = tokio::select! {
         why = listening.listen(BufReader::new(stdout)) => why,
         // Somebody else may hold the output open for ever.
         () = async { let _ = ended.wait_for(Option::is_some).await; tokio::time::sleep(SHORTLY).await } => String::new(),
     };
+    // What it has said to people last may be why.
+    let _ = timeout(SHORTLY, words).await;
     let end = if why.is_empty() { timeout(SHORTLY, ended.wait_for(Option::is_some)).await.ok() } else { None };
     let end = end.and_then(|end| end.ok().and_then(|end| end.clone()));
     shared.give_up(&end.unwrap_or(if why.is_empty() { "it closed its standard output".into() } else { why }));

@@ -61,7 +61,7 @@ impl Checker<'_> {
         for (_, wanted, keeps) in rules.into_iter().filter(|(applies, ..)| *applies) {
             let broken = first.entries.iter().find(|entry| !keeps(entry));
             let wrong = broken.map(|entry| serde_json::to_string(entry).unwrap_or_default());
-            self.find("list_path", wanted, first.sent.clone(), first.came(), wrong);
+            self.find("list_path", wanted, String::new(), String::new(), wrong);
         }
         self.walk(life).await
     }
