@@ -46,6 +46,7 @@ fn every_exception_in_every_method_has_its_kind() {
             ("wrapped(ConnectionRefusedError(), OSError('broken'))", "unreachable"),
             ("wrapped(ConnectionRefusedError(), ValueError('broken'))", "crashed"),
             ("wrapped(KeyError(), OSError('broken'))", "crashed"),
+            ("OSError(28, 'broken')", "failed"),
             ("FileNotFoundError('broken')", "crashed"),
             ("ValueError('broken')", "crashed"),
             ("AttributeError('broken')", "crashed"),

@@ -11,7 +11,7 @@ from kitovufs_adapter import loading, streams
 LONGEST_CHAIN = 10
 
 _NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
-
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # The methods that are about one file.
 OF_A_FILE = ("create_remote_digest", "retrieve_file", "create_local_digest")
@@ -38,7 +38,10 @@ class Failures:
         self._usage = getattr(utils, "UsageError", ())
 
     def describe(self, error, method, info, is_told):
-        """The `error` of a response; `info` is what `configure` was given, `is_told` whether the plugin told the path it is about."""
+        """The `error` of a response.
+
+        `info` is what `configure` was given; `is_told` says whether the plugin told the path that the call was about.
+        """
         kind, message, more = self._kind(error, method, info)
         # The contract has no word for what is not there.
         if method in OF_A_FILE and not is_told and isinstance(error, self._operation) and kind == "failed":
@@ -71,7 +74,11 @@ class Failures:
             return "unauthenticated", text, {}
         if isinstance(error, NotImplementedError):
             return "unsupported", "the plugin does not implement {}".format(method), {}
-        return (isinstance(error, OSError) and _of_network(error)) or "crashed", told, {}
+        if isinstance(error, OSError):
+            # A full disk is nobody's fault here.
+            kind = "failed" if error.errno in _DISK else _of_network(error)
+            return kind or "crashed", told, {}
+        return "crashed", told, {}
 
     def _of_configure(self, error, told, text, info):
         if isinstance(error, KeyError) and error.args:

@@ -1,4 +1,4 @@
-# Makes a package of the adapter's modules, which stand in `SOURCES` as pairs of name and text, without a file on the disk, and runs it.
+# Makes a package of the adapter's modules, which stand in `SOURCES` as pairs of name and text: no file is needed. Then runs it.
 # This much is understood by every Python, so that one that is too old can say so.
 import json
 import sys

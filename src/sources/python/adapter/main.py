@@ -60,7 +60,7 @@ class Adapter:
         self._paths = {}
         try:
             loading.extend_path(options.path)
-            utils, _ = stand_ins.provide(logging.getLogger("kitovufs"))
+            utils = stand_ins.provide(logging.getLogger("kitovufs"))
             self._failures = failures.Failures(utils)
             self._passwords = passwords.Passwords(utils)
             self._plugin = loading.load(self._name)
@@ -204,7 +204,10 @@ class Adapter:
             return False
 
     def _spelling(self, text):
-        """How the plugin told this path; none if it did not. What an earlier process told comes with a slash in front in any case."""
+        """How the plugin told this path; none if it did not.
+
+        What only an earlier process told comes with a slash in front, however it was told.
+        """
         other = text[1:] if text.startswith("/") else "/" + text
         return next((spelling for spelling in (text, other) if spelling in self._paths), None)
 

@@ -85,12 +85,12 @@ class AbstractSyncPlugin(abc.ABC):
 
 
 def provide(log):
-    """Makes `kitovu.utils` and `kitovu.sync.syncplugin` importable, and returns them: kitovu's own wherever they can be imported."""
+    """Makes `kitovu.utils` and `kitovu.sync.syncplugin` importable, kitovu's own if possible; returns the former."""
     for name in ("kitovu", "kitovu.sync"):
         _provide(name, _package, log)
     utils = _provide("kitovu.utils", _utils, log)
-    syncplugin = _provide("kitovu.sync.syncplugin", _syncplugin, log)
-    return utils, syncplugin
+    _provide("kitovu.sync.syncplugin", _syncplugin, log)
+    return utils
 
 
 def _provide(name, make, log):
