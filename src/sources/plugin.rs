@@ -8,6 +8,7 @@ mod hearing;
 mod info;
 mod life;
 mod process;
+mod program;
 mod retrieve;
 mod schema;
 mod staging;
@@ -16,8 +17,7 @@ mod told;
 mod voice;
 mod wire;
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,6 +32,7 @@ use self::failure::Failure;
 pub use self::info::Info;
 use self::life::{Life, parent, understood};
 pub use self::process::Launch;
+pub use self::program::find_program;
 use self::retrieve::{CHUNK, Delivery, retrieve};
 use self::staging::Staging;
 use self::starts::Starts;
@@ -89,18 +90,7 @@ impl Default for Plugin {
 impl Plugin {
     /// A source that waits for `configure`.
     pub fn new() -> Self {
-        Self::started_by(|reader| {
-            let command = reader.required_strings("command", "[\"~/bin/my-plugin\", \"--verbose\"]");
-            let (program, args) = command.split_first()?;
-            let args = args.iter().map(OsString::from).collect();
-            match find_program(program) {
-                Ok(program) => Some(Launch { program, args, env: Vec::new() }),
-                Err(why) => {
-                    reader.problem(Some("command"), format!("`command`: {why}"));
-                    None
-                }
-            }
-        })
+        Self::started_by(program::command)
     }
 
     /// A source whose plugin is started in another way.
@@ -398,29 +388,4 @@ fn shown(path: RemotePath, entry: Option<Entry>, with_digests: bool) -> source::
             source::Entry { name, path, kind: EntryKind::Directory, size: None, modified, digest: None }
         }
     }
-}
-
-/// The program as an absolute path: written so, below the home, or a name that is looked for in `$PATH`.
-///
-/// # Errors
-/// What is wrong and what to write.
-pub fn find_program(written: &str) -> Result<PathBuf, String> {
-    let path = crate::config::expand_home(written);
-    if written.contains('/') {
-        return match () {
-            () if !path.is_absolute() => Err(format!("the program must be absolute or begin with ~/, not {written:?}")),
-            () if !is_program(&path) => Err(format!("{} is no program: is it there, and executable?", path.display())),
-            () => Ok(path),
-        };
-    }
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&places)
-        .map(|dir| dir.join(written))
-        .find(|place| place.is_absolute() && is_program(place));
-    found.ok_or_else(|| format!("there is no program {written:?} in $PATH"))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

@@ -23,7 +23,8 @@ fn odd() -> Odd {
 fn processes(odd: &Odd) -> Vec<u32> {
     let running = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let line = fs::read(entry.path().join("cmdline")).ok()?;
-        let is_it = line.starts_with(b"python3") && String::from_utf8_lossy(&line).contains(&odd.journal_path());
+        let line = String::from_utf8_lossy(&line);
+        let is_it = line.contains("odd.py") && line.contains(&odd.journal_path());
         is_it.then(|| entry.file_name().to_string_lossy().parse().ok()).flatten()
     });
     running.collect()
@@ -42,6 +43,7 @@ fn a_folder_that_hangs_for_ever_hangs_alone() {
             move || fs::read(place)
         });
         eventually("the plugin hangs", || odd.count(method) > 0);
+        assert_eq!(processes(&odd).len(), 1, "{method}");
         let began = Instant::now();
         assert_eq!(fs::read_dir(mount.path("")).unwrap().count(), 2);
         assert_eq!(fs::read_to_string(mount.path("docs/file")).unwrap(), "here");
@@ -176,7 +178,12 @@ fn every_new_plugin_and_every_example_keeps_the_protocol() {
         assert_eq!(without.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&without.stdout).contains("`greeting` is missing"));
     }
-    // The template in Rust is built with the tests, beside them.
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--offline", "--example", "plugin-template"]);
+    assert!(
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(),
+        "the template in Rust is not built"
+    );
     let rust = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("plugin-template");
     let checked = home.kitovufs(["plugin", "check", "--set", "greeting=Hello", rust.to_str().unwrap()]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));

@@ -122,7 +122,10 @@ def children(path):
     """Moodle's way: `/` gives what looks like files; each of those, exactly, gives what is below it."""
     if not info.get("courses"):
         prefix = path.rstrip("/") + "/"
-        return [name for name in files if ("/" + name.lstrip("/")).startswith(prefix)]
+        names = [name for name in files if ("/" + name.lstrip("/")).startswith(prefix)]
+        if not names and path != "/":
+            raise KeyError(path)
+        return names
     courses = info["courses"]
     if path == "/":
         return courses

@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Bytes that are handed on at once.
 pub const CHUNK: u64 = 1 << 20;
 
+/// Bytes that stay free on the disk, whatever a plugin writes.
+const FREE: u64 = 64 << 20;
+
 /// Hands the bytes of a staging file on, each once, also over several attempts of the plugin.
 pub struct Delivery<'a> {
     out: &'a mut dyn Sink,
@@ -58,12 +61,29 @@ impl<'a> Delivery<'a> {
             }
             self.delivered += chunk.len() as u64;
             if self.wanted.is_some_and(|wanted| self.delivered > wanted) {
-                return Err(Error::new("retrieve_file", ErrorKind::Protocol)
-                    .because("the plugin wrote more bytes than were asked for"));
+                return Err(too_much());
             }
             self.out.write(Bytes::from(chunk)).await?;
         }
     }
+}
+
+/// Fails once a plugin has written more than was asked for, or nearly all that the disk holds.
+fn limit(file: &NamedTempFile, length: u64, wanted: Option<u64>) -> Result<()> {
+    if wanted.is_some_and(|wanted| length > wanted) {
+        return Err(too_much());
+    }
+    match rustix::fs::fstatvfs(file.as_file()) {
+        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE => {
+            let why = format!("there is no room for the file: the disk is full after {length} bytes");
+            Err(Error::new("retrieve_file", ErrorKind::Cache).because(why))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn too_much() -> Error {
+    Error::new("retrieve_file", ErrorKind::Protocol).because("the plugin wrote more bytes than were asked for")
 }
 
 /// Lets a plugin retrieve, and delivers. The path must have been told, and its digest asked for.
@@ -99,6 +119,7 @@ pub async fn retrieve(
             Err(_) if length() == seen => continue,
             Err(_) => {
                 seen = length();
+                limit(&file, seen, delivery.wanted)?;
                 note_progress();
             }
         }
