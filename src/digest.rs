@@ -10,7 +10,8 @@ pub const UNSETTLED: &str = ";unsettled=";
 
 /// What a source says identifies a version: the same digest of the same path means the same bytes.
 ///
-/// The text belongs to the source (`etag:…`, `md5:…`, `stat:…`); everybody else only compares it.
+/// The text belongs to the source (`etag:…`, `stat:…`); everybody else only compares it. Only `md5:`, `sha1:` and `sha256:` mean the
+/// same to everybody: what follows is that hash of all bytes (see [`crate::content::Algorithm::of`]).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(Arc<str>);
 

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! main → cli → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, digest, error, config, secret, db
+//! below all: path, name, digest, content, error, config, secret, db
 //! ```
 //!
 //! # The three walks
@@ -53,6 +53,7 @@ pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod content;
 pub mod db;
 pub mod digest;
 pub mod error;

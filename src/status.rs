@@ -81,6 +81,10 @@ pub struct CacheStatus {
     pub evicted: u64,
     /// Blocks that were hashed and agreed.
     pub verified: u64,
+    /// Bytes that were hashed, where a hash of the content proves a copy, while others were still arriving.
+    pub hashed_along: u64,
+    /// Bytes that were left to hash when the last one had arrived.
+    pub hashed_after: u64,
     /// Copies whose file was found altered or damaged.
     pub quarantined: u64,
 }
@@ -117,6 +121,8 @@ impl Report {
                 misses: count(&counters.misses),
                 evicted: count(&counters.evicted),
                 verified: count(&counters.verified),
+                hashed_along: count(&counters.hashed_along),
+                hashed_after: count(&counters.hashed_after),
                 quarantined: count(&counters.quarantined),
             },
         }

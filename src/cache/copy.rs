@@ -1,8 +1,11 @@
 //! `Copy`: the local bytes of one version: its file, its block map, what was proven of it. It retrieves nothing.
 
+mod inspection;
+mod running;
+
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,9 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::block::{BLOCK, Block, BlockMap, Hash, block_count, blocks_of, bytes_of, hash};
+use self::running::Running;
+use super::block::{BLOCK, Block, BlockMap, Hash, blocks_of, bytes_of, hash};
 use super::index::{Fingerprint, Record};
 use super::store::Store;
 use super::{Cache, Key};
@@ -41,6 +45,7 @@ pub struct Copy {
     pub(super) charge: AtomicU64,
     /// When the index last heard that it is used.
     use_noted: Mutex<Option<Instant>>,
+    running: Running,
     state: Mutex<State>,
 }
 
@@ -105,7 +110,8 @@ impl Copy {
             }
         }
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
-        Self { key, name, size, path, opens, charge, use_noted: Mutex::default(), state: Mutex::new(state) }
+        let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
+        Self { key, name, size, path, opens, charge, use_noted, running, state }
     }
 
     /// The copy's key.
@@ -174,7 +180,9 @@ impl Copy {
         let mut missing: Vec<usize> =
             blocks.filter(|&block| state.map.get(block) == Block::Missing || state.held_back == Some(block)).collect();
         drop(state);
-        missing.retain(|&block| !cache.spill.contains(&self.key, block));
+        if !cache.spill.is_empty() {
+            missing.retain(|&block| !cache.spill.contains(&self.key, block));
+        }
         missing
     }
 
@@ -184,120 +192,54 @@ impl Copy {
             return Some(Bytes::new());
         }
         self.inspect(cache);
-        let mut out = BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or(0));
-        for block in blocks_of(&bytes) {
+        let mut blocks = blocks_of(&bytes).map(|block| {
             let whole_block = bytes_of(&(block..block + 1), self.size);
-            let wanted = bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end);
-            self.read_block(cache, block, &whole_block, wanted, &mut out)?;
+            self.read_block(cache, block, bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end))
+        });
+        let first = blocks.next()??;
+        let Some(second) = blocks.next() else { return Some(first) };
+        let mut out = BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or(0));
+        out.extend_from_slice(&first);
+        out.extend_from_slice(&second?);
+        for block in blocks {
+            out.extend_from_slice(&block?);
         }
         Some(out.freeze())
     }
 
-    fn read_block(
-        &self,
-        cache: &Cache,
-        block: usize,
-        whole_block: &Range<u64>,
-        wanted: Range<u64>,
-        out: &mut BytesMut,
-    ) -> Option<()> {
-        let within = |at: u64| usize::try_from(at - whole_block.start).expect("a block fits in memory");
+    /// Reads what is wanted of one block. `None` as in [`Copy::read`].
+    fn read_block(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
+        let stored = {
+            let state = self.state.lock();
+            state.held_back != Some(block) && state.map.get(block) != Block::Missing
+        };
+        if stored {
+            return self.read_stored(cache, block, wanted);
+        }
+        let spilled = cache.spill.get(&self.key, block)?;
+        Some(spilled.slice(within(block, &wanted)))
+    }
+
+    /// The same from the file, be the block held back or not.
+    fn read_stored(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
         let (known, file) = {
             let state = self.state.lock();
-            let known = if state.held_back == Some(block) { Block::Missing } else { state.map.get(block) };
-            (known, state.file.clone())
-        };
-        let expected = match known {
-            Block::Missing => {
-                let spilled = cache.spill.get(&self.key, block)?;
-                out.extend_from_slice(&spilled[within(wanted.start)..within(wanted.end)]);
-                return Some(());
-            }
-            Block::Checked => None,
-            Block::Unchecked(hash) => Some(hash),
+            (state.map.get(block), state.file.clone())
         };
         let file = file?;
-        let range = if expected.is_some() { whole_block.clone() } else { wanted.clone() };
-        let start = out.len();
-        out.resize(start + usize::try_from(range.end - range.start).expect("a block fits in memory"), 0);
-        let read = file.read_exact_at(&mut out[start..], range.start);
-        match (read, expected) {
-            (Ok(()), None) => Some(()),
-            (Ok(()), Some(expected)) if hash(&out[start..]) == expected => {
-                self.checked(cache, block);
-                let bytes = out.split_off(start);
-                out.extend_from_slice(&bytes[within(wanted.start)..within(wanted.end)]);
-                Some(())
-            }
-            (result, _) => {
-                let why =
-                    result.err().map_or_else(|| "its bytes are not those that were stored".into(), |e| e.to_string());
-                self.damaged(cache, block, &why);
-                None
-            }
-        }
-    }
-
-    fn checked(&self, cache: &Cache, block: usize) {
-        cache.counters.verified.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.state.lock();
-        state.map.set_checked(block);
-        if state.suspect && state.proven.is_some() && state.map.is_checked() {
-            // Every byte is what it was: only the file's times were touched. The modification time may carry the digest.
-            state.suspect = false;
-            self.accept_file(&mut state);
-            self.save(cache, &mut state);
-            debug!("{}: proven again", self.path.display());
-        }
-    }
-
-    fn damaged(&self, cache: &Cache, block: usize, why: &str) {
-        let mut state = self.state.lock();
-        if state.map.get(block) == Block::Missing {
-            return;
-        }
-        self.quarantine(cache, &mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));
-        state.map.clear(block);
-        state.proven = None;
-        state.fingerprint = None;
-        self.save(cache, &mut state);
-    }
-
-    /// Counts and says once that the copy's file is not as it was left, until it is proven again.
-    fn quarantine(&self, cache: &Cache, state: &mut State, what: &str) {
-        if !state.suspect {
-            state.suspect = true;
-            cache.counters.quarantined.fetch_add(1, Ordering::Relaxed);
-            warn!("cache: {}: {what}", self.path.display());
-        }
-    }
-
-    /// Opens the file if it should be there, and compares it with how it was left.
-    fn inspect(&self, cache: &Cache) {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        if state.file.is_none() && state.map.present() > 0 {
-            match Store::open_file(&self.path, false) {
-                Ok(file) => state.file = Some(Arc::new(file)),
-                Err(e) => return self.lost(cache, state, &e.to_string()),
-            }
-        }
-        let (Some(file), Some(left)) = (&state.file, state.fingerprint) else { return };
-        match file.metadata() {
-            Ok(meta) if meta.nlink() == 0 => self.lost(cache, state, "the file was deleted"),
-            Ok(meta) if Fingerprint::of(&meta) == left => {}
-            Ok(meta) => {
-                state.map.uncheck_all();
-                state.fingerprint = Some(Fingerprint::of(&meta));
-                self.quarantine(cache, state, "the file was changed by somebody else; every block is checked again");
-            }
-            Err(e) => self.lost(cache, state, &e.to_string()),
-        }
-    }
-
-    fn lost(&self, cache: &Cache, state: &mut State, why: &str) {
-        self.quarantine(cache, state, &format!("the copy is lost ({why}) and will be retrieved again"));
-        self.reset(cache, state);
+        let read = match known {
+            Block::Missing => return None,
+            Block::Checked => Store::read(&file, &wanted),
+            Block::Unchecked(expected) => match Store::read(&file, &bytes_of(&(block..block + 1), self.size)) {
+                Ok(bytes) if hash(&bytes) == expected => {
+                    self.checked(cache, block);
+                    Ok(bytes.slice(within(block, &wanted)))
+                }
+                Ok(_) => Err(std::io::Error::other("its bytes are not those that were stored")),
+                Err(e) => Err(e),
+            },
+        };
+        read.inspect_err(|e| self.damaged(cache, block, &e.to_string())).ok()
     }
 
     fn reset(&self, cache: &Cache, state: &mut State) {
@@ -306,6 +248,7 @@ impl Copy {
         state.proven = None;
         state.fingerprint = None;
         state.held_back = None;
+        self.running.lost();
         cache.release(self);
     }
 
@@ -323,7 +266,8 @@ impl Copy {
             }
         }
         if !cache.reserve(self, bytes.len() as u64) || !self.write_block(cache, block, &bytes) {
-            cache.spill.put(self.key, block, bytes);
+            // A copy, because they may be a part of something larger, which would stay in memory with them.
+            cache.spill.put(self.key, block, Bytes::copy_from_slice(&bytes));
             return Stored::Memory;
         }
         let mut state = self.state.lock();
@@ -353,26 +297,6 @@ impl Copy {
                 false
             }
         }
-    }
-
-    /// Hashes every block of a complete copy that was not checked yet, since only sound blocks may be proven together. `false`
-    /// if one is damaged, so that the copy is not complete after all. Reads the whole file: call it where blocking is allowed.
-    pub fn check_all(&self, cache: &Cache) -> bool {
-        let unchecked: Vec<usize> = {
-            let state = self.state.lock();
-            let all = 0..block_count(self.size);
-            all.filter(|&block| matches!(state.map.get(block), Block::Unchecked(_))).collect()
-        };
-        for block in unchecked {
-            let range = bytes_of(&(block..block + 1), self.size);
-            let mut bytes = BytesMut::new();
-            let _ = self.read_block(cache, block, &range, range.clone(), &mut bytes);
-        }
-        let mut state = self.state.lock();
-        if !state.map.is_full() {
-            state.held_back = None;
-        }
-        state.map.is_full()
     }
 
     /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
@@ -418,23 +342,13 @@ impl Copy {
                 state.proven = None;
             }
         }
+        self.running.lost();
         self.save(cache, &mut state);
     }
 
     /// Throws all bytes away: they were not what they should be.
     pub fn discard(&self, cache: &Cache) {
         self.reset(cache, &mut self.state.lock());
-    }
-
-    /// Takes the file as it is now for what it should be, with the remote's modification time.
-    fn accept_file(&self, state: &mut State) {
-        let Some(file) = &state.file else { return };
-        if let Some(modified) = state.modified
-            && file.metadata().and_then(|meta| meta.modified()).ok() != Some(modified)
-        {
-            let _ = file.set_modified(modified);
-        }
-        state.fingerprint = file.metadata().ok().map(|meta| Fingerprint::of(&meta));
     }
 
     fn save(&self, cache: &Cache, state: &mut State) {
@@ -464,4 +378,10 @@ impl Copy {
         }
         state.file = None;
     }
+}
+
+/// Where these bytes of a file are in their block.
+fn within(block: usize, bytes: &Range<u64>) -> Range<usize> {
+    let at = |place: u64| usize::try_from(place - block as u64 * BLOCK).expect("a block fits in memory");
+    at(bytes.start)..at(bytes.end)
 }

@@ -105,6 +105,10 @@ pub struct Counters {
     pub evicted: AtomicU64,
     /// Blocks of stored copies that were hashed and agreed.
     pub verified: AtomicU64,
+    /// Bytes that were hashed, where a hash of the content proves a copy, while others were still arriving.
+    pub hashed_along: AtomicU64,
+    /// Bytes that were left to hash when the last one had arrived.
+    pub hashed_after: AtomicU64,
     /// Copies whose file was found altered or damaged.
     pub quarantined: AtomicU64,
 }

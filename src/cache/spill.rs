@@ -52,6 +52,11 @@ impl Spill {
         }
     }
 
+    /// Whether nothing is held, as is usual.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().blocks.is_empty()
+    }
+
     /// Whether the block is still held.
     pub fn contains(&self, key: &Key, block: usize) -> bool {
         self.0.lock().blocks.contains(&(*key, block))

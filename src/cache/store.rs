@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind as IoErrorKind, Read as _, Seek as _, Write as _};
+use std::io::{self, ErrorKind as IoErrorKind, Read as _, Seek as _, Write as _};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
@@ -70,6 +72,22 @@ impl Store {
     /// Where the copy `key` of a file called `name` lies.
     pub fn path(&self, key: &Key, name: &[u8]) -> PathBuf {
         self.copy_dir(key).join(std::ffi::OsStr::from_bytes(name))
+    }
+
+    /// Reads exactly these bytes of a file.
+    pub fn read(file: &File, bytes: &Range<u64>) -> io::Result<Bytes> {
+        let length = usize::try_from(bytes.end - bytes.start).expect("what is read at once fits in memory");
+        let mut read = Vec::with_capacity(length);
+        while read.len() < length {
+            let at = bytes.start + read.len() as u64;
+            match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut read), at) {
+                Ok(0) => return Err(IoErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        read.truncate(length);
+        Ok(read.into())
     }
 
     /// Opens the file of a copy for reading and writing, creating it if told to.

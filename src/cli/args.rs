@@ -130,13 +130,14 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: azblob, ftp, gcs, http, local, plugin,
-                    python, s3, sftp, smb, webdav.
+  Types of sources: azblob, ftp, gcs, http, local, moodle,
+                    plugin, python, s3, sftp, smb, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
                      or a filter such as kitovufs::cache=debug
-  KITOVUFS_PASSWORD  the password for the user in a URL
+  KITOVUFS_PASSWORD  the password for the user in a URL, or the
+                     token for a Moodle site
 
 Exit codes:
   0  done
@@ -178,6 +179,9 @@ Examples:
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY
       and, where there is one, $AWS_SESSION_TOKEN
+  kitovufs mount moodle://moodle.example.edu ~/courses
+      the courses of a Moodle site; the token is in $KITOVUFS_PASSWORD, or
+      with moodle://anna@host the password
   kitovufs mount /usr/share/doc ~/doc
       a directory; file:///usr/share/doc is the same
 

@@ -389,7 +389,11 @@ fn version_of(entry: &Entry) -> Result<Version> {
 }
 
 #[cfg(test)]
+mod content_tests;
+#[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod pace_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -1,14 +1,21 @@
 //! `Turns`: who may ask a source next. What a reader waits for goes before what is retrieved ahead, and that before warming.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// How urgent a request is. Shared with the request while it waits, so that it can become more urgent.
 #[derive(Debug, Clone)]
-pub struct Urgency(Arc<AtomicU8>);
+pub struct Urgency(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    level: AtomicU8,
+    /// Whether others wait for the turn that the request has; unset before it has one.
+    wanted: OnceLock<Arc<AtomicBool>>,
+}
 
 /// What can be urgent, least first.
 const AHEAD: u8 = 0;
@@ -17,27 +24,40 @@ const INTERACTIVE: u8 = 1;
 impl Urgency {
     /// Somebody waits for the answer.
     pub fn interactive() -> Self {
-        Self(Arc::new(AtomicU8::new(INTERACTIVE)))
+        Self::of(INTERACTIVE)
     }
 
     /// Nobody waits for the answer yet.
     pub fn ahead() -> Self {
-        Self(Arc::new(AtomicU8::new(AHEAD)))
+        Self::of(AHEAD)
+    }
+
+    fn of(level: u8) -> Self {
+        Self(Arc::new(Shared { level: AtomicU8::new(level), wanted: OnceLock::new() }))
     }
 
     /// Somebody waits for the answer now.
     pub fn raise(&self) {
-        self.0.store(INTERACTIVE, Ordering::Relaxed);
+        self.0.level.store(INTERACTIVE, Ordering::Relaxed);
+    }
+
+    /// Whether other requests wait for the turn that this one has: who can end early should.
+    pub fn is_turn_wanted(&self) -> bool {
+        self.0.wanted.get().is_some_and(|wanted| wanted.load(Ordering::Relaxed))
     }
 
     fn level(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.level.load(Ordering::Relaxed)
     }
 }
 
 /// A number of turns that are taken and given back.
 #[derive(Debug)]
-pub struct Turns(Mutex<State>);
+pub struct Turns {
+    state: Mutex<State>,
+    /// Whether somebody waits.
+    wanted: Arc<AtomicBool>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -53,19 +73,21 @@ pub struct Turn<'a>(&'a Turns);
 impl Turns {
     /// So many turns, at least one.
     pub fn new(count: usize) -> Self {
-        Self(Mutex::new(State { free: count.max(1), waiting: Vec::new() }))
+        Self { state: Mutex::new(State { free: count.max(1), waiting: Vec::new() }), wanted: Arc::default() }
     }
 
     /// Returns when it is this request's turn: the most urgent first, among equals the one that came first.
     pub async fn take(&self, urgency: &Urgency) -> Turn<'_> {
+        let _ = urgency.0.wanted.set(self.wanted.clone());
         let receiver = {
-            let mut state = self.0.lock();
+            let mut state = self.state.lock();
             if state.free > 0 {
                 state.free -= 1;
                 return Turn(self);
             }
             let (sender, receiver) = oneshot::channel();
             state.waiting.push((urgency.clone(), sender));
+            self.wanted.store(true, Ordering::Relaxed);
             receiver
         };
         let mut waiting = Waiting { turns: self, receiver, taken: false };
@@ -75,15 +97,17 @@ impl Turns {
     }
 
     fn give_back(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         loop {
             let next = (0..state.waiting.len()).rev().max_by_key(|&place| state.waiting[place].0.level());
             let Some(next) = next else {
                 state.free += 1;
+                self.wanted.store(false, Ordering::Relaxed);
                 return;
             };
             // Whoever gave up waiting is passed over.
             if state.waiting.remove(next).1.send(()).is_ok() {
+                self.wanted.store(!state.waiting.is_empty(), Ordering::Relaxed);
                 return;
             }
         }
@@ -136,6 +160,20 @@ mod tests {
         drop(second.as_mut().now_or_never().expect("raised, and before the third"));
         drop(third.as_mut().now_or_never().expect("urgent"));
         drop(first.as_mut().now_or_never().expect("nobody else is left"));
+    }
+
+    #[tokio::test]
+    async fn whoever_has_a_turn_knows_whether_others_wait() {
+        let turns = Turns::new(1);
+        let [first, second] = [Urgency::ahead(), Urgency::ahead()];
+        let held = turns.take(&first).await;
+        assert!(!first.is_turn_wanted());
+        let mut waiting = Box::pin(turns.take(&second));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert!(first.is_turn_wanted());
+        drop(held);
+        let _held = waiting.now_or_never().expect("nobody else is there");
+        assert!(!second.is_turn_wanted());
     }
 
     #[tokio::test]

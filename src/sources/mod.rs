@@ -4,6 +4,7 @@ pub mod ftp;
 mod link_text;
 pub mod local;
 pub mod memory;
+pub mod moodle;
 pub mod object;
 pub mod plugin;
 mod purpose;
@@ -28,6 +29,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
         "gcs" => Some(Box::new(object::S3::google())),
         "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
+        "moodle" => Some(Box::new(moodle::Moodle::new())),
         "s3" => Some(Box::new(object::S3::new())),
         "sftp" => Some(Box::new(sftp::Sftp::new())),
         "smb" => Some(Box::new(smb::Smb::new())),

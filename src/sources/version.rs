@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED};
 
+use crate::content::Algorithm;
 use crate::digest::{Digest, UNSETTLED};
 use crate::sources::observation;
 
@@ -43,14 +44,14 @@ impl Version {
     }
 
     pub(super) fn modified_time(&self) -> Option<SystemTime> {
-        let seconds = self.modified?;
-        let distance = Duration::from_secs(seconds.unsigned_abs());
-        if seconds >= 0 { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) }
+        time(self.modified?)
     }
 
-    /// The digest where a tag alone identifies the bytes.
+    /// The digest where a tag alone identifies the bytes, and is their MD5 if it looks like one (a tag of several parts has a `-`).
     pub(super) fn tag_digest(&self) -> Option<Digest> {
-        Some(Digest::new(format!("etag:{}", self.tag.as_ref()?)))
+        let tag = self.tag.as_ref()?;
+        let as_hash = Digest::new(format!("{MD5}{tag}"));
+        Some(if Algorithm::of(&as_hash).is_some() { as_hash } else { Digest::new(format!("{TAG}{tag}")) })
     }
 
     /// The digest where tags are made of times and sizes, seen when the server's clock said `now`.
@@ -58,7 +59,7 @@ impl Version {
     /// What may still change unnoticed gets a text of its own, which never equals a later one.
     pub(super) fn digest(&self, now: i64) -> Digest {
         let mut text = match &self.tag {
-            Some(tag) => format!("etag:{tag}"),
+            Some(tag) => format!("{TAG}{tag}"),
             None => "stat:".to_owned(),
         };
         if let Some(size) = self.size {
@@ -70,14 +71,30 @@ impl Version {
             text += &format!("{MODIFIED}{modified}");
         }
         let settled = match self.modified {
-            Some(modified) => !(-SKEW_SECONDS..TICK_SECONDS).contains(&(now - modified)),
+            Some(modified) => is_settled(modified, now),
             None => self.tag.is_some() && !self.weak,
         };
-        if !settled {
-            text += &format!("{UNSETTLED}{}", observation());
-        }
-        Digest::new(text)
+        if settled { Digest::new(text) } else { unsettled(text) }
     }
+}
+
+const TAG: &str = "etag:";
+const MD5: &str = "md5:";
+
+/// The time of a number of seconds since 1970.
+pub(super) fn time(seconds: i64) -> Option<SystemTime> {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds >= 0 { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) }
+}
+
+/// Whether another version can no longer have the same time, once the server's clock says `now`.
+pub(super) fn is_settled(modified: i64, now: i64) -> bool {
+    !(-SKEW_SECONDS..TICK_SECONDS).contains(&(now - modified))
+}
+
+/// The digest of a version that may still change without its text showing it.
+pub(super) fn unsettled(text: String) -> Digest {
+    Digest::new(format!("{text}{UNSETTLED}{}", observation()))
 }
 
 const SIZE: &str = ";size=";
@@ -125,18 +142,13 @@ impl<'a> Wanted<'a> {
             None => (text, None),
         };
         let text = text.rsplit_once(SIZE).map_or(text, |(text, _)| text);
-        Self { tag: text.strip_prefix("etag:"), modified, settled }
+        Self { tag: text.strip_prefix(TAG).or_else(|| text.strip_prefix(MD5)), modified, settled }
     }
 
     /// What `If-Match` may ask for: a tag that the server compares strongly.
     pub(super) fn if_match(&self) -> Option<String> {
         let strong = self.settled && self.modified.is_none();
         self.tag.filter(|_| strong).map(|tag| format!("\"{tag}\""))
-    }
-
-    /// The MD5 that the tag is, if it looks like one (of a part that is the whole; others have a `-`).
-    pub(super) fn md5(&self) -> Option<&'a str> {
-        self.tag.filter(|tag| tag.len() == 32 && tag.bytes().all(|b| b.is_ascii_hexdigit()))
     }
 
     /// Whether an answer is of the wanted version.
@@ -209,6 +221,19 @@ mod tests {
         assert_eq!(digest, version.digest(NOW + 1));
         let later = Version::new(Some("W/\"ab\""), Some(3), Some(NOW - 8));
         assert_eq!(Wanted::parse(&digest).compare(&later), Match::Other);
+    }
+
+    #[test]
+    fn a_tag_that_is_a_hash_says_so_where_it_alone_identifies() {
+        let hash = "D41D8CD98F00B204E9800998ECF8427E";
+        for (tag, text) in [(hash.to_owned(), format!("md5:{hash}")), (format!("{hash}-2"), format!("etag:{hash}-2"))] {
+            let version = Version::new(Some(&tag), Some(3), Some(NOW - 9));
+            let digest = version.tag_digest().expect("it has a tag");
+            assert_eq!(digest.as_str(), text);
+            assert_eq!(Wanted::parse(&digest).compare(&version), Match::Same);
+            assert_eq!(Wanted::parse(&digest).if_match(), Some(format!("\"{tag}\"")));
+            assert_eq!(version.digest(NOW).as_str(), format!("etag:{tag};size=3"));
+        }
     }
 
     #[test]

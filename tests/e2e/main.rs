@@ -19,6 +19,7 @@ mod kit;
 mod lies;
 mod lifecycle;
 mod limits;
+mod moodle;
 mod names;
 mod outage;
 mod plugin;

@@ -7,7 +7,7 @@ use std::thread;
 
 use rand::Rng as _;
 
-use crate::kit::mount::{Mount, bytes_retrieved, noise, random, requests};
+use crate::kit::mount::{Mount, bytes_retrieved, noise, number, random, requests};
 use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;
@@ -139,5 +139,8 @@ fn many_readers_of_one_large_file_cost_each_byte_once() {
             });
         }
     });
-    assert_eq!(bytes_retrieved(&mount.status(), "far"), 24 * MIB);
+    let status = mount.status();
+    assert_eq!(bytes_retrieved(&status, "far"), 24 * MIB);
+    // The tag is an MD5: every byte is hashed once, too.
+    assert_eq!(number(&status, "/cache/hashed_along") + number(&status, "/cache/hashed_after"), 24 * MIB);
 }

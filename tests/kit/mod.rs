@@ -4,6 +4,7 @@ pub mod azurite;
 pub mod ftp;
 pub mod gcs;
 pub mod liar;
+pub mod moodle;
 pub mod moto;
 pub mod mount;
 pub mod odd;

@@ -10,6 +10,7 @@ mod azblob;
 mod ftp;
 mod gcs;
 mod liar;
+mod moodle;
 mod overwritten;
 mod plugin;
 mod python;

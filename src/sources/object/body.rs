@@ -190,7 +190,7 @@ pub(super) fn same_twice(purpose: Purpose<'_>, first: &[u8], again: Vec<u8>) -> 
 }
 
 /// `bytes 0-9/100` as the range `0..10` and the total, if told.
-pub(super) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
+pub(in crate::sources) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     let (first, last) = range.split_once('-')?;

@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
-use md5::{Digest as _, Md5};
 use parking_lot::RwLock;
 use reqsign_aws_v4::Credential;
 use reqsign_core::Signer;
@@ -22,14 +21,15 @@ use self::credentials::Credentials;
 use super::http::{Answer, Purpose, Redirects, Transport};
 use super::keys::{self, Page, digest};
 use super::{COMPONENT, body, encode_path, read_root, warn_if_clear};
-use crate::digest::{Digest, hex};
+use crate::content::Algorithm;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::secret::Secret;
 use crate::source::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
-use crate::sources::version::{Version, Wanted};
+use crate::sources::version::Version;
 
 /// Where a bucket is when nothing else is said; services other than Amazon's do not care.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -299,17 +299,15 @@ impl Source for S3 {
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
         let same = crate::sources::same_size(copy).await?;
-        if same != *copy.retrieved_as || Wanted::parse(copy.retrieved_as).md5().is_none() {
+        let Some((algorithm, hash)) = Algorithm::of(copy.retrieved_as) else { return Ok(same) };
+        if same != *copy.retrieved_as || self.opaque_tags.load(Ordering::Relaxed) {
             return Ok(same);
         }
-        if self.opaque_tags.load(Ordering::Relaxed) {
-            return Ok(same);
-        }
-        let (file, upper) = (copy.file.to_owned(), same.as_str().bytes().any(|b| b.is_ascii_uppercase()));
-        let md5 = tokio::task::spawn_blocking(move || md5_of(&file)).await;
+        let file = copy.file.to_owned();
+        let md5 = tokio::task::spawn_blocking(move || algorithm.hash_file(&file)).await;
         let failed = |e: std::io::Error| Error::new("create_local_digest", ErrorKind::Cache).on(copy.path).caused_by(e);
         let md5 = md5.unwrap_or_else(|lost| Err(std::io::Error::other(lost))).map_err(failed)?;
-        Ok(Digest::new(format!("etag:{}", if upper { md5.to_ascii_uppercase() } else { md5 })))
+        Ok(if md5.eq_ignore_ascii_case(hash) { same } else { Digest::new(format!("md5:{md5}")) })
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
@@ -321,17 +319,5 @@ impl Source for S3 {
         let confirm = None::<fn() -> std::future::Ready<Result<()>>>;
         body::deliver(purpose, request, &request.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
-    }
-}
-
-fn md5_of(path: &std::path::Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut file = std::fs::File::open(path)?;
-    let (mut hasher, mut buffer) = (Md5::new(), vec![0; 256 * 1024]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            len => hasher.update(&buffer[..len]),
-        }
     }
 }

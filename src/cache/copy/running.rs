@@ -1,0 +1,92 @@
+//! The running hash of a copy: of its bytes from the beginning on, computed while they arrive. It decides nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::Copy;
+use crate::cache::Cache;
+use crate::cache::block::{Block, block_count, bytes_of};
+use crate::content::{Algorithm, Hasher};
+
+/// How far the hash of a copy's bytes is. It follows what arrives by reading it from the file, where the kernel still has it in memory:
+/// so the order in which blocks come does not matter, and nobody who brings bytes waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    /// Locked while somebody hashes.
+    hash: Mutex<Option<Begun>>,
+    /// The first block that is not hashed yet.
+    next: AtomicUsize,
+    /// Somebody hashes, or is about to.
+    following: AtomicBool,
+    /// How often blocks that may have been hashed were thrown away.
+    losses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Begun {
+    hasher: Hasher,
+    /// As of the beginning.
+    losses: u64,
+}
+
+impl Running {
+    /// Blocks were thrown away: what will be in their place may be other bytes.
+    pub(super) fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
+        self.next.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Copy {
+    /// Whether the hash can go on now that this block is here. Whoever hears `true` must call [`Copy::hash_arrived`]; others will not.
+    pub fn is_hash_due(&self, arrived: usize) -> bool {
+        let running = &self.running;
+        running.next.load(Ordering::SeqCst) == arrived && !running.following.swap(true, Ordering::SeqCst)
+    }
+
+    /// Hashes on to the first block that is not here. Reads the file: call it where blocking is allowed.
+    pub fn hash_arrived(&self, cache: &Cache, algorithm: Algorithm) {
+        let running = &self.running;
+        loop {
+            self.hash_on(cache, algorithm, &mut running.hash.lock(), &cache.counters.hashed_along);
+            running.following.store(false, Ordering::SeqCst);
+            // Somebody may have looked in between and relied on us.
+            let next = running.next.load(Ordering::SeqCst);
+            let more = next < block_count(self.size) && self.state.lock().map.get(next) != Block::Missing;
+            if !more || running.following.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// The hash of all bytes of a complete copy, for which only what is not hashed yet is read. `None` if a block is missing or damaged.
+    pub fn content_hash(&self, cache: &Cache, algorithm: Algorithm) -> Option<String> {
+        let running = &self.running;
+        let mut hash = running.hash.lock();
+        self.hash_on(cache, algorithm, &mut hash, &cache.counters.hashed_after);
+        let complete = running.next.swap(0, Ordering::SeqCst) == block_count(self.size);
+        let begun = hash.take()?;
+        (complete && begun.losses == running.losses.load(Ordering::SeqCst)).then(|| begun.hasher.finish())
+    }
+
+    fn hash_on(&self, cache: &Cache, algorithm: Algorithm, hash: &mut Option<Begun>, counter: &AtomicU64) {
+        let running = &self.running;
+        loop {
+            let losses = running.losses.load(Ordering::SeqCst);
+            if hash.as_ref().is_none_or(|begun| begun.losses != losses) {
+                running.next.store(0, Ordering::SeqCst);
+                *hash = None;
+            }
+            let begun = hash.get_or_insert_with(|| Begun { hasher: Hasher::new(algorithm), losses });
+            let block = running.next.load(Ordering::SeqCst);
+            if block >= block_count(self.size) || self.state.lock().map.get(block) == Block::Missing {
+                return;
+            }
+            let Some(bytes) = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size)) else { return };
+            begun.hasher.update(&bytes);
+            counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            running.next.store(block + 1, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What is requested, and when: what a reader needs now, and what it is likely to need next. It moves no bytes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::request::Request;
+use super::{OpenVersion, SMALL, State};
+use crate::cache::block::{BLOCK, block_count};
+use crate::source::turns::Urgency;
+
+/// How far ahead of a reader who has gone forward for long is retrieved at most, in blocks: 128 MiB.
+const AHEAD: usize = 1024;
+
+/// The part of the way ahead that one request covers: four at once are as fast as it gets (`s3`, `webdav`, at 0 and 20 ms).
+const REQUESTS_AHEAD: usize = 4;
+
+/// A request for less than this many blocks (1 MiB) costs more than its bytes.
+const SHORTEST_REQUEST: usize = 8;
+
+/// How far ahead at most when blocks cannot be kept on disk: they wait in memory, which all readers share.
+const AHEAD_IN_MEMORY: usize = 8;
+
+/// A reader for whom so many blocks ahead are wanted has read on, and not only the kernel for it: a long request is worth its while.
+const FORWARD: usize = 2;
+
+/// How many times what a request costs (see `Pace`) it should bring at least, where readers go forward: its cost is then an eighth.
+const COSTS: usize = 8;
+
+impl OpenVersion {
+    /// Requests what a reader at `blocks` needs now and is likely to need next.
+    pub(super) fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
+        let room = self.transfer.cache.limits().max_size;
+        let limit = if self.version.size > room {
+            AHEAD_IN_MEMORY
+        } else {
+            // Not so far that a small cache would be turned over by one reader.
+            AHEAD.min(block_count(room / 8)).max(AHEAD_IN_MEMORY)
+        };
+        let mut state = self.state.lock();
+        let ahead = state.streams.follow(blocks, limit);
+        self.request(&mut state, blocks, ahead);
+    }
+
+    /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
+    pub(super) fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
+        let all = block_count(self.version.size);
+        if self.version.size <= SMALL || !self.transfer.source.capabilities().ranges {
+            if state.requests.is_empty() && !self.missing(0..all).is_empty() {
+                self.launch(state, Request::new(0, all, all, all, Urgency::interactive()));
+            }
+            return;
+        }
+        let horizon = (blocks.end + ahead).min(all);
+        for request in &state.requests {
+            if request.covers(blocks.start) || (blocks.start..horizon).contains(&request.first) {
+                request.allow(horizon);
+            }
+        }
+        let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX).min(all);
+        let worthwhile = if ahead >= FORWARD { cost.saturating_mul(COSTS) } else { 0 };
+        let longest = (ahead / REQUESTS_AHEAD).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
+        let mut missing = self.missing(blocks.start..horizon);
+        missing.retain(|&block| !state.covers(block));
+        for run in missing.chunk_by(|a, b| a + 1 == *b) {
+            let run = run[0]..run[run.len() - 1] + 1;
+            let waited_for = run.start < blocks.end;
+            // A reader that goes forward frees one block at a time: no request for so little.
+            let worth_it = waited_for || run.len() >= (ahead / 2).min(longest) || run.end == all;
+            if !worth_it {
+                continue;
+            }
+            for start in run.clone().step_by(longest) {
+                let urgency = if start < blocks.end { Urgency::interactive() } else { Urgency::ahead() };
+                let mut end = (start + longest).min(run.end);
+                if end == horizon && worthwhile > end - start {
+                    end = self.end_of_hole(state, end, (start + worthwhile).min(all));
+                }
+                self.launch(state, Request::new(start, end, horizon, cost.max(SHORTEST_REQUEST), urgency));
+            }
+        }
+    }
+
+    /// How far what is missing at `from`, and is not under way, goes on; at most to `most`.
+    fn end_of_hole(&self, state: &State, from: usize, most: usize) -> usize {
+        let begun = |block: usize| state.covers(block) || state.requests.iter().any(|request| request.first == block);
+        let missing = self.missing(from..most);
+        let hole = missing.iter().zip(from..).take_while(|&(&block, expected)| block == expected && !begun(block));
+        from + hole.count()
+    }
+}
