@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! main → cli → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, digest, content, error, config, secret, db
+//! below all: path, name, digest, content, error, config, secret → keyring, db
 //! ```
 //!
 //! # The three walks
@@ -60,6 +60,8 @@ pub mod error;
 pub mod freshness;
 pub mod fs;
 pub mod fuse;
+pub mod keyring;
+pub mod kitovu;
 pub mod memory;
 pub mod mount;
 pub mod name;

@@ -38,6 +38,29 @@ pub enum LowCommand {
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Ask for a source's secret, try it, and store it once it has worked
+    ///
+    /// It goes where the configuration says: { keyring = true } or { file = "…" }.
+    #[command(after_help = LOGIN)]
+    Login {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The source, as the configuration names it
+        source: String,
+    },
+    /// Turn a configuration of kitovu into one of kitovufs
+    ///
+    /// What cannot be carried is told on standard error.
+    #[command(after_help = IMPORT)]
+    Import {
+        /// Where to write the result, which must not be there yet [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The configuration of kitovu
+        #[arg(value_name = "KITOVU_YAML")]
+        file: PathBuf,
+    },
     /// Show sources, freshness, cache and counters of a mounted folder
     Status {
         /// Print JSON, for scripts
@@ -117,6 +140,7 @@ Examples:
   kitovufs mount                           everything that is configured
   kitovufs mount webdavs://me@host/x ~/x   one source, without configuration
   kitovufs check                           is the configuration right?
+  kitovufs login cloud                     store the password of a source
   kitovufs status                          what is it doing?
   kitovufs unmount ~/x
 
@@ -189,3 +213,25 @@ Exit codes:
   0  the folder answers (with -f: it was unmounted)
   1  failed
   2  wrong usage or configuration";
+
+const LOGIN: &str = "\
+Examples:
+  kitovufs login cloud
+      asks without showing what is typed
+  pass show cloud | kitovufs login cloud
+      takes the first line; of several secrets, a line each
+
+Exit codes:
+  0  it has worked, and is stored
+  1  it was not accepted, or cannot be stored: nothing was
+  2  wrong usage or configuration";
+
+const IMPORT: &str = "\
+Examples:
+  kitovufs import ~/.config/kitovu/kitovu.yaml
+  kitovufs import kitovu.yaml -o ~/.config/kitovufs/config.toml
+      then: kitovufs check
+
+Exit codes:
+  0  done, with notes on standard error
+  1  it is no configuration of kitovu, or the result cannot be written";

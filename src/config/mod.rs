@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod identity;
+mod keyring;
 mod nearest;
 mod parse;
 pub mod settings;

@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::syntax::{Lines, Syntax, without_stops};
 use super::{
     COMMON_KEYS, CacheConfig, Config, Diagnostic, Diagnostics, Offline, Origin, SOURCE_TYPES, SourceConfig,
-    UnknownSize, about_source, nearest, unknown_key, value,
+    UnknownSize, about_source, keyring, nearest, unknown_key, value,
 };
 
 const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
@@ -248,6 +248,7 @@ impl<'a> Walk<'a> {
             self.missing(line, about_source(&name, &message));
         }
         name_fits.ok()?;
+        self.name_keyring_items(table, &name, type_name.as_deref()?, &mut values);
         Some(SourceConfig {
             settings: Settings { private: self.place.private, ..Settings::of(name.clone(), values) },
             name,
@@ -261,6 +262,34 @@ impl<'a> Walk<'a> {
             max_bandwidth: common.max_bandwidth,
             origin: Origin { file: Some(self.place.shown.into()), line, key_lines },
         })
+    }
+
+    /// Puts the names of the item in place of the `true` of `{ keyring = true }`: only here are type and table together.
+    fn name_keyring_items(
+        &mut self,
+        table: &DeTable<'_>,
+        name: &str,
+        type_name: &str,
+        values: &mut BTreeMap<String, toml::Value>,
+    ) {
+        let in_keyring = |value: &&toml::Value| {
+            let only = value.as_table().filter(|table| table.len() == 1).and_then(|table| table.get("keyring"));
+            only == Some(&toml::Value::Boolean(true))
+        };
+        let keys: Vec<String> =
+            values.iter().filter(|(_, value)| in_keyring(value)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            match keyring::item(type_name, name, &key, values) {
+                Ok(item) => {
+                    let form = toml::Table::from_iter([("keyring".to_owned(), keyring::written(item))]);
+                    values.insert(key, form.into());
+                }
+                Err(message) => {
+                    let span = table.get(&*key).map_or(0..0, Spanned::span);
+                    self.wrong(span, about_source(name, &format!("`{key}`: {message}")));
+                }
+            }
+        }
     }
 
     fn path(&mut self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Option<PathBuf> {

@@ -17,7 +17,7 @@ pub struct Problem {
 }
 
 /// The forms of a secret, for messages.
-const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" } or { file = \"…\" }";
+const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" }, { file = \"…\" } or { keyring = true }";
 
 /// A source's own table, without the keys that every source shares (`type` and the other [`super::COMMON_KEYS`]).
 ///
@@ -39,6 +39,24 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The secrets that are kept somewhere where one can put them, by their keys: in the keyring or in a file.
+    pub fn kept_secrets(&self) -> Vec<(String, Secret)> {
+        let kept = |value: &toml::Value| match secret_of(value, false) {
+            Ok(secret @ (Secret::Keyring(_) | Secret::File(_))) => Some(secret),
+            _ => None,
+        };
+        self.values.iter().filter_map(|(key, value)| Some((key.clone(), kept(value)?))).collect()
+    }
+
+    /// The same table with secrets as somebody has just typed them.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: impl IntoIterator<Item = (String, Revealed)>) -> Self {
+        let plain = secrets.into_iter().map(|(key, secret)| (key, toml::Value::String(secret.expose().to_owned())));
+        self.values.extend(plain);
+        self.private = true;
+        self
+    }
+
     /// A table that nobody else can read, with what holds where nothing is said.
     pub fn of(name: impl Into<String>, values: BTreeMap<String, toml::Value>) -> Self {
         let (fresh_for, scratch) = (super::parse::Common::DEFAULT.fresh_for, std::env::temp_dir());
@@ -253,7 +271,15 @@ fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
         Some((form, toml::Value::String(name))) if form == "env" => Ok(Secret::Env(name.clone())),
         Some((form, toml::Value::String(command))) if form == "command" => Ok(Secret::Command(command.clone())),
         Some((form, toml::Value::String(path))) if form == "file" => Ok(Secret::File(super::expand_home(path))),
-        Some((form, _)) if form == "keyring" => Err(format!("this build has no keyring; use {FORMS}")),
+        Some((form, item)) if form == "keyring" => match super::keyring::read(item) {
+            Some(item) if cfg!(feature = "keyring") => Ok(Secret::Keyring(item)),
+            Some(_) => {
+                Err("this kitovufs was built without a keyring; use { env = \"NAME\" }, { command = \"…\" } or \
+                            { file = \"…\" }"
+                    .to_owned())
+            }
+            None => Err("a secret in the keyring is written as { keyring = true }".to_owned()),
+        },
         _ => Err(format!("a secret is written as {FORMS}")),
     }
 }
@@ -269,6 +295,7 @@ pub(super) fn article(type_name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyring::Item;
 
     fn settings(text: &str, private: bool) -> Settings {
         let table: toml::Table = text.parse().expect("the test's TOML is right");
@@ -328,9 +355,20 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_is_named_as_what_this_build_lacks() {
-        let message = secret_problem("password = { keyring = true }");
-        assert!(message.contains("no keyring") && message.contains("{ command = "), "{message}");
+    fn a_keyring_is_asked_when_the_source_connects() {
+        let text = "password = { keyring = { service = 'kitovu-x', identifier = 'anna@h' } }";
+        if cfg!(feature = "keyring") {
+            let settings = settings(text, false);
+            let mut reader = settings.reader();
+            let item = Item { service: "kitovu-x".into(), identifier: "anna@h".into() };
+            assert_eq!(reader.secret("password"), Some(Secret::Keyring(item)));
+        } else {
+            let message = secret_problem(text);
+            assert!(message.contains("without a keyring") && message.contains("{ command = "), "{message}");
+        }
+        for wrong in ["{ keyring = false }", "{ keyring = 'x' }", "{ keyring = { service = 'x' } }"] {
+            assert!(secret_problem(&format!("password = {wrong}")).contains("{ keyring = true }"));
+        }
     }
 
     #[test]

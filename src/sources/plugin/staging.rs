@@ -1,7 +1,7 @@
 //! `Staging`: files that a plugin fills and the host reads, which nobody else sees and which never stay. It knows no content.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{DirBuilder, File, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -52,7 +52,8 @@ impl Staging {
         let all = File::open(&self.parent)?;
         all.lock()?;
         self.sweep();
-        let dir = Builder::new().prefix("").tempdir_in(&self.parent)?;
+        let private = Permissions::from_mode(0o700);
+        let dir = Builder::new().prefix("").permissions(private).tempdir_in(&self.parent)?;
         let lock = File::open(dir.path())?;
         lock.lock()?;
         Ok(Own { dir, _lock: lock })
@@ -72,8 +73,6 @@ impl Staging {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]

@@ -19,6 +19,9 @@ const DIRECTORIES: usize = 20;
 const FILES: usize = 3;
 const LARGEST: u64 = 16 << 20;
 
+/// Whether a rule applies to a plugin, what it wants, and whether an entry keeps it.
+type Rule = (bool, &'static str, fn(&Entry) -> bool);
+
 /// A file that the plugin shows.
 pub struct Found {
     path: RemotePath,
@@ -38,7 +41,7 @@ impl Checker<'_> {
         let same =
             |_: &Value| if sorted(&first) == sorted(&second) { Ok(()) } else { Err("it is another listing".into()) };
         self.expect("list_path", "listed again, the root is the same", &second, same);
-        let rules: [(bool, &str, fn(&Entry) -> bool); 4] = [
+        let rules: [Rule; 4] = [
             (true, "every path is below the root, without `.`, `..`, NUL and empty components", |entry| {
                 let path = entry.path.bytes().and_then(|bytes| RemotePath::parse(&bytes).ok());
                 path.is_some_and(|path| !path.is_root())
