@@ -11,7 +11,7 @@
 //! Calls go down, never up; [`mount`] alone knows everyone.
 //!
 //! ```text
-//! main → cli → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
+//! main → cli (→ kitovu) → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
 //! below all: path, name, digest, content, error, config, secret → keyring, db
 //! ```
 //!

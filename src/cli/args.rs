@@ -46,6 +46,9 @@ pub enum LowCommand {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Moodle: ask for this user's password, and store the token that the site gives for it
+        #[arg(short, long, value_name = "NAME")]
+        username: Option<String>,
         /// The source, as the configuration names it
         source: String,
     },
@@ -220,6 +223,8 @@ Examples:
       asks without showing what is typed
   pass show cloud | kitovufs login cloud
       takes the first line; of several secrets, a line each
+  kitovufs login --username anna moodle
+      asks for anna's password, and stores the token that Moodle gives
 
 Exit codes:
   0  it has worked, and is stored

@@ -1,5 +1,7 @@
 //! `login`: asks for a source's secret, tries it, and puts it where the configuration says once it has worked. It never shows one.
 
+mod moodle;
+
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ pub struct LoginRequest {
     pub file: PathBuf,
     /// The source's name.
     pub source: String,
+    /// Whose password is asked for, to get a token for it.
+    pub username: Option<String>,
 }
 
 /// Asks for a secret; gets what it is for.
@@ -50,21 +54,33 @@ fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Resu
              password = {{ file = \"~/.config/kitovufs/{name}\" }} in [sources.{name}]"
         )));
     }
+    let is_for_token = source.type_name == "moodle" && kept.iter().map(|(key, _)| key).eq(["token"]);
+    if request.username.is_some() && !is_for_token {
+        let why = "--username is for a source of type moodle with token = { keyring = true }; elsewhere, `username` stands in";
+        return Err(Failure::Usage(format!("{why} [sources.{name}]")));
+    }
     // Before anybody types anything.
     if kept.iter().any(|(_, place)| matches!(place, Secret::Keyring(_))) {
         store.check()?;
     }
-    let mut secrets = Vec::new();
-    for (key, _) in &kept {
-        let typed = ask(&format!("{name} ({}), {key}: ", source.type_name));
+    let mut asked = |what: &str| {
+        let typed = ask(&format!("{name} ({}), {what}: ", source.type_name));
         let typed = typed.map_err(|e| Error::new("read secret", ErrorKind::Other).caused_by(e))?;
-        if typed.is_empty() {
-            return Err(Error::new("read secret", ErrorKind::Other)
-                .because(format!("`{key}`: nothing was typed"))
-                .into());
+        match &*typed {
+            "" => Err(Error::new("read secret", ErrorKind::Other).because(format!("{what}: nothing was typed"))),
+            _ => Ok(Revealed::new(typed)),
         }
-        secrets.push((key.clone(), Revealed::new(typed)));
-    }
+    };
+    let secrets: Vec<(String, Revealed)> = match &request.username {
+        Some(user) => {
+            let password = asked(&format!("password of {}", user.escape_debug()))?;
+            vec![("token".to_owned(), moodle::token(source, user, password)?)]
+        }
+        None => {
+            let typed = kept.iter().map(|(key, _)| Ok((key.clone(), asked(key)?)));
+            typed.collect::<Result<_>>()?
+        }
+    };
     prove(&config, source, &secrets)?;
     let mut said = vec![format!("{name}: connected and listed")];
     for ((key, place), (_, secret)) in kept.iter().zip(&secrets) {

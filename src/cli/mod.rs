@@ -138,8 +138,8 @@ pub fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Mount(args) => Request::Mount(mount(args)?),
         LowCommand::Unmount { mountpoint } => Request::Unmount { mountpoint: absolute(&mountpoint)? },
         LowCommand::Check { config } => Request::Check { file: config.unwrap_or_else(Config::default_path) },
-        LowCommand::Login { config, source } => {
-            Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source })
+        LowCommand::Login { config, username, source } => {
+            Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source, username })
         }
         LowCommand::Import { file, output } => Request::Import { file, output },
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),

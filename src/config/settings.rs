@@ -41,9 +41,14 @@ pub struct Settings {
 impl Settings {
     /// The secrets that are kept somewhere where one can put them, by their keys: in the keyring or in a file.
     pub fn kept_secrets(&self) -> Vec<(String, Secret)> {
-        let kept = |value: &toml::Value| match secret_of(value, false) {
-            Ok(secret @ (Secret::Keyring(_) | Secret::File(_))) => Some(secret),
-            _ => None,
+        let kept = |value: &toml::Value| {
+            let (form, place) = value.as_table().filter(|table| table.len() == 1)?.iter().next()?;
+            match (&**form, place) {
+                // Also where this program has no keyring: who asks for it hears so.
+                ("keyring", item) => super::keyring::read(item).map(Secret::Keyring),
+                ("file", toml::Value::String(path)) => Some(Secret::File(super::expand_home(path))),
+                _ => None,
+            }
         };
         self.values.iter().filter_map(|(key, value)| Some((key.clone(), kept(value)?))).collect()
     }

@@ -87,6 +87,13 @@ ignore = ["Thumbs.db", "*.tmp"]
     said("plugin `ilias` must be installed");
     said("move them away, or change `mountpoint`");
     assert_eq!(notes.len(), 3, "{notes:#?}");
+    let (before, after) = (toml.find("[sources.ilias]"), toml.find("[[folders]]"));
+    let config = loaded(&[&toml[..before.expect("written")], &toml[after.expect("written")..]].concat());
+    let identifier =
+        |source: usize, key: &str| config.sources[source].settings.values[key]["keyring"]["identifier"].as_str();
+    assert_eq!(config.sources.iter().map(|source| &*source.name).collect::<Vec<_>>(), ["moodle", "skripte"]);
+    assert_eq!(identifier(0, "token"), Some("https://moodle.example.edu/"));
+    assert_eq!(identifier(1, "password"), Some("mmuster\nEXAMPLE\nfiles.example.edu"));
 }
 
 #[test]

@@ -7,7 +7,6 @@ mod ledger;
 mod login;
 mod refusal;
 mod retrieval;
-mod sha1;
 mod site;
 mod stream;
 mod title;
@@ -25,15 +24,16 @@ use self::courses::{Account, Courses};
 use self::ledger::{Ledger, Tag};
 use self::login::Login;
 use self::retrieval::{Connected, Request};
-use self::sha1::Sha1;
 use self::site::Site;
 use self::stream::Streams;
 use self::tree::Place;
 use super::object::{HELD, endpoint, warn_if_clear};
 use super::purpose::Purpose;
+use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::secret::Revealed;
 use crate::source::{
     Capabilities, Entry, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -69,6 +69,24 @@ impl Moodle {
     /// A source that waits for `configure`.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The token with which a configured source connects: who has a password gets it from the site.
+    ///
+    /// # Errors
+    /// `Unauthenticated` if the site does not accept the password.
+    pub async fn token(&self) -> Result<Revealed> {
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "log in", path: &root };
+        let site = self.site(purpose)?;
+        self.config.login.token(purpose, &site).await
+    }
+
+    fn site(&self, purpose: Purpose<'_>) -> Result<Site> {
+        match &self.config.url {
+            Some(url) => Site::new(url),
+            None => Err(purpose.error(ErrorKind::Other).because("not configured")),
+        }
     }
 
     fn request<'a>(&'a self, purpose: Purpose<'a>) -> Result<Request<'a>> {
@@ -131,10 +149,7 @@ impl Source for Moodle {
     async fn connect(&self) -> Result<()> {
         let root = RemotePath::root();
         let purpose = Purpose { op: "connect", path: &root };
-        let Some(url) = &self.config.url else {
-            return Err(purpose.error(ErrorKind::Other).because("not configured"));
-        };
-        let site = Site::new(url)?;
+        let site = self.site(purpose)?;
         let token = self.config.login.token(purpose, &site).await?;
         let site = site.with_token(token);
         let info: SiteInfo = site.call(purpose, "core_webservice_get_site_info", &[]).await?;
@@ -194,7 +209,7 @@ impl Source for Moodle {
         };
         let Some(Tag::Sha1(expected)) = seen.filter(|_| same == *copy.retrieved_as) else { return Ok(same) };
         let file = copy.file.to_owned();
-        let found = tokio::task::spawn_blocking(move || Sha1::of_file(&file)).await;
+        let found = tokio::task::spawn_blocking(move || Algorithm::Sha1.hash_file(&file)).await;
         let failed = |e: std::io::Error| Error::new("create_local_digest", ErrorKind::Cache).on(copy.path).caused_by(e);
         let found = found.unwrap_or_else(|lost| Err(std::io::Error::other(lost))).map_err(failed)?;
         if found == expected {

@@ -13,12 +13,14 @@ mod counts;
 mod every_source;
 mod faults;
 mod folders;
+mod import;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod lies;
 mod lifecycle;
 mod limits;
+mod login;
 mod moodle;
 mod names;
 mod outage;

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use walkdir::WalkDir;
 
-use crate::kit::moodle::{Condition, Moodle};
-use crate::kit::mount::{Mount, bytes_retrieved, eventually, requests};
+use crate::kit::moodle::{Condition, Moodle, PASSWORD, USER};
+use crate::kit::mount::{Home, Mount, bytes_retrieved, eventually, requests};
 
 const COURSE: &str = "uni/Analysis I: Übungen & \"Grundlagen\" 1／2";
 
@@ -85,7 +85,7 @@ fn two_hundred_files_are_listed_with_one_request_for_their_course() {
 fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
     let site = Moodle::start();
     let mount = mount(&site, "300ms");
-    let file = mount.path(&format!("{COURSE}/日本語 セクション/Folder/b.pdf"));
+    let file = mount.path(format!("{COURSE}/日本語 セクション/Folder/b.pdf"));
     let before = fs::read(&file).unwrap();
     let mut open = fs::File::open(&file).unwrap();
     site.store().put(17, "/b.pdf", &vec![b'n'; before.len()]);
@@ -93,7 +93,7 @@ fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
     let mut still = Vec::new();
     open.read_to_end(&mut still).unwrap();
     assert!(still == before, "who has it open goes on with what it was");
-    let page = mount.path(&format!("{COURSE}/日本語 セクション/Page.html"));
+    let page = mount.path(format!("{COURSE}/日本語 セクション/Page.html"));
     fs::read(&page).unwrap();
     site.store().edit_page(20, "<p>edited, and longer than before, so that a size that was kept would show</p>");
     eventually("the edit is seen", || {
@@ -106,7 +106,7 @@ fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
 fn a_blocked_account_keeps_what_it_had() {
     let site = Moodle::start();
     let mount = mount(&site, "300ms");
-    let file = mount.path(&format!("{COURSE}/General/syllabus.pdf"));
+    let file = mount.path(format!("{COURSE}/General/syllabus.pdf"));
     let bytes = fs::read(&file).unwrap();
     site.store().condition = Condition::Policy;
     eventually("the refusal is noticed", || {
@@ -118,4 +118,23 @@ fn a_blocked_account_keeps_what_it_had() {
     let status = mount.status();
     let told = status["sources"]["uni"]["last_error"].to_string();
     assert!(told.contains("log in to the site in a browser"), "{told}");
+}
+
+#[test]
+fn check_logs_in_lists_and_proves_a_file() {
+    let site = Moodle::start();
+    let check = |password: &str| {
+        let table = format!("[sources.uni]\ntype = \"moodle\"\nurl = \"{}\"\nusername = \"{USER}\"\n", site.url());
+        let home = Home::of(&format!("{table}password = {{ env = \"UNI\" }}\n")).with_env("UNI", password);
+        let output = home.kitovufs(["check".as_ref(), "-c".as_ref(), home.config().as_os_str()]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!said.contains(password), "{said}");
+        (output.status.code(), said)
+    };
+    let (code, said) = check(PASSWORD);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("listed 6 entries") && said.contains("retrieved and verified /course-"), "{said}");
+    let (code, said) = check("hunter2");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("FAILED") && said.contains("does not accept `username` and `password`"), "{said}");
 }

@@ -5,13 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::*;
 use crate::keyring::InMemory;
 
-/// A source that connects without asking for the secret that its table has: a local FTP server that is not there would not do, so
-/// what needs a server is tested from end to end.
+/// A request for the secret of `cloud` in a configuration. What needs a server is tested from end to end.
 fn request(text: &str) -> (tempfile::TempDir, LoginRequest) {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("config.toml");
     std::fs::write(&file, text).expect("written");
-    (dir, LoginRequest { file, source: "cloud".into() })
+    (dir, LoginRequest { file, source: "cloud".into(), username: None })
 }
 
 const CLOUD: &str =
@@ -43,7 +42,6 @@ fn what_cannot_be_kept_is_not_asked_for() {
     assert!(failure.to_string().contains("did you mean `clouds`?"), "{failure}");
 }
 
-#[cfg(feature = "keyring")]
 #[test]
 fn nothing_is_stored_before_it_has_worked() {
     let (_dir, request) = request(&format!("{CLOUD}password = {{ keyring = true }}"));

@@ -5,13 +5,14 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 use parking_lot::Mutex;
 
+use crate::content::{Algorithm, Hasher};
 use crate::digest::Digest;
 use crate::path::RemotePath;
 
 /// As many files as are remembered; the ones retrieved longest ago are asked about anew.
 const FILES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// Begins the digest of a file that was asked for its SHA-1.
+/// Begins the digest of a file that was asked for its SHA-1 (see `content::Algorithm`).
 const SHA1: &str = "sha1:";
 
 /// What tells the bytes of an answer.
@@ -32,6 +33,13 @@ impl Tag {
             (Self::Other(one), Self::Other(other)) => one.base() == other.base(),
             _ => false,
         }
+    }
+
+    /// The tag of bytes of which nothing is told.
+    pub(super) fn measured(bytes: &[u8]) -> Self {
+        let mut hash = Hasher::new(Algorithm::Sha1);
+        hash.update(bytes);
+        Self::Sha1(hash.finish())
     }
 
     /// The digest of a file that is told by this tag alone.

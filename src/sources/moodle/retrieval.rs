@@ -1,9 +1,10 @@
 //! Retrieval from a Moodle site: which version an answer is of, and what to do about one that does not say.
 //!
-//! | digest | where it is from | an answer is of that version if |
+//! | digest | from | an answer is of that version if |
 //! |---|---|---|
-//! | `stat:` (size, time) | the listing | it tells the same time with a SHA-1; or the tag under which the version was seen before; or, where the web server tells tags of its own, the listing says the same after it |
-//! | `html:` (time) | the listing, of what is generated | the listing says the same after it, and its bytes are those seen before |
+//! | `stat:` (size, time) | the listing | it tells that time and a SHA-1; later, the same SHA-1 |
+//! | | | where the web server tells tags of its own: the listing says the same after it; later, it tells the same tag |
+//! | `html:` (time) | the listing, of what is generated | the listing says the same after it, and the bytes are those seen before |
 //! | `sha1:`, `etag:` | the file itself, where listings do not show every change | it tells, or has, the same |
 //! | `link:` | the listing | the listing says the same |
 
@@ -16,7 +17,6 @@ use super::Moodle;
 use super::answered::Answered;
 use super::courses::Account;
 use super::ledger::Tag;
-use super::sha1::Sha1;
 use super::site::Site;
 use super::stream::{Stream, go_on};
 use super::tree::{Body, File, HTML, Place};
@@ -88,7 +88,7 @@ impl Request<'_> {
         let size = answered.size;
         let tag = match answered.tag.clone() {
             Some(tag) => tag,
-            None => Tag::Sha1(Sha1::of(&self.page(answered).await?)),
+            None => Tag::measured(&self.page(answered).await?),
         };
         Ok(RemoteDigest { digest: tag.digest(), size: Some(size), modified: file.modified })
     }
@@ -225,7 +225,7 @@ impl Request<'_> {
 
     /// Fails unless all bytes of something without a tag are of the wanted version.
     async fn judge_page(&self, retrieval: &Retrieval<'_>, wanted: &Wanted, bytes: &[u8]) -> Result<()> {
-        let (ledger, tag) = (&self.moodle.ledger, Tag::Sha1(Sha1::of(bytes)));
+        let (ledger, tag) = (&self.moodle.ledger, Tag::measured(bytes));
         match wanted {
             Wanted::Tagged(wanted) if wanted.is_same(&tag) => Ok(()),
             Wanted::Tagged(_) => Err(self.error(ErrorKind::Changed)),

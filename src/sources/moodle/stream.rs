@@ -11,7 +11,7 @@ use reqwest::Response;
 
 use super::answered::Answered;
 use super::ledger::Tag;
-use super::sha1::Sha1;
+use crate::content::{Algorithm, Hasher};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
@@ -29,14 +29,14 @@ pub(super) struct Stream {
     at: u64,
     end: u64,
     /// Of a body that is the whole file: what its bytes must have.
-    proof: Option<(Sha1, String)>,
+    proof: Option<(Hasher, String)>,
 }
 
 impl Stream {
     pub(super) fn new(answered: Answered) -> Self {
         let Answered { response, sent, size, tag, .. } = answered;
         let proof = match tag {
-            Some(Tag::Sha1(hex)) if sent == (0..size) => Some((Sha1::new(), hex)),
+            Some(Tag::Sha1(hex)) if sent == (0..size) => Some((Hasher::new(Algorithm::Sha1), hex)),
             _ => None,
         };
         Self { response: Some(response), left: Bytes::new(), at: sent.start, end: sent.end, proof }

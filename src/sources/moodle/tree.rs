@@ -86,8 +86,8 @@ impl Tree {
     pub(super) fn of(course: &RemotePath, sections: &[Section], site: &Site, observed: i64) -> Self {
         let mut builder = Builder { tree: Self::default(), course, sections, site, observed };
         let is_shown_inside = |section: &Section| {
-            let modules = sections.iter().flat_map(|section| &section.modules);
-            modules.into_iter().any(|module| is_subsection(module, section))
+            let mut modules = sections.iter().flat_map(|section| &section.modules);
+            modules.any(|module| is_subsection(module, section))
         };
         let mut entries = Vec::new();
         for section in sections.iter().filter(|section| !is_shown_inside(section)) {
@@ -134,9 +134,13 @@ impl Builder<'_> {
             return None;
         }
         let path = self.path(&format!("section-{}", section.id))?;
+        // Each stands in one place, so that none is inside itself.
+        if self.tree.directories.insert(path.clone(), Vec::new()).is_some() {
+            return None;
+        }
         let modules = section.modules.iter().filter(|module| module.uservisible != Some(false));
-        let entries = modules.filter_map(|module| self.module(module)).collect();
-        self.tree.directories.insert(path.clone(), entries);
+        let entries: Vec<_> = modules.filter_map(|module| self.module(module)).collect();
+        self.directory(&path).extend(entries);
         Some(directory(name, path))
     }
 
@@ -144,7 +148,6 @@ impl Builder<'_> {
     fn module(&mut self, module: &Module) -> Option<Entry> {
         let name = shown(&module.name, &format!("Activity {}", module.id));
         if module.modname == "subsection" {
-            // Only sections have one, so none is inside itself.
             let section = self.sections.iter().find(|section| is_subsection(module, section))?;
             return self.section(section, &name);
         }

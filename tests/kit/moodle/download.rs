@@ -34,7 +34,7 @@ impl Store {
             Some(token) if token != self.token => return refuse("invalidtoken", "Invalid token - token not found"),
             Some(_) => {}
         }
-        if self.refuses.is_some() {
+        if self.refuses.is_some() || self.no_downloads {
             return refuse("accessexception", "Access control exception");
         }
         if path.is_empty() {

@@ -60,6 +60,8 @@ pub struct Store {
     pub info: Value,
     /// Whether the web server sends the files (X-Accel-Redirect).
     pub accelerated: bool,
+    /// Whether the token's service allows no downloads.
+    pub no_downloads: bool,
     /// Whether fileurls hold the path as a query.
     pub no_slash_arguments: bool,
     /// Bytes that a damaged file has instead, of the same number.
@@ -124,6 +126,7 @@ impl Default for Store {
             courses: courses.as_array_mut().map(std::mem::take).unwrap(),
             info: read(include_str!("../../moodle/site_info.json")),
             accelerated: false,
+            no_downloads: false,
             no_slash_arguments: false,
             damaged: BTreeSet::new(),
             elsewhere: BTreeMap::new(),

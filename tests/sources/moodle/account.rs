@@ -83,6 +83,20 @@ async fn every_condition_of_the_site_is_an_error_with_advice_and_never_an_empty_
 }
 
 #[tokio::test]
+async fn a_service_without_downloads_shows_files_that_cannot_be_read() {
+    let site = Moodle::start();
+    site.store().no_downloads = true;
+    site.store().info["downloadfiles"] = 0.into();
+    let source = source(&site.table()).await;
+    let listed = entry(source.as_ref(), "course-2/section-1", "course-2/module-1/syllabus.pdf").await;
+    let version = known(source.as_ref(), &listed).await;
+    let (result, bytes) = whole(source.as_ref(), &listed.path, &version).await;
+    let error = result.unwrap_err();
+    assert_eq!((error.kind(), bytes.len()), (ErrorKind::PermissionDenied, 0));
+    assert!(error.to_string().contains("refuses downloads"), "{error}");
+}
+
+#[tokio::test]
 async fn a_closed_site_says_when_to_come_back() {
     let site = Moodle::start();
     let source = source(&site.table()).await;

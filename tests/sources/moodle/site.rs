@@ -160,6 +160,22 @@ async fn changes_are_listed_as_they_were_recorded() {
     assert!(site.listed(2).iter().all(|module| module["id"] != 17));
 }
 
+#[tokio::test]
+async fn addresses_that_are_queries_are_listed_as_they_were_recorded() {
+    let site = Moodle::start();
+    site.store().no_slash_arguments = true;
+    let recorded: Value = serde_json::from_str(include_str!("../../moodle/slasharguments_off.json")).unwrap();
+    let listed = site.listed(2);
+    let book = listed.iter().find(|module| module["name"] == "Book").unwrap();
+    let urls = |module: &Value| -> Vec<Value> {
+        module["contents"].as_array().unwrap().iter().map(|content| content["fileurl"].clone()).collect()
+    };
+    assert_eq!(urls(book), urls(&recorded[1]));
+    let syllabus = listed[0]["contents"][0]["fileurl"].as_str().unwrap();
+    let expected = recorded[0]["contents"][0]["fileurl"].as_str().unwrap();
+    assert_eq!(syllabus.replace("%2F0%2Fsyllabus", "%2F3%2Fsyllabus2"), expected);
+}
+
 /// Name, path and size, and the revision with what follows it.
 fn shape(contents: &Value) -> Vec<(String, u64, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -63,6 +63,23 @@ async fn activities_outside_of_the_sections_have_one_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_subsection_inside_itself_is_shown_once() {
+    let site = Moodle::start();
+    let inside = |id: u64, name: &str| {
+        format!("{{\"id\": {id}, \"name\": \"{name}\", \"modname\": \"subsection\", \"instance\": 1}}")
+    };
+    let sub = "\"component\": \"mod_subsection\", \"itemid\": 1";
+    let sections = format!(
+        "[{{\"id\": 1, \"name\": \"A\", {sub}, \"modules\": [{}]}}, {{\"id\": 2, \"name\": \"B\", \"modules\": [{}, {}]}}]",
+        inside(5, "loop"),
+        inside(6, "in"),
+        inside(7, "again")
+    );
+    site.store().replace_contents(2, &sections);
+    assert_eq!(shown(&site, "course-2").await, "B/\n    in/\n");
+}
+
+#[tokio::test]
 async fn all_courses_are_folders_of_their_names() {
     let site = Moodle::start();
     let all = shown(&site, "").await;
