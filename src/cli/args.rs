@@ -106,6 +106,9 @@ pub struct PluginCheckArgs {
     /// Check the plugin of this source of the configuration
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
+    /// Check a Python class written for kitovu: module:Class, or an entry point
+    #[arg(long, value_name = "PLUGIN")]
+    pub python: Option<String>,
     /// A setting for the plugin, as in a configuration file; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -155,7 +158,7 @@ Configuration:
       path = \"/usr/share/doc\"
 
   Types of sources: azblob, ftp, gcs, http, local, moodle,
-                    plugin, s3, sftp, smb, webdav.
+                    plugin, python, s3, sftp, smb, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
@@ -171,6 +174,9 @@ Exit codes:
 const PLUGIN_CHECK: &str = "\
 Examples:
   kitovufs plugin check --set url=https://example.org ./my-plugin
+  kitovufs plugin check --python my_plugin:MyPlugin --set user=anna
+      a Python class, here from the current directory, else from those in
+      --set 'path=[\"…\"]', with python3 or the one in --set python=…
   kitovufs plugin check --source mine
       the plugin of [sources.mine] in the configuration, with its settings
 

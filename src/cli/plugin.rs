@@ -43,8 +43,13 @@ pub enum Whom {
         /// The source's name.
         name: String,
     },
-    /// A program and its settings.
-    Command(BTreeMap<String, toml::Value>),
+    /// The one that a source with this table would have.
+    Table {
+        /// The source's type.
+        type_name: &'static str,
+        /// Its own keys.
+        values: BTreeMap<String, toml::Value>,
+    },
 }
 
 /// What was typed means this.
@@ -56,25 +61,39 @@ pub(super) fn resolve(typed: PluginCommand) -> Result<PluginRequest, Failure> {
         PluginCommand::Check(args) => args,
         PluginCommand::New { lang, dir } => return Ok(PluginRequest::New { language: lang, dir }),
     };
-    let PluginCheckArgs { config, source, set, command } = args;
-    match (source, command.split_first()) {
-        (Some(name), None) if set.is_empty() => {
+    let PluginCheckArgs { config, source, python, set, command } = args;
+    match (source, python, command.split_first()) {
+        (Some(name), None, None) if set.is_empty() => {
             Ok(PluginRequest::Check(Whom::Source { file: config.unwrap_or_else(Config::default_path), name }))
         }
-        (None, Some((program, args))) if config.is_none() => {
-            let mut values: BTreeMap<_, _> = set.iter().map(|typed| setting(typed)).collect::<Result<_, _>>()?;
+        (None, Some(plugin), None) if config.is_none() => {
+            let mut values = settings(&set)?;
+            values.insert("plugin".into(), plugin.into());
+            if !values.contains_key("path") {
+                values.insert("path".into(), toml::Value::Array(vec![absolute(".")?.into()]));
+            }
+            Ok(PluginRequest::Check(Whom::Table { type_name: "python", values }))
+        }
+        (None, None, Some((program, args))) if config.is_none() => {
+            let mut values = settings(&set)?;
             let program = if program.contains('/') { absolute(program)? } else { program.clone() };
             // A plugin does not run here, and a file that is named here should be found there.
             let args = args.iter().map(|arg| if Path::new(arg).exists() { absolute(arg) } else { Ok(arg.clone()) });
             let command = std::iter::once(Ok(program)).chain(args).map(|word| word.map(toml::Value::from));
             let command: Vec<_> = command.collect::<Result<_, _>>()?;
             values.insert("command".into(), command.into());
-            Ok(PluginRequest::Check(Whom::Command(values)))
+            Ok(PluginRequest::Check(Whom::Table { type_name: "plugin", values }))
         }
         _ => Err(Failure::Usage(
-            "which plugin? Type either kitovufs plugin check [--set KEY=VALUE]… COMMAND…, or kitovufs plugin check --source NAME".into(),
+            "which plugin? Type kitovufs plugin check [--set KEY=VALUE]… COMMAND…, or --python PLUGIN in place of COMMAND…, \
+             or kitovufs plugin check --source NAME"
+                .into(),
         )),
     }
+}
+
+fn settings(typed: &[String]) -> Result<BTreeMap<String, toml::Value>, Failure> {
+    typed.iter().map(|typed| setting(typed)).collect()
 }
 
 fn absolute(program: &str) -> Result<String, Failure> {
@@ -103,7 +122,7 @@ pub fn run(request: PluginRequest) -> Result<u8, Failure> {
         }
         PluginRequest::Check(whom) => {
             let (type_name, settings, timeout) = match whom {
-                Whom::Command(values) => ("plugin".to_owned(), Settings::of("checked", values), TIMEOUT),
+                Whom::Table { type_name, values } => (type_name.to_owned(), Settings::of("checked", values), TIMEOUT),
                 Whom::Source { file, name } => configured(&file, &name)?,
             };
             let runtime =

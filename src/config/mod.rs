@@ -28,8 +28,8 @@ use settings::{Problem, Settings};
 pub use url::PASSWORD_VARIABLE;
 
 /// The types of sources that this build has.
-pub const SOURCE_TYPES: [&str; 11] =
-    ["azblob", "ftp", "gcs", "http", "local", "moodle", "plugin", "s3", "sftp", "smb", "webdav"];
+pub const SOURCE_TYPES: [&str; 12] =
+    ["azblob", "ftp", "gcs", "http", "local", "moodle", "plugin", "python", "s3", "sftp", "smb", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
 pub const COMMON_KEYS: [&str; 8] =

@@ -139,7 +139,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
         ),
         (
             11,
-            "source `a`: unknown type \"webdaw\"; did you mean `webdav`? the known types are `azblob`, `ftp`, `gcs`, `http`, `local`, `moodle`, `plugin`, `s3`, `sftp`, `smb`, `webdav`",
+            "source `a`: unknown type \"webdaw\"; did you mean `webdav`? the known types are `azblob`, `ftp`, `gcs`, `http`, `local`, `moodle`, `plugin`, `python`, `s3`, `sftp`, `smb`, `webdav`",
         ),
         (
             12,
@@ -148,7 +148,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
         (13, "the name of a source is the name of its folder, and this one `b/c` contains `/`; rename it"),
         (
             13,
-            "source `b/c`: `type` is missing; add for example: type = \"local\" (`azblob`, `ftp`, `gcs`, `http`, `local`, `moodle`, `plugin`, `s3`, `sftp`, `smb`, `webdav` are known)",
+            "source `b/c`: `type` is missing; add for example: type = \"local\" (`azblob`, `ftp`, `gcs`, `http`, `local`, `moodle`, `plugin`, `python`, `s3`, `sftp`, `smb`, `webdav` are known)",
         ),
     ];
     let found: Vec<_> = problems.iter().map(|(line, message)| (line.unwrap_or(0), message.as_str())).collect();

@@ -8,6 +8,7 @@ pub mod moodle;
 pub mod object;
 pub mod plugin;
 mod purpose;
+pub mod python;
 pub mod sftp;
 mod version;
 
@@ -41,6 +42,7 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
 pub fn create_plugin(type_name: &str) -> Option<plugin::Plugin> {
     match type_name {
         "plugin" => Some(plugin::Plugin::new()),
+        "python" => Some(python::source()),
         _ => None,
     }
 }

@@ -262,7 +262,8 @@ impl Source for Plugin {
         }
         match life.configure(told.0).await {
             Ok(()) => *self.life.get_mut() = Some(Arc::new(life)),
-            Err(failure @ Failure::Refused(_)) => return Err(vec![self.problem(failure)]),
+            // Nor must one that cannot tell yet: a keyring that is locked now may be open later.
+            Err(failure) if failure.is_refusal() && !failure.is("crashed") => return Err(vec![self.problem(failure)]),
             Err(failure) => {
                 tracing::warn!("source {}: {}", settings.name, failure.error("configure", &self.setup.voice))
             }

@@ -28,6 +28,7 @@ mod names;
 mod outage;
 mod plugin;
 mod programs;
+mod python;
 mod read_only;
 mod remote;
 mod transfer;

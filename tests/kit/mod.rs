@@ -9,6 +9,7 @@ pub mod moto;
 pub mod mount;
 pub mod odd;
 pub mod proxy;
+pub mod python;
 pub mod samba;
 pub mod servers;
 pub mod slow;

@@ -13,6 +13,8 @@ mod liar;
 mod moodle;
 mod overwritten;
 mod plugin;
+mod python;
+mod python_adapter;
 mod real;
 mod s3;
 mod sftp;
