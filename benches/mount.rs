@@ -38,13 +38,16 @@ fn main() {
     let size = 512 * MIB;
     let bytes = noise(size, &mut random());
     println!("{:<52} {:>9} {:>9} {:>7}  target", "", "mount s", "client s", "ratio");
-    let all: [Measurement; 8] = [
+    let all: [Measurement; 11] = [
         ("cold, local directory, against cp", cold_local, ""),
         ("cold, webdav (Apache), against curl", cold_webdav, "<= 1.15"),
         ("cold, s3 (rclone serve), against rclone copy", cold_s3, "<= 1.15"),
+        ("cold, s3 (rclone serve), against curl", cold_s3_curl, "<= 1.15"),
         ("cold, sftp (OpenSSH), against sftp", cold_sftp, "<= 1.15"),
         ("cold, smb (Samba), against smbclient", cold_smb, "<= 1.15"),
-        ("cold, webdav, 40 ms and 10 MB/s a connection, curl", cold_far, "<= 0.33"),
+        ("cold, webdav, 40 ms and 10 MB/s a connection, curl", far_webdav, "<= 0.33"),
+        ("cold, s3, 40 ms and 10 MB/s a connection, curl", far_s3, "<= 0.33"),
+        ("cold, http, 40 ms and 10 MB/s a connection, curl", far_http, "<= 0.33"),
         ("warm, whole copy, against the file itself", warm, "<= 1.25"),
         ("list 10,000 files, webdav, against curl PROPFIND", listing, ""),
     ];
@@ -125,7 +128,8 @@ fn value<'a>(table: &'a str, key: &str) -> &'a str {
 }
 
 fn endpoint(table: &str) -> &str {
-    value(table, "endpoint").trim_end_matches('/')
+    let key = if table.contains("endpoint = ") { "endpoint" } else { "url" };
+    value(table, key).trim_end_matches('/')
 }
 
 fn cold_sftp(bytes: &[u8]) -> Turns {
@@ -175,13 +179,36 @@ fn cold_s3(bytes: &[u8]) -> Turns {
     })
 }
 
-fn cold_far(bytes: &[u8]) -> Turns {
+/// One request for everything.
+fn curl_bucket(table: &str, name: &str, to: &Path) {
+    curl(table, &format!("{}/{name}", value(table, "bucket")), to);
+}
+
+fn cold_s3_curl(bytes: &[u8]) -> Turns {
+    let remote = filled(Remote::public_s3(), bytes);
+    let table = remote.table("far");
+    cold(&remote, bytes, &table, |name, to| curl_bucket(&table, name, to))
+}
+
+fn far_webdav(bytes: &[u8]) -> Turns {
+    far(Remote::apache(), bytes, curl)
+}
+
+fn far_http(bytes: &[u8]) -> Turns {
+    far(Remote::web(), bytes, curl)
+}
+
+fn far_s3(bytes: &[u8]) -> Turns {
+    far(Remote::public_s3(), bytes, curl_bucket)
+}
+
+fn far(remote: Remote, bytes: &[u8], client: fn(&str, &str, &Path)) -> Turns {
     // Enough for a few seconds, not minutes.
     let bytes = &bytes[..64 * MIB];
-    let remote = filled(Remote::apache(), bytes);
+    let remote = filled(remote, bytes);
     let (table, proxy) = remote.table_over("far", Proxy::to);
     proxy.set(Link { delay: Duration::from_millis(20), bandwidth: Some(10_000_000), ..Link::default() });
-    cold(&remote, bytes, &table, |name, to| curl(&table, name, to))
+    cold(&remote, bytes, &table, |name, to| client(&table, name, to))
 }
 
 fn warm(bytes: &[u8]) -> Turns {

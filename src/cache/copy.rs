@@ -258,7 +258,6 @@ impl Copy {
             let range = bytes_of(&(block..block + 1), self.size);
             range.end - range.start
         });
-        let hash = hash(&bytes);
         {
             let state = self.state.lock();
             if state.map.get(block) != Block::Missing {
@@ -270,6 +269,7 @@ impl Copy {
             cache.spill.put(self.key, block, Bytes::copy_from_slice(&bytes));
             return Stored::Memory;
         }
+        let hash = hash(&bytes);
         let mut state = self.state.lock();
         state.map.set(block, hash);
         if state.map.is_full() {

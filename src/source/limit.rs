@@ -23,6 +23,7 @@ const UNIT: u32 = 1024;
 /// `connect` is not limited: it must work while every other operation waits for it.
 pub struct Limited<S> {
     inner: S,
+    requests: usize,
     turns: Turns,
     rate: Option<DefaultDirectRateLimiter>,
 }
@@ -31,10 +32,11 @@ impl<S: Source> Limited<S> {
     /// Wraps `inner`, already configured: at most `requests` at once (as many as it can by default), `rate` bytes a second.
     pub fn new(inner: S, requests: Option<usize>, rate: Option<u64>) -> Self {
         let able = inner.capabilities().concurrency;
-        let turns = Turns::new(requests.map_or(able, |requests| requests.min(able)));
+        let requests = requests.map_or(able, |requests| requests.min(able));
+        let turns = Turns::new(requests);
         let units = rate.map(|rate| u32::try_from(rate / u64::from(UNIT)).unwrap_or(u32::MAX));
         let quota = units.map(|units| Quota::per_second(NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN)));
-        Self { inner, turns, rate: quota.map(RateLimiter::direct) }
+        Self { inner, requests, turns, rate: quota.map(RateLimiter::direct) }
     }
 }
 
@@ -45,7 +47,7 @@ impl<S: Source> Source for Limited<S> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        Capabilities { concurrency: self.requests, ..self.inner.capabilities() }
     }
 
     async fn connect(&self) -> Result<()> {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use lru::LruCache;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
@@ -23,6 +24,9 @@ const PROBE_WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration:
 /// Waits between probes after the credentials were not accepted: servers lock accounts that try often.
 const LOGIN_WAIT: Duration = Duration::from_secs(300);
 
+/// So long others wait for the first probe after a connection broke.
+const TRIAL: Duration = Duration::from_secs(1);
+
 /// The same failure is told in the log once in so long: a program may try a thousand times.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
@@ -32,7 +36,8 @@ const FAILURES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 /// Connects `inner` lazily, before its first remote call, and again after an outage.
 ///
 /// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
-/// error, so that nothing waits in line for a dead server, while one background task probes until the source answers.
+/// error, so that nothing waits in line for a dead server, while one background task probes until the source answers. Only if a
+/// connection broke they wait for the first probe: it may have been just that one.
 pub struct Link {
     inner: Box<dyn Source>,
     name: String,
@@ -48,6 +53,8 @@ pub struct Link {
 struct State {
     health: Health,
     since: SystemTime,
+    /// True when the first probe of an outage is over; none if there is nothing to wait for.
+    trial: Option<watch::Receiver<bool>>,
 }
 
 /// Whether a source answers.
@@ -67,7 +74,7 @@ impl Link {
         Arc::new_cyclic(|me| Self {
             inner,
             name: name.to_owned(),
-            state: Mutex::new(State { health: Health::Idle, since: SystemTime::now() }),
+            state: Mutex::new(State { health: Health::Idle, since: SystemTime::now(), trial: None }),
             connected: tokio::sync::Mutex::new(false),
             told: Mutex::new(LruCache::new(FAILURES)),
             me: me.clone(),
@@ -81,6 +88,11 @@ impl Link {
     }
 
     async fn ready(&self) -> Result<()> {
+        let trial = self.state.lock().trial.clone();
+        if let Some(mut trial) = trial {
+            // However it ends, what is known then decides.
+            let _ = tokio::time::timeout(TRIAL, trial.wait_for(|over| *over)).await;
+        }
         if let Health::Down(error) = &self.state.lock().health {
             return Err(error.clone().remembered());
         }
@@ -139,7 +151,7 @@ impl Link {
         let mut state = self.state.lock();
         let was_down = matches!(state.health, Health::Down(_));
         if !matches!(state.health, Health::Up) {
-            *state = State { health: Health::Up, since: SystemTime::now() };
+            *state = State { health: Health::Up, since: SystemTime::now(), trial: None };
         }
         drop(state);
         if was_down {
@@ -148,21 +160,23 @@ impl Link {
     }
 
     fn went_down(&self, error: &Error) {
+        let (over, trial) = watch::channel(false);
         {
             let mut state = self.state.lock();
             if matches!(state.health, Health::Down(_)) {
                 return;
             }
-            *state = State { health: Health::Down(error.clone()), since: SystemTime::now() };
+            let trial = (error.kind() == ErrorKind::Unreachable).then_some(trial);
+            *state = State { health: Health::Down(error.clone()), since: SystemTime::now(), trial };
         }
         warn!("source {}: does not answer: {error}", self.name);
         if let Some(me) = self.me.upgrade() {
-            tokio::spawn(async move { me.probe().await });
+            tokio::spawn(async move { me.probe(over).await });
         }
     }
 
     /// Tries until the source answers or the last user of this link is gone.
-    async fn probe(self: Arc<Self>) {
+    async fn probe(self: Arc<Self>, over: watch::Sender<bool>) {
         let me = Arc::downgrade(&self);
         let mut link = self;
         let mut wait = PROBE_WAITS.0;
@@ -177,6 +191,7 @@ impl Link {
                     _ => return link.came_up(),
                 }
             }
+            over.send_replace(true);
             drop(link);
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(PROBE_WAITS.1);
@@ -237,5 +252,43 @@ impl Source for Link {
         let result = self.inner.retrieve_file(request, out).await;
         self.note(&result);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::fault::{Fault, Faults, Faulty, Method};
+    use crate::sources::memory::Memory;
+
+    fn linked() -> (Arc<Link>, Faults) {
+        let memory = Memory::new();
+        memory.put("a", "hello");
+        let (source, faults) = Faulty::new(memory);
+        (Link::new(Box::new(source), "far"), faults)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_connection_that_broke_is_no_outage_for_others() {
+        let (link, faults) = linked();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        faults.set_times(Method::CreateRemoteDigest, Fault::Fail(ErrorKind::Unreachable), 1);
+        assert!(link.create_remote_digest(&file).await.is_err());
+        link.create_remote_digest(&file).await.expect("the source answers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_during_an_outage_fails_at_once_when_one_probe_has_failed() {
+        let (link, faults) = linked();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        link.create_remote_digest(&file).await.expect("the source answers");
+        for method in [Method::Connect, Method::ListPath, Method::CreateRemoteDigest] {
+            faults.set(method, Fault::Fail(ErrorKind::Unreachable));
+        }
+        for _ in 0..5 {
+            assert!(link.create_remote_digest(&file).await.is_err());
+        }
+        // The first by itself, and its probe by connecting anew.
+        assert_eq!((faults.calls(Method::CreateRemoteDigest), faults.calls(Method::Connect)), (2, 2));
     }
 }

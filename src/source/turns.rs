@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// How urgent a request is. Shared with the request while it waits, so that it can become more urgent.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ struct Shared {
     level: AtomicU8,
     /// Whether others wait for the turn that the request has; unset before it has one.
     wanted: OnceLock<Arc<AtomicBool>>,
+    /// When it got its latest turn.
+    turn: Mutex<Option<Instant>>,
 }
 
 /// What can be urgent, least first.
@@ -33,7 +36,7 @@ impl Urgency {
     }
 
     fn of(level: u8) -> Self {
-        Self(Arc::new(Shared { level: AtomicU8::new(level), wanted: OnceLock::new() }))
+        Self(Arc::new(Shared { level: AtomicU8::new(level), wanted: OnceLock::new(), turn: Mutex::default() }))
     }
 
     /// Somebody waits for the answer now.
@@ -44,6 +47,11 @@ impl Urgency {
     /// Whether other requests wait for the turn that this one has: who can end early should.
     pub fn is_turn_wanted(&self) -> bool {
         self.0.wanted.get().is_some_and(|wanted| wanted.load(Ordering::Relaxed))
+    }
+
+    /// When the source was really asked: not before the request had its turn.
+    pub fn turn_began(&self) -> Option<Instant> {
+        *self.0.turn.lock()
     }
 
     fn level(&self) -> u8 {
@@ -83,7 +91,7 @@ impl Turns {
             let mut state = self.state.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Turn(self);
+                return self.turn(urgency);
             }
             let (sender, receiver) = oneshot::channel();
             state.waiting.push((urgency.clone(), sender));
@@ -93,6 +101,11 @@ impl Turns {
         let mut waiting = Waiting { turns: self, receiver, taken: false };
         (&mut waiting.receiver).await.expect("a turn is given or waited for");
         waiting.taken = true;
+        self.turn(urgency)
+    }
+
+    fn turn(&self, urgency: &Urgency) -> Turn<'_> {
+        *urgency.0.turn.lock() = Some(Instant::now());
         Turn(self)
     }
 

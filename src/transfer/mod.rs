@@ -12,6 +12,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -61,13 +62,15 @@ pub struct Transfer {
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
     measured: Mutex<Measured>,
     pace: Pace,
+    /// Requests that are under way or wait for their turn.
+    in_flight: AtomicUsize,
 }
 
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`.
     pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>, memory: Arc<Memory>) -> Arc<Self> {
         let (open, measured, pace) = (Mutex::default(), Mutex::default(), Pace::default());
-        Arc::new(Self { source, source_id, cache, memory, open, measured, pace })
+        Arc::new(Self { source, source_id, cache, memory, open, measured, pace, in_flight: AtomicUsize::new(0) })
     }
 
     /// The cache's key of a version.
@@ -174,8 +177,12 @@ impl OpenVersion {
                 }
                 let coming = state.requests.iter().find(|request| request.covers(first));
                 // One that brings the whole file may have passed the block, and memory lost it: then the next one brings it again.
-                let request = coming.or(state.requests.first()).cloned();
-                (first, coming.is_some(), request.expect("what is missing was just requested"))
+                let Some(request) = coming.or(state.requests.first()).cloned() else { continue };
+                if coming.is_none() && self.missing(first..first + 1).is_empty() {
+                    // It has come just now.
+                    continue;
+                }
+                (first, coming.is_some(), request)
             };
             request.urgency.raise();
             request.allow(first + 1);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::request::Request;
 use super::{OpenVersion, SMALL, State};
@@ -23,8 +24,12 @@ const AHEAD_IN_MEMORY: usize = 8;
 /// A reader for whom so many blocks ahead are wanted has read on, and not only the kernel for it: a long request is worth its while.
 const FORWARD: usize = 2;
 
-/// How many times what a request costs (see `Pace`) it should bring at least, where readers go forward: its cost is then an eighth.
-const COSTS: usize = 8;
+/// How many times what a request costs (see `Pace`) it should bring at least, where readers go forward: its cost is then a fifth. More
+/// would leave too little to retrieve at once where every connection is slow.
+const COSTS: usize = 4;
+
+/// A request for no more blocks than this (4 MiB) is not worth holding back when its reader stops, if they have a place on disk.
+const AT_ONCE: usize = 32;
 
 impl OpenVersion {
     /// Requests what a reader at `blocks` needs now and is likely to need next.
@@ -57,11 +62,14 @@ impl OpenVersion {
             }
         }
         let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX).min(all);
-        let worthwhile = if ahead >= FORWARD { cost.saturating_mul(COSTS) } else { 0 };
+        // Long ones keep a place for long: half of the source's places are left for others. And where several read one file, one
+        // would soon come to where another has been.
+        let crowded =
+            self.transfer.in_flight.load(Ordering::Relaxed) >= self.transfer.source.capabilities().concurrency / 2;
+        let worthwhile =
+            if ahead >= FORWARD && !crowded && state.streams.is_alone() { cost.saturating_mul(COSTS) } else { 0 };
         let longest = (ahead / REQUESTS_AHEAD).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
-        let mut missing = self.missing(blocks.start..horizon);
-        missing.retain(|&block| !state.covers(block));
-        for run in missing.chunk_by(|a, b| a + 1 == *b) {
+        for run in self.uncovered(state, blocks.start..horizon).chunk_by(|a, b| a + 1 == *b) {
             let run = run[0]..run[run.len() - 1] + 1;
             let waited_for = run.start < blocks.end;
             // A reader that goes forward frees one block at a time: no request for so little.
@@ -75,16 +83,26 @@ impl OpenVersion {
                 if end == horizon && worthwhile > end - start {
                     end = self.end_of_hole(state, end, (start + worthwhile).min(all));
                 }
-                self.launch(state, Request::new(start, end, horizon, cost.max(SHORTEST_REQUEST), urgency));
+                let at_once = end - start <= AT_ONCE && self.version.size <= self.transfer.cache.limits().max_size;
+                let limit = if at_once { end } else { horizon };
+                self.launch(state, Request::new(start, end, limit, cost.max(SHORTEST_REQUEST), urgency));
             }
         }
     }
 
     /// How far what is missing at `from`, and is not under way, goes on; at most to `most`.
     fn end_of_hole(&self, state: &State, from: usize, most: usize) -> usize {
-        let begun = |block: usize| state.covers(block) || state.requests.iter().any(|request| request.first == block);
-        let missing = self.missing(from..most);
-        let hole = missing.iter().zip(from..).take_while(|&(&block, expected)| block == expected && !begun(block));
-        from + hole.count()
+        let most =
+            state.requests.iter().map(|request| request.first).filter(|&first| first >= from).fold(most, usize::min);
+        let uncovered = self.uncovered(state, from..most);
+        from + uncovered.iter().zip(from..).take_while(|&(&block, expected)| block == expected).count()
+    }
+
+    /// Which of these blocks neither are here nor come. In this order: what comes is here from one moment to the next.
+    fn uncovered(&self, state: &State, blocks: Range<usize>) -> Vec<usize> {
+        let coming: Vec<bool> = blocks.clone().map(|block| state.covers(block)).collect();
+        let mut missing = self.missing(blocks.clone());
+        missing.retain(|&block| !coming[block - blocks.start]);
+        missing
     }
 }

@@ -12,8 +12,8 @@ use crate::source::turns::Urgency;
 /// For how long a request whose reader has stopped keeps its connection. Then it is cut off, and what follows is asked for again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often one that waits for its reader looks whether others want its place.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often it looks meanwhile whether others want its place.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A request for a run of blocks that is under way.
 ///
@@ -84,7 +84,7 @@ impl Request {
     /// Returns when this block is wanted; never, if the request is cut off before. `is_in_the_way` says whether others wait for it.
     pub(super) async fn until_wanted(&self, block: usize, is_in_the_way: impl Fn() -> bool) {
         let mut limit = self.limit.subscribe();
-        for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+        for _ in 0..PATIENCE.as_secs() / LOOK.as_secs() {
             if timeout(LOOK, limit.wait_for(|limit| block < *limit)).await.is_ok() {
                 return;
             }

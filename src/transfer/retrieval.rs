@@ -1,6 +1,7 @@
 //! Carrying out requests: each is a task of its own, which brings its blocks into the copy. It decides not what is requested.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::debug;
 
@@ -19,11 +20,13 @@ impl OpenVersion {
             other.end_before(request.first);
         }
         let request = Arc::new(request);
+        self.transfer.in_flight.fetch_add(1, Ordering::Relaxed);
         state.requests.push(request.clone());
         let version = self.clone();
         // A task of its own: a reader that gives up must not take the bytes from the others.
         tokio::spawn(async move {
             let result = version.carry_out(&request).await;
+            version.transfer.in_flight.fetch_sub(1, Ordering::Relaxed);
             if let Err(error) = &result {
                 debug!("{error}");
             }
@@ -56,7 +59,10 @@ impl OpenVersion {
         });
         let result = tokio::select! {
             result = retrieving => result,
-            () = request.is_cut_off() => Ok(()),
+            () = request.is_cut_off() => {
+                debug!("{}: the request for blocks {first} to {end} was cut off", self.version.path);
+                Ok(())
+            }
         };
         drop(held);
         let mut sink = sink.into_inner();

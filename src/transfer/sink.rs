@@ -94,7 +94,8 @@ impl<'a> BlockSink<'a> {
         match &mut self.came {
             Some(came) => *came += bytes,
             None => {
-                self.version.transfer.pace.waited(self.since.elapsed());
+                let asked = self.request.urgency.turn_began().map_or(self.since, |turn| turn.max(self.since));
+                self.version.transfer.pace.waited(asked.elapsed());
                 (self.since, self.came) = (Instant::now(), Some(0));
             }
         }

@@ -9,9 +9,16 @@ const READERS: usize = 32;
 /// a little out of order.
 const TOLERANCE: usize = 8;
 
-/// The sequential readers of one version.
+/// A reader that was not heard of for so many reads of others has stopped.
+const RECENT: u64 = 64;
+
+/// The sequential readers of one version, the one that read last first.
 #[derive(Debug, Default)]
-pub struct Streams(Vec<Stream>);
+pub struct Streams {
+    streams: Vec<Stream>,
+    /// How many reads there were.
+    reads: u64,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Stream {
@@ -19,6 +26,8 @@ struct Stream {
     next: usize,
     /// How many blocks to have ready beyond it.
     ahead: usize,
+    /// Which read was its last.
+    read: u64,
 }
 
 impl Streams {
@@ -27,10 +36,12 @@ impl Streams {
     /// A reader that goes forward gets twice as many each time. A jump begins a new stream with none, and leaves the others alone.
     pub fn follow(&mut self, blocks: &Range<usize>, limit: usize) -> usize {
         let near = |stream: &Stream| blocks.start <= stream.next + TOLERANCE && blocks.end + TOLERANCE >= stream.next;
-        let mut stream = match self.0.iter().position(near) {
-            Some(known) => self.0.remove(known),
-            None => Stream { next: usize::MAX, ahead: 0 },
+        let mut stream = match self.streams.iter().position(near) {
+            Some(known) => self.streams.remove(known),
+            None => Stream { next: usize::MAX, ahead: 0, read: 0 },
         };
+        self.reads += 1;
+        stream.read = self.reads;
         if stream.next == usize::MAX {
             stream.next = blocks.end;
         } else if blocks.end > stream.next {
@@ -38,9 +49,14 @@ impl Streams {
             stream.ahead = (stream.ahead * 2).max(1);
         }
         stream.ahead = stream.ahead.min(limit);
-        self.0.insert(0, stream);
-        self.0.truncate(READERS);
+        self.streams.insert(0, stream);
+        self.streams.truncate(READERS);
         stream.ahead
+    }
+
+    /// Whether the reader that read last is the only one for a while.
+    pub fn is_alone(&self) -> bool {
+        self.streams.iter().skip(1).all(|stream| stream.read + RECENT < self.reads)
     }
 }
 
@@ -74,11 +90,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_is_alone_when_others_have_stopped() {
+        let mut streams = Streams::default();
+        streams.follow(&(1000..1001), 64);
+        assert!(streams.is_alone());
+        for block in 0..64 {
+            streams.follow(&(block..block + 1), 64);
+            assert!(!streams.is_alone());
+        }
+        streams.follow(&(64..65), 64);
+        assert!(streams.is_alone());
+    }
+
+    #[test]
     fn reads_that_arrive_out_of_order_are_one_reader() {
         let mut streams = Streams::default();
         for blocks in [0..1, 2..3, 1..2, 4..5, 3..4] {
             streams.follow(&blocks, 64);
         }
-        assert_eq!(streams.0.len(), 1);
+        assert_eq!(streams.streams.len(), 1);
     }
 }

@@ -55,6 +55,11 @@ impl Remote {
         Self::served_by(|root| Server::S3(S3::rclone(root)))
     }
 
+    /// S3, by rclone, for everybody.
+    pub fn public_s3() -> Self {
+        Self::served_by(|root| Server::S3(S3::rclone_without_key(root)))
+    }
+
     /// SFTP, by OpenSSH.
     pub fn sftp() -> Self {
         Self::served_by(|root| Server::Sftp(Sshd::run(&root.join(BUCKET))))

@@ -1,7 +1,7 @@
 //! Files of which the server tells no size, seen by programs that need one.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -13,8 +13,7 @@ use crate::kit::web::Web;
 fn site() -> TempDir {
     let dir = TempDir::new().unwrap();
     let mut random = random();
-    fs::set_permissions(dir.path(), fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o755)))
-        .unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for (name, content) in
         [("page.html", b"<p>ready</p>\n".to_vec()), ("large.bin", noise(3_000_000, &mut random)), ("empty", Vec::new())]
     {

@@ -41,9 +41,26 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
+/// Who spoke how often since somebody began to count.
+#[derive(Debug, Default)]
+struct Turns {
+    /// How often the source spoke without having been answered since.
+    asked: u64,
+    /// The server has said something that the source has not replied to.
+    answered: bool,
+    /// Bytes that came from the server.
+    bytes: u64,
+    /// `asked` when there were first more than [`CONTENT`] of them.
+    until_content: Option<u64>,
+}
+
+/// More bytes than servers need for saying anything but content.
+const CONTENT: u64 = 8 * 1024;
+
 #[derive(Debug, Default)]
 struct Shared {
     link: Mutex<Link>,
+    turns: Mutex<Turns>,
     ended: AtomicBool,
     connections: AtomicU64,
     delivered: AtomicU64,
@@ -85,6 +102,17 @@ impl Proxy {
         self.shared.delivered.load(Ordering::Relaxed)
     }
 
+    /// Counts round trips from now on.
+    pub fn count_turns(&self) {
+        *self.shared.turns.lock().unwrap() = Turns { answered: true, ..Turns::default() };
+    }
+
+    /// How many round trips it took, since the count began, until content came; `None` if none has come. What is asked before an answer
+    /// has arrived belongs to the same round trip.
+    pub fn turns_until_content(&self) -> Option<u64> {
+        self.shared.turns.lock().unwrap().until_content
+    }
+
     /// Connections that were made.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
@@ -102,6 +130,20 @@ impl Drop for Proxy {
 impl Shared {
     fn link(&self) -> Link {
         *self.link.lock().unwrap()
+    }
+}
+
+impl Turns {
+    fn ask(&mut self) {
+        self.asked += u64::from(std::mem::take(&mut self.answered));
+    }
+
+    fn answer(&mut self, bytes: u64) {
+        self.answered = true;
+        self.bytes += bytes;
+        if self.bytes > CONTENT && self.until_content.is_none() {
+            self.until_content = Some(self.asked);
+        }
     }
 }
 
@@ -144,6 +186,7 @@ fn write(mut to: TcpStream, shared: &Shared, waiting: &Receiver<(Instant, Vec<u8
         let link = shared.link();
         thread::sleep((arrived + link.delay).saturating_duration_since(Instant::now()));
         if !from_server {
+            shared.turns.lock().unwrap().ask();
             if to.write_all(&bytes).is_err() {
                 return;
             }
@@ -157,6 +200,7 @@ fn write(mut to: TcpStream, shared: &Shared, waiting: &Receiver<(Instant, Vec<u8
         if let Some(bandwidth) = link.bandwidth {
             thread::sleep(Duration::from_secs_f64(part.len() as f64 / bandwidth as f64));
         }
+        shared.turns.lock().unwrap().answer(allowed);
         if to.write_all(part).is_err() {
             return;
         }

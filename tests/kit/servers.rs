@@ -54,7 +54,12 @@ impl Webdav {
 impl S3 {
     /// `rclone serve s3` for one key only; [`S3::table`] knows which.
     pub fn rclone(dir: &Path) -> Self {
-        Self(Server::run(Program::RcloneS3, dir))
+        Self(Server::run(Program::RcloneS3 { key: true }, dir))
+    }
+
+    /// The same, open to everybody.
+    pub fn rclone_without_key(dir: &Path) -> Self {
+        Self(Server::run(Program::RcloneS3 { key: false }, dir))
     }
 
     /// The key's name.
@@ -69,13 +74,15 @@ impl S3 {
 
     /// The table of a source that shows one bucket of this server, in TOML.
     pub fn table(&self, bucket: &str) -> String {
-        format!(
-            "type = \"s3\"\nendpoint = \"{}\"\nbucket = \"{bucket}\"\nregion = \"us-east-1\"\n\
-             access_key_id = \"{}\"\nsecret_access_key = \"{}\"\n",
-            self.url(),
-            ACCESS_KEY.0,
-            ACCESS_KEY.1
-        )
+        let url = self.url();
+        let table = format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"{bucket}\"\nregion = \"us-east-1\"\n");
+        match self.0.program {
+            Program::RcloneS3 { key: false } => table,
+            _ => {
+                let (id, secret) = ACCESS_KEY;
+                format!("{table}access_key_id = \"{id}\"\nsecret_access_key = \"{secret}\"\n")
+            }
+        }
     }
 }
 
@@ -108,7 +115,7 @@ impl std::ops::DerefMut for S3 {
 #[derive(Debug, Clone, Copy)]
 enum Program {
     RcloneWebdav { password: bool },
-    RcloneS3,
+    RcloneS3 { key: bool },
     Apache { dav: bool },
     Other(Launch),
 }
@@ -276,10 +283,12 @@ impl Server {
                 }
                 command
             }
-            Program::RcloneS3 => {
+            Program::RcloneS3 { key } => {
                 let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
                 command.args(["serve", "s3"]).arg(&self.dir);
-                command.arg("--auth-key").arg(format!("{},{}", ACCESS_KEY.0, ACCESS_KEY.1));
+                if key {
+                    command.arg("--auth-key").arg(format!("{},{}", ACCESS_KEY.0, ACCESS_KEY.1));
+                }
                 command
             }
         };

@@ -93,7 +93,7 @@ async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Life> {
             }
         },
     )?;
-    checker.dialogue.allow(hello.capabilities.concurrency());
+    checker.dialogue.allow(&hello.capabilities);
     let unknown = checker.ask("kitovufs_no_such_method", json!({})).await;
     checker.refused("unknown method", "it is answered with the error -32601", &unknown, |refusal| {
         refusal.is_unknown_method()

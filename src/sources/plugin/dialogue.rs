@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::hearing;
 use super::process::{self, Launch, Process};
 use super::voice::Voice;
-use super::wire::{Entry, Refusal};
+use super::wire::{Abilities, Entry, Refusal};
 use crate::error::Result;
 use crate::path::RemotePath;
 use crate::source::deadline::note_progress;
@@ -43,6 +43,7 @@ pub struct Dialogue {
     shared: Arc<Shared>,
     next_id: AtomicU64,
     turns: Arc<Semaphore>,
+    cancels: AtomicBool,
 }
 
 /// Hears of paths that are no longer as they were told.
@@ -103,12 +104,13 @@ impl Dialogue {
         tokio::spawn(hearing::write(pipes.stdin, lines, Arc::clone(&shared)));
         let words = tokio::spawn(hearing::read_words(pipes.stderr, Arc::clone(&shared)));
         tokio::spawn(hearing::read(pipes.stdout, words, ended, Arc::clone(&shared)));
-        Ok(Arc::new(Self { shared, next_id: AtomicU64::new(1), turns }))
+        Ok(Arc::new(Self { shared, next_id: AtomicU64::new(1), turns, cancels: AtomicBool::new(false) }))
     }
 
-    /// From now on, so many calls at once.
-    pub fn allow(&self, concurrency: usize) {
-        self.turns.add_permits(concurrency.saturating_sub(1));
+    /// From now on, what the plugin says that it can do: so many calls at once, and being told that nobody waits any more.
+    pub fn allow(&self, abilities: &Abilities) {
+        self.turns.add_permits(abilities.concurrency() - 1);
+        self.cancels.store(abilities.cancel, Ordering::Relaxed);
     }
 
     /// Whether there is somebody to talk to.
@@ -187,7 +189,8 @@ impl Dialogue {
     /// Says that nobody waits for a call any more, and sees to it that it does not stay for ever.
     fn abandon(self: Arc<Self>, id: u64, mut news: mpsc::Receiver<News>, turn: OwnedSemaphorePermit) {
         let cancel = json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": id}});
-        let outgoing = self.shared.state.lock().outgoing.clone();
+        let outgoing =
+            if self.cancels.load(Ordering::Relaxed) { self.shared.state.lock().outgoing.clone() } else { None };
         // A plugin that does not even read its input learns nothing from one more line.
         let _ = outgoing.map(|outgoing| outgoing.try_send(line(&cancel)));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };

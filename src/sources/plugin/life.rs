@@ -68,7 +68,7 @@ impl Life {
             let why = format!("the plugin speaks version {} of the protocol; this is {PROTOCOL}", hello.protocol);
             return Err(Error::new("hello", ErrorKind::Unsupported).because(why));
         }
-        dialogue.allow(hello.capabilities.concurrency());
+        dialogue.allow(&hello.capabilities);
         Ok(Self { dialogue, hello, told, voice: Arc::clone(voice), fresh_for })
     }
 

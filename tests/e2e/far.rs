@@ -1,0 +1,58 @@
+//! How often a source that is far away is asked before the first byte is there: counted on the line, not timed.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use crate::kit::mount::{Mount, noise, random};
+use crate::kit::proxy::{Link, Proxy};
+use crate::remote::Remote;
+
+#[test]
+fn webdav() {
+    the_first_byte_takes(&Remote::apache(), 2);
+}
+
+#[test]
+fn s3() {
+    the_first_byte_takes(&Remote::s3(), 2);
+}
+
+#[test]
+fn http() {
+    the_first_byte_takes(&Remote::web(), 2);
+}
+
+#[test]
+fn sftp() {
+    // SFTP opens a file before it reads it, and the open of a large one has asked for its digest before: one more.
+    the_first_byte_takes(&Remote::sftp(), 3);
+}
+
+#[test]
+fn smb() {
+    the_first_byte_takes(&Remote::smb(), 2);
+}
+
+/// So many round trips of a large file's first byte, of a small one's never more than two.
+fn the_first_byte_takes(remote: &Remote, most: u64) {
+    let mut random = random();
+    for (name, size) in [("small", 100_000), ("large", 4 << 20)] {
+        remote.put(name, noise(size, &mut random));
+    }
+    let (table, proxy) = remote.table_over("far", Proxy::to);
+    proxy.set(Link { delay: Duration::from_millis(20), ..Link::default() });
+    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 2);
+    for (name, most) in [("small", 2), ("large", most)] {
+        let connections = proxy.connections();
+        proxy.count_turns();
+        let file = File::open(mount.path(format!("far/{name}"))).unwrap();
+        file.read_exact_at(&mut [0; 4096], 0).unwrap();
+        let turns = proxy.turns_until_content().expect("content has come");
+        assert!(turns <= most, "{name}: {turns} round trips");
+        // A connection would be one more.
+        assert_eq!(proxy.connections(), connections, "{name}");
+        drop(file);
+    }
+}
