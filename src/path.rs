@@ -75,6 +75,15 @@ impl RemotePath {
         self.0.is_empty()
     }
 
+    /// The directory that holds this, component by component; none for the root.
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|&b| b == b'/').unwrap_or(0);
+        Some(Self(self.0[..end].into()))
+    }
+
     /// The bytes, without leading or trailing `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

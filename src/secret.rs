@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::{self, Item};
 
 /// Where a credential comes from, as the configuration says.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Secret {
     Command(String),
     /// `{ file = "…" }`: the first line of a file.
     File(PathBuf),
+    /// `{ keyring = true }`: the desktop's keyring.
+    Keyring(Item),
 }
 
 /// A credential in the clear, shown as `[secret]` everywhere but through [`Revealed::expose`].
@@ -48,19 +51,21 @@ impl fmt::Debug for Secret {
             Self::Env(name) => write!(f, "[secret from environment variable {name}]"),
             Self::Command(_) => f.write_str("[secret from a command]"),
             Self::File(path) => write!(f, "[secret from file {}]", path.display()),
+            Self::Keyring(item) => write!(f, "[secret from the keyring: {item}]"),
         }
     }
 }
 
 impl Secret {
-    /// Gets the credential. May run a command or read a file: call it where blocking is allowed.
+    /// Gets the credential. May run a command, read a file or ask the keyring: call it where blocking is allowed.
     ///
     /// # Errors
-    /// `InvalidConfig` naming the place that had no credential, never its content.
+    /// `InvalidConfig` naming the place that had no credential, never its content; those of [`keyring::reveal`].
     pub fn reveal(&self) -> Result<Revealed> {
         let missing = |why: String| Error::new("read secret", ErrorKind::InvalidConfig).because(why);
         let text = match self {
             Self::Plain(revealed) => return Ok(revealed.clone()),
+            Self::Keyring(item) => return keyring::reveal(item, &*keyring::system()),
             Self::Env(name) => {
                 std::env::var(name).map_err(|_| missing(format!("the environment variable {name} is not set")))?
             }

@@ -4,6 +4,7 @@
 //! since (at an open) lies over it until then. One request per directory is under way at a time; whoever asks meanwhile gets
 //! its answer.
 
+mod expire;
 mod listing;
 
 use std::collections::HashMap;
@@ -69,6 +70,8 @@ struct State {
     known: LruCache<RemotePath, Known>,
     entries: usize,
     under_way: HashMap<RemotePath, UnderWay>,
+    /// When the source last said by itself that something has changed.
+    changed: Option<Instant>,
 }
 
 /// A listing being retrieved; `None` until its answer is there.
@@ -85,7 +88,7 @@ struct Known {
 impl Catalog {
     /// A catalog of `source`, whose answers are stored in `db` under `source_id`.
     pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, policy: Policy, db: Arc<Database>) -> Arc<Self> {
-        let state = State { known: LruCache::unbounded(), entries: 0, under_way: HashMap::new() };
+        let state = State { known: LruCache::unbounded(), entries: 0, under_way: HashMap::new(), changed: None };
         Arc::new(Self { source, source_id, policy, db, state: Mutex::new(state) })
     }
 
@@ -135,8 +138,22 @@ impl Catalog {
         let found = value.get(name).cloned();
         match found {
             Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
-                let checked = self.recheck(dir, &name, &entry).await?;
-                Ok(Answer { value: checked.map(|entry| (name, entry)), valid_for: self.policy.fresh_for, stale: false })
+                let error = match self.recheck(dir, &name, &entry).await {
+                    Ok(checked) => {
+                        let value = checked.map(|entry| (name, entry));
+                        return Ok(Answer { value, valid_for: self.policy.fresh_for, stale: false });
+                    }
+                    Err(error) => error,
+                };
+                let known = self.known(dir, &name).filter(|known| known.digest.is_some());
+                match after_failure(known.is_some(), error.kind(), self.policy.offline) {
+                    AfterFailure::Fail => Err(error),
+                    AfterFailure::Serve => Ok(Answer {
+                        value: known.map(|known| (name, known)),
+                        valid_for: STALE_ANSWER.min(self.policy.fresh_for),
+                        stale: true,
+                    }),
+                }
             }
             value => Ok(Answer { value, valid_for, stale }),
         }
@@ -204,8 +221,11 @@ impl Catalog {
         let asked = Instant::now();
         let error = match retry(|| self.retrieve_listing(dir)).await {
             Ok(localized) => {
-                let listing = self.accept(dir, localized, asked);
-                return Ok(Answer { value: listing, valid_for: self.policy.fresh_for, stale: false });
+                // What has changed since may be missing in it.
+                let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
+                let listing = self.accept(dir, localized, current.then_some(asked));
+                let valid_for = if current { self.policy.fresh_for } else { Duration::ZERO };
+                return Ok(Answer { value: listing, valid_for, stale: false });
             }
             // The root of a source is never absent: that is an outage or a wrong setting, not an empty tree.
             Err(error) if error.kind() == ErrorKind::NotFound && dir.is_root() => {
@@ -233,7 +253,7 @@ impl Catalog {
         Ok(localize(entries, self.source.capabilities().verbatim_names))
     }
 
-    fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Instant) -> Arc<Listing> {
+    fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
         let Localized { mut named, refused } = localized;
         let mut state = self.state.lock();
         for (name, entry) in &mut named {
@@ -244,7 +264,7 @@ impl Catalog {
             state.known.get(dir).filter(|known| *known.listing == listing).map(|known| known.listing.clone());
         let is_new = unchanged.is_none();
         let listing = unchanged.unwrap_or_else(|| Arc::new(listing));
-        state.insert(dir.clone(), listing.clone(), Some(obtained));
+        state.insert(dir.clone(), listing.clone(), obtained);
         drop(state);
         if is_new {
             for (name, why) in refused {
@@ -330,7 +350,11 @@ impl State {
 
     fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, obtained: Option<Instant>) {
         let mut since = self.remove(&dir).map(|known| known.since).unwrap_or_default();
-        since.retain(|_, (_, at)| obtained.is_some_and(|obtained| *at > obtained));
+        since.retain(|name, (learned, at)| {
+            // A listing without digests says nothing newer about the version, which an outage may make the last word.
+            let silent = learned.is_some() && listing.get(name).is_some_and(|(_, entry)| entry.digest.is_none());
+            silent || obtained.is_some_and(|obtained| *at > obtained)
+        });
         self.entries += listing.entries().len();
         self.known.put(dir, Known { listing, obtained, since });
         while self.entries > ENTRIES_IN_MEMORY && self.known.len() > 1 {

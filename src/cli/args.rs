@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::plugin::Language;
+
 /// Shows remote sources as ordinary folders, read-only.
 ///
 /// Every source of the configuration becomes a folder. Files are retrieved when they are opened, kept in a cache, and checked
@@ -36,6 +38,32 @@ pub enum LowCommand {
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Ask for a source's secret, try it, and store it once it has worked
+    ///
+    /// It goes where the configuration says: { keyring = true } or { file = "…" }.
+    #[command(after_help = LOGIN)]
+    Login {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Moodle: ask for this user's password, and store the token that the site gives for it
+        #[arg(short, long, value_name = "NAME")]
+        username: Option<String>,
+        /// The source, as the configuration names it
+        source: String,
+    },
+    /// Turn a configuration of kitovu into one of kitovufs
+    ///
+    /// What cannot be carried is told on standard error.
+    #[command(after_help = IMPORT)]
+    Import {
+        /// Where to write the result, which must not be there yet [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The configuration of kitovu
+        #[arg(value_name = "KITOVU_YAML")]
+        file: PathBuf,
+    },
     /// Show sources, freshness, cache and counters of a mounted folder
     Status {
         /// Print JSON, for scripts
@@ -44,6 +72,49 @@ pub enum LowCommand {
         /// The mounted folder [default: the one in the configuration]
         mountpoint: Option<PathBuf>,
     },
+    /// Help for authors of plugins
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+/// `plugin` as typed.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Check whether a plugin keeps the protocol: what was sent, what came, what is wanted
+    #[command(after_help = PLUGIN_CHECK)]
+    Check(PluginCheckArgs),
+    /// Write a small plugin that works, to begin with
+    New {
+        /// In which language
+        #[arg(long, value_enum)]
+        lang: Language,
+        /// Where to write it
+        #[arg(default_value = "my-plugin")]
+        dir: PathBuf,
+    },
+}
+
+/// `plugin check` as typed. Which plugin is meant is decided in `cli::plugin`.
+#[derive(Debug, Args)]
+pub struct PluginCheckArgs {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the plugin of this source of the configuration
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Check a Python class written for kitovu: module:Class, or an entry point
+    #[arg(long, value_name = "PLUGIN")]
+    pub python: Option<String>,
+    /// A setting for the plugin, as in a configuration file; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub command: Vec<String>,
 }
 
 /// `mount` as typed. Which of the two places is meant when there is only one is decided in `cli`.
@@ -72,6 +143,7 @@ Examples:
   kitovufs mount                           everything that is configured
   kitovufs mount webdavs://me@host/x ~/x   one source, without configuration
   kitovufs check                           is the configuration right?
+  kitovufs login cloud                     store the password of a source
   kitovufs status                          what is it doing?
   kitovufs unmount ~/x
 
@@ -85,17 +157,32 @@ Configuration:
       type = \"local\"
       path = \"/usr/share/doc\"
 
-  Types of sources: azblob, ftp, gcs, http, local, s3, sftp,
-                    smb, webdav.
+  Types of sources: azblob, ftp, gcs, http, local, moodle,
+                    plugin, python, s3, sftp, smb, webdav.
 
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
                      or a filter such as kitovufs::cache=debug
-  KITOVUFS_PASSWORD  the password for the user in a URL
+  KITOVUFS_PASSWORD  the password for the user in a URL, or the
+                     token for a Moodle site
 
 Exit codes:
   0  done
   1  failed
+  2  wrong usage or configuration";
+
+const PLUGIN_CHECK: &str = "\
+Examples:
+  kitovufs plugin check --set url=https://example.org ./my-plugin
+  kitovufs plugin check --python my_plugin:MyPlugin --set user=anna
+      a Python class, here from the current directory, else from those in
+      --set 'path=[\"…\"]', with python3 or the one in --set python=…
+  kitovufs plugin check --source mine
+      the plugin of [sources.mine] in the configuration, with its settings
+
+Exit codes:
+  0  the plugin keeps the protocol
+  1  it does not
   2  wrong usage or configuration";
 
 const MOUNT: &str = "\
@@ -119,6 +206,9 @@ Examples:
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY
       and, where there is one, $AWS_SESSION_TOKEN
+  kitovufs mount moodle://moodle.example.edu ~/courses
+      the courses of a Moodle site; the token is in $KITOVUFS_PASSWORD, or
+      with moodle://anna@host the password
   kitovufs mount /usr/share/doc ~/doc
       a directory; file:///usr/share/doc is the same
 
@@ -126,3 +216,27 @@ Exit codes:
   0  the folder answers (with -f: it was unmounted)
   1  failed
   2  wrong usage or configuration";
+
+const LOGIN: &str = "\
+Examples:
+  kitovufs login cloud
+      asks without showing what is typed
+  pass show cloud | kitovufs login cloud
+      takes the first line; of several secrets, a line each
+  kitovufs login --username anna moodle
+      asks for anna's password, and stores the token that Moodle gives
+
+Exit codes:
+  0  it has worked, and is stored
+  1  it was not accepted, or cannot be stored: nothing was
+  2  wrong usage or configuration";
+
+const IMPORT: &str = "\
+Examples:
+  kitovufs import ~/.config/kitovu/kitovu.yaml
+  kitovufs import kitovu.yaml -o ~/.config/kitovufs/config.toml
+      then: kitovufs check
+
+Exit codes:
+  0  done, with notes on standard error
+  1  it is no configuration of kitovu, or the result cannot be written";

@@ -1,21 +1,23 @@
 //! `check`: is the configuration right, and does every source do what the mount needs? It mounts nothing and caches nothing.
 
+mod folders;
+
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use futures::TryStreamExt as _;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 
 use super::Failure;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
-use crate::name::localize;
+use crate::name::{Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
@@ -25,73 +27,131 @@ const DIRECTORIES: usize = 20;
 /// The largest file that is retrieved, in bytes: proof enough, and done in seconds.
 const LARGEST: u64 = 16 << 20;
 
+/// Who has not answered by then does not answer: `timeout` may be longer, for those who wait for bytes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For how long a source may say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How many sources are tried at once.
+const AT_ONCE: usize = 16;
+
 /// Checks the configuration in `file` and prints a line per step. The result is the exit code.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration.
 pub fn check(file: &Path) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
-    let (config, problems) = Config::examine(file)?;
+    let (mut config, problems) = Config::examine(file)?;
+    for source in &mut config.sources {
+        source.timeout = source.timeout.min(PATIENCE);
+    }
     let configured = runtime.block_on(mount::examine(&config, problems))?;
     println!("{}: the configuration is right", file.display());
-    let mut failed = false;
-    for source in configured {
-        failed |= !runtime.block_on(check_source(&source));
-    }
+    // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
+    let failed = runtime.block_on(async {
+        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(AT_ONCE)).await;
+        let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
+        let folders = told(folders.buffered(AT_ONCE)).await;
+        // Whoever does not answer is not waited for once more.
+        let goodbyes = configured.iter().map(|source| source.link.disconnect());
+        let _ = tokio::time::timeout(GOODBYE, futures::future::join_all(goodbyes)).await;
+        sources || folders
+    });
     runtime.shutdown_background();
     Ok(u8::from(failed))
 }
 
-async fn check_source(configured: &Configured) -> bool {
-    println!("{} ({})", configured.config.name, configured.config.type_name);
+/// Prints reports as they come. Whether one tells of a failure.
+async fn told(reports: impl Stream<Item = Report>) -> bool {
+    let mut reports = std::pin::pin!(reports);
+    let mut failed = false;
+    while let Some(report) = reports.next().await {
+        print!("{}", report.lines);
+        let _ = std::io::stdout().flush();
+        failed |= report.failed;
+    }
+    failed
+}
+
+/// What was found out about one source or folder.
+struct Report {
+    lines: String,
+    failed: bool,
+}
+
+impl Report {
+    fn about(what: &str) -> Self {
+        Self { lines: format!("{what}\n"), failed: false }
+    }
+
+    fn say(&mut self, line: &str) {
+        self.lines.push_str(line);
+        self.lines.push('\n');
+    }
+
+    fn passed(&mut self, began: Instant, what: &str) {
+        self.say(&format!("  ok      {what}  ({} ms)", began.elapsed().as_millis()));
+    }
+}
+
+async fn check_source(configured: &Configured) -> Report {
+    let mut report = Report::about(&format!("{} ({})", configured.config.name, configured.config.type_name));
     let source = &*configured.link;
-    let fine = match steps(source).await {
-        Ok(()) => true,
-        Err(error) => {
-            println!("  FAILED  {error}");
-            false
+    if let Err(error) = steps(source, &mut report).await {
+        report.say(&format!("  FAILED  {error}"));
+        if let Some(advice) = advice(error.kind()) {
+            report.say(&format!("          {advice}"));
         }
-    };
-    source.disconnect().await;
-    fine
+        report.failed = true;
+    }
+    report
 }
 
-fn passed(began: Instant, what: &str) {
-    println!("  ok      {what}  ({} ms)", began.elapsed().as_millis());
-    let _ = std::io::stdout().flush();
+/// What to try, where the error alone may leave one helpless.
+fn advice(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::Unauthenticated => Some("Check who logs in and with what: user and password, key or token."),
+        ErrorKind::PermissionDenied => Some("Check whether this user may list and read there."),
+        ErrorKind::TimedOut => Some("Check host and port: a firewall may be in between, or a server of another kind."),
+        ErrorKind::Unsupported | ErrorKind::Protocol => Some("Check the address, and that the server is of this type."),
+        _ => None,
+    }
 }
 
-async fn steps(source: &dyn Source) -> Result<()> {
+async fn steps(source: &dyn Source, report: &mut Report) -> Result<()> {
+    // Some servers are asked nothing before they are listed, so that a connection alone proves nothing.
     let began = Instant::now();
     source.connect().await?;
-    passed(began, "connected");
-
-    let began = Instant::now();
     let root = RemotePath::root();
-    let entries = list(source, &root).await?;
-    passed(began, &format!("listed {} entries", entries.len()));
+    let entries = list(source, &root, report).await?;
+    report.passed(began, &format!("connected, listed {} entries", entries.len()));
 
-    let Some(file) = find_file(source, entries).await? else {
-        println!("  -       no file of at most {} to retrieve near the root", ByteSize::b(LARGEST));
+    let Some(file) = find_file(source, entries, report).await? else {
+        report.say(&format!("  -       no file of at most {} to retrieve near the root", ByteSize::b(LARGEST)));
         return Ok(());
     };
     let began = Instant::now();
     let size = retrieve(source, &file).await?;
-    passed(began, &format!("retrieved and verified {} ({})", file.path, ByteSize::b(size)));
+    report.passed(began, &format!("retrieved and verified {} ({})", file.path, ByteSize::b(size)));
     Ok(())
 }
 
-async fn list(source: &dyn Source, dir: &RemotePath) -> Result<Vec<Entry>> {
-    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
-    let localized = localize(entries, source.capabilities().verbatim_names);
+async fn list(source: &dyn Source, dir: &RemotePath, report: &mut Report) -> Result<Vec<Entry>> {
+    let localized = list_names(source, dir).await?;
     for (name, why) in localized.refused {
-        println!("  note    {dir}: {:?} is left out: {why}", Printable(&name).to_string());
+        report.say(&format!("  note    {dir}: {:?} is left out: {why}", Printable(&name).to_string()));
     }
     Ok(localized.named.into_iter().map(|(_, entry)| entry).collect())
 }
 
+async fn list_names(source: &dyn Source, dir: &RemotePath) -> Result<Localized> {
+    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
+    Ok(localize(entries, source.capabilities().verbatim_names))
+}
+
 /// A file near the root, not empty and not large.
-async fn find_file(source: &dyn Source, mut entries: Vec<Entry>) -> Result<Option<Entry>> {
+async fn find_file(source: &dyn Source, mut entries: Vec<Entry>, report: &mut Report) -> Result<Option<Entry>> {
     let mut directories = VecDeque::new();
     for _ in 0..DIRECTORIES {
         let fits = |entry: &Entry| entry.size.is_none_or(|size| (1..=LARGEST).contains(&size));
@@ -101,7 +161,7 @@ async fn find_file(source: &dyn Source, mut entries: Vec<Entry>) -> Result<Optio
         }
         directories.extend(entries.into_iter().filter(Entry::is_directory).map(|entry| entry.path));
         let Some(next) = directories.pop_front() else { break };
-        entries = list(source, &next).await?;
+        entries = list(source, &next, report).await?;
     }
     Ok(None)
 }

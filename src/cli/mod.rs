@@ -2,7 +2,10 @@
 
 pub mod args;
 mod check;
+mod import;
 mod log;
+mod login;
+pub mod plugin;
 mod run;
 mod status;
 mod unmount;
@@ -15,7 +18,10 @@ use clap::Parser;
 
 use crate::config::{Config, Diagnostic, Diagnostics};
 use crate::error::Error;
+pub use login::LoginRequest;
 pub use run::run;
+
+use plugin::PluginRequest;
 
 use args::{LowArgs, LowCommand, MountArgs};
 
@@ -34,6 +40,17 @@ pub enum Request {
         /// The configuration file; not read yet, so that everything wrong can be reported together.
         file: PathBuf,
     },
+    /// Store a source's secret.
+    Login(LoginRequest),
+    /// Turn a configuration of kitovu into ours.
+    Import {
+        /// The configuration of kitovu.
+        file: PathBuf,
+        /// Where to write; `None` for standard output.
+        output: Option<PathBuf>,
+    },
+    /// Help the author of a plugin.
+    Plugin(PluginRequest),
     /// Show what a mount is doing.
     Status {
         /// The mounted folder, absolute; `None` for the one in the configuration.
@@ -121,6 +138,11 @@ pub fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Mount(args) => Request::Mount(mount(args)?),
         LowCommand::Unmount { mountpoint } => Request::Unmount { mountpoint: absolute(&mountpoint)? },
         LowCommand::Check { config } => Request::Check { file: config.unwrap_or_else(Config::default_path) },
+        LowCommand::Login { config, username, source } => {
+            Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source, username })
+        }
+        LowCommand::Import { file, output } => Request::Import { file, output },
+        LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
         LowCommand::Status { json, mountpoint } => {
             Request::Status { json, mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
@@ -234,7 +256,7 @@ mod tests {
         }
         let mut all = LowArgs::command();
         let names: Vec<_> = all.get_subcommands_mut().map(|command| command.get_name().to_owned()).collect();
-        assert_eq!(names, ["mount", "unmount", "check", "status"]);
+        assert_eq!(names, ["mount", "unmount", "check", "login", "import", "status", "plugin"]);
     }
 
     #[test]

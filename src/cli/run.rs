@@ -1,6 +1,6 @@
 //! Carries out what was asked for. It decides nothing.
 
-use super::{Failure, Request, check, log, status, unmount};
+use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
 use crate::error::{Error, ErrorKind};
 use crate::mount;
 
@@ -17,7 +17,12 @@ pub fn run() -> Result<u8, Failure> {
         }
         Request::Mount(_) => log::to_stderr("warn"),
         // They tell themselves what goes wrong.
-        Request::Unmount { .. } | Request::Check { .. } | Request::Status { .. } => log::to_stderr("error"),
+        Request::Unmount { .. }
+        | Request::Check { .. }
+        | Request::Login(_)
+        | Request::Import { .. }
+        | Request::Plugin(_)
+        | Request::Status { .. } => log::to_stderr("error"),
     }
     match request {
         Request::Mount(request) => mount::mount(&request),
@@ -26,6 +31,9 @@ pub fn run() -> Result<u8, Failure> {
             Ok(0)
         }
         Request::Check { file } => check::check(&file),
+        Request::Login(request) => login::login(&request),
+        Request::Import { file, output } => import::import(&file, output.as_deref()),
+        Request::Plugin(request) => plugin::run(request),
         Request::Status { mountpoint, json } => {
             print!("{}", status::show(mountpoint.as_deref(), json)?);
             Ok(0)

@@ -42,7 +42,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// `https://anna:pw@host` is a place where people leave passwords.
-fn without_password(text: &str) -> String {
+pub(super) fn without_password(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return text.to_owned() };
     if url.password().is_some() && url.set_password(None).is_ok() { url.into() } else { text.to_owned() }
 }

@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod identity;
+mod keyring;
 mod nearest;
 mod parse;
 pub mod settings;
@@ -17,19 +18,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
+use globset::GlobSet;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use nearest::{nearest, unknown_key};
 use settings::{Problem, Settings};
+pub use url::PASSWORD_VARIABLE;
 
 /// The types of sources that this build has.
-pub const SOURCE_TYPES: [&str; 9] = ["azblob", "ftp", "gcs", "http", "local", "s3", "sftp", "smb", "webdav"];
+pub const SOURCE_TYPES: [&str; 12] =
+    ["azblob", "ftp", "gcs", "http", "local", "moodle", "plugin", "python", "s3", "sftp", "smb", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
-pub const COMMON_KEYS: [&str; 7] =
-    ["type", "fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
+pub const COMMON_KEYS: [&str; 8] =
+    ["type", "hidden", "fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// Permission bits that let somebody else than the owner at a file.
 const OTHERS: u32 = 0o077;
@@ -43,6 +47,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// The sources in the order of their names; at least one.
     pub sources: Vec<SourceConfig>,
+    /// The folders that are put together from sources, in the order of the file.
+    pub folders: Vec<FolderConfig>,
     /// The only source is shown at the mount's root instead of as a folder (URL mounts).
     pub at_root: bool,
     /// The file that this was read from, absolute; `None` if it comes from a URL.
@@ -92,6 +98,8 @@ pub struct SourceConfig {
     pub name: String,
     /// One of [`SOURCE_TYPES`].
     pub type_name: String,
+    /// It has no folder of its own, and is seen only through [`Config::folders`].
+    pub hidden: bool,
     /// Its own table, which only the source understands.
     pub settings: Settings,
     /// How long an answer of the source counts as current.
@@ -107,6 +115,26 @@ pub struct SourceConfig {
     /// How many bytes of content may arrive in a second; `None`: as many as will.
     pub max_bandwidth: Option<u64>,
     origin: Origin,
+}
+
+/// A folder that is put together from directories of sources.
+#[derive(Debug, Clone)]
+pub struct FolderConfig {
+    /// Where it is below the mount's root: one or more names, of which the first is no shown source's.
+    pub path: Vec<String>,
+    /// What it shows, in the order of precedence; at least one.
+    pub parts: Vec<PartConfig>,
+}
+
+/// A directory of a source, as one part of a folder.
+#[derive(Debug, Clone)]
+pub struct PartConfig {
+    /// The source's name.
+    pub source: String,
+    /// Which of its directories, by the names that its own folder would show; empty: all of it.
+    pub path: Vec<String>,
+    /// Names that are left out, at every depth: the folder's and the part's own.
+    pub ignore: GlobSet,
 }
 
 /// Where a source stands in its file.
@@ -159,6 +187,7 @@ impl Config {
             mountpoint: None,
             cache: CacheConfig::in_dir(default_cache_dir()?.join("urls").join(identity)),
             sources: vec![source],
+            folders: Vec::new(),
             at_root: true,
             file: None,
         })
@@ -231,5 +260,7 @@ pub fn expand_home(path: &str) -> PathBuf {
     }
 }
 
+#[cfg(test)]
+mod folders_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! From the text of a configuration file to a `Config`: walks the tables, and gathers what is wrong with its line. It reads no file.
 
+mod folders;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,10 +15,10 @@ use super::settings::Settings;
 use super::syntax::{Lines, Syntax, without_stops};
 use super::{
     COMMON_KEYS, CacheConfig, Config, Diagnostic, Diagnostics, Offline, Origin, SOURCE_TYPES, SourceConfig,
-    UnknownSize, about_source, nearest, unknown_key, value,
+    UnknownSize, about_source, keyring, nearest, unknown_key, value,
 };
 
-const ROOT_KEYS: [&str; 4] = ["mountpoint", "cache", "defaults", "sources"];
+const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
 const DEFAULTS_KEYS: [&str; 6] = ["fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
@@ -167,7 +169,8 @@ impl<'a> Walk<'a> {
             let example = "[sources.docs], and below it type = \"local\" and path = \"/usr/share/doc\"";
             self.missing(None, format!("there is no source; add for example {example}"));
         }
-        Config { mountpoint, cache, sources, at_root: false, file: Some(self.place.file.into()) }
+        let folders = self.folders(root, &sources);
+        Config { mountpoint, cache, sources, folders, at_root: false, file: Some(self.place.file.into()) }
     }
 
     fn cache(&mut self, root: &DeTable<'_>) -> CacheConfig {
@@ -221,6 +224,7 @@ impl<'a> Walk<'a> {
         };
         let mut common = defaults;
         let mut type_name = None;
+        let mut hidden = false;
         let mut values = BTreeMap::new();
         let mut key_lines = BTreeMap::new();
         for (key, value) in table {
@@ -228,6 +232,7 @@ impl<'a> Walk<'a> {
             key_lines.insert(own_name.to_owned(), self.lines.of(&key.span()));
             let result = match own_name {
                 "type" => source_type(value.get_ref()).map(|known| type_name = known),
+                "hidden" => value::flag(own_name, value.get_ref()).map(|flag| hidden = flag),
                 _ if COMMON_KEYS.contains(&own_name) => common.set(own_name, value.get_ref()),
                 _ => self.plain(own_name, value.get_ref()).map(|plain| {
                     values.insert(own_name.to_owned(), plain);
@@ -243,10 +248,12 @@ impl<'a> Walk<'a> {
             self.missing(line, about_source(&name, &message));
         }
         name_fits.ok()?;
+        self.name_keyring_items(table, &name, type_name.as_deref()?, &mut values);
         Some(SourceConfig {
-            settings: Settings { name: name.clone(), values, private: self.place.private, reserved: Vec::new() },
+            settings: Settings { private: self.place.private, ..Settings::of(name.clone(), values) },
             name,
             type_name: type_name?,
+            hidden,
             fresh_for: common.fresh_for,
             timeout: common.timeout,
             offline: common.offline,
@@ -255,6 +262,34 @@ impl<'a> Walk<'a> {
             max_bandwidth: common.max_bandwidth,
             origin: Origin { file: Some(self.place.shown.into()), line, key_lines },
         })
+    }
+
+    /// Puts the names of the item in place of the `true` of `{ keyring = true }`: only here are type and table together.
+    fn name_keyring_items(
+        &mut self,
+        table: &DeTable<'_>,
+        name: &str,
+        type_name: &str,
+        values: &mut BTreeMap<String, toml::Value>,
+    ) {
+        let in_keyring = |value: &&toml::Value| {
+            let only = value.as_table().filter(|table| table.len() == 1).and_then(|table| table.get("keyring"));
+            only == Some(&toml::Value::Boolean(true))
+        };
+        let keys: Vec<String> =
+            values.iter().filter(|(_, value)| in_keyring(value)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            match keyring::item(type_name, name, &key, values) {
+                Ok(item) => {
+                    let form = toml::Table::from_iter([("keyring".to_owned(), keyring::written(item))]);
+                    values.insert(key, form.into());
+                }
+                Err(message) => {
+                    let span = table.get(&*key).map_or(0..0, Spanned::span);
+                    self.wrong(span, about_source(name, &format!("`{key}`: {message}")));
+                }
+            }
+        }
     }
 
     fn path(&mut self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Option<PathBuf> {

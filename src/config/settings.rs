@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::secret::{Revealed, Secret};
 
@@ -16,7 +17,7 @@ pub struct Problem {
 }
 
 /// The forms of a secret, for messages.
-const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" } or { file = \"…\" }";
+const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" }, { file = \"…\" } or { keyring = true }";
 
 /// A source's own table, without the keys that every source shares (`type` and the other [`super::COMMON_KEYS`]).
 ///
@@ -31,12 +32,45 @@ pub struct Settings {
     pub private: bool,
     /// Directories of this process that a source must never show: the mount point and the cache directory, canonical.
     pub reserved: Vec<PathBuf>,
+    /// For how long the mount takes an answer of this source for current.
+    pub fresh_for: Duration,
+    /// Where files may be put for a while; not necessarily there yet.
+    pub scratch: PathBuf,
 }
 
 impl Settings {
+    /// The secrets that are kept somewhere where one can put them, by their keys: in the keyring or in a file.
+    pub fn kept_secrets(&self) -> Vec<(String, Secret)> {
+        let kept = |value: &toml::Value| {
+            let (form, place) = value.as_table().filter(|table| table.len() == 1)?.iter().next()?;
+            match (&**form, place) {
+                // Also where this program has no keyring: who asks for it hears so.
+                ("keyring", item) => super::keyring::read(item).map(Secret::Keyring),
+                ("file", toml::Value::String(path)) => Some(Secret::File(super::expand_home(path))),
+                _ => None,
+            }
+        };
+        self.values.iter().filter_map(|(key, value)| Some((key.clone(), kept(value)?))).collect()
+    }
+
+    /// The same table with secrets as somebody has just typed them.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: impl IntoIterator<Item = (String, Revealed)>) -> Self {
+        let plain = secrets.into_iter().map(|(key, secret)| (key, toml::Value::String(secret.expose().to_owned())));
+        self.values.extend(plain);
+        self.private = true;
+        self
+    }
+
+    /// A table that nobody else can read, with what holds where nothing is said.
+    pub fn of(name: impl Into<String>, values: BTreeMap<String, toml::Value>) -> Self {
+        let (fresh_for, scratch) = (super::parse::Common::DEFAULT.fresh_for, std::env::temp_dir());
+        Self { name: name.into(), values, private: true, reserved: Vec::new(), fresh_for, scratch }
+    }
+
     /// Starts reading; see [`Reader`].
     pub fn reader(&self) -> Reader<'_> {
-        Reader { settings: self, known: Vec::new(), problems: Vec::new() }
+        Reader { settings: self, known: Vec::new(), takes_rest: false, problems: Vec::new() }
     }
 }
 
@@ -51,11 +85,21 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// A value of a source whose keys are not known here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Setting {
+    /// As written.
+    Value(toml::Value),
+    /// A credential, which is got when it is needed.
+    Secret(Secret),
+}
+
 /// Reads settings key by key and gathers every problem. A key that nobody asked for is an unknown key.
 #[derive(Debug)]
 pub struct Reader<'a> {
     settings: &'a Settings,
     known: Vec<&'static str>,
+    takes_rest: bool,
     problems: Vec<Problem>,
 }
 
@@ -129,10 +173,58 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A list of strings, or none.
+    pub fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let value = self.value(key)?;
+        let items = value.as_array().map(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+        if let Some(Some(strings)) = items {
+            return Some(strings);
+        }
+        self.wrong_type(key, "a list of strings", value);
+        None
+    }
+
+    /// A list of strings that must be there; empty (with a problem noted) if it is not.
+    pub fn required_strings(&mut self, key: &'static str, example: &str) -> Vec<String> {
+        if !self.settings.values.contains_key(key) {
+            self.known.push(key);
+            self.problem(None, format!("`{key}` is missing; add for example: {key} = {example}"));
+            return Vec::new();
+        }
+        let strings = self.strings(key);
+        if strings.as_ref().is_some_and(Vec::is_empty) {
+            self.problem(Some(key), format!("`{key}` is empty; write for example: {key} = {example}"));
+        }
+        strings.unwrap_or_default()
+    }
+
+    /// Every key that was not asked for, for a source whose keys are not known here; from now on none is unknown.
+    ///
+    /// What has one of the forms of a secret is one, and so is a plain string if `is_secret` says so of its key.
+    pub fn rest(&mut self, is_secret: impl Fn(&str) -> bool) -> BTreeMap<String, Setting> {
+        self.takes_rest = true;
+        let mut rest = BTreeMap::new();
+        for (key, value) in &self.settings.values {
+            if self.known.contains(&key.as_str()) {
+                continue;
+            }
+            if has_form_of_secret(value) || (is_secret(key) && value.is_str()) {
+                rest.extend(self.secret_value(key, value).map(|secret| (key.clone(), Setting::Secret(secret))));
+            } else {
+                rest.insert(key.clone(), Setting::Value(value.clone()));
+            }
+        }
+        rest
+    }
+
     /// A credential in one of the secret forms, or none. An environment variable or file that is not there is a problem now,
     /// not at the first request.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let value = self.value(key)?;
+        self.secret_value(key, value)
+    }
+
+    fn secret_value(&mut self, key: &str, value: &toml::Value) -> Option<Secret> {
         let secret = match secret_of(value, self.settings.private) {
             Ok(secret) => secret,
             Err(why) => {
@@ -153,7 +245,7 @@ impl<'a> Reader<'a> {
     /// Ends reading: an error with every problem, unknown keys included.
     pub fn finish(mut self) -> Result<(), Vec<Problem>> {
         for key in self.settings.values.keys() {
-            if !self.known.contains(&key.as_str()) {
+            if !self.takes_rest && !self.known.contains(&key.as_str()) {
                 let known = self.known.iter().copied().chain(super::COMMON_KEYS);
                 let message = super::unknown_key(key, known);
                 self.problems.push(Problem { key: Some(key.clone()), message });
@@ -161,6 +253,12 @@ impl<'a> Reader<'a> {
         }
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
     }
+}
+
+/// Whether a value is written as a secret is.
+fn has_form_of_secret(value: &toml::Value) -> bool {
+    let forms = ["env", "command", "file", "keyring"];
+    value.as_table().is_some_and(|table| table.len() == 1 && table.keys().all(|form| forms.contains(&form.as_str())))
 }
 
 /// What a value says about where a credential is. The error never quotes the value: it may be the credential.
@@ -178,7 +276,15 @@ fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
         Some((form, toml::Value::String(name))) if form == "env" => Ok(Secret::Env(name.clone())),
         Some((form, toml::Value::String(command))) if form == "command" => Ok(Secret::Command(command.clone())),
         Some((form, toml::Value::String(path))) if form == "file" => Ok(Secret::File(super::expand_home(path))),
-        Some((form, _)) if form == "keyring" => Err(format!("this build has no keyring; use {FORMS}")),
+        Some((form, item)) if form == "keyring" => match super::keyring::read(item) {
+            Some(item) if cfg!(feature = "keyring") => Ok(Secret::Keyring(item)),
+            Some(_) => {
+                Err("this kitovufs was built without a keyring; use { env = \"NAME\" }, { command = \"…\" } or \
+                            { file = \"…\" }"
+                    .to_owned())
+            }
+            None => Err("a secret in the keyring is written as { keyring = true }".to_owned()),
+        },
         _ => Err(format!("a secret is written as {FORMS}")),
     }
 }
@@ -194,10 +300,11 @@ pub(super) fn article(type_name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyring::Item;
 
     fn settings(text: &str, private: bool) -> Settings {
         let table: toml::Table = text.parse().expect("the test's TOML is right");
-        Settings { name: "s".into(), values: table.into_iter().collect(), private, reserved: Vec::new() }
+        Settings { private, ..Settings::of("s", table.into_iter().collect()) }
     }
 
     fn secret_problem(text: &str) -> String {
@@ -253,9 +360,20 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_is_named_as_what_this_build_lacks() {
-        let message = secret_problem("password = { keyring = true }");
-        assert!(message.contains("no keyring") && message.contains("{ command = "), "{message}");
+    fn a_keyring_is_asked_when_the_source_connects() {
+        let text = "password = { keyring = { service = 'kitovu-x', identifier = 'anna@h' } }";
+        if cfg!(feature = "keyring") {
+            let settings = settings(text, false);
+            let mut reader = settings.reader();
+            let item = Item { service: "kitovu-x".into(), identifier: "anna@h".into() };
+            assert_eq!(reader.secret("password"), Some(Secret::Keyring(item)));
+        } else {
+            let message = secret_problem(text);
+            assert!(message.contains("without a keyring") && message.contains("{ command = "), "{message}");
+        }
+        for wrong in ["{ keyring = false }", "{ keyring = 'x' }", "{ keyring = { service = 'x' } }"] {
+            assert!(secret_problem(&format!("password = {wrong}")).contains("{ keyring = true }"));
+        }
     }
 
     #[test]

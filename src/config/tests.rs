@@ -7,13 +7,13 @@ use super::*;
 const SOURCE: &str = "[sources.docs]\ntype = \"local\"\npath = \"/usr/share/doc\"\n";
 
 /// A file with `text` in a directory of its own, and what `Config::examine` says about it.
-struct Written {
+pub(super) struct Written {
     dir: tempfile::TempDir,
     path: PathBuf,
 }
 
 impl Written {
-    fn new(text: impl AsRef<[u8]>) -> Self {
+    pub(super) fn new(text: impl AsRef<[u8]>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("config.toml");
         std::fs::write(&path, text).expect("the file is written");
@@ -25,14 +25,14 @@ impl Written {
         self
     }
 
-    fn problems(&self) -> Vec<(Option<usize>, String)> {
+    pub(super) fn problems(&self) -> Vec<(Option<usize>, String)> {
         let Err(Diagnostics(all)) = Config::load(&self.path) else { return Vec::new() };
         assert!(all.iter().all(|d| d.file.as_deref() == Some(&*self.path)), "{all:?}");
         all.into_iter().map(|d| (d.line, d.message)).collect()
     }
 }
 
-fn good(text: &str) -> Config {
+pub(super) fn good(text: &str) -> Config {
     Config::load(&Written::new(text).path).expect("the file is right")
 }
 
@@ -48,7 +48,7 @@ fn with_source(text: &str) -> String {
 }
 
 #[track_caller]
-fn assert_problem(text: &str, line: usize, words: &[&str]) {
+pub(super) fn assert_problem(text: &str, line: usize, words: &[&str]) {
     let (found, message) = problem(text);
     assert_eq!(found, Some(line), "{message}");
     for word in words {
@@ -139,7 +139,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
         ),
         (
             11,
-            "source `a`: unknown type \"webdaw\"; did you mean `webdav`? the known types are `azblob`, `ftp`, `gcs`, `http`, `local`, `s3`, `sftp`, `smb`, `webdav`",
+            "source `a`: unknown type \"webdaw\"; did you mean `webdav`? the known types are `azblob`, `ftp`, `gcs`, `http`, `local`, `moodle`, `plugin`, `python`, `s3`, `sftp`, `smb`, `webdav`",
         ),
         (
             12,
@@ -148,7 +148,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
         (13, "the name of a source is the name of its folder, and this one `b/c` contains `/`; rename it"),
         (
             13,
-            "source `b/c`: `type` is missing; add for example: type = \"local\" (`azblob`, `ftp`, `gcs`, `http`, `local`, `s3`, `sftp`, `smb`, `webdav` are known)",
+            "source `b/c`: `type` is missing; add for example: type = \"local\" (`azblob`, `ftp`, `gcs`, `http`, `local`, `moodle`, `plugin`, `python`, `s3`, `sftp`, `smb`, `webdav` are known)",
         ),
     ];
     let found: Vec<_> = problems.iter().map(|(line, message)| (line.unwrap_or(0), message.as_str())).collect();

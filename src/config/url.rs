@@ -14,14 +14,29 @@ use super::{Origin, SourceConfig, unknown_key, value};
 
 const KNOWN: &str = "write webdavs://host/path, webdav://host/path, https://host/path/, http://host/path/, ftps://host/path, \
                      ftp://host/path, sftp://user@host/path, s3://bucket/prefix, smb://host/share/path, \
-                     azblob://account/container/prefix, gs://bucket/prefix, file:///path, or an absolute directory";
-const SCHEMES: [&str; 15] = [
-    "webdavs", "webdav", "davs", "dav", "https", "http", "ftps", "ftp", "sftp", "s3", "smb", "azblob", "gs", "gcs",
+                     azblob://account/container/prefix, gs://bucket/prefix, moodle://host/path, file:///path, or an absolute directory";
+const SCHEMES: [&str; 17] = [
+    "webdavs",
+    "webdav",
+    "davs",
+    "dav",
+    "https",
+    "http",
+    "ftps",
+    "ftp",
+    "sftp",
+    "s3",
+    "smb",
+    "azblob",
+    "gs",
+    "gcs",
+    "moodle",
+    "moodle+http",
     "file",
 ];
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
-const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
+pub const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
 
 /// Query keys of an s3 URL; they are the keys of the source.
 const S3_QUERY: [&str; 2] = ["endpoint", "region"];
@@ -86,9 +101,10 @@ impl Remote {
     pub(super) fn into_source(self) -> SourceConfig {
         let Common { fresh_for, timeout, offline, unknown_size, max_requests, max_bandwidth } = Common::DEFAULT;
         SourceConfig {
-            settings: Settings { name: self.name.clone(), values: self.values, private: true, reserved: Vec::new() },
+            settings: Settings::of(self.name.clone(), self.values),
             name: self.name,
             type_name: self.type_name.to_owned(),
+            hidden: false,
             fresh_for,
             timeout,
             offline,
@@ -112,6 +128,8 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote,
         "smb" => smb(&format!("smb://{rest}")),
         "s3" => s3(&format!("s3://{rest}"), is_set),
         "azblob" => azblob(&format!("azblob://{rest}"), is_set),
+        "moodle" => moodle(&format!("https://{rest}")),
+        "moodle+http" => moodle(&format!("http://{rest}")),
         "gs" | "gcs" => gcs(&format!("gs://{rest}"), is_set),
         "file" => match Url::parse(&format!("file://{rest}")).map(|url| url.to_file_path()) {
             Ok(Ok(path)) => local(path.to_str().ok_or("the path is not UTF-8, so it needs a configuration file")?),
@@ -145,6 +163,21 @@ fn http(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
     let mut url = read_server(text)?;
     let mut remote = Remote::new(url.host_str().unwrap_or_default(), "http");
     remote.set_login(&url, is_set)?;
+    url.set_username("").map_err(|()| "the URL names no host")?;
+    remote.set("url", url.as_str());
+    Ok(remote)
+}
+
+fn moodle(text: &str) -> Result<Remote, String> {
+    let mut url = read_server(text)?;
+    let mut remote = Remote::new(url.host_str().unwrap_or_default(), "moodle");
+    // No site shows anything to nobody: without the variable, the source says so.
+    if url.username().is_empty() {
+        remote.set_variable("token", PASSWORD_VARIABLE);
+    } else {
+        remote.set("username", percent_decoded(url.username())?);
+        remote.set_variable("password", PASSWORD_VARIABLE);
+    }
     url.set_username("").map_err(|()| "the URL names no host")?;
     remote.set("url", url.as_str());
     Ok(remote)

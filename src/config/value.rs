@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use globset::Glob;
+use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
 use super::settings::article;
@@ -67,6 +69,14 @@ pub(super) fn duration(key: &str, value: &DeValue<'_>) -> Result<Duration, Strin
     }
 }
 
+/// Yes or no.
+pub(super) fn flag(key: &str, value: &DeValue<'_>) -> Result<bool, String> {
+    match value {
+        DeValue::Boolean(flag) => Ok(*flag),
+        other => Err(wrong_type(key, "true or false", other)),
+    }
+}
+
 /// What to do while the source cannot be reached.
 pub(super) fn offline(key: &str, value: &DeValue<'_>) -> Result<Offline, String> {
     match value {
@@ -109,7 +119,13 @@ pub(super) fn path(key: &str, value: &DeValue<'_>, base: &Path) -> Result<PathBu
 
 /// Whether a source's name can be a folder.
 pub(super) fn folder_name(name: &str) -> Result<(), String> {
-    let wrong = if name.is_empty() {
+    let renamed = |wrong| format!("the name of a source is the name of its folder, and this one {wrong}; rename it");
+    file_name(name).map_err(renamed)
+}
+
+/// Whether Linux can show this name, and people can read it. The error completes "this one …".
+fn file_name(name: &str) -> Result<(), String> {
+    Err(if name.is_empty() {
         "is empty".to_owned()
     } else if name == "." || name == ".." {
         format!("`{name}` means a directory that is always there")
@@ -121,8 +137,35 @@ pub(super) fn folder_name(name: &str) -> Result<(), String> {
         format!("has {} bytes, more than {LONGEST_NAME}", name.len())
     } else {
         return Ok(());
+    })
+}
+
+/// The names of a path below some folder, `/` between them; none for the folder itself. Nothing may lead out of it.
+pub(super) fn names(key: &str, value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let DeValue::String(text) = value else { return Err(wrong_type(key, "a path in quotes", value)) };
+    let names: Vec<String> = text.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    match names.iter().find_map(|name| file_name(name).err()) {
+        Some(wrong) => Err(format!("`{key}` is a path of which every name leads further down, and one {wrong}")),
+        None => Ok(names),
+    }
+}
+
+/// Patterns of single names.
+pub(super) fn globs(key: &str, value: &DeValue<'_>) -> Result<Vec<Glob>, String> {
+    const EXAMPLE: &str = "write for example [\"Thumbs.db\", \"*.tmp\"]";
+    let DeValue::Array(items) = value else {
+        return Err(format!("{}; {EXAMPLE}", wrong_type(key, "a list of names", value)));
     };
-    Err(format!("the name of a source is the name of its folder, and this one {wrong}; rename it"))
+    let glob = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+        DeValue::String(text) if text.contains('/') => {
+            Err(format!("`{key}`: a single name is what matches, at any depth, and {text:?} contains `/`; {EXAMPLE}"))
+        }
+        DeValue::String(text) => {
+            Glob::new(text).map_err(|why| format!("`{key}`: {text:?} is no pattern: {}", why.kind()))
+        }
+        other => Err(format!("`{key}` must hold names only, not {}; {EXAMPLE}", article(other.type_str()))),
+    };
+    items.iter().map(glob).collect()
 }
 
 /// A value for a message. A quote that is never closed makes the rest of the file one value, secrets included: what is too long to be

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use super::UnionIndex;
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
@@ -25,9 +27,23 @@ pub type FolderIndex = usize;
 /// What an inode is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Node {
-    /// The directory that holds one folder per source.
+    /// The directory that holds the folders.
     #[default]
     Root,
+    /// A directory that the configuration makes on the way to a union; its identity is its path.
+    Group {
+        /// From the mount's root.
+        path: Arc<[LocalName]>,
+    },
+    /// A directory of a union; its identity is its path.
+    Union {
+        /// Which.
+        index: UnionIndex,
+        /// From the mount's root; begins with the union's own.
+        path: Arc<[LocalName]>,
+        /// As the first part that has it lists it.
+        modified: Option<SystemTime>,
+    },
     /// A directory of a source; its identity is its path.
     Directory {
         /// The source.
@@ -74,7 +90,9 @@ impl Node {
     pub fn is_described(&self) -> bool {
         match self {
             Self::File { entry, .. } => entry.digest.is_some() && entry.size.is_some(),
-            Self::Root | Self::Directory { .. } | Self::Symlink { .. } => true,
+            Self::Root | Self::Group { .. } | Self::Union { .. } | Self::Directory { .. } | Self::Symlink { .. } => {
+                true
+            }
         }
     }
 
@@ -87,6 +105,10 @@ impl Node {
         };
         match self {
             Self::Root => add(b"root"),
+            Self::Group { path } | Self::Union { path, .. } => {
+                add(b"folder");
+                path.iter().for_each(|name| add(name));
+            }
             Self::Directory { folder, path, .. } => {
                 add(b"directory");
                 add(source_ids[*folder].as_bytes());

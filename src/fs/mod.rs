@@ -1,8 +1,11 @@
 //! The file system without a kernel: lookup, read_dir, open, read, release. It knows no fuser type and no errno.
 
+mod changes;
 mod handle;
 mod inode;
+mod layout;
 mod open;
+mod union;
 mod unsized_file;
 pub mod xattr;
 
@@ -15,6 +18,8 @@ use tracing::warn;
 
 pub use handle::HandleId;
 pub use inode::{FolderIndex, Inode, Node};
+pub use layout::Layout;
+pub use union::{Part, Union, UnionIndex};
 
 use crate::cache::Cache;
 use crate::catalog::{Catalog, Listing};
@@ -28,6 +33,7 @@ use crate::source::{Entry, EntryKind, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Transfer, Version};
 use handle::Handles;
 use inode::Inodes;
+use union::Inside;
 
 /// For how long the kernel may keep what never changes while mounted: the folders of the root, and all attributes of a version.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
@@ -50,11 +56,14 @@ pub struct Folder {
     pub transfer: Arc<Transfer>,
     /// How to learn sizes that it does not tell.
     pub unknown_size: UnknownSize,
+    /// Whether it reports changes by itself.
+    pub reports_changes: bool,
 }
 
 /// The mounted sources as one tree.
 pub struct FileSystem {
     folders: Vec<Folder>,
+    layout: Layout,
     cache: Arc<Cache>,
     inodes: Inodes,
     files: Handles<OpenFile>,
@@ -119,6 +128,8 @@ struct OpenFile {
 struct OpenDirectory {
     names: Vec<(LocalName, Node)>,
     valid_for: Duration,
+    /// Why there may be more names than these.
+    incomplete: Option<Error>,
 }
 
 /// One name of an open directory.
@@ -133,17 +144,13 @@ pub struct Listed<'a> {
 }
 
 impl FileSystem {
-    /// A tree of `folders` over one cache. `at_root`: the only source is the root itself.
-    pub fn new(folders: Vec<Folder>, at_root: bool, cache: Arc<Cache>) -> Arc<Self> {
-        let root = if at_root && folders.len() == 1 {
-            Node::Directory { folder: 0, path: RemotePath::root(), entry: None }
-        } else {
-            Node::Root
-        };
+    /// A tree of `folders`, laid out as `layout` says, over one cache.
+    pub fn new(folders: Vec<Folder>, layout: Layout, cache: Arc<Cache>) -> Arc<Self> {
         let source_ids = folders.iter().map(|folder| folder.source_id.clone()).collect();
         Arc::new(Self {
-            inodes: Inodes::new(root, source_ids),
+            inodes: Inodes::new(layout.root(), source_ids),
             folders,
+            layout,
             cache,
             files: Handles::default(),
             directories: Handles::default(),
@@ -171,19 +178,25 @@ impl FileSystem {
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Lookup> {
         let node = self.node(parent)?;
         let (found, valid_for) = match &*node {
-            Node::Root => (self.folder_named(name), FOREVER),
+            Node::Root => (self.child_named(&[], name), FOREVER),
+            Node::Group { path } => (self.child_named(path, name), FOREVER),
+            Node::Union { index, path, .. } => Inside::new(self, *index, path).lookup(name).await?,
             Node::Directory { folder, path, .. } => {
                 let answer = self.folders[*folder].catalog.find(path, name).await?;
-                let found = match answer.value {
-                    Some((name, entry)) => self.folders[*folder].sized(path, &name, entry).await?.map(|e| (name, e)),
-                    None => None,
-                };
-                let found = found.map(|(name, entry)| Node::of_entry(*folder, path, &name, &entry));
+                let found = answer.value.map(|(name, entry)| Node::of_entry(*folder, path, &name, &entry));
                 (found, answer.valid_for)
             }
             Node::File { .. } | Node::Symlink { .. } => {
                 return Err(self.refuse("lookup", &node, ErrorKind::NotADirectory));
             }
+        };
+        let (found, valid_for) = match found {
+            Some(node) => match self.sized(node).await? {
+                Some(node) => (Some(node), valid_for),
+                // It went while it was measured: what is there instead, the next lookup finds.
+                None => (None, Duration::ZERO),
+            },
+            None => (None, valid_for),
         };
         let found = found.map(|node| {
             let inode = self.inodes.refer(node.clone());
@@ -214,26 +227,30 @@ impl FileSystem {
     /// Takes a snapshot of a directory, to be read in pieces.
     pub async fn open_dir(&self, inode: Inode) -> Result<HandleId> {
         let node = self.node(inode)?;
-        let opened = match &*node {
-            Node::Root => {
-                let node = |folder: usize| Node::Directory { folder, path: RemotePath::root(), entry: None };
-                let names = self.folders.iter().enumerate().map(|(index, folder)| (folder.name.clone(), node(index)));
-                OpenDirectory { names: names.collect(), valid_for: FOREVER }
-            }
+        let mut opened = match &*node {
+            Node::Root => self.open_made(&[]),
+            Node::Group { path } => self.open_made(path),
+            Node::Union { index, path, .. } => Inside::new(self, *index, path).open().await?,
             Node::Directory { folder, path, .. } => {
                 let answer = self.folders[*folder].catalog.list(path).await?;
-                let names = self.folders[*folder].nodes(*folder, path, &answer.value);
-                OpenDirectory { names, valid_for: answer.valid_for }
+                let names = nodes(*folder, path, &answer.value);
+                OpenDirectory { names, valid_for: answer.valid_for, incomplete: None }
             }
             Node::File { .. } | Node::Symlink { .. } => {
                 return Err(self.refuse("open_dir", &node, ErrorKind::NotADirectory));
             }
         };
+        for (_, node) in &mut opened.names {
+            self.complete(node);
+        }
         Ok(self.directories.insert(opened))
     }
 
     /// Shows the names of an open directory from the one with number `first` on, until `take` has enough and answers `false`.
     /// The kernel gets a reference to each that was taken, if `refer` says so.
+    ///
+    /// # Errors
+    /// After the last name, if a part of a union could not be asked: there may be more names.
     pub fn read_dir(
         &self,
         handle: HandleId,
@@ -244,6 +261,9 @@ impl FileSystem {
         let Some(open) = self.directories.get(handle) else {
             return Err(Error::new("read_dir", ErrorKind::Other).because("the directory is not open"));
         };
+        if let Some(error) = open.incomplete.as_ref().filter(|_| first >= open.names.len()) {
+            return Err(error.clone());
+        }
         for (number, (name, node)) in open.names.iter().enumerate().skip(first) {
             let inode = self.inodes.number(node);
             // What the listing did not tell, a lookup has to: until then nothing may be remembered.
@@ -311,14 +331,19 @@ impl FileSystem {
         self.inodes.get(inode).ok_or_else(|| Error::new("look up inode", ErrorKind::Changed).on(inode.0))
     }
 
-    fn folder_named(&self, name: &[u8]) -> Option<Node> {
-        let folder = self.folders.iter().position(|folder| *folder.name == *name)?;
-        Some(Node::Directory { folder, path: RemotePath::root(), entry: None })
+    fn child_named(&self, path: &[LocalName], name: &[u8]) -> Option<Node> {
+        let children = self.layout.children(path, &self.folders);
+        children.into_iter().find(|(child, _)| **child == *name).map(|(_, node)| node)
+    }
+
+    fn open_made(&self, path: &[LocalName]) -> OpenDirectory {
+        OpenDirectory { names: self.layout.children(path, &self.folders), valid_for: FOREVER, incomplete: None }
     }
 
     fn describe(&self, inode: Inode, node: &Node, valid_for: Duration) -> Attributes {
         let (kind, size, modified, valid_for) = match node {
-            Node::Root => (Kind::Directory, 0, None, FOREVER),
+            Node::Root | Node::Group { .. } => (Kind::Directory, 0, None, FOREVER),
+            Node::Union { modified, .. } => (Kind::Directory, 0, *modified, valid_for),
             Node::Directory { entry, .. } => {
                 (Kind::Directory, 0, entry.as_ref().and_then(|entry| entry.modified), valid_for)
             }
@@ -342,6 +367,7 @@ impl FileSystem {
         let error = Error::new(op, kind);
         match node {
             Node::Root => error.on("/"),
+            Node::Group { path } | Node::Union { path, .. } => error.on(union::shown(path)),
             Node::Directory { path, .. } => error.on(path),
             Node::File { name, .. } => error.on(Printable(name)),
             Node::Symlink { entry, .. } => error.on(&entry.path),
@@ -349,13 +375,8 @@ impl FileSystem {
     }
 }
 
-impl Folder {
-    fn nodes(&self, index: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(LocalName, Node)> {
-        let node = |(name, entry): &(LocalName, Entry)| {
-            (name.clone(), Node::of_entry(index, dir, name, &self.with_known_size(entry.clone())))
-        };
-        listing.entries().iter().map(node).collect()
-    }
+fn nodes(folder: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(LocalName, Node)> {
+    listing.entries().iter().map(|(name, entry)| (name.clone(), Node::of_entry(folder, dir, name, entry))).collect()
 }
 
 fn version_of(entry: &Entry) -> Result<Version> {

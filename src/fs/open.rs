@@ -19,7 +19,9 @@ impl FileSystem {
         let node = self.node(inode)?;
         let (folder_index, dir, name, entry) = match &*node {
             Node::File { folder, dir, name, entry } => (*folder, dir, name, entry),
-            Node::Root | Node::Directory { .. } => return Err(self.refuse("open", &node, ErrorKind::IsADirectory)),
+            Node::Root | Node::Group { .. } | Node::Union { .. } | Node::Directory { .. } => {
+                return Err(self.refuse("open", &node, ErrorKind::IsADirectory));
+            }
             Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
         };
         let folder = &self.folders[folder_index];

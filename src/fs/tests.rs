@@ -12,14 +12,15 @@ use crate::cache::Limits;
 use crate::cache::block::BLOCK;
 use crate::catalog::Policy;
 use crate::config::Offline;
+use crate::db::Database;
 use crate::source::count::Counted;
 use crate::source::deadline::Deadline;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::source::limit::Limited;
 use crate::sources::memory::Memory;
 
-const FRESH_FOR: Duration = Duration::from_secs(60);
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 
 /// A mounted memory source, with everything between it and the file system as in a real mount.
@@ -46,23 +47,10 @@ impl Fixture {
         unknown_size: UnknownSize,
         cache_dir: TempDir,
     ) -> Self {
-        let (faulty, faults) = Faulty::new(memory.clone());
-        let counters = Arc::new(Counters::default());
-        let counted = Counted::new(faulty, counters.clone());
-        let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), "memory");
         let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
-        let id: Arc<str> = "memory".into();
-        let folder = Folder {
-            name: b"memory".as_slice().into(),
-            source_type: "memory".into(),
-            catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db),
-            transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
-            source_id: id,
-            link,
-            counters,
-            unknown_size,
-        };
-        Self { fs: FileSystem::new(vec![folder], true, cache), memory, faults, cache_dir }
+        let (mut folder, faults) = folder("memory", memory.clone(), offline, &cache, &db);
+        folder.unknown_size = unknown_size;
+        Self { fs: FileSystem::new(vec![folder], Layout::one_source(), cache), memory, faults, cache_dir }
     }
 
     /// The same cache directory under a new process, as far as the file system can tell.
@@ -139,6 +127,33 @@ impl Fixture {
     }
 }
 
+/// A source as a mount has it, and its faults.
+pub(super) fn folder(
+    name: &str,
+    memory: Memory,
+    offline: Offline,
+    cache: &Arc<Cache>,
+    db: &Arc<Database>,
+) -> (Folder, Faults) {
+    let (faulty, faults) = Faulty::new(memory);
+    let counters = Arc::new(Counters::default());
+    let counted = Counted::new(faulty, counters.clone());
+    let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), name);
+    let id: Arc<str> = name.into();
+    let folder = Folder {
+        name: name.as_bytes().into(),
+        source_type: "memory".into(),
+        catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db.clone()),
+        transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
+        source_id: id,
+        link,
+        counters,
+        unknown_size: UnknownSize::Retrieve,
+        reports_changes: false,
+    };
+    (folder, faults)
+}
+
 /// Bytes of which every block differs.
 pub(super) fn content(length: u64) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at / BLOCK) ^ (at >> 8)) as u8).collect()
@@ -160,6 +175,32 @@ async fn a_changed_file_is_a_new_inode_and_the_old_one_keeps_its_bytes() {
     assert_ne!(before, after);
     assert_eq!(mount.read("file").await.expect("read"), "new bytes");
     assert_eq!(mount.fs.read(open, 0..u64::MAX).await.expect("read"), "old bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_the_source_reports_is_seen_at_once() {
+    let mount = Fixture::new();
+    let path = |text: &str| RemotePath::parse(text.as_bytes()).expect("a path");
+    mount.memory.put("dir/file", "old");
+    mount.memory.put("dir/other", "x");
+    let before = mount.find("dir/file").await.expect("lookup").expect("there");
+    let dir = mount.find("dir").await.expect("lookup").expect("there").inode;
+    mount.memory.put("dir/file", "new");
+    let name = |text: &str| -> LocalName { text.as_bytes().into() };
+    assert_eq!(mount.fs.changed(0, &path("dir/file")), [(dir, name("file"))]);
+    let after = mount.find("dir/file").await.expect("lookup").expect("there");
+    assert_ne!(before.inode, after.inode);
+    assert_eq!(mount.read("dir/file").await.expect("read"), "new");
+    mount.memory.put("dir/third", "y");
+    assert_eq!(
+        mount.fs.changed(0, &path("dir")),
+        [(Inode::ROOT, name("dir")), (dir, name("file")), (dir, name("other"))]
+    );
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(mount.find("dir/third").await.expect("lookup").is_some());
+    let asked = mount.faults.calls(Method::ListPath);
+    assert!(mount.find("dir/third").await.expect("lookup").is_some());
+    assert_eq!(mount.faults.calls(Method::ListPath), asked, "what was asked anew counts again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ const ATTEMPTS: usize = 2;
 
 impl Folder {
     /// The entry with what was learned of its version by retrieving it, now or earlier.
-    pub(super) fn with_known_size(&self, entry: Entry) -> Entry {
+    fn with_known_size(&self, entry: Entry) -> Entry {
         match (&entry.kind, &entry.digest, entry.size) {
             (EntryKind::File { .. }, Some(digest), None) => match self.transfer.facts(&entry.path, digest) {
                 Some(facts) => with(entry, facts),
@@ -24,7 +24,7 @@ impl Folder {
     }
 
     /// The entry with its size, so that `stat`, `tar` and `mmap` are right. `None`: the file was deleted meanwhile.
-    pub(super) async fn sized(&self, dir: &RemotePath, name: &LocalName, entry: Entry) -> Result<Option<Entry>> {
+    async fn sized(&self, dir: &RemotePath, name: &LocalName, entry: Entry) -> Result<Option<Entry>> {
         let entry = self.with_known_size(entry);
         if entry.size.is_some() || self.unknown_size == UnknownSize::Defer {
             return Ok(Some(entry));
@@ -52,6 +52,22 @@ impl Folder {
 }
 
 impl FileSystem {
+    /// What a name leads to, with its size; see [`Folder::sized`].
+    pub(super) async fn sized(&self, node: Node) -> Result<Option<Node>> {
+        let Node::File { folder, dir, name, entry } = node else { return Ok(Some(node)) };
+        let entry = self.folders[folder].sized(&dir, &name, entry).await?;
+        Ok(entry.map(|entry| Node::of_entry(folder, &dir, &name, &entry)))
+    }
+
+    /// Adds to a listed file what is known of its version without asking.
+    pub(super) fn complete(&self, node: &mut Node) {
+        if let Node::File { folder, entry, .. } = node
+            && entry.size.is_none()
+        {
+            *entry = self.folders[*folder].with_known_size(entry.clone());
+        }
+    }
+
     /// The entry of a file that is being opened, with its size, if `node` lacks that; the inode shows it from now on.
     ///
     /// # Errors

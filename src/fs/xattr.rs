@@ -1,6 +1,6 @@
 //! Extended attributes: what is known of a file, for whoever wants to look behind it. They retrieve nothing.
 
-use super::{FileSystem, Folder, Inode, Node};
+use super::{FileSystem, Folder, Inode, Inside, Node};
 use crate::error::Result;
 use crate::source::link::Health;
 
@@ -15,7 +15,8 @@ impl FileSystem {
     pub fn xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
         let node = self.node(inode)?;
         let (folder, path) = match &*node {
-            Node::Root => return Ok(None),
+            Node::Root | Node::Group { .. } => return Ok(None),
+            Node::Union { index, path, .. } => return Ok(self.union_xattr(&Inside::new(self, *index, path), name)),
             Node::Directory { folder, path, .. } => (&self.folders[*folder], path),
             Node::File { folder, entry, .. } | Node::Symlink { folder, entry, .. } => {
                 (&self.folders[*folder], &entry.path)
@@ -24,13 +25,21 @@ impl FileSystem {
         let value = match name {
             "source" => Some(folder.name.to_vec()),
             "path" => Some([b"/", path.as_bytes()].concat()),
-            "error" => match folder.link.health().0 {
-                Health::Down(error) => Some(error.to_string().into_bytes()),
-                Health::Idle | Health::Up => None,
-            },
+            "error" => error_of(folder),
             _ => self.file_xattr(folder, &node, name)?,
         };
         Ok(value)
+    }
+
+    /// Of a directory that several sources make: their names and what failed last, a line for each.
+    fn union_xattr(&self, inside: &Inside<'_>, name: &str) -> Option<Vec<u8>> {
+        let folders = inside.sources().into_iter().map(|source| &self.folders[source]);
+        let lines: Vec<Vec<u8>> = match name {
+            "source" => folders.map(|folder| folder.name.to_vec()).collect(),
+            "error" => folders.filter_map(error_of).collect(),
+            _ => return None,
+        };
+        Some(lines.join(&b'\n')).filter(|text| !text.is_empty())
     }
 
     fn file_xattr(&self, folder: &Folder, node: &Node, name: &str) -> Result<Option<Vec<u8>>> {
@@ -72,5 +81,12 @@ impl FileSystem {
             }
         }
         Ok(names)
+    }
+}
+
+fn error_of(folder: &Folder) -> Option<Vec<u8>> {
+    match folder.link.health().0 {
+        Health::Down(error) => Some(error.to_string().into_bytes()),
+        Health::Idle | Health::Up => None,
     }
 }

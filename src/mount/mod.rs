@@ -1,5 +1,6 @@
 //! Mounting: assembles every layer, serves until the folder is unmounted. It alone knows them all.
 
+mod changes;
 mod daemon;
 pub mod point;
 pub mod sources;
@@ -16,10 +17,11 @@ use tracing::{error, info, warn};
 use crate::cache::{Cache, Limits};
 use crate::catalog::{Catalog, Policy};
 use crate::cli::{Failure, MountRequest};
-use crate::config::{Config, Diagnostics};
+use crate::config::{Config, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FileSystem, Folder};
+use crate::fs::{FileSystem, Folder, FolderIndex, Layout, Part, Union};
 use crate::fuse::Driver;
+use crate::source::Changes;
 use crate::status::Report;
 use crate::transfer::{Memory, Transfer};
 use sources::Configured;
@@ -55,7 +57,7 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     point::prepare(mountpoint)?;
     raise_file_limit();
 
-    let (fs, report) = assemble(config, request, configured)?;
+    let (fs, report, changes) = assemble(config, request, configured)?;
     let driver =
         Driver::new(fs.clone(), runtime.handle().clone(), Box::new(move |passthrough| report.to_json(passthrough)));
     let mut options = fuser::Config::default();
@@ -72,6 +74,7 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     options.clone_fd = true;
     let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
     let session = Session::new(driver, mountpoint, &options).map_err(failed)?;
+    changes::follow(runtime, &fs, &session.notifier(), changes);
 
     let (ended, mut end) = tokio::sync::oneshot::channel();
     let serving = std::thread::Builder::new().name("session".into()).spawn(move || {
@@ -111,12 +114,15 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     }
 }
 
-fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>) -> Result<(Arc<FileSystem>, Report)> {
+type Assembled = (Arc<FileSystem>, Report, Vec<(FolderIndex, Changes)>);
+
+fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>) -> Result<Assembled> {
     let limits = Limits { max_size: config.cache.max_size, min_free: config.cache.min_free };
     let (cache, db) = Cache::open(&config.cache.dir, limits)?;
     let memory = Arc::new(Memory::default());
-    let folders = configured.into_iter().map(|configured| {
-        let Configured { config, link, counters } = configured;
+    let mut reported = Vec::new();
+    let folders = configured.into_iter().enumerate().map(|(index, configured)| {
+        let Configured { config, link, counters, changes } = configured;
         let source_id: Arc<str> = config.identity().into();
         let policy = Policy { fresh_for: config.fresh_for, offline: config.offline };
         Folder {
@@ -128,11 +134,27 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             link,
             counters,
             unknown_size: config.unknown_size,
+            reports_changes: changes.map(|changes| reported.push((index, changes))).is_some(),
         }
     });
-    let fs = FileSystem::new(folders.collect(), config.at_root, cache);
+    let fs = FileSystem::new(folders.collect(), layout(config), cache);
     let report = Report::new(fs.clone(), request.mountpoint.clone());
-    Ok((fs, report))
+    Ok((fs, report, reported))
+}
+
+/// Where the sources, which are numbered as configured, and the folders made of them appear.
+fn layout(config: &Config) -> Layout {
+    if config.at_root {
+        return Layout::one_source();
+    }
+    let shown = (0..config.sources.len()).filter(|&index| !config.sources[index].hidden);
+    let names = |path: &[String]| path.iter().map(|name| name.as_bytes().into()).collect();
+    let number = |name: &str| config.sources.iter().position(|source| source.name == name);
+    let unions = config.folders.iter().map(|folder| {
+        let part = |part: &PartConfig| Some(Part::new(number(&part.source)?, names(&part.path), part.ignore.clone()));
+        Union { path: names(&folder.path), parts: folder.parts.iter().filter_map(part).collect() }
+    });
+    Layout::folders(shown.collect(), unions.collect())
 }
 
 /// Every open file that the kernel does not read itself needs a descriptor of ours.

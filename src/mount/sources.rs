@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
-use crate::source::Source;
 use crate::source::count::{Counted, Counters};
 use crate::source::deadline::Deadline;
 use crate::source::limit::Limited;
 use crate::source::link::Link;
+use crate::source::{Changes, Source};
 
 /// A source with its settings, wrapped in everything that the mount expects of one.
 pub struct Configured {
@@ -18,6 +18,8 @@ pub struct Configured {
     pub link: Arc<Link>,
     /// What was asked of it.
     pub counters: Arc<Counters>,
+    /// What it says about changes by itself, if it does.
+    pub changes: Option<Changes>,
 }
 
 /// Configures every source of `config`; `problems` is what is wrong with the file so far.
@@ -43,14 +45,20 @@ pub async fn configure(
         );
         problems.0.push(Diagnostic { file: config.file.clone(), line: None, message });
     }
-    let mut configured = Vec::new();
-    for source_config in &config.sources {
+    // All at once: one may have to wait for a program that does not answer.
+    let configuring = config.sources.iter().map(async |source_config| {
         let mut source_config = source_config.clone();
         source_config.settings.reserved.clone_from(&reserved);
-        let Some(mut source) = crate::sources::create(&source_config.type_name) else {
-            continue; // the configuration has said so already
-        };
-        match source.configure(&source_config.settings).await {
+        source_config.settings.fresh_for = source_config.fresh_for;
+        source_config.settings.scratch.clone_from(&config.cache.dir);
+        // The configuration has said so already if there is no such type.
+        let mut source = crate::sources::create(&source_config.type_name)?;
+        let result = source.configure(&source_config.settings).await;
+        Some((source_config, source, result))
+    });
+    let mut configured = Vec::new();
+    for (source_config, source, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
+        match result {
             Ok(()) => configured.push(wrap(source_config, source)),
             Err(wrong) => problems.0.extend(wrong.iter().map(|problem| source_config.locate(problem))),
         }
@@ -59,11 +67,13 @@ pub async fn configure(
 }
 
 fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
+    let changes = source.changes();
     let counters = Arc::new(Counters::default());
-    let counted = Counted::new(source, counters.clone());
-    let limited = Limited::new(Deadline::new(counted, config.timeout), config.max_requests, config.max_bandwidth);
+    // Outside of the deadline, so that a timeout counts as the failure that it is.
+    let counted = Counted::new(Deadline::new(source, config.timeout), counters.clone());
+    let limited = Limited::new(counted, config.max_requests, config.max_bandwidth);
     let link = Link::new(Box::new(limited), &config.name);
-    Configured { config, link, counters }
+    Configured { config, link, counters, changes }
 }
 
 /// The real place of a path of which the last components may not exist yet.

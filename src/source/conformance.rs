@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 
-use super::{Entry, EntryKind, LocalCopy, RemoteDigest, Retrieval, Source};
+use super::{Entry, EntryKind, LocalCopy, RemoteDigest, Retrieval, Retrieved, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -141,7 +142,7 @@ impl Suite<'_> {
         let root = kind(self.list_sized("").await).map(|entries| shape(&entries));
         let expected = [("dir", "directory", None), ("empty", "file", Some(0)), ("plain", "file", Some(7))];
         report.check(
-            "a listing has every entry with kind, and it or the digest has the size",
+            "a listing has every entry with kind, and it, the digest or the bytes have the size",
             Ok::<_, ErrorKind>(owned(&expected)),
             root,
         );
@@ -156,7 +157,8 @@ impl Suite<'_> {
         let (first, second) = (self.digest("plain").await, self.digest("plain").await);
         let digest = |answer: &Result<RemoteDigest>| answer.as_ref().ok().map(|answer| answer.digest.clone());
         report.check("an unchanged file keeps its digest", digest(&first), digest(&second));
-        report.check("a digest comes with the size", Some(7), first.as_ref().ok().and_then(|answer| answer.size));
+        let size = first.as_ref().ok().and_then(|answer| answer.size);
+        report.check("a digest comes with the size, if the source knows sizes", size.map(|_| 7), size);
         let listed = listed.and_then(|entry| entry.digest);
         // A source that promises no digests in listings may have some nevertheless.
         let promised = self.source.capabilities().digest_from_listing || listed.is_some();
@@ -191,15 +193,18 @@ impl Suite<'_> {
                 report.check(format!("{name} has a digest"), true, false);
                 continue;
             };
-            let local = self.local_digest(name, content, &remote.digest, content.len() as u64).await;
+            let size = content.len() as u64;
+            let told = self.retrieve_all(&parse(name), &remote).await.ok().and_then(|(_, told)| told.modified);
+            let modified = told.or(remote.modified);
+            let local = self.local_digest(name, content, &remote.digest, size, modified).await;
             let expected = Ok::<_, ErrorKind>(remote.digest.clone());
             report.check(format!("a copy of {name} has the remote digest"), expected, kind(local));
             let longer = [content, b"x"].concat();
-            let damaged = self.local_digest(name, &longer, &remote.digest, content.len() as u64).await;
+            let damaged = self.local_digest(name, &longer, &remote.digest, size, modified).await;
             report.check(format!("a longer copy of {name} does not"), true, damaged.is_ok_and(|d| d != remote.digest));
             if self.source.capabilities().content_digest && !content.is_empty() {
                 let other = pattern(content.len(), 9);
-                let damaged = self.local_digest(name, &other, &remote.digest, content.len() as u64).await;
+                let damaged = self.local_digest(name, &other, &remote.digest, size, modified).await;
                 let differs = damaged.is_ok_and(|digest| digest != remote.digest);
                 report.check(format!("a damaged copy of {name} does not"), true, differs);
             }
@@ -286,12 +291,17 @@ impl Suite<'_> {
         Ok(entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect())
     }
 
-    /// The listing with sizes, which a mount too takes from the digest where the listing has none.
+    /// The listing with sizes, which a mount too takes from the digest where the listing has none, and from the bytes where neither has.
     async fn list_sized(&self, dir: &str) -> Result<BTreeMap<Vec<u8>, Entry>> {
         let mut entries = self.list(dir).await?;
         for entry in entries.values_mut() {
             if matches!(entry.kind, EntryKind::File { .. }) && entry.size.is_none() {
-                entry.size = self.source.create_remote_digest(&entry.path).await?.size;
+                let remote = self.source.create_remote_digest(&entry.path).await?;
+                entry.size = remote.size;
+                if entry.size.is_none() {
+                    let (bytes, _) = self.retrieve_all(&entry.path, &remote).await?;
+                    entry.size = Some(bytes.len() as u64);
+                }
             }
         }
         Ok(entries)
@@ -307,10 +317,34 @@ impl Suite<'_> {
         Ok(out)
     }
 
-    async fn local_digest(&self, name: &str, content: &[u8], digest: &Digest, size: u64) -> Result<Digest> {
+    async fn retrieve_all(&self, path: &RemotePath, remote: &RemoteDigest) -> Result<(Vec<u8>, Retrieved)> {
+        let mut bytes = Vec::new();
+        let all = match remote.size {
+            // Nothing is nothing to ask for.
+            Some(0) => return Ok((bytes, Retrieved::default())),
+            Some(size) => Retrieval::new(path, &remote.digest, size, 0..size),
+            None => Retrieval::of_unknown_size(path, &remote.digest),
+        };
+        let told = self.source.retrieve_file(&all, &mut bytes).await?;
+        Ok((bytes, told))
+    }
+
+    /// The digest of a copy that was made as the mount makes one: with the remote's time.
+    async fn local_digest(
+        &self,
+        name: &str,
+        content: &[u8],
+        digest: &Digest,
+        size: u64,
+        modified: Option<SystemTime>,
+    ) -> Result<Digest> {
         let (file, path) = (self.scratch.join(name), parse(name));
         let failed = |e| Error::new("write a local copy", ErrorKind::Cache).caused_by(e);
         std::fs::write(&file, content).map_err(failed)?;
+        if let Some(modified) = modified {
+            let written = std::fs::File::options().write(true).open(&file).map_err(failed)?;
+            written.set_modified(modified).map_err(failed)?;
+        }
         let copy = LocalCopy { file: &file, path: &path, retrieved_as: digest, size };
         self.source.create_local_digest(&copy).await
     }

@@ -1,6 +1,7 @@
 //! `Deadline`: a source that never keeps anybody waiting longer than its timeout without progress. It retries nothing.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,9 +17,26 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 
+tokio::task_local! {
+    /// Since when the call that is under way has been silent; `None` while it is not the source that is waited for.
+    static SILENT_SINCE: Arc<Mutex<Option<Instant>>>;
+}
+
+/// Says that the call under way moves on, for a source that knows it before it has anything to deliver.
+pub fn note_progress() {
+    let note = |since: &Arc<Mutex<Option<Instant>>>| {
+        let mut since = since.lock();
+        if since.is_some() {
+            *since = Some(Instant::now());
+        }
+    };
+    // Without a deadline there is nobody to tell.
+    let _ = SILENT_SINCE.try_with(note);
+}
+
 /// Ends calls of `inner` with `TimedOut` when nothing happens for `timeout`: no answer, no next entry, no next bytes.
 ///
-/// A listing or retrieval that moves on may take as long as it likes. The local digest is no remote operation and has no deadline.
+/// A call that moves on may take as long as it likes (see [`note_progress`]). The local digest is no remote operation and has no deadline.
 pub struct Deadline<S> {
     inner: S,
     timeout: Duration,
@@ -31,7 +49,25 @@ impl<S: Source> Deadline<S> {
     }
 
     async fn within<T>(&self, op: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
-        timeout(self.timeout, call).await.unwrap_or_else(|_| Err(self.timed_out(op)))
+        self.watch(Arc::new(Mutex::new(Some(Instant::now()))), call).await.unwrap_or_else(|| Err(self.timed_out(op)))
+    }
+
+    /// What comes of `call`; none once it has been silent for too long.
+    async fn watch<T>(&self, silent_since: Arc<Mutex<Option<Instant>>>, call: impl Future<Output = T>) -> Option<T> {
+        let call = SILENT_SINCE.scope(Arc::clone(&silent_since), call);
+        tokio::pin!(call);
+        loop {
+            let now = Instant::now();
+            // While the sink has the bytes, the source is not the one that is waited for.
+            let deadline = silent_since.lock().unwrap_or(now) + self.timeout;
+            if deadline <= now {
+                return None;
+            }
+            tokio::select! {
+                result = &mut call => return Some(result),
+                () = sleep_until(deadline) => {}
+            }
+        }
     }
 
     fn timed_out(&self, op: &'static str) -> Error {
@@ -63,10 +99,10 @@ impl<S: Source> Source for Deadline<S> {
         let entries = self.within("list_path", self.inner.list_path(dir)).await?;
         let entries = stream::unfold(Some(entries), move |entries| async move {
             let mut entries = entries?;
-            match timeout(self.timeout, entries.next()).await {
-                Ok(None) => None,
-                Ok(Some(entry)) => Some((entry, Some(entries))),
-                Err(_) => Some((Err(self.timed_out("list_path").on(dir)), None)),
+            match self.watch(Arc::new(Mutex::new(Some(Instant::now()))), entries.next()).await {
+                Some(None) => None,
+                Some(Some(entry)) => Some((entry, Some(entries))),
+                None => Some((Err(self.timed_out("list_path").on(dir)), None)),
             }
         });
         Ok(entries.boxed())
@@ -81,37 +117,25 @@ impl<S: Source> Source for Deadline<S> {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let waiting_since = Mutex::new(Some(Instant::now()));
-        let mut watched = WatchedSink { out, waiting_since: &waiting_since };
+        let silent_since = Arc::new(Mutex::new(Some(Instant::now())));
+        let mut watched = WatchedSink { out, silent_since: &silent_since };
         let call = self.inner.retrieve_file(request, &mut watched);
-        tokio::pin!(call);
-        loop {
-            let now = Instant::now();
-            // While the sink has the bytes, the source is not the one that is waited for.
-            let deadline = waiting_since.lock().unwrap_or(now) + self.timeout;
-            if deadline <= now {
-                return Err(self.timed_out("retrieve_file").on(request.path));
-            }
-            tokio::select! {
-                result = &mut call => return result,
-                () = sleep_until(deadline) => {}
-            }
-        }
+        let result = self.watch(Arc::clone(&silent_since), call).await;
+        result.unwrap_or_else(|| Err(self.timed_out("retrieve_file").on(request.path)))
     }
 }
 
 struct WatchedSink<'a> {
     out: &'a mut dyn Sink,
-    /// Since when the source has been silent; `None` while the sink works.
-    waiting_since: &'a Mutex<Option<Instant>>,
+    silent_since: &'a Mutex<Option<Instant>>,
 }
 
 #[async_trait]
 impl Sink for WatchedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        *self.waiting_since.lock() = None;
+        *self.silent_since.lock() = None;
         let result = self.out.write(bytes).await;
-        *self.waiting_since.lock() = Some(Instant::now());
+        *self.silent_since.lock() = Some(Instant::now());
         result
     }
 }

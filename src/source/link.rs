@@ -1,11 +1,14 @@
 //! `Link`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use lru::LruCache;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
@@ -21,16 +24,28 @@ const PROBE_WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration:
 /// Waits between probes after the credentials were not accepted: servers lock accounts that try often.
 const LOGIN_WAIT: Duration = Duration::from_secs(300);
 
+/// So long others wait for the first probe after a connection broke.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// The same failure is told in the log once in so long: a program may try a thousand times.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// So many different failures are told apart.
+const FAILURES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
+
 /// Connects `inner` lazily, before its first remote call, and again after an outage.
 ///
 /// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
-/// error, so that nothing waits in line for a dead server, while one background task probes until the source answers.
+/// error, so that nothing waits in line for a dead server, while one background task probes until the source answers. Only if a
+/// connection broke they wait for the first probe: it may have been just that one.
 pub struct Link {
     inner: Box<dyn Source>,
     name: String,
     state: Mutex<State>,
     /// Held over `connect` and `disconnect`, so that they strictly alternate.
     connected: tokio::sync::Mutex<bool>,
+    /// Failures of single requests that the log has, and since when.
+    told: Mutex<LruCache<String, Instant>>,
     me: Weak<Self>,
 }
 
@@ -38,6 +53,8 @@ pub struct Link {
 struct State {
     health: Health,
     since: SystemTime,
+    /// True when the first probe of an outage is over; none if there is nothing to wait for.
+    trial: Option<watch::Receiver<bool>>,
 }
 
 /// Whether a source answers.
@@ -57,8 +74,9 @@ impl Link {
         Arc::new_cyclic(|me| Self {
             inner,
             name: name.to_owned(),
-            state: Mutex::new(State { health: Health::Idle, since: SystemTime::now() }),
+            state: Mutex::new(State { health: Health::Idle, since: SystemTime::now(), trial: None }),
             connected: tokio::sync::Mutex::new(false),
+            told: Mutex::new(LruCache::new(FAILURES)),
             me: me.clone(),
         })
     }
@@ -70,6 +88,11 @@ impl Link {
     }
 
     async fn ready(&self) -> Result<()> {
+        let trial = self.state.lock().trial.clone();
+        if let Some(mut trial) = trial {
+            // However it ends, what is known then decides.
+            let _ = tokio::time::timeout(TRIAL, trial.wait_for(|over| *over)).await;
+        }
         if let Health::Down(error) = &self.state.lock().health {
             return Err(error.clone().remembered());
         }
@@ -98,7 +121,29 @@ impl Link {
         match result {
             Err(error) if error.kind().is_outage() => self.went_down(error),
             // An answer, even a refusal, is an answer.
-            _ => self.came_up(),
+            Err(error) => {
+                self.tell(error);
+                self.came_up();
+            }
+            Ok(_) => self.came_up(),
+        }
+    }
+
+    /// Leaves word in the log of what failed though the source answers.
+    fn tell(&self, error: &Error) {
+        use ErrorKind::{Changed, IsADirectory, NotADirectory, NotFound};
+        let words = error.to_string();
+        if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) {
+            return;
+        }
+        let before = self.told.lock().put(words.clone(), Instant::now());
+        if before.is_some_and(|before| before.elapsed() < TELL_AGAIN) {
+            return;
+        }
+        if error.kind() == Changed {
+            info!("source {}: {words}", self.name);
+        } else {
+            warn!("source {}: {words}", self.name);
         }
     }
 
@@ -106,7 +151,7 @@ impl Link {
         let mut state = self.state.lock();
         let was_down = matches!(state.health, Health::Down(_));
         if !matches!(state.health, Health::Up) {
-            *state = State { health: Health::Up, since: SystemTime::now() };
+            *state = State { health: Health::Up, since: SystemTime::now(), trial: None };
         }
         drop(state);
         if was_down {
@@ -115,21 +160,23 @@ impl Link {
     }
 
     fn went_down(&self, error: &Error) {
+        let (over, trial) = watch::channel(false);
         {
             let mut state = self.state.lock();
             if matches!(state.health, Health::Down(_)) {
                 return;
             }
-            *state = State { health: Health::Down(error.clone()), since: SystemTime::now() };
+            let trial = (error.kind() == ErrorKind::Unreachable).then_some(trial);
+            *state = State { health: Health::Down(error.clone()), since: SystemTime::now(), trial };
         }
         warn!("source {}: does not answer: {error}", self.name);
         if let Some(me) = self.me.upgrade() {
-            tokio::spawn(async move { me.probe().await });
+            tokio::spawn(async move { me.probe(over).await });
         }
     }
 
     /// Tries until the source answers or the last user of this link is gone.
-    async fn probe(self: Arc<Self>) {
+    async fn probe(self: Arc<Self>, over: watch::Sender<bool>) {
         let me = Arc::downgrade(&self);
         let mut link = self;
         let mut wait = PROBE_WAITS.0;
@@ -144,6 +191,7 @@ impl Link {
                     _ => return link.came_up(),
                 }
             }
+            over.send_replace(true);
             drop(link);
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(PROBE_WAITS.1);
@@ -204,5 +252,43 @@ impl Source for Link {
         let result = self.inner.retrieve_file(request, out).await;
         self.note(&result);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::fault::{Fault, Faults, Faulty, Method};
+    use crate::sources::memory::Memory;
+
+    fn linked() -> (Arc<Link>, Faults) {
+        let memory = Memory::new();
+        memory.put("a", "hello");
+        let (source, faults) = Faulty::new(memory);
+        (Link::new(Box::new(source), "far"), faults)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_connection_that_broke_is_no_outage_for_others() {
+        let (link, faults) = linked();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        faults.set_times(Method::CreateRemoteDigest, Fault::Fail(ErrorKind::Unreachable), 1);
+        assert!(link.create_remote_digest(&file).await.is_err());
+        link.create_remote_digest(&file).await.expect("the source answers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_during_an_outage_fails_at_once_when_one_probe_has_failed() {
+        let (link, faults) = linked();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        link.create_remote_digest(&file).await.expect("the source answers");
+        for method in [Method::Connect, Method::ListPath, Method::CreateRemoteDigest] {
+            faults.set(method, Fault::Fail(ErrorKind::Unreachable));
+        }
+        for _ in 0..5 {
+            assert!(link.create_remote_digest(&file).await.is_err());
+        }
+        // The first by itself, and its probe by connecting anew.
+        assert_eq!((faults.calls(Method::CreateRemoteDigest), faults.calls(Method::Connect)), (2, 2));
     }
 }

@@ -69,7 +69,15 @@ pub trait Source: Send + Sync + 'static {
     /// `Changed` if the remote is not, or no longer, the version asked for: bytes of two versions are never mixed. Bytes that went
     /// to `out` before an error count only if the source proved that they are of that version, as it must before it writes them.
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved>;
+
+    /// What the source says about changes by itself, if it notices them (the capability `notify`). Called once, after `configure`.
+    fn changes(&self) -> Option<Changes> {
+        None
+    }
 }
+
+/// Files and directories that are no longer as the source told them, as it notices.
+pub type Changes = tokio::sync::mpsc::Receiver<RemotePath>;
 
 /// Entries of one directory as they arrive.
 pub type EntryStream<'a> = BoxStream<'a, Result<Entry>>;
@@ -192,6 +200,8 @@ pub struct Retrieved {
 #[async_trait]
 pub trait Sink: Send {
     /// Takes the next bytes. An error means that nobody wants the rest: pass it on.
+    ///
+    /// No bytes are a sign of life: more has arrived that is not proven yet, so the source is not the one that hangs.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 }
 
@@ -248,5 +258,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         (**self).retrieve_file(request, out).await
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        (**self).changes()
     }
 }

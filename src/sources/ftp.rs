@@ -138,15 +138,16 @@ impl Ftp {
         connected: &Connected,
         request: &Retrieval<'_>,
         piece: &Range<u64>,
+        alive: &mut dyn Sink,
     ) -> Result<(bytes::Bytes, Version)> {
         let place = connected.place(request.path);
         let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
         let ranges = !self.no_ranges.load(Ordering::Relaxed);
         let size = request.size.unwrap_or(request.range.end);
-        let mut bytes = session.read(&place, piece, size, ranges).await;
+        let mut bytes = session.read(&place, piece, size, ranges, alive).await;
         if ranges && piece.start > 0 && matches!(&bytes, Err(Failure::Refused(reply)) if reply.is_unknown_command()) {
             self.no_ranges.store(true, Ordering::Relaxed);
-            bytes = session.read(&place, piece, size, false).await;
+            bytes = session.read(&place, piece, size, false, alive).await;
         }
         let bytes = match bytes {
             Ok(bytes) => bytes,
@@ -311,7 +312,7 @@ impl Source for Ftp {
         let (mut at, mut modified) = (request.range.start, None);
         while at < request.range.end {
             let piece = at..request.range.end.min(at + PIECE);
-            let (bytes, seen) = self.piece(purpose, &connected, request, &piece).await?;
+            let (bytes, seen) = self.piece(purpose, &connected, request, &piece, out).await?;
             out.write(bytes).await?;
             (at, modified) = (piece.end, seen.modified_time());
         }

@@ -164,7 +164,7 @@ impl Source for Local {
         let mut at = request.range.start;
         while at < request.range.end {
             let next = request.range.end.min(at + CHUNK);
-            let (last, digest) = (next == request.range.end, request.digest.clone());
+            let digest = request.digest.clone();
             let chunk;
             (file, chunk) = self
                 .blocking(OP, request.path, move |_, path| {
@@ -175,10 +175,8 @@ impl Source for Local {
                         }
                         result => result.map_err(|e| failed(OP, path, &e))?,
                     }
-                    // Whoever waits for the last bytes gets them only if all bytes were of this version.
-                    if last {
-                        same_version(&file, path, &digest)?;
-                    }
+                    // Whoever overwrote it meanwhile has changed its time.
+                    same_version(&file, path, &digest)?;
                     Ok((file, chunk))
                 })
                 .await?;

@@ -4,8 +4,11 @@ pub mod ftp;
 mod link_text;
 pub mod local;
 pub mod memory;
+pub mod moodle;
 pub mod object;
+pub mod plugin;
 mod purpose;
+pub mod python;
 pub mod sftp;
 mod version;
 
@@ -26,10 +29,20 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
         "gcs" => Some(Box::new(object::S3::google())),
         "http" => Some(Box::new(object::Web::new())),
         "local" => Some(Box::new(local::Local::new())),
+        "moodle" => Some(Box::new(moodle::Moodle::new())),
         "s3" => Some(Box::new(object::S3::new())),
         "sftp" => Some(Box::new(sftp::Sftp::new())),
         "smb" => Some(Box::new(smb::Smb::new())),
         "webdav" => Some(Box::new(object::Webdav::new())),
+        _ => Some(Box::new(create_plugin(type_name)?)),
+    }
+}
+
+/// A source of the given type if it is somebody else's program that speaks the plugin protocol.
+pub fn create_plugin(type_name: &str) -> Option<plugin::Plugin> {
+    match type_name {
+        "plugin" => Some(plugin::Plugin::new()),
+        "python" => Some(python::source()),
         _ => None,
     }
 }

@@ -4,8 +4,8 @@
 //! listings panic or fail on answers that the standard allows, and its errors hide the HTTP status.
 
 mod azblob;
-mod body;
-mod http;
+pub(super) mod body;
+pub(super) mod http;
 mod keys;
 mod login;
 mod s3;
@@ -23,8 +23,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use super::{child, read_root};
 use crate::source::Settings;
 
-/// Bytes that the HTTP client holds of one answer: what was received and not taken yet, and the chunk that waits for its confirmation.
-const HELD: u64 = 512 * 1024;
+/// Bytes that the HTTP client holds of one answer: what was received and not taken yet, and the last chunk that was.
+pub(super) const HELD: u64 = 512 * 1024;
 
 /// Everything but RFC 3986's unreserved characters: right in a path, in a query, and for the signature of S3.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -42,7 +42,7 @@ fn join(parts: &[&str]) -> String {
 }
 
 /// Where a source is reached, as the setting `key` says: an `http` or `https` URL without credentials, query or fragment.
-fn endpoint(key: &str, text: &str) -> Result<url::Url, String> {
+pub(super) fn endpoint(key: &str, text: &str) -> Result<url::Url, String> {
     let url = url::Url::parse(text).map_err(|e| format!("`{key}` is no URL: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(format!("`{key}` must begin with https:// or http:// and name a host"));
@@ -57,7 +57,7 @@ fn endpoint(key: &str, text: &str) -> Result<url::Url, String> {
 }
 
 /// Warns once where credentials travel in the clear.
-fn warn_if_clear(settings: &Settings, endpoint: &url::Url, secret: bool) {
+pub(super) fn warn_if_clear(settings: &Settings, endpoint: &url::Url, secret: bool) {
     if secret && endpoint.scheme() == "http" {
         super::warn_of_clear_text(settings, endpoint.host_str().unwrap_or_default());
     }

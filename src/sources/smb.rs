@@ -89,8 +89,8 @@ impl Source for Smb {
             ranges: true,
             content_digest: false,
             verbatim_names: false,
-            // 16 reads of 512 KiB.
-            buffer: 8 << 20,
+            // 16 reads of 512 KiB, and what waits to be confirmed.
+            buffer: (8 << 20) + reading::PIECE,
             concurrency: 8,
         }
     }

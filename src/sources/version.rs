@@ -44,9 +44,7 @@ impl Version {
     }
 
     pub(super) fn modified_time(&self) -> Option<SystemTime> {
-        let seconds = self.modified?;
-        let distance = Duration::from_secs(seconds.unsigned_abs());
-        if seconds >= 0 { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) }
+        time(self.modified?)
     }
 
     /// The digest where a tag alone identifies the bytes, and is their MD5 if it looks like one (a tag of several parts has a `-`).
@@ -73,27 +71,44 @@ impl Version {
             text += &format!("{MODIFIED}{modified}");
         }
         let settled = match self.modified {
-            Some(modified) => !(-SKEW_SECONDS..TICK_SECONDS).contains(&(now - modified)),
+            Some(modified) => is_settled(modified, now),
             None => self.tag.is_some() && !self.weak,
         };
-        if !settled {
-            text += &format!("{UNSETTLED}{}", observation());
-        }
-        Digest::new(text)
+        if settled { Digest::new(text) } else { unsettled(text) }
     }
 }
 
 const TAG: &str = "etag:";
 const MD5: &str = "md5:";
+
+/// The time of a number of seconds since 1970.
+pub(super) fn time(seconds: i64) -> Option<SystemTime> {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds >= 0 { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) }
+}
+
+/// Whether another version can no longer have the same time, once the server's clock says `now`.
+pub(super) fn is_settled(modified: i64, now: i64) -> bool {
+    !(-SKEW_SECONDS..TICK_SECONDS).contains(&(now - modified))
+}
+
+/// The digest of a version that may still change without its text showing it.
+pub(super) fn unsettled(text: String) -> Digest {
+    Digest::new(format!("{text}{UNSETTLED}{}", observation()))
+}
+
 const SIZE: &str = ";size=";
 const MODIFIED: &str = ";modified=";
 
 /// Waits until a change to this version would show in its digest.
 pub(super) async fn settle(digest: &Digest) {
-    let Some(since) = digest.unsettled_since() else { return };
-    let tick = Duration::from_secs(TICK_SECONDS.unsigned_abs());
-    let passed = since.elapsed().unwrap_or_default();
-    tokio::time::sleep(tick.saturating_sub(passed)).await;
+    tokio::time::sleep(settles_in(digest)).await;
+}
+
+/// How much longer a change to this version may not show in its digest.
+pub(super) fn settles_in(digest: &Digest) -> Duration {
+    let Some(since) = digest.unsettled_since() else { return Duration::ZERO };
+    Duration::from_secs(TICK_SECONDS.unsigned_abs()).saturating_sub(since.elapsed().unwrap_or_default())
 }
 
 /// The version that a digest of this module asks for.

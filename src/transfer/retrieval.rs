@@ -39,7 +39,8 @@ impl OpenVersion {
         let (first, end) = (request.first, request.end());
         let sink = tokio::sync::Mutex::new(BlockSink::new(self, request, end));
         let Capabilities { ranges, buffer, .. } = self.transfer.source.capabilities();
-        let held = self.transfer.memory.reserve(buffer.min(self.version.size) + BLOCK).await;
+        let asked = bytes_of(&(first..end), self.version.size);
+        let held = self.transfer.memory.reserve(buffer.min(asked.end - asked.start) + BLOCK).await;
         let retrieving = retry(async || {
             let mut sink = sink.lock().await;
             sink.begin(if ranges { None } else { Some(first) });

@@ -1,6 +1,7 @@
 //! A bad line: whatever it does, a reader gets right bytes or an error within the deadline, and what is known stays.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
@@ -107,21 +108,38 @@ fn a_line_that_falls_silent_holds_up_only_who_needs_it() {
 }
 
 #[test]
-fn a_listing_that_is_cut_off_removes_nothing() {
-    let remote = Remote::apache();
+fn a_listing_that_is_cut_off_removes_nothing_over_webdav() {
+    a_listing_that_is_cut_off_removes_nothing(&Remote::apache());
+}
+
+#[test]
+fn a_listing_that_is_cut_off_removes_nothing_over_sftp() {
+    a_listing_that_is_cut_off_removes_nothing(&Remote::sftp());
+}
+
+#[test]
+fn a_listing_that_is_cut_off_removes_nothing_over_smb() {
+    a_listing_that_is_cut_off_removes_nothing(&Remote::smb());
+}
+
+fn a_listing_that_is_cut_off_removes_nothing(remote: &Remote) {
     for n in 0..500 {
         remote.put(&format!("a file with a longer name {n}"), "x");
     }
-    let (mount, proxy) = mounted(&remote, "300ms");
-    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 500);
+    remote.put("cached", "cached bytes");
+    let (mount, proxy) = mounted(remote, "300ms");
+    assert_eq!(fs::read(mount.path("far/cached")).unwrap(), b"cached bytes");
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 501);
     for (after, fate) in [(20_000, Fate::Close), (50_000, Fate::Reset), (70_000, Fate::Stall)] {
         proxy.set(Link { fate: Some((after, fate)), ..Link::default() });
-        let before = proxy.connections();
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(4) {
-            assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 500, "{fate:?}");
+        let (begun, mut noticed) = (Instant::now(), false);
+        while begun.elapsed() < Duration::from_secs(4) || (!noticed && begun.elapsed() < SOON) {
+            assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 501, "{fate:?}");
+            assert_eq!(fs::read(mount.path("far/cached")).unwrap(), b"cached bytes", "{fate:?}");
+            noticed |= mount.status()["sources"]["far"]["state"] == "unreachable";
         }
-        assert!(proxy.connections() > before, "it was tried");
+        assert!(noticed, "{fate:?}");
+        assert!(mount.log().contains("source far: does not answer: "), "{}", mount.log());
         proxy.set(Link::default());
         eventually("the source answers again", || mount.status()["sources"]["far"]["state"] == "ok");
     }
@@ -140,4 +158,54 @@ fn a_server_that_refuses_connections_is_an_outage_and_comes_back() {
     assert!(begun.elapsed() < SOON);
     proxy.set(Link::default());
     works_again(&mount, "far/dir/file", b"bytes");
+}
+
+#[test]
+fn whoever_follows_a_transfer_never_sees_the_file_change_over_webdav() {
+    whoever_follows_a_transfer_never_sees_the_file_change(&Remote::apache());
+}
+
+#[test]
+fn whoever_follows_a_transfer_never_sees_the_file_change_over_http() {
+    whoever_follows_a_transfer_never_sees_the_file_change(&Remote::web());
+}
+
+#[test]
+fn whoever_follows_a_transfer_never_sees_the_file_change_over_sftp() {
+    whoever_follows_a_transfer_never_sees_the_file_change(&Remote::sftp());
+}
+
+#[test]
+fn whoever_follows_a_transfer_never_sees_the_file_change_over_smb() {
+    whoever_follows_a_transfer_never_sees_the_file_change(&Remote::smb());
+}
+
+/// The file is overwritten in place while the server sends it, at several moments.
+fn whoever_follows_a_transfer_never_sees_the_file_change(remote: &Remote) {
+    const SIZE: usize = 24 << 20;
+    for n in 0..4 {
+        remote.put(&n.to_string(), vec![b'1'; SIZE]);
+    }
+    let (mount, proxy) = mounted(remote, "1h");
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 4);
+    for (n, after) in [0, 600_000, 3 << 20, 9 << 20].into_iter().enumerate() {
+        let before = proxy.delivered();
+        let mut file = File::open(mount.path(format!("far/{n}"))).unwrap();
+        proxy.set(Link { bandwidth: Some(16 << 20), ..Link::default() });
+        let (mut seen, mut buffer) = ([0_usize; 256], vec![0; 64 * 1024]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                eventually("it is on its way", || proxy.delivered() - before >= after);
+                let there = File::options().write(true).open(remote.dir().join(n.to_string())).unwrap();
+                there.write_all_at(&vec![b'2'; SIZE], 0).unwrap();
+            });
+            while let Ok(length @ 1..) = file.read(&mut buffer) {
+                buffer[..length].iter().for_each(|byte| seen[usize::from(*byte)] += 1);
+            }
+        });
+        proxy.set(Link::default());
+        let (old, new) = (seen[usize::from(b'1')], seen[usize::from(b'2')]);
+        assert!((old == 0 || new == 0) && old + new == seen.iter().sum::<usize>(), "{old} old and {new} new bytes");
+        assert!(old < SIZE, "it came before it could be overwritten");
+    }
 }

@@ -7,22 +7,31 @@
 #![allow(unreachable_pub, dead_code, reason = "several test programs share the kit, and nothing outside reaches them")]
 
 mod attributes;
+mod check;
 mod configuration;
 mod counts;
 mod every_source;
 mod far;
 mod faults;
+mod folders;
+mod import;
 mod integrity;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod lies;
 mod lifecycle;
 mod limits;
+mod login;
 mod memory;
+mod moodle;
 mod names;
 mod outage;
+mod plugin;
 mod programs;
+mod python;
 mod read_only;
 mod remote;
 mod transfer;
 mod trees;
+mod unsized_files;
 mod versions;

@@ -2,9 +2,14 @@
 
 pub mod azurite;
 pub mod ftp;
+pub mod gcs;
+pub mod liar;
+pub mod moodle;
 pub mod moto;
 pub mod mount;
+pub mod odd;
 pub mod proxy;
+pub mod python;
 pub mod samba;
 pub mod servers;
 pub mod slow;

@@ -113,6 +113,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 }
 
 const SCRIPT: &str = r#"
+import functools
 import sys
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
@@ -123,6 +124,9 @@ backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
 backend.create_bucket(bucket, "us-east-1")
 for number in range(int(objects)):
     backend.put_object(bucket, f"many/{number:06}", b"x")
+if int(objects):
+    # It goes through all objects for every page, and these do not change.
+    backend.list_objects = functools.cache(backend.list_objects)
 run_simple("127.0.0.1", int(port), DomainDispatcherApplication(create_backend_app), threaded=True)
 "#;
 

@@ -104,7 +104,8 @@ impl Home {
         self.dir.path().join("cache/kitovufs")
     }
 
-    fn binary(&self) -> PathBuf {
+    /// The program.
+    pub fn binary(&self) -> PathBuf {
         if self.nobody { self.dir.path().join("kitovufs") } else { env!("CARGO_BIN_EXE_kitovufs").into() }
     }
 
@@ -134,10 +135,18 @@ impl Home {
 
     /// Runs `kitovufs ARGS` to its end, which must come soon.
     pub fn kitovufs<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        self.kitovufs_told(args, "")
+    }
+
+    /// The same, with something on standard input.
+    pub fn kitovufs_told<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>, input: &str) -> Output {
+        let told = self.dir.path().join("in");
+        fs::write(&told, input).unwrap();
         let (out, err) = (self.dir.path().join("out"), self.dir.path().join("err"));
         let mut child = self
             .command(self.binary())
             .args(args)
+            .stdin(File::open(&told).unwrap())
             // To files: a daemon that goes on living holds its pipes open.
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())

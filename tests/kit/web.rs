@@ -12,12 +12,18 @@ pub struct Web(Server);
 impl Web {
     /// nginx with its index pages. Counts requests.
     pub fn nginx(dir: &Path) -> Self {
-        Self::launch(Launch { name: "nginx", command: |server| nginx(server, "html"), login: false }, dir)
+        Self::launch(Launch { name: "nginx", command: |server| nginx(server, "html", ""), login: false }, dir)
     }
 
     /// nginx with indexes in JSON. Counts requests.
     pub fn nginx_json(dir: &Path) -> Self {
-        Self::launch(Launch { name: "nginx", command: |server| nginx(server, "json"), login: false }, dir)
+        Self::launch(Launch { name: "nginx", command: |server| nginx(server, "json", ""), login: false }, dir)
+    }
+
+    /// nginx that makes every file anew as it sends it (SSI): it tells times, but no lengths, and sends no parts. Counts requests.
+    pub fn nginx_without_lengths(dir: &Path) -> Self {
+        let command = |server: &Server| nginx(server, "html", "ssi on;\nssi_types *;\nssi_last_modified on;\n");
+        Self::launch(Launch { name: "nginx", command, login: false }, dir)
     }
 
     /// Apache with its index pages. Counts requests.
@@ -58,7 +64,7 @@ impl std::ops::DerefMut for Web {
     }
 }
 
-fn nginx(server: &Server, format: &str) -> Command {
+fn nginx(server: &Server, format: &str, more: &str) -> Command {
     let (own, dir, port) = (server.own().display(), server.dir().display(), server.port());
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -69,7 +75,7 @@ fn nginx(server: &Server, format: &str) -> Command {
          events {{ worker_connections 256; }}\nhttp {{\n{temporary}\
          log_format kit '$request_method $uri $status';\naccess_log \"{own}/access.log\" kit;\n\
          keepalive_requests 1000000;\nserver_tokens off;\nmax_ranges 1;\n\
-         server {{\nlisten 127.0.0.1:{port};\nroot \"{dir}\";\nautoindex on;\nautoindex_format {format};\n}}\n}}\n"
+         server {{\nlisten 127.0.0.1:{port};\nroot \"{dir}\";\nautoindex on;\nautoindex_format {format};\n{more}}}\n}}\n"
     );
     let path = server.own().join("nginx.conf");
     std::fs::write(&path, config).expect("a file");

@@ -1,11 +1,14 @@
-//! Google Cloud Storage: no emulator is at hand, so a server of the test checks what is asked, and S3's servers stand for the rest.
+//! Google Cloud Storage: what an emulator shows, what is asked of a server, and S3's servers for signatures.
 
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use kitovufs::error::ErrorKind;
+use kitovufs::source::conformance::{self, Remote};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::kit::gcs::Gcs;
 use crate::kit::servers::S3;
 use crate::liar::{liar, retrieve};
 use crate::real::{Directory, conforms, list, served};
@@ -13,6 +16,32 @@ use crate::{configured, kind, remote, source};
 
 /// rclone shows control characters as pictures of them.
 static CONTROLS: [&str; 2] = ["tab\there", "new\nline"];
+
+/// Objects of the emulator, changed as their owner does.
+struct Objects<'a>(&'a Gcs);
+
+#[async_trait]
+impl Remote for Objects<'_> {
+    async fn put(&self, path: &str, content: &[u8]) -> bool {
+        self.0.put(path, content);
+        true
+    }
+    async fn remove(&self, path: &str) {
+        self.0.delete(path);
+    }
+    async fn mkdir(&self, _path: &str) -> bool {
+        false
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emulator_keeps_the_contract() {
+    let own = served();
+    let server = Gcs::start(own.path());
+    let source = configured(&server.table()).await.unwrap();
+    let report = conformance::run(source.as_ref(), &Objects(&server), own.buckets()).await;
+    assert!(report.passed(), "{report}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_key_it_is_s3() {

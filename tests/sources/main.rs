@@ -10,6 +10,11 @@ mod azblob;
 mod ftp;
 mod gcs;
 mod liar;
+mod moodle;
+mod overwritten;
+mod plugin;
+mod python;
+mod python_adapter;
 mod real;
 mod s3;
 mod sftp;
@@ -35,7 +40,7 @@ async fn configured(table: &str) -> Result<Box<dyn Source>, Vec<kitovufs::source
     let mut values: BTreeMap<String, toml::Value> = toml::from_str(table).expect("the table is TOML");
     let kind = values.remove("type").expect("a table has a type");
     let mut source = kitovufs::sources::create(kind.as_str().unwrap()).expect("a known type");
-    source.configure(&Settings { name: "test".into(), values, private: true, reserved: Vec::new() }).await?;
+    source.configure(&Settings::of("test", values)).await?;
     Ok(source)
 }
 

@@ -165,7 +165,6 @@ async fn a_hundred_thousand_keys_come_page_by_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes, which the server needs for its pages"]
 async fn a_hundred_thousand_keys_of_moto_are_complete() {
     let own = served();
     let server = Moto::with_hundred_thousand(own.path());

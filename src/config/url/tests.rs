@@ -127,6 +127,18 @@ fn gs_urls_name_bucket_and_prefix() {
 }
 
 #[test]
+fn moodle_urls_name_the_site_and_who_asks() {
+    let expected = "url = 'https://moodle.example/m/'\ntoken = { env = 'KITOVUFS_PASSWORD' }";
+    let moodle = remote("moodle://moodle.example/m/", &[]);
+    assert_eq!((moodle.type_name, &*moodle.name), ("moodle", "moodle.example"));
+    assert_eq!(moodle.values, table(expected));
+    let expected = "url = 'http://h:8080/'\nusername = 'anna@x'\npassword = { env = 'KITOVUFS_PASSWORD' }";
+    assert_eq!(remote("moodle+http://anna%40x@h:8080", &[]).values, table(expected));
+    assert!(!refusal("moodle://anna:hunter2@h").contains("hunter2"));
+    assert!(!refusal("moodle://h?token=hunter2").contains("hunter2"));
+}
+
+#[test]
 fn directories_are_local_sources() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().to_str().expect("a UTF-8 path").to_owned();
@@ -155,6 +167,7 @@ fn an_unknown_scheme_lists_the_known_ones() {
             "sftp://",
             "s3://",
             "smb://",
+            "moodle://",
             "file://",
         ] {
             assert!(message.contains(known), "{message}");

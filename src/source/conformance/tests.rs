@@ -50,8 +50,7 @@ async fn a_directory_keeps_the_contract() {
     let path = toml::Value::String(dir.path().display().to_string());
     let values = BTreeMap::from([("path".to_owned(), path)]);
     let mut source = Local::new();
-    let settings = Settings { name: "here".into(), values, private: true, reserved: Vec::new() };
-    source.configure(&settings).await.expect("the settings are right");
+    source.configure(&Settings::of("here", values)).await.expect("the settings are right");
     let report = run(&source, &Directory(dir.path().to_owned()), scratch.path()).await;
     assert!(report.passed(), "{report}");
 }

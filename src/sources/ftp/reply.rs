@@ -59,6 +59,8 @@ pub(super) enum Failure {
     Silent,
     /// The server answered what cannot be.
     Nonsense(String),
+    /// Nobody wants the rest; the connection is in the middle of it.
+    Unwanted(Error),
 }
 
 impl From<FtpError> for Failure {
@@ -115,6 +117,7 @@ impl Failure {
             Self::Lost(error) => purpose.error(ErrorKind::Unreachable).caused_by(error),
             Self::Silent => purpose.error(ErrorKind::TimedOut),
             Self::Nonsense(why) => purpose.protocol(why),
+            Self::Unwanted(error) => error,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::facts::{self, Item, Kind};
 use super::reply::{Failure, Reply};
 use super::wire::{self, text_of};
 use crate::secret::Revealed;
+use crate::source::Sink;
 use crate::sources::version::{Version, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.
@@ -62,7 +63,12 @@ impl Session {
         let mut stream = AsyncRustlsFtpStream::connect_with_stream(tcp).await?;
         if let Some(config) = &target.tls {
             let connector = AsyncRustlsConnector::from(TlsConnector::from(Arc::clone(config)));
-            stream = stream.into_secure(connector, &target.host).await?;
+            stream = match stream.into_secure(connector, &target.host).await {
+                Err(FtpError::UnexpectedResponse(_)) => {
+                    return Err(FtpError::SecureError("the server offers none; check `tls`".into()).into());
+                }
+                secured => secured?,
+            };
         }
         stream.set_encoding(wire::Bytes).await;
         // Data connections go to the host that was configured, whatever address the server names.
@@ -143,13 +149,15 @@ impl Session {
         Ok(Seen { directory: false, version: Version::new(None, Some(size), modified) })
     }
 
-    /// Reads these bytes of a file, and stops there. Without `ranges`, what comes before them is read too.
+    /// Reads these bytes of a file, and stops there. Without `ranges`, what comes before them is read too. `alive` hears that
+    /// some have come.
     pub(super) async fn read(
         &mut self,
         path: &[u8],
         range: &Range<u64>,
         size: u64,
         ranges: bool,
+        alive: &mut dyn Sink,
     ) -> Result<Bytes, Failure> {
         let offset = if ranges { range.start } else { 0 };
         let offset = usize::try_from(offset).map_err(|e| Failure::Nonsense(e.to_string()))?;
@@ -164,6 +172,7 @@ impl Session {
             if (&mut data).take(missing).read_buf(&mut bytes).await.map_err(FtpError::ConnectionError)? == 0 {
                 break;
             }
+            alive.write(Bytes::new()).await.map_err(Failure::Unwanted)?;
         }
         if bytes.len() == wanted && range.end < size {
             // The rest is not wanted. Closing makes the server say so, in whatever words.

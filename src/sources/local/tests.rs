@@ -17,7 +17,7 @@ struct Fixture {
 
 fn settings(path: &Path, reserved: Vec<PathBuf>) -> Settings {
     let values = BTreeMap::from([("path".to_owned(), toml::Value::String(path.display().to_string()))]);
-    Settings { name: "here".into(), values, private: true, reserved }
+    Settings { reserved, ..Settings::of("here", values) }
 }
 
 async fn fixture(reserved: &[&str]) -> Fixture {

@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 
 use self::shared_key::SharedKey;
 use super::http::{Answer, Purpose, Redirects, Transport};
-use super::keys::{self, Page, digest};
+use super::keys::{self, Keys, Page, digest};
 use super::{COMPONENT, body, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +24,8 @@ use crate::sources::version::{Match, Version, Wanted};
 
 /// The protocol's version that is spoken; all services and emulators know it.
 const VERSION: &str = "2020-10-02";
+/// Tells how a blob can change.
+const BLOB_TYPE: &str = "x-ms-blob-type";
 
 /// A container as a source: `type = "azblob"`.
 ///
@@ -97,14 +99,6 @@ impl Azblob {
         connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
     }
 
-    /// The name of a blob. Names are text; others cannot be asked for.
-    fn key(&self, purpose: Purpose<'_>) -> Result<String> {
-        let Some(text) = purpose.path.as_str() else {
-            return Err(purpose.error(ErrorKind::NotFound).because("Azure has no names that are not UTF-8"));
-        };
-        Ok(format!("{}{text}", self.config.prefix))
-    }
-
     /// Asks for one blob, or about it.
     async fn ask(&self, purpose: Purpose<'_>, method: &str, request: http::request::Builder) -> Result<Answer> {
         let url = format!("{}/{}", self.config.url, encode_path(self.key(purpose)?.as_bytes()));
@@ -116,7 +110,22 @@ impl Azblob {
         }
     }
 
-    /// One page of what begins with a directory's prefix.
+    /// Fails with `Changed` unless the blob still has the wanted version.
+    async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
+        let response = self.ask(purpose, "HEAD", http::Request::builder()).await?.response;
+        let now = Version::from_headers(response.headers());
+        match Wanted::parse(retrieval.digest).compare(&now) {
+            Match::Same => Ok(()),
+            _ => Err(purpose.error(ErrorKind::Changed)),
+        }
+    }
+}
+
+impl Keys for Azblob {
+    fn prefix(&self) -> &str {
+        &self.config.prefix
+    }
+
     async fn page(&self, purpose: Purpose<'_>, prefix: &str, marker: Option<&str>, most: Option<u32>) -> Result<Page> {
         let mut url = format!("{}?restype=container&comp=list&delimiter=%2F", self.config.url);
         for (name, value) in [("prefix", Some(prefix)), ("marker", marker)] {
@@ -139,32 +148,6 @@ impl Azblob {
         };
         listing::parse(&body, observed).map_err(|why| purpose.protocol(why))
     }
-
-    /// Fails with `Changed` unless the blob still has the wanted version.
-    async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
-        let response = self.ask(purpose, "HEAD", http::Request::builder()).await?.response;
-        let now = Version::from_headers(response.headers());
-        match Wanted::parse(retrieval.digest).compare(&now) {
-            Match::Same => Ok(()),
-            _ => Err(purpose.error(ErrorKind::Changed)),
-        }
-    }
-
-    /// What a *not found* of a blob means: if the container has gone too, it is an outage, and nothing was deleted.
-    async fn missing(&self, purpose: Purpose<'_>, error: Error) -> Error {
-        match self.page(purpose, &self.config.prefix, None, Some(1)).await {
-            Ok(page) if page.is_empty() && !self.config.prefix.is_empty() => self.no_root(purpose),
-            // Who may read but not list hears from the service itself that there is nothing.
-            Ok(_) => error,
-            Err(listing) if listing.kind() == ErrorKind::PermissionDenied => error,
-            Err(listing) => listing,
-        }
-    }
-
-    fn no_root(&self, purpose: Purpose<'_>) -> Error {
-        let prefix = &self.config.prefix;
-        purpose.error(ErrorKind::Unreachable).because(format!("no name begins with {prefix}: is `root` right?"))
-    }
 }
 
 #[async_trait]
@@ -182,9 +165,7 @@ impl Source for Azblob {
         if (key.is_some() || written.is_none()) && account.is_none() {
             reader.problem(None, "`account_name` is missing; add for example: account_name = \"myaccount\"");
         }
-        if root.as_str().is_none() {
-            reader.problem(Some("root"), "`root` must be UTF-8");
-        }
+        let prefix = keys::prefix_of(&root);
         let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'$'));
         if !plain(&container) {
             reader.problem(Some("container"), "`container` is the container's name alone: letters, digits and `-`");
@@ -199,8 +180,6 @@ impl Source for Azblob {
             Ok(mut url) => {
                 warn_if_clear(settings, &url, sas.is_some());
                 url.set_path(&join(&[url.path(), &container]));
-                let prefix =
-                    if root.is_root() { String::new() } else { format!("{}/", root.as_str().unwrap_or_default()) };
                 let url = url.as_str().trim_end_matches('/').to_owned();
                 self.config = Config { url, prefix, account, key, sas };
             }
@@ -217,7 +196,7 @@ impl Source for Azblob {
             ranges: true,
             content_digest: false,
             verbatim_names: false,
-            buffer: super::HELD,
+            buffer: body::WAITING + super::HELD,
             concurrency: 16,
         }
     }
@@ -240,23 +219,7 @@ impl Source for Azblob {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let purpose = Purpose { op: "list_path", path: dir };
-        let mut prefix = self.key(purpose)?;
-        if !dir.is_root() {
-            prefix.push('/');
-        }
-        // The first page is what tells whether there is such a directory: it exists by its names.
-        let first = self.page(purpose, &prefix, None, None).await?;
-        if first.is_empty() && !prefix.is_empty() {
-            if dir.is_root() {
-                return Err(self.no_root(purpose));
-            }
-            return Err(self.missing(purpose, purpose.error(ErrorKind::NotFound)).await);
-        }
-        let fetch = move |prefix: Arc<str>, marker: String| async move {
-            self.page(purpose, &prefix, Some(&marker), None).await
-        };
-        Ok(keys::entries(purpose, prefix.into(), first, fetch))
+        self.list(Purpose { op: "list_path", path: dir }).await
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
@@ -281,8 +244,10 @@ impl Source for Azblob {
             answer => answer?.response,
         };
         let seen = body::check(purpose, request, &response)?;
-        // Page and append blobs may change in place.
-        body::deliver(purpose, request, &request.range, response, out, Some(self.confirm(purpose, request))).await?;
+        // Block blobs are replaced whole; page and append blobs may change in place.
+        let replaced = response.headers().get(BLOB_TYPE).is_some_and(|kind| kind.as_bytes() == b"BlockBlob");
+        let confirm = (!replaced).then_some(|| self.confirm(purpose, request));
+        body::deliver(purpose, request, &request.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
 }

@@ -1,6 +1,8 @@
 //! Retrieval over HTTP: asks for bytes of one version and lets through only an answer that provably is that.
 
 use std::ops::Range;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,10 +12,14 @@ use reqwest::{Response, StatusCode};
 use super::http::{Purpose, failure};
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Sink};
-use crate::sources::version::{Match, Version, Wanted};
+use crate::sources::version::{Match, Version, Wanted, settles_in};
 
-/// A body that took longer was not read by the server in the same breath as the headers that vouch for it.
-const LONG: Duration = Duration::from_millis(100);
+/// So many bytes are confirmed at once, while the next as many come in.
+const PIECE: u64 = 4 << 20;
+/// So many bytes wait at most until it is certain that they are of the wanted version.
+pub(super) const WAITING: u64 = 2 * PIECE;
+/// What has come in so long is confirmed too, so that whoever follows over a slow line sees it.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Adds to a GET what makes the server answer with the wanted bytes of the wanted version or not at all.
 pub(super) fn ask_for(request: http::request::Builder, retrieval: &Retrieval<'_>) -> http::request::Builder {
@@ -65,22 +71,23 @@ pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &
     Ok(seen)
 }
 
-/// Delivers the wanted part of a checked body, which holds the bytes `sent`. The last bytes wait for `confirm` where the body took
-/// so long that the file could have been overwritten under the server's hands: what is then delivered is of one version.
-pub(super) async fn deliver(
+/// Delivers the wanted part of a checked body, which holds the bytes `sent`.
+///
+/// Headers vouch for what the file was when the server opened it; a file that is overwritten in place gets other bytes below them. So
+/// where a file can be overwritten, what has arrived waits, in pieces, until `confirm` has asked once more which version it is.
+pub(super) async fn deliver<F: Future<Output = Result<()>> + Send>(
     purpose: Purpose<'_>,
     retrieval: &Retrieval<'_>,
     sent: &Range<u64>,
     mut response: Response,
     out: &mut dyn Sink,
-    confirm: Option<impl Future<Output = Result<()>> + Send>,
+    confirm: Option<impl Fn() -> F + Send>,
 ) -> Result<()> {
-    let began = Instant::now();
     let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
     // Without a length, only a body that tells its own end is known to be complete when it ends.
     let tells_its_end = chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2;
     let mut at = sent.start;
-    let mut held = Bytes::new();
+    let mut held = Held { chunks: Vec::new(), bytes: 0, since: Instant::now(), before: None, confirm };
     // What comes after the wanted part is not waited for.
     while at < wanted.end || sent.end == wanted.end {
         let Some(mut chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? else { break };
@@ -92,13 +99,7 @@ pub(super) async fn deliver(
         let beyond = usize::try_from((at + len).saturating_sub(wanted.end).min(len)).unwrap_or(chunk.len());
         at += len;
         chunk.truncate(chunk.len() - beyond);
-        let chunk = chunk.split_off(before.min(chunk.len()));
-        if !chunk.is_empty() {
-            let ready = std::mem::replace(&mut held, chunk);
-            if !ready.is_empty() {
-                out.write(ready).await?;
-            }
-        }
+        held.push(chunk.split_off(before.min(chunk.len())), out).await?;
     }
     if retrieval.size.is_none() {
         if !tells_its_end {
@@ -113,16 +114,83 @@ pub(super) async fn deliver(
             purpose.error(ErrorKind::Unreachable).because(format!("the connection ended {missing} bytes early"))
         });
     }
-    if let Some(confirm) = confirm
-        && began.elapsed() > LONG
-    {
-        confirm.await?;
+    held.all(out).await
+}
+
+/// What has arrived and may not be seen yet: without a confirmation, the last chunk, so that an error after it comes first.
+struct Held<C, F> {
+    chunks: Vec<Bytes>,
+    bytes: u64,
+    since: Instant,
+    /// The piece before, which is being confirmed.
+    before: Option<(Vec<Bytes>, Pin<Box<F>>)>,
+    confirm: Option<C>,
+}
+
+impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
+    async fn push(&mut self, chunk: Bytes, out: &mut dyn Sink) -> Result<()> {
+        let full = self.confirm.is_none() || self.bytes + chunk.len() as u64 > PIECE;
+        if full || self.since.elapsed() > PATIENCE {
+            self.begin(out).await?;
+        }
+        self.bytes += chunk.len() as u64;
+        self.chunks.push(chunk);
+        if let Some((_, confirmed)) = &mut self.before
+            && let Poll::Ready(confirmed) = futures::poll!(confirmed)
+        {
+            confirmed?;
+            let proven = self.before.take().map(|(chunks, _)| chunks).unwrap_or_default();
+            return pass_on(proven, out).await;
+        }
+        if self.confirm.is_some() { out.write(Bytes::new()).await } else { Ok(()) }
     }
-    out.write(held).await
+
+    /// Passes on the piece before this one, and begins to confirm this one.
+    async fn begin(&mut self, out: &mut dyn Sink) -> Result<()> {
+        if let Some((proven, confirmed)) = self.before.take() {
+            confirmed.await?;
+            pass_on(proven, out).await?;
+        }
+        let chunks = std::mem::take(&mut self.chunks);
+        (self.bytes, self.since) = (0, Instant::now());
+        match &self.confirm {
+            None => pass_on(chunks, out).await,
+            Some(_) if chunks.is_empty() => Ok(()),
+            Some(confirm) => {
+                self.before = Some((chunks, Box::pin(confirm())));
+                Ok(())
+            }
+        }
+    }
+
+    /// Passes on everything.
+    async fn all(mut self, out: &mut dyn Sink) -> Result<()> {
+        self.begin(out).await?;
+        self.begin(out).await
+    }
+}
+
+async fn pass_on(chunks: Vec<Bytes>, out: &mut dyn Sink) -> Result<()> {
+    for chunk in chunks {
+        out.write(chunk).await?;
+    }
+    Ok(())
+}
+
+/// Whether a version was changed so lately that another change may not show, and is small enough to be retrieved twice instead of waited for:
+/// a file that changes all the time can be read too.
+pub(super) fn is_proven_by_repetition(retrieval: &Retrieval<'_>) -> bool {
+    let small = retrieval.is_whole() && retrieval.size.is_some_and(|size| size <= PIECE);
+    small && !settles_in(retrieval.digest).is_zero()
+}
+
+/// The bytes, if they were the same twice.
+pub(super) fn same_twice(purpose: Purpose<'_>, first: &[u8], again: Vec<u8>) -> Result<Bytes> {
+    if first == again { Ok(again.into()) } else { Err(purpose.error(ErrorKind::Changed)) }
 }
 
 /// `bytes 0-9/100` as the range `0..10` and the total, if told.
-pub(super) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
+pub(in crate::sources) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     let (first, last) = range.split_once('-')?;

@@ -24,14 +24,14 @@ const MOST_REDIRECTS: usize = 10;
 /// A successful answer, and when it was given by the server's clock, in whole seconds since 1970: never later than the
 /// server looked at what it tells.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) response: Response,
-    pub(super) observed: i64,
+pub(in crate::sources) struct Answer {
+    pub(in crate::sources) response: Response,
+    pub(in crate::sources) observed: i64,
 }
 
 /// Where a client goes on its own when a server points elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Redirects {
+pub(in crate::sources) enum Redirects {
     /// Nowhere: a signed request holds only for the host that it was signed for.
     Refuse,
     /// To the same scheme, host and port.
@@ -56,7 +56,7 @@ impl Redirects {
 
 /// An HTTP client for one source. Cheap to share; holds the connections.
 #[derive(Debug)]
-pub(super) struct Transport {
+pub(in crate::sources) struct Transport {
     client: reqwest::Client,
     /// The server's clock minus ours, in seconds, as of the last answer.
     clock_offset: AtomicI64,
@@ -64,7 +64,7 @@ pub(super) struct Transport {
 
 impl Transport {
     /// A client that goes where `redirects` allows.
-    pub(super) fn new(redirects: Redirects) -> Result<Self> {
+    pub(in crate::sources) fn new(redirects: Redirects) -> Result<Self> {
         static PROVIDER: Once = Once::new();
         // An error says that the process has a provider already, which is as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -80,13 +80,20 @@ impl Transport {
 
     /// Sends a request; an answer that is no success is an error of the kind that its status says.
     pub(super) async fn send(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Answer> {
+        let answer = self.exchange(purpose, request).await?;
+        if answer.response.status().is_success() { Ok(answer) } else { Err(refusal(purpose, answer.response).await) }
+    }
+
+    /// Sends a request and gets its answer, whatever the status.
+    pub(in crate::sources) async fn exchange(
+        &self,
+        purpose: Purpose<'_>,
+        request: http::Request<Bytes>,
+    ) -> Result<Answer> {
         let request =
             reqwest::Request::try_from(request).map_err(|e| failure(purpose, e).because("the request is malformed"))?;
         let began = here();
         let response = self.client.execute(request).await.map_err(|e| failure(purpose, e))?;
-        if !response.status().is_success() {
-            return Err(refusal(purpose, response).await);
-        }
         let date = response.headers().get(DATE).and_then(|date| http_date(date.to_str().ok()?));
         let observed = match date {
             Some(date) => {
@@ -115,7 +122,7 @@ impl Transport {
 }
 
 /// Collects the body of an answer.
-pub(super) async fn whole(purpose: Purpose<'_>, response: Response) -> Result<Vec<u8>> {
+pub(in crate::sources) async fn whole(purpose: Purpose<'_>, response: Response) -> Result<Vec<u8>> {
     collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
         Some(e) => failure(purpose, e),
         None => purpose.protocol("the answer is too long"),
@@ -139,7 +146,7 @@ async fn collect(mut response: Response, limit: usize) -> Result<Vec<u8>, Option
 }
 
 /// A request that got no answer, or half of one.
-pub(super) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
+pub(in crate::sources) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
     let kind = if error.is_timeout() {
         ErrorKind::TimedOut
     } else if error.is_builder() || error.is_redirect() {
@@ -147,12 +154,43 @@ pub(super) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
     } else {
         ErrorKind::Unreachable
     };
+    let what = if error.is_connect() { no_connection(&error) } else { None };
     // The address may hold what must not be shown.
-    purpose.error(kind).caused_by(error.without_url())
+    let failure = purpose.error(kind).caused_by(error.without_url());
+    match what {
+        Some(what) => failure.because(what),
+        None => failure,
+    }
+}
+
+/// Why there is no connection, where the cause tells, and what to try.
+fn no_connection(error: &reqwest::Error) -> Option<&'static str> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return Some("nothing listens there; check that the server is up, and the port");
+        }
+        match error.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                return Some(
+                    "the server's certificate is not trusted; check the host's name, or install its authority",
+                );
+            }
+            Some(_) => return Some("no TLS with this server; check the port, and whether it is https:// or http://"),
+            None => {}
+        }
+        // What such an error holds is not what it calls its source, but itself.
+        cause = match io.and_then(std::io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// An answer that is no success. S3 and Azure say in a code what the status leaves open.
-async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
+pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
     let status = response.status();
     let wait = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
@@ -169,6 +207,9 @@ async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
     }
     if !code.is_empty() && code.len() < 64 && code.bytes().all(|b| b.is_ascii_alphanumeric()) {
         words += &format!(" ({code})");
+    }
+    if kind == ErrorKind::Unreachable && status == StatusCode::NOT_FOUND {
+        words += "; check the name of the bucket or container";
     }
     if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
         words += &format!("; it points to {elsewhere}: are the source's settings right?");

@@ -1,4 +1,4 @@
-//! `Page`: one page of a store of keys, in which directories are what keys share up to a slash. It knows no store.
+//! `Keys`: a store of keys, in which directories are what keys share up to a slash, and its listings. It knows no protocol.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use super::child;
 use super::http::Purpose;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind, EntryStream};
 use crate::sources::version::Version;
@@ -31,32 +31,91 @@ impl Page {
     }
 }
 
+/// A store of keys below a prefix.
+pub(super) trait Keys: Sync {
+    /// What every key begins with: empty, or ending in a slash.
+    fn prefix(&self) -> &str;
+
+    /// One page of the keys that begin with `prefix`, up to the next slash; at most `most` of them.
+    ///
+    /// # Errors
+    /// Never `NotFound`: a store that does not know the bucket is an outage.
+    fn page(
+        &self,
+        purpose: Purpose<'_>,
+        prefix: &str,
+        token: Option<&str>,
+        most: Option<u32>,
+    ) -> impl Future<Output = Result<Page>> + Send;
+
+    /// The key of a file. Keys are text; others cannot be named.
+    fn key(&self, purpose: Purpose<'_>) -> Result<String> {
+        match purpose.path.as_str() {
+            Some(text) => Ok(format!("{}{text}", self.prefix())),
+            None => Err(purpose.error(ErrorKind::NotFound).because("the store has no names that are not UTF-8")),
+        }
+    }
+
+    /// What a *not found* of a key means: if everything has gone, it is an outage, and nothing was deleted.
+    fn missing(&self, purpose: Purpose<'_>, error: Error) -> impl Future<Output = Error> + Send {
+        async move {
+            match self.page(purpose, self.prefix(), None, Some(1)).await {
+                Ok(page) if page.is_empty() && !self.prefix().is_empty() => self.no_root(purpose),
+                // Who may read but not list hears from the store itself that there is nothing.
+                Ok(_) => error,
+                Err(listing) if listing.kind() == ErrorKind::PermissionDenied => error,
+                Err(listing) => listing,
+            }
+        }
+    }
+
+    fn no_root(&self, purpose: Purpose<'_>) -> Error {
+        let prefix = self.prefix();
+        purpose.error(ErrorKind::Unreachable).because(format!("no key begins with {prefix}: is `root` right?"))
+    }
+
+    /// The entries of a directory.
+    ///
+    /// Each page's entries go out before the next is asked for: a large directory is never in memory as a whole.
+    fn list<'a>(&'a self, purpose: Purpose<'a>) -> impl Future<Output = Result<EntryStream<'a>>> + Send {
+        async move {
+            let dir = purpose.path;
+            let mut prefix = self.key(purpose)?;
+            if !dir.is_root() {
+                prefix.push('/');
+            }
+            // The first page is what tells whether there is such a directory: it exists by its keys.
+            let first = self.page(purpose, &prefix, None, None).await?;
+            if first.is_empty() && !prefix.is_empty() {
+                if dir.is_root() {
+                    return Err(self.no_root(purpose));
+                }
+                return Err(self.missing(purpose, purpose.error(ErrorKind::NotFound)).await);
+            }
+            Ok(entries(self, purpose, prefix.into(), first))
+        }
+    }
+}
+
+/// The prefix of everything below `root`, which a configuration writes as text.
+pub(super) fn prefix_of(root: &RemotePath) -> String {
+    root.as_str().filter(|text| !text.is_empty()).map(|text| format!("{text}/")).unwrap_or_default()
+}
+
 /// How a listing goes on.
 enum Next {
     Page(Page),
     Token(String),
 }
 
-/// The entries of a directory, whose keys begin with `prefix`: of its first page, and of those that `fetch` gets by prefix and token.
-///
-/// Each page's entries go out before the next is asked for: a large directory is never in memory as a whole.
-pub(super) fn entries<'a, F>(
-    purpose: Purpose<'a>,
-    prefix: Arc<str>,
-    first: Page,
-    fetch: impl Fn(Arc<str>, String) -> F + Send + 'a,
-) -> EntryStream<'a>
-where
-    F: Future<Output = Result<Page>> + Send + 'a,
-{
-    let state = Some((fetch, Next::Page(first)));
-    let pages = futures::stream::unfold(state, move |state| {
+/// The entries of the first page of a directory, and of those that follow it.
+fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc<str>, first: Page) -> EntryStream<'a> {
+    let pages = futures::stream::unfold(Some(Next::Page(first)), move |next| {
         let prefix = Arc::clone(&prefix);
         async move {
-            let (fetch, next) = state?;
-            let mut page = match next {
+            let mut page = match next? {
                 Next::Page(page) => page,
-                Next::Token(token) => match fetch(Arc::clone(&prefix), token.clone()).await {
+                Next::Token(token) => match store.page(purpose, &prefix, Some(&token), None).await {
                     Ok(page) if page.next.as_ref() == Some(&token) => {
                         return Some((vec![Err(purpose.protocol("the listing goes in circles"))], None));
                     }
@@ -66,7 +125,7 @@ where
             };
             let next = page.next.take();
             let entries = entries_of(purpose.path, &prefix, page);
-            Some((entries, next.map(|token| (fetch, Next::Token(token)))))
+            Some((entries, next.map(Next::Token)))
         }
     });
     pages.map(futures::stream::iter).flatten().boxed()

@@ -19,7 +19,7 @@ use reqsign_core::Signer;
 use self::bearer::Bearer;
 use self::credentials::Credentials;
 use super::http::{Answer, Purpose, Redirects, Transport};
-use super::keys::{self, Page, digest};
+use super::keys::{self, Keys, Page, digest};
 use super::{COMPONENT, body, encode_path, read_root, warn_if_clear};
 use crate::content::Algorithm;
 use crate::digest::Digest;
@@ -100,14 +100,6 @@ impl S3 {
         connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
     }
 
-    /// The key of a file. Keys are text; others cannot be named.
-    fn key(&self, purpose: Purpose<'_>) -> Result<String> {
-        let Some(text) = purpose.path.as_str() else {
-            return Err(purpose.error(ErrorKind::NotFound).because("S3 has no names that are not UTF-8"));
-        };
-        Ok(format!("{}{text}", self.config.prefix))
-    }
-
     /// Asks for one object, or about it.
     async fn ask(&self, purpose: Purpose<'_>, request: http::request::Builder) -> Result<Answer> {
         let key = encode_path(self.key(purpose)?.as_bytes());
@@ -154,7 +146,22 @@ impl S3 {
         Ok(http::Request::from_parts(parts, body))
     }
 
-    /// One page of what begins with a directory's prefix.
+    /// Notes what headers tell about encryption.
+    fn learn(&self, headers: &http::HeaderMap) {
+        let kms =
+            headers.get("x-amz-server-side-encryption").is_some_and(|value| value.as_bytes().starts_with(b"aws:"));
+        let others = ["x-amz-server-side-encryption-customer-algorithm", "x-goog-encryption-algorithm", GOOGLE_KMS];
+        if kms || others.iter().any(|name| headers.contains_key(*name)) {
+            self.opaque_tags.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Keys for S3 {
+    fn prefix(&self) -> &str {
+        &self.config.prefix
+    }
+
     async fn page(&self, purpose: Purpose<'_>, prefix: &str, token: Option<&str>, most: Option<u32>) -> Result<Page> {
         let encode = |text: &str| percent_encoding::utf8_percent_encode(text, COMPONENT).to_string();
         let mut url = format!("{}/?delimiter=%2F&encoding-type=url&list-type=2", self.config.url);
@@ -177,32 +184,6 @@ impl S3 {
             answer => answer?,
         };
         listing::parse(&body, observed).map_err(|why| purpose.protocol(why))
-    }
-
-    /// What a *not found* of a key means: if the bucket has gone too, it is an outage, and nothing was deleted.
-    async fn missing(&self, purpose: Purpose<'_>, error: Error) -> Error {
-        match self.page(purpose, &self.config.prefix, None, Some(1)).await {
-            Ok(page) if page.is_empty() && !self.config.prefix.is_empty() => self.no_root(purpose),
-            // Who may read but not list hears from the store itself that there is nothing.
-            Ok(_) => error,
-            Err(listing) if listing.kind() == ErrorKind::PermissionDenied => error,
-            Err(listing) => listing,
-        }
-    }
-
-    fn no_root(&self, purpose: Purpose<'_>) -> Error {
-        let prefix = &self.config.prefix;
-        purpose.error(ErrorKind::Unreachable).because(format!("no key begins with {prefix}: is `root` right?"))
-    }
-
-    /// Notes what headers tell about encryption.
-    fn learn(&self, headers: &http::HeaderMap) {
-        let kms =
-            headers.get("x-amz-server-side-encryption").is_some_and(|value| value.as_bytes().starts_with(b"aws:"));
-        let others = ["x-amz-server-side-encryption-customer-algorithm", "x-goog-encryption-algorithm", GOOGLE_KMS];
-        if kms || others.iter().any(|name| headers.contains_key(*name)) {
-            self.opaque_tags.store(true, Ordering::Relaxed);
-        }
     }
 }
 
@@ -233,14 +214,11 @@ impl Source for S3 {
         if token.is_some() && credentials.has_key() {
             reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
         }
-        if root.as_str().is_none() {
-            reader.problem(Some("root"), "`root` must be UTF-8");
-        }
+        let prefix = keys::prefix_of(&root);
         let region = region.or_else(|| credentials.region()).unwrap_or_else(|| DEFAULT_REGION.to_owned());
         let place = place::bucket_url(&mut reader, &bucket, written, &region, virtual_host);
         if let Some(place) = place {
             warn_if_clear(settings, &place, credentials.has_token() || token.is_some());
-            let prefix = if root.is_root() { String::new() } else { format!("{}/", root.as_str().unwrap_or_default()) };
             let url = place.as_str().trim_end_matches('/').to_owned();
             self.config = Config { url, prefix, region, request_payer, credentials, token };
         }
@@ -272,22 +250,7 @@ impl Source for S3 {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let purpose = Purpose { op: "list_path", path: dir };
-        let mut prefix = self.key(purpose)?;
-        if !dir.is_root() {
-            prefix.push('/');
-        }
-        // The first page is what tells whether there is such a directory: it exists by its keys.
-        let first = self.page(purpose, &prefix, None, None).await?;
-        if first.is_empty() && !prefix.is_empty() {
-            if dir.is_root() {
-                return Err(self.no_root(purpose));
-            }
-            return Err(self.missing(purpose, purpose.error(ErrorKind::NotFound)).await);
-        }
-        let fetch =
-            move |prefix: Arc<str>, token: String| async move { self.page(purpose, &prefix, Some(&token), None).await };
-        Ok(keys::entries(purpose, prefix.into(), first, fetch))
+        self.list(Purpose { op: "list_path", path: dir }).await
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
@@ -316,7 +279,8 @@ impl Source for S3 {
         let response = self.ask(purpose, get).await?.response;
         let seen = body::check(purpose, request, &response)?;
         // Objects are replaced whole: what began as one version ends as it.
-        body::deliver(purpose, request, &request.range, response, out, None::<std::future::Ready<Result<()>>>).await?;
+        let confirm = None::<fn() -> std::future::Ready<Result<()>>>;
+        body::deliver(purpose, request, &request.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
 }

@@ -4,7 +4,6 @@ mod connected;
 mod index;
 mod page;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -98,6 +97,42 @@ impl Web {
         Err(purpose.error(ErrorKind::Changed))
     }
 
+    /// Retrieves what is wanted; what is not to be confirmed must be proven otherwise.
+    async fn get(
+        &self,
+        purpose: Purpose<'_>,
+        wanted: &Retrieval<'_>,
+        confirmed: bool,
+        out: &mut dyn Sink,
+    ) -> Result<Retrieved> {
+        let connected = self.connected(purpose)?;
+        let url = match &connected.place {
+            Place::Directory(url) => format!("{url}{}", encode_path(wanted.path.as_bytes())),
+            Place::File { url, path } if path == wanted.path => url.to_string(),
+            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
+        };
+        let get = body::ask_for(http::Request::get(url), wanted);
+        let response = match connected.send(purpose, get, &self.ranges).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(self.missing(purpose, &connected, error).await);
+            }
+            answer => answer?.0,
+        };
+        let is_part =
+            response.status() == StatusCode::PARTIAL_CONTENT || body::content_range(response.headers()).is_some();
+        let sent = if is_part || wanted.is_whole() {
+            wanted.range.clone()
+        } else {
+            // The server sends no parts: the wanted one is cut out of the whole.
+            self.ranges.refused();
+            0..wanted.size.unwrap_or(u64::MAX)
+        };
+        let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
+        let confirm = confirmed.then_some(|| self.confirm(purpose, &connected, wanted));
+        body::deliver(purpose, wanted, &sent, response, out, confirm).await?;
+        Ok(Retrieved { modified: seen.modified_time() })
+    }
+
     /// Reads the index of a directory, whose URL ends in a slash.
     async fn index(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url) -> Result<(Vec<Item>, i64)> {
         let answer = connected.send(purpose, http::Request::get(url.as_str()), &self.ranges).await;
@@ -170,7 +205,7 @@ impl Source for Web {
             ranges: self.ranges.are_possible(),
             content_digest: false,
             verbatim_names: true,
-            buffer: super::HELD,
+            buffer: body::WAITING + super::HELD,
             concurrency: 8,
         }
     }
@@ -248,39 +283,16 @@ impl Source for Web {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
-        if !request.is_whole() {
-            // Parts are of one version only if a change between them would show.
-            version::settle(request.digest).await;
+        if body::is_proven_by_repetition(request) {
+            let (mut first, mut again) = (Vec::new(), Vec::new());
+            self.get(purpose, request, false, &mut first).await?;
+            let retrieved = self.get(purpose, request, false, &mut again).await?;
+            out.write(body::same_twice(purpose, &first, again)?).await?;
+            return Ok(retrieved);
         }
-        let connected = self.connected(purpose)?;
-        let url = match &connected.place {
-            Place::Directory(url) => format!("{url}{}", encode_path(request.path.as_bytes())),
-            Place::File { url, path } if path == request.path => url.to_string(),
-            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
-        };
-        let get = body::ask_for(http::Request::get(url), request);
-        let response = match connected.send(purpose, get, &self.ranges).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(self.missing(purpose, &connected, error).await);
-            }
-            answer => answer?.0,
-        };
-        let confirm = Some(self.confirm(purpose, &connected, request));
-        let is_part =
-            response.status() == StatusCode::PARTIAL_CONTENT || body::content_range(response.headers()).is_some();
-        let seen = if is_part || request.is_whole() {
-            let seen = body::check(purpose, request, &response)?;
-            body::deliver(purpose, request, &request.range, response, out, confirm).await?;
-            seen
-        } else {
-            // The server sends no parts: the wanted one is cut out of the whole.
-            self.ranges.refused();
-            let all: Range<u64> = 0..request.size.unwrap_or(u64::MAX);
-            let seen = body::check(purpose, &Retrieval { range: all.clone(), ..request.clone() }, &response)?;
-            body::deliver(purpose, request, &all, response, out, confirm).await?;
-            seen
-        };
-        Ok(Retrieved { modified: seen.modified_time() })
+        // Bytes are of one version only if a change between them would show.
+        version::settle(request.digest).await;
+        self.get(purpose, request, true, out).await
     }
 }
 

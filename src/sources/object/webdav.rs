@@ -21,7 +21,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
-use crate::sources::version::{Match, Wanted};
+use crate::sources::version::{self, Match, Wanted};
 
 /// What is asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
@@ -88,7 +88,13 @@ impl Webdav {
             .header(CONTENT_TYPE, "application/xml; charset=utf-8")
             .body(Bytes::from_static(PROPERTIES.as_bytes()))
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let (body, observed) = connected.transport.send_whole(purpose, request).await?;
+        let (body, observed) = match connected.transport.send_whole(purpose, request).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                let why = "the server does not speak WebDAV at this address: is `endpoint` right?";
+                return Err(purpose.error(ErrorKind::Unsupported).because(why));
+            }
+            answer => answer?,
+        };
         // A large answer takes a while, and others wait on this thread.
         let parsed = tokio::task::spawn_blocking(move || multistatus(&body)).await;
         let parsed = parsed.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?;
@@ -125,6 +131,28 @@ impl Webdav {
             Err(e) if e.kind() == ErrorKind::NotFound => gone("the server does not know the root any more"),
             Err(e) => e,
         }
+    }
+
+    /// Retrieves what is wanted; what is not to be confirmed must be proven otherwise.
+    async fn get(
+        &self,
+        purpose: Purpose<'_>,
+        wanted: &Retrieval<'_>,
+        confirmed: bool,
+        out: &mut dyn Sink,
+    ) -> Result<Retrieved> {
+        let connected = self.connected(purpose)?;
+        let get = body::ask_for(self.request(&connected, "GET", wanted.path, false), wanted)
+            .body(Bytes::new())
+            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
+        let response = match connected.transport.send(purpose, get).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
+            answer => answer?.response,
+        };
+        let seen = body::check(purpose, wanted, &response)?;
+        let confirm = confirmed.then_some(|| self.confirm(purpose, wanted));
+        body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
+        Ok(Retrieved { modified: seen.modified_time() })
     }
 
     /// Fails with `Changed` unless the file still has the wanted version.
@@ -166,7 +194,7 @@ impl Source for Webdav {
             ranges: true,
             content_digest: false,
             verbatim_names: true,
-            buffer: super::HELD,
+            buffer: body::WAITING + super::HELD,
             concurrency: 16,
         }
     }
@@ -231,21 +259,16 @@ impl Source for Webdav {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
-        if !request.is_whole() {
-            // Parts are of one version only if a change between them would show.
-            crate::sources::version::settle(request.digest).await;
+        if body::is_proven_by_repetition(request) {
+            let (mut first, mut again) = (Vec::new(), Vec::new());
+            self.get(purpose, request, false, &mut first).await?;
+            let retrieved = self.get(purpose, request, false, &mut again).await?;
+            out.write(body::same_twice(purpose, &first, again)?).await?;
+            return Ok(retrieved);
         }
-        let connected = self.connected(purpose)?;
-        let get = body::ask_for(self.request(&connected, "GET", request.path, false), request)
-            .body(Bytes::new())
-            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let response = match connected.transport.send(purpose, get).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            answer => answer?.response,
-        };
-        let seen = body::check(purpose, request, &response)?;
-        body::deliver(purpose, request, &request.range, response, out, Some(self.confirm(purpose, request))).await?;
-        Ok(Retrieved { modified: seen.modified_time() })
+        // Bytes are of one version only if a change between them would show.
+        version::settle(request.digest).await;
+        self.get(purpose, request, true, out).await
     }
 }
 

@@ -170,8 +170,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Config, Vec<Option<String>>> {
         let table: toml::Table = text.parse().expect("the test's TOML is right");
-        let settings =
-            Settings { name: "s".into(), values: table.into_iter().collect(), private: true, reserved: Vec::new() };
+        let settings = Settings::of("s", table.into_iter().collect());
         Config::read(&settings).map_err(|problems| problems.into_iter().map(|problem| problem.key).collect())
     }
 

@@ -1,4 +1,4 @@
-//! Retrieving bytes of one version: many reads under way at once, and the last bytes only when all were of that version.
+//! Retrieving bytes of one version: many reads under way at once, and after each the question which version it was.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -50,22 +50,19 @@ pub(super) async fn retrieve(
     let failed = |failure: Failure| failure.error(OP, retrieval.path);
     connection.no_links(OP, retrieval.path, real, ErrorKind::Changed).await?;
     same(first.await.map_err(failed)?)?;
-    let mut held = Bytes::new();
     while let Some(chunk) = reads.next().await {
-        let chunk = match chunk {
+        let (chunk, attrs) = match chunk {
             Ok(chunk) => chunk,
             // The file has become shorter.
             Err(failure) if failure.is_eof() => return Err(changed()),
             Err(failure) => return Err(failed(failure)),
         };
-        let ready = std::mem::replace(&mut held, chunk);
-        if !ready.is_empty() {
-            out.write(ready).await?;
+        // Who has overwritten the file in place has changed its time.
+        same(attrs)?;
+        for bytes in chunk {
+            out.write(bytes).await?;
         }
     }
-    // Whoever waits for the last bytes gets them only if all bytes were of this version.
-    same(reads.last_stat().await.map_err(failed)?)?;
-    out.write(held).await?;
     Ok(Retrieved { modified: Some(wanted.modified()) })
 }
 
@@ -76,65 +73,64 @@ struct Reads<'a> {
     share: Share<'a>,
     /// Not asked for yet.
     rest: Range<u64>,
-    asked: VecDeque<(u64, u32, Asked<Bytes>)>,
-    /// The attributes after everything that was asked for: servers answer about one file in the order of the questions.
-    last: Option<Asked<Attrs>>,
+    asked: VecDeque<Read>,
+}
+
+/// A read, and the attributes after it: servers answer about one file in the order of the questions.
+struct Read {
+    range: Range<u64>,
+    bytes: Asked<Bytes>,
+    attrs: Asked<Attrs>,
 }
 
 impl<'a> Reads<'a> {
     fn begin(client: &'a Client, handle: &'a Handle, range: Range<u64>) -> Self {
         let share = Share::of(client);
-        Self { client, handle, share, rest: range, asked: VecDeque::new(), last: None }
+        Self { client, handle, share, rest: range, asked: VecDeque::new() }
     }
 
     fn stat(&self) -> Asked<Attrs> {
         self.client.fstat(self.handle)
     }
 
-    fn read(&self, offset: u64, len: u32) -> (u64, u32, Asked<Bytes>) {
-        (offset, len, self.client.read(self.handle, offset, len))
+    fn read(&self, range: Range<u64>) -> Read {
+        let length = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
+        let bytes = self.client.read(self.handle, range.start, length);
+        Read { range, bytes, attrs: self.stat() }
     }
 
     /// Asks for as much as may be under way.
     fn ask(&mut self) {
         let window = self.share.part(ALL_READS, READS);
-        let most = self.client.max_read();
+        let most = u64::from(self.client.max_read());
         while self.asked.len() < window && !self.rest.is_empty() {
-            let len = u32::try_from(self.rest.end - self.rest.start).unwrap_or(most).min(most);
-            self.asked.push_back(self.read(self.rest.start, len));
-            self.rest.start += u64::from(len);
-        }
-        if self.rest.is_empty() && self.last.is_none() {
-            self.last = Some(self.stat());
+            let end = self.rest.end.min(self.rest.start + most);
+            self.asked.push_back(self.read(self.rest.start..end));
+            self.rest.start = end;
         }
     }
 
-    /// The next bytes; `None` after the last.
-    async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
-        let (offset, len, answer) = self.asked.pop_front()?;
-        let bytes = match answer.await {
-            Ok(bytes) => bytes,
-            Err(failure) => return Some(Err(failure)),
-        };
-        let Some(missing) = u32::try_from(bytes.len()).ok().filter(|got| *got > 0).and_then(|got| len.checked_sub(got))
-        else {
-            return Some(Err(super::codec::Malformed("the server answered with another number of bytes").into()));
-        };
-        if missing > 0 {
+    /// The next bytes, and the attributes that the file had when all of them were read; `None` after the last.
+    async fn next(&mut self) -> Option<Result<(Vec<Bytes>, Attrs), Failure>> {
+        let read = self.asked.pop_front()?;
+        Some(self.all_of(read).await)
+    }
+
+    async fn all_of(&mut self, mut read: Read) -> Result<(Vec<Bytes>, Attrs), Failure> {
+        let mut chunk = Vec::with_capacity(1);
+        loop {
+            let bytes = read.bytes.await?;
+            let start = read.range.start + bytes.len() as u64;
+            if bytes.is_empty() || start > read.range.end {
+                return Err(super::codec::Malformed("the server answered with another number of bytes").into());
+            }
+            chunk.push(bytes);
+            if start == read.range.end {
+                self.ask();
+                return Ok((chunk, read.attrs.await?));
+            }
             // Servers may answer with less; the rest is asked for again, and so are the attributes.
-            let again = self.read(offset + u64::from(len - missing), missing);
-            self.asked.push_front(again);
-            self.last = None;
-        }
-        self.ask();
-        Some(Ok(bytes))
-    }
-
-    /// The attributes after the last byte.
-    async fn last_stat(self) -> Result<Attrs, Failure> {
-        match self.last {
-            Some(last) => last.await,
-            None => self.stat().await,
+            read = self.read(start..read.range.end);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reading one version of a file from a share. It runs as a task of its own, so that its handle is always closed.
 
 use std::ops::Range;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -22,7 +22,12 @@ use crate::source::{Retrieval, Retrieved};
 const CHUNK: u32 = 512 * 1024;
 const WINDOW: usize = 16;
 
-/// What a reading gives: bytes in order, then, once all are proved to be of the version, what was learned.
+/// So many bytes wait at most until it is certain that they are of the wanted version.
+pub(super) const PIECE: u64 = 4 << 20;
+/// What has come in so long is confirmed too, so that whoever follows over a slow line sees it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What a reading gives: bytes of the version in order, and at the end what was learned. No bytes are a sign of life.
 pub(super) enum Part {
     Bytes(Bytes),
     Done(Retrieved),
@@ -111,7 +116,7 @@ async fn pass(session: &Session, purpose: &Purpose, wanted: &Wanted, out: &Parts
             reading.ask(stamp.index).await?;
             reading.piece(handle, first.0, first.1).await?
         };
-        reading.rest(handle, reading.checked(bytes, first.1)?, out).await
+        reading.rest(handle, stamp.index, reading.checked(bytes, first.1)?, out).await
     }
     .await;
     match result {
@@ -119,9 +124,9 @@ async fn pass(session: &Session, purpose: &Purpose, wanted: &Wanted, out: &Parts
             let _ = session.request(purpose, Command::Close, &requests::close(handle), 1).await;
             result.map(|_| None)
         }
-        Ok(Rest::Last(bytes)) => {
+        Ok(Rest::Last(held)) => {
             let modified = reading.confirm_and_close(handle).await?;
-            Ok(out.send(Ok(Part::Bytes(bytes))).await.ok().map(|()| Retrieved { modified }))
+            Ok(pass_on(held, out).await.map(|()| Retrieved { modified }))
         }
     }
 }
@@ -129,8 +134,16 @@ async fn pass(session: &Session, purpose: &Purpose, wanted: &Wanted, out: &Parts
 /// How far a reading came.
 enum Rest {
     /// These bytes are the last; they wait until the version is confirmed.
-    Last(Bytes),
+    Last(Vec<Bytes>),
     Unwanted,
+}
+
+/// None if nobody wants them.
+async fn pass_on(held: Vec<Bytes>, out: &Parts) -> Option<()> {
+    for bytes in held {
+        out.send(Ok(Part::Bytes(bytes))).await.ok()?;
+    }
+    Some(())
 }
 
 struct Reading<'a> {
@@ -149,11 +162,13 @@ impl Reading<'_> {
             .map(move |at| (at, length(at)))
     }
 
-    /// Reads everything after `first`, and passes on everything but the last piece.
-    async fn rest(&self, handle: FileId, first: Bytes, out: &Parts) -> Result<Rest> {
+    /// Reads everything after `first`. Who overwrites the file in place meanwhile changes its time: what has arrived waits, in pieces,
+    /// until the file has been asked for its version once more.
+    async fn rest(&self, handle: FileId, index: Option<u64>, first: Bytes, out: &Parts) -> Result<Rest> {
         let mut pieces = self.pieces(self.wanted.range.start + first.len() as u64);
         let mut under_way = FuturesOrdered::new();
-        let mut held = first;
+        let (mut bytes, mut since) = (first.len() as u64, Instant::now());
+        let mut held = vec![first];
         loop {
             while under_way.len() < WINDOW
                 && let Some((at, length)) = pieces.next()
@@ -161,10 +176,19 @@ impl Reading<'_> {
                 under_way.push_back(self.piece(handle, at, length));
             }
             let Some(next) = under_way.next().await else { return Ok(Rest::Last(held)) };
-            let passed = std::mem::replace(&mut held, next?);
-            if out.send(Ok(Part::Bytes(passed))).await.is_err() {
+            let next = next?;
+            let passed = if bytes + next.len() as u64 > PIECE || since.elapsed() > PATIENCE {
+                self.ask(index).await?;
+                (bytes, since) = (0, Instant::now());
+                pass_on(std::mem::take(&mut held), out).await
+            } else {
+                out.send(Ok(Part::Bytes(Bytes::new()))).await.ok()
+            };
+            if passed.is_none() {
                 return Ok(Rest::Unwanted);
             }
+            bytes += next.len() as u64;
+            held.push(next);
         }
     }
 

@@ -154,7 +154,7 @@ mod tests {
     fn read(text: &str) -> Result<Config, Vec<Problem>> {
         let table: toml::Table = text.parse().expect("the test's TOML is right");
         let values = table.into_iter().collect();
-        Config::read(&Settings { name: "s".into(), values, private: true, reserved: Vec::new() })
+        Config::read(&Settings::of("s", values))
     }
 
     fn keys(text: &str) -> Vec<Option<String>> {

@@ -44,7 +44,7 @@ async fn all(reads: &mut Reads<'_>) -> Result<Vec<u8>, Failure> {
     reads.ask();
     let mut bytes = Vec::new();
     while let Some(chunk) = reads.next().await {
-        bytes.extend_from_slice(&chunk?);
+        bytes.extend(chunk?.0.concat());
     }
     Ok(bytes)
 }
@@ -56,8 +56,7 @@ async fn what_a_server_leaves_out_is_asked_for_again_and_so_are_the_attributes()
     let serving = tokio::spawn(serve(server, b"0123456789", 4, 6));
     let mut reads = Reads::begin(&client, &handle, 1..10);
     assert_eq!(all(&mut reads).await.expect("the bytes"), b"123456789");
-    reads.last_stat().await.expect("attributes");
-    // The last question is for the attributes, after the last byte was read.
+    // After the last byte of every read comes the question for the attributes.
     assert_eq!(serving.await.expect("served"), [(READ, 1), (FSTAT, 0), (READ, 5), (FSTAT, 0), (READ, 9), (FSTAT, 0)]);
 }
 

@@ -1,0 +1,41 @@
+//! Changes that a source reports by itself: what was remembered there no longer counts as current. It asks nobody.
+
+use tokio::time::Instant;
+
+use super::{Catalog, State};
+use crate::name::LocalName;
+use crate::path::RemotePath;
+
+impl Catalog {
+    /// What was said of this file, or of this directory and what is in it, no longer counts as current: the next who asks is told
+    /// anew. Returns the names that lead there, or into it, each with its directory: whoever remembers where they lead should forget.
+    pub fn expire(&self, path: &RemotePath) -> Vec<(RemotePath, LocalName)> {
+        let mut state = self.state.lock();
+        // A listing that is on its way may have been made before the change.
+        state.changed = Some(Instant::now());
+        let mut names = Vec::new();
+        if let Some(dir) = path.parent() {
+            state.expire(&dir, |entry| entry == path, &mut names);
+        }
+        state.expire(path, |_| true, &mut names);
+        names
+    }
+}
+
+impl State {
+    fn expire(
+        &mut self,
+        dir: &RemotePath,
+        is_affected: impl Fn(&RemotePath) -> bool,
+        names: &mut Vec<(RemotePath, LocalName)>,
+    ) {
+        let Some(known) = self.known.peek_mut(dir) else { return };
+        known.obtained = None;
+        for (name, entry) in known.listing.entries() {
+            if is_affected(&entry.path) {
+                known.since.remove(name);
+                names.push((dir.clone(), name.clone()));
+            }
+        }
+    }
+}

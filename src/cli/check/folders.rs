@@ -1,0 +1,68 @@
+//! Checks a folder that is put together from sources: is there everything that it is made of?
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::Instant;
+
+use super::{Report, list_names};
+use crate::config::{FolderConfig, PartConfig, nearest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::mount::sources::Configured;
+use crate::path::RemotePath;
+use crate::source::{Entry, Source};
+
+/// Looks for every part of a folder, a line for each.
+pub(super) async fn check(folder: &FolderConfig, sources: &[Configured]) -> Report {
+    let mut report = Report::about(&format!("{} (folder)", folder.path.join("/").escape_debug()));
+    for part in &folder.parts {
+        let Some(source) = sources.iter().find(|source| source.config.name == part.source) else { continue };
+        let began = Instant::now();
+        match walk(&*source.link, part).await {
+            Ok(names) => report.passed(began, &format!("{} has {names} names for it", shown(part))),
+            Err(error) => {
+                report.failed = true;
+                report.say(&format!("  FAILED  {}: {error}", shown(part)));
+            }
+        }
+    }
+    report
+}
+
+fn shown(part: &PartConfig) -> String {
+    format!("{}:/{}", part.source.escape_debug(), part.path.join("/").escape_debug())
+}
+
+/// Goes to the part's directory by the names that the source shows. How many names are there.
+async fn walk(source: &dyn Source, part: &PartConfig) -> Result<usize> {
+    let mut dir = RemotePath::root();
+    for name in &part.path {
+        let named = match list_names(source, &dir).await {
+            Ok(localized) => localized.named,
+            // As the mount does: who may not look into a directory may still be let through it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                dir = dir
+                    .child(name.as_bytes())
+                    .map_err(|bad| Error::new("list_path", ErrorKind::InvalidConfig).on(bad))?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        dir = match named.iter().find(|(candidate, _)| **candidate == *name.as_bytes()) {
+            Some((_, entry)) if entry.is_directory() => entry.path.clone(),
+            Some(_) => {
+                let why = format!("`{}` is a file; a folder is made of directories", name.escape_debug());
+                return Err(Error::new("find directory", ErrorKind::NotADirectory).on(&dir).because(why));
+            }
+            None => {
+                let directories = named.iter().filter(|(_, entry)| Entry::is_directory(entry));
+                let names: Vec<_> = directories.filter_map(|(name, _)| std::str::from_utf8(name).ok()).collect();
+                let guess = nearest(name, names.iter().copied());
+                let guess = guess.map(|near| format!("; did you mean `{}`?", near.escape_debug())).unwrap_or_default();
+                let why = format!("there is no `{}`{guess}", name.escape_debug());
+                return Err(Error::new("find directory", ErrorKind::NotFound).on(&dir).because(why));
+            }
+        };
+    }
+    let named = list_names(source, &dir).await?.named;
+    Ok(named.iter().filter(|(name, _)| !part.ignore.is_match(OsStr::from_bytes(name))).count())
+}

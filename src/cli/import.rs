@@ -1,0 +1,45 @@
+//! `import`: turns a configuration of kitovu into ours, and tells what could not be carried. What means what is told in `kitovu`.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::Failure;
+use crate::error::{Error, ErrorKind};
+use crate::kitovu;
+
+/// Converts `file`, and writes the result to `output`, or to standard output. The result is the exit code.
+///
+/// # Errors
+/// The file is no configuration of kitovu, or `output` is there already.
+pub fn import(file: &Path, output: Option<&Path>) -> Result<u8, Failure> {
+    let failed = |path: &Path| Error::new("import", ErrorKind::Other).on(path.display());
+    let text = fs::read_to_string(file).map_err(|e| failed(file).caused_by(e))?;
+    let imported = kitovu::convert(&text).map_err(|why| failed(file).because(why))?;
+    match output {
+        Some(path) => write(path, &imported.toml).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => {
+                failed(path).because("it is there already; move it away, or name another file")
+            }
+            _ => failed(path).caused_by(e),
+        })?,
+        None => print!("{}", imported.toml),
+    }
+    for note in &imported.notes {
+        eprintln!("note: {note}");
+    }
+    if let Some(path) = output {
+        eprintln!("{} is written; next: kitovufs check -c {0}", path.display());
+    }
+    Ok(0)
+}
+
+/// Only for its owner, since a plugin's settings may be secrets.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}

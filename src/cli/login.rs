@@ -1,0 +1,175 @@
+//! `login`: asks for a source's secret, tries it, and puts it where the configuration says once it has worked. It never shows one.
+
+mod moodle;
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use futures::StreamExt as _;
+
+use super::Failure;
+use crate::config::{Config, Diagnostics, SourceConfig, nearest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::{self, Store};
+use crate::mount;
+use crate::path::RemotePath;
+use crate::secret::{Revealed, Secret};
+use crate::source::Source as _;
+
+/// Whose secret is asked for.
+#[derive(Debug)]
+pub struct LoginRequest {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The source's name.
+    pub source: String,
+    /// Whose password is asked for, to get a token for it.
+    pub username: Option<String>,
+}
+
+/// Asks for a secret; gets what it is for.
+type Ask<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
+
+/// Logs in and prints what was done. The result is the exit code.
+///
+/// # Errors
+/// The configuration is wrong, the secret was not accepted, or it cannot be kept; then nothing is.
+pub fn login(request: &LoginRequest) -> Result<u8, Failure> {
+    for line in perform(request, &mut ask, &*keyring::system())? {
+        println!("{line}");
+    }
+    Ok(0)
+}
+
+fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Result<Vec<String>, Failure> {
+    let (config, problems) = Config::examine(&request.file)?;
+    problems.or(())?;
+    let source = named(&config, &request.source)?;
+    let name = source.name.escape_debug();
+    let kept = source.settings.kept_secrets();
+    if kept.is_empty() {
+        return Err(Failure::Usage(format!(
+            "source `{name}` has no secret that could be stored; write for example password = {{ keyring = true }} or \
+             password = {{ file = \"~/.config/kitovufs/{name}\" }} in [sources.{name}]"
+        )));
+    }
+    let is_for_token = source.type_name == "moodle" && kept.iter().map(|(key, _)| key).eq(["token"]);
+    if request.username.is_some() && !is_for_token {
+        let why = "--username is for a source of type moodle with token = { keyring = true }; elsewhere, `username` stands in";
+        return Err(Failure::Usage(format!("{why} [sources.{name}]")));
+    }
+    // Before anybody types anything.
+    if kept.iter().any(|(_, place)| matches!(place, Secret::Keyring(_))) {
+        store.check()?;
+    }
+    let mut asked = |what: &str| {
+        let typed = ask(&format!("{name} ({}), {what}: ", source.type_name));
+        let typed = typed.map_err(|e| Error::new("read secret", ErrorKind::Other).caused_by(e))?;
+        match &*typed {
+            "" => Err(Error::new("read secret", ErrorKind::Other).because(format!("{what}: nothing was typed"))),
+            _ => Ok(Revealed::new(typed)),
+        }
+    };
+    let secrets: Vec<(String, Revealed)> = match &request.username {
+        Some(user) => {
+            let password = asked(&format!("password of {}", user.escape_debug()))?;
+            vec![("token".to_owned(), moodle::token(source, user, password)?)]
+        }
+        None => {
+            let typed = kept.iter().map(|(key, _)| Ok((key.clone(), asked(key)?)));
+            typed.collect::<Result<_>>()?
+        }
+    };
+    prove(&config, source, &secrets)?;
+    let mut said = vec![format!("{name}: connected and listed")];
+    for ((key, place), (_, secret)) in kept.iter().zip(&secrets) {
+        said.push(keep(key, place, secret, store)?);
+    }
+    Ok(said)
+}
+
+fn named<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig, Failure> {
+    if let Some(source) = config.sources.iter().find(|source| source.name == name) {
+        return Ok(source);
+    }
+    let names: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
+    let advice = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{}`?", near.escape_debug()),
+        None => format!("there are: {}", names.join(", ").escape_debug()),
+    };
+    Err(Failure::Usage(format!("there is no source `{}`; {advice}", name.escape_debug())))
+}
+
+/// Connects with the secrets and lists the root.
+fn prove(config: &Config, source: &SourceConfig, secrets: &[(String, Revealed)]) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
+    let mut source = source.clone();
+    source.settings = source.settings.with_secrets(secrets.iter().cloned());
+    let config = Config { sources: vec![source], folders: Vec::new(), ..config.clone() };
+    let result = runtime.block_on(async {
+        for configured in mount::examine(&config, Diagnostics::default()).await? {
+            let proof = answers(&*configured.link).await;
+            configured.link.disconnect().await;
+            proof?;
+        }
+        Ok(())
+    });
+    runtime.shutdown_background();
+    result
+}
+
+async fn answers(source: &dyn crate::source::Source) -> Result<()> {
+    source.connect().await?;
+    source.list_path(&RemotePath::root()).await?.next().await.transpose().map(drop)
+}
+
+fn keep(key: &str, place: &Secret, secret: &Revealed, store: &dyn Store) -> Result<String> {
+    match place {
+        Secret::Keyring(item) => {
+            store.set(item, secret)?;
+            Ok(format!("`{key}` is in the keyring now ({item})"))
+        }
+        Secret::File(path) => {
+            write(path, secret)
+                .map_err(|e| Error::new("store secret", ErrorKind::Other).on(path.display()).caused_by(e))?;
+            Ok(format!("`{key}` is in the file {} now, which only you can read", path.display()))
+        }
+        // Only secrets of the two forms above are asked for.
+        Secret::Plain(_) | Secret::Env(_) | Secret::Command(_) => Ok(format!("`{key}` is not stored")),
+    }
+}
+
+/// Puts the secret into the first line of a file that only its owner can read. What is below that line stays.
+fn write(path: &Path, secret: &Revealed) -> io::Result<()> {
+    // Through a link, so that it stays one.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir)?;
+    let before = match fs::read(&path) {
+        Ok(before) => before,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let below = before.iter().position(|&byte| byte == b'\n').map_or(&b"\n"[..], |end| &before[end..]);
+    // Readable by the owner only from the beginning, and never there in part.
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(secret.expose().as_bytes())?;
+    file.write_all(below)?;
+    file.as_file().sync_all()?;
+    file.persist(&path)?;
+    Ok(())
+}
+
+/// From the terminal, without showing it; from standard input, a line for each, if that is none.
+fn ask(what: &str) -> io::Result<String> {
+    if io::stdin().is_terminal() {
+        return rpassword::prompt_password(what);
+    }
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

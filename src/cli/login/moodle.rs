@@ -1,0 +1,31 @@
+//! A Moodle token for a user and a password, which is then no longer needed.
+
+use super::Failure;
+use crate::config::SourceConfig;
+use crate::error::{Error, ErrorKind};
+use crate::secret::Revealed;
+use crate::source::Source as _;
+use crate::sources::moodle::Moodle;
+
+/// Asks the site for the token.
+///
+/// # Errors
+/// What is wrong with the settings; the site does not answer, or does not accept the password.
+pub(super) fn token(source: &SourceConfig, username: &str, password: Revealed) -> Result<Revealed, Failure> {
+    let failed = |kind| Error::new("log in", kind);
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| failed(ErrorKind::Other).caused_by(e))?;
+    let mut settings = source.settings.clone().with_secrets([("password".to_owned(), password)]);
+    settings.values.remove("token");
+    settings.values.insert("username".to_owned(), username.into());
+    let token = runtime.block_on(async {
+        let mut moodle = Moodle::new();
+        if let Err(problems) = moodle.configure(&settings).await {
+            let problems = problems.iter().map(|problem| source.locate(problem)).collect();
+            return Err(Failure::Config(crate::config::Diagnostics(problems)));
+        }
+        let token = tokio::time::timeout(source.timeout, moodle.token()).await;
+        Ok(token.map_err(|_| failed(ErrorKind::TimedOut))??)
+    });
+    runtime.shutdown_background();
+    token
+}

@@ -1,0 +1,64 @@
+//! A first plugin, as a program to begin with. It knows the templates, and nothing of the protocol.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A language that there is a template for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    /// Python 3, standard library only.
+    Python,
+    /// A POSIX shell.
+    Sh,
+    /// Rust, with serde_json.
+    Rust,
+}
+
+/// What is written: where below the directory, what, and whether it is a program.
+type File = (&'static str, &'static str, bool);
+
+const PYTHON: [File; 1] = [("plugin.py", include_str!("../../../templates/plugin/python/plugin.py"), true)];
+const SH: [File; 1] = [("plugin.sh", include_str!("../../../templates/plugin/sh/plugin.sh"), true)];
+const RUST: [File; 2] = [
+    ("Cargo.toml", include_str!("../../../templates/plugin/rust/Cargo.toml.template"), false),
+    ("src/main.rs", include_str!("../../../templates/plugin/rust/src/main.rs"), false),
+];
+
+/// Writes a plugin into `dir`, and says what to do next. Replaces nothing.
+///
+/// # Errors
+/// A file is there already, or cannot be written.
+pub fn write(language: Language, dir: &Path) -> Result<String> {
+    let (files, program): (&[File], _) = match language {
+        Language::Python => (&PYTHON, "plugin.py"),
+        Language::Sh => (&SH, "plugin.sh"),
+        Language::Rust => (&RUST, "target/debug/my-plugin"),
+    };
+    let mut said = String::new();
+    for (name, content, is_program) in files {
+        let path = dir.join(name);
+        let failed = |e: std::io::Error| {
+            let error = Error::new("write", ErrorKind::Other).on(path.display());
+            match e.kind() {
+                std::io::ErrorKind::AlreadyExists => error.because("it is there already; name another directory"),
+                _ => error.caused_by(e),
+            }
+        };
+        fs::create_dir_all(path.parent().unwrap_or(dir)).map_err(failed)?;
+        let mode = if *is_program { 0o777 } else { 0o666 };
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).map_err(failed)?;
+        file.write_all(content.as_bytes()).map_err(failed)?;
+        said += &format!("{} is written\n", path.display());
+    }
+    let build = if language == Language::Rust {
+        format!("cd {} && cargo build && cd - && ", dir.display())
+    } else {
+        String::new()
+    };
+    let dir = if dir.is_absolute() || dir.starts_with(".") { dir.to_owned() } else { Path::new(".").join(dir) };
+    Ok(format!("{said}try it: {build}kitovufs plugin check --set greeting=Hello {}\n", dir.join(program).display()))
+}

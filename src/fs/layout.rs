@@ -1,0 +1,60 @@
+//! `Layout`: what the mount's root holds, and the directories that lead to what the configuration puts deeper. It asks no source.
+
+use super::{Folder, FolderIndex, Node, Union, UnionIndex};
+use crate::name::LocalName;
+use crate::path::RemotePath;
+
+/// What is where below the mount's root. No two things are in one place, and nothing is inside a union.
+#[derive(Debug)]
+pub struct Layout {
+    root: Node,
+    shown: Vec<FolderIndex>,
+    unions: Vec<Union>,
+}
+
+impl Layout {
+    /// The only source is the root itself.
+    pub fn one_source() -> Self {
+        Self { root: top_of(0), shown: Vec::new(), unions: Vec::new() }
+    }
+
+    /// The sources `shown` by their names, and folders that are put together from sources.
+    pub fn folders(shown: Vec<FolderIndex>, unions: Vec<Union>) -> Self {
+        Self { root: Node::Root, shown, unions }
+    }
+
+    /// The mount's root.
+    pub(super) fn root(&self) -> Node {
+        self.root.clone()
+    }
+
+    /// The union with this number, which comes from [`Layout::children`].
+    pub(super) fn union(&self, index: UnionIndex) -> &Union {
+        &self.unions[index]
+    }
+
+    /// What is in the directory `path`, counted from the root, in the order of names.
+    pub(super) fn children(&self, path: &[LocalName], folders: &[Folder]) -> Vec<(LocalName, Node)> {
+        let mut children: Vec<(LocalName, Node)> = Vec::new();
+        if path.is_empty() {
+            children.extend(self.shown.iter().map(|&folder| (folders[folder].name.clone(), top_of(folder))));
+        }
+        for (index, union) in self.unions.iter().enumerate() {
+            let Some([name, further @ ..]) = union.path.strip_prefix(path) else { continue };
+            let here = union.path[..=path.len()].into();
+            let node = match further {
+                [] => Node::Union { index, path: here, modified: None },
+                _ => Node::Group { path: here },
+            };
+            children.push((name.clone(), node));
+        }
+        children.sort_by(|a, b| a.0.cmp(&b.0));
+        // Several unions may be below one directory.
+        children.dedup_by(|a, b| a.0 == b.0);
+        children
+    }
+}
+
+fn top_of(folder: FolderIndex) -> Node {
+    Node::Directory { folder, path: RemotePath::root(), entry: None }
+}

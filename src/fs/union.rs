@@ -1,0 +1,292 @@
+//! `Union`: a folder that is put together from directories of several sources. It keeps nothing itself: every answer is the sources'.
+//!
+//! Its directories are inodes of its own; its files are the sources' own, with their inodes, copies and freshness. A name that
+//! several parts have:
+//!
+//! | case | earlier part | later part | shown |
+//! |---|---|---|---|
+//! | U1 | directory | directory | one directory, put together likewise |
+//! | U2 | file or link | anything | the earlier one |
+//! | U3 | directory | file or link | the directory |
+//! | U4 | cannot be asked, nothing known | anything | the later one, for a moment |
+//! | U5 | cannot be asked, nothing known | nothing | an error: unreachable is not absent |
+//!
+//! A listing in case U4 or U5 shows the names that are known and then fails: whoever mirrors it learns that it is not all.
+//! A name that an earlier part has is never a question to a later one.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use globset::GlobSet;
+use tracing::warn;
+
+use super::{FOREVER, FileSystem, FolderIndex, Node, OpenDirectory};
+use crate::catalog::Listing;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::LocalName;
+use crate::path::{Printable, RemotePath};
+use crate::source::{Entry, EntryKind};
+
+/// For how long the kernel may keep an answer in which a part is missing: short, so that its return is noticed.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// Which of the configured unions.
+pub type UnionIndex = usize;
+
+/// One folder put together from parts.
+#[derive(Debug)]
+pub struct Union {
+    /// Where it is below the mount's root; not empty.
+    pub path: Vec<LocalName>,
+    /// What it shows, in the order of precedence; not empty.
+    pub parts: Vec<Part>,
+}
+
+/// A directory of a source, as one part of a [`Union`].
+#[derive(Debug)]
+pub struct Part {
+    /// The source.
+    pub source: FolderIndex,
+    /// Which of its directories, by the names that its own folder shows; empty: all of it.
+    pub path: Vec<LocalName>,
+    /// Names that are left out, in the directory itself and in every one below.
+    pub ignore: GlobSet,
+    is_missing_told: AtomicBool,
+}
+
+impl Part {
+    /// The directory `path` of a source, without what `ignore` says.
+    pub fn new(source: FolderIndex, path: Vec<LocalName>, ignore: GlobSet) -> Self {
+        Self { source, path, ignore, is_missing_told: AtomicBool::new(false) }
+    }
+
+    /// Whether this name, in a directory `depth` levels below the part's own, is left out.
+    fn leaves_out(&self, depth: usize, name: &[u8], kind: &EntryKind) -> bool {
+        let leads_out = matches!(kind, EntryKind::Symlink { target } if !stays_below(depth, target));
+        leads_out || self.ignore.is_match(OsStr::from_bytes(name))
+    }
+}
+
+/// Whether a link's text, in a directory `depth` levels below the top, leads to nothing above it, whatever else is linked there:
+/// it may go up first, and then only down. Its source has seen to it that it stays inside the source, which may be more.
+fn stays_below(depth: usize, target: &[u8]) -> bool {
+    if target.first() == Some(&b'/') {
+        return false;
+    }
+    let mut components = target.split(|&b| b == b'/').filter(|c| !c.is_empty() && *c != b".").peekable();
+    let mut up = 0;
+    while components.next_if(|component| *component == b"..").is_some() {
+        up += 1;
+    }
+    up <= depth && components.all(|component| component != b"..")
+}
+
+/// A directory of a union.
+pub(super) struct Inside<'a> {
+    fs: &'a FileSystem,
+    index: UnionIndex,
+    /// From the mount's root.
+    path: &'a [LocalName],
+}
+
+impl<'a> Inside<'a> {
+    pub(super) fn new(fs: &'a FileSystem, index: UnionIndex, path: &'a [LocalName]) -> Self {
+        Self { fs, index, path }
+    }
+
+    fn union(&self) -> &'a Union {
+        self.fs.layout.union(self.index)
+    }
+
+    /// The names that lead from the union's own directory to this one.
+    fn below(&self) -> &'a [LocalName] {
+        &self.path[self.union().path.len()..]
+    }
+
+    /// What `name` leads to here, and for how long.
+    pub(super) async fn lookup(&self, name: &[u8]) -> Result<(Option<Node>, Duration)> {
+        let (mut valid_for, mut failed, mut is_there) = (self.patience(), None, false);
+        for part in &self.union().parts {
+            let (found, found_valid_for) = match self.find(part, name).await {
+                Ok(found) => found,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+            valid_for = valid_for.min(found_valid_for);
+            let Some((dir, found)) = found else { continue };
+            is_there = true;
+            if let Some((name, entry)) = found {
+                let valid_for = if failed.is_some() { valid_for.min(MOMENT) } else { valid_for };
+                return Ok((Some(self.node(part, &dir, &name, &entry)), valid_for));
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None if is_there => Ok((None, valid_for)),
+            None => self.without_parts().map(|()| (None, valid_for)),
+        }
+    }
+
+    /// Everything that is here.
+    pub(super) async fn open(&self) -> Result<OpenDirectory> {
+        let listings = join_all(self.union().parts.iter().map(|part| self.list(part))).await;
+        let mut names = BTreeMap::new();
+        let (mut valid_for, mut incomplete, mut is_there) = (self.patience(), None, false);
+        for (part, listing) in self.union().parts.iter().zip(listings) {
+            let (listing, listing_valid_for) = match listing {
+                Ok(listing) => listing,
+                Err(error) => {
+                    incomplete.get_or_insert(error);
+                    continue;
+                }
+            };
+            valid_for = valid_for.min(listing_valid_for);
+            let Some((dir, listing)) = listing else { continue };
+            is_there = true;
+            for (name, entry) in listing.entries() {
+                if part.leaves_out(self.below().len(), name, &entry.kind) {
+                    continue;
+                }
+                if let Slot::Vacant(free) = names.entry(name.clone()) {
+                    free.insert(self.node(part, &dir, name, entry));
+                }
+            }
+        }
+        match incomplete {
+            Some(error) if !is_there => return Err(error),
+            Some(_) => valid_for = valid_for.min(MOMENT),
+            None if is_there => {}
+            None => {
+                self.without_parts()?;
+                return Err(Error::new("open_dir", ErrorKind::NotFound).on(self.shown()));
+            }
+        }
+        Ok(OpenDirectory { names: names.into_iter().collect(), valid_for, incomplete })
+    }
+
+    /// For how long the kernel may keep an answer at most: what a source reports by itself reaches only the folder of its own.
+    fn patience(&self) -> Duration {
+        let reports = self.union().parts.iter().any(|part| self.fs.folders[part.source].reports_changes);
+        if reports { MOMENT } else { FOREVER }
+    }
+
+    /// The sources that this directory may come from, each once.
+    pub(super) fn sources(&self) -> Vec<FolderIndex> {
+        let mut sources = Vec::new();
+        for part in &self.union().parts {
+            if !sources.contains(&part.source) {
+                sources.push(part.source);
+            }
+        }
+        sources
+    }
+
+    fn node(&self, part: &Part, dir: &RemotePath, name: &LocalName, entry: &Entry) -> Node {
+        if !entry.is_directory() {
+            return Node::of_entry(part.source, dir, name, entry);
+        }
+        let path = self.path.iter().chain([name]).cloned().collect();
+        Node::Union { index: self.index, path, modified: entry.modified }
+    }
+
+    /// Where this directory is at a part's source, and for how long; `None` if the source has no such directory.
+    async fn locate(&self, part: &Part) -> Result<(Option<RemotePath>, Duration)> {
+        let catalog = &self.fs.folders[part.source].catalog;
+        let (mut dir, mut valid_for) = (RemotePath::root(), FOREVER);
+        for (depth, name) in part.path.iter().chain(self.below()).enumerate() {
+            let is_configured = depth < part.path.len();
+            let next = match catalog.find(&dir, name).await {
+                Ok(answer) => {
+                    valid_for = valid_for.min(answer.valid_for);
+                    answer.value.filter(|(_, entry)| entry.is_directory()).map(|(_, entry)| entry.path)
+                }
+                // Who may not look into a directory may still be let through it.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && is_configured => dir.child(name).ok(),
+                Err(error) if is_absence(&error) => None,
+                Err(error) => return Err(error),
+            };
+            let Some(next) = next else {
+                if is_configured {
+                    self.tell_once(part, &dir, name);
+                }
+                return Ok((None, valid_for));
+            };
+            dir = next;
+        }
+        Ok((Some(dir), valid_for))
+    }
+
+    /// What `name` is in a part's directory, together with that directory; `None` if there is no such directory.
+    async fn find(&self, part: &Part, name: &[u8]) -> Result<(Option<Found>, Duration)> {
+        let (dir, valid_for) = self.locate(part).await?;
+        let Some(dir) = dir else { return Ok((None, valid_for)) };
+        // What is left out by its name need not be asked for.
+        if part.ignore.is_match(OsStr::from_bytes(name)) {
+            return Ok((Some((dir, None)), valid_for));
+        }
+        match self.fs.folders[part.source].catalog.find(&dir, name).await {
+            Ok(found) => {
+                let shown = found.value.filter(|(name, entry)| !part.leaves_out(self.below().len(), name, &entry.kind));
+                Ok((Some((dir, shown)), valid_for.min(found.valid_for)))
+            }
+            Err(error) if is_absence(&error) => Ok((None, valid_for)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list(&self, part: &Part) -> Result<(Option<(RemotePath, Arc<Listing>)>, Duration)> {
+        let (dir, valid_for) = self.locate(part).await?;
+        let Some(dir) = dir else { return Ok((None, valid_for)) };
+        match self.fs.folders[part.source].catalog.list(&dir).await {
+            Ok(listing) => Ok((Some((dir, listing.value)), valid_for.min(listing.valid_for))),
+            Err(error) if is_absence(&error) => Ok((None, valid_for)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// No part has this directory. Below the union's own that is an absence; there, a setting is wrong, and what is configured
+    /// must not look empty or gone.
+    fn without_parts(&self) -> Result<()> {
+        if !self.below().is_empty() {
+            return Ok(());
+        }
+        let why = "none of the directories that this folder is made of is there; kitovufs check tells more";
+        Err(Error::new("open folder", ErrorKind::Other).on(self.shown()).because(why))
+    }
+
+    /// Once in a mount's life: a wrong setting, in all likelihood.
+    fn tell_once(&self, part: &Part, dir: &RemotePath, name: &[u8]) {
+        if !part.is_missing_told.swap(true, Ordering::Relaxed) {
+            let (source, name) = (Printable(&self.fs.folders[part.source].name), Printable(name));
+            warn!("folder {}: source {source} has no directory {name} in {dir}", self.shown());
+        }
+    }
+
+    fn shown(&self) -> String {
+        shown(self.path)
+    }
+}
+
+/// A path from the mount's root, for messages.
+pub(super) fn shown(path: &[LocalName]) -> String {
+    path.iter().map(|name| format!("/{}", Printable(name))).collect()
+}
+
+/// A directory at a source, and what was looked for in it.
+type Found = (RemotePath, Option<(LocalName, Entry)>);
+
+/// Whether a source said that there is no such directory.
+fn is_absence(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! Changes that sources report by themselves, on their way to the kernel, which remembers names.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::{Arc, Weak};
+
+use fuser::{INodeNo, Notifier};
+use tokio::runtime::Runtime;
+use tracing::debug;
+
+use crate::fs::{FileSystem, FolderIndex};
+use crate::path::Printable;
+use crate::source::Changes;
+
+/// Makes every change that a source reports seen by whoever looks next, until the file system is gone.
+pub(super) fn follow(
+    runtime: &Runtime,
+    fs: &Arc<FileSystem>,
+    notifier: &Notifier,
+    sources: Vec<(FolderIndex, Changes)>,
+) {
+    for (folder, changes) in sources {
+        runtime.spawn(forward(Arc::downgrade(fs), notifier.clone(), folder, changes));
+    }
+}
+
+async fn forward(fs: Weak<FileSystem>, notifier: Notifier, folder: FolderIndex, mut changes: Changes) {
+    while let Some(path) = changes.recv().await {
+        let Some(fs) = fs.upgrade() else { return };
+        let (names, notifier) = (fs.changed(folder, &path), notifier.clone());
+        debug!("{}: {path} has changed, says the source", Printable(&fs.folders()[folder].name));
+        // The kernel may hold the directory while it waits for an answer of ours: not on a thread that answers.
+        let told = tokio::task::spawn_blocking(move || {
+            for (dir, name) in names {
+                // A name that the kernel does not remember is an error to it, and none to us.
+                let _ = notifier.inval_entry(INodeNo(dir.0), OsStr::from_bytes(&name));
+            }
+        });
+        let _ = told.await;
+    }
+}

@@ -1,0 +1,231 @@
+//! `Moodle`: the courses of an account at a Moodle site, as a source. It only asks, through the web service of the mobile app.
+
+mod answer;
+mod answered;
+mod courses;
+mod ledger;
+mod login;
+mod refusal;
+mod retrieval;
+mod site;
+mod stream;
+mod title;
+mod tree;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use parking_lot::RwLock;
+use url::Url;
+
+use self::answer::SiteInfo;
+use self::courses::{Account, Courses};
+use self::ledger::{Ledger, Tag};
+use self::login::Login;
+use self::retrieval::{Connected, Request};
+use self::site::Site;
+use self::stream::Streams;
+use self::tree::Place;
+use super::object::{HELD, endpoint, warn_if_clear};
+use super::purpose::Purpose;
+use crate::content::Algorithm;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::secret::Revealed;
+use crate::source::{
+    Capabilities, Entry, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+};
+
+/// What the token's service must have.
+const FUNCTIONS: [&str; 2] = ["core_enrol_get_users_courses", "core_course_get_contents"];
+
+/// A Moodle site as a source: `type = "moodle"`.
+///
+/// Keys: `url` (required), and `token`, or `username` with `password`. Courses are folders, with sections, activities and files in them.
+#[derive(Default)]
+pub struct Moodle {
+    config: Config,
+    connected: RwLock<Option<Arc<Connected>>>,
+    courses: Courses,
+    ledger: Ledger,
+    streams: Streams,
+}
+
+#[derive(Debug, Default)]
+struct Config {
+    url: Option<Url>,
+    login: Login,
+}
+
+impl std::fmt::Debug for Moodle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moodle").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Moodle {
+    /// A source that waits for `configure`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The token with which a configured source connects: who has a password gets it from the site.
+    ///
+    /// # Errors
+    /// `Unauthenticated` if the site does not accept the password.
+    pub async fn token(&self) -> Result<Revealed> {
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "log in", path: &root };
+        let site = self.site(purpose)?;
+        self.config.login.token(purpose, &site).await
+    }
+
+    fn site(&self, purpose: Purpose<'_>) -> Result<Site> {
+        match &self.config.url {
+            Some(url) => Site::new(url),
+            None => Err(purpose.error(ErrorKind::Other).because("not configured")),
+        }
+    }
+
+    fn request<'a>(&'a self, purpose: Purpose<'a>) -> Result<Request<'a>> {
+        let connected = self.connected.read().clone();
+        let connected = connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))?;
+        Ok(Request { moodle: self, connected, purpose })
+    }
+
+    /// The entries of a directory of a course.
+    async fn list(&self, request: &Request<'_>, place: Place) -> Result<Vec<Entry>> {
+        let (dir, Connected { site, who }) = (request.purpose.path, &*request.connected);
+        let tree = self.courses.tree(site, who, request.purpose, place).await?;
+        let Some(entries) = tree.directory(dir) else {
+            let is_file = tree.file(dir).is_some();
+            let kind = if is_file { ErrorKind::NotADirectory } else { ErrorKind::NotFound };
+            return Err(request.purpose.error(kind));
+        };
+        let mut entries = entries.to_vec();
+        for entry in &mut entries {
+            if entry.digest.as_ref().is_some_and(|listed| self.ledger.trusted(&entry.path, listed).is_none()) {
+                (entry.digest, entry.size) = (None, None);
+            }
+        }
+        Ok(entries)
+    }
+}
+
+#[async_trait]
+impl Source for Moodle {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        let mut reader = settings.reader();
+        let written = reader.required_string("url", "https://moodle.example.edu");
+        let login = Login::read(settings, &mut reader);
+        if !written.is_empty() {
+            match endpoint("url", &written) {
+                Ok(url) => {
+                    warn_if_clear(settings, &url, true);
+                    self.config = Config { url: Some(url), login };
+                    self.courses = Courses::new(settings.fresh_for);
+                }
+                Err(why) => reader.problem(Some("url"), why),
+            }
+        }
+        reader.finish()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            // Listings tell all versions but those of aliases, and of HTML that the site may filter.
+            digest_from_listing: false,
+            ranges: true,
+            content_digest: false,
+            verbatim_names: false,
+            buffer: HELD,
+            // Each request occupies a process of the site, which has few.
+            concurrency: 4,
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "connect", path: &root };
+        let site = self.site(purpose)?;
+        let token = self.config.login.token(purpose, &site).await?;
+        let site = site.with_token(token);
+        let info: SiteInfo = site.call(purpose, "core_webservice_get_site_info", &[]).await?;
+        if !Url::parse(&info.siteurl).is_ok_and(|url| url.as_str().trim_end_matches('/') == site.base()) {
+            // Files are at that address, and the token goes to no other than the one that was configured.
+            let why = format!("the site gives itself another address: write url = {:?}", info.siteurl);
+            return Err(purpose.error(ErrorKind::InvalidConfig).because(why));
+        }
+        let has = |name| info.functions.iter().any(|function| function.name == name);
+        if let Some(missing) = FUNCTIONS.into_iter().find(|name| !has(*name)) {
+            let why = format!("the token's service lacks the function {missing}; that of the mobile app has it");
+            return Err(purpose.error(ErrorKind::Unsupported).because(why));
+        }
+        if info.downloadfiles == Some(0) {
+            tracing::warn!(
+                "{}: the token's service allows no downloads: files are listed and cannot be read",
+                site.base()
+            );
+        }
+        let who = Account { user: info.userid, home: info.siteid.unwrap_or(1) };
+        *self.connected.write() = Some(Arc::new(Connected { site, who }));
+        Ok(())
+    }
+
+    async fn disconnect(&self) {
+        *self.connected.write() = None;
+        self.streams.clear();
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let request = self.request(Purpose { op: "list_path", path: dir })?;
+        let entries = match Place::of(dir) {
+            Some(place) => self.list(&request, place).await?,
+            None if dir.is_root() => {
+                let Connected { site, who } = &*request.connected;
+                self.courses.list(site, who, request.purpose).await?
+            }
+            None => return Err(request.purpose.error(ErrorKind::NotFound)),
+        };
+        Ok(futures::stream::iter(entries.into_iter().map(Ok)).boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        let request = self.request(Purpose { op: "create_remote_digest", path: file })?;
+        let current = request.current().await?;
+        match current.digest.as_ref().and_then(|listed| self.ledger.trusted(file, listed)) {
+            Some(digest) => Ok(RemoteDigest { digest: digest.clone(), size: current.size, modified: current.modified }),
+            None => request.examine(&current).await,
+        }
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        let same = super::same_size(copy).await?;
+        let seen = match Tag::of(copy.retrieved_as) {
+            Tag::Other(_) => self.ledger.tag(copy.path, copy.retrieved_as),
+            sha1 => Some(sha1),
+        };
+        let Some(Tag::Sha1(expected)) = seen.filter(|_| same == *copy.retrieved_as) else { return Ok(same) };
+        let file = copy.file.to_owned();
+        let found = tokio::task::spawn_blocking(move || Algorithm::Sha1.hash_file(&file)).await;
+        let failed = |e: std::io::Error| Error::new("create_local_digest", ErrorKind::Cache).on(copy.path).caused_by(e);
+        let found = found.unwrap_or_else(|lost| Err(std::io::Error::other(lost))).map_err(failed)?;
+        if found == expected {
+            return Ok(same);
+        }
+        // Never twice the same, so that bytes that are wrong each time are not taken for a digest that never agrees.
+        Ok(Digest::new(format!("damaged:{found} instead of {expected}, {}", super::observation())))
+    }
+
+    async fn retrieve_file(&self, retrieval: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        let request = self.request(Purpose { op: "retrieve_file", path: retrieval.path })?;
+        if !retrieval.is_whole() {
+            // Parts are of one version only if a change between them would show.
+            super::version::settle(retrieval.digest).await;
+        }
+        request.retrieve(retrieval, out).await?;
+        Ok(Retrieved::default())
+    }
+}

@@ -1,0 +1,105 @@
+//! What a Moodle site answers, as far as it matters here. Fields that releases or modules leave out are optional.
+
+use serde::Deserialize;
+
+/// `core_webservice_get_site_info`.
+#[derive(Debug, Deserialize)]
+pub(super) struct SiteInfo {
+    pub(super) userid: u64,
+    /// The address that the site gives itself.
+    pub(super) siteurl: String,
+    /// The course that is the site's home.
+    pub(super) siteid: Option<u64>,
+    /// 0 where the token's service allows no downloads.
+    pub(super) downloadfiles: Option<i64>,
+    #[serde(default)]
+    pub(super) functions: Vec<Function>,
+}
+
+/// A function of the token's service.
+#[derive(Debug, Deserialize)]
+pub(super) struct Function {
+    pub(super) name: String,
+}
+
+/// One of `core_enrol_get_users_courses`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Course {
+    pub(super) id: u64,
+    pub(super) fullname: String,
+}
+
+/// One of `core_course_get_contents`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Section {
+    /// Stays when the section moves; -1 for what is in no section that the user sees.
+    pub(super) id: i64,
+    pub(super) name: String,
+    /// The position in the course.
+    pub(super) section: Option<i64>,
+    pub(super) uservisible: Option<bool>,
+    /// `mod_subsection` for one that is shown where the module with the instance `itemid` stands.
+    pub(super) component: Option<String>,
+    pub(super) itemid: Option<u64>,
+    #[serde(default)]
+    pub(super) modules: Vec<Module>,
+}
+
+/// An activity.
+#[derive(Debug, Deserialize)]
+pub(super) struct Module {
+    /// Stays when the activity is renamed or moves.
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) modname: String,
+    pub(super) instance: Option<u64>,
+    pub(super) uservisible: Option<bool>,
+    pub(super) contents: Option<Vec<Content>>,
+}
+
+/// A file of an activity, or something else that it exports.
+#[derive(Debug, Deserialize)]
+pub(super) struct Content {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) filename: Option<String>,
+    /// Begins and ends with `/`.
+    pub(super) filepath: Option<String>,
+    /// Bytes; 0 for what is generated when it is asked for.
+    pub(super) filesize: Option<u64>,
+    pub(super) fileurl: Option<String>,
+    /// Seconds since 1970.
+    pub(super) timemodified: Option<i64>,
+    /// Missing for what is generated.
+    pub(super) mimetype: Option<String>,
+    /// An alias: its `timemodified` does not move when the file that it stands for changes.
+    pub(super) isexternalfile: Option<bool>,
+    /// A chapter's title, or a book's table of contents.
+    pub(super) content: Option<String>,
+}
+
+impl Content {
+    pub(super) fn is_file(&self) -> bool {
+        self.kind == "file"
+    }
+
+    /// HTML that the site makes of a page or a chapter when it is asked for.
+    pub(super) fn is_generated(&self) -> bool {
+        self.is_file() && self.filesize.unwrap_or(0) == 0 && self.mimetype.is_none()
+    }
+}
+
+/// A refusal, which comes with the status 200. `exception` is left alone: it is a class that releases rename.
+#[derive(Debug, Deserialize)]
+pub(super) struct Refused {
+    pub(super) errorcode: String,
+    /// May be translated and hold HTML.
+    #[serde(default)]
+    pub(super) message: String,
+}
+
+/// What `login/token.php` answers. Not to be shown, so it has no `Debug`.
+#[derive(Deserialize)]
+pub(super) struct Token {
+    pub(super) token: String,
+}

@@ -1,0 +1,169 @@
+//! `Courses`: the courses of an account and what is in them, each asked for once for all its directories. It retrieves no file.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::de::IgnoredAny;
+use tokio::time::Instant;
+
+use super::answer::{Course, Section};
+use super::refusal::{Route, blocked};
+use super::site::Site;
+use super::title::shown;
+use super::tree::{Place, Tree, course_path, directory};
+use crate::error::{ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::source::Entry;
+use crate::sources::purpose::Purpose;
+
+/// The longest that an answer about a course may tell directories that were not asked for yet.
+///
+/// One answer holds the whole course, and each of its directories is listed by itself and then counts for `fresh_for`. A directory
+/// that was told from an answer and is asked for again is therefore never told from the same one: whoever asks wants something newer,
+/// and the newer answer then tells all the others once too. So a walk through a course is one request, the walk after `fresh_for` is
+/// one more, and no change is missed by it. Only a directory that nobody had asked for yet may be told from an answer that is a
+/// little older: by no more than this, and by no more than `fresh_for`.
+const SHARED_FOR: Duration = Duration::from_secs(5);
+
+/// What was last heard of an account's courses.
+#[derive(Debug, Default)]
+pub(super) struct Courses {
+    /// For how long an answer is shared.
+    shared_for: Duration,
+    /// The courses of the last list; none before there was one.
+    listed: Mutex<HashSet<u64>>,
+    answers: Mutex<HashMap<u64, Arc<Shared>>>,
+}
+
+/// The last answer about one course.
+#[derive(Debug, Default)]
+struct Shared {
+    /// What is known, however old.
+    tree: Mutex<Option<Arc<Tree>>>,
+    /// Held while the course is asked about: who comes meanwhile gets that answer.
+    turn: tokio::sync::Mutex<Option<Told>>,
+}
+
+/// When the last answer was asked for, and which directories were told from it.
+#[derive(Debug)]
+struct Told {
+    asked: Instant,
+    directories: HashSet<RemotePath>,
+}
+
+impl Courses {
+    /// Nothing is known yet; what is heard counts for `fresh_for`.
+    pub(super) fn new(fresh_for: Duration) -> Self {
+        Self { shared_for: SHARED_FOR.min(fresh_for), ..Self::default() }
+    }
+
+    /// The folders of an account's courses.
+    ///
+    /// # Errors
+    /// Never fewer courses than before unless the site lets the account in: to one that must agree to a policy or change its
+    /// password first, a site lists no courses at all, and no error.
+    pub(super) async fn list(&self, site: &Site, who: &Account, purpose: Purpose<'_>) -> Result<Vec<Entry>> {
+        let courses = who.courses(site, purpose).await?;
+        let now: HashSet<u64> = courses.iter().map(|course| course.id).collect();
+        let fewer = !self.listed.lock().is_subset(&now);
+        if now.is_empty() || fewer {
+            who.check(site, purpose).await?;
+        }
+        self.answers.lock().retain(|id, _| now.contains(id));
+        *self.listed.lock() = now;
+        let folder = |course: &Course| {
+            Some(directory(shown(&course.fullname, &format!("Course {}", course.id)), course_path(course.id)?))
+        };
+        Ok(courses.iter().filter_map(folder).collect())
+    }
+
+    /// A tree of the course: one that has the directory that is asked for, or else one that was asked for now.
+    pub(super) async fn tree(
+        &self,
+        site: &Site,
+        who: &Account,
+        purpose: Purpose<'_>,
+        place: Place,
+    ) -> Result<Arc<Tree>> {
+        let shared = self.answers.lock().entry(place.course).or_default().clone();
+        let mut turn = shared.turn.lock().await;
+        if let Some(told) = turn.as_mut()
+            && told.asked.elapsed() < self.shared_for
+            && let Some(tree) = shared.tree.lock().clone()
+            && tree.directory(purpose.path).is_some()
+            && told.directories.insert(purpose.path.clone())
+        {
+            return Ok(tree);
+        }
+        let asked = Instant::now();
+        let tree = Arc::new(who.contents(site, purpose, Place { module: None, ..place }).await?);
+        *shared.tree.lock() = Some(tree.clone());
+        *turn = Some(Told { asked, directories: HashSet::from([purpose.path.clone()]) });
+        Ok(tree)
+    }
+
+    /// What was last known of a course, however long ago.
+    pub(super) fn known(&self, place: Place) -> Option<Arc<Tree>> {
+        let shared = self.answers.lock().get(&place.course).cloned()?;
+        shared.tree.lock().clone()
+    }
+}
+
+/// Whose courses they are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Account {
+    pub(super) user: u64,
+    /// The course that is the site's home.
+    pub(super) home: u64,
+}
+
+impl Account {
+    async fn courses(self, site: &Site, purpose: Purpose<'_>) -> Result<Vec<Course>> {
+        let user = self.user.to_string();
+        // Counting the users of every course takes the site long, and nobody looks at the number.
+        let parameters = [("userid", user.as_str()), ("returnusercount", "0")];
+        site.call(purpose, "core_enrol_get_users_courses", &parameters).await
+    }
+
+    /// Fails if the site wants something of the account before it shows it anything.
+    async fn check(self, site: &Site, purpose: Purpose<'_>) -> Result<()> {
+        let home = self.home.to_string();
+        let (asked, _) =
+            site.try_call::<Vec<IgnoredAny>>(purpose, "core_course_get_contents", &[("courseid", &home)]).await?;
+        match asked {
+            Ok(_) => Ok(()),
+            Err(refused) if refused.errorcode == "errorcoursecontextnotvalid" => Err(blocked(purpose, &refused)),
+            Err(refused) => Err(Route::Rest.refusal(purpose, &refused)),
+        }
+    }
+
+    /// Asks what is in a course, or in one activity of it.
+    ///
+    /// # Errors
+    /// `NotFound` only if the site lists the account's courses, and this is none of them.
+    pub(super) async fn contents(self, site: &Site, purpose: Purpose<'_>, place: Place) -> Result<Tree> {
+        let Some(course) = course_path(place.course) else { return Err(purpose.error(ErrorKind::NotFound)) };
+        let id = place.course.to_string();
+        let module = place.module.map(|module| module.to_string());
+        let mut parameters = vec![("courseid", id.as_str())];
+        if let Some(module) = &module {
+            parameters.extend([("options[0][name]", "cmid"), ("options[0][value]", module)]);
+        }
+        let (asked, observed) = site.try_call::<Vec<Section>>(purpose, "core_course_get_contents", &parameters).await?;
+        let refused = match asked {
+            Ok(sections) => return Ok(Tree::of(&course, &sections, site, observed)),
+            Err(refused) => refused,
+        };
+        let error = Route::Rest.refusal(purpose, &refused);
+        if !matches!(refused.errorcode.as_str(), "errorcoursecontextnotvalid" | "invalidrecord") {
+            return Err(error);
+        }
+        // Whether the course has gone, or the account is blocked, or only this request was refused.
+        self.check(site, purpose).await?;
+        let courses = self.courses(site, purpose).await?;
+        let is_there = courses.iter().any(|course| course.id == place.course);
+        Err(if is_there { error } else { purpose.error(ErrorKind::NotFound) })
+    }
+}

@@ -1,0 +1,71 @@
+//! `Login`: who asks, as the settings `token`, or `username` with `password`, say. It knows no course.
+
+use super::answer::Token;
+use super::refusal::Route;
+use super::site::Site;
+use crate::config::settings::{Reader, Settings};
+use crate::error::{ErrorKind, Result};
+use crate::secret::{Revealed, Secret};
+use crate::sources::purpose::Purpose;
+
+/// The service whose functions are used: sites that have web services at all have this one.
+const SERVICE: &str = "moodle_mobile_app";
+
+/// Where the token comes from.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Login {
+    /// Nothing was configured.
+    #[default]
+    None,
+    /// The token itself.
+    Token(Secret),
+    /// Whom the site gives one.
+    Password { username: String, password: Secret },
+}
+
+impl Login {
+    pub(super) fn read(settings: &Settings, reader: &mut Reader<'_>) -> Self {
+        let username = reader.string("username");
+        let (password, token) = (reader.secret("password"), reader.secret("token"));
+        // What cannot be had is a problem already, and what cannot be had is not missing.
+        let [has_token, has_username, has_password] =
+            ["token", "username", "password"].map(|key| settings.values.contains_key(key));
+        let (key, message) = match (has_token, has_username, has_password) {
+            (true, false, false) => return token.map_or(Self::None, Self::Token),
+            (false, true, true) => {
+                let login = username.zip(password);
+                return login.map_or(Self::None, |(username, password)| Self::Password { username, password });
+            }
+            (true, _, _) => (Some("token"), "`token` excludes `username` and `password`"),
+            (false, false, true) => (Some("password"), "`password` needs `username`"),
+            (false, true, false) => (
+                Some("username"),
+                "`username` needs `password`; add for example: password = { command = \"pass moodle\" }",
+            ),
+            (false, false, false) => (
+                None,
+                "`token` is missing, or `username` and `password`; add for example: token = { command = \"pass moodle\" }",
+            ),
+        };
+        reader.problem(key, message);
+        Self::None
+    }
+
+    /// The token. Runs the commands that know secrets; who has a password gets the token from the site.
+    pub(super) async fn token(&self, purpose: Purpose<'_>, site: &Site) -> Result<Revealed> {
+        let (username, secret) = match self {
+            Self::None => return Err(purpose.error(ErrorKind::Other).because("not configured")),
+            Self::Token(token) => (None, token.clone()),
+            Self::Password { username, password } => (Some(username), password.clone()),
+        };
+        let secret = tokio::task::spawn_blocking(move || secret.reveal()).await;
+        let secret = secret.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))??;
+        let Some(username) = username else { return Ok(secret) };
+        let fields = [("username", username.as_str()), ("password", secret.expose()), ("service", SERVICE)];
+        let (asked, _) = site.ask::<Token>(purpose, Route::Login, "login/token.php", &fields).await?;
+        match asked {
+            Ok(Token { token }) => Ok(Revealed::new(token)),
+            Err(refused) => Err(Route::Login.refusal(purpose, &refused)),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `Site`: a Moodle site that is asked with a token. It knows where the token may go, and no course.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RANGE, RETRY_AFTER};
+use reqwest::Response;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::answer::Refused;
+use super::refusal::Route;
+use crate::error::{ErrorKind, Result};
+use crate::secret::Revealed;
+use crate::sources::object::http::{Answer, Redirects, Transport, refusal, whole};
+use crate::sources::purpose::Purpose;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A site, and who asks.
+#[derive(Debug)]
+pub(super) struct Site {
+    /// Goes nowhere on its own: what a server points to may be anybody's.
+    transport: Transport,
+    /// Goes to where a site keeps files of others. Never carries the token.
+    elsewhere: Transport,
+    /// Without a slash at the end.
+    base: String,
+    token: Option<Revealed>,
+}
+
+/// What was asked for, or that the site refuses.
+pub(super) type Asked<T> = Result<T, Refused>;
+
+impl Site {
+    /// The site at `url`, asked by nobody so far.
+    pub(super) fn new(url: &Url) -> Result<Self> {
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        let (transport, elsewhere) = (Transport::new(Redirects::Refuse)?, Transport::new(Redirects::Follow)?);
+        Ok(Self { transport, elsewhere, base, token: None })
+    }
+
+    /// The same, asked with a token.
+    pub(super) fn with_token(self, token: Revealed) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// The site's address, without a slash at the end.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks one of the site's own pages. Secrets travel in the body: addresses end up in logs.
+    pub(super) async fn ask<T: DeserializeOwned + Send + 'static>(
+        &self,
+        purpose: Purpose<'_>,
+        route: Route,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<(Asked<T>, i64)> {
+        let request = http::Request::post(format!("{}/{path}", self.base)).header(CONTENT_TYPE, FORM);
+        let request =
+            request.body(form(fields)).map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
+        let Answer { response, observed } = self.transport.exchange(purpose, request).await?;
+        let response = checked(purpose, route, response).await?;
+        let body = whole(purpose, response).await?;
+        // A large course takes a while, and others wait on this thread.
+        let parsed = tokio::task::spawn_blocking(move || match serde_json::from_slice(&body) {
+            Ok(answer) => Some(Ok(answer)),
+            Err(_) => serde_json::from_slice(&body).ok().map(Err),
+        });
+        let parsed = parsed.await.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?;
+        let asked = parsed.ok_or_else(|| purpose.protocol("the answer is none of Moodle's: is `url` right?"))?;
+        Ok((asked, observed))
+    }
+
+    /// Calls a function of the site's web service; with the answer comes when it was given by the site's clock.
+    pub(super) async fn try_call<T: DeserializeOwned + Send + 'static>(
+        &self,
+        purpose: Purpose<'_>,
+        function: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<(Asked<T>, i64)> {
+        let token = self.token.as_ref().map_or("", Revealed::expose);
+        let mut fields = vec![("wstoken", token), ("wsfunction", function), ("moodlewsrestformat", "json")];
+        fields.extend_from_slice(parameters);
+        self.ask(purpose, Route::Rest, "webservice/rest/server.php", &fields).await
+    }
+
+    /// The same where a refusal is an error.
+    pub(super) async fn call<T: DeserializeOwned + Send + 'static>(
+        &self,
+        purpose: Purpose<'_>,
+        function: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<T> {
+        let (asked, _) = self.try_call(purpose, function, parameters).await?;
+        asked.map_err(|refused| Route::Rest.refusal(purpose, &refused))
+    }
+
+    /// The address of a file, if it is one that may be asked with the token.
+    pub(super) fn file_url(&self, fileurl: &str) -> Option<Url> {
+        // Sites without path addresses write their query as in HTML.
+        let url = Url::parse(&fileurl.replace("&amp;", "&")).ok()?;
+        // `parse` has resolved every `..`, so that the beginning says where it leads.
+        let rest = url.as_str().strip_prefix(&self.base)?.strip_prefix("/webservice/pluginfile.php")?;
+        rest.starts_with(['/', '?']).then_some(url)
+    }
+
+    /// Asks for a file, or a part of it, as `Range` writes it. The site's answer is a success; `true`: it comes from elsewhere.
+    pub(super) async fn download(
+        &self,
+        purpose: Purpose<'_>,
+        url: &Url,
+        range: Option<&str>,
+    ) -> Result<(Answer, bool)> {
+        let ranged = |request: http::request::Builder| match range {
+            Some(range) => request.header(RANGE, range),
+            None => request,
+        };
+        let malformed = |e: http::Error| purpose.protocol("the request is malformed").caused_by(e);
+        let token = self.token.as_ref().map_or("", Revealed::expose);
+        // Downloads take a token in a form as well as in the address, and the server's logs have only the latter.
+        let request = ranged(http::Request::post(url.as_str()).header(CONTENT_TYPE, FORM));
+        let request = request.body(form(&[("token", token)])).map_err(malformed)?;
+        let answer = self.transport.exchange(purpose, request).await?;
+        let to = answer.response.headers().get(http::header::LOCATION).and_then(|to| url.join(to.to_str().ok()?).ok());
+        let Some(to) = to.filter(|to| answer.response.status().is_redirection() && to.origin() != url.origin()) else {
+            let response = checked(purpose, Route::Download, answer.response).await?;
+            return Ok((Answer { response, ..answer }, false));
+        };
+        // A file that the site only refers to (Dropbox, OneDrive, …) is asked for without the token.
+        let request = ranged(http::Request::get(to.as_str())).body(Bytes::new()).map_err(malformed)?;
+        let answer = self.elsewhere.exchange(purpose, request).await?;
+        if answer.response.status().is_success() {
+            return Ok((answer, true));
+        }
+        Err(refusal(purpose, answer.response).await)
+    }
+}
+
+fn form(fields: &[(&str, &str)]) -> Bytes {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into()
+}
+
+/// An answer that is a success; others are told in Moodle's own terms where those say more.
+async fn checked(purpose: Purpose<'_>, route: Route, response: Response) -> Result<Response> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let Some((kind, words)) = route.status(status.as_u16()) else {
+        return Err(refusal(purpose, response).await);
+    };
+    let wait = response.headers().get(RETRY_AFTER).cloned();
+    let error = purpose.error(kind).because(words);
+    Err(match wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok()) {
+        Some(seconds) => error.retry_after(std::time::Duration::from_secs(seconds)),
+        None => error,
+    })
+}

@@ -1,0 +1,321 @@
+//! `Tree`: one course as directories and files, made of what the site lists. It asks nothing and gives names as they are.
+//!
+//! Paths are made of the site's own numbers, so that a file keeps its path, and with it its copy, when its activity is renamed or
+//! moves to another section: `course-2/section-3` is a section, `course-2/module-17/sub/a.txt` a file of an activity,
+//! `course-2/page-19` and `course-2/book-24/1` what the site makes of a page and of a chapter, `course-2/link-22` a link.
+//! A directory's path is therefore no beginning of the paths of what is in it.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+use url::Url;
+
+use super::answer::{Content, Module, Section};
+use super::site::Site;
+use super::title::shown;
+use crate::digest::{Digest, hex};
+use crate::path::{Printable, RemotePath};
+use crate::source::{Entry, EntryKind};
+use crate::sources::child;
+use crate::sources::version::{self, Version};
+
+/// Begins the digest of a link; the address follows.
+pub(super) const LINK: &str = "link:";
+/// Begins the digest of what the site makes of a page or a chapter.
+pub(super) const HTML: &str = "html:";
+
+/// A course, or those parts of it that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    directories: HashMap<RemotePath, Vec<Entry>>,
+    files: HashMap<RemotePath, File>,
+}
+
+/// What is known of a file from its listing.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) body: Body,
+    pub(super) size: Option<u64>,
+    pub(super) modified: Option<SystemTime>,
+    /// None where listings do not show every change.
+    pub(super) digest: Option<Digest>,
+}
+
+/// Where a file's bytes come from.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    /// The site.
+    Site { url: Url, is_html: bool },
+    /// Made here: a link to a page.
+    Link(String),
+}
+
+/// A place in a course, as paths name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) course: u64,
+    /// The activity that the path is of, if it is of one.
+    pub(super) module: Option<u64>,
+}
+
+impl Place {
+    /// None for the root and for what is no path of this source's.
+    pub(super) fn of(path: &RemotePath) -> Option<Self> {
+        let mut components = path.as_str()?.split('/');
+        let course = components.next()?.strip_prefix("course-")?.parse().ok()?;
+        let module = components.next().and_then(|activity| match activity.split_once('-')? {
+            ("section", _) => None,
+            (_, number) => number.parse().ok(),
+        });
+        Some(Self { course, module })
+    }
+}
+
+/// The path of a course.
+pub(super) fn course_path(id: u64) -> Option<RemotePath> {
+    RemotePath::root().child(format!("course-{id}").as_bytes()).ok()
+}
+
+pub(super) fn directory(name: impl Into<Vec<u8>>, path: RemotePath) -> Entry {
+    Entry { name: name.into(), path, kind: EntryKind::Directory, size: None, modified: None, digest: None }
+}
+
+impl Tree {
+    /// The tree of what `site` listed when its clock said `observed`.
+    pub(super) fn of(course: &RemotePath, sections: &[Section], site: &Site, observed: i64) -> Self {
+        let mut builder = Builder { tree: Self::default(), course, sections, site, observed };
+        let is_shown_inside = |section: &Section| {
+            let mut modules = sections.iter().flat_map(|section| &section.modules);
+            modules.any(|module| is_subsection(module, section))
+        };
+        let mut entries = Vec::new();
+        for section in sections.iter().filter(|section| !is_shown_inside(section)) {
+            let unnamed = section.section.map_or_else(|| "Other".to_owned(), |number| format!("Section {number}"));
+            entries.extend(builder.section(section, &shown(&section.name, &unnamed)));
+        }
+        builder.tree.directories.insert(course.clone(), entries);
+        builder.tree
+    }
+
+    pub(super) fn directory(&self, path: &RemotePath) -> Option<&[Entry]> {
+        self.directories.get(path).map(Vec::as_slice)
+    }
+
+    pub(super) fn file(&self, path: &RemotePath) -> Option<&File> {
+        self.files.get(path)
+    }
+}
+
+fn is_subsection(module: &Module, section: &Section) -> bool {
+    module.modname == "subsection"
+        && section.component.as_deref() == Some("mod_subsection")
+        && section.itemid.is_some()
+        && section.itemid == module.instance
+}
+
+struct Builder<'a> {
+    tree: Tree,
+    course: &'a RemotePath,
+    sections: &'a [Section],
+    site: &'a Site,
+    observed: i64,
+}
+
+impl Builder<'_> {
+    /// The path of what the site numbers so.
+    fn path(&self, place: &str) -> Option<RemotePath> {
+        self.course.child(place.as_bytes()).ok()
+    }
+
+    /// The entry of a section, whatever is in it; none for one that the user may not see.
+    fn section(&mut self, section: &Section, name: &str) -> Option<Entry> {
+        if section.uservisible == Some(false) {
+            return None;
+        }
+        let path = self.path(&format!("section-{}", section.id))?;
+        // Each stands in one place, so that none is inside itself.
+        if self.tree.directories.insert(path.clone(), Vec::new()).is_some() {
+            return None;
+        }
+        let modules = section.modules.iter().filter(|module| module.uservisible != Some(false));
+        let entries: Vec<_> = modules.filter_map(|module| self.module(module)).collect();
+        self.directory(&path).extend(entries);
+        Some(directory(name, path))
+    }
+
+    /// The entry of an activity; none for one without files.
+    fn module(&mut self, module: &Module) -> Option<Entry> {
+        let name = shown(&module.name, &format!("Activity {}", module.id));
+        if module.modname == "subsection" {
+            let section = self.sections.iter().find(|section| is_subsection(module, section))?;
+            return self.section(section, &name);
+        }
+        let path = self.path(&format!("module-{}", module.id))?;
+        let contents = module.contents.as_deref()?;
+        let files: Vec<_> = contents.iter().filter(|content| content.is_file()).collect();
+        let (generated, stored): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.is_generated());
+        match (module.modname.as_str(), generated.as_slice(), stored.as_slice()) {
+            ("url", ..) => return self.link(module, contents, &name),
+            ("page", [page], _) => {
+                let html = self.generated(page, &name, self.path(&format!("page-{}", module.id))?, "")?;
+                if stored.is_empty() {
+                    return Some(html);
+                }
+                // Beside its pictures, so that they are found.
+                self.put(module, &stored, &path, "/");
+                self.directory(&path).push(html);
+            }
+            ("book", ..) => self.book(module, contents, &generated, stored, &path),
+            ("resource", _, [file]) => {
+                return self.stored(module, file, path.child(file.filename.as_deref()?.as_bytes()).ok()?);
+            }
+            ("folder", ..) | (_, _, [_, ..]) => self.put(module, &stored, &path, "/"),
+            _ => return None,
+        }
+        self.directory(&path);
+        Some(directory(name, path))
+    }
+
+    fn directory(&mut self, path: &RemotePath) -> &mut Vec<Entry> {
+        self.tree.directories.entry(path.clone()).or_default()
+    }
+
+    fn link(&mut self, module: &Module, contents: &[Content], name: &str) -> Option<Entry> {
+        let content = contents.iter().find(|content| content.kind == "url")?;
+        // A line break would begin another line of the file.
+        let url: String = content.fileurl.as_ref()?.chars().filter(|c| !c.is_control()).collect();
+        let text = format!("[InternetShortcut]\r\nURL={url}\r\n");
+        let file = File {
+            size: Some(text.len() as u64),
+            modified: content.timemodified.and_then(version::time),
+            digest: Some(Digest::new(format!("{LINK}{url}"))),
+            body: Body::Link(text),
+        };
+        let path = self.path(&format!("link-{}", module.id))?;
+        Some(self.file(format!("{name}.url"), path, file))
+    }
+
+    /// Puts the chapters of a book into its directory, numbered so that they stand in their order.
+    fn book(
+        &mut self,
+        module: &Module,
+        contents: &[Content],
+        chapters: &[&Content],
+        stored: Vec<&Content>,
+        path: &RemotePath,
+    ) {
+        // A chapter shows its number and the titles of those above it, which are in the table of contents.
+        let table: String = contents.iter().filter_map(|content| content.content.as_deref()).collect();
+        let table = format!(";table={}", hex(&Sha256::digest(table)[..8]));
+        let digits = chapters.len().to_string().len();
+        let mut rest = stored;
+        for (index, chapter) in chapters.iter().enumerate() {
+            let inside = chapter.filepath.as_deref().unwrap_or_default();
+            let id = inside.trim_matches('/');
+            let title = shown(chapter.content.as_deref().unwrap_or_default(), "Chapter");
+            let title = format!("{:0digits$} {title}", index + 1);
+            let (Some(book), Some(beside)) = (self.path(&format!("book-{}", module.id)), child(path, id.as_bytes()))
+            else {
+                continue;
+            };
+            let Some(html) = child(&book, id.as_bytes()).and_then(|own| self.generated(chapter, &title, own, &table))
+            else {
+                continue;
+            };
+            let (attached, others) = rest
+                .into_iter()
+                .partition(|file: &&Content| file.filepath.as_deref().is_some_and(|path| path.starts_with(inside)));
+            rest = others;
+            if Vec::is_empty(&attached) {
+                self.directory(path).push(html);
+                continue;
+            }
+            self.directory(path).push(directory(title, beside.clone()));
+            self.put(module, &attached, &beside, inside);
+            self.directory(&beside).push(html);
+        }
+        self.put(module, &rest, path, "/");
+    }
+
+    /// Puts files into `base`, each into the directory that its path tells beyond `prefix`.
+    fn put(&mut self, module: &Module, files: &[&Content], base: &RemotePath, prefix: &str) {
+        for file in files {
+            let below = file.filepath.as_deref().unwrap_or_default();
+            let below = below.strip_prefix(prefix).unwrap_or(below);
+            let mut at = Some(base.clone());
+            for name in below.split('/').filter(|name| !name.is_empty()) {
+                at = at.and_then(|parent| {
+                    let path = child(&parent, name.as_bytes())?;
+                    if !self.tree.directories.contains_key(&path) {
+                        self.directory(&parent).push(directory(name, path.clone()));
+                        self.directory(&path);
+                    }
+                    Some(path)
+                });
+            }
+            let Some((at, name)) = at.zip(file.filename.as_deref()) else { continue };
+            if let Some(path) = child(&at, name.as_bytes())
+                && !self.tree.files.contains_key(&path)
+                && let Some(entry) = self.stored(module, file, path)
+            {
+                self.directory(&at).push(entry);
+            }
+        }
+    }
+
+    /// A file that the site keeps.
+    fn stored(&mut self, module: &Module, content: &Content, path: RemotePath) -> Option<Entry> {
+        let is_html = matches!(content.mimetype.as_deref(), Some("text/html" | "application/xhtml+xml"));
+        // A resource may be set to pass its HTML through the site's filters, which listings do not tell.
+        let is_filtered = is_html && module.modname == "resource";
+        let is_alias = content.isexternalfile == Some(true);
+        let (size, modified) = (content.filesize, content.timemodified);
+        let version = Version::new(None, size, modified);
+        let is_told = size.is_some() && modified.is_some() && !is_filtered && !is_alias;
+        let file = File {
+            body: self.body(content, is_html)?,
+            size: size.filter(|_| is_told),
+            modified: modified.and_then(version::time),
+            digest: is_told.then(|| version.digest(self.observed)),
+        };
+        Some(self.file(content.filename.clone()?, path, file))
+    }
+
+    /// What the site makes of a page or a chapter. It has no size before it is made; `table` is what else goes into it.
+    fn generated(&mut self, content: &Content, name: &str, path: RemotePath, table: &str) -> Option<Entry> {
+        let modified = content.timemodified?;
+        let text = format!("{HTML}{modified}{table}");
+        let settled = version::is_settled(modified, self.observed);
+        let file = File {
+            body: self.body(content, true)?,
+            size: None,
+            modified: content.timemodified.and_then(version::time),
+            digest: Some(if settled { Digest::new(text) } else { version::unsettled(text) }),
+        };
+        Some(self.file(format!("{name}.html"), path, file))
+    }
+
+    fn body(&self, content: &Content, is_html: bool) -> Option<Body> {
+        let fileurl = content.fileurl.as_deref().unwrap_or_default();
+        let url = self.site.file_url(fileurl);
+        if url.is_none() {
+            let name = Printable(content.filename.as_deref().unwrap_or_default().as_bytes()).to_string();
+            tracing::warn!("{}: {name:?} is left out: it is kept elsewhere than at the site", self.course);
+        }
+        Some(Body::Site { url: url?, is_html })
+    }
+
+    fn file(&mut self, name: String, path: RemotePath, file: File) -> Entry {
+        let entry = Entry {
+            name: name.into_bytes(),
+            path: path.clone(),
+            kind: EntryKind::File { executable: false },
+            size: file.size,
+            modified: file.modified,
+            digest: file.digest.clone(),
+        };
+        self.tree.files.insert(path, file);
+        entry
+    }
+}

@@ -1,0 +1,391 @@
+//! `Plugin`: a program of somebody else's as a source (`docs/plugin-protocol.md`). It keeps the program running, and knows no service.
+
+pub mod check;
+mod dialogue;
+mod failure;
+mod hash;
+mod hearing;
+mod info;
+mod life;
+mod process;
+mod program;
+mod retrieve;
+mod schema;
+mod staging;
+mod starts;
+mod told;
+mod voice;
+mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use parking_lot::{Mutex, RwLock};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use self::failure::Failure;
+pub use self::info::Info;
+use self::life::{Life, parent, understood};
+pub use self::process::Launch;
+pub use self::program::find_program;
+use self::retrieve::{CHUNK, Delivery, retrieve};
+use self::staging::Staging;
+use self::starts::Starts;
+use self::voice::Voice;
+use self::wire::{Abilities, Digested, Entry, Kind, Refusal, Text};
+use crate::config::settings::Reader;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::source::{
+    self, Capabilities, Changes, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
+    Settings, Sink, Source,
+};
+
+/// A plugin that says nothing of how the local digest gets on is taken for hung after so long.
+const LOCAL_DIGEST: Duration = Duration::from_secs(60);
+
+/// How many reports of changes wait to be heard.
+const CHANGES: usize = 1024;
+
+/// From a source's table to how its plugin is started; none if that is a problem, which is noted. Keys that it does not read are the
+/// plugin's.
+type Launcher = Box<dyn Fn(&mut Reader<'_>) -> Option<Launch> + Send + Sync>;
+
+/// A program as a source: `type = "plugin"`.
+///
+/// Keys: `command` (required): the program and its arguments. Everything else goes to the plugin.
+pub struct Plugin {
+    launcher: Launcher,
+    setup: Setup,
+    /// The process that serves; none before the first call and between `disconnect` and `connect`.
+    life: tokio::sync::Mutex<Option<Arc<Life>>>,
+    abilities: RwLock<Abilities>,
+    connected: AtomicBool,
+    starts: Starts,
+    /// Where changes go in, and where they come out until somebody takes that.
+    changes: (mpsc::Sender<RemotePath>, Mutex<Option<Changes>>),
+}
+
+/// What `configure` finds out.
+struct Setup {
+    launch: Launch,
+    info: Info,
+    voice: Arc<Voice>,
+    staging: Staging,
+    fresh_for: Duration,
+}
+
+impl Default for Plugin {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Plugin {
+    /// A source that waits for `configure`.
+    pub fn new() -> Self {
+        Self::started_by(program::command)
+    }
+
+    /// A source whose plugin is started in another way.
+    pub fn started_by(launcher: impl Fn(&mut Reader<'_>) -> Option<Launch> + Send + Sync + 'static) -> Self {
+        let (reports, changes) = mpsc::channel(CHANGES);
+        let launch = Launch { program: PathBuf::new(), args: Vec::new(), env: Vec::new() };
+        let setup = Setup {
+            launch,
+            info: Info::default(),
+            voice: Arc::new(Voice::new("")),
+            staging: Staging::new(&std::env::temp_dir()),
+            fresh_for: Duration::ZERO,
+        };
+        Self {
+            launcher: Box::new(launcher),
+            setup,
+            life: tokio::sync::Mutex::new(None),
+            abilities: RwLock::default(),
+            connected: AtomicBool::new(false),
+            starts: Starts::default(),
+            changes: (reports, Mutex::new(Some(changes))),
+        }
+    }
+
+    /// How the plugin of this table is started, and what it is told.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the table.
+    pub fn read(&self, settings: &Settings) -> Result<(Launch, Info), Vec<Problem>> {
+        let mut reader = settings.reader();
+        let launch = (self.launcher)(&mut reader);
+        let info = Info::read(&mut reader);
+        reader.finish()?;
+        launch.map(|launch| (launch, info)).ok_or_else(Vec::new)
+    }
+
+    /// Starts a process and hears what it can.
+    async fn start(&self) -> Result<Life> {
+        let Setup { launch, voice, fresh_for, .. } = &self.setup;
+        self.starts.wait().await;
+        let life = Life::begin(launch, voice, self.changes.0.clone(), *fresh_for).await?;
+        *self.abilities.write() = life.hello.capabilities.clone();
+        Ok(life)
+    }
+
+    /// Gives a new process its settings.
+    async fn furnish(&self, life: &Life) -> Result<(), Failure> {
+        let (info, secrets) = self.setup.info.reveal().await?;
+        self.setup.voice.conceal(secrets);
+        life.configure(info).await
+    }
+
+    /// The process that serves, a new one if there is none.
+    async fn life(&self) -> Result<Arc<Life>, Failure> {
+        let mut serving = self.life.lock().await;
+        if let Some(life) = serving.as_ref().filter(|life| !life.dialogue.is_over()) {
+            return Ok(Arc::clone(life));
+        }
+        *serving = None;
+        let life = self.start().await?;
+        self.furnish(&life).await?;
+        if self.connected.load(Ordering::Relaxed) {
+            life.connect().await?;
+        }
+        Ok(Arc::clone(serving.insert(Arc::new(life))))
+    }
+
+    /// Does something with the plugin about a path that a listing told. With a plugin that dies of it, once more with a new one; with one
+    /// that does not know the path, once more after another listing.
+    async fn with<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        op: &'static str,
+        path: &RemotePath,
+        mut work: impl FnMut(Arc<Life>, Option<Text>) -> F,
+    ) -> Result<T> {
+        let (mut died, mut told_again) = (false, false);
+        loop {
+            let life = self.life().await.map_err(|failure| self.failed(op, path, failure))?;
+            let written = if op == "list_path" { Ok(None) } else { life.reach(path).await.map(Some) };
+            let result = match written {
+                Ok(written) => work(Arc::clone(&life), written).await,
+                Err(failure) => Err(failure),
+            };
+            match result {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Lost(why)) if !died => {
+                    tracing::debug!("{op} {path}: once more with a new process: {why}");
+                    died = true;
+                }
+                Err(failure) if failure.is("unknown_path") && !told_again => {
+                    life.doubt(path);
+                    told_again = true;
+                }
+                Err(failure) => {
+                    if failure.is("crashed") {
+                        self.setup.voice.say("warn", "the plugin is started anew, as it asks to be");
+                        life.end(true).await;
+                    }
+                    return Err(self.failed(op, path, failure));
+                }
+            }
+        }
+    }
+
+    fn failed(&self, op: &'static str, path: &RemotePath, failure: Failure) -> Error {
+        let error = failure.error(op, &self.setup.voice);
+        if path.is_root() { error } else { error.on(path) }
+    }
+
+    async fn remote_digest(life: &Life, file: &RemotePath, written: &Text) -> Result<Digested, Failure> {
+        match life.digest(file, written).await {
+            // Of a path that no listing called a file, only trying tells.
+            Err(failure) if failure.may_mean_directory() && life.is_listable(file, written).await => {
+                let data = wire::Reason { kind: "is_a_directory".into(), ..wire::Reason::default() };
+                Err(Failure::Refused(Refusal { data, ..Refusal::default() }))
+            }
+            result => result,
+        }
+    }
+
+    fn problem(&self, failure: Failure) -> Problem {
+        let (key, what) = match &failure {
+            Failure::Refused(refusal) => (refusal.data.key.clone(), refusal.data.problem.clone()),
+            _ => (None, None),
+        };
+        let told = failure.error("configure", &self.setup.voice).to_string();
+        match (key, what.as_deref()) {
+            (Some(key), Some("missing")) => Problem { key: None, message: format!("`{key}` is missing ({told})") },
+            (key, _) => Problem { key, message: told },
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Plugin {
+    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
+        let (launch, info) = self.read(settings)?;
+        self.setup = Setup {
+            launch,
+            info,
+            voice: Arc::new(Voice::new(&settings.name)),
+            staging: Staging::new(&settings.scratch),
+            fresh_for: settings.fresh_for,
+        };
+        let life = match self.start().await {
+            Ok(life) => life,
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                return Err(vec![Problem { key: None, message: error.to_string() }]);
+            }
+            // A plugin that hangs today must not keep the others from being mounted.
+            Err(error) => {
+                tracing::warn!("source {}: {error}", settings.name);
+                return Ok(());
+            }
+        };
+        // Commands that tell secrets wait until the source connects, and so does what needs the secrets.
+        if self.setup.info.asks() {
+            *self.life.get_mut() = None;
+            return Ok(());
+        }
+        let told = self.setup.info.reveal().await.map_err(|e| vec![Problem { key: None, message: e.to_string() }])?;
+        self.setup.voice.conceal(told.1);
+        if let Some(schema) = &life.hello.schema {
+            match schema::problems(schema, &told.0) {
+                Ok(problems) if problems.is_empty() => {}
+                Ok(problems) => return Err(problems),
+                Err(why) => tracing::warn!("source {}: the plugin's schema cannot be used: {why}", settings.name),
+            }
+        }
+        match life.configure(told.0).await {
+            Ok(()) => *self.life.get_mut() = Some(Arc::new(life)),
+            // Nor must one that cannot tell yet: a keyring that is locked now may be open later.
+            Err(failure) if failure.is_refusal() && !failure.is("crashed") => return Err(vec![self.problem(failure)]),
+            Err(failure) => {
+                tracing::warn!("source {}: {}", settings.name, failure.error("configure", &self.setup.voice))
+            }
+        }
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let abilities = self.abilities.read();
+        Capabilities {
+            digest_from_listing: abilities.digest_from_listing,
+            ranges: abilities.ranges,
+            content_digest: abilities.content_digest.is_some(),
+            verbatim_names: false,
+            buffer: CHUNK,
+            concurrency: abilities.concurrency(),
+        }
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        if self.abilities.read().notify { self.changes.1.lock().take() } else { None }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        let failed = |failure: Failure| failure.error("connect", &self.setup.voice);
+        let life = self.life().await.map_err(failed)?;
+        if let Err(failure) = life.connect().await {
+            if failure.is("crashed") {
+                life.end(false).await;
+            }
+            return Err(failed(failure));
+        }
+        self.connected.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn disconnect(&self) {
+        self.connected.store(false, Ordering::Relaxed);
+        let life = self.life.lock().await.take();
+        if let Some(life) = life {
+            life.end(true).await;
+        }
+    }
+
+    async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
+        let listed = self.with("list_path", dir, |life, _| async move { life.list(dir).await }).await?;
+        let with_digests = self.abilities.read().digest_from_listing;
+        let entries = listed.into_iter().map(move |(path, entry)| Ok(shown(path, entry, with_digests)));
+        Ok(futures::stream::iter(entries).boxed())
+    }
+
+    async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
+        let digested = self.with("create_remote_digest", file, |life, written| async move {
+            Self::remote_digest(&life, file, &written.unwrap_or_else(|| told::absolute(file))).await
+        });
+        let Digested { digest, size, modified } = digested.await?;
+        Ok(RemoteDigest { digest: Digest::new(digest), size, modified: modified.and_then(|time| time.time()) })
+    }
+
+    async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        const OP: &str = "create_local_digest";
+        let hash = self.abilities.read().content_digest;
+        if let Some(algorithm) = hash {
+            return hash::of_file(algorithm, copy).await;
+        }
+        let place = Text::of(std::os::unix::ffi::OsStrExt::as_bytes(copy.file.as_os_str()));
+        for attempt in 0..2 {
+            let life = self.life().await.map_err(|failure| self.failed(OP, copy.path, failure))?;
+            let known =
+                life.told.tree(&RemotePath::root()).and_then(|tree| tree.leaf(copy.path).map(|(e, _)| e.path.clone()));
+            let written = known.or_else(|| life.told.spelling_in(&parent(copy.path), copy.path));
+            let written = written.unwrap_or_else(|| told::absolute(copy.path));
+            let params = json!({"file": place, "path": written, "digest": copy.retrieved_as.as_str()});
+            match life.ask_patiently(OP, params, LOCAL_DIGEST).await.and_then(understood::<Digested>) {
+                Ok(digested) => return Ok(Digest::new(digested.digest)),
+                Err(failure) if failure.is_unknown_method() => return super::same_size(copy).await,
+                Err(Failure::Lost(_)) if attempt == 0 => {}
+                Err(failure) => {
+                    if failure.is("crashed") {
+                        life.end(true).await;
+                    }
+                    return Err(self.failed(OP, copy.path, failure));
+                }
+            }
+        }
+        Err(Error::new(OP, ErrorKind::Unreachable).on(copy.path))
+    }
+
+    async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        const OP: &str = "retrieve_file";
+        let delivery = tokio::sync::Mutex::new(Delivery::new(request, out));
+        let delivery = &delivery;
+        let filled = self.with(OP, request.path, |life, written| async move {
+            let written = written.unwrap_or_else(|| told::absolute(request.path));
+            if !life.told.is_digested(request.path) {
+                let now = life.digest(request.path, &written).await?;
+                if now.digest != request.digest.as_str() {
+                    return Err(Error::new(OP, ErrorKind::Changed).into());
+                }
+            }
+            let file = self.setup.staging.file()?;
+            retrieve(&life, request, &written, file, &mut *delivery.lock().await).await
+        });
+        Ok(Retrieved { modified: filled.await?.modified.and_then(|time| time.time()) })
+    }
+}
+
+/// An entry as the mount wants it; without one, a directory that longer paths imply.
+fn shown(path: RemotePath, entry: Option<Entry>, with_digests: bool) -> source::Entry {
+    let name = path.name().to_vec();
+    match entry {
+        Some(entry) if entry.kind != Some(Kind::Directory) => source::Entry {
+            name,
+            path,
+            kind: EntryKind::File { executable: entry.executable },
+            size: entry.size,
+            modified: entry.modified.and_then(|time| time.time()),
+            digest: entry.digest.filter(|digest| with_digests && !digest.is_empty()).map(Digest::new),
+        },
+        entry => {
+            let modified = entry.and_then(|entry| entry.modified).and_then(|time| time.time());
+            source::Entry { name, path, kind: EntryKind::Directory, size: None, modified, digest: None }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `Checker`: sends one request at a time, keeps what went to and fro, and says what it thinks of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::super::dialogue::{Dialogue, News};
+use super::super::voice::Voice;
+use super::super::wire::{Entry, Listed, Refusal};
+use super::Finding;
+
+/// Bytes of a message that are shown.
+const SHOWN: usize = 300;
+
+/// A conversation that is judged.
+pub struct Checker<'a> {
+    pub dialogue: Arc<Dialogue>,
+    pub voice: Arc<Voice>,
+    pub timeout: Duration,
+    /// Whether all that was found is right.
+    pub holds: bool,
+    tell: &'a mut (dyn FnMut(&Finding) + Send),
+}
+
+/// What came of one request.
+#[derive(Debug)]
+pub struct Outcome {
+    pub sent: String,
+    pub entries: Vec<Entry>,
+    /// The answer; none if none came.
+    pub end: Option<Result<Value, Refusal>>,
+    /// Why none came, or what came that is worth nothing.
+    pub trouble: Option<String>,
+}
+
+impl Outcome {
+    /// What came, for people.
+    pub fn came(&self) -> String {
+        let listed = match self.entries.as_slice() {
+            [] => String::new(),
+            [first, ..] => {
+                let first = serde_json::to_string(first).unwrap_or_default();
+                format!("{} entries, the first {first}; ", self.entries.len())
+            }
+        };
+        let end = match (&self.trouble, &self.end) {
+            (Some(trouble), _) => trouble.clone(),
+            (None, Some(Ok(result))) => result.to_string(),
+            (None, Some(Err(refusal))) => {
+                format!("error {} {:?} {:?}", refusal.code, refusal.data.kind, refusal.message)
+            }
+            (None, None) => "nothing".into(),
+        };
+        format!("{listed}{end}")
+    }
+}
+
+impl<'a> Checker<'a> {
+    pub fn new(
+        dialogue: Arc<Dialogue>,
+        voice: Arc<Voice>,
+        timeout: Duration,
+        tell: &'a mut (dyn FnMut(&Finding) + Send),
+    ) -> Self {
+        Self { dialogue, voice, timeout, holds: true, tell }
+    }
+
+    /// Tells a finding.
+    pub fn find(&mut self, about: &'static str, wanted: &str, sent: String, came: String, wrong: Option<String>) {
+        self.holds &= wrong.is_none();
+        let shown = |text: String| {
+            let text = self.voice.fit(&text);
+            let end = text.floor_char_boundary(SHOWN);
+            if end < text.len() { format!("{}…", &text[..end]) } else { text }
+        };
+        let (sent, came, wrong) = (shown(sent), shown(came), wrong.map(shown));
+        (self.tell)(&Finding { about, wanted: wanted.into(), sent, came, wrong });
+    }
+
+    /// Tells something that is neither right nor wrong.
+    pub fn note(&mut self, about: &'static str, wanted: &str, came: &str) {
+        self.find(about, wanted, String::new(), came.into(), None);
+    }
+
+    /// Asks, and waits as long as any answer may take.
+    pub async fn ask(&mut self, method: &'static str, params: Value) -> Outcome {
+        self.ask_within(self.timeout, method, params).await
+    }
+
+    /// Asks, and waits so long for each part of the answer.
+    pub async fn ask_within(&mut self, limit: Duration, method: &'static str, params: Value) -> Outcome {
+        let sent = json!({"method": method, "params": params}).to_string();
+        let mut outcome = Outcome { sent, entries: Vec::new(), end: None, trouble: None };
+        let mut call = match self.dialogue.begin(method, params).await {
+            Ok(call) => call,
+            Err(failure) => {
+                outcome.trouble = Some(failure.error(method, &self.voice).to_string());
+                return outcome;
+            }
+        };
+        loop {
+            match timeout(limit, call.next()).await {
+                Ok(Ok(News::Entries(part))) => outcome.entries.extend(part),
+                Ok(Ok(News::Progress)) => {}
+                Ok(Ok(News::Broken(why))) => {
+                    outcome.trouble = Some(why);
+                    return outcome;
+                }
+                Ok(Ok(News::End(result))) => {
+                    if let Ok(result) = &result
+                        && let Ok(listed) = serde_json::from_value::<Listed>(result.clone())
+                    {
+                        outcome.entries.extend(listed.entries);
+                    }
+                    outcome.end = Some(result);
+                    return outcome;
+                }
+                Ok(Err(failure)) => {
+                    outcome.trouble = Some(failure.error(method, &self.voice).to_string());
+                    return outcome;
+                }
+                Err(_) => {
+                    outcome.trouble = Some(format!("no answer within {}", humantime::format_duration(limit)));
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// The answer must be a result that `judge` accepts.
+    pub fn expect<T>(
+        &mut self,
+        about: &'static str,
+        wanted: &str,
+        outcome: &Outcome,
+        judge: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
+        let judged = match (&outcome.trouble, &outcome.end) {
+            (None, Some(Ok(result))) => judge(result),
+            (None, Some(Err(_))) => Err("it is an error".into()),
+            _ => Err("there is no answer".into()),
+        };
+        let (result, wrong) = match judged {
+            Ok(value) => (Some(value), None),
+            Err(why) => (None, Some(why)),
+        };
+        self.find(about, wanted, outcome.sent.clone(), outcome.came(), wrong);
+        result
+    }
+
+    /// The answer must be an error that `judge` accepts.
+    pub fn refused(
+        &mut self,
+        about: &'static str,
+        wanted: &str,
+        outcome: &Outcome,
+        judge: impl FnOnce(&Refusal) -> bool,
+    ) {
+        let wrong = match &outcome.end {
+            Some(Err(refusal)) if judge(refusal) => None,
+            Some(Err(_)) => Some("it is another error".to_owned()),
+            Some(Ok(_)) => Some("it is no error".into()),
+            None => Some("there is no answer".into()),
+        };
+        self.find(about, wanted, outcome.sent.clone(), outcome.came(), wrong);
+    }
+}

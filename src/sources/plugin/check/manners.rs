@@ -1,0 +1,108 @@
+//! How a plugin takes what does not happen every day: paths that are not there, cancelled calls, the end of its input.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::super::dialogue::News;
+use super::super::life::Life;
+use super::exchange::Checker;
+use super::sorted;
+
+/// A path that nobody has.
+const NOWHERE: &str = "/kitovufs-no-such-name-5e1f";
+
+/// How long a cancelled call may take to be answered, and a process to end by itself.
+const SOON: Duration = Duration::from_secs(2);
+const ENDING: Duration = Duration::from_millis(900);
+
+impl Checker<'_> {
+    /// What is not there.
+    pub async fn absence(&mut self, life: &Life) {
+        let missing = |kind: &str| matches!(kind, "not_found" | "unknown_path");
+        let outcome = self.ask("create_remote_digest", json!({ "path": NOWHERE })).await;
+        let wanted = "a path that is not there is `not_found` or `unknown_path`";
+        self.refused("create_remote_digest", wanted, &outcome, |refusal| missing(&refusal.data.kind));
+        if life.hello.capabilities.one_level {
+            let outcome = self.list(NOWHERE).await;
+            self.refused("list_path", wanted, &outcome, |refusal| missing(&refusal.data.kind));
+        }
+        let outcome = self.ask("create_remote_digest", json!({"path": "/../../../../../../etc/passwd"})).await;
+        self.refused("create_remote_digest", "a path that leads out of the source is refused", &outcome, |_| true);
+    }
+
+    /// What comes unexpected.
+    pub async fn manners(&mut self, life: &Life) {
+        let abilities = &life.hello.capabilities;
+        for line in [
+            r#"{"jsonrpc":"2.0","method":"kitovufs/unheard-of","params":{"a":[1]}}"#,
+            r#"{"jsonrpc":"2.0","method":"cancel","params":{"id":999999}}"#,
+        ] {
+            self.dialogue.write_raw(line).await;
+        }
+        let outcome = self.list("/").await;
+        let wanted = "unknown notifications, and a `cancel` of nothing, are ignored";
+        self.expect("notifications", wanted, &outcome, |_| Ok(()));
+        if abilities.cancel {
+            let began = Instant::now();
+            let wrong = match self.dialogue.begin("list_path", json!({"path": "/"})).await {
+                Ok(mut call) => {
+                    self.dialogue
+                        .write_raw(
+                            &json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": call.id()}}).to_string(),
+                        )
+                        .await;
+                    let end =
+                        timeout(SOON, async { while let Ok(News::Entries(_) | News::Progress) = call.next().await {} })
+                            .await;
+                    end.is_err().then(|| "it was not answered".to_owned())
+                }
+                Err(failure) => Some(failure.error("list_path", &self.voice).to_string()),
+            };
+            let took = format!("the end, after {} ms", began.elapsed().as_millis());
+            self.find("cancel", "a cancelled call is answered within 2 s", "cancel".into(), took, wrong);
+        }
+        if abilities.concurrency() > 1 {
+            let asking = (0..abilities.concurrency()).map(|_| self.dialogue.ask("list_path", json!({"path": "/"})));
+            let answers = timeout(self.timeout, futures::future::join_all(asking)).await;
+            let wrong = match answers {
+                Ok(answers) if answers.iter().all(Result::is_ok) => None,
+                Ok(_) => Some("not all succeeded".to_owned()),
+                Err(_) => Some("not all were answered".into()),
+            };
+            let wanted = "with `concurrency`, as many calls at once are all answered";
+            self.find("concurrency", wanted, format!("{} × list_path", abilities.concurrency()), String::new(), wrong);
+        }
+    }
+
+    /// Going and coming back, and going for good.
+    pub async fn endings(&mut self, life: &Life) {
+        let before = self.list("/").await;
+        let gone = self.ask("disconnect", json!({})).await;
+        self.expect("disconnect", "it succeeds", &gone, |_| Ok(()));
+        let back = self.ask("connect", json!({})).await;
+        if !matches!(&back.end, Some(Err(refusal)) if refusal.is_unknown_method()) {
+            self.expect("connect", "it succeeds again", &back, |_| Ok(()));
+        }
+        let after = self.list("/").await;
+        self.expect("list_path", "after another `connect`, the root is the same", &after, |_| {
+            if sorted(&before) == sorted(&after) { Ok(()) } else { Err("it is another listing".into()) }
+        });
+        let _ = self.ask("disconnect", json!({})).await;
+        let strays = self.dialogue.strays();
+        let wrong =
+            (strays > 0).then(|| format!("{strays} lines are no messages; the log shows them (KITOVUFS_LOG=warn)"));
+        self.find("standard output", "nothing but messages is written to it", String::new(), String::new(), wrong);
+        let began = Instant::now();
+        let how = life.dialogue.end().await;
+        let wrong = (began.elapsed() > ENDING).then(|| "it had to be made to end".to_owned());
+        self.find(
+            "end",
+            "the process ends by itself when its standard input does",
+            "(end of input)".into(),
+            how,
+            wrong,
+        );
+    }
+}

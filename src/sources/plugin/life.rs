@@ -1,0 +1,388 @@
+//! `Life`: one process of a plugin, from `hello` to its end, and what it was asked for in between. It starts nothing anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::dialogue::{Dialogue, News};
+use super::failure::Failure;
+use super::process::Launch;
+use super::told::{Spelling, Told, Tree, absolute};
+use super::voice::Voice;
+use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::{Printable, RemotePath};
+
+/// How long a plugin may take to say who it is, and to read its settings.
+pub const BEGINNING: Duration = Duration::from_secs(10);
+
+/// How long a plugin may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Entries that one listing may have.
+const ENTRIES: usize = 2_000_000;
+
+/// The longest digest, in bytes.
+const LONGEST_DIGEST: usize = 1024;
+
+/// One process of a plugin.
+pub struct Life {
+    /// The way to it.
+    pub dialogue: Arc<Dialogue>,
+    /// What it says that it is.
+    pub hello: Hello,
+    /// What it has told.
+    pub told: Arc<Told>,
+    voice: Arc<Voice>,
+    fresh_for: Duration,
+}
+
+impl Life {
+    /// Starts a process and hears who it is.
+    ///
+    /// # Errors
+    /// `Unsupported` if there is no such program; `Unreachable` or `Protocol` if it does not say who it is.
+    pub async fn begin(
+        launch: &Launch,
+        voice: &Arc<Voice>,
+        changes: mpsc::Sender<RemotePath>,
+        fresh_for: Duration,
+    ) -> Result<Self> {
+        let told = Arc::new(Told::default());
+        let expiring = Arc::clone(&told);
+        let on_change = move |path| {
+            expiring.expire();
+            // With so many changes unread, one more says little; what is known ages in any case.
+            let _ = changes.try_send(path);
+        };
+        let dialogue = Dialogue::start(launch, voice, Box::new(on_change))?;
+        let host = concat!("kitovufs ", env!("CARGO_PKG_VERSION"));
+        let hello = in_time("hello", dialogue.ask("hello", json!({"protocol": PROTOCOL, "host": host}))).await;
+        let hello: Hello = hello.and_then(understood).map_err(|failure| failure.error("hello", voice))?;
+        if hello.protocol != PROTOCOL {
+            let why = format!("the plugin speaks version {} of the protocol; this is {PROTOCOL}", hello.protocol);
+            return Err(Error::new("hello", ErrorKind::Unsupported).because(why));
+        }
+        dialogue.allow(&hello.capabilities);
+        Ok(Self { dialogue, hello, told, voice: Arc::clone(voice), fresh_for })
+    }
+
+    /// The life of a process that has said who it is.
+    pub fn of(dialogue: Arc<Dialogue>, hello: Hello, voice: Arc<Voice>) -> Self {
+        Self { dialogue, hello, told: Arc::default(), voice, fresh_for: Duration::MAX }
+    }
+
+    /// Gives the plugin its settings.
+    ///
+    /// # Errors
+    /// What the plugin has against them.
+    pub async fn configure(&self, info: Value) -> Result<(), Failure> {
+        in_time("configure", self.dialogue.ask("configure", json!({ "info": info }))).await.map(drop)
+    }
+
+    /// Lets the plugin connect.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn connect(&self) -> Result<(), Failure> {
+        match self.dialogue.ask("connect", json!({})).await {
+            Err(failure) if !failure.is_unknown_method() => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// A call that is no remote operation, and has all the time it wants as long as it tells that it gets on.
+    ///
+    /// # Errors
+    /// `Lost` if it has said nothing for `patience`.
+    pub async fn ask_patiently(
+        &self,
+        method: &'static str,
+        params: Value,
+        patience: Duration,
+    ) -> Result<Value, Failure> {
+        let mut call = self.dialogue.begin(method, params).await?;
+        loop {
+            match timeout(patience, call.next()).await {
+                Ok(news) => match news? {
+                    News::End(result) => return Ok(result?),
+                    News::Broken(why) => return Err(Failure::Broken(why)),
+                    News::Entries(_) | News::Progress => {}
+                },
+                Err(_) => {
+                    let limit = humantime::format_duration(patience);
+                    return Err(Failure::Lost(format!("it said nothing for {limit} during `{method}`")));
+                }
+            }
+        }
+    }
+
+    /// Says goodbye, if `connected`, and ends the process.
+    pub async fn end(&self, connected: bool) {
+        if connected {
+            // Whatever it says, it is over.
+            let _ = timeout(GOODBYE, self.dialogue.ask("disconnect", json!({}))).await;
+        }
+        self.dialogue.end().await;
+    }
+
+    /// The version that there is now. The path must have been told ([`Life::reach`]).
+    ///
+    /// # Errors
+    /// What the plugin says; `Broken` for a digest that cannot be one.
+    pub async fn digest(&self, file: &RemotePath, written: &Text) -> Result<Digested, Failure> {
+        let answer = self.dialogue.ask("create_remote_digest", json!({ "path": written })).await?;
+        let digested: Digested = understood(answer)?;
+        if digested.digest.is_empty() || digested.digest.len() > LONGEST_DIGEST {
+            return Err(Failure::Broken(format!("a digest of {} bytes", digested.digest.len())));
+        }
+        self.told.learn_digest(file);
+        Ok(digested)
+    }
+
+    /// What is in a directory.
+    ///
+    /// # Errors
+    /// What the plugin says; `NotFound` if complete listings are without the directory.
+    pub async fn list(&self, dir: &RemotePath) -> Result<Vec<(RemotePath, Option<Entry>)>, Failure> {
+        if self.hello.capabilities.one_level {
+            return self.list_level(dir).await;
+        }
+        // A second look begins with the root: what is remembered may lead nowhere by now.
+        for _ in 0..2 {
+            if let Some(children) = self.list_in_tree(dir).await? {
+                return Ok(children);
+            }
+            self.told.forget();
+        }
+        Err(Error::new("list_path", ErrorKind::NotFound).on(dir).into())
+    }
+
+    /// How a path is written, once a listing in this process has told of it.
+    ///
+    /// # Errors
+    /// Those of listing what leads there.
+    pub async fn reach(&self, path: &RemotePath) -> Result<Text, Failure> {
+        if path.is_root() {
+            return Ok(absolute(path));
+        }
+        if !self.hello.capabilities.one_level {
+            return self.reach_in_tree(path).await;
+        }
+        let mut dir = RemotePath::root();
+        let components: Vec<_> = path.components().collect();
+        for (depth, name) in components.iter().enumerate() {
+            let inner = dir.child(name).map_err(|bad| Failure::Broken(bad.to_string()))?;
+            if self.told.spelling_in(&dir, &inner).is_none() {
+                // The way to `dir` has been gone by now.
+                self.list_level_at(&dir, &self.spelling(&dir)).await?;
+            }
+            if depth + 1 == components.len() {
+                break;
+            }
+            dir = inner;
+        }
+        Ok(self.spelling(path))
+    }
+
+    /// Takes back what told of this path, after the plugin said that it does not know it: it is listed anew before it is asked for again.
+    pub fn doubt(&self, path: &RemotePath) {
+        if self.hello.capabilities.one_level {
+            self.told.forget_directory(&parent(path));
+        } else {
+            self.told.forget();
+        }
+    }
+
+    /// Whether this path, of which nobody said what it is, is a directory after all.
+    pub async fn is_listable(&self, path: &RemotePath, written: &Text) -> bool {
+        let leaf = self.told.leaf(path);
+        leaf.is_some_and(|entry| entry.kind.is_none()) && self.gather(path, written).await.is_ok()
+    }
+
+    fn spelling(&self, path: &RemotePath) -> Text {
+        if path.is_root() {
+            return absolute(path);
+        }
+        self.told.spelling_in(&parent(path), path).unwrap_or_else(|| absolute(path))
+    }
+
+    async fn list_level(&self, dir: &RemotePath) -> Result<Vec<(RemotePath, Option<Entry>)>, Failure> {
+        let written = self.reach(dir).await?;
+        self.list_level_at(dir, &written).await
+    }
+
+    async fn list_level_at(
+        &self,
+        dir: &RemotePath,
+        written: &Text,
+    ) -> Result<Vec<(RemotePath, Option<Entry>)>, Failure> {
+        let mut entries = self.gather(dir, written).await?;
+        let depth = dir.components().count() + 1;
+        entries.retain(|path, entry| {
+            let one_level = path.components().count() == depth;
+            if !one_level {
+                self.refuse(dir, &entry.path, "it lies deeper than one level");
+            }
+            one_level
+        });
+        let spelling = Spelling::learn(entries.iter().map(|(path, entry)| (path.clone(), entry.path.clone())));
+        self.told.learn_directory(dir, spelling);
+        Ok(entries.into_iter().map(|(path, entry)| (path, Some(entry))).collect())
+    }
+
+    /// What trees tell of a directory; none if they do not.
+    async fn list_in_tree(&self, dir: &RemotePath) -> Result<Option<Vec<(RemotePath, Option<Entry>)>>, Failure> {
+        let began = Instant::now();
+        let mut top = RemotePath::root();
+        loop {
+            let known = self.told.tree(&top);
+            let mut tree = match known {
+                Some(tree) => tree,
+                None => self.list_tree(&top).await?,
+            };
+            let tells = top == *dir || tree.has_below(dir);
+            if !tells && let Some(way) = tree.way_to(dir, &top) {
+                top = way;
+                continue;
+            }
+            if !tells {
+                return Ok(None);
+            }
+            if !self.told.serve(&tree, dir, self.fresh_for) && !tree.is_after(began) {
+                tree = self.list_tree(&top).await?;
+                if top != *dir && !tree.has_below(dir) {
+                    return Ok(None);
+                }
+                self.told.serve(&tree, dir, self.fresh_for);
+            }
+            let told = |(path, leaf): (RemotePath, Option<(&Entry, Kind)>)| {
+                (path, leaf.map(|(entry, kind)| Entry { kind: Some(kind), ..entry.clone() }))
+            };
+            let mut children: Vec<_> = tree.children(dir).into_iter().map(told).collect();
+            // One name can be a directory that is listed by itself and, as a part of longer names, one that is implied.
+            if top != *dir && matches!(tree.leaf(dir), Some((_, Kind::Directory))) {
+                let inner = self.list_tree(dir).await?;
+                let inner = inner.children(dir).into_iter().map(told);
+                let inner: Vec<_> = inner.filter(|(path, _)| children.iter().all(|(other, _)| other != path)).collect();
+                children.extend(inner);
+            }
+            return Ok(Some(children));
+        }
+    }
+
+    async fn reach_in_tree(&self, path: &RemotePath) -> Result<Text, Failure> {
+        let mut top = RemotePath::root();
+        loop {
+            let tree = match self.told.tree(&top) {
+                Some(tree) => tree,
+                None => self.list_tree(&top).await?,
+            };
+            if let Some((entry, _)) = tree.leaf(path) {
+                return Ok(entry.path.clone());
+            }
+            match tree.way_to(path, &top) {
+                Some(way) => top = way,
+                // A file that this process has not told of: the plugin says what it knows.
+                None => return Ok(absolute(path)),
+            }
+        }
+    }
+
+    /// Asks for everything below a directory, and finds out what its leaves are.
+    async fn list_tree(&self, top: &RemotePath) -> Result<Arc<Tree>, Failure> {
+        // A leaf that is a directory is written as its own tree tells.
+        let written = if top.is_root() { absolute(top) } else { Box::pin(self.reach_in_tree(top)).await? };
+        let told_at = Instant::now();
+        let tree = Tree::new(self.gather(top, &written).await?.into_iter().collect(), told_at);
+        let Some((leaf, written)) = tree.undecided() else { return Ok(self.told.learn_tree(top, tree)) };
+        let kind = match self.digest(leaf, written).await {
+            Ok(_) => Kind::File,
+            Err(failure) if !failure.is_refusal() => return Err(failure),
+            Err(_) => match self.gather(leaf, written).await {
+                Ok(_) => Kind::Directory,
+                Err(failure) if !failure.is_refusal() => return Err(failure),
+                Err(_) => Kind::File,
+            },
+        };
+        Ok(self.told.learn_tree(top, tree.of_kind(kind)))
+    }
+
+    /// Every entry that may be shown of one answer, which has come to its end.
+    async fn gather(&self, dir: &RemotePath, written: &Text) -> Result<BTreeMap<RemotePath, Entry>, Failure> {
+        let mut call = self.dialogue.begin("list_path", json!({ "path": written })).await?;
+        let mut entries = BTreeMap::new();
+        loop {
+            let (part, last) = match call.next().await? {
+                News::Progress => continue,
+                News::Entries(part) => (part, false),
+                News::End(result) => (understood_or_nothing::<Listed>(result?)?.entries, true),
+                News::Broken(why) => return Err(Failure::Broken(why)),
+            };
+            for entry in part {
+                match place(dir, &entry.path) {
+                    Ok(path) => drop(entries.insert(path, entry)),
+                    Err(why) => self.refuse(dir, &entry.path, &why),
+                }
+            }
+            if entries.len() > ENTRIES {
+                return Err(Failure::Broken(format!("a listing of more than {ENTRIES} entries")));
+            }
+            if last {
+                return Ok(entries);
+            }
+        }
+    }
+
+    fn refuse(&self, dir: &RemotePath, path: &Text, why: &str) {
+        let shown = path.bytes().map_or_else(|| format!("{path:?}"), |bytes| Printable(&bytes).to_string());
+        self.voice.say("warn", &format!("{dir}: the entry {shown:?} is left out: {why}"));
+    }
+}
+
+/// Where an entry of a listing is.
+fn place(dir: &RemotePath, written: &Text) -> Result<RemotePath, String> {
+    let bytes = written.bytes().ok_or("it is not valid base64")?;
+    let path = RemotePath::parse(&bytes).map_err(|bad| bad.to_string())?;
+    let below = match path.as_bytes().strip_prefix(dir.as_bytes()) {
+        Some(rest) => !rest.is_empty() && (dir.is_root() || rest[0] == b'/'),
+        None => false,
+    };
+    if below { Ok(path) } else { Err("it is not in the directory that was listed".into()) }
+}
+
+/// The directory that a path is in.
+pub fn parent(path: &RemotePath) -> RemotePath {
+    let bytes = path.as_bytes();
+    let end = bytes.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    RemotePath::from_stored(&bytes[..end])
+}
+
+/// An answer, understood.
+///
+/// # Errors
+/// `Broken` if it is not what the protocol says.
+pub fn understood<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    serde_json::from_value(answer).map_err(|e| Failure::Broken(format!("something unexpected: {e}")))
+}
+
+/// The same, for an answer that may be empty.
+///
+/// # Errors
+/// `Broken` if it is not what the protocol says.
+pub fn understood_or_nothing<T: DeserializeOwned + Default>(answer: Value) -> Result<T, Failure> {
+    if answer.is_null() { Ok(T::default()) } else { understood(answer) }
+}
+
+/// What comes of a call in the time that a beginning may take.
+async fn in_time<T>(what: &str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(BEGINNING, call).await.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(BEGINNING);
+        Err(Failure::Lost(format!("it did not answer `{what}` within {limit}")))
+    })
+}

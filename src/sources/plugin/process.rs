@@ -1,0 +1,135 @@
+//! `Process`: a program of its own process group, and how it ends. It knows no protocol.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use crate::config::PASSWORD_VARIABLE;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a process may take to end after each hint: its standard input closed, then SIGTERM. SIGKILL takes no time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a plugin is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables of its environment beyond the host's own.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+/// A running program. Dropped without [`Process::end`], it and its whole group are killed at once.
+#[derive(Debug)]
+pub struct Process {
+    end: Option<oneshot::Sender<()>>,
+    ended: watch::Receiver<Option<String>>,
+}
+
+/// What a process talks through.
+#[derive(Debug)]
+pub struct Pipes {
+    /// The host's words.
+    pub stdin: ChildStdin,
+    /// The plugin's.
+    pub stdout: ChildStdout,
+    /// Its words for people.
+    pub stderr: ChildStderr,
+}
+
+/// Starts a program.
+///
+/// # Errors
+/// `Unsupported` if it cannot be run.
+pub fn start(launch: &Launch) -> Result<(Process, Pipes)> {
+    let failed = |why: &str| Error::new("start", ErrorKind::Unsupported).on(launch.program.display()).because(why);
+    let mut command = Command::new(&launch.program);
+    command.args(&launch.args).envs(launch.env.iter().map(|(name, value)| (name, value)));
+    // The password of a URL is for the source of that URL.
+    command.env_remove(PASSWORD_VARIABLE);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A signal from the terminal is for the mount; and a working directory would keep somebody from unmounting it.
+    command.process_group(0).current_dir("/").kill_on_drop(true);
+    let mut child = command.spawn().map_err(|e| failed("the program cannot be run").caused_by(e))?;
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(stdin), Some(stdout), Some(stderr)) = pipes else { return Err(failed("it started without its pipes")) };
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).map(Group);
+    let (end, ending) = oneshot::channel();
+    let (tell, ended) = watch::channel(None);
+    tokio::spawn(async move {
+        let end = attend(child, group, ending).await;
+        tell.send_replace(Some(end));
+    });
+    Ok((Process { end: Some(end), ended }, Pipes { stdin, stdout, stderr }))
+}
+
+impl Process {
+    /// Gets to know how the process ended.
+    pub fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.ended.clone()
+    }
+
+    /// Ends the process, of which the standard input must be closed by now, and returns how when it is gone.
+    pub async fn end(mut self) -> String {
+        if let Some(end) = self.end.take() {
+            // An error says that it has ended already.
+            let _ = end.send(());
+        }
+        let end = self.ended.wait_for(Option::is_some).await.map(|end| end.clone());
+        end.ok().flatten().unwrap_or_else(|| "the process was ended".into())
+    }
+}
+
+/// A process group, killed when dropped.
+#[derive(Debug)]
+struct Group(Pid);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        // An error says that nobody is left.
+        let _ = kill_process_group(self.0, signal);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// Waits for the process to end, or ends it: politely if `ending` says so, at once if nobody is left to say anything.
+async fn attend(mut child: Child, group: Option<Group>, mut ending: oneshot::Receiver<()>) -> String {
+    let polite = tokio::select! {
+        status = child.wait() => return epitaph(status),
+        asked = &mut ending => asked.is_ok(),
+    };
+    if polite {
+        if let Ok(status) = timeout(PATIENCE, child.wait()).await {
+            return epitaph(status);
+        }
+        if let Some(group) = &group {
+            group.signal(Signal::TERM);
+        }
+        if let Ok(status) = timeout(PATIENCE, child.wait()).await {
+            return epitaph(status);
+        }
+    }
+    // The group first: its leader's number is its own only until the leader is waited for.
+    drop(group);
+    epitaph(child.wait().await)
+}
+
+fn epitaph(status: std::io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => format!("the process ended ({status})"),
+        Err(e) => format!("the process was lost: {e}"),
+    }
+}

@@ -1,0 +1,213 @@
+//! `kitovufs check` says within seconds what works, what does not and why, and what to try.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::kit::ftp::Ftp;
+use crate::kit::mount::{Home, text};
+use crate::kit::samba::Samba;
+use crate::kit::servers::{S3, Webdav, free_port};
+use crate::kit::sshd::{Sshd, user};
+use crate::kit::web::Web;
+
+/// For all of a configuration, some of which hang, on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A source that does not work, and the words that say why and what to try.
+type Case = (&'static str, String, &'static [&'static str]);
+
+/// A directory with one file, as servers show it.
+fn shown() -> TempDir {
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::create_dir(dir.path().join("bucket")).unwrap();
+    fs::write(dir.path().join("bucket/file"), "bytes").unwrap();
+    dir
+}
+
+/// Who accepts connections and says nothing.
+fn silent() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+fn at(table: &str, from: u16, to: u16) -> String {
+    table.replace(&from.to_string(), &to.to_string())
+}
+
+/// Lines without that of a key.
+fn without(table: &str, key: &str) -> String {
+    table.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect()
+}
+
+/// Checks all of them and one that works.
+fn assert_told(works: &str, cases: &[Case]) {
+    let mut config = format!("[sources.works]\n{works}\n");
+    for (name, table, _) in cases {
+        config += &format!("[sources.\"{name}\"]\n{table}\ntimeout = \"5s\"\n");
+    }
+    let home = Home::of(&config);
+    let begun = Instant::now();
+    let output = home.kitovufs(["check", "-c", &text(home.config())]);
+    let told = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    assert!(begun.elapsed() < DEADLINE, "it took {:?}", begun.elapsed());
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("  ok      retrieved and verified /file"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+    for (name, _, words) in cases {
+        let block = told.split_once(&format!("\n{name} (")).unwrap_or_else(|| panic!("{name} is not in:\n{told}")).1;
+        let block: String = block.lines().skip(1).take_while(|line| line.starts_with("  ")).collect();
+        assert!(!block.contains("  ok "), "{name}: {block}");
+        for word in *words {
+            assert!(block.contains("  FAILED  ") && block.contains(word), "{name}: {word:?} is not in:\n{block}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_webdav_server() {
+    let dir = shown();
+    let dav = Webdav::rclone_with_password(&dir.path().join("bucket"));
+    let web = Web::apache(dir.path());
+    let (_silent, silent) = silent();
+    let table = dav.table();
+    assert_told(
+        &table,
+        &[
+            ("password", table.replace("kit-password", "hunter2"), &["401", "Check who logs in"]),
+            ("nobody", without(&without(&table, "username"), "password"), &["401", "Check who logs in"]),
+            ("closed", at(&table, dav.port(), free_port()), &["nothing listens there; check"]),
+            ("silent", at(&table, dav.port(), silent), &["no progress for 5s", "Check host and port"]),
+            ("root", format!("{table}root = \"gone\""), &["are `endpoint` and `root` right?"]),
+            ("tls", table.replace("http:", "https:"), &["no TLS with this server; check"]),
+            ("web", format!("type = \"webdav\"\nendpoint = \"{}\"", web.url()), &["is `endpoint` right?"]),
+            ("host", table.replace("127.0.0.1", "nowhere.invalid"), &["source unreachable", "dns"]),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_web_directory() {
+    let dir = shown();
+    fs::write(dir.path().join("index.html"), "<html><title>Welcome</title></html>").unwrap();
+    let web = Web::apache(dir.path());
+    let table = web.table("bucket/");
+    assert_told(
+        &table,
+        &[
+            ("gone", web.table("gone/"), &["is `url` right?"]),
+            ("closed", at(&table, web.port(), free_port()), &["nothing listens there; check"]),
+            ("tls", table.replace("http:", "https:"), &["no TLS with this server; check"]),
+            ("page", web.table(""), &["Welcome", "no index of files", "Check the address"]),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_bucket() {
+    let dir = shown();
+    let s3 = S3::rclone(dir.path());
+    let web = Web::apache(dir.path());
+    let table = s3.table("bucket");
+    let container =
+        |port: u16| format!("type = \"azblob\"\ncontainer = \"c\"\nendpoint = \"http://127.0.0.1:{port}\"\n");
+    assert_told(
+        &table,
+        &[
+            ("key", table.replace("kit-secret", "hunter2"), &["SignatureDoesNotMatch", "Check who logs in"]),
+            ("bucket", s3.table("gone"), &["NoSuchBucket", "check the name of the bucket"]),
+            ("root", format!("{table}root = \"gone\""), &["is `root` right?"]),
+            ("tls", table.replace("http:", "https:"), &["no TLS with this server; check"]),
+            ("web", at(&s3.table("gone"), s3.port(), web.port()), &["are `bucket`, `endpoint` and `region` right?"]),
+            (
+                "google",
+                at(&s3.table("gone"), s3.port(), free_port()).replace("\"s3\"", "\"gcs\"").replace("region", "#"),
+                &["nothing listens there; check"],
+            ),
+            ("container", container(web.port()), &["are `container`, `endpoint` and the credentials right?"]),
+            ("no container", container(free_port()), &["nothing listens there; check"]),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_ssh_host() {
+    let dir = shown();
+    let shown = dir.path().join("bucket");
+    let (ssh, changed) = (Sshd::run(&shown), Sshd::run(&shown));
+    changed.change_host_key();
+    let web = Web::apache(dir.path());
+    let (_silent, silent) = silent();
+    let table = ssh.table();
+    let known = fs::read_to_string(ssh.file("known_hosts")).unwrap();
+    let strange = ssh.file("nobody_known");
+    fs::write(&strange, "").unwrap();
+    assert!(!known.is_empty());
+    assert_told(
+        &table,
+        &[
+            ("closed", at(&table, ssh.port(), free_port()), &["cannot reach 127.0.0.1 port", "refused"]),
+            ("silent", at(&table, ssh.port(), silent), &["no progress for 5s", "Check host and port"]),
+            ("no key", ssh.table_without_key(), &["set `key` or `password`"]),
+            (
+                "user",
+                table.replace(&format!("\"{}\"", user()), "\"nobody-knows\""),
+                &["does not let nobody-knows in", "Check who logs in"],
+            ),
+            ("root", table.replace("/bucket\"", "/gone\""), &["is `root` right?"]),
+            ("web", at(&table, ssh.port(), web.port()), &["no SSH connection"]),
+            ("changed", changed.table(), &["is not the one in", "ssh-keygen -R"]),
+            ("unknown", table.replace("/known_hosts\"", "/nobody_known\""), &["host key"]),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_share() {
+    let dir = shown();
+    let samba = Samba::run(&dir.path().join("bucket"));
+    let web = Web::apache(dir.path());
+    let (_silent, silent) = silent();
+    let table = samba.table("kit");
+    let password = format!("{}password = \"hunter2\"", without(&table, "password"));
+    assert_told(
+        &table,
+        &[
+            ("password", password, &["no such user and password", "Check who logs in"]),
+            ("share", samba.table("gone"), &["is `share` right?"]),
+            ("root", format!("{table}root = \"gone\""), &["is `root` right?"]),
+            ("closed", at(&table, samba.port(), free_port()), &["is the server up, and the port right?"]),
+            ("silent", at(&table, samba.port(), silent), &["no progress for 5s", "Check host and port"]),
+            ("web", at(&table, samba.port(), web.port()), &["source unreachable"]),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_ftp_server() {
+    let dir = shown();
+    let shown = dir.path().join("bucket");
+    let (ftp, tls) = (Ftp::python(&shown), Ftp::tls(&shown));
+    let (_silent, silent) = silent();
+    let table = ftp.table();
+    let stranger = without(&without(&table, "username"), "password");
+    let stranger = format!("{stranger}username = \"a\"\npassword = \"hunter2\"");
+    assert_told(
+        &table,
+        &[
+            ("password", stranger, &["530", "Check who logs in"]),
+            ("root", format!("{table}root = \"gone\""), &["is `root` right?"]),
+            ("closed", at(&table, ftp.port(), free_port()), &["refused"]),
+            ("silent", at(&table, ftp.port(), silent), &["no progress for 5s", "Check host and port"]),
+            ("no tls", format!("{}tls = true", without(&table, "tls")), &["no encrypted connection", "check `tls`"]),
+            (
+                "certificate",
+                format!("{}tls = true", without(&tls.table(), "tls")),
+                &["no encrypted connection", "certificate"],
+            ),
+        ],
+    );
+}

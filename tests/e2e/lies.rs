@@ -1,0 +1,294 @@
+//! A server that answers everything wrong: a reader gets right bytes or an error within the deadline, what is known stays, and the log
+//! says why.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::kit::liar::{Answer, End, For, Liar, Speaks};
+use crate::kit::mount::{Home, Mount, eventually, noise, random, requests};
+
+/// The timeout of an open and of a read, their repetitions, and what a busy machine may take to notice it.
+const DEADLINE: Duration = Duration::from_secs(12);
+
+/// A way to lie, and the words with which the log tells of it. Without words, the answer may be put up with.
+type Case = (&'static str, fn(&mut Answer), &'static str);
+
+/// What can be wrong with the bytes of a file.
+const BYTES: &[Case] = &[
+    ("silence", |a| a.end = End::Stall(0), "no progress"),
+    ("silence in the middle", |a| a.end = End::Stall(a.body.len() / 2), "no progress"),
+    ("reset at once", |a| a.end = End::Reset(0), "source unreachable"),
+    ("reset in the middle", |a| a.end = End::Reset(a.body.len() / 3), "source unreachable"),
+    ("reset before the last byte", |a| a.end = End::Reset(a.body.len() - 1), "source unreachable"),
+    ("closed in the middle", |a| a.end = End::Close(a.body.len() / 3), "source unreachable"),
+    ("cut short, and no length", cut_without_length, "bytes early"),
+    ("400", |a| a.refuse(400), "400 Bad Request"),
+    ("403", |a| a.refuse(403), "403 Forbidden"),
+    ("404", |a| a.refuse(404), "404 Not Found"),
+    ("416", |a| a.refuse(416), "416 Range Not Satisfiable"),
+    ("429", |a| a.refuse(429), "429 Too Many Requests"),
+    ("429 for a second", |a| refuse_for(a, 429, "1"), "429 Too Many Requests"),
+    ("500", |a| a.refuse(500), "500 Internal Server Error"),
+    ("503", |a| a.refuse(503), "503 Service Unavailable"),
+    ("503 for a second", |a| refuse_for(a, 503, "1"), "503 Service Unavailable"),
+    ("503 for an hour", |a| refuse_for(a, 503, "3600"), "503 Service Unavailable"),
+    ("302", |a| a.refuse(302), "302 Found"),
+    ("204", |a| a.refuse(204), "which version"),
+    ("a whole that is a part", |a| a.header("Content-Range", None), ""),
+    ("another part", another_part, ""),
+    ("a shorter part", shorter_part, "asked for"),
+    (
+        "another total",
+        |a| {
+            let other = a.value("Content-Range").replace('/', "/1");
+            if !other.is_empty() {
+                a.header("Content-Range", Some(&other))
+            }
+        },
+        "",
+    ),
+    ("another tag", |a| a.header("ETag", Some("\"other\"")), "remote file has changed"),
+    ("no tag", |a| a.header("ETag", None), "which version"),
+    (
+        "more than said",
+        |a| {
+            let body = [a.body.as_slice(), b"x"].concat();
+            a.body = body;
+            a.header("Content-Length", None)
+        },
+        "longer than it said",
+    ),
+    (
+        "a page to log in",
+        |a| {
+            a.refuse(200);
+            a.say(b"<html>Who are you?</html>")
+        },
+        "which version",
+    ),
+];
+
+/// What can be wrong with a listing.
+const LISTING: &[Case] = &[
+    ("silence", |a| a.end = End::Stall(0), "no progress"),
+    ("silence in the middle", |a| a.end = End::Stall(a.body.len() / 2), "no progress"),
+    ("reset in the middle", |a| a.end = End::Reset(a.body.len() / 2), "source unreachable"),
+    ("closed in the middle", |a| a.end = End::Close(a.body.len() / 2), "source unreachable"),
+    ("closed before the last byte", |a| a.end = End::Close(a.body.len() - 1), "source unreachable"),
+    ("cut short, and no length", cut_without_length, "list_path"),
+    (
+        "almost whole, and no length",
+        |a| {
+            a.header("Content-Length", None);
+            a.end = End::Close(a.body.len() - 2)
+        },
+        "list_path",
+    ),
+    ("404", |a| a.refuse(404), "list_path"),
+    ("429", |a| a.refuse(429), "429 Too Many Requests"),
+    ("500", |a| a.refuse(500), "500 Internal Server Error"),
+    ("503", |a| a.refuse(503), "503 Service Unavailable"),
+    ("503 for an hour", |a| refuse_for(a, 503, "3600"), "503 Service Unavailable"),
+    ("204", |a| a.refuse(204), "list_path"),
+    ("nothing", |a| a.say(b""), "list_path"),
+    (
+        "a page to log in",
+        |a| {
+            a.header("Content-Type", Some("text/html"));
+            a.say(b"<html><title>Login</title></html>")
+        },
+        "list_path",
+    ),
+];
+
+fn cut_without_length(answer: &mut Answer) {
+    answer.header("Content-Length", None);
+    answer.end = End::Close(answer.body.len() / 2);
+}
+
+fn refuse_for(answer: &mut Answer, status: u16, seconds: &str) {
+    answer.refuse(status);
+    answer.header("Retry-After", Some(seconds));
+}
+
+/// As many bytes, and said to be from elsewhere.
+fn another_part(answer: &mut Answer) {
+    let said = answer.value("Content-Range").to_owned();
+    if let Some((first, rest)) = said.trim_start_matches("bytes ").split_once('-') {
+        let (last, total) = rest.split_once('/').unwrap();
+        let [first, last] = [first, last].map(|number| number.parse::<u64>().unwrap() + 1);
+        answer.header("Content-Range", Some(&format!("bytes {first}-{last}/{total}")));
+    }
+}
+
+fn shorter_part(answer: &mut Answer) {
+    let said = answer.value("Content-Range").to_owned();
+    let body = answer.body[..answer.body.len() - 1].to_vec();
+    if let Some((first, rest)) = said.trim_start_matches("bytes ").split_once('-') {
+        let (last, total) = rest.split_once('/').unwrap();
+        let last = last.parse::<u64>().unwrap() - 1;
+        answer.header("Content-Range", Some(&format!("bytes {first}-{last}/{total}")));
+    }
+    answer.say(&body);
+}
+
+fn mounted(liar: &Liar, fresh_for: &str) -> Mount {
+    let settings = format!("fresh_for = \"{fresh_for}\"\ntimeout = \"1s\"\n");
+    Home::of(&format!("[sources.far]\n{}{settings}", liar.table())).with_env("KITOVUFS_LOG", "info").mount()
+}
+
+/// One small and one large file for each case, and one that is read before.
+fn files() -> BTreeMap<String, Vec<u8>> {
+    let mut random = random();
+    let mut files = BTreeMap::from([("cached".to_owned(), noise(2 << 20, &mut random))]);
+    for number in 0..BYTES.len() {
+        files.insert(format!("small-{number:02}"), noise(200_000, &mut random));
+        files.insert(format!("large-{number:02}"), noise(3 << 20, &mut random));
+    }
+    files
+}
+
+fn assert_known(mount: &Mount, files: &BTreeMap<String, Vec<u8>>, case: &str) {
+    assert!(fs::read(mount.path("far/cached")).unwrap() == files["cached"], "{case}");
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), files.len(), "{case}");
+}
+
+fn lies_about_bytes(speaks: Speaks) {
+    let files = files();
+    let liar = Liar::speaking(speaks, files.clone());
+    let mount = mounted(&liar, "1h");
+    assert_known(&mount, &files, "the truth");
+    for (number, (case, lie, words)) in BYTES.iter().enumerate() {
+        let said = mount.log().len();
+        liar.lie(|what, answer| {
+            if what == For::Bytes {
+                lie(answer);
+            }
+        });
+        let mut failed = false;
+        for name in [format!("small-{number:02}"), format!("large-{number:02}")] {
+            let begun = Instant::now();
+            match fs::read(mount.path(format!("far/{name}"))) {
+                Ok(read) => assert!(read == files[&name], "{case}: {name} has wrong bytes"),
+                Err(error) => {
+                    failed = true;
+                    println!("{speaks:?}: {case}: {name}: {error}");
+                }
+            }
+            assert!(begun.elapsed() < DEADLINE, "{case}: {name} took {:?}", begun.elapsed());
+            assert_eq!(
+                fs::metadata(mount.path(format!("far/{name}"))).unwrap().len(),
+                files[&name].len() as u64,
+                "{case}"
+            );
+        }
+        assert_known(&mount, &files, case);
+        assert!(failed || words.is_empty(), "{case}: it was put up with");
+        liar.tell_the_truth();
+        let log = mount.log().split_off(said);
+        assert!(!failed || log.contains(words), "{case}: {words:?} is not in the log:\n{log}");
+        for name in [format!("small-{number:02}"), format!("large-{number:02}")] {
+            eventually(case, || fs::read(mount.path(format!("far/{name}"))).is_ok_and(|read| read == files[&name]));
+        }
+    }
+}
+
+fn lies_about_listings(speaks: Speaks, page: For) {
+    let files = files();
+    let liar = Liar::speaking(speaks, files.clone());
+    let mount = mounted(&liar, "300ms");
+    assert_known(&mount, &files, "the truth");
+    let told = Arc::new(AtomicU64::new(0));
+    for (case, lie, words) in LISTING {
+        let (counted, before) = (told.clone(), told.load(Ordering::Relaxed));
+        liar.lie(move |what, answer| {
+            if what == page {
+                counted.fetch_add(1, Ordering::Relaxed);
+                lie(answer);
+            }
+        });
+        eventually(case, || {
+            let begun = Instant::now();
+            assert_known(&mount, &files, case);
+            assert!(begun.elapsed() < DEADLINE, "{case}: it took {:?}", begun.elapsed());
+            // The log tells the same failure once a minute.
+            let last = mount.status()["sources"]["far"]["last_error"].as_str().unwrap_or_default().to_owned();
+            told.load(Ordering::Relaxed) > before && last.contains(words) && mount.log().contains(words)
+        });
+        liar.tell_the_truth();
+        let before = requests(&mount.status(), "far").0;
+        eventually(case, || {
+            assert_known(&mount, &files, case);
+            let status = mount.status();
+            status["sources"]["far"]["state"] == "ok" && requests(&status, "far").0 > before
+        });
+    }
+}
+
+/// Whom the server does not know does not try again and again: accounts are locked for that.
+#[test]
+fn about_who_one_is() {
+    for speaks in [Speaks::Webdav, Speaks::S3, Speaks::Json] {
+        let files = files();
+        let liar = Liar::speaking(speaks, files.clone());
+        let mount = mounted(&liar, "300ms");
+        assert_known(&mount, &files, "the truth");
+        let told = Arc::new(AtomicU64::new(0));
+        let counted = told.clone();
+        liar.lie(move |_, answer| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            answer.refuse(401);
+        });
+        eventually("it is noticed", || {
+            assert_known(&mount, &files, "401");
+            mount.status()["sources"]["far"]["state"] == "unauthorized"
+        });
+        assert!(fs::read(mount.path("far/small-00")).is_err());
+        assert_known(&mount, &files, "401");
+        assert!(mount.log().contains("401 Unauthorized"), "{}", mount.log());
+        assert!(told.load(Ordering::Relaxed) <= 3, "it was tried {told:?} times");
+    }
+}
+
+#[test]
+fn about_bytes_over_webdav() {
+    lies_about_bytes(Speaks::Webdav);
+}
+
+#[test]
+fn about_bytes_over_s3() {
+    lies_about_bytes(Speaks::S3);
+}
+
+#[test]
+fn about_bytes_over_http() {
+    lies_about_bytes(Speaks::Json);
+}
+
+#[test]
+fn about_listings_over_webdav() {
+    lies_about_listings(Speaks::Webdav, For::Listing);
+}
+
+#[test]
+fn about_the_first_page_of_s3() {
+    lies_about_listings(Speaks::S3, For::Listing);
+}
+
+#[test]
+fn about_the_second_page_of_s3() {
+    lies_about_listings(Speaks::S3, For::NextPage);
+}
+
+#[test]
+fn about_pages_for_people() {
+    lies_about_listings(Speaks::Html, For::Listing);
+}
+
+#[test]
+fn about_indexes_in_json() {
+    lies_about_listings(Speaks::Json, For::Listing);
+}

@@ -1,0 +1,340 @@
+//! `Liar`: a server that tells the truth about the files of one directory until a test has it lie. It speaks WebDAV, S3 and plain HTTP.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
+
+/// When everything was last changed, in seconds since 1970 and as HTTP writes it.
+const MODIFIED: (u64, &str) = (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT");
+/// So many names are on a page of an S3 listing.
+const PAGE: usize = 40;
+
+/// What the server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    Webdav,
+    S3,
+    /// Plain HTTP with index pages for people.
+    Html,
+    /// Plain HTTP with indexes as nginx writes them in JSON.
+    Json,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// The directory, or its first page.
+    Listing,
+    /// A further page of the directory.
+    NextPage,
+    /// Which version a file has.
+    Version,
+    /// Bytes of a file.
+    Bytes,
+}
+
+/// An answer, true until somebody changes it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    pub end: End,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, Copy)]
+pub enum End {
+    /// With its last byte.
+    Whole,
+    /// After so many bytes of its body, as if that were all.
+    Close(usize),
+    /// After so many bytes of its body, as if a machine on the way had lost its memory.
+    Reset(usize),
+    /// After so many bytes of its body, nothing more comes.
+    Stall(usize),
+}
+
+impl Answer {
+    /// Sets a header, or takes it away.
+    pub fn header(&mut self, name: &'static str, value: Option<&str>) {
+        self.headers.retain(|(other, _)| *other != name);
+        self.headers.extend(value.map(|value| (name, value.to_owned())));
+    }
+
+    /// The value of a header; empty if there is none.
+    pub fn value(&self, name: &str) -> &str {
+        self.headers.iter().find(|(other, _)| *other == name).map_or("", |(_, value)| value)
+    }
+
+    /// A refusal without further words.
+    pub fn refuse(&mut self, status: u16) {
+        *self = Self { status, headers: vec![("Content-Length", "0".into())], body: Vec::new(), end: End::Whole };
+    }
+
+    /// Another body.
+    pub fn say(&mut self, body: &[u8]) {
+        self.body = body.to_vec();
+        self.header("Content-Length", Some(&body.len().to_string()));
+    }
+}
+
+/// How a test changes answers.
+pub type Lie = Box<dyn Fn(For, &mut Answer) + Send + Sync>;
+
+/// A server on a free port; ends with the test.
+pub struct Liar {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    speaks: Speaks,
+    files: BTreeMap<String, Vec<u8>>,
+    lie: Mutex<Arc<Lie>>,
+    /// Goes up with every change of the lie, which ends stalls.
+    lies: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Liar {
+    /// A server that tells the truth about these files.
+    pub fn speaking(speaks: Speaks, files: BTreeMap<String, Vec<u8>>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let truth: Lie = Box::new(|_, _| ());
+        let (lie, lies, ended) = (Mutex::new(Arc::new(truth)), AtomicU64::default(), AtomicBool::default());
+        let shared = Arc::new(Shared { speaks, files, lie, lies, ended });
+        let serving = shared.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if serving.ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let serving = serving.clone();
+                // Whoever goes away in the middle is no failure of the test.
+                thread::spawn(move || serving.serve(client));
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// From now on every answer goes through this.
+    pub fn lie(&self, lie: impl Fn(For, &mut Answer) + Send + Sync + 'static) {
+        *self.shared.lie.lock().unwrap() = Arc::new(Box::new(lie));
+        self.shared.lies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// From now on every answer is true.
+    pub fn tell_the_truth(&self) {
+        self.lie(|_, _| ());
+    }
+
+    /// The table of a source that shows the directory, in TOML.
+    pub fn table(&self) -> String {
+        let url = format!("http://127.0.0.1:{}", self.port);
+        match self.shared.speaks {
+            Speaks::Webdav => format!("type = \"webdav\"\nendpoint = \"{url}\"\n"),
+            Speaks::S3 => format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"bucket\"\n"),
+            Speaks::Html | Speaks::Json => format!("type = \"http\"\nurl = \"{url}/\"\n"),
+        }
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        // Wakes the thread that waits for connections.
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+    }
+}
+
+/// A request as far as it matters.
+struct Request {
+    method: String,
+    path: String,
+    query: String,
+    headers: BTreeMap<String, String>,
+}
+
+impl Request {
+    fn read(from: &mut BufReader<TcpStream>) -> Option<Self> {
+        let mut line = String::new();
+        from.read_line(&mut line).ok().filter(|length| *length > 0)?;
+        let mut words = line.split_whitespace();
+        let (method, target) = (words.next()?.to_owned(), words.next()?);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) = (path.trim_start_matches('/').to_owned(), query.to_owned());
+        let mut headers = BTreeMap::new();
+        loop {
+            let mut line = String::new();
+            from.read_line(&mut line).ok()?;
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            headers.insert(name.to_lowercase(), value.trim().to_owned());
+        }
+        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        from.take(length).read_to_end(&mut Vec::new()).ok()?;
+        Some(Self { method, path, query, headers })
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
+impl Shared {
+    fn serve(&self, client: TcpStream) -> Option<()> {
+        client.set_nodelay(true).unwrap();
+        let mut requests = BufReader::new(client.try_clone().unwrap());
+        let mut client = client;
+        loop {
+            let request = Request::read(&mut requests)?;
+            let (what, mut answer) = self.truth(&request);
+            let (lies, lie) = (self.lies.load(Ordering::Relaxed), self.lie.lock().unwrap().clone());
+            lie(what, &mut answer);
+            let mut head = format!("HTTP/1.1 {} X\r\n", answer.status);
+            for (name, value) in &answer.headers {
+                write!(head, "{name}: {value}\r\n").unwrap();
+            }
+            client.write_all(format!("{head}\r\n").as_bytes()).ok()?;
+            let body = if request.method == "HEAD" { &[] } else { answer.body.as_slice() };
+            let upto = |length: usize| &body[..length.min(body.len())];
+            match answer.end {
+                End::Whole => client.write_all(body).ok()?,
+                End::Close(after) => return client.write_all(upto(after)).ok(),
+                End::Reset(after) => {
+                    client.write_all(upto(after)).ok()?;
+                    // What is on its way still arrives.
+                    thread::sleep(Duration::from_millis(20));
+                    return set_socket_linger(&client, Some(Duration::ZERO)).ok();
+                }
+                End::Stall(after) => {
+                    client.write_all(upto(after)).ok()?;
+                    while lies == self.lies.load(Ordering::Relaxed) && !self.ended.load(Ordering::Relaxed) {
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                    return None;
+                }
+            }
+            if answer.value("Content-Length").is_empty() {
+                return Some(());
+            }
+        }
+    }
+
+    fn truth(&self, request: &Request) -> (For, Answer) {
+        let path = match self.speaks {
+            Speaks::S3 => request.path.strip_prefix("bucket").unwrap_or_default().trim_start_matches('/'),
+            _ => &request.path,
+        };
+        let (what, content_type, body) = match (self.files.get(path), self.speaks) {
+            (Some(bytes), Speaks::Webdav) if request.method == "PROPFIND" => {
+                (For::Version, "application/xml", multistatus(&resource(path, bytes)))
+            }
+            (Some(bytes), _) => return self.file(request, bytes),
+            (None, Speaks::S3) if request.query.contains("list-type") => {
+                let token = request.parameter("continuation-token");
+                let what = if token.is_some() { For::NextPage } else { For::Listing };
+                (what, "application/xml", self.page(token.map_or(0, |token| token.parse().unwrap())))
+            }
+            (None, _) if !path.is_empty() => {
+                let mut missing = Answer { status: 200, headers: Vec::new(), body: Vec::new(), end: End::Whole };
+                missing.refuse(404);
+                return (For::Version, missing);
+            }
+            (None, Speaks::Webdav) => {
+                let files: String = self.files.iter().map(|(name, bytes)| resource(name, bytes)).collect();
+                let all = if request.headers.get("depth").is_some_and(|depth| depth == "0") { "" } else { &files };
+                let directory = "<D:response><D:href>/</D:href><D:propstat><D:prop><D:resourcetype><D:collection/>\
+                    </D:resourcetype></D:prop></D:propstat></D:response>";
+                (For::Listing, "application/xml", multistatus(&format!("{directory}{all}")))
+            }
+            (None, Speaks::S3 | Speaks::Html) => {
+                let links: String = self.files.keys().map(|name| format!("<a href=\"{name}\">{name}</a>\n")).collect();
+                let title = "<title>Index of /</title></head><body>";
+                (For::Listing, "text/html", format!("<html><head>{title}\n{links}</body></html>"))
+            }
+            (None, Speaks::Json) => {
+                let items = self.files.iter().map(|(name, bytes)| {
+                    let (size, time) = (bytes.len(), MODIFIED.1);
+                    format!("{{\"name\":\"{name}\",\"type\":\"file\",\"mtime\":\"{time}\",\"size\":{size}}}")
+                });
+                let items: Vec<_> = items.collect();
+                (For::Listing, "application/json", format!("[{}]", items.join(",\n")))
+            }
+        };
+        let status = if self.speaks == Speaks::Webdav { 207 } else { 200 };
+        let mut answer = Answer { status, headers: Vec::new(), body: Vec::new(), end: End::Whole };
+        answer.header("Content-Type", Some(content_type));
+        answer.say(body.as_bytes());
+        (what, answer)
+    }
+
+    fn file(&self, request: &Request, bytes: &[u8]) -> (For, Answer) {
+        let what = if request.method == "HEAD" { For::Version } else { For::Bytes };
+        let mut answer = Answer { status: 200, headers: Vec::new(), body: Vec::new(), end: End::Whole };
+        answer.header("ETag", Some(&tag(bytes)));
+        answer.header("Last-Modified", Some(MODIFIED.1));
+        answer.header("Accept-Ranges", Some("bytes"));
+        let all = 0..bytes.len();
+        let range = request.headers.get("range").and_then(|range| part(range, &all));
+        if let Some(Range { start, end }) = &range {
+            answer.status = 206;
+            answer.header("Content-Range", Some(&format!("bytes {start}-{}/{}", end - 1, all.end)));
+        }
+        answer.say(&bytes[range.unwrap_or(all)]);
+        (what, answer)
+    }
+
+    fn page(&self, from: usize) -> String {
+        let mut page = String::from("<ListBucketResult><EncodingType>url</EncodingType>");
+        for (name, bytes) in self.files.iter().skip(from).take(PAGE) {
+            let (tag, size) = (tag(bytes), bytes.len());
+            write!(
+                page,
+                "<Contents><Key>{name}</Key><LastModified>1994-11-06T08:49:37Z</LastModified><ETag>{tag}</ETag>\
+                 <Size>{size}</Size></Contents>"
+            )
+            .unwrap();
+        }
+        let more = from + PAGE < self.files.len();
+        write!(page, "<IsTruncated>{more}</IsTruncated>").unwrap();
+        if more {
+            write!(page, "<NextContinuationToken>{}</NextContinuationToken>", from + PAGE).unwrap();
+        }
+        page + "</ListBucketResult>"
+    }
+}
+
+/// As nginx makes it.
+fn tag(bytes: &[u8]) -> String {
+    format!("\"{:x}-{:x}\"", MODIFIED.0, bytes.len())
+}
+
+/// `bytes=0-9` of what there is.
+fn part(text: &str, all: &Range<usize>) -> Option<Range<usize>> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let range = first.parse().ok()?..last.parse::<usize>().ok()? + 1;
+    Some(range.start..range.end.min(all.end))
+}
+
+fn resource(name: &str, bytes: &[u8]) -> String {
+    let (tag, size, time) = (tag(bytes), bytes.len(), MODIFIED.1);
+    format!(
+        "<D:response><D:href>/{name}</D:href><D:propstat><D:prop><D:resourcetype/><D:getetag>{tag}</D:getetag>\
+         <D:getcontentlength>{size}</D:getcontentlength><D:getlastmodified>{time}</D:getlastmodified></D:prop>\
+         </D:propstat></D:response>\n"
+    )
+}
+
+fn multistatus(responses: &str) -> String {
+    format!("<?xml version=\"1.0\"?><D:multistatus xmlns:D=\"DAV:\">{responses}</D:multistatus>")
+}

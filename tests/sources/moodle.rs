@@ -1,0 +1,64 @@
+//! Moodle, at a site made from what a real one answered.
+
+mod account;
+mod contract;
+mod counts;
+mod files;
+mod site;
+mod tree;
+mod versions;
+
+use futures::TryStreamExt as _;
+use kitovufs::error::{Error, ErrorKind, Result};
+use kitovufs::path::RemotePath;
+use kitovufs::source::{Entry, EntryKind, RemoteDigest, Retrieval, Source};
+
+use crate::remote;
+
+async fn list(source: &dyn Source, dir: &str) -> Result<Vec<Entry>> {
+    source.list_path(&remote(dir)).await?.try_collect().await
+}
+
+/// All files below a directory.
+async fn files(source: &dyn Source, dir: &RemotePath) -> Vec<Entry> {
+    let entries: Vec<Entry> = source.list_path(dir).await.unwrap().try_collect().await.unwrap();
+    let mut found = Vec::new();
+    for entry in entries {
+        if entry.kind == EntryKind::Directory {
+            found.extend(Box::pin(files(source, &entry.path)).await);
+        } else {
+            found.push(entry);
+        }
+    }
+    found
+}
+
+/// What a mount knows of a file before it opens it: what is listed, or asked for where listings do not say.
+async fn known(source: &dyn Source, entry: &Entry) -> RemoteDigest {
+    match entry.digest.clone() {
+        Some(digest) => RemoteDigest { digest, size: entry.size, modified: entry.modified },
+        None => source.create_remote_digest(&entry.path).await.unwrap(),
+    }
+}
+
+/// All bytes of a version.
+async fn whole(source: &dyn Source, path: &RemotePath, known: &RemoteDigest) -> (Result<(), Error>, Vec<u8>) {
+    let retrieval = match known.size {
+        Some(0) => return (Ok(()), Vec::new()),
+        Some(size) => Retrieval::new(path, &known.digest, size, 0..size),
+        None => Retrieval::of_unknown_size(path, &known.digest),
+    };
+    let mut out = Vec::new();
+    let result = source.retrieve_file(&retrieval, &mut out).await.map(drop);
+    (result, out)
+}
+
+/// The listed entry of a path.
+async fn entry(source: &dyn Source, dir: &str, path: &str) -> Entry {
+    let entries = list(source, dir).await.unwrap();
+    entries.into_iter().find(|entry| entry.path == remote(path)).unwrap_or_else(|| panic!("{path} is listed"))
+}
+
+fn kind_of<T>(result: Result<T>) -> Result<T, ErrorKind> {
+    crate::kind(result)
+}
