@@ -57,7 +57,8 @@ impl OpenVersion {
         }
         let horizon = (blocks.end + ahead).min(all);
         for request in &state.requests {
-            if request.covers(blocks.start) || (blocks.start..horizon).contains(&request.first) {
+            // Whether it is where the reader is, or ahead of it as far as the reader wants.
+            if request.covers(blocks.start) || (blocks.start..=horizon).contains(&request.upto()) {
                 request.allow(horizon);
             }
         }

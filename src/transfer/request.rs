@@ -53,9 +53,14 @@ impl Request {
         self.end.load(Ordering::Relaxed)
     }
 
+    /// The block that comes next.
+    pub(super) fn upto(&self) -> usize {
+        self.progress.borrow().upto
+    }
+
     /// Whether this block comes, and soon enough to be waited for.
     pub(super) fn covers(&self, block: usize) -> bool {
-        let upto = self.progress.borrow().upto;
+        let upto = self.upto();
         let soon = (*self.limit.borrow()).max(upto + self.near);
         upto <= block && block < self.end().min(soon)
     }
@@ -71,7 +76,7 @@ impl Request {
 
     /// Others retrieve what begins with this block.
     pub(super) fn end_before(&self, block: usize) {
-        if self.progress.borrow().upto < block {
+        if self.upto() < block {
             self.end.fetch_min(block, Ordering::Relaxed);
         }
     }

@@ -15,13 +15,16 @@ use crate::content::{Algorithm, Hasher};
 pub(super) struct Running {
     /// Locked while somebody hashes.
     hash: Mutex<Option<Begun>>,
-    /// The first block that is not hashed yet.
+    /// The first block that is not hashed yet; [`DONE`] when the hash was asked for.
     next: AtomicUsize,
     /// Somebody hashes, or is about to.
     following: AtomicBool,
     /// How often blocks that may have been hashed were thrown away.
     losses: AtomicU64,
 }
+
+/// No block: nothing is left to hash, until blocks are lost.
+const DONE: usize = usize::MAX;
 
 #[derive(Debug)]
 struct Begun {
@@ -65,7 +68,12 @@ impl Copy {
         let running = &self.running;
         let mut hash = running.hash.lock();
         self.hash_on(cache, algorithm, &mut hash, &cache.counters.hashed_after);
-        let complete = running.next.swap(0, Ordering::SeqCst) == block_count(self.size);
+        let all = block_count(self.size);
+        // A follower that comes late finds nothing to do.
+        let complete = running.next.compare_exchange(all, DONE, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if !complete {
+            running.next.store(0, Ordering::SeqCst);
+        }
         let begun = hash.take()?;
         (complete && begun.losses == running.losses.load(Ordering::SeqCst)).then(|| begun.hasher.finish())
     }
@@ -74,16 +82,19 @@ impl Copy {
         let running = &self.running;
         loop {
             let losses = running.losses.load(Ordering::SeqCst);
-            if hash.as_ref().is_none_or(|begun| begun.losses != losses) {
+            if hash.as_ref().is_some_and(|begun| begun.losses != losses) {
                 running.next.store(0, Ordering::SeqCst);
                 *hash = None;
             }
-            let begun = hash.get_or_insert_with(|| Begun { hasher: Hasher::new(algorithm), losses });
             let block = running.next.load(Ordering::SeqCst);
+            if block != DONE {
+                hash.get_or_insert_with(|| Begun { hasher: Hasher::new(algorithm), losses });
+            }
             if block >= block_count(self.size) || self.state.lock().map.get(block) == Block::Missing {
                 return;
             }
             let Some(bytes) = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size)) else { return };
+            let Some(begun) = hash else { return };
             begun.hasher.update(&bytes);
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             running.next.store(block + 1, Ordering::SeqCst);
