@@ -23,13 +23,15 @@
 //! [`source::deadline`]. Only a listing that reached its end replaces what is known; [`name::localize`] makes its names fit for Linux. If
 //! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error. `readdir`
 //! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest). A folder put together
-//! from sources (`fs::union`) asks the catalog of each, and keeps nothing itself.
+//! from sources (`fs::union`) asks the catalog of each, and keeps nothing itself. What a source reports by itself
+//! ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name (`mount::changes`).
 //!
 //! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`transfer::Transfer::measure`]), so that `stat` is right.
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
 //! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same,
 //! and [`transfer::Transfer::open`] opens the version's [`cache::Copy`]. A whole copy is inspected (is its file as it was left?) and
-//! served. Otherwise a small file is retrieved now, and of a large one the source is asked for its digest now: after this point a
+//! served. Otherwise a file of which only the whole copy can be proven ([`source::Capabilities::proven_whole`]) is retrieved and proven now
+//! ([`transfer::Transfer::bring`]), a small file is retrieved now, and of a large one the source is asked for its digest now: after this point a
 //! change can no longer be answered by looking the name up again.
 //!
 //! **read.** [`transfer::OpenVersion::read`] → [`cache::Copy::read`]: blocks that are there are hashed once per life of the process and
