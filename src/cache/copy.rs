@@ -19,7 +19,7 @@ use self::running::Running;
 use super::block::{BLOCK, Block, BlockMap, Hash, blocks_of, bytes_of, hash};
 use super::index::{Fingerprint, Record};
 use super::store::Store;
-use super::{Cache, Key};
+use super::{Cache, Facts, Key};
 use crate::digest::Digest;
 use crate::name::LocalName;
 
@@ -129,9 +129,10 @@ impl Copy {
         self.size
     }
 
-    /// The time of the remote's last change, as far as it is known.
-    pub fn modified(&self) -> Option<SystemTime> {
-        self.state.lock().modified
+    /// What is known of the version.
+    pub fn facts(&self) -> Facts {
+        let state = self.state.lock();
+        Facts { size: self.size, modified: state.modified, whole: state.proven.is_some() }
     }
 
     /// Where the file lies.

@@ -35,10 +35,10 @@ pub struct Gathering {
 }
 
 impl Cache {
-    /// Begins a copy of a version of unknown size, of which nobody has a copy open. `name` is the base name that its file gets.
+    /// Begins the copy of a version anew; while somebody has one open, the bytes are only counted. `name` is the base name that its
+    /// file gets.
     pub fn gather(self: &Arc<Self>, key: Key, name: &LocalName) -> Gathering {
-        // Usually there is none; what the index does not know the size of is of no use.
-        self.forget(&key);
+        let kept = self.forget(&key);
         Gathering {
             cache: self.clone(),
             key,
@@ -46,7 +46,7 @@ impl Cache {
             path: self.store.path(&key, name),
             file: None,
             charge: AtomicU64::new(0),
-            kept: true,
+            kept,
             size: 0,
             hashes: Vec::new(),
             begun: BytesMut::new(),
@@ -71,7 +71,7 @@ impl Gathering {
     /// Forgets what came so far: the source begins anew.
     pub fn restart(&mut self) {
         self.drop_file();
-        self.kept = true;
+        self.kept = self.cache.forget(&self.key);
         self.size = 0;
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::Key;
+use super::{Facts, Key};
 use crate::db::Database;
 use crate::digest::Digest;
 use crate::name::LocalName;
@@ -130,14 +130,18 @@ impl Index {
         record.flatten()
     }
 
-    /// What is stored of a copy's version: size in bytes, and time of the last change.
-    pub fn facts(&self, key: &Key) -> Option<(u64, Option<SystemTime>)> {
+    /// What is stored of a copy's version.
+    pub fn facts(&self, key: &Key) -> Option<Facts> {
         self.0.settle();
         let facts = self.0.read(|db| {
-            db.prepare_cached("SELECT size, fingerprint FROM copies WHERE key = ?1")?
+            db.prepare_cached("SELECT size, fingerprint, local_digest IS NOT NULL FROM copies WHERE key = ?1")?
                 .query_row([key.0], |row| {
                     let left = row.get::<_, Option<Vec<u8>>>(1)?.and_then(|bytes| Fingerprint::from_bytes(&bytes));
-                    Ok((row.get::<_, i64>(0)?.cast_unsigned(), left.map(|left| left.modified())))
+                    Ok(Facts {
+                        size: row.get::<_, i64>(0)?.cast_unsigned(),
+                        modified: left.map(|left| left.modified()),
+                        whole: row.get(2)?,
+                    })
                 })
                 .optional()
         });

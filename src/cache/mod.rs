@@ -94,6 +94,17 @@ pub struct Limits {
     pub min_free: u64,
 }
 
+/// What a copy tells of its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Bytes of the version.
+    pub size: u64,
+    /// The time of its last change, as far as it is known.
+    pub modified: Option<SystemTime>,
+    /// Whether the copy was proven.
+    pub whole: bool,
+}
+
 /// What happened in the cache since the mount. Readable at any time.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -278,9 +289,14 @@ impl Cache {
         OpenCopy { cache: self.clone(), copy }
     }
 
-    /// Deletes the copy of a version, which nobody has open.
-    fn forget(&self, key: &Key) {
-        self.remove(self.room.lock(), key);
+    /// Deletes the copy of a version. `false` if somebody has it open: then it stays.
+    fn forget(&self, key: &Key) -> bool {
+        let room = self.room.lock();
+        let is_free = !room.held.peek(key).is_some_and(Held::is_open);
+        if is_free {
+            self.remove(room, key);
+        }
+        is_free
     }
 
     fn remove(&self, mut room: MutexGuard<'_, Room>, key: &Key) {
@@ -296,10 +312,10 @@ impl Cache {
         self.used.fetch_sub(held.charge(), Ordering::Relaxed);
     }
 
-    /// What the copy of a version tells of it: size in bytes, and time of the last change. `None` if there is no copy.
-    pub fn facts(&self, key: &Key) -> Option<(u64, Option<SystemTime>)> {
+    /// What the copy of a version tells of it. `None` if there is no copy.
+    pub fn facts(&self, key: &Key) -> Option<Facts> {
         match self.room.lock().held.peek(key)? {
-            Held::Loaded(copy) => return Some((copy.size(), copy.modified())),
+            Held::Loaded(copy) => return Some(copy.facts()),
             Held::Stored { .. } => {}
         }
         self.index.facts(key)

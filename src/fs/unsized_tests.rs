@@ -161,6 +161,26 @@ async fn the_time_that_came_with_the_bytes_is_the_copys() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_only_a_whole_copy_proves_is_not_read_before() {
+    let memory = Memory::new();
+    let capabilities =
+        Capabilities { ranges: false, proven_whole: true, ..crate::source::Source::capabilities(&memory) };
+    let mount = mounted(memory.with_capabilities(capabilities));
+    let bytes = content(3 << 20);
+    mount.memory.put("file", bytes.clone());
+    mount.faults.set(Method::RetrieveFile, Fault::Flip(5));
+    assert_eq!(size(&mount, "file").await, Some(3 << 20));
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 0, "its size is known");
+    assert_eq!(mount.open("file").await.expect_err("no byte of it is sound").kind(), ErrorKind::ChangedDuringRead);
+    mount.faults.clear_all();
+    mount.faults.reset_counts();
+    for _ in 0..2 {
+        assert_eq!(mount.read("file").await.expect("read"), bytes);
+        assert_eq!(mount.faults.calls(Method::RetrieveFile), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_copy_is_retrieved_again() {
     let mount = mounted(bare());
     mount.memory.put("file", "sound");

@@ -91,6 +91,9 @@ pub struct Capabilities {
     pub ranges: bool,
     /// `create_local_digest` is computed from the bytes alone: a copy that disagrees is damaged, without exception.
     pub content_digest: bool,
+    /// `retrieve_file` cannot tell by itself which version its bytes are of: only the local digest of a whole copy does, and nothing
+    /// is read of a copy before.
+    pub proven_whole: bool,
     /// Names are file names already: control characters in them are kept (see `name::localize`).
     pub verbatim_names: bool,
     /// Bytes that one `retrieve_file` holds in memory at most, beyond what it has given to the sink.

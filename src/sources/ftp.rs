@@ -233,6 +233,7 @@ impl Source for Ftp {
             digest_from_listing: !self.no_machine_listings.load(Ordering::Relaxed),
             ranges: !self.no_ranges.load(Ordering::Relaxed),
             content_digest: false,
+            proven_whole: false,
             verbatim_names: true,
             buffer: PIECE,
             // Public servers allow few connections from one address.

@@ -93,6 +93,7 @@ impl Source for Local {
             digest_from_listing: true,
             ranges: true,
             content_digest: false,
+            proven_whole: false,
             verbatim_names: true,
             buffer: CHUNK,
             concurrency: 8,

@@ -57,6 +57,7 @@ impl Memory {
                 digest_from_listing: true,
                 ranges: true,
                 content_digest: true,
+                proven_whole: false,
                 verbatim_names: false,
                 buffer: CHUNK as u64,
                 concurrency: 16,

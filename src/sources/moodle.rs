@@ -139,6 +139,7 @@ impl Source for Moodle {
             digest_from_listing: false,
             ranges: true,
             content_digest: false,
+            proven_whole: false,
             verbatim_names: false,
             buffer: HELD,
             // Each request occupies a process of the site, which has few.

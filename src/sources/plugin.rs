@@ -277,6 +277,7 @@ impl Source for Plugin {
             digest_from_listing: abilities.digest_from_listing,
             ranges: abilities.ranges,
             content_digest: abilities.content_digest.is_some(),
+            proven_whole: !abilities.conditional && !abilities.ranges,
             verbatim_names: false,
             buffer: CHUNK,
             concurrency: abilities.concurrency(),

@@ -99,6 +99,7 @@ impl Source for Sftp {
             digest_from_listing: true,
             ranges: true,
             content_digest: false,
+            proven_whole: false,
             verbatim_names: true,
             // 32 reads of 255 KiB.
             buffer: 8 << 20,

@@ -88,6 +88,7 @@ impl Source for Smb {
             digest_from_listing: true,
             ranges: true,
             content_digest: false,
+            proven_whole: false,
             verbatim_names: false,
             // 16 reads of 512 KiB, and what waits to be confirmed.
             buffer: (8 << 20) + reading::PIECE,

@@ -1,9 +1,8 @@
-//! Measuring: a version of which the source tells no size is retrieved to learn it, once, however many ask. Its bytes stay as a copy.
+//! Measuring: a version is retrieved whole before anything is said of it, once, however many ask. Its bytes stay as a copy.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,25 +12,18 @@ use tracing::debug;
 
 use super::{Transfer, Version};
 use crate::cache::block::BLOCK;
-use crate::cache::{Gathering, Key};
+use crate::cache::{Facts, Gathering, Key};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
+#[cfg(doc)]
+use crate::source::Capabilities;
 use crate::source::retry::retry;
 use crate::source::{Retrieval, Sink};
 
 /// How many versions' facts are remembered beyond the copies that tell them: those of evicted or too large files.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
-
-/// What only the bytes told of a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
-    /// Its bytes.
-    pub size: u64,
-    /// The time of its last change, where the retrieval said so.
-    pub modified: Option<SystemTime>,
-}
 
 /// A measurement under way; `None` until its answer is there.
 type UnderWay = watch::Receiver<Option<Result<Facts>>>;
@@ -52,7 +44,7 @@ impl Transfer {
     pub fn facts(&self, path: &RemotePath, digest: &Digest) -> Option<Facts> {
         let key = self.key(path, digest);
         let known = self.measured.lock().known.get(&key).copied();
-        known.or_else(|| self.cache.facts(&key).map(|(size, modified)| Facts { size, modified }))
+        known.or_else(|| self.cache.facts(&key))
     }
 
     /// Retrieves a version whole to learn its size. `name` is its copy's base name on disk.
@@ -60,9 +52,39 @@ impl Transfer {
     /// # Errors
     /// `Changed` or `NotFound` if the version is no longer there; failures of the source.
     pub async fn measure(self: &Arc<Self>, path: &RemotePath, digest: &Digest, name: &LocalName) -> Result<Facts> {
-        if let Some(facts) = self.facts(path, digest) {
-            return Ok(facts);
+        match self.facts(path, digest) {
+            Some(facts) => Ok(facts),
+            None => self.gathered(path, digest, name).await,
         }
+    }
+
+    /// Retrieves a version whole, and proves it, before anything of it is read (see [`Capabilities::proven_whole`]). What the cache cannot
+    /// hold is left to those who read it.
+    ///
+    /// # Errors
+    /// As [`Transfer::measure`]; `Protocol` if it has another `size` than the source told.
+    pub async fn bring(
+        self: &Arc<Self>,
+        path: &RemotePath,
+        digest: &Digest,
+        name: &LocalName,
+        size: u64,
+    ) -> Result<()> {
+        if size > self.cache.limits().max_size {
+            return Ok(());
+        }
+        let facts = match self.cache.facts(&self.key(path, digest)) {
+            Some(facts) if facts.whole => facts,
+            _ => self.gathered(path, digest, name).await?,
+        };
+        if facts.size == size {
+            return Ok(());
+        }
+        let why = format!("the source told {size} bytes and delivered {}", facts.size);
+        Err(Error::new("retrieve_file", ErrorKind::Protocol).on(path).because(why))
+    }
+
+    async fn gathered(self: &Arc<Self>, path: &RemotePath, digest: &Digest, name: &LocalName) -> Result<Facts> {
         let key = self.key(path, digest);
         let mut answer = {
             let mut measured = self.measured.lock();
@@ -116,7 +138,7 @@ impl Transfer {
             })
             .await?;
             let (size, copy) = sink.into_inner().0.finish(retrieved.modified);
-            let facts = Facts { size, modified: retrieved.modified };
+            let facts = Facts { size, modified: retrieved.modified, whole: copy.is_some() };
             if copy.is_none() {
                 return Ok(facts);
             }

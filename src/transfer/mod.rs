@@ -27,7 +27,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::Source;
-pub use measure::Facts;
 use measure::Measured;
 pub use memory::Memory;
 use pace::Pace;

@@ -195,6 +195,7 @@ impl Source for Azblob {
             digest_from_listing: true,
             ranges: true,
             content_digest: false,
+            proven_whole: false,
             verbatim_names: false,
             buffer: body::WAITING + super::HELD,
             concurrency: 16,

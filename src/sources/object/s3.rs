@@ -231,6 +231,7 @@ impl Source for S3 {
             digest_from_listing: true,
             ranges: true,
             content_digest: false,
+            proven_whole: false,
             verbatim_names: false,
             buffer: super::HELD,
             concurrency: 16,

@@ -204,6 +204,7 @@ impl Source for Web {
             digest_from_listing: false,
             ranges: self.ranges.are_possible(),
             content_digest: false,
+            proven_whole: false,
             verbatim_names: true,
             buffer: body::WAITING + super::HELD,
             concurrency: 8,

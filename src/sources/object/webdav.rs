@@ -193,6 +193,7 @@ impl Source for Webdav {
             digest_from_listing: true,
             ranges: true,
             content_digest: false,
+            proven_whole: false,
             verbatim_names: true,
             buffer: body::WAITING + super::HELD,
             concurrency: 16,

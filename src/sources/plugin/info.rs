@@ -25,9 +25,9 @@ impl Info {
         Self(reader.rest(is_secret))
     }
 
-    /// Whether a command must be run to know them, which may take long or ask somebody something.
+    /// Whether a command or the keyring must be asked to know them, which may take long, or ask somebody something.
     pub fn asks(&self) -> bool {
-        self.0.values().any(|setting| matches!(setting, Setting::Secret(Secret::Command(_))))
+        self.0.values().any(|setting| matches!(setting, Setting::Secret(Secret::Command(_) | Secret::Keyring(_))))
     }
 
     /// As JSON, and the secrets in it. May run commands and read files.
