@@ -12,8 +12,12 @@ use crate::source::turns::Urgency;
 /// How far ahead of a reader who has gone forward for long is retrieved at most, in blocks: 128 MiB.
 const AHEAD: usize = 1024;
 
-/// The part of the way ahead that one request covers: four at once are as fast as it gets (`s3`, `webdav`, at 0 and 20 ms).
-const REQUESTS_AHEAD: usize = 4;
+/// How many requests at once cover the way ahead. Four are as fast as it gets on a line that has no limits (`s3`, `webdav`, at 0 and
+/// 20 ms); where every connection has one, more are faster, if they hold little memory.
+const AT_A_TIME: (usize, usize) = (4, 8);
+
+/// What those may hold together, in bytes, for being more than the least.
+const AT_A_TIME_HOLD: u64 = 16 << 20;
 
 /// A request for less than this many blocks (1 MiB) costs more than its bytes.
 const SHORTEST_REQUEST: usize = 8;
@@ -69,7 +73,9 @@ impl OpenVersion {
             self.transfer.in_flight.load(Ordering::Relaxed) >= self.transfer.source.capabilities().concurrency / 2;
         let worthwhile =
             if ahead >= FORWARD && !crowded && state.streams.is_alone() { cost.saturating_mul(COSTS) } else { 0 };
-        let longest = (ahead / REQUESTS_AHEAD).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
+        // A part of what is left: the last request must not go on alone when the others are done.
+        let longest =
+            ((horizon - blocks.end) / self.at_a_time()).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
         for run in self.uncovered(state, blocks.start..horizon).chunk_by(|a, b| a + 1 == *b) {
             let run = run[0]..run[run.len() - 1] + 1;
             let waited_for = run.start < blocks.end;
@@ -89,6 +95,11 @@ impl OpenVersion {
                 self.launch(state, Request::new(start, end, limit, cost.max(SHORTEST_REQUEST), urgency));
             }
         }
+    }
+
+    fn at_a_time(&self) -> usize {
+        let held = self.transfer.source.capabilities().buffer.max(1);
+        usize::try_from(AT_A_TIME_HOLD / held).unwrap_or(usize::MAX).clamp(AT_A_TIME.0, AT_A_TIME.1)
     }
 
     /// How far what is missing at `from`, and is not under way, goes on; at most to `most`.
