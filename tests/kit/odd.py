@@ -51,6 +51,13 @@ def digest(content):
     return f"{len(content)}:{zlib.crc32(content):x}"
 
 
+def take():
+    """The next request, which is read before the last one is answered."""
+    request = json.loads(sys.stdin.readline())
+    note(f"{request['method']} {request.get('params', {}).get('path', '')}".strip())
+    return request
+
+
 def misbehave(what, id, params):
     """Whether that was the answer."""
     what, _, more = what.partition(":")
@@ -111,6 +118,16 @@ def misbehave(what, id, params):
     elif what == "other bytes":
         files[params["path"]] = b"changed!"
         return False
+    elif what == "wait for cancel":
+        request = take()
+        while request["method"] != "cancel" or request["params"]["id"] != id:
+            request = take()
+        fail(id, "failed")
+    elif what == "answer digests in pairs":
+        other = take()
+        pair = [(id, params), (other["id"], other["params"])]
+        for number, asked in reversed(pair) if more == "last first" else pair:
+            say({"jsonrpc": "2.0", "id": number, "result": answer("create_remote_digest", number, asked)})
     elif what == "answer":
         say({"jsonrpc": "2.0", "id": id, "result": json.loads(more)})
     else:

@@ -1,6 +1,7 @@
 //! Plugins: one that keeps to the protocol is a source like any other; what one does that does not harms nobody else.
 
 mod trees;
+mod turns;
 mod wrong;
 
 use std::path::{Path, PathBuf};

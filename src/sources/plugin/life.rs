@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::dialogue::{Dialogue, News};
 use super::failure::Failure;
 use super::process::Launch;
-use super::told::{Spelling, Told, Tree, absolute};
+use super::told::{Look, Spelling, Told, Tree, absolute};
 use super::voice::Voice;
 use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
@@ -298,19 +298,30 @@ impl Life {
     async fn list_tree(&self, top: &RemotePath) -> Result<Arc<Tree>, Failure> {
         // A leaf that is a directory is written as its own tree tells.
         let written = if top.is_root() { absolute(top) } else { Box::pin(self.reach_in_tree(top)).await? };
-        let told_at = Instant::now();
-        let tree = Tree::new(self.gather(top, &written).await?.into_iter().collect(), told_at);
+        let Look { entries, told_at } = match self.told.take_look(top, self.fresh_for) {
+            Some(look) => look,
+            None => self.look(top, &written).await?,
+        };
+        let tree = Tree::new(entries, told_at);
         let Some((leaf, written)) = tree.undecided() else { return Ok(self.told.learn_tree(top, tree)) };
         let kind = match self.digest(leaf, written).await {
             Ok(_) => Kind::File,
             Err(failure) if !failure.is_refusal() => return Err(failure),
-            Err(_) => match self.gather(leaf, written).await {
-                Ok(_) => Kind::Directory,
+            Err(_) => match self.look(leaf, written).await {
+                Ok(look) => {
+                    self.told.keep_look(leaf, look);
+                    Kind::Directory
+                }
                 Err(failure) if !failure.is_refusal() => return Err(failure),
                 Err(_) => Kind::File,
             },
         };
         Ok(self.told.learn_tree(top, tree.of_kind(kind)))
+    }
+
+    async fn look(&self, dir: &RemotePath, written: &Text) -> Result<Look, Failure> {
+        let told_at = Instant::now();
+        Ok(Look { entries: self.gather(dir, written).await?, told_at })
     }
 
     /// Every entry that may be shown of one answer, which has come to its end.

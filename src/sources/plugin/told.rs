@@ -26,9 +26,19 @@ pub struct Told {
 struct State {
     directories: HashMap<RemotePath, Spelling>,
     trees: HashMap<RemotePath, Arc<Tree>>,
+    looks: HashMap<RemotePath, Look>,
     digested: LruCache<RemotePath, ()>,
     /// When the plugin last said that something has changed.
     changed: Option<Instant>,
+}
+
+/// What a listing told that was only made to find out whether it can be made.
+#[derive(Debug)]
+pub struct Look {
+    /// Everything below the directory.
+    pub entries: BTreeMap<RemotePath, Entry>,
+    /// When it was asked for.
+    pub told_at: Instant,
 }
 
 /// How the paths in one directory are written.
@@ -43,8 +53,8 @@ pub struct Spelling {
 impl Default for Told {
     fn default() -> Self {
         let digested = LruCache::new(DIGESTED);
-        let (directories, trees) = (HashMap::new(), HashMap::new());
-        Self { state: Mutex::new(State { directories, trees, digested, changed: None }) }
+        let (directories, trees, looks) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { state: Mutex::new(State { directories, trees, looks, digested, changed: None }) }
     }
 }
 
@@ -77,6 +87,19 @@ impl Told {
         tree
     }
 
+    /// Keeps what a look into a directory told, for who wants to list it next.
+    pub fn keep_look(&self, dir: &RemotePath, look: Look) {
+        self.state.lock().looks.insert(dir.clone(), look);
+    }
+
+    /// What a look into this directory told, if it still counts. It is given once.
+    pub fn take_look(&self, dir: &RemotePath, fresh_for: Duration) -> Option<Look> {
+        let mut state = self.state.lock();
+        let look = state.looks.remove(dir)?;
+        let is_current = state.changed.is_none_or(|changed| changed < look.told_at);
+        (is_current && look.told_at.elapsed() < fresh_for).then_some(look)
+    }
+
     /// Whether a tree still counts for this directory, and has not been told for it yet; from now on it has.
     pub fn serve(&self, tree: &Tree, dir: &RemotePath, fresh_for: Duration) -> bool {
         let is_current = self.state.lock().changed.is_none_or(|changed| changed < tree.told_at);
@@ -93,6 +116,7 @@ impl Told {
         let mut state = self.state.lock();
         state.directories.clear();
         state.trees.clear();
+        state.looks.clear();
     }
 
     /// Takes back that a directory was listed.
@@ -279,6 +303,24 @@ mod tests {
         assert!(tree.serve(&RemotePath::root(), fresh_for));
         tokio::time::advance(fresh_for).await;
         assert!(!tree.serve(&path("b"), fresh_for));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_is_given_once_and_only_while_it_counts() {
+        let (told, a, fresh_for) = (Told::default(), path("a"), Duration::from_secs(30));
+        let look = || told.keep_look(&path("a"), Look { entries: BTreeMap::new(), told_at: Instant::now() });
+        let taken = || told.take_look(&a, fresh_for).is_some();
+        look();
+        assert!(taken() && !taken());
+        look();
+        tokio::time::advance(fresh_for).await;
+        assert!(!taken(), "too old");
+        look();
+        told.expire();
+        assert!(!taken(), "the plugin said that something has changed");
+        look();
+        told.forget();
+        assert!(!taken(), "it was taken back");
     }
 
     #[test]

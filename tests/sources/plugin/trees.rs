@@ -49,6 +49,8 @@ async fn courses_that_look_like_files_are_directories_listed_when_looked_into() 
     assert_eq!(names(&*source, "Arts").await.unwrap(), ["Music/"]);
     assert_eq!(names(&*source, "Arts/Music").await.unwrap(), ["c"]);
     assert_eq!(names(&*source, "Empty").await.unwrap(), Vec::<String>::new());
+    // Each course once: what was told of the one that was looked into was kept.
+    assert_eq!(odd.count("list_path"), 4);
     assert_eq!(read(&*source, "Arts/Music/c").await.as_deref(), Ok("3"));
     assert_eq!(digest(&*source, "Maths").await, Err(ErrorKind::IsADirectory));
     assert_eq!(odd.count("start"), 1);
