@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::tests::{Fixture, ROOMY, expire, flip_a_byte};
+use super::copy_tests::flip_a_byte;
+use super::tests::{Fixture, ROOMY, expire};
 use super::*;
 use crate::source::fault::Fault;
 

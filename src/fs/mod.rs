@@ -30,7 +30,7 @@ use crate::path::{Printable, RemotePath};
 use crate::source::count::Counters;
 use crate::source::link::Link;
 use crate::source::{Entry, EntryKind, Source as _};
-use crate::transfer::{OpenVersion, SMALL, Transfer, Version};
+use crate::transfer::{OpenVersion, SMALL, Transfer};
 use handle::Handles;
 use inode::Inodes;
 use union::Inside;
@@ -379,17 +379,10 @@ fn nodes(folder: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(Local
     listing.entries().iter().map(|(name, entry)| (name.clone(), Node::of_entry(folder, dir, name, entry))).collect()
 }
 
-fn version_of(entry: &Entry) -> Result<Version> {
-    let Entry { path, digest: Some(digest), size: Some(size), modified, .. } = entry else {
-        return Err(Error::new("open", ErrorKind::Unsupported)
-            .on(&entry.path)
-            .because("the source told neither digest nor size of this file"));
-    };
-    Ok(Version { path: path.clone(), digest: digest.clone(), size: *size, modified: *modified })
-}
-
 #[cfg(test)]
 mod content_tests;
+#[cfg(test)]
+mod copy_tests;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{FileSystem, Folder, Inode, Node, OpenFile, Opened, version_of};
+use super::{FileSystem, Folder, Inode, Node, OpenFile, Opened};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::Entry;
-use crate::transfer::{OpenVersion, SMALL};
+use crate::transfer::{OpenVersion, SMALL, Version};
 
 impl FileSystem {
     /// Opens a version for reading: compares what the cache has with what the source has (see `freshness`).
@@ -46,6 +46,16 @@ impl FileSystem {
             OpenFile { folder: folder_index, dir: dir.clone(), name: name.clone(), entry: entry.clone(), version };
         Ok(Opened { handle: self.files.insert(open), proven_file })
     }
+}
+
+/// The version that an entry tells of, once it tells digest and size.
+pub(super) fn version_of(entry: &Entry) -> Result<Version> {
+    let Entry { path, digest: Some(digest), size: Some(size), modified, .. } = entry else {
+        return Err(Error::new("open", ErrorKind::Unsupported)
+            .on(&entry.path)
+            .because("the source told neither digest nor size of this file"));
+    };
+    Ok(Version { path: path.clone(), digest: digest.clone(), size: *size, modified: *modified })
 }
 
 fn changed(entry: &Entry) -> Error {

@@ -50,12 +50,12 @@ impl FileSystem {
             "local_digest" | "state" if entry.size.is_none() => (name == "state").then(|| "remote".to_owned()),
             "local_digest" => folder
                 .transfer
-                .open(&super::version_of(entry)?, local_name)
+                .open(&super::open::version_of(entry)?, local_name)
                 .copy()
                 .local_digest()
                 .map(|d| d.to_string()),
             "state" => {
-                let version = folder.transfer.open(&super::version_of(entry)?, local_name);
+                let version = folder.transfer.open(&super::open::version_of(entry)?, local_name);
                 let down = matches!(folder.link.health().0, Health::Down(_));
                 let newer = folder.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
                 let state = match (version.is_whole(), version.copy().is_begun()) {

@@ -1,0 +1,187 @@
+//! Copies in the cache, as the file system serves them: altered by somebody, partial, evicted, without room. The source is in memory.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::tests::{Fixture, ROOMY, content};
+use super::*;
+use crate::cache::Limits;
+use crate::cache::block::BLOCK;
+use crate::config::Offline;
+use crate::source::fault::Method;
+use crate::sources::memory::Memory;
+
+/// What somebody may do to a cached file.
+type Tampering = (&'static str, fn(&std::path::Path));
+
+/// Flips a bit near the start of a file that is not empty.
+pub(super) fn flip_a_byte(file: &std::path::Path) {
+    let file = std::fs::File::options().read(true).write(true).open(file).expect("open");
+    let at = 5.min(file.metadata().expect("its size").len().saturating_sub(1));
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("write");
+}
+
+const TAMPERINGS: [Tampering; 5] = [
+    ("a flipped byte", flip_a_byte),
+    ("a truncation", |file| {
+        std::fs::File::options().write(true).open(file).and_then(|file| file.set_len(7)).expect("truncate");
+    }),
+    ("a touched mtime", |file| {
+        let file = std::fs::File::options().write(true).open(file).expect("open");
+        file.set_modified(SystemTime::now()).expect("touch");
+    }),
+    ("a removal", |file| std::fs::remove_file(file).expect("remove")),
+    ("a replacement", |file| {
+        std::fs::write(file.with_extension("new"), "x").expect("write");
+        std::fs::rename(file.with_extension("new"), file).expect("rename");
+    }),
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_somebody_altered_is_proven_again_and_counted_once() {
+    for size in [100, 3 * SMALL] {
+        for (what, tamper) in TAMPERINGS {
+            for restarted in [false, true] {
+                let mut mount = Fixture::new();
+                mount.memory.put("file", content(size));
+                assert!(mount.read("file").await.expect("read") == content(size));
+                if restarted {
+                    mount = mount.restart(ROOMY).await;
+                }
+                tamper(&mount.objects()[0]);
+                for _ in 0..2 {
+                    let bytes = mount.read("file").await.unwrap_or_else(|e| panic!("{what}: {e}"));
+                    assert!(bytes == content(size), "{what} of {size} bytes, restarted: {restarted}");
+                }
+                assert_eq!(mount.quarantined(), 1, "{what} of {size} bytes, restarted: {restarted}");
+                let modified = mount.objects()[0].metadata().and_then(|meta| meta.modified()).expect("a time");
+                assert_eq!(modified, Memory::default_modified(), "{what}: the time may carry the digest");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_touched_copy_is_not_retrieved_again() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(3 * SMALL));
+    mount.read("file").await.expect("read");
+    let before = mount.faults.bytes();
+    TAMPERINGS[2].1(&mount.objects()[0]);
+    mount.read("file").await.expect("read");
+    assert_eq!(mount.faults.bytes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_block_of_a_large_copy_costs_that_block() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(8 * SMALL));
+    mount.read("file").await.expect("read");
+    let before = mount.faults.bytes();
+    TAMPERINGS[0].1(&mount.objects()[0]);
+    assert!(mount.read("file").await.expect("read") == content(8 * SMALL));
+    assert_eq!(mount.faults.bytes() - before, BLOCK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncated_large_copy_costs_what_was_cut_off() {
+    let mut mount = Fixture::new();
+    mount.memory.put("file", content(8 * SMALL));
+    mount.read("file").await.expect("read");
+    mount = mount.restart(ROOMY).await;
+    std::fs::File::options().write(true).open(&mount.objects()[0]).and_then(|f| f.set_len(6 * SMALL)).expect("cut");
+    assert!(mount.read("file").await.expect("read") == content(8 * SMALL));
+    assert_eq!(mount.faults.bytes(), 2 * SMALL);
+    assert_eq!(mount.quarantined(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partial_copy_continues_after_a_restart() {
+    let mount = Fixture::new();
+    let bytes = content(8 * SMALL);
+    mount.memory.put("file", bytes.clone());
+    let open = mount.open("file").await.expect("open");
+    mount.fs.read(open, 4 * SMALL..8 * SMALL).await.expect("read");
+    assert_eq!(mount.faults.bytes(), 4 * SMALL);
+    mount.fs.release(open);
+    let mount = mount.restart(ROOMY).await;
+    assert!(mount.read("file").await.expect("read") == bytes);
+    assert_eq!(mount.faults.bytes(), 4 * SMALL, "the other half only");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_the_tail_of_a_large_file_moves_little() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(64 * SMALL));
+    let open = mount.open("file").await.expect("open");
+    let tail = 64 * SMALL - 64 * 1024..64 * SMALL;
+    mount.fs.read(open, tail).await.expect("read");
+    assert!(mount.faults.bytes() <= 2 * BLOCK, "{} bytes", mount.faults.bytes());
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cache_stays_within_its_limit_and_a_larger_file_is_read_through() {
+    let limits = Limits { max_size: 4 << 20, min_free: 0 };
+    let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
+    for n in 0..20 {
+        mount.memory.put(&format!("{n}"), vec![n; 700_000]);
+    }
+    mount.memory.put("large", content(16 * SMALL));
+    for n in 0..20 {
+        assert!(mount.read(&format!("{n}")).await.expect("read") == vec![n; 700_000]);
+        assert!(mount.fs.cache().bytes() <= limits.max_size);
+    }
+    let open = mount.open("large").await.expect("open");
+    let expected = content(16 * SMALL);
+    for at in (0..16 * SMALL).step_by(BLOCK as usize) {
+        let bytes = mount.fs.read(open, at..at + BLOCK).await.expect("read");
+        assert!(bytes[..] == expected[at as usize..(at + BLOCK) as usize], "at {at}");
+        assert!(mount.fs.cache().bytes() <= limits.max_size);
+    }
+    assert_eq!(mount.faults.bytes(), 20 * 700_000 + 16 * SMALL, "each byte once");
+    assert!(mount.fs.cache().counters().evicted.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_copies_are_never_evicted() {
+    let limits = Limits { max_size: 4 << 20, min_free: 0 };
+    let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
+    for n in 0..20 {
+        mount.memory.put(&format!("{n}"), vec![n; 700_000]);
+    }
+    let open = mount.open("0").await.expect("open");
+    for n in 1..20 {
+        mount.read(&format!("{n}")).await.expect("read");
+    }
+    let before = mount.faults.bytes();
+    assert!(mount.fs.read(open, 0..u64::MAX).await.expect("read") == vec![0; 700_000]);
+    assert_eq!(mount.faults.bytes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_without_room_is_read_through() {
+    let limits = Limits { max_size: 1 << 30, min_free: u64::MAX / 2 };
+    let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
+    mount.memory.put("small", "bytes");
+    mount.memory.put("large", content(5 * SMALL));
+    assert_eq!(mount.read("small").await.expect("read"), "bytes");
+    assert!(mount.read("large").await.expect("read") == content(5 * SMALL));
+    assert_eq!(mount.objects(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_left_is_removed() {
+    let mount = Fixture::new();
+    mount.memory.put("file", "bytes");
+    mount.read("file").await.expect("read");
+    let litter = mount.cache_dir.path().join("objects/ab").join("ab".repeat(32));
+    std::fs::create_dir_all(&litter).expect("created");
+    std::fs::write(litter.join("half"), "ha").expect("written");
+    let mount = mount.restart(ROOMY).await;
+    assert!(!litter.exists());
+    assert_eq!(mount.objects().len(), 1);
+}
