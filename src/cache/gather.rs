@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::block::{BLOCK, Hash, hash};
 use super::store::Store;
-use super::{Cache, Copy, Key, OpenCopy};
+use super::{Cache, Copy, Held, Key, OpenCopy};
 use crate::name::LocalName;
 
 /// Takes bytes in order. They go to where the copy's file will be, block by block, hashed; where there is no room for them, they are
@@ -52,6 +52,29 @@ impl Cache {
             begun: BytesMut::new(),
         }
     }
+
+    /// Deletes the copy of a version. `false` if somebody has it open: then it stays.
+    fn forget(&self, key: &Key) -> bool {
+        let room = self.room.lock();
+        let is_free = !room.held.peek(key).is_some_and(Held::is_open);
+        if is_free {
+            self.remove(room, key);
+        }
+        is_free
+    }
+
+    /// Takes in a copy that was made here, and opens it. `None` if somebody has begun another meanwhile.
+    fn open_new(self: &Arc<Self>, copy: Copy) -> Option<OpenCopy> {
+        let mut room = self.room.lock();
+        if room.held.contains(copy.key()) {
+            return None;
+        }
+        let copy = Arc::new(copy);
+        copy.opens.fetch_add(1, Ordering::Relaxed);
+        room.held.put(*copy.key(), Held::Loaded(copy.clone()));
+        room.loaded += 1;
+        Some(OpenCopy { cache: self.clone(), copy })
+    }
 }
 
 impl Gathering {
@@ -82,10 +105,15 @@ impl Gathering {
             self.keep(&last);
         }
         let Some(file) = self.file.take().filter(|_| self.kept) else { return (self.size, None) };
-        let charge = std::mem::take(self.charge.get_mut());
+        let charge = *self.charge.get_mut();
         let copy = Copy::new(self.key, self.name.clone(), self.size, modified, self.path.clone(), charge, None);
         copy.adopt(file, &std::mem::take(&mut self.hashes));
-        (self.size, Some(self.cache.open_new(Arc::new(copy))))
+        let opened = self.cache.open_new(copy);
+        if opened.is_some() {
+            // The room is the copy's now.
+            *self.charge.get_mut() = 0;
+        }
+        (self.size, opened)
     }
 
     /// Puts one block where it belongs; an empty one makes the file of an empty version.

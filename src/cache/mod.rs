@@ -280,25 +280,6 @@ impl Cache {
         }
     }
 
-    /// Takes in a copy that was made outside, and opens it.
-    fn open_new(self: &Arc<Self>, copy: Arc<Copy>) -> OpenCopy {
-        copy.opens.fetch_add(1, Ordering::Relaxed);
-        let mut room = self.room.lock();
-        room.held.put(*copy.key(), Held::Loaded(copy.clone()));
-        room.loaded += 1;
-        OpenCopy { cache: self.clone(), copy }
-    }
-
-    /// Deletes the copy of a version. `false` if somebody has it open: then it stays.
-    fn forget(&self, key: &Key) -> bool {
-        let room = self.room.lock();
-        let is_free = !room.held.peek(key).is_some_and(Held::is_open);
-        if is_free {
-            self.remove(room, key);
-        }
-        is_free
-    }
-
     fn remove(&self, mut room: MutexGuard<'_, Room>, key: &Key) {
         let Some(held) = room.held.pop(key) else { return };
         room.loaded -= usize::from(matches!(held, Held::Loaded(_)));

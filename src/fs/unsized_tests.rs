@@ -13,6 +13,7 @@ use crate::config::Offline;
 use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
+use crate::transfer::Version;
 
 /// A source as plugins are: no sizes, no digests in listings, no parts of files, digests that say nothing of the bytes.
 fn bare() -> Memory {
@@ -178,6 +179,32 @@ async fn what_only_a_whole_copy_proves_is_not_read_before() {
         assert_eq!(mount.read("file").await.expect("read"), bytes);
         assert_eq!(mount.faults.calls(Method::RetrieveFile), 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_opens_a_version_while_it_is_brought_disturbs_nobody() {
+    let memory = Memory::new();
+    let capabilities =
+        Capabilities { ranges: false, proven_whole: true, ..crate::source::Source::capabilities(&memory) };
+    let mount = mounted(memory.with_capabilities(capabilities));
+    mount.memory.put("file", "content");
+    let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+    mount.faults.set_times(Method::RetrieveFile, Fault::Delay(Duration::from_secs(1)), 1);
+    let asking = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let path = RemotePath::parse(b"file").expect("a path");
+        let digest = Memory::digest_of(b"content");
+        let version = Version { path, digest, size: 7, modified: None };
+        let open = mount.fs.folders()[0].transfer.open(&version, &b"file".as_slice().into());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        drop(open);
+    };
+    let (opened, ()) = futures::join!(mount.fs.open(inode), asking);
+    let handle = opened.expect("open").handle;
+    assert_eq!(mount.fs.read(handle, 0..u64::MAX).await.expect("read"), "content");
+    mount.fs.release(handle);
+    assert_eq!(mount.read("file").await.expect("read"), "content");
+    assert_eq!(mount.fs.cache().copies(), mount.objects().len(), "every copy is known, and can be evicted");
 }
 
 #[tokio::test(start_paused = true)]
