@@ -5,14 +5,15 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, IF_MATCH, RANGE, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode};
 
 use super::http::{Purpose, failure};
 use crate::error::{ErrorKind, Result};
-use crate::source::{Retrieval, Sink};
-use crate::sources::version::{Match, Version, Wanted, settles_in};
+use crate::source::{Retrieval, Retrieved, Sink};
+use crate::sources::version::{Match, Version, Wanted, settle, settles_in};
 
 /// So many bytes are confirmed at once, while the next as many come in.
 const PIECE: u64 = 4 << 20;
@@ -179,14 +180,46 @@ async fn pass_on(chunks: Vec<Bytes>, out: &mut dyn Sink) -> Result<()> {
 
 /// Whether a version was changed so lately that another change may not show, and is small enough to be retrieved twice instead of waited for:
 /// a file that changes all the time can be read too.
-pub(super) fn is_proven_by_repetition(retrieval: &Retrieval<'_>) -> bool {
+fn is_proven_by_repetition(retrieval: &Retrieval<'_>) -> bool {
     let small = retrieval.is_whole() && retrieval.size.is_some_and(|size| size <= PIECE);
     small && !settles_in(retrieval.digest).is_zero()
 }
 
 /// The bytes, if they were the same twice.
-pub(super) fn same_twice(purpose: Purpose<'_>, first: &[u8], again: Vec<u8>) -> Result<Bytes> {
+fn same_twice(purpose: Purpose<'_>, first: &[u8], again: Vec<u8>) -> Result<Bytes> {
     if first == again { Ok(again.into()) } else { Err(purpose.error(ErrorKind::Changed)) }
+}
+
+/// A source whose server may send bytes of another version than its answer says.
+#[async_trait]
+pub(super) trait Get {
+    /// Retrieves what is wanted; what is not to be confirmed must be proven otherwise.
+    async fn get(
+        &self,
+        purpose: Purpose<'_>,
+        wanted: &Retrieval<'_>,
+        confirmed: bool,
+        out: &mut dyn Sink,
+    ) -> Result<Retrieved>;
+}
+
+/// Retrieves bytes of one version, confirmed or proven by repetition.
+pub(super) async fn retrieve(
+    source: &(impl Get + Sync),
+    wanted: &Retrieval<'_>,
+    out: &mut dyn Sink,
+) -> Result<Retrieved> {
+    let purpose = Purpose { op: "retrieve_file", path: wanted.path };
+    if is_proven_by_repetition(wanted) {
+        let (mut first, mut again) = (Vec::new(), Vec::new());
+        source.get(purpose, wanted, false, &mut first).await?;
+        let retrieved = source.get(purpose, wanted, false, &mut again).await?;
+        out.write(same_twice(purpose, &first, again)?).await?;
+        return Ok(retrieved);
+    }
+    // Bytes are of one version only if a change between them would show.
+    settle(wanted.digest).await;
+    source.get(purpose, wanted, true, out).await
 }
 
 /// `bytes 0-9/100` as the range `0..10` and the total, if told.

@@ -25,7 +25,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
-use crate::sources::version::{self, Match, Version, Wanted};
+use crate::sources::version::{Match, Version, Wanted};
 
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
 ///
@@ -97,42 +97,6 @@ impl Web {
         Err(purpose.error(ErrorKind::Changed))
     }
 
-    /// Retrieves what is wanted; what is not to be confirmed must be proven otherwise.
-    async fn get(
-        &self,
-        purpose: Purpose<'_>,
-        wanted: &Retrieval<'_>,
-        confirmed: bool,
-        out: &mut dyn Sink,
-    ) -> Result<Retrieved> {
-        let connected = self.connected(purpose)?;
-        let url = match &connected.place {
-            Place::Directory(url) => format!("{url}{}", encode_path(wanted.path.as_bytes())),
-            Place::File { url, path } if path == wanted.path => url.to_string(),
-            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
-        };
-        let get = body::ask_for(http::Request::get(url), wanted);
-        let response = match connected.send(purpose, get, &self.ranges).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(self.missing(purpose, &connected, error).await);
-            }
-            answer => answer?.0,
-        };
-        let is_part =
-            response.status() == StatusCode::PARTIAL_CONTENT || body::content_range(response.headers()).is_some();
-        let sent = if is_part || wanted.is_whole() {
-            wanted.range.clone()
-        } else {
-            // The server sends no parts: the wanted one is cut out of the whole.
-            self.ranges.refused();
-            0..wanted.size.unwrap_or(u64::MAX)
-        };
-        let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
-        let confirm = confirmed.then_some(|| self.confirm(purpose, &connected, wanted));
-        body::deliver(purpose, wanted, &sent, response, out, confirm).await?;
-        Ok(Retrieved { modified: seen.modified_time() })
-    }
-
     /// Reads the index of a directory, whose URL ends in a slash.
     async fn index(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url) -> Result<(Vec<Item>, i64)> {
         let answer = connected.send(purpose, http::Request::get(url.as_str()), &self.ranges).await;
@@ -178,6 +142,44 @@ fn stamp(item: &Item) -> Option<Version> {
 
 fn no_root(purpose: Purpose<'_>) -> Error {
     purpose.error(ErrorKind::Unreachable).because("the server knows nothing at this address: is `url` right?")
+}
+
+#[async_trait]
+impl body::Get for Web {
+    async fn get(
+        &self,
+        purpose: Purpose<'_>,
+        wanted: &Retrieval<'_>,
+        confirmed: bool,
+        out: &mut dyn Sink,
+    ) -> Result<Retrieved> {
+        let connected = self.connected(purpose)?;
+        let url = match &connected.place {
+            Place::Directory(url) => format!("{url}{}", encode_path(wanted.path.as_bytes())),
+            Place::File { url, path } if path == wanted.path => url.to_string(),
+            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
+        };
+        let get = body::ask_for(http::Request::get(url), wanted);
+        let response = match connected.send(purpose, get, &self.ranges).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(self.missing(purpose, &connected, error).await);
+            }
+            answer => answer?.0,
+        };
+        let is_part =
+            response.status() == StatusCode::PARTIAL_CONTENT || body::content_range(response.headers()).is_some();
+        let sent = if is_part || wanted.is_whole() {
+            wanted.range.clone()
+        } else {
+            // The server sends no parts: the wanted one is cut out of the whole.
+            self.ranges.refused();
+            0..wanted.size.unwrap_or(u64::MAX)
+        };
+        let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
+        let confirm = confirmed.then_some(|| self.confirm(purpose, &connected, wanted));
+        body::deliver(purpose, wanted, &sent, response, out, confirm).await?;
+        Ok(Retrieved { modified: seen.modified_time() })
+    }
 }
 
 #[async_trait]
@@ -283,17 +285,7 @@ impl Source for Web {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let purpose = Purpose { op: "retrieve_file", path: request.path };
-        if body::is_proven_by_repetition(request) {
-            let (mut first, mut again) = (Vec::new(), Vec::new());
-            self.get(purpose, request, false, &mut first).await?;
-            let retrieved = self.get(purpose, request, false, &mut again).await?;
-            out.write(body::same_twice(purpose, &first, again)?).await?;
-            return Ok(retrieved);
-        }
-        // Bytes are of one version only if a change between them would show.
-        version::settle(request.digest).await;
-        self.get(purpose, request, true, out).await
+        body::retrieve(self, request, out).await
     }
 }
 

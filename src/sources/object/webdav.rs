@@ -21,7 +21,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
-use crate::sources::version::{self, Match, Wanted};
+use crate::sources::version::{Match, Wanted};
 
 /// What is asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
@@ -133,7 +133,19 @@ impl Webdav {
         }
     }
 
-    /// Retrieves what is wanted; what is not to be confirmed must be proven otherwise.
+    /// Fails with `Changed` unless the file still has the wanted version.
+    async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
+        let now = self.stat(purpose, retrieval.path).await?.0.version;
+        let same = Wanted::parse(retrieval.digest).compare(&now) == Match::Same;
+        if same && retrieval.allows_size(now.size) {
+            return Ok(());
+        }
+        Err(purpose.error(ErrorKind::Changed))
+    }
+}
+
+#[async_trait]
+impl body::Get for Webdav {
     async fn get(
         &self,
         purpose: Purpose<'_>,
@@ -153,16 +165,6 @@ impl Webdav {
         let confirm = confirmed.then_some(|| self.confirm(purpose, wanted));
         body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
-    }
-
-    /// Fails with `Changed` unless the file still has the wanted version.
-    async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
-        let now = self.stat(purpose, retrieval.path).await?.0.version;
-        let same = Wanted::parse(retrieval.digest).compare(&now) == Match::Same;
-        if same && retrieval.allows_size(now.size) {
-            return Ok(());
-        }
-        Err(purpose.error(ErrorKind::Changed))
     }
 }
 
@@ -259,17 +261,7 @@ impl Source for Webdav {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let purpose = Purpose { op: "retrieve_file", path: request.path };
-        if body::is_proven_by_repetition(request) {
-            let (mut first, mut again) = (Vec::new(), Vec::new());
-            self.get(purpose, request, false, &mut first).await?;
-            let retrieved = self.get(purpose, request, false, &mut again).await?;
-            out.write(body::same_twice(purpose, &first, again)?).await?;
-            return Ok(retrieved);
-        }
-        // Bytes are of one version only if a change between them would show.
-        version::settle(request.digest).await;
-        self.get(purpose, request, true, out).await
+        body::retrieve(self, request, out).await
     }
 }
 
