@@ -27,6 +27,14 @@ fn bare() -> Memory {
     memory.with_capabilities(capabilities)
 }
 
+/// A source of which only a whole copy can be proven.
+fn proven_whole() -> Memory {
+    let memory = Memory::new();
+    let capabilities =
+        Capabilities { ranges: false, proven_whole: true, ..crate::source::Source::capabilities(&memory) };
+    memory.with_capabilities(capabilities)
+}
+
 fn mounted(memory: Memory) -> Fixture {
     Fixture::with(memory, ROOMY, Offline::Serve)
 }
@@ -163,10 +171,7 @@ async fn the_time_that_came_with_the_bytes_is_the_copys() {
 
 #[tokio::test(start_paused = true)]
 async fn what_only_a_whole_copy_proves_is_not_read_before() {
-    let memory = Memory::new();
-    let capabilities =
-        Capabilities { ranges: false, proven_whole: true, ..crate::source::Source::capabilities(&memory) };
-    let mount = mounted(memory.with_capabilities(capabilities));
+    let mount = mounted(proven_whole());
     let bytes = content(3 << 20);
     mount.memory.put("file", bytes.clone());
     mount.faults.set(Method::RetrieveFile, Fault::Flip(5));
@@ -183,10 +188,7 @@ async fn what_only_a_whole_copy_proves_is_not_read_before() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_opens_a_version_while_it_is_brought_disturbs_nobody() {
-    let memory = Memory::new();
-    let capabilities =
-        Capabilities { ranges: false, proven_whole: true, ..crate::source::Source::capabilities(&memory) };
-    let mount = mounted(memory.with_capabilities(capabilities));
+    let mount = mounted(proven_whole());
     mount.memory.put("file", "content");
     let inode = mount.find("file").await.expect("lookup").expect("there").inode;
     mount.faults.set_times(Method::RetrieveFile, Fault::Delay(Duration::from_secs(1)), 1);
