@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bumped with every change of [`SCHEMA`]; a database of another version is begun anew, being only a cache.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE listings (
@@ -33,7 +33,7 @@ const SCHEMA: &str = "
     );
     CREATE TABLE hashes (
         copy INTEGER NOT NULL REFERENCES copies (id) ON DELETE CASCADE,
-        page INTEGER NOT NULL, sha256 BLOB NOT NULL,
+        page INTEGER NOT NULL, blake3 BLOB NOT NULL,
         PRIMARY KEY (copy, page)
     ) WITHOUT ROWID;
 ";

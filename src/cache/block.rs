@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use sha2::{Digest as _, Sha256};
-
 /// Bytes of a block, the unit of retrieval and verification; the last block of a file may be shorter.
 ///
 /// 128 KiB is the kernel's largest default read, so a random read touches at most two blocks.
@@ -13,7 +11,8 @@ pub const BLOCK: u64 = 128 * 1024;
 /// Blocks whose hashes are stored as one row: 64 MiB of content are 16 KiB of hashes.
 const PAGE: usize = 512;
 
-/// SHA-256 of a block.
+/// BLAKE3 of a block: as hard to forge as SHA-256, and four times as fast on processors with instructions for the latter (128 KiB at
+/// 4 GB/s instead of 1 GB/s on one core), ten times on others. Every byte is hashed before it is served.
 pub type Hash = [u8; 32];
 
 const MISSING: Hash = [0; 32];
@@ -39,7 +38,7 @@ pub fn bytes_of(blocks: &Range<usize>, size: u64) -> Range<u64> {
 
 /// The hash of a block's bytes.
 pub fn hash(bytes: &[u8]) -> Hash {
-    Sha256::digest(bytes).into()
+    blake3::hash(bytes).into()
 }
 
 /// What is known of one block.
@@ -57,60 +56,78 @@ pub enum Block {
 #[derive(Debug, Default)]
 pub struct BlockMap {
     hashes: Vec<Hash>,
-    checked: Vec<bool>,
+    /// Apart from the hashes, so that looking far ahead of a reader takes nothing.
+    states: Vec<State>,
     present: usize,
     changed_pages: BTreeSet<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Missing,
+    Unchecked,
+    Checked,
 }
 
 impl BlockMap {
     /// A map of a file of `size` bytes, nothing of which is there.
     pub fn empty(size: u64) -> Self {
-        let count = block_count(size);
-        Self { hashes: vec![MISSING; count], checked: vec![false; count], present: 0, changed_pages: BTreeSet::new() }
+        let (hashes, states) = (vec![MISSING; block_count(size)], vec![State::Missing; block_count(size)]);
+        Self { hashes, states, present: 0, changed_pages: BTreeSet::new() }
     }
 
     /// Restores one page as [`BlockMap::take_changed_pages`] gave it; nothing of it counts as checked.
     pub fn restore_page(&mut self, page: usize, bytes: &[u8]) {
         let (hashes, _) = bytes.as_chunks::<32>();
-        for (slot, hash) in self.hashes.iter_mut().skip(page * PAGE).zip(hashes) {
-            self.present += usize::from(*slot == MISSING && *hash != MISSING);
-            *slot = *hash;
+        for (block, hash) in (page * PAGE..self.hashes.len()).zip(hashes).filter(|(_, hash)| **hash != MISSING) {
+            self.put(block, *hash, State::Unchecked);
         }
+    }
+
+    fn put(&mut self, block: usize, hash: Hash, state: State) {
+        self.present += usize::from(self.is_missing(block));
+        self.present -= usize::from(state == State::Missing);
+        (self.hashes[block], self.states[block]) = (hash, state);
     }
 
     /// What is known of this block.
     pub fn get(&self, block: usize) -> Block {
-        match self.hashes[block] {
-            MISSING => Block::Missing,
-            _ if self.checked[block] => Block::Checked,
-            hash => Block::Unchecked(hash),
+        match self.states[block] {
+            State::Missing => Block::Missing,
+            State::Checked => Block::Checked,
+            State::Unchecked => Block::Unchecked(self.hashes[block]),
         }
+    }
+
+    /// Whether this block is not there.
+    pub fn is_missing(&self, block: usize) -> bool {
+        self.states[block] == State::Missing
     }
 
     /// Notes that this block's bytes are there and have this hash.
     pub fn set(&mut self, block: usize, hash: Hash) {
-        self.present += usize::from(self.hashes[block] == MISSING);
-        self.hashes[block] = hash;
-        self.checked[block] = true;
+        self.put(block, hash, State::Checked);
         self.changed_pages.insert(block / PAGE);
     }
 
-    /// Notes that this block's bytes agree with its hash.
+    /// Notes that this block's bytes agree with its hash, if it is there still.
     pub fn set_checked(&mut self, block: usize) {
-        self.checked[block] = true;
+        if self.states[block] == State::Unchecked {
+            self.states[block] = State::Checked;
+        }
     }
 
     /// Notes that this block is not there, or not what it should be.
     pub fn clear(&mut self, block: usize) {
-        self.present -= usize::from(self.hashes[block] != MISSING);
-        self.hashes[block] = MISSING;
-        self.checked[block] = false;
+        self.put(block, MISSING, State::Missing);
         self.changed_pages.insert(block / PAGE);
     }
 
     /// Nothing counts as checked any more.
     pub fn uncheck_all(&mut self) {
-        self.checked.fill(false);
+        for state in self.states.iter_mut().filter(|state| **state == State::Checked) {
+            *state = State::Unchecked;
+        }
     }
 
     /// Whether every block is there.
@@ -120,7 +137,7 @@ impl BlockMap {
 
     /// Whether every block is there and checked.
     pub fn is_checked(&self) -> bool {
-        self.is_full() && self.checked.iter().all(|&checked| checked)
+        self.states.iter().all(|&state| state == State::Checked)
     }
 
     /// How many blocks are there.

@@ -179,7 +179,7 @@ impl Copy {
     pub fn missing(&self, cache: &Cache, blocks: Range<usize>) -> Vec<usize> {
         let state = self.state.lock();
         let mut missing: Vec<usize> =
-            blocks.filter(|&block| state.map.get(block) == Block::Missing || state.held_back == Some(block)).collect();
+            blocks.filter(|&block| state.map.is_missing(block) || state.held_back == Some(block)).collect();
         drop(state);
         if !cache.spill.is_empty() {
             missing.retain(|&block| !cache.spill.contains(&self.key, block));
@@ -212,7 +212,7 @@ impl Copy {
     fn read_block(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
         let stored = {
             let state = self.state.lock();
-            state.held_back != Some(block) && state.map.get(block) != Block::Missing
+            state.held_back != Some(block) && !state.map.is_missing(block)
         };
         if stored {
             return self.read_stored(cache, block, wanted);
@@ -261,7 +261,7 @@ impl Copy {
         });
         {
             let state = self.state.lock();
-            if state.map.get(block) != Block::Missing {
+            if !state.map.is_missing(block) {
                 return if state.held_back == Some(block) { Stored::DiskComplete } else { Stored::Disk };
             }
         }
@@ -337,7 +337,7 @@ impl Copy {
         let mut state = self.state.lock();
         for block in blocks {
             cache.spill.remove(&self.key, block);
-            if state.map.get(block) != Block::Missing {
+            if !state.map.is_missing(block) {
                 state.map.clear(block);
                 state.held_back = None;
                 state.proven = None;

@@ -120,7 +120,7 @@ impl Index {
                 .optional()?;
             let Some((copy, mut record)) = row else { return Ok(None) };
             record.pages = db
-                .prepare_cached("SELECT page, sha256 FROM hashes WHERE copy = ?1")?
+                .prepare_cached("SELECT page, blake3 FROM hashes WHERE copy = ?1")?
                 .query_map([copy], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?
                 .map(|page| page.map(|(page, hashes)| (usize::try_from(page).unwrap_or(usize::MAX), hashes)))
                 .collect::<rusqlite::Result<_>>()?;
@@ -173,7 +173,7 @@ impl Index {
                     |row| row.get(0),
                 )?;
             let mut insert =
-                db.prepare_cached("INSERT OR REPLACE INTO hashes (copy, page, sha256) VALUES (?1, ?2, ?3)")?;
+                db.prepare_cached("INSERT OR REPLACE INTO hashes (copy, page, blake3) VALUES (?1, ?2, ?3)")?;
             for (page, hashes) in record.pages {
                 insert.execute(params![copy, i64::try_from(page).unwrap_or(i64::MAX), hashes])?;
             }

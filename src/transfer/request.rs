@@ -1,5 +1,6 @@
 //! `Request`: a run of blocks that is being retrieved, as far as its readers want it. It knows no source.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -58,11 +59,16 @@ impl Request {
         self.progress.borrow().upto
     }
 
-    /// Whether this block comes, and soon enough to be waited for.
-    pub(super) fn covers(&self, block: usize) -> bool {
+    /// The blocks that come, and soon enough to be waited for.
+    pub(super) fn coming(&self) -> Range<usize> {
         let upto = self.upto();
         let soon = (*self.limit.borrow()).max(upto + self.near);
-        upto <= block && block < self.end().min(soon)
+        upto..self.end().min(soon)
+    }
+
+    /// Whether this block is among them.
+    pub(super) fn covers(&self, block: usize) -> bool {
+        self.coming().contains(&block)
     }
 
     /// Blocks before this one are wanted.

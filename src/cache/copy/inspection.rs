@@ -29,7 +29,7 @@ impl Copy {
 
     pub(super) fn damaged(&self, cache: &Cache, block: usize, why: &str) {
         let mut state = self.state.lock();
-        if state.map.get(block) == Block::Missing {
+        if state.map.is_missing(block) {
             return;
         }
         self.quarantine(cache, &mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::Copy;
 use crate::cache::Cache;
-use crate::cache::block::{Block, block_count, bytes_of};
+use crate::cache::block::{block_count, bytes_of};
 use crate::content::{Algorithm, Hasher};
 
 /// How far the hash of a copy's bytes is. It follows what arrives by reading it from the file, where the kernel still has it in memory:
@@ -56,7 +56,7 @@ impl Copy {
             running.following.store(false, Ordering::SeqCst);
             // Somebody may have looked in between and relied on us.
             let next = running.next.load(Ordering::SeqCst);
-            let more = next < block_count(self.size) && self.state.lock().map.get(next) != Block::Missing;
+            let more = next < block_count(self.size) && !self.state.lock().map.is_missing(next);
             if !more || running.following.swap(true, Ordering::SeqCst) {
                 return;
             }
@@ -90,7 +90,7 @@ impl Copy {
             if block != DONE {
                 hash.get_or_insert_with(|| Begun { hasher: Hasher::new(algorithm), losses });
             }
-            if block >= block_count(self.size) || self.state.lock().map.get(block) == Block::Missing {
+            if block >= block_count(self.size) || self.state.lock().map.is_missing(block) {
                 return;
             }
             let Some(bytes) = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size)) else { return };
