@@ -31,8 +31,8 @@
 //! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same,
 //! and [`transfer::Transfer::open`] opens the version's [`cache::Copy`]. A whole copy is inspected (is its file as it was left?) and
 //! served. Otherwise a file of which only the whole copy can be proven ([`source::Capabilities::proven_whole`]) is retrieved and proven now
-//! ([`transfer::Transfer::bring`]), a small file is retrieved now, and of a large one the source is asked for its digest now: after this point a
-//! change can no longer be answered by looking the name up again.
+//! ([`transfer::Transfer::bring`]), a small file is retrieved now, and of a large one its first block ([`transfer::OpenVersion::begin`]) or, where
+//! that is here, its digest: after this point a change can no longer be answered by looking the name up again.
 //!
 //! **read.** [`transfer::OpenVersion::read`] → [`cache::Copy::read`]: blocks that are there are hashed once per life of the process and
 //! read from the file. Missing ones are requested in runs, each block once for all readers, with a window ahead of readers that go

@@ -203,6 +203,11 @@ impl Catalog {
         Ok(checked)
     }
 
+    /// Notes that the source has just shown otherwise that this entry is as it was.
+    pub fn confirm(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) {
+        self.state.lock().learn(dir, name.clone(), Some(entry.clone()));
+    }
+
     fn begin_listing(self: &Arc<Self>, state: &mut State, dir: &RemotePath) -> UnderWay {
         let (done, receiver) = watch::channel(None);
         state.under_way.insert(dir.clone(), receiver.clone());

@@ -74,28 +74,47 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// Retrieves a small file, or checks the copy of it. The kernel may then read it without us.
     async fn begin_small(&self) -> Result<()> {
-        let Err(error) = self.version.read(0..SMALL).await else { return Ok(()) };
-        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
-            return Err(error);
+        match self.version.read(0..SMALL).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.or_changed(error).await),
         }
-        self.recheck().await?;
-        Err(changed(self.entry))
     }
 
-    /// Asks whether a large file that is not here, or perhaps damaged, is still the same. `stale`: the source could not be asked
-    /// just now.
+    /// Asks whether a large file that is not here, or perhaps damaged, is still the same: with its first block, if that is missing, so that
+    /// the question brings what is probably read next. `stale`: the source could not be asked just now.
     async fn begin_large(&self, stale: bool) -> Result<()> {
+        let Folder { catalog, .. } = self.folder;
         // Once in a while is enough, unless bytes that were here must be had anew.
-        if self.folder.catalog.is_checked(self.dir, self.name) && !self.version.copy().is_suspect() {
+        if catalog.is_checked(self.dir, self.name) && !self.version.copy().is_suspect() {
             return Ok(());
         }
-        match self.recheck().await {
-            Ok(Some(current)) if current.digest == self.entry.digest => Ok(()),
-            Ok(_) => Err(changed(self.entry)),
+        let result = if self.version.can_begin() {
+            match self.version.begin().await {
+                Ok(()) => {
+                    catalog.confirm(self.dir, self.name, self.entry);
+                    Ok(())
+                }
+                Err(error) => Err(self.or_changed(error).await),
+            }
+        } else {
+            self.recheck().await.and_then(|current| match current {
+                Some(current) if current.digest == self.entry.digest => Ok(()),
+                _ => Err(changed(self.entry)),
+            })
+        };
+        match result {
             // What is there of a partial copy can be read during an outage too.
             Err(error) if error.kind().is_outage() && stale && self.version.copy().is_begun() => Ok(()),
-            Err(error) => Err(error),
+            result => result,
         }
+    }
+
+    /// What a failure to retrieve means: of a version that is gone, that the name must be looked up again.
+    async fn or_changed(&self, error: Error) -> Error {
+        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
+            return error;
+        }
+        self.recheck().await.err().unwrap_or_else(|| changed(self.entry))
     }
 
     async fn recheck(&self) -> Result<Option<Entry>> {

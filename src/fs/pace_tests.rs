@@ -69,5 +69,28 @@ async fn random_reads_stay_short() {
     for block in (0..BLOCKS).rev().step_by(12) {
         read(&mount, open, &bytes, block..block + 1).await;
     }
-    assert_eq!(mount.faults.bytes(), BLOCKS.div_ceil(12) * BLOCK);
+    assert_eq!(mount.faults.bytes(), (1 + BLOCKS.div_ceil(12)) * BLOCK, "and the first, with the open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_request_costs_most_the_first_one_goes_on() {
+    const BLOCKS: u64 = 300;
+    let mount = Fixture::new();
+    let bytes = content(BLOCKS * BLOCK);
+    for name in ["first", "second", "third"] {
+        mount.memory.put(name, bytes.clone());
+    }
+    mount.faults.set(Method::RetrieveFile, Fault::Delay(Duration::from_secs(5)));
+    // What requests cost here is known after the first.
+    mount.open("first").await.expect("open");
+    let before = mount.faults.calls(Method::RetrieveFile);
+    let open = mount.open("second").await.expect("open");
+    read(&mount, open, &bytes, 0..BLOCKS).await;
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), before + 1);
+    // Whoever does not read on has cost no more than what was on its way.
+    let before = mount.faults.bytes();
+    mount.open("third").await.expect("open");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let moved = mount.faults.bytes() - before;
+    assert!(moved <= 2 * BLOCK, "{moved} bytes");
 }

@@ -361,10 +361,10 @@ async fn a_source_that_hangs_holds_up_nobody_else() {
     mount.memory.put("cached", "bytes");
     mount.memory.put("slow", content(2 * SMALL));
     mount.read("cached").await.expect("read");
-    mount.faults.set(Method::RetrieveFile, Fault::Hang);
     let slow = mount.open("slow").await.expect("open");
+    mount.faults.set(Method::RetrieveFile, Fault::Hang);
     let began = tokio::time::Instant::now();
-    let hanging = mount.fs.read(slow, 0..1);
+    let hanging = mount.fs.read(slow, SMALL..SMALL + 1);
     tokio::pin!(hanging);
     assert!(futures::poll!(&mut hanging).is_pending());
     assert_eq!(mount.read("cached").await.expect("read"), "bytes");

@@ -165,6 +165,21 @@ impl OpenVersion {
             .because("there is neither disk nor memory to hold the file's blocks"))
     }
 
+    /// Whether retrieving the first block would tell whether the version is there still, and bring what is likely to be read next.
+    pub fn can_begin(&self) -> bool {
+        let settled = self.version.digest.unsettled_since().is_none();
+        settled && self.transfer.source.capabilities().ranges && !self.missing(0..1).is_empty()
+    }
+
+    /// Retrieves the first block.
+    ///
+    /// # Errors
+    /// As [`OpenVersion::read`].
+    pub async fn begin(self: &Arc<Self>) -> Result<()> {
+        self.request_beginning();
+        self.retrieve(0..1).await
+    }
+
     /// Returns when these blocks can be read.
     async fn retrieve(self: &Arc<Self>, blocks: Range<usize>) -> Result<()> {
         loop {

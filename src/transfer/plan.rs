@@ -17,7 +17,7 @@ const AHEAD: usize = 1024;
 const AT_A_TIME: (usize, usize) = (4, 8);
 
 /// What those may hold together, in bytes, for being more than the least.
-const AT_A_TIME_HOLD: u64 = 16 << 20;
+const AT_A_TIME_HOLD: u64 = 44 << 20;
 
 /// A request for less than this many blocks (1 MiB) costs more than its bytes.
 const SHORTEST_REQUEST: usize = 8;
@@ -31,6 +31,10 @@ const FORWARD: usize = 2;
 /// How many times what a request costs (see `Pace`) it should bring at least, where readers go forward: its cost is then a fifth. More
 /// would leave too little to retrieve at once where every connection is slow.
 const COSTS: usize = 4;
+
+/// Where a request costs as much as so many blocks (32 MiB), the first one for a file goes on: its reader probably does too, and if not,
+/// what the line holds by then is little next to another request.
+const COSTLY: usize = 256;
 
 /// A request for no more blocks than this (4 MiB) is not worth holding back when its reader stops, if they have a place on disk.
 const AT_ONCE: usize = 32;
@@ -50,6 +54,21 @@ impl OpenVersion {
         self.request(&mut state, blocks, ahead);
     }
 
+    /// Requests the first block.
+    pub(super) fn request_beginning(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.covers(0) || self.missing(0..1).is_empty() {
+            return;
+        }
+        let cost = self.cost();
+        let end = if cost >= COSTLY && !self.is_crowded() {
+            self.end_of_hole(&state, 1, cost.saturating_mul(COSTS).min(block_count(self.version.size)))
+        } else {
+            1
+        };
+        self.launch(&mut state, Request::new(0, end, 1, cost.max(SHORTEST_REQUEST), Urgency::interactive()));
+    }
+
     /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
     pub(super) fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
         let all = block_count(self.version.size);
@@ -66,13 +85,10 @@ impl OpenVersion {
                 request.allow(horizon);
             }
         }
-        let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX).min(all);
-        // Long ones keep a place for long: half of the source's places are left for others. And where several read one file, one
-        // would soon come to where another has been.
-        let crowded =
-            self.transfer.in_flight.load(Ordering::Relaxed) >= self.transfer.source.capabilities().concurrency / 2;
-        let worthwhile =
-            if ahead >= FORWARD && !crowded && state.streams.is_alone() { cost.saturating_mul(COSTS) } else { 0 };
+        let cost = self.cost();
+        // Where several read one file, one would soon come to where another has been.
+        let long = ahead >= FORWARD && !self.is_crowded() && state.streams.is_alone();
+        let worthwhile = if long { cost.saturating_mul(COSTS) } else { 0 };
         // A part of what is left: the last request must not go on alone when the others are done.
         let longest =
             ((horizon - blocks.end) / self.at_a_time()).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
@@ -97,6 +113,17 @@ impl OpenVersion {
         }
     }
 
+    /// What a request costs, in blocks; at most the file.
+    fn cost(&self) -> usize {
+        let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX);
+        cost.min(block_count(self.version.size))
+    }
+
+    /// Long requests keep a place for long: half of the source's places are left for others.
+    fn is_crowded(&self) -> bool {
+        self.transfer.in_flight.load(Ordering::Relaxed) >= self.transfer.source.capabilities().concurrency / 2
+    }
+
     fn at_a_time(&self) -> usize {
         let held = self.transfer.source.capabilities().buffer.max(1);
         usize::try_from(AT_A_TIME_HOLD / held).unwrap_or(usize::MAX).clamp(AT_A_TIME.0, AT_A_TIME.1)
@@ -112,9 +139,9 @@ impl OpenVersion {
 
     /// Which of these blocks neither are here nor come. In this order: what comes is here from one moment to the next.
     fn uncovered(&self, state: &State, blocks: Range<usize>) -> Vec<usize> {
-        let coming: Vec<bool> = blocks.clone().map(|block| state.covers(block)).collect();
-        let mut missing = self.missing(blocks.clone());
-        missing.retain(|&block| !coming[block - blocks.start]);
+        let coming: Vec<_> = state.requests.iter().map(|request| request.coming()).collect();
+        let mut missing = self.missing(blocks);
+        missing.retain(|block| !coming.iter().any(|come| come.contains(block)));
         missing
     }
 }

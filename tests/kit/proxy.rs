@@ -62,7 +62,6 @@ struct Shared {
     link: Mutex<Link>,
     turns: Mutex<Turns>,
     ended: AtomicBool,
-    connections: AtomicU64,
     delivered: AtomicU64,
 }
 
@@ -78,7 +77,7 @@ impl Proxy {
                 if serving.ended.load(Ordering::Relaxed) {
                     return;
                 }
-                serving.connections.fetch_add(1, Ordering::Relaxed);
+                serving.turns.lock().unwrap().connect();
                 if !serving.link().refuses {
                     connect(client, (Ipv4Addr::LOCALHOST, server).into(), &serving);
                 }
@@ -112,11 +111,6 @@ impl Proxy {
     pub fn turns_until_content(&self) -> Option<u64> {
         self.shared.turns.lock().unwrap().until_content
     }
-
-    /// Connections that were made.
-    pub fn connections(&self) -> u64 {
-        self.shared.connections.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Proxy {
@@ -134,6 +128,11 @@ impl Shared {
 }
 
 impl Turns {
+    /// Nothing can be asked on a connection before it is made.
+    fn connect(&mut self) {
+        self.asked += 1;
+    }
+
     fn ask(&mut self) {
         self.asked += u64::from(std::mem::take(&mut self.answered));
     }
