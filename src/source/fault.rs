@@ -56,6 +56,8 @@ impl Method {
 pub enum Fault {
     /// The call fails at once.
     Fail(ErrorKind),
+    /// The call fails, and the source asks to be left alone for so long.
+    Busy(Duration),
     /// The call does not return until the fault is cleared.
     Hang,
     /// The call waits (by tokio's clock) and then goes on.
@@ -169,6 +171,7 @@ impl Faults {
         let streams = matches!(method, Method::ListPath | Method::RetrieveFile);
         match fault {
             Some(Fault::Fail(kind)) => return Err(injected(method, kind)),
+            Some(Fault::Busy(rest)) => return Err(injected(method, ErrorKind::RateLimited).retry_after(rest)),
             Some(Fault::FailAfter(_, kind)) if !streams => return Err(injected(method, kind)),
             Some(Fault::Hang) => self.hang(method).await,
             Some(Fault::HangAfter(_)) if !streams => self.hang(method).await,

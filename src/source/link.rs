@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::retry::PATIENCE;
 use super::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -23,6 +24,9 @@ const PROBE_WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration:
 
 /// Waits between probes after the credentials were not accepted: servers lock accounts that try often.
 const LOGIN_WAIT: Duration = Duration::from_secs(300);
+
+/// A source that asks to be left alone for longer than this is asked again nevertheless: it may have meant another year.
+const LONGEST_REST: Duration = Duration::from_secs(900);
 
 /// So long others wait for the first probe after a connection broke.
 const TRIAL: Duration = Duration::from_secs(1);
@@ -38,12 +42,17 @@ const FAILURES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 /// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
 /// error, so that nothing waits in line for a dead server, while one background task probes until the source answers. Only if a
 /// connection broke they wait for the first probe: it may have been just that one.
+///
+/// A source that asks to be left alone for a while ([`Error::wait`]) is asked nothing meanwhile, probes included: calls wait for the end of
+/// it if that is near, and fail otherwise.
 pub struct Link {
     inner: Box<dyn Source>,
     name: String,
     state: Mutex<State>,
     /// Held over `connect` and `disconnect`, so that they strictly alternate.
     connected: tokio::sync::Mutex<bool>,
+    /// Until when the source wants to be left alone, and the error that said so.
+    rest: Mutex<Option<(tokio::time::Instant, Error)>>,
     /// Failures of single requests that the log has, and since when.
     told: Mutex<LruCache<String, Instant>>,
     me: Weak<Self>,
@@ -76,6 +85,7 @@ impl Link {
             name: name.to_owned(),
             state: Mutex::new(State { health: Health::Idle, since: SystemTime::now(), trial: None }),
             connected: tokio::sync::Mutex::new(false),
+            rest: Mutex::default(),
             told: Mutex::new(LruCache::new(FAILURES)),
             me: me.clone(),
         })
@@ -96,9 +106,28 @@ impl Link {
         if let Health::Down(error) = &self.state.lock().health {
             return Err(error.clone().remembered());
         }
+        self.rested().await?;
         let result = self.ensure_connected().await;
         self.note(&result);
         result
+    }
+
+    /// How long the source wants to be left alone from now on, and why.
+    fn rest(&self) -> Option<(Duration, Error)> {
+        let (until, error) = self.rest.lock().clone()?;
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        (!left.is_zero()).then_some((left, error))
+    }
+
+    /// Returns when the source may be asked; fails if that takes longer than anybody waits.
+    async fn rested(&self) -> Result<()> {
+        while let Some((left, error)) = self.rest() {
+            if left > PATIENCE {
+                return Err(error.remembered());
+            }
+            tokio::time::sleep(left).await;
+        }
+        Ok(())
     }
 
     async fn ensure_connected(&self) -> Result<()> {
@@ -122,6 +151,7 @@ impl Link {
             Err(error) if error.kind().is_outage() => self.went_down(error),
             // An answer, even a refusal, is an answer.
             Err(error) => {
+                self.heed(error);
                 self.tell(error);
                 self.came_up();
             }
@@ -159,7 +189,15 @@ impl Link {
         }
     }
 
+    /// Notes how long the source wants to be left alone.
+    fn heed(&self, error: &Error) {
+        if let Some(wait) = error.wait() {
+            *self.rest.lock() = Some((tokio::time::Instant::now() + wait.min(LONGEST_REST), error.clone()));
+        }
+    }
+
     fn went_down(&self, error: &Error) {
+        self.heed(error);
         let (over, trial) = watch::channel(false);
         {
             let mut state = self.state.lock();
@@ -182,14 +220,17 @@ impl Link {
         let mut wait = PROBE_WAITS.0;
         loop {
             let (Health::Down(error), _) = link.health() else { return };
-            if error.kind() == ErrorKind::Unauthenticated {
+            if let Some((left, _)) = link.rest() {
+                wait = left;
+            } else if error.kind() == ErrorKind::Unauthenticated {
                 wait = LOGIN_WAIT;
             } else {
                 link.ensure_disconnected().await;
                 match link.answers().await {
-                    Err(error) if error.kind().is_outage() => {}
+                    Err(error) if error.kind().is_outage() => link.heed(&error),
                     _ => return link.came_up(),
                 }
+                wait = link.rest().map_or(wait, |(left, _)| left);
             }
             over.send_replace(true);
             drop(link);
@@ -290,5 +331,37 @@ mod tests {
         }
         // The first by itself, and its probe by connecting anew.
         assert_eq!((faults.calls(Method::CreateRemoteDigest), faults.calls(Method::Connect)), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_asks_to_be_left_alone_is_not_asked_meanwhile() {
+        let (link, faults) = linked();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        faults.set_times(Method::CreateRemoteDigest, Fault::Busy(Duration::from_secs(60)), 1);
+        for _ in 0..5 {
+            let error = link.create_remote_digest(&file).await.expect_err("it is to be left alone");
+            assert_eq!(error.kind(), ErrorKind::RateLimited);
+        }
+        assert_eq!(faults.calls(Method::CreateRemoteDigest), 1);
+        // Who comes shortly before the end waits for it.
+        tokio::time::sleep(Duration::from_secs(55)).await;
+        let began = tokio::time::Instant::now();
+        link.create_remote_digest(&file).await.expect("the source answers");
+        assert_eq!(began.elapsed().as_secs(), 5);
+        assert_eq!(faults.calls(Method::CreateRemoteDigest), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_leave_a_source_alone_too_but_not_for_a_year() {
+        let (link, faults) = linked();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let closed = Error::new("x", ErrorKind::Unreachable).retry_after(year);
+        link.went_down(&closed);
+        tokio::time::sleep(LONGEST_REST - Duration::from_secs(1)).await;
+        assert!(link.create_remote_digest(&file).await.is_err());
+        assert_eq!(faults.calls(Method::Connect), 0);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        link.create_remote_digest(&file).await.expect("the source answers");
     }
 }

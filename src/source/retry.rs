@@ -16,8 +16,8 @@ fn policy() -> ExponentialBuilder {
         .with_jitter()
 }
 
-/// The longest wait that a source can ask for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait that a source can ask for and somebody waits.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether to ask again: not what timed out, having used up its deadline, and not a source that is known to be down.
 fn worth_it(error: &Error) -> bool {

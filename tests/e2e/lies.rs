@@ -34,7 +34,6 @@ const BYTES: &[Case] = &[
     ("500", |a| a.refuse(500), "500 Internal Server Error"),
     ("503", |a| a.refuse(503), "503 Service Unavailable"),
     ("503 for a second", |a| refuse_for(a, 503, "1"), "503 Service Unavailable"),
-    ("503 for an hour", |a| refuse_for(a, 503, "3600"), "503 Service Unavailable"),
     ("302", |a| a.refuse(302), "302 Found"),
     ("204", |a| a.refuse(204), "which version"),
     ("a whole that is a part", |a| a.header("Content-Range", None), ""),
@@ -91,7 +90,6 @@ const LISTING: &[Case] = &[
     ("429", |a| a.refuse(429), "429 Too Many Requests"),
     ("500", |a| a.refuse(500), "500 Internal Server Error"),
     ("503", |a| a.refuse(503), "503 Service Unavailable"),
-    ("503 for an hour", |a| refuse_for(a, 503, "3600"), "503 Service Unavailable"),
     ("204", |a| a.refuse(204), "list_path"),
     ("nothing", |a| a.say(b""), "list_path"),
     (
@@ -225,6 +223,34 @@ fn lies_about_listings(speaks: Speaks, page: For) {
             let status = mount.status();
             status["sources"]["far"]["state"] == "ok" && requests(&status, "far").0 > before
         });
+    }
+}
+
+/// A server that asks to be left alone for long is left alone; what is known is served.
+#[test]
+fn about_an_hour_of_rest() {
+    for (speaks, status) in [(Speaks::Webdav, 503), (Speaks::S3, 429)] {
+        let files = files();
+        let liar = Liar::speaking(speaks, files.clone());
+        let mount = mounted(&liar, "300ms");
+        assert_known(&mount, &files, "the truth");
+        let told = Arc::new(AtomicU64::new(0));
+        let counted = told.clone();
+        liar.lie(move |_, answer| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            refuse_for(answer, status, "3600");
+        });
+        eventually("it is noticed", || {
+            assert_known(&mount, &files, "rest");
+            told.load(Ordering::Relaxed) > 0
+        });
+        for number in 0..20 {
+            assert_known(&mount, &files, "rest");
+            assert!(fs::read(mount.path(format!("far/small-{number:02}"))).is_err());
+        }
+        // Those that were under way when it said so.
+        assert!(told.load(Ordering::Relaxed) <= 3, "it was asked {told:?} times");
+        assert!(mount.log().contains(&format!("the server answered {status}")), "{}", mount.log());
     }
 }
 
