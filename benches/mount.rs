@@ -38,11 +38,13 @@ fn main() {
     let size = 512 * MIB;
     let bytes = noise(size, &mut random());
     println!("{:<52} {:>9} {:>9} {:>7}  target", "", "mount s", "client s", "ratio");
-    let all: [Measurement; 11] = [
+    let all: [Measurement; 13] = [
         ("cold, local directory, against cp", cold_local, ""),
         ("cold, webdav (Apache), against curl", cold_webdav, "<= 1.15"),
+        ("cold, webdav (Apache), against rclone copy", cold_webdav_rclone, "<= 1.15"),
         ("cold, s3 (rclone serve), against rclone copy", cold_s3, "<= 1.15"),
         ("cold, s3 (rclone serve), against curl", cold_s3_curl, "<= 1.15"),
+        ("cold, s3 (rclone serve, no tags), against curl", cold_untagged_s3, "<= 1.15"),
         ("cold, sftp (OpenSSH), against sftp", cold_sftp, "<= 1.15"),
         ("cold, smb (Samba), against smbclient", cold_smb, "<= 1.15"),
         ("cold, webdav, 40 ms and 10 MB/s a connection, curl", far_webdav, "<= 0.33"),
@@ -170,6 +172,17 @@ fn cold_webdav(bytes: &[u8]) -> Turns {
     cold(&remote, bytes, &table, |name, to| curl(&table, name, to))
 }
 
+fn cold_webdav_rclone(bytes: &[u8]) -> Turns {
+    let remote = filled(Remote::apache(), bytes);
+    let table = remote.table("far");
+    cold(&remote, bytes, &table, |name, to| {
+        run(Command::new("rclone")
+            .args(["--config", "/dev/null", "copyto", "--webdav-url", endpoint(&table)])
+            .arg(format!(":webdav:{name}"))
+            .arg(to));
+    })
+}
+
 fn cold_s3(bytes: &[u8]) -> Turns {
     let remote = filled(Remote::s3(), bytes);
     let table = remote.table("far");
@@ -186,6 +199,12 @@ fn cold_s3(bytes: &[u8]) -> Turns {
 /// One request for everything.
 fn curl_bucket(table: &str, name: &str, to: &Path) {
     curl(table, &format!("{}/{name}", value(table, "bucket")), to);
+}
+
+fn cold_untagged_s3(bytes: &[u8]) -> Turns {
+    let remote = filled(Remote::untagged_s3(), bytes);
+    let table = remote.table("far");
+    cold(&remote, bytes, &table, |name, to| curl_bucket(&table, name, to))
 }
 
 fn cold_s3_curl(bytes: &[u8]) -> Turns {

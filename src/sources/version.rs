@@ -27,13 +27,11 @@ pub(super) struct Version {
 impl Version {
     /// From the texts in which servers say so.
     pub(super) fn new(tag: Option<&str>, size: Option<u64>, modified: Option<i64>) -> Self {
-        let (mut weak, mut bare) = (false, None);
-        if let Some(text) = tag.map(str::trim).filter(|text| !text.is_empty()) {
-            let rest = text.strip_prefix("W/");
-            weak = rest.is_some();
-            bare = Some(rest.unwrap_or(text).trim_matches('"').to_owned());
-        }
-        Self { tag: bare, weak, size, modified }
+        let text = tag.map(str::trim).unwrap_or_default();
+        let rest = text.strip_prefix("W/");
+        // An empty tag, which `rclone serve s3` gives where it has none, is that of every version: it tells nothing.
+        let bare = Some(rest.unwrap_or(text).trim_matches('"')).filter(|bare| !bare.is_empty());
+        Self { tag: bare.map(str::to_owned), weak: rest.is_some() && bare.is_some(), size, modified }
     }
 
     /// From the headers of an answer that carries, or describes, the whole file.
@@ -145,6 +143,11 @@ impl<'a> Wanted<'a> {
         Self { tag: text.strip_prefix(TAG).or_else(|| text.strip_prefix(MD5)), modified, settled }
     }
 
+    /// Whether only size and time tell the version.
+    pub(super) fn is_without_tag(&self) -> bool {
+        self.tag.is_none()
+    }
+
     /// What `If-Match` may ask for: a tag that the server compares strongly.
     pub(super) fn if_match(&self) -> Option<String> {
         let strong = self.settled && self.modified.is_none();
@@ -241,6 +244,10 @@ mod tests {
         let version = Version::new(None, Some(3), Some(NOW - 9));
         let digest = version.digest(NOW);
         assert_eq!(digest.as_str(), format!("stat:;size=3;modified={}", NOW - 9));
+        for empty in ["", "\"\"", "W/\"\""] {
+            let version = Version::new(Some(empty), Some(3), Some(NOW - 9));
+            assert_eq!((version.digest(NOW), version.tag_digest()), (digest.clone(), None), "{empty}");
+        }
         let wanted = Wanted::parse(&digest);
         assert_eq!(wanted.compare(&Version::new(Some("x"), None, Some(NOW))), Match::Other);
         assert_eq!(wanted.compare(&Version::new(Some("x"), None, None)), Match::Unknown);

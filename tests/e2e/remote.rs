@@ -60,6 +60,11 @@ impl Remote {
         Self::served_by(|root| Server::S3(S3::rclone_without_key(root)))
     }
 
+    /// S3, by rclone, for everybody, without entity tags.
+    pub fn untagged_s3() -> Self {
+        Self::served_by(|root| Server::S3(S3::rclone_without_tags(root)))
+    }
+
     /// SFTP, by OpenSSH.
     pub fn sftp() -> Self {
         Self::served_by(|root| Server::Sftp(Sshd::run(&root.join(BUCKET))))

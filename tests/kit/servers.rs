@@ -54,12 +54,17 @@ impl Webdav {
 impl S3 {
     /// `rclone serve s3` for one key only; [`S3::table`] knows which.
     pub fn rclone(dir: &Path) -> Self {
-        Self(Server::run(Program::RcloneS3 { key: true }, dir))
+        Self(Server::run(Program::RcloneS3 { key: true, tags: true }, dir))
     }
 
     /// The same, open to everybody.
     pub fn rclone_without_key(dir: &Path) -> Self {
-        Self(Server::run(Program::RcloneS3 { key: false }, dir))
+        Self(Server::run(Program::RcloneS3 { key: false, tags: true }, dir))
+    }
+
+    /// The same without entity tags, for each of which it reads the whole object.
+    pub fn rclone_without_tags(dir: &Path) -> Self {
+        Self(Server::run(Program::RcloneS3 { key: false, tags: false }, dir))
     }
 
     /// The key's name.
@@ -77,7 +82,7 @@ impl S3 {
         let url = self.url();
         let table = format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"{bucket}\"\nregion = \"us-east-1\"\n");
         match self.0.program {
-            Program::RcloneS3 { key: false } => table,
+            Program::RcloneS3 { key: false, .. } => table,
             _ => {
                 let (id, secret) = ACCESS_KEY;
                 format!("{table}access_key_id = \"{id}\"\nsecret_access_key = \"{secret}\"\n")
@@ -115,7 +120,7 @@ impl std::ops::DerefMut for S3 {
 #[derive(Debug, Clone, Copy)]
 enum Program {
     RcloneWebdav { password: bool },
-    RcloneS3 { key: bool },
+    RcloneS3 { key: bool, tags: bool },
     Apache { dav: bool },
     Other(Launch),
 }
@@ -283,11 +288,14 @@ impl Server {
                 }
                 command
             }
-            Program::RcloneS3 { key } => {
+            Program::RcloneS3 { key, tags } => {
                 let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
                 command.args(["serve", "s3"]).arg(&self.dir);
                 if key {
                     command.arg("--auth-key").arg(format!("{},{}", ACCESS_KEY.0, ACCESS_KEY.1));
+                }
+                if !tags {
+                    command.args(["--etag-hash", ""]);
                 }
                 command
             }

@@ -12,7 +12,7 @@ use kitovufs::source::{Retrieval, Sink, Source as _};
 
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::samba::Samba;
-use crate::kit::servers::Webdav;
+use crate::kit::servers::{S3, Webdav};
 use crate::kit::sshd::Sshd;
 use crate::kit::web::Web;
 use crate::real::served;
@@ -36,6 +36,13 @@ async fn rclone_over_webdav() {
     let dir = served();
     let server = Webdav::rclone(dir.path());
     never_makes_a_mix(dir.path(), server.port(), &server.table()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_without_entity_tags() {
+    let dir = served();
+    let server = S3::rclone_without_tags(dir.buckets());
+    never_makes_a_mix(dir.path(), server.port(), &server.table("bucket")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

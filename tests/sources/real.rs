@@ -112,6 +112,14 @@ async fn s3_by_rclone_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s3_without_entity_tags_keeps_the_contract() {
+    let dir = served();
+    let server = S3::rclone_without_tags(dir.buckets());
+    conforms(&server.table("bucket"), Directory { directories: false, lost: &CONTROLS, ..Directory::new(dir.path()) })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_root_below_the_endpoint_shows_only_what_is_in_it() {
     let dir = served();
     let directory = Directory::new(dir.path());

@@ -16,7 +16,7 @@ use crate::source::{Retrieval, Retrieved, Sink};
 use crate::sources::version::{Match, Version, Wanted, settle, settles_in};
 
 /// So many bytes are confirmed at once, while the next as many come in.
-const PIECE: u64 = 4 << 20;
+pub(super) const PIECE: u64 = 4 << 20;
 /// So many bytes wait at most until it is certain that they are of the wanted version.
 pub(super) const WAITING: u64 = 2 * PIECE;
 /// What has come in so long is confirmed too, so that whoever follows over a slow line sees it.
@@ -72,6 +72,20 @@ pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &
     Ok(seen)
 }
 
+/// Fails with `Changed` unless what the source says `now` is still of the wanted version.
+pub(super) fn check_still(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, now: &Version) -> Result<()> {
+    let same = Wanted::parse(retrieval.digest).compare(now) == Match::Same;
+    if same && retrieval.allows_size(now.size) { Ok(()) } else { Err(purpose.error(ErrorKind::Changed)) }
+}
+
+/// How a source confirms what has arrived.
+pub(super) struct Confirm<C> {
+    /// So many bytes at once, while the next as many come in.
+    pub(super) piece: u64,
+    /// Asks once more which version it is.
+    pub(super) ask: C,
+}
+
 /// Delivers the wanted part of a checked body, which holds the bytes `sent`.
 ///
 /// Headers vouch for what the file was when the server opened it; a file that is overwritten in place gets other bytes below them. So
@@ -82,7 +96,7 @@ pub(super) async fn deliver<F: Future<Output = Result<()>> + Send>(
     sent: &Range<u64>,
     mut response: Response,
     out: &mut dyn Sink,
-    confirm: Option<impl Fn() -> F + Send>,
+    confirm: Option<Confirm<impl Fn() -> F + Send>>,
 ) -> Result<()> {
     let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
     // Without a length, only a body that tells its own end is known to be complete when it ends.
@@ -125,12 +139,13 @@ struct Held<C, F> {
     since: Instant,
     /// The piece before, which is being confirmed.
     before: Option<(Vec<Bytes>, Pin<Box<F>>)>,
-    confirm: Option<C>,
+    confirm: Option<Confirm<C>>,
 }
 
 impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
     async fn push(&mut self, chunk: Bytes, out: &mut dyn Sink) -> Result<()> {
-        let full = self.confirm.is_none() || self.bytes + chunk.len() as u64 > PIECE;
+        let piece = self.confirm.as_ref().map_or(0, |confirm| confirm.piece);
+        let full = self.bytes + chunk.len() as u64 > piece;
         if full || self.since.elapsed() > PATIENCE {
             self.begin(out).await?;
         }
@@ -158,7 +173,7 @@ impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
             None => pass_on(chunks, out).await,
             Some(_) if chunks.is_empty() => Ok(()),
             Some(confirm) => {
-                self.before = Some((chunks, Box::pin(confirm())));
+                self.before = Some((chunks, Box::pin((confirm.ask)())));
                 Ok(())
             }
         }

@@ -29,12 +29,15 @@ use crate::secret::Secret;
 use crate::source::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
-use crate::sources::version::Version;
+use crate::sources::version::{Version, Wanted};
 
 /// Where a bucket is when nothing else is said; services other than Amazon's do not care.
 const DEFAULT_REGION: &str = "us-east-1";
 /// Where Google's buckets are, in the words of S3.
 const GOOGLE: (&str, &str) = ("https://storage.googleapis.com", "auto");
+
+/// So many bytes are confirmed at once where there are no entity tags: little, so that many requests at a time hold little.
+const PIECE: u64 = 1 << 20;
 
 /// Tells that a key of the customer encrypts, after which tags are no hashes.
 const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
@@ -121,6 +124,12 @@ impl S3 {
         }
     }
 
+    /// Whether the wanted version is there still.
+    async fn confirm(&self, purpose: Purpose<'_>, wanted: &Retrieval<'_>) -> Result<()> {
+        let response = self.ask(purpose, http::Request::builder().method("HEAD")).await?.response;
+        body::check_still(purpose, wanted, &Version::from_headers(response.headers()))
+    }
+
     /// Adds what makes the store accept the request.
     async fn sign(
         &self,
@@ -188,6 +197,24 @@ impl Keys for S3 {
 }
 
 #[async_trait]
+impl body::Get for S3 {
+    async fn get(
+        &self,
+        purpose: Purpose<'_>,
+        wanted: &Retrieval<'_>,
+        confirmed: bool,
+        out: &mut dyn Sink,
+    ) -> Result<Retrieved> {
+        let get = body::ask_for(http::Request::builder().method("GET"), wanted);
+        let response = self.ask(purpose, get).await?.response;
+        let seen = body::check(purpose, wanted, &response)?;
+        let confirm = confirmed.then_some(body::Confirm { piece: PIECE, ask: || self.confirm(purpose, wanted) });
+        body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
+        Ok(Retrieved { modified: seen.modified_time() })
+    }
+}
+
+#[async_trait]
 impl Source for S3 {
     async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
         let mut reader = settings.reader();
@@ -233,7 +260,7 @@ impl Source for S3 {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
-            buffer: super::HELD,
+            buffer: 2 * PIECE + super::HELD,
             concurrency: 16,
         }
     }
@@ -275,13 +302,11 @@ impl Source for S3 {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let purpose = Purpose { op: "retrieve_file", path: request.path };
-        let get = body::ask_for(http::Request::builder().method("GET"), request);
-        let response = self.ask(purpose, get).await?.response;
-        let seen = body::check(purpose, request, &response)?;
+        if Wanted::parse(request.digest).is_without_tag() {
+            return body::retrieve(self, request, out).await;
+        }
         // Objects are replaced whole: what began as one version ends as it.
-        let confirm = None::<fn() -> std::future::Ready<Result<()>>>;
-        body::deliver(purpose, request, &request.range, response, out, confirm).await?;
-        Ok(Retrieved { modified: seen.modified_time() })
+        let purpose = Purpose { op: "retrieve_file", path: request.path };
+        body::Get::get(self, purpose, request, false, out).await
     }
 }

@@ -25,7 +25,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
-use crate::sources::version::{Match, Version, Wanted};
+use crate::sources::version::Version;
 
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
 ///
@@ -89,12 +89,7 @@ impl Web {
 
     /// Fails with `Changed` unless the file still has the wanted version.
     async fn confirm(&self, purpose: Purpose<'_>, connected: &Connected, retrieval: &Retrieval<'_>) -> Result<()> {
-        let now = self.stat(purpose, connected).await?.version;
-        let same = Wanted::parse(retrieval.digest).compare(&now) == Match::Same;
-        if same && retrieval.allows_size(now.size) {
-            return Ok(());
-        }
-        Err(purpose.error(ErrorKind::Changed))
+        body::check_still(purpose, retrieval, &self.stat(purpose, connected).await?.version)
     }
 
     /// Reads the index of a directory, whose URL ends in a slash.
@@ -176,7 +171,8 @@ impl body::Get for Web {
             0..wanted.size.unwrap_or(u64::MAX)
         };
         let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
-        let confirm = confirmed.then_some(|| self.confirm(purpose, &connected, wanted));
+        let confirm = confirmed
+            .then_some(body::Confirm { piece: body::PIECE, ask: || self.confirm(purpose, &connected, wanted) });
         body::deliver(purpose, wanted, &sent, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }

@@ -21,7 +21,6 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
-use crate::sources::version::{Match, Wanted};
 
 /// What is asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
@@ -135,12 +134,7 @@ impl Webdav {
 
     /// Fails with `Changed` unless the file still has the wanted version.
     async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
-        let now = self.stat(purpose, retrieval.path).await?.0.version;
-        let same = Wanted::parse(retrieval.digest).compare(&now) == Match::Same;
-        if same && retrieval.allows_size(now.size) {
-            return Ok(());
-        }
-        Err(purpose.error(ErrorKind::Changed))
+        body::check_still(purpose, retrieval, &self.stat(purpose, retrieval.path).await?.0.version)
     }
 }
 
@@ -162,7 +156,7 @@ impl body::Get for Webdav {
             answer => answer?.response,
         };
         let seen = body::check(purpose, wanted, &response)?;
-        let confirm = confirmed.then_some(|| self.confirm(purpose, wanted));
+        let confirm = confirmed.then_some(body::Confirm { piece: body::PIECE, ask: || self.confirm(purpose, wanted) });
         body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
