@@ -27,6 +27,11 @@ const SCHEMA: &str = "
         kind INTEGER NOT NULL, target BLOB, size INTEGER, modified INTEGER, digest TEXT,
         PRIMARY KEY (listing, local_name)
     ) WITHOUT ROWID;
+    CREATE TABLE learned (
+        source TEXT NOT NULL, dir BLOB NOT NULL, local_name BLOB NOT NULL,
+        is_directory INTEGER NOT NULL, size INTEGER, modified INTEGER, digest TEXT,
+        PRIMARY KEY (source, dir, local_name)
+    ) WITHOUT ROWID;
     CREATE TABLE copies (
         id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name BLOB NOT NULL, size INTEGER NOT NULL,
         charge INTEGER NOT NULL, used INTEGER NOT NULL, local_digest TEXT, fingerprint BLOB

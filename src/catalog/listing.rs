@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::learned;
 use crate::digest::Digest;
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -88,7 +89,7 @@ impl Listing {
                 entry.digest.as_ref().map(Digest::as_str),
             ])?;
         }
-        Ok(())
+        learned::tidy(db, source, dir, id)
     }
 
     /// Drops what is stored of `dir` and of everything below it.
@@ -97,8 +98,10 @@ impl Listing {
         below.push(b'/');
         let mut after = dir.as_bytes().to_vec();
         after.push(b'/' + 1);
-        db.prepare_cached("DELETE FROM listings WHERE source = ?1 AND (dir = ?2 OR (dir >= ?3 AND dir < ?4))")?
-            .execute(params![source, dir.as_bytes(), below, after])?;
+        for table in ["listings", "learned"] {
+            let delete = format!("DELETE FROM {table} WHERE source = ?1 AND (dir = ?2 OR (dir >= ?3 AND dir < ?4))");
+            db.prepare_cached(&delete)?.execute(params![source, dir.as_bytes(), below, after])?;
+        }
         Ok(())
     }
 }
@@ -125,14 +128,14 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<(LocalName, Entry)> {
 }
 
 /// Nanoseconds since 1970, negative before; years 1677 to 2262, beyond that the nearest.
-fn to_nanoseconds(time: SystemTime) -> i64 {
+pub(super) fn to_nanoseconds(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
     }
 }
 
-fn from_nanoseconds(nanoseconds: i64) -> SystemTime {
+pub(super) fn from_nanoseconds(nanoseconds: i64) -> SystemTime {
     let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
     if nanoseconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
 }

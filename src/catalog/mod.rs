@@ -5,6 +5,7 @@
 //! its answer.
 
 mod expire;
+mod learned;
 mod listing;
 
 use std::collections::HashMap;
@@ -145,7 +146,7 @@ impl Catalog {
                     }
                     Err(error) => error,
                 };
-                let known = self.known(dir, &name).filter(|known| known.digest.is_some());
+                let known = self.known_alone(dir, &name, &entry).await;
                 match after_failure(known.is_some(), error.kind(), self.policy.offline) {
                     AfterFailure::Fail => Err(error),
                     AfterFailure::Serve => Ok(Answer {
@@ -199,6 +200,7 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
+        self.remember_alone(dir, name, checked.as_ref());
         self.state.lock().learn(dir, name.clone(), checked.clone());
         Ok(checked)
     }

@@ -9,7 +9,8 @@ use super::*;
 use crate::cache::Limits;
 use crate::cache::block::BLOCK;
 use crate::config::Offline;
-use crate::source::fault::Method;
+use crate::source::Capabilities;
+use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
 
 /// What somebody may do to a cached file.
@@ -110,6 +111,31 @@ async fn a_partial_copy_continues_after_a_restart() {
     let mount = mount.restart(ROOMY).await;
     assert!(mount.read("file").await.expect("read") == bytes);
     assert_eq!(mount.faults.bytes(), 4 * SMALL - BLOCK, "what was missing only");
+}
+
+/// A web page's index tells no digests: what was learned of each file by itself is as good after a restart.
+#[tokio::test(start_paused = true)]
+async fn cached_files_of_a_listing_without_digests_are_served_in_an_outage_after_restarts() {
+    let memory = Memory::new();
+    let capabilities = Capabilities { digest_from_listing: false, ..memory.capabilities() };
+    let mount = Fixture::with(memory.with_capabilities(capabilities), ROOMY, Offline::Serve);
+    for name in ["cached", "changed", "unread"] {
+        mount.memory.put(name, "bytes");
+    }
+    mount.read("cached").await.expect("read");
+    mount.read("changed").await.expect("read");
+    mount.memory.put("changed", "other bytes");
+    expire().await;
+    assert_eq!(mount.read("changed").await.expect("read"), "other bytes");
+    // A run in which nobody looks at the files does not forget them.
+    let mount = mount.restart(ROOMY).await;
+    mount.list().await.expect("list");
+    let mount = mount.restart(ROOMY).await;
+    mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    assert_eq!(mount.list().await.expect("as it was last seen").len(), 3);
+    assert_eq!(mount.read("cached").await.expect("from the cache"), "bytes");
+    assert_eq!(mount.read("changed").await.expect("from the cache"), "other bytes");
+    assert!(mount.read("unread").await.expect_err("an outage").kind().is_outage());
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,11 @@ fn a_stopped_s3_server_takes_only_what_was_not_read() {
     a_stopped_server_takes_only_what_was_not_read(Remote::s3());
 }
 
+#[test]
+fn a_stopped_web_server_takes_only_what_was_not_read() {
+    a_stopped_server_takes_only_what_was_not_read(Remote::pages());
+}
+
 fn a_stopped_server_takes_only_what_was_not_read(mut remote: Remote) {
     remote.put("dir/read", "read before");
     remote.put("dir/unread", "not read before");
@@ -42,6 +47,7 @@ fn a_stopped_server_takes_only_what_was_not_read(mut remote: Remote) {
     let mut mount = Mount::of(&format!("{}fresh_for = \"300ms\"\ntimeout = \"3s\"\n", remote.table("far")));
     assert_eq!(fs::read(mount.path("far/dir/read")).unwrap(), b"read before");
     assert_eq!(fs::read_dir(mount.path("far/dir")).unwrap().count(), 2);
+    assert_eq!(fs::metadata(mount.path("far/dir/unread")).unwrap().len(), 15);
 
     remote.stop();
     eventually("what is remembered is no longer fresh, and the outage noticed", || {

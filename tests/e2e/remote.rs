@@ -75,6 +75,11 @@ impl Remote {
         Self::served_by(|root| Server::Smb(Samba::run(&root.join(BUCKET))))
     }
 
+    /// Plain HTTP, by nginx, with index pages for people.
+    pub fn pages() -> Self {
+        Self::served_by(|root| Server::Web(Web::nginx(&root.join(BUCKET))))
+    }
+
     /// Plain HTTP, by nginx, with index pages in JSON.
     pub fn web() -> Self {
         Self::served_by(|root| Server::Web(Web::nginx_json(&root.join(BUCKET))))

@@ -1,0 +1,105 @@
+//! What was learned about single files that a listing tells no digest of, and how that survives a restart. It asks nobody.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::Catalog;
+use super::listing::{from_nanoseconds, to_nanoseconds};
+use crate::digest::Digest;
+use crate::name::LocalName;
+use crate::path::RemotePath;
+use crate::source::{Entry, EntryKind};
+
+impl Catalog {
+    /// Stores what the source has just said of this name, if that is news and its listing says less.
+    pub(super) fn remember_alone(&self, dir: &RemotePath, name: &LocalName, said: Option<&Entry>) {
+        let is_listed_without = {
+            let mut state = self.state.lock();
+            let listed = state.known.get(dir).and_then(|known| known.listing.get(name));
+            listed.is_some_and(|(_, listed)| listed.digest.is_none())
+        };
+        if is_listed_without && self.known(dir, name).as_ref() != said {
+            let (source_id, dir, name, said) = (self.source_id.clone(), dir.clone(), name.clone(), said.cloned());
+            self.db.write(move |db| store(db, &source_id, &dir, &name, said.as_ref()));
+        }
+    }
+
+    /// What was learned about a name of which its listing, with the entry `listed`, says less; now or in an earlier run.
+    pub(super) async fn known_alone(
+        self: &Arc<Self>,
+        dir: &RemotePath,
+        name: &LocalName,
+        listed: &Entry,
+    ) -> Option<Entry> {
+        let tells = |entry: &Entry| entry.digest.is_some() || entry.is_directory();
+        if let Some(known) = self.known(dir, name).filter(tells) {
+            return Some(known);
+        }
+        let (catalog, dir, name, listed) = (self.clone(), dir.clone(), name.clone(), listed.clone());
+        let load = move || catalog.db.read(|db| load(db, &catalog.source_id, &dir, &name, &listed)).flatten();
+        tokio::task::spawn_blocking(load).await.ok().flatten().filter(tells)
+    }
+}
+
+/// Stores what was learned about `name` in `dir`; with `None`, that nothing is known of it.
+fn store(
+    db: &Connection,
+    source: &str,
+    dir: &RemotePath,
+    name: &[u8],
+    learned: Option<&Entry>,
+) -> rusqlite::Result<()> {
+    let Some(entry) = learned else {
+        db.prepare_cached("DELETE FROM learned WHERE source = ?1 AND dir = ?2 AND local_name = ?3")?
+            .execute(params![source, dir.as_bytes(), name])?;
+        return Ok(());
+    };
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO learned (source, dir, local_name, is_directory, size, modified, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        source,
+        dir.as_bytes(),
+        name,
+        entry.is_directory(),
+        entry.size.map(u64::cast_signed),
+        entry.modified.map(to_nanoseconds),
+        entry.digest.as_ref().map(Digest::as_str),
+    ])?;
+    Ok(())
+}
+
+/// The entry `listed`, as a listing has it under `name` in `dir`, with what was learned about it. `None` if nothing was.
+fn load(
+    db: &Connection,
+    source: &str,
+    dir: &RemotePath,
+    name: &[u8],
+    listed: &Entry,
+) -> rusqlite::Result<Option<Entry>> {
+    db.prepare_cached(
+        "SELECT is_directory, size, modified, digest FROM learned WHERE source = ?1 AND dir = ?2 AND local_name = ?3",
+    )?
+    .query_row(params![source, dir.as_bytes(), name], |row| {
+        Ok(Entry {
+            kind: if row.get(0)? { EntryKind::Directory } else { listed.kind.clone() },
+            size: row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned),
+            modified: row.get::<_, Option<i64>>(2)?.map(from_nanoseconds),
+            digest: row.get::<_, Option<String>>(3)?.map(Digest::new),
+            ..listed.clone()
+        })
+    })
+    .optional()
+}
+
+/// Drops what was learned about names in `dir` that the stored listing with this number has not, or tells a digest of.
+pub(super) fn tidy(db: &Connection, source: &str, dir: &RemotePath, listing: i64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "DELETE FROM learned WHERE source = ?1 AND dir = ?2 AND local_name NOT IN
+             (SELECT local_name FROM entries WHERE listing = ?3 AND digest IS NULL)",
+    )?
+    .execute(params![source, dir.as_bytes(), listing])?;
+    Ok(())
+}
