@@ -38,10 +38,11 @@ fn main() {
     let size = 512 * MIB;
     let bytes = noise(size, &mut random());
     println!("{:<52} {:>9} {:>9} {:>7}  target", "", "mount s", "client s", "ratio");
-    let all: [Measurement; 13] = [
+    let all: [Measurement; 14] = [
         ("cold, local directory, against cp", cold_local, ""),
         ("cold, webdav (Apache), against curl", cold_webdav, "<= 1.15"),
         ("cold, webdav (Apache), against rclone copy", cold_webdav_rclone, "<= 1.15"),
+        ("cold, http (nginx), against curl", cold_http, "<= 1.15"),
         ("cold, s3 (rclone serve), against rclone copy", cold_s3, "<= 1.15"),
         ("cold, s3 (rclone serve), against curl", cold_s3_curl, "<= 1.15"),
         ("cold, s3 (rclone serve, no tags), against curl", cold_untagged_s3, "<= 1.15"),
@@ -168,6 +169,12 @@ fn curl(table: &str, name: &str, to: &Path) {
 
 fn cold_webdav(bytes: &[u8]) -> Turns {
     let remote = filled(Remote::apache(), bytes);
+    let table = remote.table("far");
+    cold(&remote, bytes, &table, |name, to| curl(&table, name, to))
+}
+
+fn cold_http(bytes: &[u8]) -> Turns {
+    let remote = filled(Remote::web(), bytes);
     let table = remote.table("far");
     cold(&remote, bytes, &table, |name, to| curl(&table, name, to))
 }
