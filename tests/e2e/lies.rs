@@ -154,11 +154,17 @@ fn assert_known(mount: &Mount, files: &BTreeMap<String, Vec<u8>>, case: &str) {
     assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), files.len(), "{case}");
 }
 
-fn lies_about_bytes(speaks: Speaks) {
+/// What a server has, the server, and a mount that has heard the truth.
+fn honest_at_first(speaks: Speaks, fresh_for: &str) -> (BTreeMap<String, Vec<u8>>, Liar, Mount) {
     let files = files();
     let liar = Liar::speaking(speaks, files.clone());
-    let mount = mounted(&liar, "1h");
+    let mount = mounted(&liar, fresh_for);
     assert_known(&mount, &files, "the truth");
+    (files, liar, mount)
+}
+
+fn lies_about_bytes(speaks: Speaks) {
+    let (files, liar, mount) = honest_at_first(speaks, "1h");
     for (number, (case, lie, words)) in BYTES.iter().enumerate() {
         let said = mount.log().len();
         liar.lie(|what, answer| {
@@ -195,10 +201,7 @@ fn lies_about_bytes(speaks: Speaks) {
 }
 
 fn lies_about_listings(speaks: Speaks, page: For) {
-    let files = files();
-    let liar = Liar::speaking(speaks, files.clone());
-    let mount = mounted(&liar, "300ms");
-    assert_known(&mount, &files, "the truth");
+    let (files, liar, mount) = honest_at_first(speaks, "300ms");
     let told = Arc::new(AtomicU64::new(0));
     for (case, lie, words) in LISTING {
         let (counted, before) = (told.clone(), told.load(Ordering::Relaxed));
@@ -230,10 +233,7 @@ fn lies_about_listings(speaks: Speaks, page: For) {
 #[test]
 fn about_an_hour_of_rest() {
     for (speaks, status) in [(Speaks::Webdav, 503), (Speaks::S3, 429)] {
-        let files = files();
-        let liar = Liar::speaking(speaks, files.clone());
-        let mount = mounted(&liar, "300ms");
-        assert_known(&mount, &files, "the truth");
+        let (files, liar, mount) = honest_at_first(speaks, "300ms");
         let told = Arc::new(AtomicU64::new(0));
         let counted = told.clone();
         liar.lie(move |_, answer| {
@@ -258,10 +258,7 @@ fn about_an_hour_of_rest() {
 #[test]
 fn about_who_one_is() {
     for speaks in [Speaks::Webdav, Speaks::S3, Speaks::Json] {
-        let files = files();
-        let liar = Liar::speaking(speaks, files.clone());
-        let mount = mounted(&liar, "300ms");
-        assert_known(&mount, &files, "the truth");
+        let (files, liar, mount) = honest_at_first(speaks, "300ms");
         let told = Arc::new(AtomicU64::new(0));
         let counted = told.clone();
         liar.lie(move |_, answer| {
