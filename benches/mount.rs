@@ -35,7 +35,7 @@ const MIB: usize = 1 << 20;
 fn main() {
     // `cargo bench` passes arguments of its own; the first other one chooses by name.
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let size = 512 * MIB;
+    let size = 1024 * MIB;
     let bytes = noise(size, &mut random());
     println!("{:<52} {:>9} {:>9} {:>7}  target", "", "mount s", "client s", "ratio");
     let all: [Measurement; 14] = [
@@ -74,7 +74,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
 /// host, and getting it again takes longer than filling it.
 fn seconds(work: impl FnOnce()) -> f64 {
     rustix::fs::sync();
-    std::hint::black_box(vec![1_u8; 2048 * MIB]);
+    std::hint::black_box(vec![1_u8; 4 * 1024 * MIB]);
     let begun = Instant::now();
     work();
     begun.elapsed().as_secs_f64()
