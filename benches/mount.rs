@@ -167,16 +167,18 @@ fn curl(table: &str, name: &str, to: &Path) {
     run(Command::new("curl").args(["-sSf", "-o"]).arg(to).arg(format!("{}/{name}", endpoint(table))));
 }
 
-fn cold_webdav(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::apache(), bytes);
+fn near(remote: Remote, bytes: &[u8], client: fn(&str, &str, &Path)) -> Turns {
+    let remote = filled(remote, bytes);
     let table = remote.table("far");
-    cold(&remote, bytes, &table, |name, to| curl(&table, name, to))
+    cold(&remote, bytes, &table, |name, to| client(&table, name, to))
+}
+
+fn cold_webdav(bytes: &[u8]) -> Turns {
+    near(Remote::apache(), bytes, curl)
 }
 
 fn cold_http(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::web(), bytes);
-    let table = remote.table("far");
-    cold(&remote, bytes, &table, |name, to| curl(&table, name, to))
+    near(Remote::web(), bytes, curl)
 }
 
 fn cold_webdav_rclone(bytes: &[u8]) -> Turns {
@@ -209,15 +211,11 @@ fn curl_bucket(table: &str, name: &str, to: &Path) {
 }
 
 fn cold_untagged_s3(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::untagged_s3(), bytes);
-    let table = remote.table("far");
-    cold(&remote, bytes, &table, |name, to| curl_bucket(&table, name, to))
+    near(Remote::untagged_s3(), bytes, curl_bucket)
 }
 
 fn cold_s3_curl(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::public_s3(), bytes);
-    let table = remote.table("far");
-    cold(&remote, bytes, &table, |name, to| curl_bucket(&table, name, to))
+    near(Remote::public_s3(), bytes, curl_bucket)
 }
 
 fn far_webdav(bytes: &[u8]) -> Turns {

@@ -230,7 +230,6 @@ impl Link {
                     Err(error) if error.kind().is_outage() => link.heed(&error),
                     _ => return link.came_up(),
                 }
-                wait = link.rest().map_or(wait, |(left, _)| left);
             }
             over.send_replace(true);
             drop(link);
