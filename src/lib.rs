@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! main → cli (→ kitovu) → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, digest, content, error, config, secret → keyring, db
+//! below all: path, name, digest, content, error, flight, config, secret → keyring, db
 //! ```
 //!
 //! # The three walks
@@ -49,7 +49,7 @@
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
 //! `transfer::OpenVersion` (requests) → `cache` (room) → `cache::Copy` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
-//! `fs::handle`, `fuse::passthrough`, `source::link` and `db` are leaves.
+//! `fs::handle`, `fuse::passthrough`, `source::link`, `flight` and `db` are leaves.
 
 pub mod cache;
 pub mod catalog;
@@ -59,6 +59,7 @@ pub mod content;
 pub mod db;
 pub mod digest;
 pub mod error;
+pub mod flight;
 pub mod freshness;
 pub mod fs;
 pub mod fuse;

@@ -15,7 +15,6 @@ use std::time::{Duration, SystemTime};
 use futures::TryStreamExt as _;
 use lru::LruCache;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -24,6 +23,7 @@ pub use listing::Listing;
 use crate::config::Offline;
 use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
 use crate::freshness::{AfterFailure, BeforeAsking, after_failure, before_asking};
 use crate::name::{LocalName, Localized, localize};
 use crate::path::{Printable, RemotePath};
@@ -64,19 +64,17 @@ pub struct Catalog {
     source_id: Arc<str>,
     policy: Policy,
     db: Arc<Database>,
+    /// Listings that are being retrieved.
+    under_way: Arc<Flights<RemotePath, Result<Answer<Arc<Listing>>>>>,
     state: Mutex<State>,
 }
 
 struct State {
     known: LruCache<RemotePath, Known>,
     entries: usize,
-    under_way: HashMap<RemotePath, UnderWay>,
     /// When the source last said by itself that something has changed.
     changed: Option<Instant>,
 }
-
-/// A listing being retrieved; `None` until its answer is there.
-type UnderWay = watch::Receiver<Option<Result<Answer<Arc<Listing>>>>>;
 
 struct Known {
     listing: Arc<Listing>,
@@ -89,8 +87,8 @@ struct Known {
 impl Catalog {
     /// A catalog of `source`, whose answers are stored in `db` under `source_id`.
     pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, policy: Policy, db: Arc<Database>) -> Arc<Self> {
-        let state = State { known: LruCache::unbounded(), entries: 0, under_way: HashMap::new(), changed: None };
-        Arc::new(Self { source, source_id, policy, db, state: Mutex::new(state) })
+        let state = Mutex::new(State { known: LruCache::unbounded(), entries: 0, changed: None });
+        Arc::new(Self { source, source_id, policy, db, under_way: Arc::default(), state })
     }
 
     /// The complete listing of `dir`, with what was learned about single files since.
@@ -106,18 +104,20 @@ impl Catalog {
     }
 
     async fn plain_listing(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
-        let mut under_way = {
-            let mut state = self.state.lock();
-            if let Some(answer) = state.fresh_listing(dir, self.policy) {
-                return Ok(answer);
+        if let Some(answer) = self.state.lock().fresh_listing(dir, self.policy) {
+            return Ok(answer);
+        }
+        let answer = self.under_way.join(dir.clone(), || {
+            let (catalog, dir) = (self.clone(), dir.clone());
+            async move {
+                let arrived = catalog.state.lock().fresh_listing(&dir, catalog.policy);
+                match arrived {
+                    Some(answer) => Ok(answer),
+                    None => catalog.renew(&dir).await,
+                }
             }
-            match state.under_way.get(dir) {
-                Some(receiver) => receiver.clone(),
-                None => self.begin_listing(&mut state, dir),
-            }
-        };
-        let answer = under_way.wait_for(Option::is_some).await.map(|answer| answer.clone());
-        answer.ok().flatten().unwrap_or_else(|| {
+        });
+        answer.await.unwrap_or_else(|| {
             Err(Error::new("list_path", ErrorKind::Other).on(dir).because("the listing was abandoned"))
         })
     }
@@ -208,19 +208,6 @@ impl Catalog {
     /// Notes that the source has just shown otherwise that this entry is as it was.
     pub fn confirm(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) {
         self.state.lock().learn(dir, name.clone(), Some(entry.clone()));
-    }
-
-    fn begin_listing(self: &Arc<Self>, state: &mut State, dir: &RemotePath) -> UnderWay {
-        let (done, receiver) = watch::channel(None);
-        state.under_way.insert(dir.clone(), receiver.clone());
-        let (catalog, dir) = (self.clone(), dir.clone());
-        // A task of its own: the answer is worth having even if whoever asked first is gone.
-        tokio::spawn(async move {
-            let answer = catalog.renew(&dir).await;
-            catalog.state.lock().under_way.remove(&dir);
-            done.send_replace(Some(answer));
-        });
-        receiver
     }
 
     /// Asks the source, and falls back on what is known as `freshness` says.

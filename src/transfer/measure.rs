@@ -1,13 +1,12 @@
 //! Measuring: a version is retrieved whole before anything is said of it, once, however many ask. Its bytes stay as a copy.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use lru::LruCache;
-use tokio::sync::watch;
+use parking_lot::Mutex;
 use tracing::debug;
 
 use super::{Transfer, Version};
@@ -15,6 +14,7 @@ use crate::cache::block::BLOCK;
 use crate::cache::{Facts, Gathering, Key};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
 use crate::name::LocalName;
 use crate::path::RemotePath;
 #[cfg(doc)]
@@ -25,26 +25,30 @@ use crate::source::{Retrieval, Sink};
 /// How many versions' facts are remembered beyond the copies that tell them: those of evicted or too large files.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
-/// A measurement under way; `None` until its answer is there.
-type UnderWay = watch::Receiver<Option<Result<Facts>>>;
-
 pub(super) struct Measured {
-    under_way: HashMap<Key, UnderWay>,
-    known: LruCache<Key, Facts>,
+    under_way: Arc<Flights<Key, Result<Facts>>>,
+    known: Mutex<LruCache<Key, Facts>>,
 }
 
 impl Default for Measured {
     fn default() -> Self {
-        Self { under_way: HashMap::new(), known: LruCache::new(REMEMBERED) }
+        Self { under_way: Arc::default(), known: Mutex::new(LruCache::new(REMEMBERED)) }
     }
 }
 
 impl Transfer {
     /// What is known of a version without asking its source: from its copy, or from having measured it.
     pub fn facts(&self, path: &RemotePath, digest: &Digest) -> Option<Facts> {
-        let key = self.key(path, digest);
-        let known = self.measured.lock().known.get(&key).copied();
-        known.or_else(|| self.cache.facts(&key))
+        self.known(&self.key(path, digest), false)
+    }
+
+    /// The same; if `whole`, only from a whole copy.
+    fn known(&self, key: &Key, whole: bool) -> Option<Facts> {
+        if whole {
+            return self.cache.facts(key).filter(|facts| facts.whole);
+        }
+        let measured = self.measured.known.lock().get(key).copied();
+        measured.or_else(|| self.cache.facts(key))
     }
 
     /// Retrieves a version whole to learn its size. `name` is its copy's base name on disk.
@@ -52,10 +56,7 @@ impl Transfer {
     /// # Errors
     /// `Changed` or `NotFound` if the version is no longer there; failures of the source.
     pub async fn measure(self: &Arc<Self>, path: &RemotePath, digest: &Digest, name: &LocalName) -> Result<Facts> {
-        match self.facts(path, digest) {
-            Some(facts) => Ok(facts),
-            None => self.gathered(path, digest, name).await,
-        }
+        self.gathered(path, digest, name, false).await
     }
 
     /// Retrieves a version whole, and proves it, before anything of it is read (see [`Capabilities::proven_whole`]). What the cache cannot
@@ -73,10 +74,7 @@ impl Transfer {
         if size > self.cache.limits().max_size {
             return Ok(());
         }
-        let facts = match self.cache.facts(&self.key(path, digest)) {
-            Some(facts) if facts.whole => facts,
-            _ => self.gathered(path, digest, name).await?,
-        };
+        let facts = self.gathered(path, digest, name, true).await?;
         if facts.size == size {
             return Ok(());
         }
@@ -84,44 +82,35 @@ impl Transfer {
         Err(Error::new("retrieve_file", ErrorKind::Protocol).on(path).because(why))
     }
 
-    async fn gathered(self: &Arc<Self>, path: &RemotePath, digest: &Digest, name: &LocalName) -> Result<Facts> {
+    /// What is known, as [`Transfer::known`] has it, or else what a retrieval tells.
+    async fn gathered(
+        self: &Arc<Self>,
+        path: &RemotePath,
+        digest: &Digest,
+        name: &LocalName,
+        whole: bool,
+    ) -> Result<Facts> {
         let key = self.key(path, digest);
-        let mut answer = {
-            let mut measured = self.measured.lock();
-            match measured.under_way.get(&key) {
-                Some(under_way) => under_way.clone(),
-                None => {
-                    let (done, under_way) = watch::channel(None);
-                    measured.under_way.insert(key, under_way.clone());
-                    // A task of its own: the answer is worth having even if whoever asked first is gone.
-                    tokio::spawn(self.clone().measure_once(key, path.clone(), digest.clone(), name.clone(), done));
-                    under_way
+        if let Some(facts) = self.known(&key, whole) {
+            return Ok(facts);
+        }
+        let answer = self.measured.under_way.join(key, || {
+            let (transfer, path, digest, name) = (self.clone(), path.clone(), digest.clone(), name.clone());
+            async move {
+                if let Some(facts) = transfer.known(&key, whole) {
+                    return Ok(facts);
                 }
+                let result = transfer.gather(key, &path, &digest, &name).await;
+                match &result {
+                    Ok(facts) => _ = transfer.measured.known.lock().put(key, *facts),
+                    Err(error) => debug!("{error}"),
+                }
+                result
             }
-        };
-        let answer = answer.wait_for(Option::is_some).await.map(|answer| answer.clone());
-        answer.ok().flatten().unwrap_or_else(|| {
+        });
+        answer.await.unwrap_or_else(|| {
             Err(Error::new("retrieve_file", ErrorKind::Other).on(path).because("the retrieval was abandoned"))
         })
-    }
-
-    async fn measure_once(
-        self: Arc<Self>,
-        key: Key,
-        path: RemotePath,
-        digest: Digest,
-        name: LocalName,
-        done: watch::Sender<Option<Result<Facts>>>,
-    ) {
-        let result = self.gather(key, &path, &digest, &name).await;
-        let mut measured = self.measured.lock();
-        measured.under_way.remove(&key);
-        match &result {
-            Ok(facts) => _ = measured.known.put(key, *facts),
-            Err(error) => debug!("{error}"),
-        }
-        drop(measured);
-        done.send_replace(Some(result));
     }
 
     /// Retrieves the bytes into a copy and proves it. Where the cache has no room for them, they are counted and let go.

@@ -59,7 +59,7 @@ pub struct Transfer {
     cache: Arc<Cache>,
     memory: Arc<Memory>,
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
-    measured: Mutex<Measured>,
+    measured: Measured,
     pace: Pace,
     /// Requests that are under way or wait for their turn.
     in_flight: AtomicUsize,
@@ -68,7 +68,7 @@ pub struct Transfer {
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`.
     pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>, memory: Arc<Memory>) -> Arc<Self> {
-        let (open, measured, pace) = (Mutex::default(), Mutex::default(), Pace::default());
+        let (open, measured, pace) = (Mutex::default(), Measured::default(), Pace::default());
         Arc::new(Self { source, source_id, cache, memory, open, measured, pace, in_flight: AtomicUsize::new(0) })
     }
 
