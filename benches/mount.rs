@@ -24,45 +24,66 @@ use remote::Remote;
 /// Seconds of our side and of the other, turn by turn.
 type Turns = (Vec<f64>, Vec<f64>);
 
-/// A name, what it measures, and the ratio that is aimed at.
-type Measurement = (&'static str, fn(&[u8]) -> Turns, &'static str);
+/// Puts a file of a source into a file of its own: from the remote, of which the table tells how to reach it, by name.
+type Client = fn(&Remote, &str, &str, &Path);
+
+/// A name, whose bytes are retrieved over what, against whom, and the ratio that is aimed at.
+type Race = (&'static str, fn() -> Remote, Line, Client, &'static str);
+
+/// What lies between the mount or the client, and the server.
+#[derive(Clone, Copy)]
+enum Line {
+    /// Nothing.
+    Loopback,
+    /// 1 Gbit/s.
+    Gigabit,
+    /// 40 ms of a round trip, and 10 MB/s for every connection.
+    Far,
+}
 
 /// How often each side takes its turn.
 const TURNS: usize = 5;
 
 const MIB: usize = 1 << 20;
 
+const COLD: [Race; 16] = [
+    ("local directory, against cp", Remote::local, Line::Loopback, cp, ""),
+    ("webdav (Apache), against curl", Remote::apache, Line::Loopback, curl, "<= 1.15"),
+    ("webdav (Apache), against rclone copy", Remote::apache, Line::Loopback, rclone_webdav, "<= 1.15"),
+    ("http (nginx), against curl", Remote::web, Line::Loopback, curl, "<= 1.15"),
+    ("s3 (rclone serve), against rclone copy", Remote::s3, Line::Loopback, rclone_s3, "<= 1.15"),
+    ("s3 (rclone serve), against curl", Remote::public_s3, Line::Loopback, curl_bucket, "<= 1.15"),
+    ("s3 (rclone serve, no tags), against curl", Remote::untagged_s3, Line::Loopback, curl_bucket, "<= 1.15"),
+    ("sftp (OpenSSH), against sftp", Remote::sftp, Line::Loopback, sftp, "<= 1.15"),
+    ("smb (Samba), against smbclient", Remote::smb, Line::Loopback, smbclient, "<= 1.15"),
+    ("webdav, 1 Gbit/s, against curl", Remote::apache, Line::Gigabit, curl, "<= 1.15"),
+    ("s3, 1 Gbit/s, against curl", Remote::public_s3, Line::Gigabit, curl_bucket, "<= 1.15"),
+    ("sftp, 1 Gbit/s, against sftp", Remote::sftp, Line::Gigabit, sftp, "<= 1.15"),
+    ("smb, 1 Gbit/s, against smbclient", Remote::smb, Line::Gigabit, smbclient, "<= 1.15"),
+    ("webdav, 40 ms and 10 MB/s a connection, curl", Remote::apache, Line::Far, curl, "<= 0.33"),
+    ("s3, 40 ms and 10 MB/s a connection, curl", Remote::public_s3, Line::Far, curl_bucket, "<= 0.33"),
+    ("http, 40 ms and 10 MB/s a connection, curl", Remote::web, Line::Far, curl, "<= 0.33"),
+];
+
 fn main() {
     // `cargo bench` passes arguments of its own; the first other one chooses by name.
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let size = 1024 * MIB;
-    let bytes = noise(size, &mut random());
+    let bytes = noise(1024 * MIB, &mut random());
     println!("{:<52} {:>9} {:>9} {:>7}  target", "", "mount s", "client s", "ratio");
-    let all: [Measurement; 14] = [
-        ("cold, local directory, against cp", cold_local, ""),
-        ("cold, webdav (Apache), against curl", cold_webdav, "<= 1.15"),
-        ("cold, webdav (Apache), against rclone copy", cold_webdav_rclone, "<= 1.15"),
-        ("cold, http (nginx), against curl", cold_http, "<= 1.15"),
-        ("cold, s3 (rclone serve), against rclone copy", cold_s3, "<= 1.15"),
-        ("cold, s3 (rclone serve), against curl", cold_s3_curl, "<= 1.15"),
-        ("cold, s3 (rclone serve, no tags), against curl", cold_untagged_s3, "<= 1.15"),
-        ("cold, sftp (OpenSSH), against sftp", cold_sftp, "<= 1.15"),
-        ("cold, smb (Samba), against smbclient", cold_smb, "<= 1.15"),
-        ("cold, webdav, 40 ms and 10 MB/s a connection, curl", far_webdav, "<= 0.33"),
-        ("cold, s3, 40 ms and 10 MB/s a connection, curl", far_s3, "<= 0.33"),
-        ("cold, http, 40 ms and 10 MB/s a connection, curl", far_http, "<= 0.33"),
-        ("warm, whole copy, against the file itself", warm, "<= 1.25"),
-        ("list 10,000 files, webdav, against curl PROPFIND", listing, ""),
-    ];
-    for (name, measure, target) in all {
+    let show = |name: &str, target: &str, measure: &dyn Fn() -> Turns| {
         if only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
-            continue;
+            return;
         }
-        let (ours, theirs) = measure(&bytes);
+        let (ours, theirs) = measure();
         let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
         println!("{name:<52} {:>9.3} {:>9.3} {:>7.2}  {target}", median(ours), median(theirs), median(ratios));
         std::io::stdout().flush().unwrap();
+    };
+    for (name, remote, line, client, target) in COLD {
+        show(&format!("cold, {name}"), target, &|| cold(&remote(), line, &bytes, client));
     }
+    show("warm, whole copy, against the file itself", "<= 1.25", &|| warm(&bytes));
+    show("list 10,000 files, webdav, against curl PROPFIND", "", &listing);
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -98,34 +119,47 @@ fn run(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
+impl Line {
+    /// As many of these bytes as take seconds, not minutes.
+    fn enough(self, bytes: &[u8]) -> &[u8] {
+        match self {
+            Self::Loopback => bytes,
+            Self::Gigabit => &bytes[..256 * MIB],
+            Self::Far => &bytes[..64 * MIB],
+        }
+    }
+
+    fn between(self, remote: &Remote) -> (String, Option<Proxy>) {
+        let link = match self {
+            Self::Loopback => return (remote.table("far"), None),
+            Self::Gigabit => Link { line: Some(125_000_000), ..Link::default() },
+            Self::Far => Link { delay: Duration::from_millis(20), bandwidth: Some(10_000_000), ..Link::default() },
+        };
+        let (table, proxy) = remote.table_over("far", Proxy::to);
+        proxy.set(link);
+        (table, Some(proxy))
+    }
+}
+
 /// Our side retrieves a file that it has never seen; the other puts the same bytes into a file of its own.
-fn cold(remote: &Remote, bytes: &[u8], table: &str, client: impl Fn(&str, &Path)) -> Turns {
-    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+fn cold(remote: &Remote, line: Line, bytes: &[u8], client: Client) -> Turns {
+    let bytes = line.enough(bytes);
     let names: Vec<String> = (0..TURNS).map(|turn| format!("file-{turn}")).collect();
+    for name in &names {
+        remote.put(name, bytes);
+    }
+    let (table, _line) = line.between(remote);
+    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
     assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), TURNS);
     let copy = mount.home().dir().join("copy");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for name in &names {
         ours.push(seconds(|| assert_eq!(read(&mount.path(format!("far/{name}"))), bytes.len() as u64)));
-        theirs.push(seconds(|| client(name, &copy)));
+        theirs.push(seconds(|| client(remote, &table, name, &copy)));
         assert_eq!(fs::metadata(&copy).unwrap().len(), bytes.len() as u64);
         fs::remove_file(&copy).unwrap();
     }
-    drop(remote.dir());
     (ours, theirs)
-}
-
-fn filled(remote: Remote, bytes: &[u8]) -> Remote {
-    for turn in 0..TURNS {
-        remote.put(&format!("file-{turn}"), bytes);
-    }
-    remote
-}
-
-fn cold_local(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::local(), bytes);
-    let (table, dir) = (remote.table("far"), remote.dir());
-    cold(&remote, bytes, &table, |name, to| run(Command::new("cp").arg("--reflink=never").arg(dir.join(name)).arg(to)))
 }
 
 /// The value of a key in a source's table, without quotes.
@@ -139,104 +173,47 @@ fn endpoint(table: &str) -> &str {
     value(table, key).trim_end_matches('/')
 }
 
-fn cold_sftp(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::sftp(), bytes);
-    let table = remote.table("far");
-    cold(&remote, bytes, &table, |name, to| {
-        let known_hosts = format!("UserKnownHostsFile={}", value(&table, "known_hosts"));
-        let from = format!("{}@127.0.0.1:{}/{name}", value(&table, "username"), value(&table, "root"));
-        run(Command::new("sftp")
-            .args(["-q", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", &known_hosts, "-i", value(&table, "key")])
-            .args(["-P", value(&table, "port"), &from])
-            .arg(to));
-    })
+fn cp(remote: &Remote, _: &str, name: &str, to: &Path) {
+    run(Command::new("cp").arg("--reflink=never").arg(remote.dir().join(name)).arg(to));
 }
 
-fn cold_smb(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::smb(), bytes);
-    let table = remote.table("far");
-    cold(&remote, bytes, &table, |name, to| {
-        let user = format!("{}%{}", value(&table, "username"), value(&table, "password"));
-        run(Command::new("smbclient")
-            .args(["//127.0.0.1/kit", "-p", value(&table, "port"), "-U", &user])
-            .args(["-c", &format!("get {name} {}", to.display())]));
-    })
-}
-
-fn curl(table: &str, name: &str, to: &Path) {
+fn curl(_: &Remote, table: &str, name: &str, to: &Path) {
     run(Command::new("curl").args(["-sSf", "-o"]).arg(to).arg(format!("{}/{name}", endpoint(table))));
 }
 
-fn near(remote: Remote, bytes: &[u8], client: fn(&str, &str, &Path)) -> Turns {
-    let remote = filled(remote, bytes);
-    let table = remote.table("far");
-    cold(&remote, bytes, &table, |name, to| client(&table, name, to))
+fn curl_bucket(remote: &Remote, table: &str, name: &str, to: &Path) {
+    curl(remote, table, &format!("{}/{name}", value(table, "bucket")), to);
 }
 
-fn cold_webdav(bytes: &[u8]) -> Turns {
-    near(Remote::apache(), bytes, curl)
+fn rclone(flags: &[&str], from: &str, to: &Path) {
+    run(Command::new("rclone").args(["--config", "/dev/null", "copyto"]).args(flags).arg(from).arg(to));
 }
 
-fn cold_http(bytes: &[u8]) -> Turns {
-    near(Remote::web(), bytes, curl)
+fn rclone_webdav(_: &Remote, table: &str, name: &str, to: &Path) {
+    rclone(&["--webdav-url", endpoint(table)], &format!(":webdav:{name}"), to);
 }
 
-fn cold_webdav_rclone(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::apache(), bytes);
-    let table = remote.table("far");
-    cold(&remote, bytes, &table, |name, to| {
-        run(Command::new("rclone")
-            .args(["--config", "/dev/null", "copyto", "--webdav-url", endpoint(&table)])
-            .arg(format!(":webdav:{name}"))
-            .arg(to));
-    })
+fn rclone_s3(_: &Remote, table: &str, name: &str, to: &Path) {
+    let (id, secret) = (value(table, "access_key_id"), value(table, "secret_access_key"));
+    let server = ["--s3-provider", "Rclone", "--s3-endpoint", endpoint(table), "--ignore-checksum"];
+    let account = ["--s3-access-key-id", id, "--s3-secret-access-key", secret];
+    rclone(&[&server[..], &account].concat(), &format!(":s3:bucket/{name}"), to);
 }
 
-fn cold_s3(bytes: &[u8]) -> Turns {
-    let remote = filled(Remote::s3(), bytes);
-    let table = remote.table("far");
-    let (id, secret) = (value(&table, "access_key_id"), value(&table, "secret_access_key"));
-    cold(&remote, bytes, &table, |name, to| {
-        run(Command::new("rclone")
-            .args(["--config", "/dev/null", "copyto", "--s3-provider", "Rclone", "--s3-endpoint", endpoint(&table)])
-            .args(["--s3-access-key-id", id, "--s3-secret-access-key", secret, "--ignore-checksum"])
-            .arg(format!(":s3:bucket/{name}"))
-            .arg(to));
-    })
+fn sftp(_: &Remote, table: &str, name: &str, to: &Path) {
+    let known_hosts = format!("UserKnownHostsFile={}", value(table, "known_hosts"));
+    let from = format!("{}@127.0.0.1:{}/{name}", value(table, "username"), value(table, "root"));
+    run(Command::new("sftp")
+        .args(["-q", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", &known_hosts, "-i", value(table, "key")])
+        .args(["-P", value(table, "port"), &from])
+        .arg(to));
 }
 
-/// One request for everything.
-fn curl_bucket(table: &str, name: &str, to: &Path) {
-    curl(table, &format!("{}/{name}", value(table, "bucket")), to);
-}
-
-fn cold_untagged_s3(bytes: &[u8]) -> Turns {
-    near(Remote::untagged_s3(), bytes, curl_bucket)
-}
-
-fn cold_s3_curl(bytes: &[u8]) -> Turns {
-    near(Remote::public_s3(), bytes, curl_bucket)
-}
-
-fn far_webdav(bytes: &[u8]) -> Turns {
-    far(Remote::apache(), bytes, curl)
-}
-
-fn far_http(bytes: &[u8]) -> Turns {
-    far(Remote::web(), bytes, curl)
-}
-
-fn far_s3(bytes: &[u8]) -> Turns {
-    far(Remote::public_s3(), bytes, curl_bucket)
-}
-
-fn far(remote: Remote, bytes: &[u8], client: fn(&str, &str, &Path)) -> Turns {
-    // Enough for a few seconds, not minutes.
-    let bytes = &bytes[..64 * MIB];
-    let remote = filled(remote, bytes);
-    let (table, proxy) = remote.table_over("far", Proxy::to);
-    proxy.set(Link { delay: Duration::from_millis(20), bandwidth: Some(10_000_000), ..Link::default() });
-    cold(&remote, bytes, &table, |name, to| client(&table, name, to))
+fn smbclient(_: &Remote, table: &str, name: &str, to: &Path) {
+    let user = format!("{}%{}", value(table, "username"), value(table, "password"));
+    run(Command::new("smbclient")
+        .args(["//127.0.0.1/kit", "-p", value(table, "port"), "-U", &user])
+        .args(["-c", &format!("get {name} {}", to.display())]));
 }
 
 fn warm(bytes: &[u8]) -> Turns {
@@ -250,7 +227,7 @@ fn warm(bytes: &[u8]) -> Turns {
     (0..TURNS).map(|_| (seconds(|| _ = read(&mounted)), seconds(|| _ = read(&native)))).unzip()
 }
 
-fn listing(_: &[u8]) -> Turns {
+fn listing() -> Turns {
     let remote = Remote::apache();
     for n in 0..10_000 {
         remote.put(&format!("a file with a name {n}"), "x");

@@ -17,6 +17,8 @@ pub struct Link {
     pub delay: Duration,
     /// Bytes per second and connection, from the server.
     pub bandwidth: Option<u64>,
+    /// Bytes per second of all connections together, from the server.
+    pub line: Option<u64>,
     /// What happens to each connection after so many bytes from the server.
     pub fate: Option<(u64, Fate)>,
     /// Connections are refused, or rather closed at once.
@@ -61,6 +63,8 @@ const CONTENT: u64 = 8 * 1024;
 struct Shared {
     link: Mutex<Link>,
     turns: Mutex<Turns>,
+    /// When the line has sent what it was given so far.
+    line_free: Mutex<Option<Instant>>,
     ended: AtomicBool,
     delivered: AtomicU64,
 }
@@ -125,6 +129,17 @@ impl Shared {
     fn link(&self) -> Link {
         *self.link.lock().unwrap()
     }
+
+    /// When the line has sent something that takes it so long, after everything that it was given before.
+    fn send_by(&self, takes: Duration) -> Instant {
+        let mut free = self.line_free.lock().unwrap();
+        let begins = free.map_or_else(Instant::now, |free| free.max(Instant::now()));
+        *free.insert(begins + takes)
+    }
+}
+
+fn time(bytes: usize, per_second: u64) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / per_second as f64)
 }
 
 impl Turns {
@@ -197,7 +212,10 @@ fn write(mut to: TcpStream, shared: &Shared, waiting: &Receiver<(Instant, Vec<u8
         };
         let part = &bytes[..usize::try_from(allowed).unwrap()];
         if let Some(bandwidth) = link.bandwidth {
-            thread::sleep(Duration::from_secs_f64(part.len() as f64 / bandwidth as f64));
+            thread::sleep(time(part.len(), bandwidth));
+        }
+        if let Some(line) = link.line {
+            thread::sleep(shared.send_by(time(part.len(), line)).saturating_duration_since(Instant::now()));
         }
         shared.turns.lock().unwrap().answer(allowed);
         if to.write_all(part).is_err() {
