@@ -17,7 +17,8 @@ mod kit;
 #[path = "../tests/e2e/remote.rs"]
 mod remote;
 
-use kit::mount::{Mount, noise, random};
+use kit::files::{noise, random};
+use kit::mount::Mount;
 use kit::proxy::{Link, Proxy};
 use remote::Remote;
 

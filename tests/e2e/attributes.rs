@@ -6,7 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{getxattr, listxattr, statvfs};
 
-use crate::kit::mount::{Mount, text};
+use crate::kit::home::text;
+use crate::kit::mount::Mount;
 use crate::remote::Remote;
 
 fn attribute(path: &Path, name: &str) -> String {

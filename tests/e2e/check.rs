@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::kit::ftp::Ftp;
-use crate::kit::mount::{Home, text};
+use crate::kit::home::{Home, text};
 use crate::kit::samba::Samba;
 use crate::kit::servers::{S3, Webdav, free_port};
 use crate::kit::sshd::{Sshd, user};

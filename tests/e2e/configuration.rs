@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::kit::mount::{Home, is_mounted, text};
+use crate::kit::home::{Home, is_mounted, text};
 
 /// Asserts that `config` is refused, and that for each of `problems` (words on its line, words of the message) there is a
 /// message that begins with file and line.

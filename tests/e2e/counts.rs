@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-use crate::kit::mount::{
-    Home, Mount, bytes_retrieved, eventually, is_root, local, noise, number, random, requests, text, tree,
-};
+use crate::kit::files::{noise, random, tree};
+use crate::kit::home::{Home, is_root, local, text};
+use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 #[test]

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use walkdir::WalkDir;
 
-use crate::kit::mount::{Mount, bytes_retrieved, eventually, noise, random, requests, tree};
+use crate::kit::files::{noise, random, tree};
+use crate::kit::mount::{Mount, bytes_retrieved, requests};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 #[test]

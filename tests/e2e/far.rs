@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, SystemTime};
 
-use crate::kit::mount::{Mount, noise, random};
+use crate::kit::files::{noise, random};
+use crate::kit::mount::Mount;
 use crate::kit::proxy::{Link, Proxy};
 use crate::remote::Remote;
 

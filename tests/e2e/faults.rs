@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 
-use crate::kit::mount::{Mount, SOON, eventually, noise, random};
+use crate::kit::files::{noise, random};
+use crate::kit::mount::Mount;
 use crate::kit::proxy::{Fate, Link, Proxy};
+use crate::kit::wait::{SOON, eventually};
 use crate::remote::Remote;
 
 const TIMEOUT: Duration = Duration::from_secs(2);

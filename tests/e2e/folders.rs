@@ -8,7 +8,9 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-use crate::kit::mount::{Home, Mount, bytes_retrieved, eventually, requests, text};
+use crate::kit::home::{Home, text};
+use crate::kit::mount::{Mount, bytes_retrieved, requests};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 /// A course whose scripts are in one place and whose exercises are in another.

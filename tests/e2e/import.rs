@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::kit::mount::{Home, Mount, text};
+use crate::kit::home::{Home, text};
+use crate::kit::mount::Mount;
 use crate::kit::samba::Samba;
 use tempfile::TempDir;
 

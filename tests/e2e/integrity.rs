@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use rand::Rng as _;
 use walkdir::WalkDir;
 
-use crate::kit::mount::{Home, Mount, bytes_retrieved, local, noise, number, random, set_modified, text};
+use crate::kit::files::{noise, random, set_modified};
+use crate::kit::home::{Home, local, text};
+use crate::kit::mount::{Mount, bytes_retrieved, number};
 use crate::remote::Remote;
 
 #[test]

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::kit::files::{noise, random};
+use crate::kit::home::Home;
 use crate::kit::liar::{Answer, End, For, Liar, Speaks};
-use crate::kit::mount::{Home, Mount, eventually, noise, random, requests};
+use crate::kit::mount::{Mount, requests};
+use crate::kit::wait::eventually;
 
 /// The timeout of an open and of a read, their repetitions, and what a busy machine may take to notice it.
 const DEADLINE: Duration = Duration::from_secs(12);

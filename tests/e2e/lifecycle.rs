@@ -9,7 +9,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use walkdir::WalkDir;
 
-use crate::kit::mount::{Home, Mount, eventually, is_mounted, is_root, local, number, text};
+use crate::kit::home::{Home, is_mounted, is_root, local, text};
+use crate::kit::mount::{Mount, number};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 #[test]

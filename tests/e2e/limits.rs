@@ -10,7 +10,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use walkdir::WalkDir;
 
-use crate::kit::mount::{Mount, eventually, noise, number, random};
+use crate::kit::files::{noise, random};
+use crate::kit::mount::{Mount, number};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 /// What the cache may use beyond `max_size`: one block.

@@ -6,8 +6,9 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
+use crate::kit::home::{Home, text};
 use crate::kit::moodle::{Moodle, PASSWORD, TOKEN, USER};
-use crate::kit::mount::{Home, Mount, text};
+use crate::kit::mount::Mount;
 use crate::kit::servers::Webdav;
 
 /// A server that knows one user, the table of a source there without the password, and the password.

@@ -8,8 +8,10 @@ use std::process::Command;
 
 use walkdir::WalkDir;
 
+use crate::kit::home::Home;
 use crate::kit::moodle::{Condition, Moodle, PASSWORD, USER};
-use crate::kit::mount::{Home, Mount, bytes_retrieved, eventually, requests};
+use crate::kit::mount::{Mount, bytes_retrieved, requests};
+use crate::kit::wait::eventually;
 
 const COURSE: &str = "uni/Analysis I: Übungen & \"Grundlagen\" 1／2";
 

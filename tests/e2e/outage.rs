@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::kit::mount::{Mount, bytes_retrieved, eventually};
+use crate::kit::mount::{Mount, bytes_retrieved};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 const TIMEOUT: Duration = Duration::from_secs(3);

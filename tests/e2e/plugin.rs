@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::kit::mount::{Home, Mount, eventually, local, requests};
+use crate::kit::home::{Home, local};
+use crate::kit::mount::{Mount, requests};
 use crate::kit::odd::Odd;
+use crate::kit::wait::eventually;
 
 fn section(name: &str, table: &str) -> String {
     format!("[sources.{name}]\n{table}\n")

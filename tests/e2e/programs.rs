@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::kit::mount::{Mount, noise, random, text, tree};
+use crate::kit::files::{noise, random, tree};
+use crate::kit::home::text;
+use crate::kit::mount::Mount;
 use crate::remote::Remote;
 
 /// Runs a script in the origin, to make there what programs are to read.

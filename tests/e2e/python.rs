@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::kit::mount::text;
+use crate::kit::home::text;
 
 /// Plugins in the style of kitovu's own two, and what else the tests are made from.
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/python");
@@ -101,6 +101,6 @@ impl Service {
 fn bystander() -> (TempDir, String) {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     File::create(dir.path().join("here")).unwrap();
-    let table = crate::kit::mount::local("other", dir.path());
+    let table = crate::kit::home::local("other", dir.path());
     (dir, table)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::kit::ftp::Ftp;
-use crate::kit::mount::local;
+use crate::kit::home::local;
 use crate::kit::proxy::Proxy;
 use crate::kit::samba::Samba;
 use crate::kit::servers::{S3, Webdav};

@@ -7,7 +7,8 @@ use std::thread;
 
 use rand::Rng as _;
 
-use crate::kit::mount::{Mount, bytes_retrieved, noise, number, random, requests};
+use crate::kit::files::{noise, random};
+use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;

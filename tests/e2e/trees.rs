@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use walkdir::WalkDir;
 
-use crate::kit::mount::{Mount, local, noise, random, text, tree};
+use crate::kit::files::{noise, random, tree};
+use crate::kit::home::{local, text};
+use crate::kit::mount::Mount;
 use crate::remote::Remote;
 
 #[test]

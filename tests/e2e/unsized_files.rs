@@ -6,7 +6,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::kit::mount::{Mount, bytes_retrieved, noise, random, requests, set_modified};
+use crate::kit::files::{noise, random, set_modified};
+use crate::kit::mount::{Mount, bytes_retrieved, requests};
 use crate::kit::web::Web;
 
 /// A site of which nginx tells no lengths, old enough that its times tell its versions apart.
@@ -79,6 +80,6 @@ fn a_changed_page_has_its_new_size() {
     let page = mount.path("web/page.html");
     assert_eq!(fs::metadata(&page).unwrap().size(), 13);
     put(&dir.path().join("page.html"), b"<p>ready, and longer</p>\n", 1_600_000_100);
-    crate::kit::mount::eventually("the new page", || fs::metadata(&page).unwrap().size() == 25);
+    crate::kit::wait::eventually("the new page", || fs::metadata(&page).unwrap().size() == 25);
     assert_eq!(fs::read(&page).unwrap(), b"<p>ready, and longer</p>\n");
 }

@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::kit::mount::{Mount, eventually, noise, random};
+use crate::kit::files::{noise, random};
+use crate::kit::mount::Mount;
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 /// Comes in one request.

@@ -1,8 +1,10 @@
 //! The test kit: what an end-to-end test needs in order to be four lines long.
 
 pub mod azurite;
+pub mod files;
 pub mod ftp;
 pub mod gcs;
+pub mod home;
 pub mod liar;
 pub mod moodle;
 pub mod moto;
@@ -14,4 +16,5 @@ pub mod samba;
 pub mod servers;
 pub mod slow;
 pub mod sshd;
+pub mod wait;
 pub mod web;

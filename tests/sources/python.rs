@@ -6,7 +6,7 @@ use std::path::Path;
 use kitovufs::source::conformance;
 use serde_json::json;
 
-use crate::kit::mount::text;
+use crate::kit::home::text;
 use crate::real::Directory;
 use crate::source;
 

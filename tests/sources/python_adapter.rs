@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::json;
 
-use crate::kit::mount::text;
+use crate::kit::home::text;
 use crate::kit::python::Dialogue;
 
 /// What every test's plugin begins with: a whole plugin over a table of files, of which a test replaces what it is about.

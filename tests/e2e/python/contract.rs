@@ -9,7 +9,10 @@ use std::process::Command;
 use serde_json::json;
 
 use super::{FIXTURES, Service};
-use crate::kit::mount::{Mount, eventually, requests, text, tree};
+use crate::kit::files::tree;
+use crate::kit::home::text;
+use crate::kit::mount::{Mount, requests};
+use crate::kit::wait::eventually;
 
 #[test]
 fn real_programs_see_right_sizes_and_bytes_though_the_contract_has_no_sizes() {

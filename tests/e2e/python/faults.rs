@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Service, bystander};
-use crate::kit::mount::{Home, Mount, eventually, text};
+use crate::kit::home::{Home, text};
+use crate::kit::mount::Mount;
+use crate::kit::wait::eventually;
 
 const EIO: i32 = 5;
 const EACCES: i32 = 13;

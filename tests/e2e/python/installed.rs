@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 use super::FIXTURES;
+use crate::kit::home::text;
 use crate::kit::moodle::{Moodle, TOKEN};
-use crate::kit::mount::{Mount, eventually, text};
+use crate::kit::mount::Mount;
 use crate::kit::samba::Samba;
+use crate::kit::wait::eventually;
 use tempfile::TempDir;
 
 /// A Python with kitovu and what builds packages, which `scripts/test` installs.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{class, plugin};
-use crate::kit::mount::text;
+use crate::kit::home::text;
 use crate::kit::python::{Answer, Dialogue};
 
 /// A plugin whose every method raises what `info["raise"]` says of it.

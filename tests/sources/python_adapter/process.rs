@@ -6,7 +6,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::{BASE, plugin};
-use crate::kit::mount::{SOON, eventually, holds_within, text};
+use crate::kit::home::text;
+use crate::kit::wait::{SOON, eventually, holds_within};
 
 #[test]
 fn what_a_plugin_prints_goes_to_the_log() {
