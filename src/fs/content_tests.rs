@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::tests::{Fixture, ROOMY, content};
+use super::fixture::{Fixture, ROOMY, content};
 use super::*;
 use crate::cache::block::BLOCK;
 use crate::source::fault::{Fault, Method};

@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use super::tests::{Fixture, ROOMY, content, expire};
+use super::fixture::{Fixture, ROOMY, content, expire};
 use super::*;
 use crate::cache::Limits;
 use crate::cache::block::BLOCK;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::copy_tests::flip_a_byte;
-use super::tests::{Fixture, ROOMY, expire};
+use super::fixture::{Fixture, ROOMY, expire};
 use super::*;
 use crate::source::fault::Fault;
 

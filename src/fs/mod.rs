@@ -384,6 +384,8 @@ mod content_tests;
 #[cfg(test)]
 mod copy_tests;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod history_tests;
 #[cfg(test)]
 mod pace_tests;

@@ -1,6 +1,6 @@
 //! A source on which requests are costly: few and long ones, which end where their readers do.
 
-use super::tests::{Fixture, content};
+use super::fixture::{Fixture, content};
 use super::*;
 use crate::cache::block::BLOCK;
 use crate::source::fault::{Fault, Method};

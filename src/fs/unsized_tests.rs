@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use futures::future::join_all;
 use tempfile::TempDir;
 
-use super::tests::{Fixture, ROOMY, content, expire};
+use super::fixture::{Fixture, ROOMY, content, expire};
 use super::*;
 use crate::cache::Limits;
 use crate::config::Offline;

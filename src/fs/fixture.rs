@@ -1,0 +1,163 @@
+//! What the tests of the file system stand on: a source in memory whose faults are set by hand, mounted without a kernel.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+use super::*;
+use crate::cache::Limits;
+use crate::cache::block::BLOCK;
+use crate::catalog::Policy;
+use crate::config::Offline;
+use crate::db::Database;
+use crate::source::count::Counted;
+use crate::source::deadline::Deadline;
+use crate::source::fault::{Faults, Faulty};
+use crate::source::limit::Limited;
+use crate::sources::memory::Memory;
+
+pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
+
+/// A mounted memory source, with everything between it and the file system as in a real mount.
+pub(super) struct Fixture {
+    pub(super) fs: Arc<FileSystem>,
+    pub(super) memory: Memory,
+    pub(super) faults: Faults,
+    pub(super) cache_dir: TempDir,
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        Self::with(Memory::new(), ROOMY, Offline::Serve)
+    }
+
+    pub(super) fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
+        Self::start(memory, limits, offline, UnknownSize::Retrieve, TempDir::new().expect("a temporary directory"))
+    }
+
+    pub(super) fn start(
+        memory: Memory,
+        limits: Limits,
+        offline: Offline,
+        unknown_size: UnknownSize,
+        cache_dir: TempDir,
+    ) -> Self {
+        let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
+        let (mut folder, faults) = folder("memory", memory.clone(), offline, &cache, &db);
+        folder.unknown_size = unknown_size;
+        Self { fs: FileSystem::new(vec![folder], Layout::one_source(), cache), memory, faults, cache_dir }
+    }
+
+    /// The same cache directory under a new process, as far as the file system can tell.
+    pub(super) async fn restart(self, limits: Limits) -> Self {
+        let Self { fs, memory, cache_dir, .. } = self;
+        let cache = Arc::downgrade(fs.cache());
+        drop(fs);
+        // Requests that nobody waits for may still be ending.
+        while cache.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        Self::start(memory, limits, Offline::Serve, UnknownSize::Retrieve, cache_dir)
+    }
+
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Attributes>> {
+        let mut at = Inode::ROOT;
+        let mut found = None;
+        for name in path.split('/') {
+            match self.fs.lookup(at, name.as_bytes()).await?.found {
+                Some(attributes) => {
+                    at = attributes.inode;
+                    found = Some(attributes);
+                }
+                None => return Ok(None),
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn open(&self, path: &str) -> Result<HandleId> {
+        let inode = self.find(path).await?.ok_or_else(|| Error::new("lookup", ErrorKind::NotFound))?.inode;
+        match self.fs.open(inode).await {
+            // As the kernel does.
+            Err(error) if error.kind() == ErrorKind::Changed => {
+                let again = self.find(path).await?.ok_or_else(|| Error::new("lookup", ErrorKind::NotFound))?.inode;
+                Ok(self.fs.open(again).await?.handle)
+            }
+            opened => Ok(opened?.handle),
+        }
+    }
+
+    pub(super) async fn read(&self, path: &str) -> Result<Bytes> {
+        let handle = self.open(path).await?;
+        let bytes = self.fs.read(handle, 0..u64::MAX).await;
+        self.fs.release(handle);
+        bytes
+    }
+
+    pub(super) fn names(&self, handle: HandleId) -> Vec<String> {
+        let mut names = Vec::new();
+        let take = |_, listed: Listed<'_>| {
+            names.push(Printable(listed.name).to_string());
+            true
+        };
+        self.fs.read_dir(handle, 0, false, take).expect("the directory is open");
+        names
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<String>> {
+        let handle = self.fs.open_dir(Inode::ROOT).await?;
+        let names = self.names(handle);
+        self.fs.release_dir(handle);
+        Ok(names)
+    }
+
+    pub(super) fn quarantined(&self) -> u64 {
+        self.fs.cache().counters().quarantined.load(Ordering::Relaxed)
+    }
+
+    /// The files of all copies.
+    pub(super) fn objects(&self) -> Vec<PathBuf> {
+        let files = WalkDir::new(self.cache_dir.path().join("objects")).into_iter();
+        files.map(|entry| entry.expect("listable")).filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
+    }
+}
+
+/// A source as a mount has it, and its faults.
+pub(super) fn folder(
+    name: &str,
+    memory: Memory,
+    offline: Offline,
+    cache: &Arc<Cache>,
+    db: &Arc<Database>,
+) -> (Folder, Faults) {
+    let (faulty, faults) = Faulty::new(memory);
+    let counters = Arc::new(Counters::default());
+    let counted = Counted::new(faulty, counters.clone());
+    let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), name);
+    let id: Arc<str> = name.into();
+    let folder = Folder {
+        name: name.as_bytes().into(),
+        source_type: "memory".into(),
+        catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db.clone()),
+        transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
+        source_id: id,
+        link,
+        counters,
+        unknown_size: UnknownSize::Retrieve,
+        reports_changes: false,
+    };
+    (folder, faults)
+}
+
+/// Bytes of which every block differs.
+pub(super) fn content(length: u64) -> Vec<u8> {
+    (0..length).map(|at| (at ^ (at / BLOCK) ^ (at >> 8)) as u8).collect()
+}
+
+pub(super) async fn expire() {
+    tokio::time::sleep(FRESH_FOR + Duration::from_secs(1)).await;
+}
