@@ -6,6 +6,7 @@ mod reply;
 mod session;
 mod wire;
 
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,6 +142,9 @@ impl Ftp {
         alive: &mut dyn Sink,
     ) -> Result<(bytes::Bytes, Version)> {
         let place = connected.place(request.path);
+        let is_wanted = |seen: &Version| {
+            Wanted::parse(request.digest).compare(seen) == Match::Same && request.allows_size(seen.size)
+        };
         let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
         let ranges = !self.no_ranges.load(Ordering::Relaxed);
         let size = request.size.unwrap_or(request.range.end);
@@ -151,12 +155,17 @@ impl Ftp {
         }
         let bytes = match bytes {
             Ok(bytes) => bytes,
-            Err(failure) => return self.settle(purpose, connected, session, Err(failure)).await,
+            Err(failure) => {
+                let Err(error) = self.settle::<Infallible>(purpose, connected, session, Err(failure)).await;
+                // It may have been replaced between being gone and being looked for.
+                let replaced = error.kind() == ErrorKind::PermissionDenied
+                    && self.stat(purpose, connected).await.is_ok_and(|seen| !is_wanted(&seen.version));
+                return Err(if replaced { purpose.error(ErrorKind::Changed) } else { error });
+            }
         };
         let seen = session.stat(&place, connected.abilities).await;
         let seen = self.settle(purpose, connected, session, seen).await?.version;
-        let same = Wanted::parse(request.digest).compare(&seen) == Match::Same;
-        if !same || !request.allows_size(seen.size) {
+        if !is_wanted(&seen) {
             return Err(purpose.error(ErrorKind::Changed));
         }
         let missing = (piece.end - piece.start).saturating_sub(bytes.len() as u64);

@@ -25,6 +25,12 @@ impl Ftp {
         Self(Server::launch(Launch { name: "pyftpdlib", command: |server| python(server, "old"), login: true }, dir))
     }
 
+    /// pyftpdlib that lists files and gives none.
+    pub fn withholding(dir: &Path) -> Self {
+        let command = |server: &Server| python(server, "withholding");
+        Self(Server::launch(Launch { name: "pyftpdlib", command, login: true }, dir))
+    }
+
     /// pyftpdlib that speaks only with TLS, under a certificate that [`Ftp::certificate`] is.
     pub fn tls(dir: &Path) -> Self {
         Self(Server::launch(Launch { name: "pyftpdlib", command: |server| python(server, "tls"), login: true }, dir))
@@ -76,7 +82,7 @@ if mode == "old":
     for command in "MLSD", "MLST", "REST":
         del handler.proto_cmds[command]
 handler.authorizer = DummyAuthorizer()
-handler.authorizer.add_user(user, password, directory)
+handler.authorizer.add_user(user, password, directory, perm="el" if mode == "withholding" else "elr")
 FTPServer(("127.0.0.1", int(port)), handler).serve_forever()
 "#;
 

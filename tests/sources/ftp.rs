@@ -159,6 +159,22 @@ async fn parts_of_a_large_file_are_read_side_by_side() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_file_that_was_replaced_meanwhile_has_changed() {
+    let dir = served();
+    let directory = Directory::new(dir.path());
+    directory.write("a", b"before");
+    let server = Ftp::withholding(dir.path());
+    let (source, path) = (source(&server.table()).await, remote("a"));
+    let digest = source.create_remote_digest(&path).await.unwrap().digest;
+    let request = Retrieval::new(&path, &digest, 6, 0..6);
+    let refused = source.retrieve_file(&request, &mut Vec::new()).await;
+    assert_eq!(kind(refused.map(drop)), Err(ErrorKind::PermissionDenied));
+    directory.write("a", b"after");
+    let refused = source.retrieve_file(&request, &mut Vec::new()).await;
+    assert_eq!(kind(refused.map(drop)), Err(ErrorKind::Changed));
+}
+
 #[tokio::test]
 async fn settings_are_checked() {
     for (table, key) in [
