@@ -1,26 +1,16 @@
 //! What the daemon takes of the machine's memory, at its peak (`VmHWM`), however much moves through it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Barrier;
 use std::thread;
 
-use crate::kit::mount::{Mount, bytes_retrieved};
+use crate::kit::mount::{MEMORY, Mount, bytes_retrieved};
 use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 128 << 10;
-
-/// What the daemon may take in all (README, "Memory is bounded"): 48 MiB in flight, 16 MiB of blocks without a place on disk, itself.
-const BUDGET: u64 = 96 * MIB;
-
-/// The most memory that the daemon has ever had resident, in bytes.
-fn peak(mount: &Mount) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", mount.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("proc(5) has it");
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
-}
 
 /// A file of zeros, which takes no room where it is.
 fn hollow(remote: &Remote, name: &str, size: u64) {
@@ -47,8 +37,8 @@ fn ten_gibibytes_stream_through_little_memory() {
     }
     assert_eq!(total, SIZE);
     assert!(bytes_retrieved(&mount.status(), "far") >= SIZE);
-    let peak = peak(&mount);
-    assert!(peak <= BUDGET, "{} MiB", peak / MIB);
+    let peak = mount.peak_memory();
+    assert!(peak <= MEMORY, "{} MiB", peak / MIB);
 }
 
 #[test]
@@ -76,7 +66,7 @@ fn a_thousand_handles_and_64_readers_stay_within_the_budget() {
         // A reader that got no time for a second may have been given up, with the block on its way. The first block comes with every open.
         let moved = bytes_retrieved(&mount.status(), "far") - (1_000 - 64) * BLOCK;
         assert!((64 * SIZE..=64 * (SIZE + MIB)).contains(&moved), "{moved} bytes");
-        let peak = peak(&mount);
-        assert!(peak <= BUDGET + BUDGET / 10, "{} MiB", peak / MIB);
+        let peak = mount.peak_memory();
+        assert!(peak <= MEMORY + MEMORY / 10, "{} MiB", peak / MIB);
     }
 }

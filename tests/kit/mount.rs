@@ -15,6 +15,10 @@ use super::wait::{SOON, kill, wait};
 /// A mount that lives longer than this is taken for hung, and killed so that the test fails rather than hangs with it.
 const LIFE: Duration = Duration::from_secs(240);
 
+/// What the daemon may take of the machine's memory, in bytes (README, "Memory is bounded"): 48 MiB in flight, 16 MiB of blocks without a
+/// place on disk, itself.
+pub const MEMORY: u64 = 96 << 20;
+
 /// A mounted configuration. Dropping it unmounts and kills.
 #[derive(Debug)]
 pub struct Mount {
@@ -104,6 +108,13 @@ impl Mount {
     /// What the daemon wrote to standard error since it was last started.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// The most memory that the daemon has ever had resident, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("proc(5) has it");
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
     }
 
     /// `kitovufs status --json`.
