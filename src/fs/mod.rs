@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tracing::warn;
 
 pub use handle::HandleId;
 pub use inode::{FolderIndex, Inode, Node};
@@ -294,18 +293,19 @@ impl FileSystem {
         let Some(open) = self.files.get(handle) else {
             return Err(Error::new("read", ErrorKind::Other).because("the file is not open"));
         };
-        let error = match open.version.read(bytes).await {
+        let mut error = match open.version.read(bytes).await {
             Ok(bytes) => return Ok(bytes),
             Err(error) => error,
         };
-        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
-            return Err(error);
+        let folder = &self.folders[open.folder];
+        if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
+            error = Error::new("read", ErrorKind::ChangedDuringRead).on(&open.entry.path).caused_by(error);
+            // The next open must not lead to this version again.
+            let catalog = folder.catalog.clone();
+            tokio::spawn(async move { catalog.recheck(&open.dir, &open.name, &open.entry).await });
         }
-        // The next open must not lead to this version again.
-        let catalog = self.folders[open.folder].catalog.clone();
-        let path = open.entry.path.clone();
-        tokio::spawn(async move { catalog.recheck(&open.dir, &open.name, &open.entry).await });
-        Err(Error::new("read", ErrorKind::ChangedDuringRead).on(path).caused_by(error))
+        folder.link.tell(&error);
+        Err(error)
     }
 
     /// Checks every block of an open file, retrieving what is damaged. The file, if it is whole and proven afterwards.
@@ -315,7 +315,7 @@ impl FileSystem {
         let mut at = 0;
         while at < size {
             let end = (at + SMALL).min(size);
-            open.version.read(at..end).await.inspect_err(|error| warn!("{error}")).ok()?;
+            open.version.read(at..end).await.inspect_err(|error| self.folders[open.folder].link.tell(error)).ok()?;
             at = end;
         }
         open.version.proven_file()

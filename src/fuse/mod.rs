@@ -231,10 +231,7 @@ impl Filesystem for Driver {
         self.answer(async move {
             match fs.read(HandleId(handle.0), bytes).await {
                 Ok(bytes) => reply.data(&bytes),
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    reply.error(errno(&error));
-                }
+                Err(error) => reply.error(told("read", &error)),
             }
         });
     }

@@ -2,14 +2,16 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use futures::stream::poll_fn;
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span, error_span, info, warn};
 
 use super::retry::PATIENCE;
 use super::{
@@ -52,9 +54,11 @@ pub struct Link {
     /// Held over `connect` and `disconnect`, so that they strictly alternate.
     connected: tokio::sync::Mutex<bool>,
     /// Until when the source wants to be left alone, and the error that said so.
-    rest: Mutex<Option<(tokio::time::Instant, Error)>>,
+    rest: Mutex<Option<(Instant, Error)>>,
     /// Failures of single requests that the log has, and since when.
     told: Mutex<LruCache<String, Instant>>,
+    /// Around everything that the source does: its own words in the log say of whom they are.
+    span: Span,
     me: Weak<Self>,
 }
 
@@ -87,6 +91,7 @@ impl Link {
             connected: tokio::sync::Mutex::new(false),
             rest: Mutex::default(),
             told: Mutex::new(LruCache::new(FAILURES)),
+            span: error_span!("source", name),
             me: me.clone(),
         })
     }
@@ -115,7 +120,7 @@ impl Link {
     /// How long the source wants to be left alone from now on, and why.
     fn rest(&self) -> Option<(Duration, Error)> {
         let (until, error) = self.rest.lock().clone()?;
-        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some((left, error))
     }
 
@@ -133,7 +138,7 @@ impl Link {
     async fn ensure_connected(&self) -> Result<()> {
         let mut connected = self.connected.lock().await;
         if !*connected {
-            self.inner.connect().await?;
+            self.within(self.inner.connect()).await?;
             *connected = true;
         }
         Ok(())
@@ -142,8 +147,12 @@ impl Link {
     async fn ensure_disconnected(&self) {
         let mut connected = self.connected.lock().await;
         if std::mem::take(&mut *connected) {
-            self.inner.disconnect().await;
+            self.within(self.inner.disconnect()).await;
         }
+    }
+
+    fn within<F: Future>(&self, asking: F) -> impl Future<Output = F::Output> {
+        asking.instrument(self.span.clone())
     }
 
     fn note<T>(&self, result: &Result<T>) {
@@ -159,15 +168,14 @@ impl Link {
         }
     }
 
-    /// Leaves word in the log of what failed though the source answers.
-    fn tell(&self, error: &Error) {
+    /// Leaves word in the log of what failed though the source answers, and what that means for those who read; of the same once in a while.
+    pub fn tell(&self, error: &Error) {
         use ErrorKind::{Changed, IsADirectory, NotADirectory, NotFound};
-        let words = error.to_string();
         if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) {
             return;
         }
-        let before = self.told.lock().put(words.clone(), Instant::now());
-        if before.is_some_and(|before| before.elapsed() < TELL_AGAIN) {
+        let words = error.to_string();
+        if !self.is_news(&words) {
             return;
         }
         if error.kind() == Changed {
@@ -175,6 +183,15 @@ impl Link {
         } else {
             warn!("source {}: {words}", self.name);
         }
+    }
+
+    fn is_news(&self, words: &str) -> bool {
+        let (mut told, now) = (self.told.lock(), Instant::now());
+        let is_news = told.get(words).is_none_or(|at| *at + TELL_AGAIN <= now);
+        if is_news {
+            told.put(words.to_owned(), now);
+        }
+        is_news
     }
 
     fn came_up(&self) {
@@ -192,7 +209,7 @@ impl Link {
     /// Notes how long the source wants to be left alone.
     fn heed(&self, error: &Error) {
         if let Some(wait) = error.wait() {
-            *self.rest.lock() = Some((tokio::time::Instant::now() + wait.min(LONGEST_REST), error.clone()));
+            *self.rest.lock() = Some((Instant::now() + wait.min(LONGEST_REST), error.clone()));
         }
     }
 
@@ -271,25 +288,27 @@ impl Source for Link {
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         self.ready().await?;
-        let entries = self.inner.list_path(dir).await;
+        let entries = self.within(self.inner.list_path(dir)).await;
         self.note(&entries);
-        Ok(entries?.inspect(|entry| self.note(entry)).boxed())
+        let mut entries = entries?;
+        let entries = poll_fn(move |context| self.span.in_scope(|| entries.poll_next_unpin(context)));
+        Ok(entries.inspect(|entry| self.note(entry)).boxed())
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         self.ready().await?;
-        let digest = self.inner.create_remote_digest(file).await;
+        let digest = self.within(self.inner.create_remote_digest(file)).await;
         self.note(&digest);
         digest
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
-        self.inner.create_local_digest(copy).await
+        self.within(self.inner.create_local_digest(copy)).await
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         self.ready().await?;
-        let result = self.inner.retrieve_file(request, out).await;
+        let result = self.within(self.inner.retrieve_file(request, out)).await;
         self.note(&result);
         result
     }
@@ -333,6 +352,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_fails_again_and_again_is_told_once_a_minute() {
+        let (link, _) = linked();
+        let mut told = 0;
+        for _ in 0..180 {
+            told += u32::from(link.is_news("read /a: it failed"));
+            assert!(!link.is_news("read /a: it failed"));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(told, 3);
+        assert!(link.is_news("read /b: it failed"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_source_that_asks_to_be_left_alone_is_not_asked_meanwhile() {
         let (link, faults) = linked();
         let file = RemotePath::parse(b"a").expect("a plain path");
@@ -344,7 +376,7 @@ mod tests {
         assert_eq!(faults.calls(Method::CreateRemoteDigest), 1);
         // Who comes shortly before the end waits for it.
         tokio::time::sleep(Duration::from_secs(55)).await;
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         link.create_remote_digest(&file).await.expect("the source answers");
         assert_eq!(began.elapsed().as_secs(), 5);
         assert_eq!(faults.calls(Method::CreateRemoteDigest), 2);

@@ -123,7 +123,8 @@ impl Source for Local {
         };
         let (sender, receiver) = mpsc::channel(4);
         let (place, path) = (Arc::clone(&self.place), dir.clone());
-        tokio::task::spawn_blocking(move || listing::list(&place, &root, &fd, &path, &sender));
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || span.in_scope(|| listing::list(&place, &root, &fd, &path, &sender)));
         Ok(listing::received(receiver, dir).boxed())
     }
 

@@ -74,13 +74,18 @@ fn names_are_kept_whoever_serves_them() {
 }
 
 #[test]
-fn a_line_break_in_the_name_of_a_web_folder_is_kept() {
-    // Apache's; rclone makes a picture of it before anybody sees it.
+fn what_is_no_text_in_the_names_of_a_web_folder_is_kept() {
+    // Apache's; rclone makes pictures of it before anybody sees it.
     let remote = Remote::apache();
-    remote.put("line\nbreak", "bytes");
+    let names = [&b"line\nbreak"[..], b"not UTF-8 \xff"].map(OsStr::from_bytes);
+    for name in names {
+        fs::write(remote.dir().join(name), "bytes").unwrap();
+    }
     let mount = Mount::of(&remote.table("far"));
-    assert_eq!(names_in(&mount.path("far")), ["line\nbreak"]);
-    assert_eq!(fs::read(mount.path("far/line\nbreak")).unwrap(), b"bytes");
+    assert_eq!(names_in(&mount.path("far")), names);
+    for name in names {
+        assert_eq!(fs::read(mount.path("far").join(name)).unwrap(), b"bytes", "{name:?}");
+    }
 }
 
 #[test]
@@ -95,6 +100,9 @@ fn names_that_lead_elsewhere_are_never_followed() {
         assert!(!found.is_symlink(), "{name:?}");
         assert!(name != ".." && name != "etc" && name != "up", "{name:?}");
     }
+    let log = mount.log();
+    let line = log.lines().find(|line| line.contains("is left out")).unwrap_or_else(|| panic!("nothing in {log}"));
+    assert!(line.contains("source{name=\"evil\"}"), "of which source? {line}");
 }
 
 /// A WebDAV server that lists these, whatever it is asked.
