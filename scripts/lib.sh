@@ -109,9 +109,12 @@ install_rustup() {
     export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 }
 
-# What Debian lacks, or has too old (its rclone cannot serve S3): rclone, an FTP server, a server that speaks all of S3, the emulators
-# of Google's and Azure's storage; the last needs a Node.js, which comes along, because Debian's npm brings 400 packages.
+# The servers of the tests, as programs: no service of theirs is started. What Debian lacks, or has too old (its rclone cannot serve S3),
+# comes from elsewhere: rclone, an FTP server, a server that speaks all of S3, the emulators of Google's and Azure's storage; the last
+# needs a Node.js, which comes along, because Debian's npm brings 400 packages.
 need_servers() {
+    need apache2 apache2-bin nginx nginx-light pdbedit samba smbd samba \
+        sshd "openssh-server openssh-sftp-server" python3 "python3 python3-venv"
     local tools=$PWD/target/test-tools
     export PATH="$tools/bin:$PATH"
     rclone serve s3 --help >/dev/null 2>&1 && python3 -c 'import pyftpdlib, OpenSSL, moto.server' 2>/dev/null &&

@@ -138,6 +138,10 @@ impl Shared {
     }
 }
 
+fn sleep_until(time: Instant) {
+    thread::sleep(time.saturating_duration_since(Instant::now()));
+}
+
 fn time(bytes: usize, per_second: u64) -> Duration {
     Duration::from_secs_f64(bytes as f64 / per_second as f64)
 }
@@ -198,7 +202,7 @@ fn write(mut to: TcpStream, shared: &Shared, waiting: &Receiver<(Instant, Vec<u8
     let mut sent = 0;
     for (arrived, bytes) in waiting {
         let link = shared.link();
-        thread::sleep((arrived + link.delay).saturating_duration_since(Instant::now()));
+        sleep_until(arrived + link.delay);
         if !from_server {
             shared.turns.lock().unwrap().ask();
             if to.write_all(&bytes).is_err() {
@@ -215,7 +219,7 @@ fn write(mut to: TcpStream, shared: &Shared, waiting: &Receiver<(Instant, Vec<u8
             thread::sleep(time(part.len(), bandwidth));
         }
         if let Some(line) = link.line {
-            thread::sleep(shared.send_by(time(part.len(), line)).saturating_duration_since(Instant::now()));
+            sleep_until(shared.send_by(time(part.len(), line)));
         }
         shared.turns.lock().unwrap().answer(allowed);
         if to.write_all(part).is_err() {

@@ -9,7 +9,7 @@ use kitovufs::sources::python::Adapter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::wait::holds_within;
+use super::wait::{SOON, wait};
 
 /// A running adapter with one plugin.
 #[derive(Debug)]
@@ -186,7 +186,7 @@ impl Dialogue {
     /// Closes the adapter's standard input, after which it must end by itself; returns what it wrote to standard error.
     pub fn end(mut self) -> String {
         drop(self.requests.take());
-        let ended = holds_within(super::wait::SOON, || self.child.try_wait().unwrap().is_some());
+        let ended = wait(&mut self.child, SOON).is_some();
         assert!(ended, "it goes on: {}", self.log());
         self.log()
     }

@@ -167,12 +167,12 @@ impl Soak {
             return;
         }
         for file in (0..FILES).filter(|&file| place.is_in_dir(file)) {
-            let was = place.was(file, asked);
+            let (name, was) = (place.file_name(file), place.was(file, asked));
             match &listed {
-                Ok(names) if names.contains(&format!("{file}.dat").into()) => {
-                    assert!(was.iter().any(Option::is_some), "{}/dir lists {file}.dat, which is gone", place.name);
+                Ok(names) if names.contains(&name.as_str().into()) => {
+                    assert!(was.iter().any(Option::is_some), "{}/dir lists {name}, which is gone", place.name);
                 }
-                Ok(_) => assert!(was.contains(&None), "{}/dir lacks {file}.dat: {was:?}", place.name),
+                Ok(_) => assert!(was.contains(&None), "{}/dir lacks {name}: {was:?}", place.name),
                 Err(error) => assert!(place.is_disturbed(asked), "{}/dir: {error}", place.name),
             }
         }

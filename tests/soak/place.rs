@@ -91,7 +91,12 @@ impl Place {
 
     /// Where a file is below the place's root: one half of them in a directory.
     pub fn path(&self, file: usize) -> String {
-        if self.is_in_dir(file) { format!("dir/{file}.dat") } else { format!("{file}.dat") }
+        let name = self.file_name(file);
+        if self.is_in_dir(file) { format!("dir/{name}") } else { name }
+    }
+
+    pub fn file_name(&self, file: usize) -> String {
+        format!("{file}.dat")
     }
 
     pub fn is_in_dir(&self, file: usize) -> bool {
