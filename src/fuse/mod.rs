@@ -4,6 +4,7 @@
 //! reply, so that a source that hangs holds up only those who wait for it.
 
 mod errno;
+mod panic;
 mod passthrough;
 
 use std::ffi::OsStr;
@@ -25,6 +26,7 @@ use tracing::debug;
 use crate::error::Error;
 use crate::fs::{Attributes, FileSystem, HandleId, Inode, Kind, Listed, xattr};
 use errno::errno;
+use panic::{contained, contained_async};
 use passthrough::Passthrough;
 
 /// How many requests the kernel may have waiting in the background: readahead of a file whose source hangs must not use up the
@@ -61,7 +63,7 @@ impl Driver {
     /// Answers now if that needs no waiting, else on the runtime.
     fn answer(&self, reply: impl Future<Output = ()> + Send + 'static) {
         let _guard = self.runtime.enter();
-        let mut reply = Box::pin(reply);
+        let mut reply = Box::pin(contained_async(reply));
         if (&mut reply).now_or_never().is_none() {
             self.runtime.spawn(reply);
         }
@@ -193,21 +195,23 @@ impl Filesystem for Driver {
     }
 
     fn forget(&self, _req: &Request, inode: INodeNo, lookups: u64) {
-        self.inner.fs.forget(Inode(inode.0), lookups);
+        contained(|| {
+            self.inner.fs.forget(Inode(inode.0), lookups);
+        });
     }
 
     fn getattr(&self, _req: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match self.inner.fs.attributes(Inode(inode.0)) {
+        contained(|| match self.inner.fs.attributes(Inode(inode.0)) {
             Ok(attributes) => reply.attr(&attributes.valid_for, &self.inner.attr(&attributes)),
             Err(error) => reply.error(told("getattr", &error)),
-        }
+        });
     }
 
     fn readlink(&self, _req: &Request, inode: INodeNo, reply: ReplyData) {
-        match self.inner.fs.read_link(Inode(inode.0)) {
+        contained(|| match self.inner.fs.read_link(Inode(inode.0)) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(told("readlink", &error)),
-        }
+        });
     }
 
     fn open(&self, _req: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -246,10 +250,12 @@ impl Filesystem for Driver {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.inner.passthrough.released(Inode(inode.0));
-        let _guard = self.runtime.enter();
-        self.inner.fs.release(HandleId(handle.0));
-        reply.ok();
+        contained(|| {
+            self.inner.passthrough.released(Inode(inode.0));
+            let _guard = self.runtime.enter();
+            self.inner.fs.release(HandleId(handle.0));
+            reply.ok();
+        });
     }
 
     fn flush(&self, _req: &Request, _inode: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
@@ -276,22 +282,29 @@ impl Filesystem for Driver {
     }
 
     fn readdir(&self, _req: &Request, inode: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        // Offsets 1 and 2 are behind `.` and `..`; name number n is behind offset n + 2.
-        for (number, dots) in [(0, "."), (1, "..")] {
-            if offset <= number && reply.add(inode, number + 1, FileType::Directory, dots) {
-                return reply.ok();
+        contained(|| {
+            // Offsets 1 and 2 are behind `.` and `..`; name number n is behind offset n + 2.
+            for (number, dots) in [(0, "."), (1, "..")] {
+                if offset <= number && reply.add(inode, number + 1, FileType::Directory, dots) {
+                    return reply.ok();
+                }
             }
-        }
-        let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
-        let result = self.inner.fs.read_dir(HandleId(handle.0), first, false, |number, listed| {
-            let attributes = &listed.attributes;
-            let next = number as u64 + 3;
-            !reply.add(INodeNo(attributes.inode.0), next, file_type(attributes.kind), OsStr::from_bytes(listed.name))
+            let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
+            let result = self.inner.fs.read_dir(HandleId(handle.0), first, false, |number, listed| {
+                let attributes = &listed.attributes;
+                let next = number as u64 + 3;
+                !reply.add(
+                    INodeNo(attributes.inode.0),
+                    next,
+                    file_type(attributes.kind),
+                    OsStr::from_bytes(listed.name),
+                )
+            });
+            match result {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(told("readdir", &error)),
+            }
         });
-        match result {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(told("readdir", &error)),
-        }
     }
 
     fn readdirplus(
@@ -302,33 +315,37 @@ impl Filesystem for Driver {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let dots = self.inner.attr(&Attributes {
-            inode: Inode(inode.0),
-            kind: Kind::Directory,
-            size: 0,
-            modified: UNIX_EPOCH,
-            valid_for: Duration::ZERO,
-        });
-        for (number, name) in [(0, "."), (1, "..")] {
-            if offset <= number && reply.add(inode, number + 1, name, &Duration::ZERO, &dots, Generation(0)) {
-                return reply.ok();
+        contained(|| {
+            let dots = self.inner.attr(&Attributes {
+                inode: Inode(inode.0),
+                kind: Kind::Directory,
+                size: 0,
+                modified: UNIX_EPOCH,
+                valid_for: Duration::ZERO,
+            });
+            for (number, name) in [(0, "."), (1, "..")] {
+                if offset <= number && reply.add(inode, number + 1, name, &Duration::ZERO, &dots, Generation(0)) {
+                    return reply.ok();
+                }
             }
-        }
-        let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
-        let result = self.inner.fs.read_dir(HandleId(handle.0), first, true, |number, listed: Listed<'_>| {
-            let attr = self.inner.attr(&listed.attributes);
-            let name = OsStr::from_bytes(listed.name);
-            !reply.add(attr.ino, number as u64 + 3, name, &listed.valid_for, &attr, Generation(0))
+            let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
+            let result = self.inner.fs.read_dir(HandleId(handle.0), first, true, |number, listed: Listed<'_>| {
+                let attr = self.inner.attr(&listed.attributes);
+                let name = OsStr::from_bytes(listed.name);
+                !reply.add(attr.ino, number as u64 + 3, name, &listed.valid_for, &attr, Generation(0))
+            });
+            match result {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(told("readdirplus", &error)),
+            }
         });
-        match result {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(told("readdirplus", &error)),
-        }
     }
 
     fn releasedir(&self, _req: &Request, _inode: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
-        self.inner.fs.release_dir(HandleId(handle.0));
-        reply.ok();
+        contained(|| {
+            self.inner.fs.release_dir(HandleId(handle.0));
+            reply.ok();
+        });
     }
 
     fn statfs(&self, _req: &Request, _inode: INodeNo, reply: ReplyStatfs) {
@@ -337,22 +354,26 @@ impl Filesystem for Driver {
     }
 
     fn getxattr(&self, _req: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let _guard = self.runtime.enter();
-        match self.inner.xattr(Inode(inode.0), name) {
-            Ok(Some(value)) => reply_xattr(&value, size, reply),
-            Ok(None) => reply.error(Errno::from_i32(libc::ENODATA)),
-            Err(error) => reply.error(told("getxattr", &error)),
-        }
+        contained(|| {
+            let _guard = self.runtime.enter();
+            match self.inner.xattr(Inode(inode.0), name) {
+                Ok(Some(value)) => reply_xattr(&value, size, reply),
+                Ok(None) => reply.error(Errno::from_i32(libc::ENODATA)),
+                Err(error) => reply.error(told("getxattr", &error)),
+            }
+        });
     }
 
     fn listxattr(&self, _req: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        let _guard = self.runtime.enter();
-        match self.inner.fs.xattr_names(Inode(inode.0)) {
-            Ok(names) => {
-                let list: String = names.iter().map(|name| format!("{}{name}\0", xattr::PREFIX)).collect();
-                reply_xattr(list.as_bytes(), size, reply);
+        contained(|| {
+            let _guard = self.runtime.enter();
+            match self.inner.fs.xattr_names(Inode(inode.0)) {
+                Ok(names) => {
+                    let list: String = names.iter().map(|name| format!("{}{name}\0", xattr::PREFIX)).collect();
+                    reply_xattr(list.as_bytes(), size, reply);
+                }
+                Err(error) => reply.error(told("listxattr", &error)),
             }
-            Err(error) => reply.error(told("listxattr", &error)),
-        }
+        });
     }
 }
