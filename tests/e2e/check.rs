@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::kit::ftp::Ftp;
 use crate::kit::home::{Home, text};
+use crate::kit::reaper;
 use crate::kit::samba::Samba;
 use crate::kit::servers::{S3, Webdav, free_port};
 use crate::kit::sshd::{Sshd, user};
@@ -21,7 +22,7 @@ type Case = (&'static str, String, &'static [&'static str]);
 
 /// A directory with one file, as servers show it.
 fn shown() -> TempDir {
-    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = reaper::temporary();
     fs::create_dir(dir.path().join("bucket")).unwrap();
     fs::write(dir.path().join("bucket/file"), "bytes").unwrap();
     dir

@@ -8,12 +8,12 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use walkdir::WalkDir;
 
 use crate::kit::files::{noise, random, tree};
 use crate::kit::home::{Home, is_root, local, text};
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
+use crate::kit::reaper;
 use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
@@ -145,7 +145,7 @@ fn ten_thousand_small_files_are_not_synced_one_by_one() {
         println!("skipped: a traced process may not use the setuid fusermount3, which only root does without");
         return;
     }
-    let origin = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let origin = reaper::temporary();
     let content = noise(4096, &mut random());
     for number in 0..10_000 {
         let dir = origin.path().join((number / 500).to_string());

@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::kit::home::{Home, text};
 use crate::kit::mount::Mount;
+use crate::kit::reaper;
 use crate::kit::samba::Samba;
-use tempfile::TempDir;
 
 #[test]
 fn a_configuration_of_kitovu_is_mounted_as_it_was_synchronised() {
-    let share = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let share = reaper::temporary();
     fs::create_dir_all(share.path().join("Informatik/EPJ")).unwrap();
     fs::write(share.path().join("Informatik/EPJ/script.pdf"), "script").unwrap();
     fs::write(share.path().join("Informatik/EPJ/Thumbs.db"), "ignored").unwrap();

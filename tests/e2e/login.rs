@@ -9,11 +9,12 @@ use tempfile::TempDir;
 use crate::kit::home::{Home, text};
 use crate::kit::moodle::{Moodle, PASSWORD, TOKEN, USER};
 use crate::kit::mount::Mount;
+use crate::kit::reaper;
 use crate::kit::servers::Webdav;
 
 /// A server that knows one user, the table of a source there without the password, and the password.
 fn server() -> (Webdav, TempDir, String, String) {
-    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = reaper::temporary();
     fs::write(dir.path().join("file"), "bytes").unwrap();
     let server = Webdav::rclone_with_password(dir.path());
     let table = format!("[sources.cloud]\n{}", server.table());

@@ -10,6 +10,7 @@ mod attributes;
 mod check;
 mod configuration;
 mod counts;
+mod endings;
 mod every_source;
 mod far;
 mod faults;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::kit::home::text;
+use crate::kit::reaper;
 
 /// Plugins in the style of kitovu's own two, and what else the tests are made from.
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/python");
@@ -23,7 +24,7 @@ pub struct Service {
 impl Service {
     /// An empty one. Fixtures are copied to it, because Python leaves something beside what it imports.
     pub fn new() -> Self {
-        let root = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let root = reaper::temporary();
         fs::create_dir(root.path().join("remote")).unwrap();
         for fixture in ["share.py", "courses.py"] {
             fs::copy(Path::new(FIXTURES).join(fixture), root.path().join(fixture)).unwrap();
@@ -99,7 +100,7 @@ impl Service {
 
 /// A second source, which must go on whatever the first one does.
 fn bystander() -> (TempDir, String) {
-    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = reaper::temporary();
     File::create(dir.path().join("here")).unwrap();
     let table = crate::kit::home::local("other", dir.path());
     (dir, table)

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::kit::ftp::Ftp;
 use crate::kit::home::local;
 use crate::kit::proxy::Proxy;
+use crate::kit::reaper;
 use crate::kit::samba::Samba;
 use crate::kit::servers::{S3, Webdav};
 use crate::kit::sshd::Sshd;
@@ -91,7 +92,7 @@ impl Remote {
     }
 
     fn served_by(server: impl FnOnce(&Path) -> Server) -> Self {
-        let root = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let root = reaper::temporary();
         fs::create_dir(root.path().join(BUCKET)).unwrap();
         Self { server: server(root.path()), root }
     }

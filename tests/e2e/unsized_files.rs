@@ -83,3 +83,17 @@ fn a_changed_page_has_its_new_size() {
     crate::kit::wait::eventually("the new page", || fs::metadata(&page).unwrap().size() == 25);
     assert_eq!(fs::read(&page).unwrap(), b"<p>ready, and longer</p>\n");
 }
+
+#[test]
+fn a_file_may_end_with_what_a_filter_looks_for() {
+    let dir = site();
+    let ends = ["<", "<!", "<!-", "<!--", "<!--#", "<!--# include file=\"page.html\" -->", "t", "text that no"];
+    for (number, end) in ends.iter().enumerate() {
+        put(&dir.path().join(number.to_string()), format!("content {end}").as_bytes(), 1_600_000_000);
+    }
+    let server = Web::nginx_without_lengths(dir.path());
+    let mount = mounted(&server, "1h", "");
+    for (number, end) in ends.iter().enumerate() {
+        assert_eq!(fs::read_to_string(mount.path(format!("web/{number}"))).unwrap(), format!("content {end}"));
+    }
+}

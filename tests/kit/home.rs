@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use super::reaper;
 use super::wait::{SOON, kill, wait};
 
 /// The user `nobody`, as whom a test run by root proves that a user without privileges can mount.
@@ -25,7 +26,7 @@ pub struct Home {
 impl Home {
     /// A home with this configuration, of whoever runs the tests.
     pub fn of(config: &str) -> Self {
-        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let dir = reaper::temporary();
         Self { dir, nobody: false, env: Vec::new(), tracer: Vec::new() }.furnished(config)
     }
 
@@ -111,7 +112,7 @@ impl Home {
             Command::new(program)
         };
         let at = |name: &str| self.dir.path().join(name);
-        command
+        reaper::mark(&mut command)
             .env("HOME", self.dir.path())
             .env("XDG_CONFIG_HOME", at("config"))
             .env("XDG_CACHE_HOME", at("cache"))

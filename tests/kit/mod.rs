@@ -12,6 +12,7 @@ pub mod mount;
 pub mod odd;
 pub mod proxy;
 pub mod python;
+pub mod reaper;
 pub mod samba;
 pub mod servers;
 pub mod slow;

@@ -9,6 +9,7 @@ use kitovufs::sources::python::Adapter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::reaper;
 use super::wait::{SOON, wait};
 
 /// A running adapter with one plugin.
@@ -70,7 +71,7 @@ impl Dialogue {
         command.args(launch.args).envs(launch.env);
         command.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(dir.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(dir.path().join("log")).unwrap());
-        let mut child = command.spawn().unwrap();
+        let mut child = reaper::spawn(&mut command);
         let requests = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().expect("it is piped"));
         Self { child, requests, answers, dir, asked: 0, logged: Vec::new() }
@@ -194,7 +195,6 @@ impl Dialogue {
 
 impl Drop for Dialogue {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        reaper::end(&mut self.child);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::reaper;
 use super::servers::{find, free_port};
 
 /// How long the server may take to answer after its start.
@@ -83,7 +83,7 @@ impl Samba {
 
     /// Another client, which has a file open until the value is dropped.
     pub fn client_that_holds(&self, share: &str, path: &str) -> Holder {
-        let mut child = self.smbclient(share).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+        let mut child = reaper::spawn(self.smbclient(share).stdin(Stdio::piped()).stdout(Stdio::null()));
         let stdin = child.stdin.as_mut().expect("it is piped");
         stdin.write_all(format!("open {path}\n").as_bytes()).expect("it reads commands");
         let holder = Holder(child);
@@ -106,10 +106,7 @@ impl Samba {
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Every connection has a process of its own; the group is theirs and nobody else's.
-            if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            child.wait().expect("a child can be waited for");
+            reaper::end(&mut child);
         }
     }
 
@@ -204,7 +201,7 @@ impl Samba {
         let mut command = Command::new(find("smbd", None));
         command.args(["-F", "--no-process-group", "-s"]).arg(self.config()).arg("-l").arg(self.own.path());
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a log file")).stderr(output);
-        let mut child = command.process_group(0).spawn().expect("a program that was found starts");
+        let mut child = reaper::spawn(&mut command);
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answers = std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok();
@@ -229,9 +226,7 @@ pub struct Holder(Child);
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // An error says that it has ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        reaper::end(&mut self.0);
     }
 }
 

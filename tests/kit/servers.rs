@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::reaper;
+
 /// How long a server may take to answer after its start.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Somebody who owns nothing.
@@ -181,9 +183,7 @@ impl Server {
     /// Ends the server; connections are refused from now on. Nothing to do if it has ended.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // An error says that it has ended by itself.
-            let _ = child.kill();
-            child.wait().expect("a child can be waited for");
+            reaper::end(&mut child);
         }
     }
 
@@ -346,9 +346,9 @@ impl Drop for Server {
     }
 }
 
-/// Starts a server and waits until it answers on its port. None if it ended, as it does when its port is taken, or never answered.
+/// Starts a server, which [`reaper::end`] ends, and waits until it answers on its port. None if it ended, as it does when its port is taken, or never answered.
 pub fn started(mut command: Command, port: u16, patience: Duration) -> Option<Child> {
-    let mut child = command.spawn().expect("a program that was found starts");
+    let mut child = reaper::spawn(&mut command);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let deadline = Instant::now() + patience;
     loop {
@@ -362,8 +362,7 @@ pub fn started(mut command: Command, port: u16, patience: Duration) -> Option<Ch
             return Some(child);
         }
         if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
+            reaper::end(&mut child);
             return None;
         }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::reaper;
 use super::servers::{find, free_port, started};
 
 /// How long a program may take to answer after its start.
@@ -190,7 +191,7 @@ impl Agent {
         let socket = own.path().join("socket");
         let mut command = Command::new(find("ssh-agent", None));
         command.arg("-D").arg("-a").arg(&socket).stdin(Stdio::null()).stdout(Stdio::null());
-        let agent = Self { own, child: command.spawn().expect("a program that was found starts") };
+        let agent = Self { own, child: reaper::spawn(&mut command) };
         let deadline = Instant::now() + PATIENCE;
         while !socket.exists() {
             assert!(Instant::now() < deadline, "ssh-agent does not start");
@@ -212,8 +213,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        reaper::end(&mut self.child);
     }
 }
 

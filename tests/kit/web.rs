@@ -20,9 +20,15 @@ impl Web {
         Self::launch(Launch { name: "nginx", command: |server| nginx(server, "json", ""), login: false }, dir)
     }
 
-    /// nginx that makes every file anew as it sends it (SSI): it tells times, but no lengths, and sends no parts. Counts requests.
+    /// nginx that looks for something to replace in every file as it sends it: it tells times, but no lengths, and sends no parts. Counts
+    /// requests.
     pub fn nginx_without_lengths(dir: &Path) -> Self {
-        let command = |server: &Server| nginx(server, "html", "ssi on;\nssi_types *;\nssi_last_modified on;\n");
+        // No file contains it, so every byte is sent as it is. (An SSI filter drops a `<` at a file's end.)
+        const ABSENT: &str = "text that no file of a test contains, which keeps the filter from changing any";
+        let command = |server: &Server| {
+            let filter = format!("sub_filter \"{ABSENT}\" \"\";\nsub_filter_types *;\nsub_filter_last_modified on;\n");
+            nginx(server, "html", &filter)
+        };
         Self::launch(Launch { name: "nginx", command, login: false }, dir)
     }
 

@@ -8,6 +8,7 @@ use super::FIXTURES;
 use crate::kit::home::text;
 use crate::kit::moodle::{Moodle, TOKEN};
 use crate::kit::mount::Mount;
+use crate::kit::reaper;
 use crate::kit::samba::Samba;
 use crate::kit::wait::eventually;
 use tempfile::TempDir;
@@ -23,7 +24,7 @@ fn run(command: &mut Command) {
 
 /// A virtual environment with the package of a third party in it, which has never heard of kitovufs.
 fn environment_with_notes() -> TempDir {
-    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = reaper::temporary();
     let package = dir.path().join("notes_plugin");
     fs::create_dir(&package).unwrap();
     for file in ["setup.py", "notes_plugin.py"] {
@@ -53,7 +54,7 @@ fn a_package_with_an_entry_point_mounts_by_its_name() {
 
 #[test]
 fn kitovus_own_plugin_for_smb_shows_a_share() {
-    let served = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let served = reaper::temporary();
     fs::create_dir_all(served.path().join("Informatik/Übung 1")).unwrap();
     fs::write(served.path().join("Informatik/Übung 1/task.txt"), "the task").unwrap();
     fs::write(served.path().join("top.txt"), "top").unwrap();
