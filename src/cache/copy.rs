@@ -13,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tracing::warn;
+use rustix::fs::{FallocateFlags, fallocate};
+use tracing::{debug, warn};
 
 use self::running::Running;
 use super::block::{BLOCK, Block, BlockMap, Hash, blocks_of, bytes_of, hash};
@@ -74,6 +75,14 @@ pub enum Stored {
     DiskComplete,
     /// Into memory only: there is no room on disk, or the disk is broken.
     Memory,
+}
+
+impl State {
+    /// Where a block is in the file; `None` if it is not.
+    fn stored(&self, block: usize) -> Option<Stored> {
+        let stored = if self.held_back == Some(block) { Stored::DiskComplete } else { Stored::Disk };
+        (!self.map.is_missing(block)).then_some(stored)
+    }
 }
 
 impl Copy {
@@ -259,19 +268,26 @@ impl Copy {
             let range = bytes_of(&(block..block + 1), self.size);
             range.end - range.start
         });
-        {
-            let state = self.state.lock();
-            if !state.map.is_missing(block) {
-                return if state.held_back == Some(block) { Stored::DiskComplete } else { Stored::Disk };
-            }
+        if let Some(stored) = self.state.lock().stored(block) {
+            return stored;
         }
-        if !cache.reserve(self, bytes.len() as u64) || !self.write_block(cache, block, &bytes) {
-            // A copy, because they may be a part of something larger, which would stay in memory with them.
-            cache.spill.put(self.key, block, Bytes::copy_from_slice(&bytes));
-            return Stored::Memory;
-        }
+        let reserved = cache.reserve(self, bytes.len() as u64);
+        let Some((reserved, file)) = reserved.and_then(|room| Some((room, self.write_block(cache, block, &bytes)?)))
+        else {
+            return self.spill(cache, block, &bytes);
+        };
         let hash = hash(&bytes);
         let mut state = self.state.lock();
+        if !state.file.as_ref().is_some_and(|now| Arc::ptr_eq(now, &file)) {
+            // The file was thrown away meanwhile, and the block with it.
+            drop(state);
+            return self.spill(cache, block, &bytes);
+        }
+        if let Some(stored) = state.stored(block) {
+            // Somebody was faster, and has taken the room for it.
+            return stored;
+        }
+        reserved.written();
         state.map.set(block, hash);
         if state.map.is_full() {
             state.held_back = Some(block);
@@ -283,7 +299,14 @@ impl Copy {
         Stored::Disk
     }
 
-    fn write_block(&self, cache: &Cache, block: usize, bytes: &[u8]) -> bool {
+    fn spill(&self, cache: &Cache, block: usize, bytes: &Bytes) -> Stored {
+        // A copy, because they may be a part of something larger, which would stay in memory with them.
+        cache.spill.put(self.key, block, Bytes::copy_from_slice(bytes));
+        Stored::Memory
+    }
+
+    /// The file that the block was written to; `None` if it could not be.
+    fn write_block(&self, cache: &Cache, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
         let file = {
             let mut state = self.state.lock();
             match &state.file {
@@ -291,13 +314,29 @@ impl Copy {
                 None => Store::open_file(&self.path, true).map(|file| state.file.insert(Arc::new(file)).clone()),
             }
         };
-        match file.and_then(|file| file.write_all_at(bytes, block as u64 * BLOCK)) {
-            Ok(()) => true,
-            Err(e) => {
-                cache.disk_failed(&e);
-                false
-            }
+        let written = file.and_then(|file| {
+            let written = file.write_all_at(bytes, block as u64 * BLOCK);
+            written.inspect_err(|_| self.punch(&file, block)).map(|()| file)
+        });
+        written.inspect_err(|e| cache.disk_failed(e)).ok()
+    }
+
+    /// Gives back what a block takes on the disk.
+    fn punch(&self, file: &File, block: usize) {
+        let bytes = bytes_of(&(block..block + 1), self.size);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if let Err(e) = fallocate(file, flags, bytes.start, bytes.end - bytes.start) {
+            debug!("{}: block {block} keeps its room: {e}", self.path.display());
         }
+    }
+
+    /// Throws a stored block away.
+    fn drop_block(&self, cache: &Cache, state: &mut State, block: usize) {
+        state.map.clear(block);
+        if let Some(file) = &state.file {
+            self.punch(file, block);
+        }
+        cache.block_gone(self, bytes_of(&(block..block + 1), self.size));
     }
 
     /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
@@ -338,9 +377,10 @@ impl Copy {
         for block in blocks {
             cache.spill.remove(&self.key, block);
             if !state.map.is_missing(block) {
-                state.map.clear(block);
+                self.drop_block(cache, &mut state, block);
                 state.held_back = None;
                 state.proven = None;
+                state.fingerprint = None;
             }
         }
         self.running.lost();
@@ -374,10 +414,15 @@ impl Copy {
     /// Nobody has the copy open any more: stores what is not stored, closes the file.
     pub(super) fn close(&self, cache: &Cache) {
         let mut state = self.state.lock();
-        if state.map.changed_pages() > 0 {
+        let had_file = state.file.take().is_some();
+        if self.charge.load(Ordering::Relaxed) == 0 {
+            // A file of which nothing could be written.
+            if had_file {
+                cache.release(self);
+            }
+        } else if state.map.changed_pages() > 0 {
             self.save(cache, &mut state);
         }
-        state.file = None;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -119,24 +119,22 @@ impl Gathering {
     /// Puts one block where it belongs; an empty one makes the file of an empty version.
     fn keep(&mut self, block: &[u8]) {
         let length = block.len() as u64;
-        let fits = self.size <= self.cache.limits.max_size && self.cache.take_room(&self.charge, length);
         let at = self.hashes.len() as u64 * BLOCK;
-        if fits {
-            match self.open().and_then(|file| file.write_all_at(block, at)) {
-                Ok(()) if block.is_empty() => return,
-                Ok(()) => return self.hashes.push(hash(block)),
+        let fits = self.size <= self.cache.limits.max_size;
+        if let Some(room) = fits.then(|| self.cache.take_room(&self.charge, length)).flatten() {
+            match open(&mut self.file, &self.path).and_then(|file| file.write_all_at(block, at)) {
+                Ok(()) => {
+                    room.written();
+                    if !block.is_empty() {
+                        self.hashes.push(hash(block));
+                    }
+                    return;
+                }
                 Err(e) => self.cache.disk_failed(&e),
             }
         }
         self.drop_file();
         self.kept = false;
-    }
-
-    fn open(&mut self) -> std::io::Result<&File> {
-        if self.file.is_none() {
-            self.file = Some(Store::open_file(&self.path, true)?);
-        }
-        Ok(self.file.as_ref().expect("it was just opened"))
     }
 
     fn drop_file(&mut self) {
@@ -147,9 +145,16 @@ impl Gathering {
             if let Some(place) = self.cache.store.discard(&self.key) {
                 Store::destroy(&place);
             }
-            self.cache.used.fetch_sub(charge, Ordering::Relaxed);
+            self.cache.ledger.gone(charge);
         }
     }
+}
+
+fn open<'a>(file: &'a mut Option<File>, path: &Path) -> std::io::Result<&'a File> {
+    if file.is_none() {
+        *file = Some(Store::open_file(path, true)?);
+    }
+    Ok(file.as_ref().expect("it was just opened"))
 }
 
 impl Drop for Gathering {

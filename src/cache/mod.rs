@@ -6,11 +6,15 @@ pub mod block;
 mod copy;
 mod gather;
 mod index;
+mod ledger;
 mod spill;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +27,7 @@ use tracing::warn;
 
 pub use copy::{Copy, Stored};
 pub use gather::Gathering;
+pub use ledger::Lease;
 
 use crate::db::Database;
 use crate::digest::{Digest, hex};
@@ -30,6 +35,7 @@ use crate::error::Result;
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use index::Index;
+use ledger::{Ledger, Reserved};
 use spill::Spill;
 use store::Store;
 
@@ -130,8 +136,8 @@ pub struct Cache {
     store: Store,
     index: Index,
     limits: Limits,
-    /// What copies take on disk, in bytes. Grows only under `room`.
-    used: AtomicU64,
+    /// What is taken on the disk. Grows only under `room`.
+    ledger: Ledger,
     room: Mutex<Room>,
     spill: Spill,
     counters: Counters,
@@ -199,7 +205,7 @@ impl Cache {
         let known = index.known();
         let found = store.sweep(&known.iter().map(|copy| copy.key).collect::<HashSet<_>>());
         let mut room = Room { held: LruCache::unbounded(), loaded: 0 };
-        let mut used = 0;
+        let ledger = Ledger::default();
         for copy in known {
             if !found.contains(&copy.key) {
                 index.delete(&copy.key);
@@ -207,14 +213,14 @@ impl Cache {
             }
             // A growing copy may have more on disk than the index knows.
             let charge = if copy.whole { copy.charge } else { COPY_OVERHEAD + store.allocated(&copy.key, &copy.name) };
-            used += charge;
+            ledger.found(charge);
             room.held.put(copy.key, Held::Stored { name: copy.name, charge });
         }
         let cache = Self {
             store,
             index,
             limits,
-            used: AtomicU64::new(used),
+            ledger,
             room: Mutex::new(room),
             spill: Spill::default(),
             counters: Counters::default(),
@@ -242,7 +248,7 @@ impl Cache {
 
     /// Bytes on disk, index included.
     pub fn bytes(&self) -> u64 {
-        self.used.load(Ordering::Relaxed) + self.index.bytes()
+        self.ledger.taken() + self.index.bytes()
     }
 
     /// How many copies there are, partial ones included.
@@ -290,7 +296,7 @@ impl Cache {
         if let Some(place) = place {
             Store::destroy(&place);
         }
-        self.used.fetch_sub(held.charge(), Ordering::Relaxed);
+        self.ledger.gone(held.charge());
     }
 
     /// What the copy of a version tells of it. `None` if there is no copy.
@@ -323,31 +329,33 @@ impl Cache {
         }
     }
 
-    /// Takes room for `bytes` more of a copy, evicting what was unused for longest. `false` if there is none to be had.
-    fn reserve(&self, copy: &Copy, bytes: u64) -> bool {
+    /// Takes room for `bytes` more of a copy, evicting what was unused for longest. `None` if there is none to be had.
+    fn reserve<'a>(&'a self, copy: &'a Copy, bytes: u64) -> Option<Reserved<'a>> {
         if copy.size() > self.limits.max_size {
             // It would push out everything else and still not fit.
-            return false;
+            return None;
         }
         self.take_room(&copy.charge, bytes)
     }
 
-    /// Takes room for `bytes` more of what `charge` counts. `false` if there is none to be had.
-    fn take_room(&self, charge: &AtomicU64, bytes: u64) -> bool {
+    /// Takes room for `bytes` more of what `charge` counts. `None` if there is none to be had.
+    fn take_room<'a>(&'a self, charge: &'a AtomicU64, bytes: u64) -> Option<Reserved<'a>> {
+        let blocks = bytes.next_multiple_of(DISK_BLOCK);
+        let _room = self.make_room(blocks + COPY_OVERHEAD)?;
         let first = if charge.load(Ordering::Relaxed) == 0 { COPY_OVERHEAD } else { 0 };
-        let bytes = bytes.next_multiple_of(DISK_BLOCK) + first;
-        let Some(_room) = self.make_room(bytes) else { return false };
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-        charge.fetch_add(bytes, Ordering::Relaxed);
-        true
+        Some(self.ledger.take(charge, blocks + first))
+    }
+
+    /// These bytes of a copy were thrown away.
+    fn block_gone(&self, copy: &Copy, bytes: Range<u64>) {
+        self.ledger.give_back(&copy.charge, (bytes.end - bytes.start).next_multiple_of(DISK_BLOCK));
     }
 
     /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held.
     fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, Room>> {
         loop {
             let room = self.room.lock();
-            let fits = self.bytes() + bytes <= self.limits.max_size;
-            if fits && self.store.free() >= self.limits.min_free.saturating_add(bytes) {
+            if self.ledger.fits(bytes, self.index.bytes(), self.store.free(), &self.limits).is_ok() {
                 return Some(room);
             }
             let (&key, _) = room.held.iter().rev().find(|(_, held)| held.charge() > 0 && !held.is_open())?;
@@ -362,7 +370,7 @@ impl Cache {
         if let Some(place) = self.store.discard(copy.key()) {
             Store::destroy(&place);
         }
-        self.used.fetch_sub(copy.charge.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        self.ledger.gone(copy.charge.swap(0, Ordering::Relaxed));
     }
 
     fn disk_failed(&self, error: &std::io::Error) {

@@ -33,7 +33,7 @@ impl Copy {
             return;
         }
         self.quarantine(cache, &mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));
-        state.map.clear(block);
+        self.drop_block(cache, &mut state, block);
         self.running.lost();
         state.proven = None;
         state.fingerprint = None;
