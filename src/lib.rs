@@ -43,7 +43,8 @@
 //! # Who may wait
 //!
 //! The kernel's threads answer what memory can answer; everything else is a task of the async runtime that owns its reply. No lock
-//! is held across a call to a source.
+//! is held across a call to a source. Whoever waits can be interrupted: `fuse::interrupt` looks for signals that are pending for the callers
+//! of requests that wait, refuses those requests, and their tasks are dropped. What others wait for too is a task of its own.
 //!
 //! # Lock order
 //!

@@ -15,9 +15,10 @@ const FILTER: &str = "KITOVUFS_LOG";
 const PUT_ASIDE: u64 = 4 << 20;
 
 fn filter(default: &str) -> EnvFilter {
-    // The kernel's side of the library warns about requests that a read-only file system need not know.
+    // The kernel's side of the library warns about requests that a read-only file system need not know, and finds it an error that
+    // the kernel no longer wants to hear about a request that was interrupted.
     // What these libraries call errors comes back as an error of the source, in better words.
-    let default = format!("{default},fuser=error,smb2=off,rustls_platform_verifier=off");
+    let default = format!("{default},fuser=error,fuser::reply=off,smb2=off,rustls_platform_verifier=off");
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default));
     // This library logs the commands that it sends, with the password.
     filter.add_directive("suppaftp=off".parse().expect("the directive is right"))

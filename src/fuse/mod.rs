@@ -1,13 +1,14 @@
 //! The kernel's side: decodes a request, calls `fs`, replies. It decides nothing but what the kernel may cache.
 //!
 //! A request that memory can answer is answered on the thread that brought it. Any other is handed to the async runtime with its
-//! reply, so that a source that hangs holds up only those who wait for it.
+//! reply, so that a source that hangs holds up only those who wait for it; and they can be interrupted.
 
 mod errno;
+mod interrupt;
 mod panic;
 mod passthrough;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -20,12 +21,16 @@ use fuser::{
     ReplyStatfs, ReplyXattr, Request,
 };
 use futures::FutureExt as _;
+use futures::future::abortable;
+use parking_lot::Mutex;
+use scopeguard::{ScopeGuard, guard};
 use tokio::runtime::Handle;
 use tracing::debug;
 
 use crate::error::Error;
 use crate::fs::{Attributes, FileSystem, HandleId, Inode, Kind, Listed, xattr};
 use errno::errno;
+use interrupt::Interrupts;
 use panic::{contained, contained_async};
 use passthrough::Passthrough;
 
@@ -43,6 +48,7 @@ pub type Status = dyn Fn(String) -> Vec<u8> + Send + Sync;
 pub struct Driver {
     inner: Arc<Inner>,
     runtime: Handle,
+    interrupts: Interrupts,
 }
 
 struct Inner {
@@ -54,19 +60,54 @@ struct Inner {
 
 impl Driver {
     /// Serves `fs`; waiting happens on `runtime`. Everything belongs to the user who mounts.
-    pub fn new(fs: Arc<FileSystem>, runtime: Handle, status: Box<Status>) -> Self {
+    ///
+    /// # Errors
+    /// There cannot be another thread.
+    pub fn new(fs: Arc<FileSystem>, runtime: Handle, status: Box<Status>) -> io::Result<Self> {
         let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let passthrough = Passthrough::new(false);
-        Self { inner: Arc::new(Inner { fs, passthrough, status, owner }), runtime }
+        let inner = Arc::new(Inner { fs, passthrough, status, owner });
+        Ok(Self { inner, runtime, interrupts: Interrupts::watch()? })
     }
 
-    /// Answers now if that needs no waiting, else on the runtime.
-    fn answer(&self, reply: impl Future<Output = ()> + Send + 'static) {
+    /// Answers now if that needs no waiting, else on the runtime. `work` ends with what to do with the reply.
+    ///
+    /// If the caller is interrupted meanwhile, the answer is EINTR, and `work`, or what it ended with, is dropped.
+    fn answer<R, S>(
+        &self,
+        request: &Request,
+        reply: R,
+        refuse: fn(R, Errno),
+        work: impl Future<Output = S> + Send + 'static,
+    ) where
+        R: Send + 'static,
+        S: FnOnce(R) + 'static,
+    {
         let _guard = self.runtime.enter();
-        let mut reply = Box::pin(contained_async(reply));
-        if (&mut reply).now_or_never().is_none() {
-            self.runtime.spawn(reply);
+        let mut work = Box::pin(contained_async(work));
+        if let Some(done) = (&mut work).now_or_never() {
+            // What panicked has no answer; the reply is dropped.
+            return done.map_or((), |send| contained(|| send(reply)));
         }
+        let (work, abort) = abortable(work);
+        let unsent = Arc::new(Mutex::new(Some(reply)));
+        let refused = unsent.clone();
+        let interrupted = move || {
+            abort.abort();
+            let reply = refused.lock().take();
+            if let Some(reply) = reply {
+                refuse(reply, Errno::EINTR);
+            }
+        };
+        let entered = self.interrupts.enter(request.pid(), Box::new(interrupted));
+        self.runtime.spawn(async move {
+            let _entered = entered;
+            let Ok(Some(send)) = work.await else { return };
+            let reply = unsent.lock().take();
+            if let Some(reply) = reply {
+                contained(|| send(reply));
+            }
+        });
     }
 }
 
@@ -98,8 +139,18 @@ impl Inner {
         }
     }
 
-    async fn lookup(&self, parent: Inode, name: &OsStr, reply: ReplyEntry) {
-        match self.fs.lookup(parent, name.as_bytes()).await {
+    async fn lookup(self: Arc<Self>, parent: Inode, name: OsString) -> impl FnOnce(ReplyEntry) {
+        let result = self.fs.lookup(parent, name.as_bytes()).await;
+        let fs = self.fs.clone();
+        // Of an answer that is not sent, the kernel has no reference to give back.
+        let result = result.map(|lookup| {
+            guard(lookup, move |lookup| {
+                if let Some(found) = lookup.found {
+                    fs.forget(found.inode, 1);
+                }
+            })
+        });
+        move |reply: ReplyEntry| match result.map(ScopeGuard::into_inner) {
             Ok(lookup) => match &lookup.found {
                 Some(found) => {
                     reply.entry_with_ttls(&found.valid_for, &lookup.valid_for, &self.attr(found), Generation(0));
@@ -118,25 +169,34 @@ impl Inner {
         self.attr(&none)
     }
 
-    async fn open(&self, inode: Inode, reply: ReplyOpen) {
-        let mut opened = match self.fs.open(inode).await {
-            Ok(opened) => opened,
-            Err(error) => return reply.error(told("open", &error)),
-        };
-        if opened.proven_file.is_none() && self.passthrough.is_required(inode) {
-            // The kernel reads this inode's file itself, and the file was touched meanwhile: mend it first.
-            opened.proven_file = self.fs.prove(opened.handle).await;
-        }
-        let mode = self.passthrough.opened(inode, opened.proven_file.as_ref(), |file| reply.open_backing(file));
-        let handle = FileHandle(opened.handle.0);
-        match mode {
-            Ok(Some(backing)) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
-            // A version never changes, so neither do the pages that the kernel has of it.
-            Ok(None) => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
-            Err(()) => {
-                self.fs.release(opened.handle);
-                reply.error(Errno::EIO);
+    async fn open(self: Arc<Self>, inode: Inode) -> impl FnOnce(ReplyOpen) {
+        let result = match self.fs.open(inode).await {
+            Ok(opened) => {
+                let fs = self.fs.clone();
+                // The kernel releases only what it was told of.
+                let mut opened = guard(opened, move |opened| fs.release(opened.handle));
+                if opened.proven_file.is_none() && self.passthrough.is_required(inode) {
+                    // The kernel reads this inode's file itself, and the file was touched meanwhile: mend it first.
+                    opened.proven_file = self.fs.prove(opened.handle).await;
+                }
+                Ok(opened)
             }
+            Err(error) => Err(error),
+        };
+        move |reply: ReplyOpen| {
+            let opened = match result {
+                Ok(opened) => opened,
+                Err(error) => return reply.error(told("open", &error)),
+            };
+            let mode = self.passthrough.opened(inode, opened.proven_file.as_ref(), |file| reply.open_backing(file));
+            let handle = FileHandle(opened.handle.0);
+            match mode {
+                Ok(Some(backing)) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
+                // A version never changes, so neither do the pages that the kernel has of it.
+                Ok(None) => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
+                Err(()) => return reply.error(Errno::EIO),
+            }
+            ScopeGuard::into_inner(opened);
         }
     }
 
@@ -189,9 +249,9 @@ impl Filesystem for Driver {
         Ok(())
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (inner, name) = (self.inner.clone(), name.to_owned());
-        self.answer(async move { inner.lookup(Inode(parent.0), &name, reply).await });
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let inner = self.inner.clone();
+        self.answer(req, reply, ReplyEntry::error, inner.lookup(Inode(parent.0), name.to_owned()));
     }
 
     fn forget(&self, _req: &Request, inode: INodeNo, lookups: u64) {
@@ -214,14 +274,14 @@ impl Filesystem for Driver {
         });
     }
 
-    fn open(&self, _req: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, req: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let inner = self.inner.clone();
-        self.answer(async move { inner.open(Inode(inode.0), reply).await });
+        self.answer(req, reply, ReplyOpen::error, inner.open(Inode(inode.0)));
     }
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         _inode: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -232,8 +292,9 @@ impl Filesystem for Driver {
     ) {
         let fs = self.inner.fs.clone();
         let bytes = offset..offset.saturating_add(size.into());
-        self.answer(async move {
-            match fs.read(HandleId(handle.0), bytes).await {
+        self.answer(req, reply, ReplyData::error, async move {
+            let result = fs.read(HandleId(handle.0), bytes).await;
+            move |reply: ReplyData| match result {
                 Ok(bytes) => reply.data(&bytes),
                 Err(error) => reply.error(told("read", &error)),
             }
@@ -271,10 +332,12 @@ impl Filesystem for Driver {
         reply.ok();
     }
 
-    fn opendir(&self, _req: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, req: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let fs = self.inner.fs.clone();
-        self.answer(async move {
-            match fs.open_dir(Inode(inode.0)).await {
+        self.answer(req, reply, ReplyOpen::error, async move {
+            let result = fs.open_dir(Inode(inode.0)).await;
+            let result = result.map(|handle| guard(handle, move |handle| fs.release_dir(handle)));
+            move |reply: ReplyOpen| match result.map(ScopeGuard::into_inner) {
                 Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
                 Err(error) => reply.error(told("opendir", &error)),
             }

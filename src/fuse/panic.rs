@@ -12,9 +12,9 @@ pub(super) fn contained(answer: impl FnOnce()) {
     catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|panic| tell(&*panic));
 }
 
-/// The same for an answer that may wait.
-pub(super) async fn contained_async(answer: impl Future<Output = ()>) {
-    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| tell(&*panic));
+/// The same for work that may wait; `None` if it panicked.
+pub(super) async fn contained_async<T>(work: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(work).catch_unwind().await.inspect_err(|panic| tell(&**panic)).ok()
 }
 
 fn tell(panic: &(dyn Any + Send)) {

@@ -58,8 +58,9 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     raise_file_limit();
 
     let (fs, report, changes) = assemble(config, request, configured)?;
-    let driver =
-        Driver::new(fs.clone(), runtime.handle().clone(), Box::new(move |passthrough| report.to_json(passthrough)));
+    let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
+    let status = move |passthrough| report.to_json(passthrough);
+    let driver = Driver::new(fs.clone(), runtime.handle().clone(), Box::new(status)).map_err(failed)?;
     let mut options = fuser::Config::default();
     options.mount_options = vec![
         MountOption::RO,
@@ -72,7 +73,6 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     options.acl = SessionACL::Owner;
     options.n_threads = Some(KERNEL_THREADS);
     options.clone_fd = true;
-    let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
     let session = Session::new(driver, mountpoint, &options).map_err(failed)?;
     changes::follow(runtime, &fs, &session.notifier(), changes);
 

@@ -17,6 +17,7 @@ mod faults;
 mod folders;
 mod import;
 mod integrity;
+mod interrupts;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod lies;
