@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Answers that are on their way.
 #[derive(Debug)]
-pub struct Flights<K, V>(Mutex<HashMap<K, watch::Receiver<Option<V>>>>);
+pub struct Flights<K, V>(Mutex<HashMap<K, Flight<V>>>);
 
 impl<K, V> Default for Flights<K, V> {
     fn default() -> Self {
@@ -30,24 +31,52 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut answer = {
-            let mut flights = self.0.lock();
-            match flights.get(&key) {
-                Some(flight) => flight.clone(),
-                None => {
-                    let (done, answer) = watch::channel(None);
-                    flights.insert(key.clone(), answer.clone());
-                    let (landing, flight) = (Landing { flights: self.clone(), key }, begin());
-                    tokio::spawn(async move {
-                        let answer = flight.await;
-                        drop(landing);
-                        done.send_replace(Some(answer));
-                    });
-                    answer
-                }
-            }
-        };
-        answer.wait_for(Option::is_some).await.ok()?.clone()
+        self.board(key, begin).answer().await
+    }
+
+    /// As [`Flights::join`], for who may not wait for the answer. It is on its way when this returns, and goes on if nobody waits.
+    pub fn board<F>(self: &Arc<Self>, key: K, begin: impl FnOnce() -> F) -> Flight<V>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut flights = self.0.lock();
+        if let Some(flight) = flights.get(&key) {
+            return flight.clone();
+        }
+        let (done, answer) = watch::channel(None);
+        let flight = Flight { begun: Instant::now(), answer };
+        flights.insert(key.clone(), flight.clone());
+        let (landing, asking) = (Landing { flights: self.clone(), key }, begin());
+        tokio::spawn(async move {
+            let answer = asking.await;
+            drop(landing);
+            done.send_replace(Some(answer));
+        });
+        flight
+    }
+
+    /// How many answers are on their way.
+    pub fn under_way(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+/// An answer that is on its way.
+#[derive(Debug, Clone)]
+pub struct Flight<V> {
+    begun: Instant,
+    answer: watch::Receiver<Option<V>>,
+}
+
+impl<V: Clone> Flight<V> {
+    /// When whoever asked first did.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// The answer; `None` if the task ended without one.
+    pub async fn answer(mut self) -> Option<V> {
+        self.answer.wait_for(Option::is_some).await.ok()?.clone()
     }
 }
 

@@ -12,6 +12,19 @@
 //! | L6 | yes | | failed otherwise | `fail` | fail with that |
 //! | L7 | no | | failed otherwise | | fail with that |
 //!
+//! **While the source has not answered yet.** A question whose answer nobody waits for any longer goes on. A source is *slow* once a
+//! question has had `patience`, and no other that was asked since has ended; until one does.
+//!
+//! | case | known | source | `offline` | decision |
+//! |---|---|---|---|---|
+//! | L8 | yes | slow, and enough questions are under way | `serve` | serve what is known, and ask nothing |
+//! | L9 | yes | slow, or asked `patience` ago or earlier | `serve` | serve what is known |
+//! | L10 | yes | asked just now | `serve` | wait for what is left of `patience` |
+//! | L11 | yes | | `fail` | wait for the answer |
+//! | L12 | no | | | wait for the answer |
+//!
+//! The bytes of a partial copy are what is known of a file in the sense of L8 to L12 when it is opened.
+//!
 //! An outage therefore never looks like an absence: `NotFound` leaves this table only where a source said so (L4).
 //!
 //! **A copy that was just retrieved, or is about to count as whole:**
@@ -32,6 +45,9 @@ use crate::config::Offline;
 use crate::digest::Digest;
 use crate::error::ErrorKind;
 
+/// So many questions are enough to notice that a slow source answers again: a walk through a known tree must not leave thousands.
+pub const WHILE_SLOW: usize = 4;
+
 /// Whether to answer from memory or ask the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BeforeAsking {
@@ -48,6 +64,17 @@ pub enum AfterFailure {
     Serve,
     /// Pass the error on.
     Fail,
+}
+
+/// What to do while the source is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhileAsking {
+    /// Wait for its answer, until it fails.
+    Wait,
+    /// Wait for its answer for so long, then decide again.
+    WaitFor(Duration),
+    /// Serve what is known.
+    Serve,
 }
 
 /// What a retrieved copy counts as.
@@ -69,6 +96,20 @@ pub fn before_asking(age: Option<Option<Duration>>, fresh_for: Duration) -> Befo
         None | Some(None) => BeforeAsking::Ask,
         Some(Some(age)) if age < fresh_for => BeforeAsking::Serve(fresh_for - age),
         Some(Some(_)) => BeforeAsking::Ask,
+    }
+}
+
+/// Case L8: whether a known answer is served without another question to a slow source. `under_way` questions wait for it already.
+pub fn spares_question(slow: bool, under_way: usize, offline: Offline) -> bool {
+    slow && under_way >= WHILE_SLOW && offline == Offline::Serve
+}
+
+/// Cases L9 to L12. `asked` is how long ago the source was asked.
+pub fn while_asking(known: bool, slow: bool, asked: Duration, patience: Duration, offline: Offline) -> WhileAsking {
+    match offline {
+        Offline::Serve if known && (slow || asked >= patience) => WhileAsking::Serve,
+        Offline::Serve if known => WhileAsking::WaitFor(patience - asked),
+        _ => WhileAsking::Wait,
     }
 }
 
@@ -122,6 +163,38 @@ mod tests {
             assert_eq!(after_failure(true, kind, Offline::Serve), AfterFailure::Serve);
             assert_eq!(after_failure(true, kind, Offline::Fail), AfterFailure::Fail);
             assert_eq!(after_failure(false, kind, Offline::Serve), AfterFailure::Fail);
+        }
+    }
+
+    #[test]
+    fn case_l8_a_slow_source_is_not_asked_by_everybody() {
+        assert!(spares_question(true, WHILE_SLOW, Offline::Serve));
+        assert!(!spares_question(true, WHILE_SLOW - 1, Offline::Serve));
+        assert!(!spares_question(false, WHILE_SLOW, Offline::Serve));
+        assert!(!spares_question(true, WHILE_SLOW, Offline::Fail));
+    }
+
+    #[test]
+    fn case_l9_what_is_known_is_served_when_patience_is_over_or_the_source_slow() {
+        let [one, two] = [1, 2].map(Duration::from_secs);
+        assert_eq!(while_asking(true, false, two, two, Offline::Serve), WhileAsking::Serve);
+        assert_eq!(while_asking(true, true, Duration::ZERO, two, Offline::Serve), WhileAsking::Serve);
+        assert_eq!(while_asking(true, false, one, Duration::ZERO, Offline::Serve), WhileAsking::Serve);
+    }
+
+    #[test]
+    fn case_l10_who_comes_later_waits_for_what_is_left_of_patience() {
+        let [one, two, three] = [1, 2, 3].map(Duration::from_secs);
+        assert_eq!(while_asking(true, false, Duration::ZERO, three, Offline::Serve), WhileAsking::WaitFor(three));
+        assert_eq!(while_asking(true, false, one, three, Offline::Serve), WhileAsking::WaitFor(two));
+    }
+
+    #[test]
+    fn cases_l11_and_l12_the_answer_is_waited_for() {
+        let [two, nine] = [2, 9].map(Duration::from_secs);
+        for slow in [true, false] {
+            assert_eq!(while_asking(true, slow, nine, two, Offline::Fail), WhileAsking::Wait);
+            assert_eq!(while_asking(false, slow, nine, two, Offline::Serve), WhileAsking::Wait);
         }
     }
 

@@ -21,7 +21,8 @@
 //! [`freshness::before_asking`]? Then from memory. Else one request per directory is under way, whoever asks:
 //! [`source::Source::list_path`], through [`source::link`] (connected? answering?), [`source::limit`], [`source::count`] and
 //! [`source::deadline`]. Only a listing that reached its end replaces what is known; [`name::localize`] makes its names fit for Linux. If
-//! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error. `readdir`
+//! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error; if it takes longer than
+//! `patience`, [`freshness::while_asking`] lets what is known answer, and the question goes on. `readdir`
 //! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest). A folder put together
 //! from sources (`fs::union`) asks the catalog of each, and keeps nothing itself. What a source reports by itself
 //! ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name (`mount::changes`).

@@ -7,6 +7,7 @@
 mod expire;
 mod learned;
 mod listing;
+mod patience;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 pub use listing::Listing;
+use patience::{Asked, Slowness};
 
 use crate::config::Offline;
 use crate::db::Database;
@@ -43,6 +45,8 @@ const STALE_ANSWER: Duration = Duration::from_secs(1);
 pub struct Policy {
     /// How long an answer counts as current.
     pub fresh_for: Duration,
+    /// How long the source may take to confirm what is known, before that is served.
+    pub patience: Duration,
     /// What to do with known answers while the source cannot be asked.
     pub offline: Offline,
 }
@@ -54,7 +58,7 @@ pub struct Answer<T> {
     pub value: T,
     /// For how long it may be used without asking again.
     pub valid_for: Duration,
-    /// Whether it is served although the source could not be asked.
+    /// Whether it is served although the source could not be asked, or has not answered yet.
     pub stale: bool,
 }
 
@@ -66,8 +70,13 @@ pub struct Catalog {
     db: Arc<Database>,
     /// Listings that are being retrieved.
     under_way: Arc<Flights<RemotePath, Result<Answer<Arc<Listing>>>>>,
+    /// Single files that are being asked for.
+    checks: Arc<Checks>,
+    slowness: Mutex<Slowness>,
     state: Mutex<State>,
 }
+
+type Checks = Flights<(RemotePath, LocalName), Result<Option<Entry>>>;
 
 struct State {
     known: LruCache<RemotePath, Known>,
@@ -88,7 +97,8 @@ impl Catalog {
     /// A catalog of `source`, whose answers are stored in `db` under `source_id`.
     pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, policy: Policy, db: Arc<Database>) -> Arc<Self> {
         let state = Mutex::new(State { known: LruCache::unbounded(), entries: 0, changed: None });
-        Arc::new(Self { source, source_id, policy, db, under_way: Arc::default(), state })
+        let (under_way, checks, slowness) = Default::default();
+        Arc::new(Self { source, source_id, policy, db, under_way, checks, slowness, state })
     }
 
     /// The complete listing of `dir`, with what was learned about single files since.
@@ -107,7 +117,7 @@ impl Catalog {
         if let Some(answer) = self.state.lock().fresh_listing(dir, self.policy) {
             return Ok(answer);
         }
-        let answer = self.under_way.join(dir.clone(), || {
+        let question = || {
             let (catalog, dir) = (self.clone(), dir.clone());
             async move {
                 let arrived = catalog.state.lock().fresh_listing(&dir, catalog.policy);
@@ -116,10 +126,11 @@ impl Catalog {
                     None => catalog.renew(&dir).await,
                 }
             }
-        });
-        answer.await.unwrap_or_else(|| {
-            Err(Error::new("list_path", ErrorKind::Other).on(dir).because("the listing was abandoned"))
-        })
+        };
+        match self.ask(&self.under_way, dir.clone(), question, self.known_listing(dir)).await {
+            Asked::Answered(answer) => answer,
+            Asked::Overdue(known) => Ok(self.stale(known)),
+        }
     }
 
     /// The entry called `name` in `dir`; `None` if a complete listing is without it.
@@ -139,25 +150,49 @@ impl Catalog {
         let found = value.get(name).cloned();
         match found {
             Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
-                let error = match self.recheck(dir, &name, &entry).await {
-                    Ok(checked) => {
-                        let value = checked.map(|entry| (name, entry));
-                        return Ok(Answer { value, valid_for: self.policy.fresh_for, stale: false });
+                let known = self.known_alone(dir, &name, &entry);
+                let error = match self.check(dir, &name, &entry, known).await {
+                    Ok(Answer { value, valid_for, stale }) => {
+                        let value = value.map(|entry| (name, entry));
+                        return Ok(Answer { value, valid_for, stale });
                     }
                     Err(error) => error,
                 };
                 let known = self.known_alone(dir, &name, &entry).await;
                 match after_failure(known.is_some(), error.kind(), self.policy.offline) {
                     AfterFailure::Fail => Err(error),
-                    AfterFailure::Serve => Ok(Answer {
-                        value: known.map(|known| (name, known)),
-                        valid_for: STALE_ANSWER.min(self.policy.fresh_for),
-                        stale: true,
-                    }),
+                    AfterFailure::Serve => Ok(self.stale(known.map(|known| (name, known)))),
                 }
             }
             value => Ok(Answer { value, valid_for, stale }),
         }
+    }
+
+    /// What the source says of one file now, as [`Catalog::recheck`] has it; or that it is as `known`, where that takes too long.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub async fn check(
+        self: &Arc<Self>,
+        dir: &RemotePath,
+        name: &LocalName,
+        entry: &Entry,
+        known: impl Future<Output = Option<Entry>>,
+    ) -> Result<Answer<Option<Entry>>> {
+        let question = || {
+            let (catalog, dir, name, entry) = (self.clone(), dir.clone(), name.clone(), entry.clone());
+            async move { catalog.recheck(&dir, &name, &entry).await }
+        };
+        match self.ask(&self.checks, (dir.clone(), name.clone()), question, known).await {
+            Asked::Answered(answer) => {
+                answer.map(|value| Answer { value, valid_for: self.policy.fresh_for, stale: false })
+            }
+            Asked::Overdue(known) => Ok(self.stale(Some(known))),
+        }
+    }
+
+    fn stale<T>(&self, value: T) -> Answer<T> {
+        Answer { value, valid_for: STALE_ANSWER.min(self.policy.fresh_for), stale: true }
     }
 
     /// Whether this name was asked for alone, not just listed, within `fresh_for`.
@@ -237,7 +272,7 @@ impl Catalog {
             AfterFailure::Serve => {
                 debug!("{dir}: served as last known: {error}");
                 let listing = known.expect("only a known listing is served");
-                Ok(Answer { value: listing, valid_for: STALE_ANSWER.min(self.policy.fresh_for), stale: true })
+                Ok(self.stale(listing))
             }
         }
     }

@@ -32,8 +32,8 @@ pub const SOURCE_TYPES: [&str; 12] =
     ["azblob", "ftp", "gcs", "http", "local", "moodle", "plugin", "python", "s3", "sftp", "smb", "webdav"];
 
 /// Keys that every source's table may hold besides its own.
-pub const COMMON_KEYS: [&str; 8] =
-    ["type", "hidden", "fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
+pub const COMMON_KEYS: [&str; 9] =
+    ["type", "hidden", "fresh_for", "timeout", "patience", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// Permission bits that let somebody else than the owner at a file.
 const OTHERS: u32 = 0o077;
@@ -106,6 +106,8 @@ pub struct SourceConfig {
     pub fresh_for: Duration,
     /// No remote operation waits longer than this without progress. Never zero.
     pub timeout: Duration,
+    /// How long it is given to confirm what is known of it, before that is the answer.
+    pub patience: Duration,
     /// What to answer while it cannot be reached.
     pub offline: Offline,
     /// How to learn the size of a file of which it tells none.

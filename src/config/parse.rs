@@ -20,7 +20,8 @@ use super::{
 
 const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
-const DEFAULTS_KEYS: [&str; 6] = ["fresh_for", "timeout", "offline", "unknown_size", "max_requests", "max_bandwidth"];
+const DEFAULTS_KEYS: [&str; 7] =
+    ["fresh_for", "timeout", "patience", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// A cache that cannot hold a single block is no cache.
 const SMALLEST_CACHE: u64 = 1 << 20;
@@ -56,6 +57,7 @@ pub(super) fn parse(text: &str, place: &Place<'_>) -> (Config, Diagnostics) {
 pub(super) struct Common {
     pub(super) fresh_for: Duration,
     pub(super) timeout: Duration,
+    pub(super) patience: Duration,
     pub(super) offline: Offline,
     pub(super) unknown_size: UnknownSize,
     pub(super) max_requests: Option<usize>,
@@ -67,6 +69,7 @@ impl Common {
     pub(super) const DEFAULT: Self = Self {
         fresh_for: Duration::from_secs(30),
         timeout: Duration::from_secs(30),
+        patience: Duration::from_secs(2),
         offline: Offline::Serve,
         unknown_size: UnknownSize::Retrieve,
         max_requests: None,
@@ -80,6 +83,7 @@ impl Common {
                 Duration::ZERO => return Err("`timeout` must be longer than nothing; write for example \"30s\"".into()),
                 timeout => self.timeout = timeout,
             },
+            "patience" => self.patience = value::duration(key, value)?,
             "unknown_size" => self.unknown_size = value::unknown_size(key, value)?,
             "max_requests" => self.max_requests = Some(value::count(key, value)?),
             "max_bandwidth" => match value::size(key, value)? {
@@ -256,6 +260,7 @@ impl<'a> Walk<'a> {
             hidden,
             fresh_for: common.fresh_for,
             timeout: common.timeout,
+            patience: common.patience,
             offline: common.offline,
             unknown_size: common.unknown_size,
             max_requests: common.max_requests,

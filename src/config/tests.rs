@@ -66,7 +66,8 @@ fn a_minimal_file_gets_the_defaults() {
     assert_eq!((&*source.name, &*source.type_name), ("docs", "local"));
     assert_eq!(source.settings.values.keys().collect::<Vec<_>>(), ["path"], "without the common keys");
     assert_eq!(source.settings.name, "docs");
-    assert_eq!((source.fresh_for.as_secs(), source.timeout.as_secs()), (30, 30));
+    let seconds = [source.fresh_for, source.timeout, source.patience].map(|time| time.as_secs());
+    assert_eq!(seconds, [30, 30, 2]);
     assert_eq!(source.offline, Offline::Serve);
 }
 
@@ -75,14 +76,15 @@ fn everything_can_be_said() {
     let config = good(
         "mountpoint = '/mnt/k'\n\
          cache = { dir = '/var/k', max_size = '1MiB', min_free = 0 }\n\
-         defaults = { fresh_for = '5m', timeout = '10s', offline = 'fail', max_requests = 3 }\n\
-         sources.a = { type = 's3', timeout = '1s', bucket = 'b', n = 7, f = 1.5, t = true, l = [1, 'x'] }\n\
+         defaults = { fresh_for = '5m', timeout = '10s', patience = '500ms', offline = 'fail', max_requests = 3 }\n\
+         sources.a = { type = 's3', timeout = '1s', patience = '1s', bucket = 'b', n = 7, f = 1.5, t = true, l = [1, 'x'] }\n\
          [sources.\"b ü\"]\ntype = 'webdav'\nfresh_for = '0s'\noffline = 'serve'\nmax_requests = 2\nmax_bandwidth = '1MiB'\n",
     );
     assert_eq!(config.mountpoint, Some("/mnt/k".into()));
     assert_eq!(config.cache, CacheConfig { dir: "/var/k".into(), max_size: 1 << 20, min_free: 0 });
     let [a, b] = &config.sources[..] else { panic!("two sources: {:?}", config.sources) };
     assert_eq!((a.fresh_for.as_secs(), a.timeout.as_secs(), a.offline), (300, 1, Offline::Fail));
+    assert_eq!([a.patience, b.patience].map(|patience| patience.as_millis()), [1000, 500]);
     assert_eq!((b.fresh_for.as_secs(), b.timeout.as_secs(), b.offline), (0, 10, Offline::Serve));
     assert_eq!((a.max_requests, a.max_bandwidth), (Some(3), None));
     assert_eq!((b.max_requests, b.max_bandwidth), (Some(2), Some(1 << 20)));
@@ -135,7 +137,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
         ),
         (
             9,
-            "unknown key `max_size`; the known keys are `fresh_for`, `max_bandwidth`, `max_requests`, `offline`, `timeout`, `unknown_size`",
+            "unknown key `max_size`; the known keys are `fresh_for`, `max_bandwidth`, `max_requests`, `offline`, `patience`, `timeout`, `unknown_size`",
         ),
         (
             11,
@@ -322,6 +324,7 @@ fn the_example_is_right() {
         "min_free",
         "fresh_for",
         "timeout",
+        "patience",
         "offline",
         "max_requests",
         "max_bandwidth",

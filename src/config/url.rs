@@ -99,7 +99,8 @@ impl Remote {
 
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
-        let Common { fresh_for, timeout, offline, unknown_size, max_requests, max_bandwidth } = Common::DEFAULT;
+        let Common { fresh_for, timeout, patience, offline, unknown_size, max_requests, max_bandwidth } =
+            Common::DEFAULT;
         SourceConfig {
             settings: Settings::of(self.name.clone(), self.values),
             name: self.name,
@@ -107,6 +108,7 @@ impl Remote {
             hidden: false,
             fresh_for,
             timeout,
+            patience,
             offline,
             unknown_size,
             max_requests,

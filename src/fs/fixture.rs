@@ -19,6 +19,7 @@ use crate::source::limit::Limited;
 use crate::sources::memory::Memory;
 
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 
@@ -139,10 +140,11 @@ pub(super) fn folder(
     let counted = Counted::new(faulty, counters.clone());
     let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), name);
     let id: Arc<str> = name.into();
+    let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline };
     let folder = Folder {
         name: name.as_bytes().into(),
         source_type: "memory".into(),
-        catalog: Catalog::new(link.clone(), id.clone(), Policy { fresh_for: FRESH_FOR, offline }, db.clone()),
+        catalog: Catalog::new(link.clone(), id.clone(), policy, db.clone()),
         transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
         source_id: id,
         link,

@@ -390,6 +390,8 @@ mod history_tests;
 #[cfg(test)]
 mod pace_tests;
 #[cfg(test)]
+mod patience_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod unsized_tests;

@@ -81,7 +81,7 @@ impl Opening<'_> {
     }
 
     /// Asks whether a large file that is not here, or perhaps damaged, is still the same: with its first block, if that is missing, so that
-    /// the question brings what is probably read next. `stale`: the source could not be asked just now.
+    /// the question brings what is probably read next. `stale`: the source could not be asked just now, or did not answer.
     async fn begin_large(&self, stale: bool) -> Result<()> {
         let Folder { catalog, .. } = self.folder;
         // Once in a while is enough, unless bytes that were here must be had anew.
@@ -97,7 +97,9 @@ impl Opening<'_> {
                 Err(error) => Err(self.or_changed(error).await),
             }
         } else {
-            self.recheck().await.and_then(|current| match current {
+            let known = async { self.version.copy().is_begun().then(|| self.entry.clone()) };
+            let current = catalog.check(self.dir, self.name, self.entry, known).await;
+            current.and_then(|current| match current.value {
                 Some(current) if current.digest == self.entry.digest => Ok(()),
                 _ => Err(changed(self.entry)),
             })

@@ -124,7 +124,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
     let folders = configured.into_iter().enumerate().map(|(index, configured)| {
         let Configured { config, link, counters, changes } = configured;
         let source_id: Arc<str> = config.identity().into();
-        let policy = Policy { fresh_for: config.fresh_for, offline: config.offline };
+        let policy = Policy { fresh_for: config.fresh_for, patience: config.patience, offline: config.offline };
         Folder {
             name: config.name.as_bytes().into(),
             source_type: config.type_name,

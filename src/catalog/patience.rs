@@ -1,0 +1,103 @@
+//! Patience: how long a source may take to confirm what is known of it. It decides by `freshness`, and knows no listings.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout};
+
+use super::Catalog;
+use crate::error::{Error, ErrorKind, Result};
+use crate::flight::{Flight, Flights};
+use crate::freshness::{WhileAsking, spares_question, while_asking};
+
+/// What came of a question.
+pub(super) enum Asked<T, K> {
+    /// The source's answer, or its failure.
+    Answered(Result<T>),
+    /// What is known. The source has not answered yet; the question goes on.
+    Overdue(K),
+}
+
+/// Whether a source takes longer than `patience`.
+#[derive(Debug, Default)]
+pub(super) struct Slowness {
+    is_slow: bool,
+    /// When a question ended last.
+    ended: Option<Instant>,
+}
+
+impl Slowness {
+    /// A question that began then has had `patience`.
+    fn overdue(&mut self, begun: Instant) {
+        // An answer to another one in the meantime shows that only this one takes long.
+        self.is_slow |= self.ended.is_none_or(|ended| ended <= begun);
+    }
+
+    fn ended(&mut self) {
+        (self.is_slow, self.ended) = (false, Some(Instant::now()));
+    }
+}
+
+impl Catalog {
+    /// Whether a question has waited for longer than `patience`, so that what is known is served at once.
+    pub fn is_slow(&self) -> bool {
+        self.slowness.lock().is_slow
+    }
+
+    /// Asks what `question` asks, unless that is under way: the answer, or what is `known` where the source takes too long.
+    pub(super) async fn ask<Q, T, K, F>(
+        self: &Arc<Self>,
+        under_way: &Arc<Flights<Q, Result<T>>>,
+        key: Q,
+        question: impl FnOnce() -> F,
+        known: impl Future<Output = Option<K>>,
+    ) -> Asked<T, K>
+    where
+        Q: Clone + Eq + Hash + Send + 'static,
+        T: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (offline, patience) = (self.policy.offline, self.policy.patience);
+        let catalog = self.clone();
+        let board = move || {
+            under_way.board(key, || {
+                let question = question();
+                async move {
+                    let answer = question.await;
+                    catalog.slowness.lock().ended();
+                    answer
+                }
+            })
+        };
+        let questions = self.under_way.under_way() + self.checks.under_way();
+        if spares_question(self.is_slow(), questions, offline) {
+            return match known.await {
+                Some(known) => Asked::Overdue(known),
+                None => Asked::Answered(answer_of(board()).await),
+            };
+        }
+        let flight = board();
+        let begun = flight.begun();
+        let decide = || while_asking(true, self.is_slow(), begun.elapsed(), patience, offline);
+        if let WhileAsking::WaitFor(left) = decide()
+            && let Ok(answer) = timeout(left, answer_of(flight.clone())).await
+        {
+            return Asked::Answered(answer);
+        }
+        // It may have to come from the database: only now does it matter.
+        if decide() == WhileAsking::Serve
+            && let Some(known) = known.await
+        {
+            self.slowness.lock().overdue(begun);
+            return Asked::Overdue(known);
+        }
+        Asked::Answered(answer_of(flight).await)
+    }
+}
+
+async fn answer_of<T: Clone>(flight: Flight<Result<T>>) -> Result<T> {
+    flight
+        .answer()
+        .await
+        .unwrap_or_else(|| Err(Error::new("ask the source", ErrorKind::Other).because("the question was abandoned")))
+}
