@@ -1,50 +1,23 @@
-//! The embedded database of a cache directory: opening, schema, one writer thread. It knows no meaning of what its tables hold.
+//! The embedded database of a cache directory: one writer thread, and a new database when this one is damaged. It knows no meaning of
+//! what its tables hold.
 
-use std::path::{Path, PathBuf};
+mod file;
+
+use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::{debug, warn};
 
+use crate::cachedir::CacheDir;
 use crate::error::{Error, ErrorKind, Result};
-
-/// Bumped with every change of [`SCHEMA`]; a database of another version is begun anew, being only a cache.
-const VERSION: i32 = 2;
-
-const SCHEMA: &str = "
-    CREATE TABLE listings (
-        id INTEGER PRIMARY KEY, source TEXT NOT NULL, dir BLOB NOT NULL,
-        UNIQUE (source, dir)
-    );
-    CREATE TABLE entries (
-        listing INTEGER NOT NULL REFERENCES listings (id) ON DELETE CASCADE,
-        local_name BLOB NOT NULL, name BLOB NOT NULL, path BLOB NOT NULL,
-        kind INTEGER NOT NULL, target BLOB, size INTEGER, modified INTEGER, digest TEXT,
-        PRIMARY KEY (listing, local_name)
-    ) WITHOUT ROWID;
-    CREATE TABLE learned (
-        source TEXT NOT NULL, dir BLOB NOT NULL, local_name BLOB NOT NULL,
-        is_directory INTEGER NOT NULL, size INTEGER, modified INTEGER, digest TEXT,
-        PRIMARY KEY (source, dir, local_name)
-    ) WITHOUT ROWID;
-    CREATE TABLE copies (
-        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name BLOB NOT NULL, size INTEGER NOT NULL,
-        charge INTEGER NOT NULL, used INTEGER NOT NULL, local_digest TEXT, fingerprint BLOB
-    );
-    CREATE TABLE hashes (
-        copy INTEGER NOT NULL REFERENCES copies (id) ON DELETE CASCADE,
-        page INTEGER NOT NULL, blake3 BLOB NOT NULL,
-        PRIMARY KEY (copy, page)
-    ) WITHOUT ROWID;
-";
-
-/// Bytes of a page of the database: SQLite's default.
-const PAGE: u32 = 4096;
+use file::{Opened, is_damage};
 
 /// How many changes one transaction takes at most.
 const BATCH: usize = 10_000;
@@ -56,69 +29,109 @@ enum Message {
     Flush(Box<dyn FnOnce() + Send>),
 }
 
-/// Reads are answered on a connection of their own; writes are queued, and one thread commits whatever has gathered in one
-/// transaction, so that many changes at once cost few commits. Who must know that a change survives a kill waits for it.
+/// How often a damaged database is replaced before the rest of the run goes without one on disk: a disk that damages each is broken.
+const REPLACEMENTS: u64 = 3;
+
+/// Writes are queued, and one thread commits whatever has gathered in one transaction, so that many changes at once cost few commits.
+/// Who must know that a change survives a kill waits for it. Reads wait for a commit under way, since there is one connection only:
+/// two would share an index of the journal in mapped memory, and whoever cuts that file short would end the process.
 #[derive(Debug)]
 pub struct Database {
-    reader: Mutex<Connection>,
+    shared: Arc<Shared>,
     writes: Mutex<Option<mpsc::Sender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    bytes: Arc<AtomicU64>,
+}
+
+/// What the writer thread and those who ask share.
+struct Shared {
+    dir: CacheDir,
+    journal: u32,
+    connection: Mutex<Connection>,
+    /// Bytes on disk.
+    bytes: AtomicU64,
     /// Changes queued and not committed yet.
-    pending: Arc<AtomicU64>,
+    pending: AtomicU64,
+    /// How many databases were begun empty.
+    begun: AtomicU64,
+    /// Somebody met damage, which was not mended yet.
+    damage: Mutex<Option<String>>,
+    /// It was said that the database cannot be read, and it could not since.
+    is_unreadable: AtomicBool,
+    /// Called after a damaged database was replaced by an empty one.
+    replaced: Mutex<Option<Box<dyn Fn() + Send>>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("dir", &self.dir.path()).finish_non_exhaustive()
+    }
 }
 
 impl Database {
-    /// Opens or creates `index.sqlite` in the cache directory `dir`. A damaged or foreign one is replaced, with a warning.
+    /// Opens or creates `index.sqlite` in the cache directory `dir`. A damaged or foreign one is set aside, and one that cannot be opened
+    /// stays as it is while another in memory does its work; a warning says so.
     ///
     /// `journal` is how many bytes its journal may grow to before it is worked in, which takes syncs: the larger, the fewer.
     pub fn open(dir: &Path, journal: u32) -> Result<Self> {
-        let path = dir.join("index.sqlite");
-        let failed = |e| Error::new("open index", ErrorKind::Cache).on(path.display()).caused_by(e);
-        let writer = match prepare(&path, journal) {
-            Ok(connection) => connection,
-            Err(why) => {
-                warn!("{}: the index cannot be used and is begun anew: {why}", path.display());
-                for file in files(&path) {
-                    let _ = std::fs::remove_file(file);
-                }
-                prepare(&path, journal).map_err(failed)?
-            }
-        };
-        let reader = connect(&path, journal).map_err(failed)?;
-        let bytes = Arc::new(AtomicU64::new(0));
-        let pending = Arc::new(AtomicU64::new(0));
+        let dir = CacheDir::claim(dir)?;
+        let Opened { connection, is_new } = file::open(&dir, journal);
+        let bytes = AtomicU64::new(file::bytes(&dir));
+        let shared = Arc::new(Shared {
+            dir,
+            journal,
+            connection: Mutex::new(connection),
+            bytes,
+            pending: AtomicU64::new(0),
+            begun: AtomicU64::new(is_new.into()),
+            damage: Mutex::default(),
+            is_unreadable: AtomicBool::new(false),
+            replaced: Mutex::default(),
+        });
         let (writes, queue) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("index".into())
             .spawn({
-                let (bytes, pending) = (bytes.clone(), pending.clone());
-                move || run(writer, &queue, &path, &bytes, &pending)
+                let shared = shared.clone();
+                move || run(&shared, &queue)
             })
             .map_err(|e| Error::new("start index thread", ErrorKind::Cache).caused_by(e))?;
-        let database = Self {
-            reader: Mutex::new(reader),
-            writes: Mutex::new(Some(writes)),
-            thread: Mutex::new(Some(thread)),
-            bytes,
-            pending,
-        };
-        database.flush();
-        Ok(database)
+        Ok(Self { shared, writes: Mutex::new(Some(writes)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// How many times the database was begun empty, at the start or since, so that what was stored before is not in it.
+    pub fn begun(&self) -> u64 {
+        self.shared.begun.load(Ordering::Acquire)
+    }
+
+    /// Has `replaced` called, on the thread that writes, whenever an empty database has replaced a damaged one. It must not wait for writes.
+    pub fn on_replaced(&self, replaced: impl Fn() + Send + 'static) {
+        *self.shared.replaced.lock() = Some(Box::new(replaced));
     }
 
     /// Queues a change. A change that fails is logged and undone alone; nothing depends on its success but the next start.
     pub fn write(&self, job: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static) {
         if let Some(writes) = &*self.writes.lock() {
-            self.pending.fetch_add(1, Ordering::AcqRel);
+            self.shared.pending.fetch_add(1, Ordering::AcqRel);
             // The thread ends only when the sender is gone.
             let _ = writes.send(Message::Write(Box::new(job)));
         }
     }
 
-    /// Asks for what was committed. `None`, with a warning, if the index cannot answer: it is a cache.
+    /// Asks for what was committed. `None` if the index cannot answer, which is said once: it is a cache.
     pub fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
-        ask(&self.reader.lock()).inspect_err(|e| warn!("the index cannot be read: {e}")).ok()
+        let shared = &self.shared;
+        let result = ask(&shared.connection.lock());
+        match &result {
+            Ok(_) => shared.is_unreadable.store(false, Ordering::Relaxed),
+            Err(e) if is_damage(e) => {
+                *shared.damage.lock() = Some(e.to_string());
+                // The thread looks for damage whenever it is woken.
+                self.then(|| ());
+            }
+            Err(e) if !shared.is_unreadable.swap(true, Ordering::Relaxed) => warn!("the index cannot be read: {e}"),
+            Err(e) => debug!("the index cannot be read: {e}"),
+        }
+        result.ok()
     }
 
     /// Returns when everything queued so far is committed.
@@ -143,14 +156,14 @@ impl Database {
 
     /// Like [`Database::flush`], but free when nothing is queued.
     pub fn settle(&self) {
-        if self.pending.load(Ordering::Acquire) > 0 {
+        if self.shared.pending.load(Ordering::Acquire) > 0 {
             self.flush();
         }
     }
 
     /// What the index takes on disk, in bytes, its journal included.
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.shared.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -163,88 +176,92 @@ impl Drop for Database {
     }
 }
 
-fn files(path: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        name.into()
-    })
-}
-
-fn connect(path: &Path, journal: u32) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // In WAL mode NORMAL syncs only at checkpoints: no sync per file, and still consistent after a power cut.
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", journal / PAGE)?;
-    connection.pragma_update(None, "journal_size_limit", journal)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    Ok(connection)
-}
-
-fn prepare(path: &Path, journal: u32) -> rusqlite::Result<Connection> {
-    let mut connection = connect(path, journal)?;
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match version {
-        VERSION => {}
-        0 => {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-            transaction.commit()?;
-        }
-        _ => return Err(rusqlite::Error::InvalidQuery),
-    }
-    Ok(connection)
-}
-
-fn run(
-    mut connection: Connection,
-    queue: &mpsc::Receiver<Message>,
-    path: &Path,
-    bytes: &AtomicU64,
-    pending: &AtomicU64,
-) {
+fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
     while let Ok(first) = queue.recv() {
-        let mut done = Done::default();
-        let messages = std::iter::once(first).chain(queue.try_iter().take(BATCH)).collect();
-        let result = commit(&mut connection, messages, &mut done);
-        if let Err(e) = result {
-            error!("{}: a change of the index is lost: {e}", path.display());
+        let mut messages: VecDeque<_> = std::iter::once(first).chain(queue.try_iter().take(BATCH)).collect();
+        let (mut writes, mut flushes) = (0, Vec::new());
+        while !messages.is_empty() {
+            let result = commit(&mut shared.connection.lock(), &mut messages, &mut writes, &mut flushes);
+            match result {
+                Ok(()) => {}
+                Err(e) if is_damage(&e) => *shared.damage.lock() = Some(e.to_string()),
+                Err(e) => warn!("{}: a change of the index is lost: {e}", shared.dir.path().display()),
+            }
+            shared.mend();
         }
-        let size = files(path).iter().filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum();
-        bytes.store(size, Ordering::Relaxed);
-        pending.fetch_sub(done.writes, Ordering::AcqRel);
-        for flushed in done.flushes {
+        shared.mend();
+        shared.bytes.store(file::bytes(&shared.dir), Ordering::Relaxed);
+        shared.pending.fetch_sub(writes, Ordering::AcqRel);
+        for flushed in flushes {
             flushed();
         }
     }
 }
 
-/// What one transaction took from the queue.
-#[derive(Default)]
-struct Done {
-    writes: u64,
-    flushes: Vec<Box<dyn FnOnce() + Send>>,
-}
-
-fn commit(connection: &mut Connection, messages: Vec<Message>, done: &mut Done) -> rusqlite::Result<()> {
-    let mut transaction = connection.transaction()?;
-    for message in messages {
+/// Carries out what is queued, until damage is met: what follows is for the next database.
+fn commit(
+    connection: &mut Connection,
+    messages: &mut VecDeque<Message>,
+    writes: &mut u64,
+    flushes: &mut Vec<Box<dyn FnOnce() + Send>>,
+) -> rusqlite::Result<()> {
+    let begun = connection.transaction();
+    let mut transaction = match begun {
+        Ok(transaction) => transaction,
+        Err(e) if is_damage(&e) => return Err(e),
+        Err(e) => {
+            for message in messages.drain(..) {
+                match message {
+                    Message::Flush(flush) => flushes.push(flush),
+                    Message::Write(_) => *writes += 1,
+                }
+            }
+            return Err(e);
+        }
+    };
+    while let Some(message) = messages.pop_front() {
         match message {
-            Message::Flush(flush) => done.flushes.push(flush),
+            Message::Flush(flush) => flushes.push(flush),
             Message::Write(job) => {
-                done.writes += 1;
+                *writes += 1;
                 let savepoint = transaction.savepoint()?;
                 match job(&savepoint) {
                     Ok(()) => savepoint.commit()?,
+                    Err(e) if is_damage(&e) => return Err(e),
                     Err(e) => warn!("a change of the index is lost: {e}"),
                 }
             }
         }
     }
     transaction.commit()
+}
+
+impl Shared {
+    /// Puts an empty database in the place of a damaged one.
+    fn mend(&self) {
+        let Some(why) = self.damage.lock().take() else { return };
+        {
+            let mut connection = self.connection.lock();
+            // Closes the damaged one.
+            *connection = file::in_memory();
+            let is_hopeless = self.begun.load(Ordering::Relaxed) >= REPLACEMENTS;
+            file::set_aside(&self.dir, &why);
+            if is_hopeless {
+                warn!(
+                    "{}: it is damaged again and again; until the next mount the index is in memory only",
+                    self.dir.path().display()
+                );
+            } else {
+                *connection = file::open(&self.dir, self.journal).connection;
+            }
+        }
+        // Whoever met the damage a second time meanwhile met it in the old one.
+        self.damage.lock().take();
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        if let Some(replaced) = &*self.replaced.lock() {
+            replaced();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -287,6 +304,7 @@ mod tests {
     #[test]
     fn a_damaged_index_is_begun_anew() {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        drop(Database::open(dir.path(), 1 << 20).expect("a new index"));
         std::fs::write(dir.path().join("index.sqlite"), b"not a database at all, but long enough to be read as one")
             .expect("the file can be written");
         let database = Database::open(dir.path(), 1 << 20).expect("a new index");

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! main → cli (→ kitovu) → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, digest, content, error, flight, config, secret → keyring, db
+//! below all: path, name, digest, content, error, flight, config, secret → keyring, beneath, cachedir, db
 //! ```
 //!
 //! # The three walks
@@ -53,7 +53,9 @@
 //! `transfer::OpenVersion` (requests) → `cache` (room) → `cache::Copy` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
 //! `fs::handle`, `fuse::passthrough`, `source::link`, `flight` and `db` are leaves.
 
+mod beneath;
 pub mod cache;
+pub mod cachedir;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -9,7 +9,7 @@ use std::ops::Range;
 pub const BLOCK: u64 = 128 * 1024;
 
 /// Blocks whose hashes are stored as one row: 64 MiB of content are 16 KiB of hashes.
-const PAGE: usize = 512;
+pub const PAGE: usize = 512;
 
 /// BLAKE3 of a block: as hard to forge as SHA-256, and four times as fast on processors with instructions for the latter (128 KiB at
 /// 4 GB/s instead of 1 GB/s on one core), ten times on others. Every byte is hashed before it is served.
@@ -128,6 +128,11 @@ impl BlockMap {
         for state in self.states.iter_mut().filter(|state| **state == State::Checked) {
             *state = State::Unchecked;
         }
+    }
+
+    /// Every page waits to be stored.
+    pub fn change_all(&mut self) {
+        self.changed_pages = (0..self.hashes.len().div_ceil(PAGE)).collect();
     }
 
     /// Whether every block is there.

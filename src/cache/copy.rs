@@ -1,11 +1,12 @@
 //! `Copy`: the local bytes of one version: its file, its block map, what was proven of it. It retrieves nothing.
 
+mod found;
 mod inspection;
 mod running;
+mod writing;
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,8 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, fallocate};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::running::Running;
 use super::block::{BLOCK, Block, BlockMap, Hash, blocks_of, bytes_of, hash};
@@ -26,6 +26,9 @@ use crate::name::LocalName;
 
 /// After so many changed pages of hashes (64 MiB of content each) a growing copy is stored in the index, so that a kill loses little.
 const PAGES_UNSAVED: usize = 2;
+
+/// For how long a file that could not be read is left alone, and its bytes are had from the source.
+const SHUT_FOR: Duration = Duration::from_secs(1);
 
 /// How exactly the index knows when a copy was last used.
 const USE_GRANULARITY: Duration = Duration::from_secs(600);
@@ -58,8 +61,12 @@ struct State {
     map: BlockMap,
     /// The local digest that proved the copy; `None` while it is partial.
     proven: Option<Digest>,
-    /// Of the file as last accepted; only a proven copy has one, since a growing file changes by our own doing.
+    /// Of the file as this process left it. `None` before it was opened for the first time.
     fingerprint: Option<Fingerprint>,
+    /// How many writes of ours are under way, during which the file changes by our own doing.
+    writing: usize,
+    /// When the file could last not be read although it may be sound: too many open files, a disk that fails.
+    shut: Option<Instant>,
     /// The file was changed by somebody else, and its blocks are being proven again.
     suspect: bool,
     /// The block that completed the map. It is not served before the copy is proven.
@@ -81,7 +88,7 @@ impl State {
     /// Where a block is in the file; `None` if it is not.
     fn stored(&self, block: usize) -> Option<Stored> {
         let stored = if self.held_back == Some(block) { Stored::DiskComplete } else { Stored::Disk };
-        (!self.map.is_missing(block)).then_some(stored)
+        (!self.map.is_missing(block) && !self.is_shut()).then_some(stored)
     }
 }
 
@@ -101,6 +108,8 @@ impl Copy {
             map: BlockMap::empty(size),
             proven: None,
             fingerprint: None,
+            writing: 0,
+            shut: None,
             suspect: false,
             held_back: None,
         };
@@ -111,7 +120,7 @@ impl Copy {
             if state.map.is_full() {
                 state.proven = record.local_digest;
                 state.fingerprint = record.fingerprint;
-                state.modified = record.fingerprint.map(|left| left.modified()).or(modified);
+                state.modified = record.fingerprint.and_then(|left| left.modified()).or(modified);
             }
             if state.map.is_full() && state.proven.is_none() && size > 0 {
                 // Killed between the last block and the proof: retrieving one block again leads to the proof.
@@ -180,15 +189,17 @@ impl Copy {
     pub fn proven_file(&self, cache: &Cache) -> Option<Arc<File>> {
         self.inspect(cache);
         let state = self.state.lock();
-        let whole = state.proven.is_some() && !state.suspect && state.map.is_checked();
+        let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
+        let whole = state.proven.is_some() && !state.suspect && is_complete;
         whole.then(|| state.file.clone()).flatten()
     }
 
     /// Which of these blocks cannot be read yet: those that are not there, and one that is held back.
     pub fn missing(&self, cache: &Cache, blocks: Range<usize>) -> Vec<usize> {
         let state = self.state.lock();
-        let mut missing: Vec<usize> =
-            blocks.filter(|&block| state.map.is_missing(block) || state.held_back == Some(block)).collect();
+        let is_shut = state.is_shut();
+        let is_missing = |block| is_shut || state.map.is_missing(block) || state.held_back == Some(block);
+        let mut missing: Vec<usize> = blocks.filter(|&block| is_missing(block)).collect();
         drop(state);
         if !cache.spill.is_empty() {
             missing.retain(|&block| !cache.spill.contains(&self.key, block));
@@ -223,8 +234,8 @@ impl Copy {
             let state = self.state.lock();
             state.held_back != Some(block) && !state.map.is_missing(block)
         };
-        if stored {
-            return self.read_stored(cache, block, wanted);
+        if stored && let Some(bytes) = self.read_stored(cache, block, wanted.clone()) {
+            return Some(bytes);
         }
         let spilled = cache.spill.get(&self.key, block)?;
         Some(spilled.slice(within(block, &wanted)))
@@ -245,11 +256,18 @@ impl Copy {
                     self.checked(cache, block);
                     Ok(bytes.slice(within(block, &wanted)))
                 }
-                Ok(_) => Err(std::io::Error::other("its bytes are not those that were stored")),
+                Ok(_) => {
+                    self.damaged(cache, block, "its bytes are not those that were stored");
+                    return None;
+                }
                 Err(e) => Err(e),
             },
         };
-        read.inspect_err(|e| self.damaged(cache, block, &e.to_string())).ok()
+        read.inspect_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.damaged(cache, block, "the file ends before it"),
+            _ => self.shut(cache, &mut self.state.lock(), e),
+        })
+        .ok()
     }
 
     fn reset(&self, cache: &Cache, state: &mut State) {
@@ -271,7 +289,7 @@ impl Copy {
         if let Some(stored) = self.state.lock().stored(block) {
             return stored;
         }
-        let reserved = cache.reserve(self, bytes.len() as u64);
+        let reserved = self.may_write().then(|| cache.reserve(self, bytes.len() as u64)).flatten();
         let Some((reserved, file)) = reserved.and_then(|room| Some((room, self.write_block(cache, block, &bytes)?)))
         else {
             return self.spill(cache, block, &bytes);
@@ -299,49 +317,10 @@ impl Copy {
         Stored::Disk
     }
 
-    fn spill(&self, cache: &Cache, block: usize, bytes: &Bytes) -> Stored {
-        // A copy, because they may be a part of something larger, which would stay in memory with them.
-        cache.spill.put(self.key, block, Bytes::copy_from_slice(bytes));
-        Stored::Memory
-    }
-
-    /// The file that the block was written to; `None` if it could not be.
-    fn write_block(&self, cache: &Cache, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
-        let file = {
-            let mut state = self.state.lock();
-            match &state.file {
-                Some(file) => Ok(file.clone()),
-                None => Store::open_file(&self.path, true).map(|file| state.file.insert(Arc::new(file)).clone()),
-            }
-        };
-        let written = file.and_then(|file| {
-            let written = file.write_all_at(bytes, block as u64 * BLOCK);
-            written.inspect_err(|_| self.punch(&file, block)).map(|()| file)
-        });
-        written.inspect_err(|e| cache.disk_failed(e)).ok()
-    }
-
-    /// Gives back what a block takes on the disk.
-    fn punch(&self, file: &File, block: usize) {
-        let bytes = bytes_of(&(block..block + 1), self.size);
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if let Err(e) = fallocate(file, flags, bytes.start, bytes.end - bytes.start) {
-            debug!("{}: block {block} keeps its room: {e}", self.path.display());
-        }
-    }
-
-    /// Throws a stored block away.
-    fn drop_block(&self, cache: &Cache, state: &mut State, block: usize) {
-        state.map.clear(block);
-        if let Some(file) = &state.file {
-            self.punch(file, block);
-        }
-        cache.block_gone(self, bytes_of(&(block..block + 1), self.size));
-    }
-
     /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
     pub(super) fn adopt(&self, file: File, hashes: &[Hash]) {
         let mut state = self.state.lock();
+        self.left(&mut state, &file);
         state.file = Some(Arc::new(file));
         for (block, hash) in hashes.iter().enumerate() {
             state.map.set(block, *hash);
@@ -354,21 +333,35 @@ impl Copy {
     pub fn dress(&self, retrieved: Option<SystemTime>) {
         let mut state = self.state.lock();
         state.modified = retrieved.or(state.modified);
-        if let (Some(file), Some(modified)) = (&state.file, state.modified)
-            && let Err(e) = file.set_modified(modified)
-        {
-            warn!("cache: {}: cannot set the modification time: {e}", self.path.display());
+        if let (Some(file), Some(modified)) = (state.file.clone(), state.modified) {
+            if let Err(e) = file.set_modified(modified) {
+                warn!("cache: {}: cannot set the modification time: {e}", self.path.display());
+            }
+            self.left(&mut state, &file);
         }
     }
 
-    /// Marks a complete copy as whole: `local_digest` proved it.
-    pub fn prove(&self, cache: &Cache, local_digest: Digest) {
+    /// Marks a complete copy as whole: `local_digest` proved it. `false` if the file was changed meanwhile, so that nobody knows what was
+    /// proven: then the copy is as it was before, with every block to be checked again.
+    pub fn prove(&self, cache: &Cache, local_digest: Digest) -> bool {
         let mut state = self.state.lock();
+        let state = &mut *state;
+        self.compare(cache, state);
+        let Some(file) = state.file.clone() else { return false };
+        if cache.store.leads_elsewhere(&self.key, &self.name, &file) {
+            self.lost(cache, state, "its name leads to another file");
+            return false;
+        }
+        let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
+        if !is_complete {
+            return false;
+        }
         state.proven = Some(local_digest);
         state.held_back = None;
         state.suspect = false;
-        self.accept_file(&mut state);
-        self.save(cache, &mut state);
+        self.accept_file(state);
+        self.save(cache, state);
+        true
     }
 
     /// Throws these blocks away: they may be of another version.
@@ -380,7 +373,6 @@ impl Copy {
                 self.drop_block(cache, &mut state, block);
                 state.held_back = None;
                 state.proven = None;
-                state.fingerprint = None;
             }
         }
         self.running.lost();
@@ -395,10 +387,21 @@ impl Copy {
     fn save(&self, cache: &Cache, state: &mut State) {
         // A block that waits for its proof is stored as missing: after a kill it is retrieved again, which leads to the proof.
         let pages = state.map.take_changed_pages(state.held_back);
-        let (local_digest, fingerprint) = (state.proven.clone(), state.fingerprint);
+        let local_digest = state.proven.clone();
+        // That of a partial copy tells nothing after a restart, when every block is checked anyway.
+        let fingerprint = state.fingerprint.filter(|_| local_digest.is_some());
         *self.use_noted.lock() = Some(Instant::now());
         let record = Record { size: self.size, local_digest, fingerprint, pages };
         cache.index.save(&self.key, &self.name, self.charge.load(Ordering::Relaxed), record);
+    }
+
+    /// Stores everything of the copy in an index that was begun anew.
+    pub(super) fn save_again(&self, cache: &Cache) {
+        let mut state = self.state.lock();
+        if state.map.present() > 0 {
+            state.map.change_all();
+            self.save(cache, &mut state);
+        }
     }
 
     /// Whether the index should hear that the copy was used: not at every use, since it serves only to order evictions after a restart.
@@ -423,6 +426,12 @@ impl Copy {
         } else if state.map.changed_pages() > 0 {
             self.save(cache, &mut state);
         }
+    }
+}
+
+impl State {
+    fn is_shut(&self) -> bool {
+        self.shut.is_some_and(|since| since.elapsed() < SHUT_FOR)
     }
 }
 

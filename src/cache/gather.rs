@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -122,7 +122,9 @@ impl Gathering {
         let at = self.hashes.len() as u64 * BLOCK;
         let fits = self.size <= self.cache.limits.max_size;
         if let Some(room) = fits.then(|| self.cache.take_room(&self.charge, length)).flatten() {
-            match open(&mut self.file, &self.path).and_then(|file| file.write_all_at(block, at)) {
+            match open(&mut self.file, &self.cache.store, &self.key, &self.name)
+                .and_then(|file| file.write_all_at(block, at))
+            {
                 Ok(()) => {
                     room.written();
                     if !block.is_empty() {
@@ -143,16 +145,16 @@ impl Gathering {
         let charge = std::mem::take(self.charge.get_mut());
         if self.file.take().is_some() || charge > 0 {
             if let Some(place) = self.cache.store.discard(&self.key) {
-                Store::destroy(&place);
+                self.cache.store.destroy(&place);
             }
             self.cache.ledger.gone(charge);
         }
     }
 }
 
-fn open<'a>(file: &'a mut Option<File>, path: &Path) -> std::io::Result<&'a File> {
+fn open<'a>(file: &'a mut Option<File>, store: &Store, key: &Key, name: &[u8]) -> std::io::Result<&'a File> {
     if file.is_none() {
-        *file = Some(Store::open_file(path, true)?);
+        *file = Some(store.open_file(key, name, true)?);
     }
     Ok(file.as_ref().expect("it was just opened"))
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension as _, params};
 
+use super::block::{BLOCK, PAGE};
 use super::{Facts, Key};
 use crate::db::Database;
 use crate::digest::Digest;
-use crate::name::LocalName;
+use crate::name::{LocalName, is_local_name};
 
 /// What tells that a file is as it was left: size, times and inode number. Nobody can write to a file and set `ctime` back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +25,17 @@ impl Fingerprint {
         Self([size, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), inode])
     }
 
-    /// The modification time of the file.
-    pub fn modified(&self) -> SystemTime {
+    /// The modification time of the file; `None` where that is beyond what can be told.
+    pub fn modified(&self) -> Option<SystemTime> {
         let [_, seconds, nanoseconds, ..] = self.0;
         let whole = Duration::from_secs(seconds.unsigned_abs());
-        let start = if seconds < 0 { UNIX_EPOCH - whole } else { UNIX_EPOCH + whole };
-        start + Duration::from_nanos(nanoseconds.unsigned_abs())
+        let start = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+        start?.checked_add(Duration::from_nanos(u64::try_from(nanoseconds).ok()?))
+    }
+
+    /// The length of the file, in bytes.
+    pub fn length(&self) -> u64 {
+        self.0[0].cast_unsigned()
     }
 
     fn to_bytes(self) -> Vec<u8> {
@@ -69,6 +75,12 @@ pub struct Known {
     pub whole: bool,
 }
 
+/// More than any copy takes, in bytes: 16 TiB.
+const MAX_CHARGE: i64 = 1 << 44;
+
+/// The size in the row of a copy of which only its file was found: nobody knows how much of it is right.
+const UNKNOWN_SIZE: i64 = -1;
+
 /// The rows about copies in the index.
 #[derive(Debug)]
 pub struct Index(Arc<Database>);
@@ -84,22 +96,20 @@ impl Index {
         self.0.bytes()
     }
 
-    /// All copies, the longest unused first.
-    pub fn known(&self) -> Vec<Known> {
-        let known = self.0.read(|db| {
+    /// All copies, the longest unused first; `None` if the index cannot be read.
+    pub fn known(&self) -> Option<Vec<Known>> {
+        self.0.read(|db| {
             db.prepare("SELECT key, name, charge, local_digest IS NOT NULL FROM copies ORDER BY used")?
                 .query_map([], |row| {
-                    let name: Vec<u8> = row.get(1)?;
-                    Ok(Known {
-                        key: Key(row.get(0)?),
-                        name: name.into(),
-                        charge: row.get::<_, i64>(2)?.cast_unsigned(),
-                        whole: row.get(3)?,
-                    })
+                    let (name, charge): (Vec<u8>, i64) = (row.get(1)?, row.get(2)?);
+                    if !is_local_name(&name) || !(0..=MAX_CHARGE).contains(&charge) {
+                        return Err(rusqlite::Error::IntegralValueOutOfRange(2, charge));
+                    }
+                    let (key, charge) = (Key(row.get(0)?), charge.cast_unsigned());
+                    Ok(Known { key, name: name.into(), charge, whole: row.get(3)? })
                 })?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        });
-        known.unwrap_or_default()
+                .collect()
+        })
     }
 
     /// What is stored of a copy, changes still queued included.
@@ -119,12 +129,13 @@ impl Index {
                 })
                 .optional()?;
             let Some((copy, mut record)) = row else { return Ok(None) };
+            let pages = record.size.div_ceil(BLOCK).div_ceil(PAGE as u64);
             record.pages = db
                 .prepare_cached("SELECT page, blake3 FROM hashes WHERE copy = ?1")?
-                .query_map([copy], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?
+                .query_map([copy], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?)))?
+                .filter(|page| page.as_ref().map_or(true, |(page, _)| *page < pages))
                 .map(|page| page.map(|(page, hashes)| (usize::try_from(page).unwrap_or(usize::MAX), hashes)))
                 .collect::<rusqlite::Result<_>>()?;
-            record.pages.retain(|(page, _)| *page < usize::MAX);
             Ok(Some(record))
         });
         record.flatten()
@@ -137,15 +148,25 @@ impl Index {
             db.prepare_cached("SELECT size, fingerprint, local_digest IS NOT NULL FROM copies WHERE key = ?1")?
                 .query_row([key.0], |row| {
                     let left = row.get::<_, Option<Vec<u8>>>(1)?.and_then(|bytes| Fingerprint::from_bytes(&bytes));
-                    Ok(Facts {
-                        size: row.get::<_, i64>(0)?.cast_unsigned(),
-                        modified: left.map(|left| left.modified()),
-                        whole: row.get(2)?,
-                    })
+                    let (size, whole): (i64, bool) = (row.get(0)?, row.get(2)?);
+                    let modified = left.and_then(|left| left.modified());
+                    Ok(u64::try_from(size).ok().map(|size| Facts { size, modified, whole }))
                 })
                 .optional()
         });
-        facts.flatten()
+        facts.flatten().flatten()
+    }
+
+    /// Stores that the file of a copy was found, of which nothing else is known.
+    pub fn found(&self, key: &Key, name: &LocalName, charge: u64) {
+        let (key, name) = (key.0, name.clone());
+        self.0.write(move |db| {
+            db.prepare_cached(
+                "INSERT INTO copies (key, name, size, charge, used) VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT (key) DO NOTHING",
+            )?
+            .execute(params![key, &*name, UNKNOWN_SIZE, charge.cast_signed()])?;
+            Ok(())
+        });
     }
 
     /// Stores what changed of a copy.

@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
-use tracing::warn;
+use tracing::{debug, warn};
 
 pub use copy::{Copy, Stored};
 pub use gather::Gathering;
@@ -48,6 +48,9 @@ const DISK_BLOCK: u64 = 4096;
 /// The share of the cache's room that the journal of the index may take, and its bounds in bytes.
 const JOURNAL_SHARE: u64 = 64;
 const JOURNAL: (u32, u32) = (256 << 10, 16 << 20);
+
+/// More than all copies can take, in bytes.
+const MAX_USED: u64 = 1 << 60;
 
 /// How many closed copies keep their block maps in memory, so that what was checked once stays checked.
 const MAPS_IN_MEMORY: usize = 65_536;
@@ -79,7 +82,12 @@ impl Key {
             return None;
         }
         for (byte, pair) in bytes.iter_mut().zip(pairs) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+            let digit = |digit: u8| match digit {
+                b'0'..=b'9' => Some(digit - b'0'),
+                b'a'..=b'f' => Some(digit - b'a' + 10),
+                _ => None,
+            };
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
         }
         Some(Self(bytes))
     }
@@ -143,6 +151,8 @@ pub struct Cache {
     counters: Counters,
     /// Said once: the disk is full or broken.
     disk_warned: AtomicBool,
+    /// Said once, until a file can be opened again: one cannot be.
+    file_warned: AtomicBool,
 }
 
 /// Everything that takes room, the most recently used first.
@@ -189,6 +199,48 @@ impl std::ops::Deref for OpenCopy {
     }
 }
 
+/// Everything that was there when the last process ended; `ledger` learns what it takes. What a killed process had begun is removed; with an
+/// index that does not know every copy, nothing is.
+fn restore(store: &Store, index: &Index, db: &Database, ledger: &Ledger) -> LruCache<Key, Held> {
+    let known = index.known().or_else(|| {
+        // Damage is met here first, and mended behind the writes.
+        index.flush();
+        index.known()
+    });
+    let is_complete = known.is_some() && db.begun() == 0;
+    let known = known.unwrap_or_default();
+    let keys: HashSet<Key> = known.iter().map(|copy| copy.key).collect();
+    let is_known = |key: &Key| keys.contains(key);
+    let mut swept = store.sweep(if is_complete { Some(&is_known) } else { None });
+    let mut held = LruCache::unbounded();
+    for copy in known {
+        if swept.is_gone(&copy.key) {
+            index.delete(&copy.key);
+            continue;
+        }
+        // A growing copy may have more on disk than the index knows.
+        let growing = if copy.whole { None } else { store.allocated(&copy.key, &copy.name) };
+        let charge = growing.map_or(copy.charge, |bytes| COPY_OVERHEAD.saturating_add(bytes));
+        if ledger.taken().saturating_add(charge) > MAX_USED {
+            // No disk is so large: the numbers are made up.
+            index.delete(&copy.key);
+            continue;
+        }
+        ledger.found(charge);
+        swept.found.remove(&copy.key);
+        held.put(copy.key, Held::Stored { name: copy.name, charge });
+    }
+    if !is_complete {
+        for (key, name) in swept.found.into_iter().filter_map(|(key, file)| Some((key, file?))) {
+            let charge = COPY_OVERHEAD.saturating_add(store.allocated(&key, &name).unwrap_or(0));
+            index.found(&key, &name, charge);
+            ledger.found(charge);
+            held.put(key, Held::Stored { name, charge });
+        }
+    }
+    held
+}
+
 impl Drop for OpenCopy {
     fn drop(&mut self) {
         self.cache.close(&self.copy);
@@ -202,20 +254,9 @@ impl Cache {
         let journal = u32::try_from(limits.max_size / JOURNAL_SHARE).unwrap_or(u32::MAX).clamp(JOURNAL.0, JOURNAL.1);
         let db = Arc::new(Database::open(dir, journal)?);
         let index = Index::new(db.clone());
-        let known = index.known();
-        let found = store.sweep(&known.iter().map(|copy| copy.key).collect::<HashSet<_>>());
-        let mut room = Room { held: LruCache::unbounded(), loaded: 0 };
         let ledger = Ledger::default();
-        for copy in known {
-            if !found.contains(&copy.key) {
-                index.delete(&copy.key);
-                continue;
-            }
-            // A growing copy may have more on disk than the index knows.
-            let charge = if copy.whole { copy.charge } else { COPY_OVERHEAD + store.allocated(&copy.key, &copy.name) };
-            ledger.found(charge);
-            room.held.put(copy.key, Held::Stored { name: copy.name, charge });
-        }
+        let held = restore(&store, &index, &db, &ledger);
+        let room = Room { held, loaded: 0 };
         let cache = Self {
             store,
             index,
@@ -225,15 +266,23 @@ impl Cache {
             spill: Spill::default(),
             counters: Counters::default(),
             disk_warned: AtomicBool::new(false),
+            file_warned: AtomicBool::new(false),
         };
         // The limit may have been lowered since.
         drop(cache.make_room(0));
-        Ok((Arc::new(cache), db))
+        let cache = Arc::new(cache);
+        let weak = Arc::downgrade(&cache);
+        db.on_replaced(move || {
+            if let Some(cache) = weak.upgrade() {
+                cache.index_again();
+            }
+        });
+        Ok((cache, db))
     }
 
     /// The cache directory.
     pub fn dir(&self) -> &Path {
-        self.store.dir()
+        self.store.dir().path()
     }
 
     /// The limits.
@@ -294,7 +343,7 @@ impl Cache {
         drop(room);
         self.index.delete(key);
         if let Some(place) = place {
-            Store::destroy(&place);
+            self.store.destroy(&place);
         }
         self.ledger.gone(held.charge());
     }
@@ -306,6 +355,18 @@ impl Cache {
             Held::Stored { .. } => {}
         }
         self.index.facts(key)
+    }
+
+    /// The size of the file of a copy of which nothing else is known.
+    pub fn found_size(&self, key: &Key) -> Option<u64> {
+        let name = match self.room.lock().held.peek(key)? {
+            Held::Stored { name, .. } => name.clone(),
+            Held::Loaded(_) => return None,
+        };
+        if self.index.facts(key).is_some() {
+            return None;
+        }
+        Some(self.store.open_file(key, &name, false).ok()?.metadata().ok()?.len())
     }
 
     fn close(&self, copy: &Arc<Copy>) {
@@ -368,7 +429,7 @@ impl Cache {
     fn release(&self, copy: &Copy) {
         self.index.delete(copy.key());
         if let Some(place) = self.store.discard(copy.key()) {
-            Store::destroy(&place);
+            self.store.destroy(&place);
         }
         self.ledger.gone(copy.charge.swap(0, Ordering::Relaxed));
     }
@@ -376,6 +437,33 @@ impl Cache {
     fn disk_failed(&self, error: &std::io::Error) {
         if !self.disk_warned.swap(true, Ordering::Relaxed) {
             warn!("cache: {}: cannot be written, files are read through: {error}", self.dir().display());
+        }
+    }
+
+    fn file_failed(&self, path: &Path, error: &std::io::Error) {
+        if self.file_warned.swap(true, Ordering::Relaxed) {
+            debug!("cache: {}: cannot be read: {error}", path.display());
+        } else {
+            warn!("cache: {}: cannot be read, and is read through until it can: {error}", path.display());
+        }
+    }
+
+    fn files_opened(&self) {
+        self.file_warned.store(false, Ordering::Relaxed);
+    }
+
+    /// Stores what is known of every copy in an index that was begun anew: of those in memory everything, of others that they are there.
+    fn index_again(&self) {
+        let (mut loaded, room) = (Vec::new(), self.room.lock());
+        for (key, held) in room.held.iter().rev() {
+            match held {
+                Held::Stored { name, charge } => self.index.found(key, name, *charge),
+                Held::Loaded(copy) => loaded.push(copy.clone()),
+            }
+        }
+        drop(room);
+        for copy in loaded {
+            copy.save_again(self);
         }
     }
 

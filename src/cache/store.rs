@@ -1,22 +1,27 @@
 //! The files of a cache directory: the lock, where a copy's file lies, litter. It knows no blocks and no limits.
 
-use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File};
+use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, ErrorKind as IoErrorKind, Read as _, Seek as _, Write as _};
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, renameat, unlinkat};
+use rustix::io::Errno;
 use tracing::warn;
 
 use super::Key;
+use crate::cachedir::{CacheDir, Named, is_other_type, list, open_dir, open_file};
 use crate::digest::hex;
 use crate::error::{Error, ErrorKind, Result};
+use crate::name::{LocalName, is_local_name};
+use crate::path::Printable;
 
 /// For how long a start waits for the process that holds the cache directory: it may be about to end, or is tidying up after it was
 /// unmounted and says so.
@@ -28,50 +33,61 @@ const TIDYING: &str = "tidying up";
 
 /// One cache directory, held by this process.
 ///
-/// `objects/<first two digits>/<key>/<base name>` are the copies, `trash/` what is being deleted, `index.sqlite` the index,
-/// `lock` names the process that holds the directory.
+/// `objects/<first two digits>/<key>/<base name>` are the copies, `trash/<number>` what is being deleted, `index.sqlite` the index,
+/// `lock` names the process that holds the directory. Names of another form are left alone.
 #[derive(Debug)]
 pub struct Store {
-    dir: PathBuf,
+    dir: CacheDir,
     /// Locked as long as it is open.
     lock: File,
-    trash: AtomicU64,
+    objects: OwnedFd,
+    trash: OwnedFd,
+    discarded: AtomicU64,
+}
+
+/// What [`Store::sweep`] saw.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// The copies that are there, with the base name of the one file of each where it was asked for.
+    pub found: HashMap<Key, Option<LocalName>>,
+    /// First bytes of keys of which nobody knows whether their copies are there, since they could not be listed.
+    pub unlisted: Vec<u8>,
+}
+
+impl Swept {
+    /// Whether this copy is certainly not there.
+    pub fn is_gone(&self, key: &Key) -> bool {
+        !self.found.contains_key(key) && !self.unlisted.contains(&key.0[0])
+    }
 }
 
 impl Store {
     /// Creates what is missing, takes the lock, empties the trash.
     ///
     /// # Errors
-    /// `Cache`, naming the process that holds the directory, or saying what cannot be created.
+    /// `Cache`, naming the process that holds the directory, saying what cannot be created, or what the directory holds that is not ours.
     pub fn open(dir: &Path) -> Result<Self> {
-        let failed =
-            |what: PathBuf| move |e| Error::new("open cache", ErrorKind::Cache).on(what.display()).caused_by(e);
-        let objects = dir.join("objects");
-        create_dir(&objects).map_err(failed(objects.clone()))?;
-        let lock = take_lock(&dir.join("lock"))?;
-        let trash = dir.join("trash");
-        if let Err(e) = fs::remove_dir_all(&trash)
-            && e.kind() != IoErrorKind::NotFound
-        {
-            return Err(failed(trash)(e));
-        }
-        create_dir(&trash).map_err(failed(trash.clone()))?;
-        Ok(Self { dir: dir.to_owned(), lock, trash: AtomicU64::new(0) })
+        let dir = CacheDir::claim(dir)?;
+        let failed = |what: &str| {
+            let what = dir.path().join(what);
+            move |e| Error::new("open cache", ErrorKind::Cache).on(what.display()).caused_by(e)
+        };
+        let lock = take_lock(&dir)?;
+        let objects = dir.dir("objects").map_err(failed("objects"))?;
+        let trash = dir.dir("trash").map_err(failed("trash"))?;
+        let store = Self { dir, lock, objects, trash, discarded: AtomicU64::new(0) };
+        store.empty_trash();
+        Ok(store)
     }
 
     /// The cache directory.
-    pub fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &CacheDir {
         &self.dir
     }
 
-    fn copy_dir(&self, key: &Key) -> PathBuf {
-        let key = hex(key.as_bytes());
-        self.dir.join("objects").join(&key[..2]).join(key)
-    }
-
-    /// Where the copy `key` of a file called `name` lies.
+    /// Where the copy `key` of a file called `name` lies, for messages and for programs that are handed a path.
     pub fn path(&self, key: &Key, name: &[u8]) -> PathBuf {
-        self.copy_dir(key).join(std::ffi::OsStr::from_bytes(name))
+        self.dir.path().join("objects").join(copy_dir(key)).join(std::ffi::OsStr::from_bytes(name))
     }
 
     /// Reads exactly these bytes of a file.
@@ -91,102 +107,206 @@ impl Store {
     }
 
     /// Opens the file of a copy for reading and writing, creating it if told to.
-    pub fn open_file(path: &Path, create: bool) -> std::io::Result<File> {
-        if create && let Some(parent) = path.parent() {
-            create_dir(parent)?;
+    ///
+    /// # Errors
+    /// See [`is_other_type`] for what is no file of ours.
+    pub fn open_file(&self, key: &Key, name: &[u8], create: bool) -> io::Result<File> {
+        if !is_local_name(name) {
+            return Err(io::Error::new(IoErrorKind::InvalidInput, "it is no base name"));
         }
-        fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
+        let place = copy_dir(key);
+        let dir = match open_dir(&self.objects, place.as_bytes()) {
+            Err(Errno::NOENT) if create => self.make_copy_dir(&place)?,
+            dir => dir?,
+        };
+        let flags = if create { OFlags::RDWR | OFlags::CREATE } else { OFlags::RDWR };
+        open_file(dir, name, flags)
     }
 
-    /// Takes a copy out of sight at once; the returned place must be [`Store::destroy`]ed.
-    pub fn discard(&self, key: &Key) -> Option<PathBuf> {
-        let place = self.dir.join("trash").join(self.trash.fetch_add(1, Ordering::Relaxed).to_string());
-        match fs::rename(self.copy_dir(key), &place) {
-            Ok(()) => Some(place),
-            Err(e) if e.kind() == IoErrorKind::NotFound => None,
+    fn make_copy_dir(&self, place: &str) -> io::Result<OwnedFd> {
+        let make = |parent: &OwnedFd, name: &str| match mkdirat(parent, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => open_dir(parent, name.as_bytes()),
+            Err(e) => Err(e),
+        };
+        let (shard, key) = place.split_at(2);
+        Ok(make(&make(&self.objects, shard)?, &key[1..])?)
+    }
+
+    /// Whether the path of a copy leads to something else than this open file of it.
+    pub fn leads_elsewhere(&self, key: &Key, name: &[u8], file: &File) -> bool {
+        let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
+        match self.open_file(key, name, false).and_then(|there| identity(&there)) {
+            Ok(there) => identity(file).is_ok_and(|open| open != there),
+            Err(e) => e.kind() == IoErrorKind::NotFound || is_other_type(&e),
+        }
+    }
+
+    /// Takes a copy out of sight at once; what is returned must be [`Store::destroy`]ed.
+    pub fn discard(&self, key: &Key) -> Option<Discarded> {
+        let number = self.discarded.fetch_add(1, Ordering::Relaxed).to_string();
+        let place = copy_dir(key);
+        let shard = open_dir(&self.objects, &place.as_bytes()[..2]);
+        match shard.and_then(|shard| renameat(shard, &place[3..], &self.trash, &number)) {
+            Ok(()) => Some(Discarded(number)),
+            // Something else may lie where the copy's directory would.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => None,
             Err(e) => {
-                warn!("cannot remove a copy from the cache: {e}");
+                warn!("cache: {}: a copy cannot be removed: {e}", self.dir.path().display());
                 None
             }
         }
     }
 
     /// Frees the disk space of what was discarded.
-    pub fn destroy(place: &Path) {
-        if let Err(e) = fs::remove_dir_all(place) {
-            warn!("cannot delete {}: {e}", place.display());
+    pub fn destroy(&self, discarded: &Discarded) {
+        self.remove_copy(&self.trash, discarded.0.as_bytes());
+    }
+
+    /// Removes a copy's directory and the files in it. What holds anything else is set aside.
+    fn remove_copy(&self, parent: &OwnedFd, name: &[u8]) {
+        let removed = open_dir(parent, name).map_err(io::Error::from).and_then(|dir| {
+            for named in list(&dir)?.iter().filter(|named| named.kind != FileType::Directory) {
+                unlinkat(&dir, named.name.as_slice(), AtFlags::empty())?;
+            }
+            match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                Err(Errno::NOTEMPTY) => self.dir.set_aside(parent, name, "copy"),
+                result => Ok(result?),
+            }
+        });
+        if let Err(e) = removed {
+            let name = Printable(name);
+            warn!("cache: {}: what is left of a copy ({name}) cannot be deleted: {e}", self.dir.path().display());
         }
     }
 
-    /// Removes every object that is not in `known`: what a killed process had begun. Returns which of `known` are there.
-    pub fn sweep(&self, known: &HashSet<Key>) -> HashSet<Key> {
-        let mut found = HashSet::new();
-        for shard in list(&self.dir.join("objects")) {
-            for object in list(&shard) {
-                match object.file_name().and_then(|name| Key::from_hex(name.as_bytes())) {
-                    Some(key) if known.contains(&key) => {
-                        found.insert(key);
-                    }
-                    _ if object.is_dir() => Self::destroy(&object),
-                    _ => drop(fs::remove_file(&object)),
+    fn empty_trash(&self) {
+        for Named { name, kind } in self.listed(&self.trash, "trash").unwrap_or_default() {
+            let is_ours = !name.is_empty() && name.iter().all(u8::is_ascii_digit) && kind == FileType::Directory;
+            if is_ours {
+                self.remove_copy(&self.trash, &name);
+            }
+        }
+        // A number that is taken cannot be discarded to.
+        let taken = list(&self.trash).unwrap_or_default();
+        let numbers = taken.iter().filter_map(|named| std::str::from_utf8(&named.name).ok()?.parse::<u64>().ok());
+        self.discarded.store(numbers.max().map_or(0, |last| last.saturating_add(1)), Ordering::Relaxed);
+    }
+
+    /// Looks at every copy, and removes those of which `is_known` says no: what a killed process had begun. `None` keeps them all, and
+    /// tells of each the name of its file.
+    pub fn sweep(&self, is_known: Option<&dyn Fn(&Key) -> bool>) -> Swept {
+        let mut swept = Swept::default();
+        let Some(shards) = self.listed(&self.objects, "objects") else {
+            swept.unlisted = (0..=u8::MAX).collect();
+            return swept;
+        };
+        for shard in shards {
+            let Some(first) = std::str::from_utf8(&shard.name).ok().and_then(shard_number) else { continue };
+            let label = format!("objects-{first:02x}");
+            if shard.kind != FileType::Directory {
+                self.step_aside(&self.objects, &shard.name, &label);
+                continue;
+            }
+            let opened = open_dir(&self.objects, &shard.name).map_err(io::Error::from);
+            let listed = opened.and_then(|dir| Ok((list(&dir)?, dir)));
+            match listed {
+                Ok((objects, dir)) => self.sweep_shard(first, &dir, objects, is_known, &mut swept.found),
+                Err(e) => {
+                    warn!("cache: {}: {label} cannot be listed, its copies stay: {e}", self.dir.path().display());
+                    swept.unlisted.push(first);
                 }
             }
         }
-        found
+        swept
     }
 
-    /// What a copy takes on disk, in bytes.
-    pub fn allocated(&self, key: &Key, name: &[u8]) -> u64 {
-        fs::metadata(self.path(key, name)).map_or(0, |meta| meta.blocks() * 512)
+    fn sweep_shard(
+        &self,
+        first: u8,
+        shard: &OwnedFd,
+        objects: Vec<Named>,
+        is_known: Option<&dyn Fn(&Key) -> bool>,
+        found: &mut HashMap<Key, Option<LocalName>>,
+    ) {
+        for Named { name, kind } in objects {
+            let Some(key) = Key::from_hex(&name).filter(|key| key.0[0] == first) else { continue };
+            if kind != FileType::Directory {
+                self.step_aside(shard, &name, "copy");
+            } else if is_known.is_none_or(|is_known| is_known(&key)) {
+                let file = if is_known.is_none() { only_file(shard, &name) } else { None };
+                found.insert(key, file);
+            } else {
+                self.remove_copy(shard, &name);
+            }
+        }
+    }
+
+    fn step_aside(&self, dir: &OwnedFd, name: &[u8], label: &str) {
+        if let Err(e) = self.dir.set_aside(dir, name, label) {
+            warn!("cache: {}: {} cannot be set aside: {e}", self.dir.path().display(), Printable(name));
+        }
+    }
+
+    fn listed(&self, dir: &OwnedFd, what: &str) -> Option<Vec<Named>> {
+        let failed = |e: &io::Error| warn!("cache: {}/{what}: cannot be listed: {e}", self.dir.path().display());
+        list(dir).inspect_err(failed).ok()
+    }
+
+    /// What a copy takes on disk, in bytes; `None` if that cannot be told.
+    pub fn allocated(&self, key: &Key, name: &[u8]) -> Option<u64> {
+        match self.open_file(key, name, false).and_then(|file| file.metadata()) {
+            Ok(meta) => Some(meta.blocks().saturating_mul(512)),
+            Err(e) if e.kind() == IoErrorKind::NotFound => Some(0),
+            Err(_) => None,
+        }
     }
 
     /// What the disk has left for us, in bytes; unlimited if it cannot tell.
     pub fn free(&self) -> u64 {
-        rustix::fs::statvfs(&self.dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+        rustix::fs::fstatvfs(&self.dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// Tells whoever waits for the directory that it will be free soon.
     pub fn announce_end(&self) {
         if let Err(e) = sign(&self.lock, TIDYING) {
-            warn!("{}: the lock file cannot be written: {e}", self.dir.display());
+            warn!("{}: the lock file cannot be written: {e}", self.dir.path().display());
         }
     }
 
     /// Makes everything durable, once, at a clean end.
     pub fn sync(&self) {
-        if let Ok(dir) = File::open(&self.dir)
-            && let Err(e) = rustix::fs::syncfs(&dir)
-        {
-            warn!("{}: cannot be synced: {e}", self.dir.display());
+        if let Err(e) = rustix::fs::syncfs(&self.dir) {
+            warn!("{}: cannot be synced: {e}", self.dir.path().display());
         }
     }
 }
 
-fn create_dir(dir: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+/// What [`Store::discard`] took out of sight: its number in the trash.
+#[derive(Debug)]
+pub struct Discarded(String);
+
+/// Where a copy's directory lies, below `objects`.
+fn copy_dir(key: &Key) -> String {
+    let key = hex(key.as_bytes());
+    format!("{}/{key}", &key[..2])
 }
 
-fn list(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    match entries {
-        Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
-        Err(e) => {
-            warn!("{}: cannot be listed: {e}", dir.display());
-            Vec::new()
-        }
-    }
+fn shard_number(name: &str) -> Option<u8> {
+    let is_hex = name.len() == 2 && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    is_hex.then(|| u8::from_str_radix(name, 16).ok()).flatten()
 }
 
-fn take_lock(path: &Path) -> Result<File> {
-    let failed = |e: std::io::Error| Error::new("open cache", ErrorKind::Cache).on(path.display()).caused_by(e);
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+/// The base name of the one regular file in a copy's directory.
+fn only_file(shard: &OwnedFd, name: &[u8]) -> Option<LocalName> {
+    let names = list(open_dir(shard, name).ok()?).ok()?;
+    let [Named { name, kind: FileType::RegularFile }] = names.as_slice() else { return None };
+    Some(name.as_slice().into())
+}
+
+fn take_lock(dir: &CacheDir) -> Result<File> {
+    let path = dir.path().join("lock");
+    let failed = |e: io::Error| Error::new("open cache", ErrorKind::Cache).on(path.display()).caused_by(e);
+    let mut file = dir.file("lock").map_err(failed)?;
     let began = Instant::now();
     while let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if e != rustix::io::Errno::WOULDBLOCK {
@@ -196,8 +316,7 @@ fn take_lock(path: &Path) -> Result<File> {
         let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
         let patience = if holder.contains(TIDYING) { TIDYING_PATIENCE } else { LOCK_PATIENCE };
         if began.elapsed() > patience {
-            let dir = path.parent().unwrap_or(path).display();
-            return Err(Error::new("open cache", ErrorKind::Cache).on(dir).because(format!(
+            return Err(Error::new("open cache", ErrorKind::Cache).on(dir.path().display()).because(format!(
                 "held by process {}; unmount that one first, or give this mount a cache.dir of its own",
                 holder.trim()
             )));
@@ -209,7 +328,7 @@ fn take_lock(path: &Path) -> Result<File> {
 }
 
 /// Writes who holds the directory.
-fn sign(mut lock: &File, doing: &str) -> std::io::Result<()> {
+fn sign(mut lock: &File, doing: &str) -> io::Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
     writeln!(lock, "{} {doing}", std::process::id())

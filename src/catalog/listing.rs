@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::learned;
 use crate::digest::Digest;
-use crate::name::LocalName;
+use crate::name::{LocalName, is_local_name};
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
 
@@ -109,6 +109,9 @@ impl Listing {
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<(LocalName, Entry)> {
     let local_name: Vec<u8> = row.get(0)?;
     let path: Vec<u8> = row.get(2)?;
+    if !is_local_name(&local_name) {
+        return Err(rusqlite::Error::InvalidColumnType(0, "local_name".into(), rusqlite::types::Type::Blob));
+    }
     let kind = match row.get(3)? {
         0 => EntryKind::File { executable: false },
         1 => EntryKind::File { executable: true },
@@ -118,13 +121,22 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<(LocalName, Entry)> {
     };
     let entry = Entry {
         name: row.get(1)?,
-        path: RemotePath::from_stored(&path),
+        path: stored_path(&path).ok_or(rusqlite::Error::InvalidColumnType(
+            2,
+            "path".into(),
+            rusqlite::types::Type::Blob,
+        ))?,
         kind,
         size: row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned),
         modified: row.get::<_, Option<i64>>(6)?.map(from_nanoseconds),
         digest: row.get::<_, Option<String>>(7)?.map(Digest::new),
     };
     Ok((local_name.into(), entry))
+}
+
+/// A path as it was stored; `None` if no path is written so.
+fn stored_path(bytes: &[u8]) -> Option<RemotePath> {
+    if bytes.is_empty() { Some(RemotePath::root()) } else { RemotePath::root().child(bytes).ok() }
 }
 
 /// Nanoseconds since 1970, negative before; years 1677 to 2262, beyond that the nearest.

@@ -31,6 +31,7 @@ impl FileSystem {
         }
         let sized = self.measured(inode, &node, folder).await?;
         let version = folder.transfer.open(&version_of(sized.as_ref().unwrap_or(entry))?, name);
+        version.take_found().await;
         let whole = version.is_whole();
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };

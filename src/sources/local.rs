@@ -1,6 +1,5 @@
 //! `Local`: a directory of this computer as a source. It knows nothing of the mount that shows it, but for the places it must not show.
 
-mod beneath;
 mod links;
 mod listing;
 mod stamp;
@@ -21,6 +20,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use self::stamp::Stamp;
+use crate::beneath;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -242,7 +242,7 @@ impl Place {
         if self.hides(path) {
             return Err(Error::new(op, ErrorKind::NotFound).on(path));
         }
-        beneath::open(root, path, flags).map_err(|errno| {
+        beneath::open(root, path.as_bytes(), flags, Mode::empty()).map_err(|errno| {
             let kind = match errno {
                 Errno::NOENT => ErrorKind::NotFound,
                 Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,

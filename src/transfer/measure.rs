@@ -115,6 +115,14 @@ impl Transfer {
 
     /// Retrieves the bytes into a copy and proves it. Where the cache has no room for them, they are counted and let go.
     async fn gather(self: &Arc<Self>, key: Key, path: &RemotePath, digest: &Digest, name: &LocalName) -> Result<Facts> {
+        if let Some(size) = self.cache.found_size(&key) {
+            let version = Version { path: path.clone(), digest: digest.clone(), size, modified: None };
+            let opened = self.open(&version, name);
+            opened.take_found().await;
+            if opened.copy.is_proven() {
+                return Ok(opened.copy.facts());
+            }
+        }
         let mut first_attempt = None;
         // The proof may want the bytes a second time; not a third.
         for _ in 0..2 {

@@ -11,6 +11,17 @@ use crate::freshness::{Proof, proof};
 use crate::source::LocalCopy;
 
 impl OpenVersion {
+    /// Decides by the digest about a file that the index does not know any more.
+    pub async fn take_found(self: &Arc<Self>) {
+        if self.copy.is_found() {
+            let version = self.clone();
+            let taking = move || version.copy.take_found(&version.transfer.cache, &version.version.digest);
+            if let Err(lost) = tokio::task::spawn_blocking(taking).await {
+                warn!("{}: the copy that was found could not be looked at: {lost}", self.version.path);
+            }
+        }
+    }
+
     /// Goes on with the hash of the content, if there is one to compute and this block is what it waited for.
     pub(super) fn hash_along(self: &Arc<Self>, arrived: usize) {
         let Some(algorithm) = self.hash.filter(|_| self.version.size > SMALL) else { return };
@@ -47,14 +58,13 @@ impl OpenVersion {
         let local = match agrees {
             true => version.digest.clone(),
             // Not a hash, or not of these bytes: the source knows more.
-            false => {
-                transfer.source.create_local_digest(&local_copy).await.inspect_err(|_| copy.discard(&transfer.cache))?
-            }
+            false => transfer.source.create_local_digest(&local_copy).await?,
         };
         let content_digest = transfer.source.capabilities().content_digest;
         let first_attempt = self.state.lock().first_attempt.replace(local.clone());
         let decision = proof(&version.digest, &local, first_attempt.as_ref(), content_digest);
         match decision {
+            // A file that was changed meanwhile is not proven, and its readers ask again.
             Proof::Whole => {
                 copy.prove(&transfer.cache, local);
                 // Whoever has read the last block has a copy that survives a kill.

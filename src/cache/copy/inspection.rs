@@ -1,9 +1,12 @@
 //! Inspection: is a copy's file as it was left, and are its bytes those that were stored? What is not goes into quarantine, and is
 //! had anew. It stores no bytes.
 
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tracing::{debug, warn};
 
@@ -11,18 +14,23 @@ use super::{Copy, State};
 use crate::cache::Cache;
 use crate::cache::block::{Block, block_count, bytes_of};
 use crate::cache::index::Fingerprint;
-use crate::cache::store::Store;
+use crate::cachedir::is_other_type;
 
 impl Copy {
     pub(super) fn checked(&self, cache: &Cache, block: usize) {
         cache.counters.verified.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.map.set_checked(block);
-        if state.suspect && state.proven.is_some() && state.map.is_checked() {
+        self.accept_if_checked(cache, &mut state);
+    }
+
+    fn accept_if_checked(&self, cache: &Cache, state: &mut State) {
+        let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
+        if state.suspect && state.proven.is_some() && is_complete {
             // Every byte is what it was: only the file's times were touched. The modification time may carry the digest.
             state.suspect = false;
-            self.accept_file(&mut state);
-            self.save(cache, &mut state);
+            self.accept_file(state);
+            self.save(cache, state);
             debug!("{}: proven again", self.path.display());
         }
     }
@@ -36,7 +44,6 @@ impl Copy {
         self.drop_block(cache, &mut state, block);
         self.running.lost();
         state.proven = None;
-        state.fingerprint = None;
         self.save(cache, &mut state);
     }
 
@@ -51,28 +58,69 @@ impl Copy {
 
     /// Opens the file if it should be there, and compares it with how it was left.
     pub(super) fn inspect(&self, cache: &Cache) {
-        let mut state = self.state.lock();
-        let state = &mut *state;
+        self.compare(cache, &mut self.state.lock());
+    }
+
+    pub(super) fn compare(&self, cache: &Cache, state: &mut State) {
         if state.file.is_none() && state.map.present() > 0 {
-            match Store::open_file(&self.path, false) {
+            if state.is_shut() {
+                return;
+            }
+            match cache.store.open_file(&self.key, &self.name, false) {
                 Ok(file) => state.file = Some(Arc::new(file)),
-                Err(e) => return self.lost(cache, state, &e.to_string()),
+                Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => {
+                    return self.lost(cache, state, &e.to_string());
+                }
+                Err(e) => return self.shut(cache, state, &e),
             }
+            state.shut = None;
+            cache.files_opened();
         }
-        let (Some(file), Some(left)) = (&state.file, state.fingerprint) else { return };
-        match file.metadata() {
-            Ok(meta) if meta.nlink() == 0 => self.lost(cache, state, "the file was deleted"),
-            Ok(meta) if Fingerprint::of(&meta) == left => {}
-            Ok(meta) => {
+        let Some(file) = state.file.clone() else { return };
+        if state.writing > 0 {
+            // Compared before they began, and noted when they end.
+            return;
+        }
+        match (file.metadata(), state.fingerprint) {
+            (Ok(meta), _) if meta.nlink() == 0 => self.lost(cache, state, "the file was deleted"),
+            (Ok(meta), Some(left)) if Fingerprint::of(&meta) == left => {}
+            (Ok(_), None) => {
                 state.map.uncheck_all();
-                state.fingerprint = Some(Fingerprint::of(&meta));
-                self.quarantine(cache, state, "the file was changed by somebody else; every block is checked again");
+                self.left(state, &file);
             }
-            Err(e) => self.lost(cache, state, &e.to_string()),
+            (Ok(meta), Some(_)) => self.changed(cache, state, &file, &meta),
+            (Err(e), _) => self.shut(cache, state, &e),
         }
     }
 
-    fn lost(&self, cache: &Cache, state: &mut State, why: &str) {
+    /// Somebody else changed the file: whatever of it still is what was stored may be served, nothing else.
+    fn changed(&self, cache: &Cache, state: &mut State, file: &File, meta: &Metadata) {
+        state.map.uncheck_all();
+        self.running.lost();
+        self.quarantine(cache, state, "the file was changed by somebody else; every block is checked again");
+        if meta.len() > self.size
+            && let Err(e) = file.set_len(self.size)
+        {
+            warn!("cache: {}: what was appended to it cannot be cut off: {e}", self.path.display());
+        }
+        self.left(state, file);
+        self.accept_if_checked(cache, state);
+    }
+
+    /// Notes how the file was left. Whoever makes it longer than the version is found out at the next comparison.
+    pub(super) fn left(&self, state: &mut State, file: &File) {
+        let meta = file.metadata().ok();
+        state.fingerprint = meta.map(|meta| Fingerprint::of(&meta));
+    }
+
+    /// The file cannot be had just now, which says nothing about its bytes: readers get theirs from the source, and it is tried again.
+    pub(super) fn shut(&self, cache: &Cache, state: &mut State, why: &io::Error) {
+        state.file = None;
+        state.shut = Some(Instant::now());
+        cache.file_failed(&self.path, why);
+    }
+
+    pub(super) fn lost(&self, cache: &Cache, state: &mut State, why: &str) {
         self.quarantine(cache, state, &format!("the copy is lost ({why}) and will be retrieved again"));
         self.reset(cache, state);
     }
@@ -80,19 +128,20 @@ impl Copy {
     /// Hashes every block of a complete copy that was not checked yet, since only sound blocks may be proven together. `false`
     /// if one is damaged, so that the copy is not complete after all. Reads the whole file: call it where blocking is allowed.
     pub fn check_all(&self, cache: &Cache) -> bool {
+        self.inspect(cache);
         let unchecked: Vec<usize> = {
             let state = self.state.lock();
             let all = 0..block_count(self.size);
             all.filter(|&block| matches!(state.map.get(block), Block::Unchecked(_))).collect()
         };
         for block in unchecked {
-            let _ = self.read_block(cache, block, bytes_of(&(block..block + 1), self.size));
+            let _ = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size));
         }
         let mut state = self.state.lock();
         if !state.map.is_full() {
             state.held_back = None;
         }
-        state.map.is_full()
+        state.map.is_full() && state.map.is_checked()
     }
 
     /// Takes the file as it is now for what it should be, with the remote's modification time.
@@ -103,6 +152,7 @@ impl Copy {
         {
             let _ = file.set_modified(modified);
         }
-        state.fingerprint = file.metadata().ok().map(|meta| Fingerprint::of(&meta));
+        let file = file.clone();
+        self.left(state, &file);
     }
 }

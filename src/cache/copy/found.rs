@@ -1,0 +1,59 @@
+//! Found files: those of copies that the index does not know any more. It believes nothing but the digest.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
+
+use tracing::debug;
+
+use super::Copy;
+use crate::cache::Cache;
+use crate::cache::block::{Hash, block_count, bytes_of, hash};
+use crate::cache::store::Store;
+use crate::cachedir::is_other_type;
+use crate::content::{Algorithm, Hasher};
+use crate::digest::Digest;
+
+impl Copy {
+    /// Whether there is a file of which nobody knows how much is right.
+    pub fn is_found(&self) -> bool {
+        let state = self.state.lock();
+        let is_unknown = state.map.present() == 0 && state.file.is_none() && state.proven.is_none();
+        is_unknown && self.size > 0 && self.charge.load(Ordering::Relaxed) > 0 && !state.is_shut()
+    }
+
+    /// Takes a found file in as a whole copy if `digest` is a hash of the content and its bytes have it; throws it away if they do not, or
+    /// if nothing can tell. Reads the whole file: call it where blocking is allowed.
+    pub fn take_found(&self, cache: &Cache, digest: &Digest) {
+        let Some((algorithm, expected)) = Algorithm::of(digest) else { return self.discard(cache) };
+        match self.hash_found(cache, algorithm) {
+            Ok(Some((file, hash, blocks))) if hash.eq_ignore_ascii_case(expected) => {
+                if self.is_found() {
+                    self.adopt(file, &blocks);
+                    self.dress(None);
+                    if self.prove(cache, digest.clone()) {
+                        debug!("cache: {}: proven again by its digest", self.path.display());
+                    }
+                }
+            }
+            Ok(_) => self.discard(cache),
+            Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => self.discard(cache),
+            Err(e) => self.shut(cache, &mut self.state.lock(), &e),
+        }
+    }
+
+    /// The file, the hash of its bytes, and those of its blocks; `None` if it has not the version's size.
+    fn hash_found(&self, cache: &Cache, algorithm: Algorithm) -> std::io::Result<Option<(File, String, Vec<Hash>)>> {
+        let file = cache.store.open_file(&self.key, &self.name, false)?;
+        if file.metadata()?.len() != self.size {
+            return Ok(None);
+        }
+        let (mut hasher, mut blocks) = (Hasher::new(algorithm), Vec::new());
+        for block in 0..block_count(self.size) {
+            let bytes = Store::read(&file, &bytes_of(&(block..block + 1), self.size))?;
+            hasher.update(&bytes);
+            blocks.push(hash(&bytes));
+        }
+        Ok(Some((file, hasher.finish(), blocks)))
+    }
+}

@@ -1,0 +1,85 @@
+//! Writing to a copy's file, and giving back what blocks take there. It decides not which blocks are kept.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{FallocateFlags, fallocate};
+use tracing::debug;
+
+use super::{Copy, State, Stored};
+use crate::cache::Cache;
+use crate::cache::block::{BLOCK, bytes_of};
+use crate::cachedir::is_other_type;
+
+impl Copy {
+    pub(super) fn spill(&self, cache: &Cache, block: usize, bytes: &Bytes) -> Stored {
+        // A copy, because they may be a part of something larger, which would stay in memory with them.
+        cache.spill.put(self.key, block, Bytes::copy_from_slice(bytes));
+        Stored::Memory
+    }
+
+    pub(super) fn may_write(&self) -> bool {
+        !self.state.lock().is_shut()
+    }
+
+    /// The file that the block was written to; `None` if it could not be.
+    pub(super) fn write_block(&self, cache: &Cache, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
+        let file = {
+            let mut state = self.state.lock();
+            // What somebody else did before must not pass for our own doing.
+            self.compare(cache, &mut state);
+            let file = match &state.file {
+                Some(file) => Ok(file.clone()),
+                None => self.open_for_writing(cache).map(|file| state.file.insert(Arc::new(file)).clone()),
+            };
+            state.writing += usize::from(file.is_ok());
+            file
+        };
+        let written = file.and_then(|file| {
+            let written = file.write_all_at(bytes, block as u64 * BLOCK);
+            let written = written.inspect_err(|_| self.punch(&file, block));
+            let mut state = self.state.lock();
+            state.writing -= 1;
+            if state.writing == 0 && state.file.as_ref().is_some_and(|now| Arc::ptr_eq(now, &file)) {
+                self.left(&mut state, &file);
+            }
+            written.map(|()| file)
+        });
+        written.inspect_err(|e| cache.disk_failed(e)).ok()
+    }
+
+    /// Gives back what a block takes on the disk.
+    fn punch(&self, file: &File, block: usize) {
+        let bytes = bytes_of(&(block..block + 1), self.size);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if let Err(e) = fallocate(file, flags, bytes.start, bytes.end - bytes.start) {
+            debug!("{}: block {block} keeps its room: {e}", self.path.display());
+        }
+    }
+
+    fn open_for_writing(&self, cache: &Cache) -> std::io::Result<File> {
+        match cache.store.open_file(&self.key, &self.name, true) {
+            Err(e) if is_other_type(&e) => {
+                if let Some(discarded) = cache.store.discard(&self.key) {
+                    cache.store.destroy(&discarded);
+                }
+                cache.store.open_file(&self.key, &self.name, true)
+            }
+            result => result,
+        }
+    }
+
+    /// Throws a stored block away.
+    pub(super) fn drop_block(&self, cache: &Cache, state: &mut State, block: usize) {
+        state.map.clear(block);
+        if let Some(file) = state.file.clone() {
+            self.punch(&file, block);
+            if state.writing == 0 {
+                self.left(state, &file);
+            }
+        }
+        cache.block_gone(self, bytes_of(&(block..block + 1), self.size));
+    }
+}

@@ -1,0 +1,203 @@
+//! The file of the database: opened, compared with what it should be, set aside. It knows no queue.
+
+use std::io;
+
+use rusqlite::config::DbConfig;
+use rusqlite::ffi::{SQLITE_IOERR_SHORT_READ, SQLITE_READONLY_DBMOVED};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{AtFlags, OFlags, renameat, unlinkat};
+use rustix::io::Errno;
+use tracing::warn;
+
+use crate::cachedir::{CacheDir, open_file};
+
+/// Bumped with every change of [`SCHEMA`]; a database of another version is begun anew, being only a cache.
+const VERSION: i32 = 2;
+
+const SCHEMA: &str = "
+    CREATE TABLE listings (
+        id INTEGER PRIMARY KEY, source TEXT NOT NULL, dir BLOB NOT NULL,
+        UNIQUE (source, dir)
+    );
+    CREATE TABLE entries (
+        listing INTEGER NOT NULL REFERENCES listings (id) ON DELETE CASCADE,
+        local_name BLOB NOT NULL, name BLOB NOT NULL, path BLOB NOT NULL,
+        kind INTEGER NOT NULL, target BLOB, size INTEGER, modified INTEGER, digest TEXT,
+        PRIMARY KEY (listing, local_name)
+    ) WITHOUT ROWID;
+    CREATE TABLE learned (
+        source TEXT NOT NULL, dir BLOB NOT NULL, local_name BLOB NOT NULL,
+        is_directory INTEGER NOT NULL, size INTEGER, modified INTEGER, digest TEXT,
+        PRIMARY KEY (source, dir, local_name)
+    ) WITHOUT ROWID;
+    CREATE TABLE copies (
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name BLOB NOT NULL, size INTEGER NOT NULL,
+        charge INTEGER NOT NULL, used INTEGER NOT NULL, local_digest TEXT, fingerprint BLOB
+    );
+    CREATE TABLE hashes (
+        copy INTEGER NOT NULL REFERENCES copies (id) ON DELETE CASCADE,
+        page INTEGER NOT NULL, blake3 BLOB NOT NULL,
+        PRIMARY KEY (copy, page)
+    ) WITHOUT ROWID;
+";
+
+/// Bytes of a page of the database: SQLite's default.
+const PAGE: u32 = 4096;
+
+/// What marks the database as ours: `ktvu`.
+const APPLICATION: i32 = 0x6b74_7675;
+
+/// The database, its journal in either form, and the index of the journal, which is not used but may be there from an earlier version.
+const NAME: &str = "index.sqlite";
+const JOURNALS: [&str; 3] = ["index.sqlite-wal", "index.sqlite-journal", "index.sqlite-shm"];
+
+/// What is appended to the names of a database that was set aside.
+const DAMAGED: &str = "damaged";
+
+/// A database that can be used.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    /// Whether it was begun empty.
+    pub(super) is_new: bool,
+}
+
+/// Why a database cannot be used.
+enum Unusable {
+    /// It is damaged, or another program's.
+    Damaged(String),
+    /// It may be sound; who knows.
+    Unknown(String),
+}
+
+impl From<rusqlite::Error> for Unusable {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damage(&error) { Self::Damaged(error.to_string()) } else { Self::Unknown(error.to_string()) }
+    }
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        Self::Unknown(error.to_string())
+    }
+}
+
+/// Opens the database, an empty one in place of a damaged one, or one in memory if there is no other way.
+pub(super) fn open(dir: &CacheDir, journal: u32) -> Opened {
+    let opened = match try_open(dir, journal) {
+        Err(Unusable::Damaged(why)) => {
+            set_aside(dir, &why);
+            try_open(dir, journal)
+        }
+        opened => opened,
+    };
+    opened.unwrap_or_else(|unusable| {
+        let (Unusable::Damaged(why) | Unusable::Unknown(why)) = unusable;
+        let path = dir.path().display();
+        warn!("{path}/{NAME}: cannot be opened ({why}); until the next mount the index is in memory only");
+        Opened { connection: in_memory(), is_new: true }
+    })
+}
+
+fn try_open(dir: &CacheDir, journal: u32) -> Result<Opened, Unusable> {
+    for name in JOURNALS.iter().chain(&[NAME]) {
+        dir.expect_file(name)?;
+    }
+    match unlinkat(dir, "index.sqlite-shm", AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(io::Error::from(e).into()),
+    }
+    // Made here, so that nobody else may read it.
+    open_file(dir, NAME.as_bytes(), OFlags::RDWR | OFlags::CREATE)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut connection = Connection::open_with_flags(dir.real_path()?.join(NAME), flags)?;
+    // What stands in the database decides nothing but what a query of ours returns.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    // No file is mapped into memory, the index of the journal neither, since this process is the only one: a file that somebody cuts
+    // short is an error then, not a signal.
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // In WAL mode NORMAL syncs only at checkpoints: no sync per file, and still consistent after a power cut.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", journal / PAGE)?;
+    connection.pragma_update(None, "journal_size_limit", journal)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found = schema(&connection)?;
+    let is_new = version == 0 && found.is_empty();
+    if is_new {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.commit()?;
+    } else if version != VERSION {
+        return Err(Unusable::Damaged(format!("its format is {version}, this program's is {VERSION}")));
+    } else if found != schema(&in_memory())? {
+        return Err(Unusable::Damaged("its tables are not those of this program".into()));
+    }
+    Ok(Opened { connection, is_new })
+}
+
+/// An empty database that lives as long as the connection.
+pub(super) fn in_memory() -> Connection {
+    let connection = Connection::open_in_memory().and_then(|connection| {
+        connection.execute_batch(SCHEMA)?;
+        Ok(connection)
+    });
+    connection.expect("memory can hold an empty database")
+}
+
+/// Everything that a database defines.
+fn schema(connection: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>> {
+    connection
+        .prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")?
+        .query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?
+        .collect()
+}
+
+/// Renames a damaged database, in place of one that was damaged earlier.
+pub(super) fn set_aside(dir: &CacheDir, why: &str) {
+    let path = dir.path().display();
+    for name in [NAME].iter().chain(&JOURNALS) {
+        let moved = match renameat(dir, *name, dir, format!("{name}.{DAMAGED}")) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(_) => dir.rename_aside(dir, name.as_bytes(), name, DAMAGED).map(drop),
+        };
+        if let Err(e) = moved {
+            warn!("{path}/{name}: is damaged and cannot be set aside: {e}");
+        }
+    }
+    warn!(
+        "{path}/{NAME}: is damaged ({why}) and now lies in {NAME}.{DAMAGED}; a new index is made of the copies that are there"
+    );
+}
+
+/// What the database takes on disk, in bytes, one that was set aside included.
+pub(super) fn bytes(dir: &CacheDir) -> u64 {
+    let names = [NAME].into_iter().chain(JOURNALS);
+    let names = names.flat_map(|name| [name.to_owned(), format!("{name}.{DAMAGED}")]);
+    let size = |name: String| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+    names.filter_map(size).map(|stat| u64::try_from(stat.st_size).unwrap_or(0)).sum()
+}
+
+/// Whether an error says that what is stored is not what was written, rather than that it cannot be had just now.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            let is_damaged = matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase);
+            // The file was cut short, or another lies in its place.
+            is_damaged || matches!(failure.extended_code, SQLITE_IOERR_SHORT_READ | SQLITE_READONLY_DBMOVED)
+        }
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        _ => false,
+    }
+}
