@@ -72,6 +72,12 @@ pub enum LowCommand {
         /// The mounted folder [default: the one in the configuration]
         mountpoint: Option<PathBuf>,
     },
+    /// Asks a mount, for the process that started this one; for nobody else.
+    #[command(hide = true)]
+    Ask {
+        /// The mounted folder.
+        mountpoint: PathBuf,
+    },
     /// Help for authors of plugins
     Plugin {
         /// What to do.

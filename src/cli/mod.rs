@@ -58,6 +58,11 @@ pub enum Request {
         /// As JSON.
         json: bool,
     },
+    /// Ask a mount, for another process of this program.
+    Ask {
+        /// The mounted folder, absolute.
+        mountpoint: PathBuf,
+    },
 }
 
 /// What to mount, where and how.
@@ -143,6 +148,7 @@ pub fn resolve(args: LowArgs) -> Result<Request, Failure> {
         }
         LowCommand::Import { file, output } => Request::Import { file, output },
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
+        LowCommand::Ask { mountpoint } => Request::Ask { mountpoint },
         LowCommand::Status { json, mountpoint } => {
             Request::Status { json, mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }

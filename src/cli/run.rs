@@ -2,7 +2,7 @@
 
 use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
 use crate::error::{Error, ErrorKind};
-use crate::mount;
+use crate::mount::{self, ask::ask_here};
 
 /// Does what the command line says. The result is the exit code.
 ///
@@ -22,6 +22,7 @@ pub fn run() -> Result<u8, Failure> {
         | Request::Login(_)
         | Request::Import { .. }
         | Request::Plugin(_)
+        | Request::Ask { .. }
         | Request::Status { .. } => log::to_stderr("error"),
     }
     match request {
@@ -35,7 +36,15 @@ pub fn run() -> Result<u8, Failure> {
         Request::Import { file, output } => import::import(&file, output.as_deref()),
         Request::Plugin(request) => plugin::run(request),
         Request::Status { mountpoint, json } => {
-            print!("{}", status::show(mountpoint.as_deref(), json)?);
+            let (shown, failures) = status::show(mountpoint.as_deref(), json)?;
+            print!("{shown}");
+            for failure in &failures {
+                eprintln!("kitovufs: {failure}");
+            }
+            Ok(u8::from(!failures.is_empty()))
+        }
+        Request::Ask { mountpoint } => {
+            ask_here(&mountpoint).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
             Ok(0)
         }
     }

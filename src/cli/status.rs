@@ -6,47 +6,67 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fuse::STATUS_XATTR;
-use crate::mount::point;
+use crate::mount::ask::{Answer, Asked};
+use crate::mount::point::{self, Mounted};
 use crate::status::Status;
 
-/// The largest value of an extended attribute (`XATTR_SIZE_MAX`).
-const XATTR_MAX: usize = 65_536;
-
-/// What the status command prints, for one mount or, without `mountpoint`, for all of this user's.
+/// What the status command prints, for one mount or, without `mountpoint`, for all of this user's; and which of them did not answer.
 ///
 /// # Errors
-/// There is no such mount, or its process does not answer.
-pub fn show(mountpoint: Option<&Path>, json: bool) -> Result<String> {
+/// There is no such mount.
+pub fn show(mountpoint: Option<&Path>, json: bool) -> Result<(String, Vec<Error>)> {
     let mountpoints = match mountpoint {
-        Some(path) => vec![path.to_owned()],
+        Some(path) => vec![ours_at("status", path)?],
         None => ours()?,
     };
-    let mut out = String::new();
-    for mountpoint in mountpoints {
-        if json {
-            let value: serde_json::Value =
-                serde_json::from_slice(&read_json(&mountpoint)?).map_err(|e| odd(&mountpoint, e))?;
-            writeln!(out, "{value:#}").expect("writing to a string cannot fail");
-        } else {
-            describe(&read(&mountpoint)?, &mut out);
-        }
+    // All at once, so that one that does not answer takes no time from another.
+    let asked: Vec<_> = mountpoints.into_iter().map(|path| (Asked::of(&path), path)).collect();
+    let (mut out, mut failures) = (String::new(), Vec::new());
+    for (asked, path) in asked {
+        let shown = asked.and_then(|asked| read(&path, asked.answer(), json));
+        shown.map_or_else(|error| failures.push(error), |shown| out.push_str(&shown));
     }
-    Ok(out)
+    Ok((out, failures))
 }
 
 fn ours() -> Result<Vec<PathBuf>> {
-    let ours: Vec<_> =
-        point::mounted().into_iter().filter(point::Mounted::is_ours).map(|mounted| mounted.path).collect();
+    let ours: Vec<_> = point::mounted().into_iter().filter(Mounted::is_ours).map(|mounted| mounted.path).collect();
     if ours.is_empty() {
         return Err(Error::new("status", ErrorKind::Other).because("nothing is mounted; `kitovufs mount` does"));
     }
     Ok(ours)
 }
 
-/// The status of the mount at `mountpoint`.
-pub fn read(mountpoint: &Path) -> Result<Status> {
-    serde_json::from_slice(&read_json(mountpoint)?).map_err(|e| odd(mountpoint, e))
+/// The place of our mount at `path`, which may be a link to it.
+///
+/// # Errors
+/// There is none, or another user's.
+pub fn ours_at(op: &'static str, path: &Path) -> Result<PathBuf> {
+    let failed = |why: String| Err(Error::new(op, ErrorKind::Other).on(path.display()).because(why));
+    match point::mounted_at(path) {
+        Some(mounted) if mounted.is_ours() => Ok(mounted.path),
+        Some(mounted) if mounted.is_kitovufs() => failed(format!("not yours: {}", point::described(&mounted))),
+        _ => {
+            failed("no kitovufs mount (its root is what must be named); `kitovufs status` shows those there are".into())
+        }
+    }
+}
+
+fn read(mountpoint: &Path, answer: Answer, json: bool) -> Result<String> {
+    let mut out = String::new();
+    let bytes = said(mountpoint, answer)?;
+    if json {
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| odd(mountpoint, e))?;
+        writeln!(out, "{value:#}").expect("writing to a string cannot fail");
+    } else {
+        describe(&understood(mountpoint, &bytes)?, &mut out);
+    }
+    Ok(out)
+}
+
+/// The status in an answer, if this version of the program understands it.
+pub fn understood(mountpoint: &Path, answer: &[u8]) -> Result<Status> {
+    serde_json::from_slice(answer).map_err(|e| odd(mountpoint, e))
 }
 
 fn odd(mountpoint: &Path, e: serde_json::Error) -> Error {
@@ -56,22 +76,17 @@ fn odd(mountpoint: &Path, e: serde_json::Error) -> Error {
         .caused_by(e)
 }
 
-fn read_json(mountpoint: &Path) -> Result<Vec<u8>> {
+fn said(mountpoint: &Path, answer: Answer) -> Result<Vec<u8>> {
     let failed = || Error::new("status", ErrorKind::Other).on(mountpoint.display());
-    let mut buffer = vec![0; XATTR_MAX];
-    match rustix::fs::getxattr(mountpoint, STATUS_XATTR, &mut buffer[..]) {
-        Ok(length) => {
-            buffer.truncate(length);
-            Ok(buffer)
+    let unmount = || format!("kitovufs unmount {} takes it away", mountpoint.display());
+    match answer {
+        Answer::Status(said) => Ok(said),
+        Answer::Dead => Err(failed()
+            .because(format!("the process that served this mount is gone; {}, mounting again heals it", unmount()))),
+        Answer::Silent => {
+            Err(failed().because(format!("the process that serves this mount does not answer; {}", unmount())))
         }
-        Err(rustix::io::Errno::NOTCONN) => Err(failed().because(format!(
-            "the process that served this mount is gone; kitovufs unmount {} takes it away, mounting again heals it",
-            mountpoint.display()
-        ))),
-        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => {
-            Err(failed().because("no kitovufs mount (its root is what must be named)"))
-        }
-        Err(e) => Err(failed().caused_by(std::io::Error::from(e))),
+        Answer::Failed(e) => Err(failed().caused_by(std::io::Error::from(e))),
     }
 }
 

@@ -4,24 +4,33 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::status;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::mount::ask::{Answer, Asked};
 use crate::mount::point;
 
 /// How long the process of a mount may take to end before `unmount` returns without it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Unmounts our mount at `mountpoint`, also one whose process is gone.
+/// Unmounts our mount at `mountpoint`, also one whose process is gone or does not answer.
 ///
 /// # Errors
 /// It is none of ours, or in use.
 pub fn unmount(mountpoint: &Path) -> Result<()> {
-    if !point::mounted_at(mountpoint).is_some_and(|mounted| mounted.is_ours()) {
-        return Err(Error::new("unmount", ErrorKind::Other)
-            .on(mountpoint.display())
-            .because("no kitovufs mount; `kitovufs status` shows those there are"));
+    let place = status::ours_at("unmount", mountpoint)?;
+    let answer = Asked::of(&place)?.answer();
+    let pid = match &answer {
+        Answer::Status(said) => status::understood(&place, said).ok().map(|status| status.pid),
+        Answer::Dead | Answer::Silent | Answer::Failed(_) => None,
+    };
+    match answer {
+        // Whoever waits there waits for nothing, and does not keep it.
+        Answer::Dead | Answer::Silent => point::take_away(&place, true)?,
+        Answer::Status(_) | Answer::Failed(_) => point::take_away(&place, false)?,
     }
-    let pid = status::read(mountpoint).map(|status| status.pid).ok();
-    point::take_away(mountpoint, false)?;
+    if answer == Answer::Silent {
+        let what = "its process does not answer, and ends when it goes on";
+        eprintln!("kitovufs: {}: unmounted; {what}", place.display());
+    }
     // Whoever mounts again right away needs the cache directory.
     if let Some(pid) = pid {
         let began = Instant::now();

@@ -1,5 +1,6 @@
 //! Mounting: assembles every layer, serves until the folder is unmounted. It alone knows them all.
 
+pub mod ask;
 mod changes;
 mod daemon;
 pub mod point;

@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::getuid;
 use tracing::warn;
 
+use super::ask::{Answer, Asked};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What `/proc/self/mountinfo` shows as the source of our mounts.
 pub const FS_NAME: &str = "kitovufs";
+
+/// How many links the kernel follows in a path (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// One line of `/proc/self/mountinfo` (proc(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +27,24 @@ pub struct Mounted {
     pub fs_type: String,
     /// The mounted source, such as [`FS_NAME`].
     pub source: String,
+    /// Of a FUSE file system, the user who mounted it.
+    pub user: Option<u32>,
 }
 
 impl Mounted {
-    /// Whether it is one of ours.
+    /// Whether it is a FUSE file system, which may have anybody's program behind it.
+    pub fn is_fuse(&self) -> bool {
+        self.fs_type == "fuse" || self.fs_type.starts_with("fuse.")
+    }
+
+    /// Whether this program serves it, for whomever.
+    pub fn is_kitovufs(&self) -> bool {
+        self.is_fuse() && self.source == FS_NAME
+    }
+
+    /// Whether this program serves it for the user who runs this process.
     pub fn is_ours(&self) -> bool {
-        self.fs_type.starts_with("fuse") && self.source == FS_NAME
+        self.is_kitovufs() && self.user == Some(getuid().as_raw())
     }
 }
 
@@ -37,14 +54,28 @@ pub fn mounted() -> Vec<Mounted> {
     table.split(|&b| b == b'\n').filter_map(parse_line).collect()
 }
 
-/// The topmost mount exactly at `path`.
+/// The topmost mount exactly at `path`, which is absolute. It asks no FUSE file system for anything: that may be dead, or a stranger's.
 pub fn mounted_at(path: &Path) -> Option<Mounted> {
-    // Not `canonicalize`: that asks the file system at `path`, which may be dead. Its parent is not.
-    let path = match (path.parent().and_then(|parent| parent.canonicalize().ok()), path.file_name()) {
-        (Some(parent), Some(name)) => parent.join(name),
-        _ => path.to_owned(),
-    };
-    mounted().into_iter().rev().find(|mounted| mounted.path == path)
+    let mounted = mounted();
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let topmost = |path: &Path| mounted.iter().rev().find(|mounted| mounted.path == path).cloned();
+        if let Some(found) = topmost(&path) {
+            return Some(found);
+        }
+        if mounted.iter().any(|mounted| mounted.is_fuse() && path.starts_with(&mounted.path)) {
+            return None;
+        }
+        // Not of the whole path: that asks the file system at `path`.
+        let parent = path.parent()?.canonicalize().ok()?;
+        let resolved = parent.join(path.file_name()?);
+        // A mount point is no link, and the kernel knows that without asking.
+        match std::fs::read_link(&resolved) {
+            Ok(target) => path = parent.join(target),
+            Err(_) => return topmost(&resolved),
+        }
+    }
+    None
 }
 
 fn parse_line(line: &[u8]) -> Option<Mounted> {
@@ -55,6 +86,8 @@ fn parse_line(line: &[u8]) -> Option<Mounted> {
         path: PathBuf::from(OsString::from_vec(unescape(fields.get(4)?))),
         fs_type: text(fields.get(separator + 1))?,
         source: text(fields.get(separator + 2))?,
+        user: text(fields.get(separator + 3))
+            .and_then(|options| options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok())),
     })
 }
 
@@ -87,10 +120,24 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 pub fn prepare(path: &Path) -> Result<()> {
     let refused = |why: String| Err(Error::new("mount", ErrorKind::Other).on(path.display()).because(why));
     let failed = |e: std::io::Error| Error::new("mount", ErrorKind::Other).on(path.display()).caused_by(e);
-    if is_dead(path) {
-        warn!("{}: a mount whose process is gone is taken away", path.display());
-        take_away(path, true)?;
-        return prepare(path);
+    if let Some(mounted) = mounted_at(path).filter(Mounted::is_fuse) {
+        if !mounted.is_ours() {
+            return refused(format!("is in use: {}", described(&mounted)));
+        }
+        match Asked::of(&mounted.path)?.answer() {
+            Answer::Dead => {
+                warn!("{}: a mount whose process is gone is taken away", path.display());
+                take_away(&mounted.path, true)?;
+                return prepare(path);
+            }
+            Answer::Silent => {
+                let how = format!("kitovufs unmount {} takes that away", path.display());
+                return refused(format!("is mounted already, by a process that does not answer; {how}"));
+            }
+            Answer::Status(_) | Answer::Failed(_) => {
+                return refused(format!("is mounted already; kitovufs unmount {} takes that away", path.display()));
+            }
+        }
     }
     match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return std::fs::create_dir(path).map_err(failed),
@@ -98,19 +145,30 @@ pub fn prepare(path: &Path) -> Result<()> {
         Ok(meta) if !meta.is_dir() => return refused("is not a folder; name an empty one".into()),
         Ok(_) => {}
     }
-    if mounted_at(path).is_some_and(|mounted| mounted.is_ours()) {
-        return refused(format!("is mounted already; kitovufs unmount {} takes that away", path.display()));
-    }
     if std::fs::read_dir(path).map_err(failed)?.next().is_some() {
         return refused("is not empty, and mounting would hide what is in it; name an empty folder".into());
     }
     Ok(())
 }
 
-/// Whether what is mounted at `path` has lost its process ("Transport endpoint is not connected").
-fn is_dead(path: &Path) -> bool {
-    // Not `stat`: the kernel may still know the answer.
-    matches!(rustix::fs::statfs(path), Err(rustix::io::Errno::NOTCONN))
+/// Says of a mount that is none of ours whose it is.
+pub fn described(mounted: &Mounted) -> String {
+    let what = if mounted.is_kitovufs() { "a kitovufs mount" } else { "another file system" };
+    match mounted.user {
+        Some(user) => format!("{what} ({}) of the user with the id {user} is there", mounted.fs_type),
+        None => format!("{what} ({}) is there", mounted.fs_type),
+    }
+}
+
+/// Takes away what an attempt to mount has left at `path`, if it has left something dead.
+pub fn clear(path: &Path) {
+    let left = mounted_at(path).filter(Mounted::is_ours);
+    let is_dead = |mounted: &Mounted| Asked::of(&mounted.path).is_ok_and(|asked| asked.answer() == Answer::Dead);
+    if left.as_ref().is_some_and(is_dead)
+        && let Some(Err(e)) = left.map(|mounted| take_away(&mounted.path, true))
+    {
+        warn!("{e}");
+    }
 }
 
 /// Unmounts `path`; `lazily` also while something is open there.
@@ -176,10 +234,26 @@ mod tests {
         let line = b"36 35 98:0 / /mnt/a\\040b\\134c rw,noatime shared:1 - fuse.kitovufs kitovufs ro,user_id=0";
         let mounted = parse_line(line).expect("a line of the manual's form");
         assert_eq!(mounted.path, Path::new("/mnt/a b\\c"));
-        assert!(mounted.is_ours());
+        assert!(mounted.is_kitovufs());
+        assert_eq!(mounted.user, Some(0));
         let other = parse_line(b"22 1 0:5 / /proc rw - proc proc rw").expect("no optional fields");
-        assert!(!other.is_ours());
+        assert!(!other.is_kitovufs() && !other.is_fuse());
         assert_eq!(parse_line(b""), None);
+    }
+
+    #[test]
+    fn a_mount_of_another_user_is_none_of_ours() {
+        let of = |user: &str| {
+            let line =
+                format!("36 35 0:98 / /mnt rw - fuse.kitovufs kitovufs ro,user_id={user},group_id=7,allow_other");
+            parse_line(line.as_bytes()).expect("a line of the manual's form")
+        };
+        let me = getuid().as_raw();
+        assert!(of(&me.to_string()).is_ours());
+        let stranger = of(&(me + 1).to_string());
+        assert!(stranger.is_kitovufs() && !stranger.is_ours());
+        assert!(described(&stranger).contains(&format!("the id {}", me + 1)), "{}", described(&stranger));
+        assert!(!of("").is_ours());
     }
 
     #[test]

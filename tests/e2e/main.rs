@@ -33,6 +33,7 @@ mod programs;
 mod python;
 mod read_only;
 mod remote;
+mod stopped;
 mod transfer;
 mod trees;
 mod unsized_files;
