@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use rustix::process::{chdir, setsid};
+use rustix::process::{Signal, chdir, set_parent_process_death_signal, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -41,9 +41,19 @@ fn arguments(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     arguments
 }
 
+/// Lets this process end with the one that started it, until it is [`ready`].
+pub fn follow_parent() -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|e| Error::new("start in the background", ErrorKind::Other).caused_by(std::io::Error::from(e)))
+}
+
 /// Says that the folder answers, and lets go of the terminal and the directory that `mount` was typed in.
+///
+/// # Errors
+/// Nobody listens: the process that started this one is gone.
 pub fn ready() -> Result<()> {
     let failed = |e: std::io::Error| Error::new("go to the background", ErrorKind::Other).caused_by(e);
+    set_parent_process_death_signal(None).map_err(|e| failed(e.into()))?;
     // A process group leader cannot begin a session; this process is none, having just been started.
     setsid().map_err(|e| failed(e.into()))?;
     chdir("/").map_err(|e| failed(e.into()))?;

@@ -5,6 +5,7 @@ mod changes;
 mod daemon;
 pub mod point;
 pub mod sources;
+mod stop;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use fuser::{MountOption, Session, SessionACL};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::cache::{Cache, Limits};
@@ -26,6 +26,7 @@ use crate::source::Changes;
 use crate::status::Report;
 use crate::transfer::{Memory, Transfer};
 use sources::Configured;
+use stop::Stop;
 
 /// Threads that read requests from the kernel. They never wait for a source, so a few are enough.
 const KERNEL_THREADS: usize = 4;
@@ -45,13 +46,17 @@ pub fn mount(request: &MountRequest) -> Result<u8, Failure> {
         .enable_all()
         .build()
         .map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
-    serve(&runtime, request)?;
+    let stop = Stop::listen(&runtime);
+    if request.daemon {
+        daemon::follow_parent()?;
+    }
+    serve(&runtime, request, stop)?;
     // A source that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(0)
 }
 
-fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
+fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<(), Failure> {
     let MountRequest { config, mountpoint, problems, .. } = request;
     let configured = runtime.block_on(sources::configure(config, problems.clone(), Some(mountpoint)))?;
     point::check_prerequisites()?;
@@ -74,7 +79,12 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     options.acl = SessionACL::Owner;
     options.n_threads = Some(KERNEL_THREADS);
     options.clone_fd = true;
-    let session = Session::new(driver, mountpoint, &options).map_err(failed)?;
+    stop.hold();
+    let session = Session::new(driver, mountpoint, &options).map_err(|e| {
+        // Ctrl-C also ends fusermount3, perhaps when it has mounted and not yet told so.
+        point::clear(mountpoint);
+        failed(e)
+    })?;
     changes::follow(runtime, &fs, &session.notifier(), changes);
 
     let (ended, mut end) = tokio::sync::oneshot::channel();
@@ -85,14 +95,19 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
     });
     serving.map_err(failed)?;
     info!("{}: mounted", mountpoint.display());
-    if request.daemon {
-        daemon::ready()?;
-    }
+    // If whoever asked for the mount is gone, nobody knows of it.
+    let ready = if request.daemon && !stop.is_asked() { daemon::ready() } else { Ok(()) };
     let result = runtime.block_on(async {
+        let stopped = async {
+            match &ready {
+                Ok(()) => stop.asked().await,
+                Err(e) => error!("{e}"),
+            }
+        };
         tokio::select! {
             result = &mut end => result,
-            () = stop_signal() => {
-                info!("{}: unmounting, as asked by a signal", mountpoint.display());
+            () = stopped => {
+                info!("{}: unmounting, as it was asked to end", mountpoint.display());
                 let place = mountpoint.clone();
                 let unmounted = tokio::task::spawn_blocking(move || point::take_away(&place, false).or_else(|_| point::take_away(&place, true)));
                 if let Ok(Err(e)) = unmounted.await {
@@ -109,6 +124,7 @@ fn serve(runtime: &Runtime, request: &MountRequest) -> Result<(), Failure> {
         }
     });
     info!("{}: unmounted", mountpoint.display());
+    ready?;
     match result {
         Ok(Err(e)) => Err(failed(e).into()),
         _ => Ok(()),
@@ -165,19 +181,6 @@ fn raise_file_limit() {
     if let Err(e) = setrlimit(Resource::Nofile, limit) {
         warn!("the limit of open files stays as it is: {e}");
     }
-}
-
-async fn stop_signal() {
-    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-    let waits = signals.into_iter().filter_map(|signal| {
-        let mut signal = signal.inspect_err(|e| warn!("a signal cannot be handled: {e}")).ok()?;
-        Some(Box::pin(async move { signal.recv().await }))
-    });
-    let waits: Vec<_> = waits.collect();
-    if waits.is_empty() {
-        return std::future::pending().await;
-    }
-    futures::future::select_all(waits).await;
 }
 
 /// Whether the configuration could be used, without mounting it.

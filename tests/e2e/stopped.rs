@@ -1,14 +1,16 @@
 //! A daemon that is stopped, killed or told to end at any moment leaves nobody waiting and nothing dead behind; a stranger's is left alone.
 
+use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kit::home::{Home, is_mounted, is_root, local, text};
 use crate::kit::mount::Mount;
-use crate::kit::wait::{SOON, wait};
+use crate::kit::wait::{SOON, eventually, kill, wait};
 
 /// 2 s are promised; the rest is for a busy machine.
 const PROMISED: Duration = Duration::from_secs(12);
@@ -91,4 +93,79 @@ fn a_strangers_mount_is_left_alone() {
     assert!(!shown.contains(&mountpoint), "{shown}");
     kill_process(pid(&stranger), Signal::CONT).unwrap();
     assert_eq!(stranger.status()["mountpoint"], *mountpoint);
+}
+
+/// The processes that serve, or are about to serve, at this mount point.
+fn serving(mountpoint: &Path) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if words.split(|&byte| byte == 0).any(|word| word == text(mountpoint).as_bytes()) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+fn start(home: &Home, in_front: bool) -> Child {
+    let mut command = home.daemon();
+    command.arg("mount").args(in_front.then_some("-f")).arg("-c").arg(home.config()).arg(home.mountpoint());
+    command.stdout(Stdio::null()).stderr(File::create(home.dir().join("log")).unwrap()).spawn().unwrap()
+}
+
+fn stop(home: &Home) {
+    assert!(home.kitovufs(["unmount", &text(home.mountpoint())]).status.success());
+    eventually("nothing serves", || serving(&home.mountpoint()).is_empty());
+}
+
+/// How long a start takes here and now.
+fn start_takes(home: &Home, in_front: bool) -> Duration {
+    let begun = Instant::now();
+    let mut child = start(home, in_front);
+    eventually("it answers", || home.answers());
+    let took = begun.elapsed();
+    stop(home);
+    wait(&mut child, SOON).expect("it ends");
+    took
+}
+
+/// In steps from the start of the process to some time after the folder answers.
+fn steps(takes: Duration) -> impl Iterator<Item = Duration> {
+    (0..12).map(move |step| takes * step / 9)
+}
+
+#[test]
+fn sigterm_at_any_moment_leaves_no_dead_mount() {
+    for home in [Home::of(&near()), Home::of_nobody(&near())] {
+        for after in steps(start_takes(&home, true)) {
+            let mut child = start(&home, true);
+            thread::sleep(after);
+            kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+            let status = wait(&mut child, SOON).unwrap_or_else(|| {
+                kill(&mut child);
+                panic!("SIGTERM after {after:?} did not end it")
+            });
+            let log = fs::read_to_string(home.dir().join("log")).unwrap();
+            assert!(!is_mounted(&home.mountpoint()), "SIGTERM after {after:?}, {status}: {log}");
+        }
+    }
+}
+
+#[test]
+fn a_mount_whose_caller_is_killed_serves_or_is_gone() {
+    let home = Home::of(&near());
+    let mountpoint = home.mountpoint();
+    for after in steps(start_takes(&home, false)) {
+        let mut child = start(&home, false);
+        thread::sleep(after);
+        kill(&mut child);
+        let is_gone = || serving(&mountpoint).is_empty() && !is_mounted(&mountpoint);
+        eventually("it serves or is gone", || is_gone() || home.answers());
+        // What answers may be on its way out still.
+        if !is_gone() && home.kitovufs(["status", &text(&mountpoint)]).status.success() {
+            stop(&home);
+        }
+        eventually("it is gone", is_gone);
+    }
 }
