@@ -70,6 +70,7 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     #[test]
     fn observations_before_a_version_settles_are_one_and_the_settled_one_is_another() {
@@ -78,5 +79,16 @@ mod tests {
         assert!(!first.is_same_observation(&settled) && !first.is_same_observation(&other));
         assert!(settled.is_same_observation(&settled));
         assert_eq!(first.unsettled_since(), Some(UNIX_EPOCH + Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn fuzz_digest() {
+        let corpus = Corpus::of("digest");
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let bytes = corpus.bytes(input);
+            let digest = Digest::new(&*String::from_utf8_lossy(&bytes));
+            let _ = digest.unsettled_since();
+            assert!(digest.as_str().starts_with(digest.base()) && digest.is_same_observation(&digest));
+        });
     }
 }

@@ -67,6 +67,8 @@ pub mod flight;
 pub mod freshness;
 pub mod fs;
 pub mod fuse;
+#[cfg(test)]
+mod fuzz;
 pub mod keyring;
 pub mod kitovu;
 pub mod memory;

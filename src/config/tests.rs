@@ -361,3 +361,18 @@ proptest::proptest! {
         let _shown = format!("{config:?} {problems}");
     }
 }
+
+/// What is said about a file names its lines.
+#[test]
+fn fuzz_config() {
+    let corpus = crate::fuzz::Corpus::of("config");
+    bolero::check!().with_type::<crate::fuzz::Input>().for_each(|input| {
+        let bytes = corpus.bytes(input);
+        let Ok(text) = std::str::from_utf8(&bytes) else { return };
+        let file = Path::new("/nonexistent/config.toml");
+        let place = parse::Place { shown: file, file, private: true, cache_dir: "/nonexistent/cache".into() };
+        let (_, Diagnostics(all)) = parse::parse(text, &place);
+        let lines = text.lines().count().max(1) + 1;
+        assert!(all.iter().all(|diagnostic| diagnostic.line.is_none_or(|line| (1..=lines).contains(&line))), "{all:?}");
+    });
+}

@@ -192,6 +192,7 @@ pub(super) fn iso_date(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     const NOW: i64 = 1_700_000_000;
 
@@ -259,5 +260,15 @@ mod tests {
         assert_eq!(iso_date("1994-11-06T08:49:37.123Z"), Some(784_111_777));
         assert_eq!(ftp_time("19941106084937.123"), Some(784_111_777));
         assert_eq!(ftp_time("19941306084937"), None);
+    }
+
+    #[test]
+    fn fuzz_times() {
+        let corpus = Corpus::of("times");
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let bytes = corpus.bytes(input);
+            let text = String::from_utf8_lossy(&bytes);
+            let _ = (http_date(&text), ftp_time(&text), iso_date(&text));
+        });
     }
 }

@@ -191,3 +191,14 @@ fn smb_urls_name_domain_user_server_share_and_folder() {
     }
     assert!(!refusal("smb://anna:hunter2@h/s").contains("hunter2"));
 }
+
+#[test]
+fn fuzz_url() {
+    let corpus = crate::fuzz::Corpus::of("url");
+    bolero::check!().with_type::<crate::fuzz::Input>().for_each(|input| {
+        let bytes = corpus.bytes(input);
+        if let Ok(remote) = parse(&String::from_utf8_lossy(&bytes), &|name| name.len() % 2 == 0) {
+            drop(remote.into_source());
+        }
+    });
+}

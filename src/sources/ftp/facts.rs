@@ -98,6 +98,7 @@ fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     #[test]
     fn machine_listings_keep_names_and_say_versions() {
@@ -127,5 +128,14 @@ mod tests {
             [(b"a b".as_slice(), false), (b"d\xfc", true),]
         );
         assert!(human_listing(b"what is this\r\n").is_err());
+    }
+
+    #[test]
+    fn fuzz_ftp_listing() {
+        let corpus = Corpus::of("ftp");
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let bytes = corpus.bytes(input);
+            let _ = (machine_listing(&bytes), human_listing(&bytes), facts(&bytes).is_some());
+        });
     }
 }

@@ -121,3 +121,24 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use suppaftp::Status;
+
+    use super::*;
+    use crate::fuzz::{Corpus, Input};
+    use crate::path::RemotePath;
+
+    #[test]
+    fn fuzz_ftp_reply() {
+        let corpus = Corpus::of("ftp_reply");
+        let path = RemotePath::root();
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let reply = Reply::from(Response::new(Status::CommandOk, corpus.bytes(input)));
+            let _ = (reply.lines().count(), reply.text(), reply.is_about_path());
+            let error = Failure::Refused(reply).error(Purpose { op: "list", path: &path });
+            assert!(!error.to_string().contains(char::is_control));
+        });
+    }
+}

@@ -30,6 +30,7 @@ fn decoded(html: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     #[test]
     fn titles_are_decoded_once_and_never_lead_elsewhere() {
@@ -47,5 +48,13 @@ mod tests {
         ] {
             assert_eq!(shown(html, "nothing"), name);
         }
+    }
+
+    #[test]
+    fn fuzz_title() {
+        let corpus = Corpus::of("title");
+        bolero::check!()
+            .with_type::<Input>()
+            .for_each(|input| drop(shown(&String::from_utf8_lossy(&corpus.bytes(input)), "fallback")));
     }
 }

@@ -319,3 +319,25 @@ impl Builder<'_> {
         entry
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Corpus, Input};
+
+    /// Whatever a site lists, every directory and file is below the course.
+    #[test]
+    fn fuzz_moodle() {
+        let corpus = Corpus::of("moodle");
+        let site = Site::new(&Url::parse("https://site.example/moodle").expect("a URL")).expect("a site");
+        let site = std::panic::AssertUnwindSafe(site);
+        let course = course_path(2).expect("a path");
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let Ok(sections) = serde_json::from_slice::<Vec<Section>>(&corpus.bytes(input)) else { return };
+            let tree = Tree::of(&course, &sections, &site, 0);
+            for path in tree.directories.keys().chain(tree.files.keys()) {
+                assert!(path.as_bytes().starts_with(course.as_bytes()), "{}", Printable(path.as_bytes()));
+            }
+        });
+    }
+}

@@ -254,3 +254,18 @@ fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
         _ => ErrorKind::Protocol,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Corpus, Input};
+
+    #[test]
+    fn fuzz_retry_after() {
+        let corpus = Corpus::of("times");
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let bytes = corpus.bytes(input);
+            let _ = retry_after(&String::from_utf8_lossy(&bytes));
+        });
+    }
+}

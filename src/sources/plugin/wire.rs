@@ -316,6 +316,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     #[test]
     fn times_are_exact_where_they_can_be() {
@@ -362,5 +363,31 @@ mod tests {
         for garbage in [json!([]), json!("x"), json!({"id": "x"}), json!({"id": 1, "method": "hello"}), json!({})] {
             assert_eq!(read(garbage.clone()), None, "{garbage}");
         }
+    }
+
+    #[test]
+    fn fuzz_plugin_line() {
+        let corpus = Corpus::of("plugin_line");
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let bytes = corpus.bytes(input);
+            let Some(message) = read(&bytes) else { return };
+            let value = match message {
+                Incoming::Answer { result: Ok(result), .. } => result,
+                Incoming::Answer { result: Err(refusal), .. } => {
+                    let _ = refusal.kind();
+                    return;
+                }
+                Incoming::Notification { params, .. } => params["entries"][0].clone(),
+            };
+            if let Ok(entry) = serde_json::from_value::<Entry>(value.clone()) {
+                let _ = (entry.path.bytes(), entry.modified.map(|time| time.time()));
+            }
+            if let Ok(hello) = serde_json::from_value::<Hello>(value.clone()) {
+                let _ = (hello.capabilities.concurrency(), hello.capabilities.can_be_followed());
+            }
+            let _ = serde_json::from_value::<Listed>(value.clone());
+            let _ = serde_json::from_value::<Digested>(value.clone());
+            let _ = serde_json::from_value::<Filled>(value);
+        });
     }
 }

@@ -215,6 +215,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
     const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
@@ -295,5 +296,18 @@ mod tests {
     fn a_missing_file_knows_nobody() {
         let known = KnownHosts::read(&["/nonexistent/known_hosts".into()], "h", 22).expect("nothing to read");
         assert!(known.check(&key(A)).is_err());
+    }
+
+    /// Whatever becomes of lines about one key, they never make another key known.
+    #[test]
+    fn fuzz_known_hosts() {
+        let corpus = Corpus::of("known_hosts");
+        let other = key(B);
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let lines = lines_about(Path::new("FILE"), &corpus.bytes(input), "h.example", 2222);
+            let known = KnownHosts { host: "h.example".into(), port: 2222, file: "FILE".into(), lines };
+            let _ = known.algorithms().count();
+            assert!(known.check(&other).is_err());
+        });
     }
 }

@@ -232,6 +232,7 @@ mod tests {
     use smb2::pack::FileTime;
 
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     const CLASS: FileInformationClass = FileInformationClass::FileIdBothDirectoryInformation;
 
@@ -279,5 +280,16 @@ mod tests {
         let mut wild = whole;
         wild[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(parse(CLASS, &wild), None);
+    }
+
+    #[test]
+    fn fuzz_smb_listing() {
+        let corpus = Corpus::of("smb_listing");
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let bytes = corpus.bytes(input);
+            for class in [CLASS, FileInformationClass::FileBothDirectoryInformation] {
+                let _ = parse(class, &bytes);
+            }
+        });
     }
 }

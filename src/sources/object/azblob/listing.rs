@@ -38,6 +38,7 @@ pub(super) fn parse(body: &[u8], observed: i64) -> Result<Page, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     #[test]
     fn blobs_prefixes_and_real_directories_are_read() {
@@ -57,5 +58,11 @@ mod tests {
         for body in ["<html/>", "<EnumerationResults/>", "<EnumerationResults><Blobs>", "<ListBucketResult/>"] {
             assert!(parse(body.as_bytes(), 0).is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn fuzz_azure_listing() {
+        let corpus = Corpus::of("azure_listing");
+        bolero::check!().with_type::<Input>().for_each(|input| drop(parse(&corpus.bytes(input), 0)));
     }
 }

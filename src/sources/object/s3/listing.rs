@@ -42,6 +42,7 @@ pub(super) fn parse(body: &[u8], observed: i64) -> Result<Page, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     #[test]
     fn keys_are_decoded_only_where_the_server_encodes() {
@@ -67,5 +68,11 @@ mod tests {
         ] {
             assert!(parse(body.as_bytes(), 0).is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn fuzz_s3_listing() {
+        let corpus = Corpus::of("s3_listing");
+        bolero::check!().with_type::<Input>().for_each(|input| drop(parse(&corpus.bytes(input), 0)));
     }
 }

@@ -85,6 +85,7 @@ impl<'de> Deserialize<'de> for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     fn url() -> Url {
         Url::parse("http://h/d/").expect("it is a URL")
@@ -114,5 +115,14 @@ mod tests {
             let why = parse(&url(), content_type, body.as_bytes()).expect_err(body);
             assert!(why.contains(word), "{why}");
         }
+    }
+
+    #[test]
+    fn fuzz_json_index() {
+        let corpus = Corpus::of("index_json");
+        let url = url();
+        bolero::check!()
+            .with_type::<Input>()
+            .for_each(|input| drop(parse(&url, "application/json", &corpus.bytes(input))));
     }
 }

@@ -64,6 +64,7 @@ pub(super) fn decoded_components(path: &str) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Corpus, Input};
 
     #[test]
     fn answers_that_the_standard_allows_are_read() {
@@ -91,5 +92,11 @@ mod tests {
         for body in ["<html/>", "", "<multistatus><response/></multistatus>"] {
             assert!(multistatus(body.as_bytes()).is_err(), "{body:?}");
         }
+    }
+
+    #[test]
+    fn fuzz_multistatus() {
+        let corpus = Corpus::of("multistatus");
+        bolero::check!().with_type::<Input>().for_each(|input| drop(multistatus(&corpus.bytes(input))));
     }
 }

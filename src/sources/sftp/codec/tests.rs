@@ -154,3 +154,15 @@ fn a_hello_is_understood_or_refused() {
     assert!(hello(Bytes::from_static(b"\x02\0\0\0\x02")).is_err(), "version 2");
     assert!(hello(Bytes::from_static(b"This service allows sftp connections only.")).is_err());
 }
+
+#[test]
+fn fuzz_sftp() {
+    let corpus = crate::fuzz::Corpus::of("sftp");
+    bolero::check!().with_type::<crate::fuzz::Input>().for_each(|input| {
+        let bytes = Bytes::from(corpus.bytes(input));
+        let _ = (hello(bytes.clone()), max_read(bytes.clone()));
+        if let Ok((_, Reply::Attrs(attrs))) = Reply::decode(bytes) {
+            let _ = (attrs.file_type(), attrs.modified());
+        }
+    });
+}

@@ -66,3 +66,10 @@ fn other_pages_are_refused_by_their_title() {
         assert!(why.contains(word), "{why}");
     }
 }
+
+#[test]
+fn fuzz_index_page() {
+    let corpus = crate::fuzz::Corpus::of("index_page");
+    let url = Url::parse("http://h/a%20b/").expect("it is a URL");
+    bolero::check!().with_type::<crate::fuzz::Input>().for_each(|input| drop(parse(&url, &corpus.bytes(input))));
+}
