@@ -1,6 +1,6 @@
 //! `RemotePath`: where something is at a source, in bytes, as the source itself writes it. It knows nothing of local names.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// A path inside one source, in the source's own bytes, handed back to it verbatim.
@@ -138,25 +138,59 @@ impl fmt::Debug for RemotePath {
     }
 }
 
-/// Bytes for a log line or a message: control characters and bytes that are not UTF-8 appear escaped.
+/// Bytes for a log line or a message: what could steer a terminal, and bytes that are not UTF-8, appear as [`picture`]s.
 pub struct Printable<'a>(pub &'a [u8]);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() {
-                    write!(f, "{}", c.escape_default())?;
-                } else {
-                    write!(f, "{c}")?;
-                }
-            }
+            write_with_pictures(f, chunk.valid(), |_| false)?;
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
             }
         }
         Ok(())
     }
+}
+
+/// A text of several lines for a terminal: the same but for the ends of its lines.
+pub struct PrintableLines<'a>(pub &'a str);
+
+impl fmt::Display for PrintableLines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_pictures(f, self.0, |c| c == '\n')
+    }
+}
+
+fn write_with_pictures(f: &mut fmt::Formatter<'_>, text: &str, is_kept: impl Fn(char) -> bool) -> fmt::Result {
+    for c in text.chars() {
+        match picture(c) {
+            Some(picture) if !is_kept(c) => f.write_str(&picture)?,
+            _ => f.write_char(c)?,
+        }
+    }
+    Ok(())
+}
+
+/// What is shown of a character that moves the cursor, turns the direction of writing or hides: its Unicode picture, or its number where it
+/// has none. `None` for all others.
+pub fn picture(c: char) -> Option<String> {
+    Some(match c {
+        '\0'..='\x1f' => char::from_u32(0x2400 + c as u32)?.into(),
+        '\x7f' => '\u{2421}'.into(),
+        // Controls of ISO 6429; marks, embeddings, overrides and isolates of direction; ends of lines and paragraphs; what has no width.
+        '\u{80}'..='\u{9f}'
+        | '\u{ad}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'
+        | '\u{200e}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}' => c.escape_unicode().to_string(),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -186,5 +220,15 @@ mod tests {
         assert_eq!(file.as_bytes(), b"a/..b\xff");
         assert_eq!(file.name(), b"..b\xff");
         assert_eq!(file.to_string(), "/a/..b\\xff");
+    }
+
+    #[test]
+    fn nothing_that_is_shown_steers_a_terminal() {
+        let text = "\x1b[2Jäü\u{9b}1m\r\n\u{202e}gpj.exe\u{200b}\x7f";
+        let shown = Printable(text.as_bytes()).to_string();
+        assert_eq!(shown, "␛[2Jäü\\u{9b}1m␍␊\\u{202e}gpj.exe\\u{200b}␡");
+        assert_eq!(PrintableLines("a\x07\n").to_string(), "a␇\n");
+        let steers = |c: &char| c.is_control() || c.escape_debug().len() > 1 && "\u{202a}\u{2066}\u{61c}".contains(*c);
+        assert!((0..=0x10_ffff).filter_map(char::from_u32).filter(steers).all(|c| picture(c).is_some()));
     }
 }

@@ -1,37 +1,34 @@
-//! Where log lines go: to standard error in front, to a file otherwise. One style, no colours, no secrets.
+//! Where log lines go, and which: to standard error in front, to a file otherwise. It knows no source.
 
-use std::fs::{File, OpenOptions};
+mod file;
+mod limit;
+mod line;
+
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use etcetera::BaseStrategy as _;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry};
+
+use file::LogFile;
+use limit::Limit;
+use line::{Fields, Line};
 
 /// The environment variable with the filter.
 const FILTER: &str = "KITOVUFS_LOG";
 
-/// A log file larger than this, in bytes, is put aside (`.old`) before a mount begins to log.
-const PUT_ASIDE: u64 = 4 << 20;
-
-fn filter(default: &str) -> EnvFilter {
-    // The kernel's side of the library warns about requests that a read-only file system need not know, and finds it an error that
-    // the kernel no longer wants to hear about a request that was interrupted.
-    // What these libraries call errors comes back as an error of the source, in better words.
-    let default = format!("{default},fuser=error,fuser::reply=off,smb2=off,rustls_platform_verifier=off");
-    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default));
-    // This library logs the commands that it sends, with the password.
-    filter.add_directive("suppaftp=off".parse().expect("the directive is right"))
-}
+/// Our own targets, which are paths of modules.
+const OURS: &str = env!("CARGO_PKG_NAME");
 
 /// Logs to standard error what `KITOVUFS_LOG` says, or else from `level` on.
 pub fn to_stderr(level: &str) {
-    tracing_subscriber::fmt()
-        .with_env_filter(filter(level))
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    log(level, io::stderr);
 }
 
 /// Logs to [`file`]: what happens too, not only what goes wrong.
@@ -40,14 +37,14 @@ pub fn to_stderr(level: &str) {
 /// The file cannot be opened.
 pub fn to_file() -> io::Result<()> {
     let path = file();
-    let file = open(&path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter("info"))
-        .with_writer(file)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    let file = LogFile::open(&path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+    log("info", Arc::new(file));
     Ok(())
+}
+
+/// Tells what was left out, before the process ends.
+pub fn finish() {
+    limit::finish();
 }
 
 /// `kitovufs/kitovufs.log` in the XDG state directory.
@@ -57,12 +54,32 @@ pub fn file() -> PathBuf {
     state.join("kitovufs").join("kitovufs.log")
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(dir) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    if std::fs::metadata(path).is_ok_and(|meta| meta.len() > PUT_ASIDE) {
-        std::fs::rename(path, path.with_extension("log.old"))?;
-    }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+fn log<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(level: &str, writer: W) {
+    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
+    lines(filter, Limit::of_process(), writer).init();
 }
+
+/// Writes what `filter` asks for, within `limit`.
+fn lines<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(
+    filter: EnvFilter,
+    limit: Limit,
+    writer: W,
+) -> impl Subscriber + Send + Sync {
+    let filter = filter.and(filter_fn(is_safe));
+    let lines =
+        tracing_subscriber::fmt::layer::<Registry>().fmt_fields(Fields).event_format(Line(limit)).with_writer(writer);
+    tracing_subscriber::registry().with(lines.with_filter(filter))
+}
+
+/// Whether something that writes to the log knows what a secret is. Other crates do not (they log commands with passwords, keys, requests
+/// with tokens), whatever level is asked for: what they call errors comes back as an error of the source, in better words. Only what the
+/// kernel's side of FUSE calls an error has no other way, but for one: that the kernel no longer wants to hear about a request that was
+/// interrupted.
+fn is_safe(meta: &Metadata<'_>) -> bool {
+    let target = meta.target();
+    let is_fuse = target.starts_with("fuser::") && target != "fuser::reply" && *meta.level() == Level::ERROR;
+    target.split("::").next() == Some(OURS) || is_fuse
+}
+
+#[cfg(test)]
+mod tests;

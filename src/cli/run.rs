@@ -25,6 +25,12 @@ pub fn run() -> Result<u8, Failure> {
         | Request::Ask { .. }
         | Request::Status { .. } => log::to_stderr("error"),
     }
+    let done = carry_out(request);
+    log::finish();
+    done
+}
+
+fn carry_out(request: Request) -> Result<u8, Failure> {
     match request {
         Request::Mount(request) => mount::mount(&request),
         Request::Unmount { mountpoint } => {

@@ -118,9 +118,7 @@ impl Connection {
                 ("is_direct_tcp", _) => notes.push(format!(
                     "{about}: `is_direct_tcp` is left out: SMB is spoken directly over TCP (port 445), not over NetBIOS"
                 )),
-                ("debug", _) => {
-                    notes.push(format!("{about}: `debug` is left out: set KITOVUFS_LOG=smb2=debug instead"))
-                }
+                ("debug", _) => notes.push(format!("{about}: `debug` is left out: set KITOVUFS_LOG=debug instead")),
                 _ => notes.push(unknown(about, key)),
             }
         }

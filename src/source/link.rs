@@ -1,13 +1,11 @@
 //! `Link`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on.
 
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::poll_fn;
-use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -33,12 +31,6 @@ const LONGEST_REST: Duration = Duration::from_secs(900);
 /// So long others wait for the first probe after a connection broke.
 const TRIAL: Duration = Duration::from_secs(1);
 
-/// The same failure is told in the log once in so long: a program may try a thousand times.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
-
-/// So many different failures are told apart.
-const FAILURES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
-
 /// Connects `inner` lazily, before its first remote call, and again after an outage.
 ///
 /// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
@@ -49,14 +41,11 @@ const FAILURES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 /// it if that is near, and fail otherwise.
 pub struct Link {
     inner: Box<dyn Source>,
-    name: String,
     state: Mutex<State>,
     /// Held over `connect` and `disconnect`, so that they strictly alternate.
     connected: tokio::sync::Mutex<bool>,
     /// Until when the source wants to be left alone, and the error that said so.
     rest: Mutex<Option<(Instant, Error)>>,
-    /// Failures of single requests that the log has, and since when.
-    told: Mutex<LruCache<String, Instant>>,
     /// Around everything that the source does: its own words in the log say of whom they are.
     span: Span,
     me: Weak<Self>,
@@ -86,11 +75,9 @@ impl Link {
     pub fn new(inner: Box<dyn Source>, name: &str) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             inner,
-            name: name.to_owned(),
             state: Mutex::new(State { health: Health::Idle, since: SystemTime::now(), trial: None }),
             connected: tokio::sync::Mutex::new(false),
             rest: Mutex::default(),
-            told: Mutex::new(LruCache::new(FAILURES)),
             span: error_span!("source", name),
             me: me.clone(),
         })
@@ -168,30 +155,16 @@ impl Link {
         }
     }
 
-    /// Leaves word in the log of what failed though the source answers, and what that means for those who read; of the same once in a while.
+    /// Leaves word in the log of what failed though the source answers, and what that means for those who read. The log tells the same once
+    /// in a while.
     pub fn tell(&self, error: &Error) {
         use ErrorKind::{Changed, IsADirectory, NotADirectory, NotFound};
-        if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) {
-            return;
+        let _of_this_source = self.span.enter();
+        match error.kind() {
+            NotFound | NotADirectory | IsADirectory => {}
+            Changed => info!("{error}"),
+            _ => warn!("{error}"),
         }
-        let words = error.to_string();
-        if !self.is_news(&words) {
-            return;
-        }
-        if error.kind() == Changed {
-            info!("source {}: {words}", self.name);
-        } else {
-            warn!("source {}: {words}", self.name);
-        }
-    }
-
-    fn is_news(&self, words: &str) -> bool {
-        let (mut told, now) = (self.told.lock(), Instant::now());
-        let is_news = told.get(words).is_none_or(|at| *at + TELL_AGAIN <= now);
-        if is_news {
-            told.put(words.to_owned(), now);
-        }
-        is_news
     }
 
     fn came_up(&self) {
@@ -202,7 +175,7 @@ impl Link {
         }
         drop(state);
         if was_down {
-            info!("source {}: answers again", self.name);
+            self.span.in_scope(|| info!("answers again"));
         }
     }
 
@@ -224,7 +197,7 @@ impl Link {
             let trial = (error.kind() == ErrorKind::Unreachable).then_some(trial);
             *state = State { health: Health::Down(error.clone()), since: SystemTime::now(), trial };
         }
-        warn!("source {}: does not answer: {error}", self.name);
+        self.span.in_scope(|| warn!("does not answer: {error}"));
         if let Some(me) = self.me.upgrade() {
             tokio::spawn(async move { me.probe(over).await });
         }
@@ -349,19 +322,6 @@ mod tests {
         }
         // The first by itself, and its probe by connecting anew.
         assert_eq!((faults.calls(Method::CreateRemoteDigest), faults.calls(Method::Connect)), (2, 2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_fails_again_and_again_is_told_once_a_minute() {
-        let (link, _) = linked();
-        let mut told = 0;
-        for _ in 0..180 {
-            told += u32::from(link.is_news("read /a: it failed"));
-            assert!(!link.is_news("read /a: it failed"));
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        assert_eq!(told, 3);
-        assert!(link.is_news("read /b: it failed"));
     }
 
     #[tokio::test(start_paused = true)]
