@@ -8,6 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// everything else. What follows is the time of the observation in nanoseconds since 1970, so that it never equals a later one.
 pub const UNSETTLED: &str = ";unsettled=";
 
+/// Begins what is no digest, but says that bytes are not those that were asked for.
+const DAMAGED: &str = "damaged:";
+
 /// What a source says identifies a version: the same digest of the same path means the same bytes.
 ///
 /// The text belongs to the source (`etag:…`, `stat:…`); everybody else only compares it. Only `md5:`, `sha1:` and `sha256:` mean the
@@ -19,6 +22,16 @@ impl Digest {
     /// A digest with the source's own text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
+    }
+
+    /// The local digest of bytes that cannot be those of the version, whatever its digest is made of. `what` tells their damage.
+    pub fn damage(what: impl fmt::Display) -> Self {
+        Self::new(format!("{DAMAGED}{what}"))
+    }
+
+    /// Whether it is one of those.
+    pub fn is_damage(&self) -> bool {
+        self.0.starts_with(DAMAGED)
     }
 
     /// The source's own text.

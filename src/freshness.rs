@@ -29,15 +29,27 @@
 //!
 //! **A copy that was just retrieved, or is about to count as whole:**
 //!
-//! | case | local digest | attempt | content digest | decision |
+//! | case | local digest | attempt | the remote digest says of the bytes | decision |
 //! |---|---|---|---|---|
 //! | C1 | equals the remote one | | | whole |
 //! | C2 | differs | first | | throw away, retrieve once more |
-//! | C3 | differs, equal to the first attempt's | second | no | whole, with the pair as its baseline |
+//! | C3 | differs, equal to the first attempt's | second | nothing | whole, with the pair as its baseline; `status` counts it |
 //! | C4 | differs otherwise | second | | fail: changed during read |
+//! | C5 | differs, equal to the first attempt's | second | their hash, as the source promises (`content_digest`) | fail: damaged |
+//! | C6 | differs, equal to the first attempt's | second | has the form of a hash; another one of the source proved true | fail: damaged |
+//! | C7 | differs, equal to the first attempt's | second | has the form of a hash; none of the source has proved true | as C3, until one does |
+//! | C8 | says that it is damaged, twice | second | | fail: damaged |
 //!
-//! C3 is a digest that never converges (a remote that counts another size than it delivers); a source that declares
-//! `content_digest` promises that this cannot happen, so there a second difference is damage.
+//! C3 is a digest that never converges (a remote that counts another size than it delivers).
+//!
+//! C6 and C7 are entity tags that look like an MD5. Most stores make them so; some make other tags of the same form, and must stay
+//! readable. One tag that is the hash of its bytes is no accident, so from then on a tag of the source that is not means damaged bytes.
+//! A store that encrypts says with each answer for which objects that does not hold, and its source compares nothing there (C1).
+//! Before the first proof two retrievals that agree are all that there is. What counted by C7 is thrown away with the first tag that
+//! proves true ([`still_counts`]), and its next retrieval is decided by C6. That a tag has proved true is stored in the index.
+//!
+//! **A version found damaged (C5, C6, C8)** fails until its digest changes, and is retrieved again for nobody before
+//! [`asked_again_after`]: a minute, doubling to an hour. What is retrieved then is read only once it is proven.
 
 use std::time::Duration;
 
@@ -47,6 +59,10 @@ use crate::error::ErrorKind;
 
 /// So many questions are enough to notice that a slow source answers again: a walk through a known tree must not leave thousands.
 pub const WHILE_SLOW: usize = 4;
+
+/// How long a damaged version is not retrieved, at first and at most: a server that is mended is noticed within the hour, and one that is not
+/// costs two retrievals and then one each hour.
+const DAMAGED_FOR: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
 /// Whether to answer from memory or ask the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +104,22 @@ pub enum Proof {
     Again,
     /// The bytes are thrown away and the reader gets an error.
     Changed,
+    /// The same, and the version fails from now on without being retrieved.
+    Damaged,
+}
+
+/// What a remote digest says of the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// Nothing: it stands for a version.
+    Nothing,
+    /// It has the form of a hash of them. `proved`: another digest of the source was the hash of its bytes.
+    Form {
+        /// Whether one was.
+        proved: bool,
+    },
+    /// It is a hash of them, as the source promises.
+    Hash,
 }
 
 /// Cases L1 to L3. `age` is the age of the known answer: `None` if nothing is known, `Some(None)` if it is from an earlier run.
@@ -124,14 +156,27 @@ pub fn after_failure(known: bool, kind: ErrorKind, offline: Offline) -> AfterFai
     }
 }
 
-/// Cases C1 to C4. `first_attempt` is the local digest of the first attempt, `None` on the first.
-pub fn proof(remote: &Digest, local: &Digest, first_attempt: Option<&Digest>, content_digest: bool) -> Proof {
-    match first_attempt {
-        _ if local == remote => Proof::Whole,
-        None => Proof::Again,
-        Some(first) if first == local && !content_digest => Proof::Baseline,
-        Some(_) => Proof::Changed,
+/// Cases C1 to C8. `first_attempt` is the local digest of the first attempt, `None` on the first.
+pub fn proof(remote: &Digest, local: &Digest, first_attempt: Option<&Digest>, promise: Promise) -> Proof {
+    let Some(first) = first_attempt.filter(|_| local != remote) else {
+        return if local == remote { Proof::Whole } else { Proof::Again };
+    };
+    match promise {
+        _ if first != local => Proof::Changed,
+        _ if local.is_damage() => Proof::Damaged,
+        Promise::Hash | Promise::Form { proved: true } => Proof::Damaged,
+        Promise::Nothing | Promise::Form { proved: false } => Proof::Baseline,
     }
+}
+
+/// Whether a copy that counts as whole still does: not if it does by C7 alone and a digest of the source has proved true since.
+pub fn still_counts(remote: &Digest, local: &Digest, promise: Promise) -> bool {
+    local == remote || promise != Promise::Form { proved: true }
+}
+
+/// How long a version that was found damaged `times` times is not retrieved.
+pub fn asked_again_after(times: u32) -> Duration {
+    DAMAGED_FOR.0.saturating_mul(1 << times.saturating_sub(1).min(10)).min(DAMAGED_FOR.1)
 }
 
 #[cfg(test)]
@@ -199,13 +244,45 @@ mod tests {
     }
 
     #[test]
-    fn cases_c1_to_c4() {
+    fn cases_c1_c2_and_c4_hold_whatever_is_promised() {
         let [a, b, c] = ["a", "b", "c"].map(Digest::new);
-        assert_eq!(proof(&a, &a, None, true), Proof::Whole);
-        assert_eq!(proof(&a, &a, Some(&b), true), Proof::Whole);
-        assert_eq!(proof(&a, &b, None, false), Proof::Again);
-        assert_eq!(proof(&a, &b, Some(&b), false), Proof::Baseline);
-        assert_eq!(proof(&a, &b, Some(&b), true), Proof::Changed);
-        assert_eq!(proof(&a, &b, Some(&c), false), Proof::Changed);
+        for promise in
+            [Promise::Nothing, Promise::Form { proved: false }, Promise::Form { proved: true }, Promise::Hash]
+        {
+            assert_eq!(proof(&a, &a, None, promise), Proof::Whole);
+            assert_eq!(proof(&a, &a, Some(&b), promise), Proof::Whole);
+            assert_eq!(proof(&a, &b, None, promise), Proof::Again);
+            assert_eq!(proof(&a, &b, Some(&c), promise), Proof::Changed);
+        }
+    }
+
+    #[test]
+    fn cases_c3_and_c5_to_c8() {
+        let [a, b] = ["a", "b"].map(Digest::new);
+        let twice_the_same = |promise| proof(&a, &b, Some(&b), promise);
+        assert_eq!(twice_the_same(Promise::Nothing), Proof::Baseline);
+        assert_eq!(twice_the_same(Promise::Hash), Proof::Damaged);
+        assert_eq!(twice_the_same(Promise::Form { proved: true }), Proof::Damaged);
+        assert_eq!(twice_the_same(Promise::Form { proved: false }), Proof::Baseline);
+        let damage = Digest::damage("4 of 5 bytes");
+        assert_eq!(proof(&a, &damage, Some(&damage), Promise::Nothing), Proof::Damaged);
+    }
+
+    #[test]
+    fn what_counts_without_evidence_counts_until_there_is_some() {
+        let [a, b] = ["a", "b"].map(Digest::new);
+        for (promise, counts) in
+            [(Promise::Nothing, true), (Promise::Form { proved: false }, true), (Promise::Form { proved: true }, false)]
+        {
+            assert_eq!(still_counts(&a, &b, promise), counts, "{promise:?}");
+            assert!(still_counts(&a, &a, promise));
+        }
+    }
+
+    #[test]
+    fn a_damaged_version_is_asked_for_ever_more_rarely() {
+        let minutes: Vec<_> = (1..=8).map(|times| asked_again_after(times).as_secs() / 60).collect();
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(asked_again_after(u32::MAX).as_secs(), 3600);
     }
 }

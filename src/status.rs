@@ -47,6 +47,8 @@ pub struct SourceStatus {
     pub bytes_retrieved: u64,
     /// Requests that failed.
     pub errors: u64,
+    /// Versions opened since the mount that count though their two digests differ, so that nothing proves their bytes.
+    pub unconverged_digests: usize,
 }
 
 /// Requests by the method of the contract.
@@ -160,6 +162,7 @@ fn source(folder: &Folder) -> SourceStatus {
         },
         bytes_retrieved: count(&counters.bytes_retrieved),
         errors: count(&counters.errors),
+        unconverged_digests: folder.transfer.unconverged(),
     }
 }
 

@@ -220,6 +220,21 @@ impl Index {
         });
     }
 
+    /// Whether a source's digests of the form of a hash are known to be hashes.
+    pub fn has_hashes(&self, source_id: &str) -> bool {
+        let found = self.0.read(|db| db.prepare_cached("SELECT 1 FROM hashing WHERE source = ?1")?.exists([source_id]));
+        found.unwrap_or_default()
+    }
+
+    /// Notes that they are.
+    pub fn note_hashes(&self, source_id: &str) {
+        let source_id = source_id.to_owned();
+        self.0.write(move |db| {
+            db.prepare_cached("INSERT OR IGNORE INTO hashing (source) VALUES (?1)")?.execute([source_id])?;
+            Ok(())
+        });
+    }
+
     /// Returns when everything is stored.
     pub fn flush(&self) {
         self.0.flush();

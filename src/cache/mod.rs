@@ -305,6 +305,16 @@ impl Cache {
         self.room.lock().held.iter().filter(|(_, held)| held.charge() > 0).count()
     }
 
+    /// Whether a digest of a source that has the form of a hash was ever the hash of its bytes.
+    pub fn has_hashes(&self, source_id: &str) -> bool {
+        self.index.has_hashes(source_id)
+    }
+
+    /// Notes that one was.
+    pub fn note_hashes(&self, source_id: &str) {
+        self.index.note_hashes(source_id);
+    }
+
     /// Opens the copy of a version, empty if there is none. `name` is the base name that its file gets.
     pub fn open_copy(
         self: &Arc<Self>,

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::cachedir::{CacheDir, open_file};
 
 /// Bumped with every change of [`SCHEMA`]; a database of another version is begun anew, being only a cache.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 const SCHEMA: &str = "
     CREATE TABLE listings (
@@ -39,6 +39,7 @@ const SCHEMA: &str = "
         page INTEGER NOT NULL, blake3 BLOB NOT NULL,
         PRIMARY KEY (copy, page)
     ) WITHOUT ROWID;
+    CREATE TABLE hashing (source TEXT PRIMARY KEY) WITHOUT ROWID;
 ";
 
 /// Bytes of a page of the database: SQLite's default.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::fixture::{Fixture, ROOMY, content};
+use super::fixture::{DAMAGED_FOR, Fixture, ROOMY, content};
 use super::*;
 use crate::cache::block::BLOCK;
 use crate::source::fault::{Fault, Method};
@@ -71,6 +71,7 @@ async fn where_the_hash_does_not_agree_the_source_has_the_last_word() {
     assert_eq!(error.kind(), ErrorKind::ChangedDuringRead);
     assert_eq!(mount.faults.calls(Method::CreateLocalDigest), 2);
     mount.faults.clear(Method::RetrieveFile);
+    tokio::time::sleep(DAMAGED_FOR).await;
     assert!(mount.read("file").await.expect("read") == content(SIZE));
     assert_eq!(mount.faults.calls(Method::CreateLocalDigest), 2);
 }

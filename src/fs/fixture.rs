@@ -21,6 +21,8 @@ use crate::sources::memory::Memory;
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a version that was found damaged for the first time is not retrieved.
+pub(super) const DAMAGED_FOR: Duration = Duration::from_secs(60);
 pub(super) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 
 /// A mounted memory source, with everything between it and the file system as in a real mount.
@@ -145,7 +147,7 @@ pub(super) fn folder(
         name: name.as_bytes().into(),
         source_type: "memory".into(),
         catalog: Catalog::new(link.clone(), id.clone(), policy, db.clone()),
-        transfer: Transfer::new(link.clone(), id.clone(), cache.clone(), Arc::default()),
+        transfer: Transfer::new(link.clone(), id.clone(), counters.clone(), cache.clone(), Arc::default()),
         source_id: id,
         link,
         counters,

@@ -113,6 +113,8 @@ pub struct Opened {
     pub handle: HandleId,
     /// The file of the copy, if it is whole and proven, so that the kernel may read it without us.
     pub proven_file: Option<Arc<std::fs::File>>,
+    /// Whether the pages that the kernel has of this version are right. It must drop others.
+    pub keeps_pages: bool,
 }
 
 struct OpenFile {
@@ -121,6 +123,8 @@ struct OpenFile {
     name: LocalName,
     entry: Entry,
     version: Arc<OpenVersion>,
+    /// How often bytes of the version had been retracted when it was opened (see [`OpenVersion::retractions`]).
+    retractions: u64,
 }
 
 /// A directory as it was when it was opened.
@@ -294,7 +298,10 @@ impl FileSystem {
             return Err(Error::new("read", ErrorKind::Other).because("the file is not open"));
         };
         let mut error = match open.version.read(bytes).await {
-            Ok(bytes) => return Ok(bytes),
+            Ok(bytes) if open.version.retractions() == open.retractions => return Ok(bytes),
+            Ok(_) => Error::new("read", ErrorKind::ChangedDuringRead)
+                .on(&open.entry.path)
+                .because("bytes that were read before turned out to be damaged; open the file anew"),
             Err(error) => error,
         };
         let folder = &self.folders[open.folder];
@@ -383,6 +390,8 @@ fn nodes(folder: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(Local
 mod content_tests;
 #[cfg(test)]
 mod copy_tests;
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

@@ -43,9 +43,10 @@ impl FileSystem {
             opening.begin_large(current.stale).await?;
         }
         let proven_file = version.proven_file();
-        let open =
-            OpenFile { folder: folder_index, dir: dir.clone(), name: name.clone(), entry: entry.clone(), version };
-        Ok(Opened { handle: self.files.insert(open), proven_file })
+        let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
+        let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
+        let open = OpenFile { folder: folder_index, dir, name, entry, version, retractions };
+        Ok(Opened { handle: self.files.insert(open), proven_file, keeps_pages })
     }
 }
 

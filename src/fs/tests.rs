@@ -244,6 +244,7 @@ async fn bytes_that_do_not_match_are_retrieved_once_more_and_then_refused() {
     mount.faults.set(Method::RetrieveFile, Fault::Flip(3));
     assert_eq!(mount.read("always").await.expect_err("wrong bytes").kind(), ErrorKind::ChangedDuringRead);
     mount.faults.clear_all();
+    tokio::time::sleep(DAMAGED_FOR).await;
     assert_eq!(mount.read("always").await.expect("read"), "other bytes");
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use futures::future::join_all;
 use tempfile::TempDir;
 
-use super::fixture::{Fixture, ROOMY, content, expire};
+use super::fixture::{DAMAGED_FOR, Fixture, ROOMY, content, expire};
 use super::*;
 use crate::cache::Limits;
 use crate::config::Offline;
@@ -140,6 +140,7 @@ async fn a_retrieval_that_breaks_leaves_nothing_behind_and_one_that_lies_is_not_
     mount.faults.set(Method::RetrieveFile, Fault::Flip(300_000));
     assert_eq!(mount.find("file").await.expect_err("it lied").kind(), ErrorKind::ChangedDuringRead);
     assert_eq!((mount.objects().len(), mount.fs.cache().copies()), (0, 0));
+    tokio::time::sleep(DAMAGED_FOR).await;
     mount.faults.set_times(Method::RetrieveFile, Fault::Truncate(300_000), 1);
     assert_eq!(size(&mount, "file").await, Some(1 << 20), "the second attempt is the right one");
 }
@@ -180,6 +181,7 @@ async fn what_only_a_whole_copy_proves_is_not_read_before() {
     assert_eq!(mount.open("file").await.expect_err("no byte of it is sound").kind(), ErrorKind::ChangedDuringRead);
     mount.faults.clear_all();
     mount.faults.reset_counts();
+    tokio::time::sleep(DAMAGED_FOR).await;
     for _ in 0..2 {
         assert_eq!(mount.read("file").await.expect("read"), bytes);
         assert_eq!(mount.faults.calls(Method::RetrieveFile), 1);

@@ -192,8 +192,9 @@ impl Inner {
             let handle = FileHandle(opened.handle.0);
             match mode {
                 Ok(Some(backing)) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
-                // A version never changes, so neither do the pages that the kernel has of it.
-                Ok(None) => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
+                // A version never changes, so neither do the pages that the kernel has of it, if they are those of the version.
+                Ok(None) if opened.keeps_pages => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
+                Ok(None) => reply.opened(handle, FopenFlags::empty()),
                 Err(()) => return reply.error(Errno::EIO),
             }
             ScopeGuard::into_inner(opened);

@@ -146,7 +146,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
             catalog: Catalog::new(link.clone(), source_id.clone(), policy, db.clone()),
-            transfer: Transfer::new(link.clone(), source_id.clone(), cache.clone(), memory.clone()),
+            transfer: Transfer::new(link.clone(), source_id.clone(), counters.clone(), cache.clone(), memory.clone()),
             source_id,
             link,
             counters,

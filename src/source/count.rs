@@ -39,7 +39,8 @@ impl Counters {
         result.inspect_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: &Error) {
+    /// Notes a failure.
+    pub fn failed(&self, error: &Error) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         *self.last_error.lock() = Some(error.to_string());
     }

@@ -30,6 +30,8 @@ pub struct Memory {
     tree: Arc<Mutex<Tree>>,
     capabilities: Capabilities,
     sizes: bool,
+    /// Local digests are hashes of the bytes, whatever the capabilities promise.
+    hashes: bool,
 }
 
 /// Directory path → raw name → what it is. The root's table is always there.
@@ -63,7 +65,16 @@ impl Memory {
                 concurrency: 16,
             },
             sizes: true,
+            hashes: false,
         }
+    }
+
+    /// The same source, which compares hashes but does not promise that its digests are some.
+    #[must_use]
+    pub fn without_promise(mut self) -> Self {
+        self.capabilities.content_digest = false;
+        self.hashes = true;
+        self
     }
 
     /// The same source, with other capabilities.
@@ -94,6 +105,13 @@ impl Memory {
     pub fn put_at(&self, path: &str, content: impl Into<Bytes>, modified: SystemTime) {
         let (dir, name) = split(path.as_bytes());
         self.put_raw(dir, name, content, modified);
+    }
+
+    /// Puts or replaces a file whose digest is no hash of its bytes.
+    pub fn put_as(&self, path: &str, digest: &str, content: impl Into<Bytes>) {
+        let (dir, name) = split(path.as_bytes());
+        let (digest, modified) = (Digest::new(digest), Self::default_modified());
+        self.insert(dir, name, Node::File { content: content.into(), digest, modified, executable: false });
     }
 
     /// Puts or replaces a file that is a program.
@@ -236,7 +254,7 @@ impl Source for Memory {
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
         let failed = |e| Error::new("create_local_digest", ErrorKind::Cache).on(copy.path).caused_by(e);
         let content = std::fs::read(copy.file).map_err(failed)?;
-        if self.capabilities.content_digest || content.len() as u64 != copy.size {
+        if self.hashes || self.capabilities.content_digest || content.len() as u64 != copy.size {
             return Ok(digest_of(&content));
         }
         Ok(copy.retrieved_as.clone())

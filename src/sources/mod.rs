@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 pub mod smb;
 
+use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
@@ -55,7 +56,21 @@ async fn same_size(copy: &LocalCopy<'_>) -> Result<Digest> {
     if found.len() == copy.size {
         return Ok(copy.retrieved_as.clone());
     }
-    Ok(Digest::new(format!("damaged:{} of {} bytes", found.len(), copy.size)))
+    Ok(Digest::damage(format_args!("{} of {} bytes", found.len(), copy.size)))
+}
+
+/// The same where a digest may be a hash of the bytes: for one that has the form, the hash that they have.
+async fn same_hash(copy: &LocalCopy<'_>) -> Result<Digest> {
+    let same = same_size(copy).await?;
+    let Some((algorithm, hash)) = Algorithm::of(copy.retrieved_as).filter(|_| same == *copy.retrieved_as) else {
+        return Ok(same);
+    };
+    let file = copy.file.to_owned();
+    let found = tokio::task::spawn_blocking(move || algorithm.hash_file(&file)).await;
+    let failed = |e: std::io::Error| Error::new("create_local_digest", ErrorKind::Cache).on(copy.path).caused_by(e);
+    let found = found.unwrap_or_else(|lost| Err(std::io::Error::other(lost))).map_err(failed)?;
+    let name = copy.retrieved_as.as_str().split(':').next().unwrap_or_default();
+    Ok(if found.eq_ignore_ascii_case(hash) { same } else { Digest::new(format!("{name}:{found}")) })
 }
 
 /// The path of a listed name; none, and a line in the log, for a name that must not be followed.

@@ -216,8 +216,7 @@ impl Source for Moodle {
         if found == expected {
             return Ok(same);
         }
-        // Never twice the same, so that bytes that are wrong each time are not taken for a digest that never agrees.
-        Ok(Digest::new(format!("damaged:{found} instead of {expected}, {}", super::observation())))
+        Ok(Digest::damage(format_args!("{found} instead of {expected}")))
     }
 
     async fn retrieve_file(&self, retrieval: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {

@@ -94,6 +94,9 @@ impl Transfer {
         if let Some(facts) = self.known(&key, whole) {
             return Ok(facts);
         }
+        if let Some(error) = self.evidence.refusal(&key) {
+            return Err(error);
+        }
         let answer = self.measured.under_way.join(key, || {
             let (transfer, path, digest, name) = (self.clone(), path.clone(), digest.clone(), name.clone());
             async move {

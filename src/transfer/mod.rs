@@ -1,5 +1,6 @@
 //! Transfer: brings the bytes that the cache lacks, each once, however many ask. It knows versions, no names and no freshness.
 
+mod evidence;
 mod measure;
 mod memory;
 mod pace;
@@ -12,14 +13,14 @@ mod stream;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::cache::block::blocks_of;
+use crate::cache::block::{block_count, blocks_of};
 use crate::cache::{Cache, Key, OpenCopy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
@@ -27,6 +28,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::Source;
+use crate::source::count::Counters;
+use evidence::Evidence;
 use measure::Measured;
 pub use memory::Memory;
 use pace::Pace;
@@ -56,8 +59,10 @@ pub struct Version {
 pub struct Transfer {
     source: Arc<dyn Source>,
     source_id: Arc<str>,
+    counters: Arc<Counters>,
     cache: Arc<Cache>,
     memory: Arc<Memory>,
+    evidence: Evidence,
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
     measured: Measured,
     pace: Pace,
@@ -66,10 +71,23 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Brings bytes of `source`, known to the cache as `source_id`.
-    pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, cache: Arc<Cache>, memory: Arc<Memory>) -> Arc<Self> {
+    /// Brings bytes of `source`, known to the cache as `source_id`; bytes found wrong are failures in its `counters`.
+    pub fn new(
+        source: Arc<dyn Source>,
+        source_id: Arc<str>,
+        counters: Arc<Counters>,
+        cache: Arc<Cache>,
+        memory: Arc<Memory>,
+    ) -> Arc<Self> {
+        let evidence = Evidence::new(cache.clone(), source_id.clone());
         let (open, measured, pace) = (Mutex::default(), Measured::default(), Pace::default());
-        Arc::new(Self { source, source_id, cache, memory, open, measured, pace, in_flight: AtomicUsize::new(0) })
+        let in_flight = AtomicUsize::new(0);
+        Arc::new(Self { source, source_id, counters, cache, memory, evidence, open, measured, pace, in_flight })
+    }
+
+    /// How many versions were opened since the mount that count though their digests differ (see `freshness`, C3 and C7).
+    pub fn unconverged(&self) -> usize {
+        self.evidence.unconverged()
     }
 
     /// The cache's key of a version.
@@ -80,7 +98,9 @@ impl Transfer {
     /// Opens a version for reading. All who have it open share one; nothing is retrieved yet. `name` is its base name on disk.
     pub fn open(self: &Arc<Self>, version: &Version, name: &LocalName) -> Arc<OpenVersion> {
         let key = self.key(&version.path, &version.digest);
-        if let Some(open) = self.open.lock().get(&key).and_then(Weak::upgrade) {
+        let open = self.open.lock().get(&key).and_then(Weak::upgrade);
+        if let Some(open) = open {
+            open.doubt();
             return open;
         }
         let copy = self.cache.open_copy(key, name, version.size, version.modified);
@@ -90,7 +110,11 @@ impl Transfer {
             hash: Algorithm::of(&version.digest).map(|(algorithm, _)| algorithm),
             copy,
             state: Mutex::new(State::default()),
+            is_handed_out: AtomicBool::new(false),
+            discards: AtomicU64::new(0),
+            retractions: AtomicU64::new(0),
         });
+        opened.doubt();
         // Somebody may have been faster; the copy is the same one either way.
         let mut open = self.open.lock();
         match open.get(&key).and_then(Weak::upgrade) {
@@ -111,6 +135,12 @@ pub struct OpenVersion {
     hash: Option<Algorithm>,
     copy: OpenCopy,
     state: Mutex<State>,
+    /// Whether somebody has read bytes since the copy began that are not proven.
+    is_handed_out: AtomicBool,
+    /// How often the bytes were thrown away because they were not proven.
+    discards: AtomicU64,
+    /// How often somebody had read some of those.
+    retractions: AtomicU64,
 }
 
 #[derive(Default)]
@@ -151,12 +181,22 @@ impl OpenVersion {
     pub async fn read(self: &Arc<Self>, bytes: Range<u64>) -> Result<Bytes> {
         let bytes = bytes.start.min(self.version.size)..bytes.end.min(self.version.size);
         let blocks = blocks_of(&bytes);
-        if !self.copy.is_proven() {
+        if !self.copy.is_proven() && !self.is_doubtful() {
             self.request_ahead(&blocks);
         }
         for _ in 0..READ_ATTEMPTS {
+            if !self.copy.is_proven() && self.is_doubtful() {
+                self.retrieve_whole().await?;
+            }
+            let discards = self.discards.load(Ordering::Acquire);
             if let Some(bytes) = self.copy.read(&self.transfer.cache, bytes.clone()) {
-                return Ok(bytes);
+                if self.copy.is_proven() {
+                    return Ok(bytes);
+                }
+                self.is_handed_out.store(true, Ordering::Release);
+                if discards == self.discards.load(Ordering::Acquire) {
+                    return Ok(bytes);
+                }
             }
             self.retrieve(blocks.clone()).await?;
         }
@@ -180,8 +220,43 @@ impl OpenVersion {
         self.retrieve(0..1).await
     }
 
+    /// How often bytes that somebody had read from here turned out wrong. Whoever opened the version before must not read on: what was
+    /// read does not belong together with what comes.
+    pub fn retractions(&self) -> u64 {
+        self.retractions.load(Ordering::Acquire)
+    }
+
+    /// Whether pages that the kernel has of this version are right. `false` is said once, and to everybody before the copy is proven.
+    pub fn are_pages_right(&self) -> bool {
+        self.copy.is_proven() && !self.transfer.evidence.take_retraction(self.copy.key())
+    }
+
+    /// Whether the bytes were wrong before, so that the next ones are read only once they are proven.
+    fn is_doubtful(&self) -> bool {
+        self.state.lock().first_attempt.is_some() || self.transfer.evidence.damage(self.copy.key()).is_some()
+    }
+
+    /// Retrieves what is missing of the whole version, until it is proven.
+    async fn retrieve_whole(self: &Arc<Self>) -> Result<()> {
+        for block in 0..block_count(self.version.size) {
+            if self.copy.is_proven() {
+                break;
+            }
+            self.retrieve(block..block + 1).await?;
+        }
+        if self.copy.is_proven() {
+            return Ok(());
+        }
+        Err(Error::new("read", ErrorKind::Cache)
+            .on(&self.version.path)
+            .because("its bytes were wrong before, and the cache has no room to prove others before they are read"))
+    }
+
     /// Returns when these blocks can be read.
     async fn retrieve(self: &Arc<Self>, blocks: Range<usize>) -> Result<()> {
+        if let Some(error) = self.transfer.evidence.refusal(self.copy.key()) {
+            return Err(error);
+        }
         loop {
             let (first, coming, request) = {
                 let mut state = self.state.lock();

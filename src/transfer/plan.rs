@@ -56,6 +56,9 @@ impl OpenVersion {
 
     /// Requests the first block.
     pub(super) fn request_beginning(self: &Arc<Self>) {
+        if self.is_doubtful() {
+            return;
+        }
         let mut state = self.state.lock();
         if state.covers(0) || self.missing(0..1).is_empty() {
             return;

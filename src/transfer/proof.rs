@@ -1,13 +1,16 @@
-//! The proof of a complete copy: do its bytes have the digest under which they were asked for? It retrieves nothing.
+//! The proof of a complete copy: do its bytes have the digest under which they were asked for? What was proven may still be doubted, and
+//! what was read be retracted. It retrieves nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
-use super::{OpenVersion, SMALL};
+use super::{OpenVersion, SMALL, Transfer};
 use crate::content::Algorithm;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::freshness::{Proof, proof};
+use crate::freshness::{Promise, Proof, proof, still_counts};
 use crate::source::LocalCopy;
 
 impl OpenVersion {
@@ -38,7 +41,7 @@ impl OpenVersion {
         hash.is_some_and(|hash| hash.eq_ignore_ascii_case(expected))
     }
 
-    /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C4).
+    /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C8).
     pub(super) async fn prove(self: &Arc<Self>) -> Result<()> {
         let checking = self.clone();
         let (sound, agrees) = tokio::task::spawn_blocking(move || {
@@ -60,12 +63,22 @@ impl OpenVersion {
             // Not a hash, or not of these bytes: the source knows more.
             false => transfer.source.create_local_digest(&local_copy).await?,
         };
-        let content_digest = transfer.source.capabilities().content_digest;
+        if agrees && transfer.evidence.proved_true() {
+            transfer.doubt_all();
+        }
         let first_attempt = self.state.lock().first_attempt.replace(local.clone());
-        let decision = proof(&version.digest, &local, first_attempt.as_ref(), content_digest);
+        // Damage that is known already need not come twice.
+        let known = || transfer.evidence.damage(copy.key()).filter(|damage| *damage == local);
+        let first_attempt = first_attempt.or_else(known);
+        let decision = proof(&version.digest, &local, first_attempt.as_ref(), self.promise());
         match decision {
             // A file that was changed meanwhile is not proven, and its readers ask again.
             Proof::Whole => {
+                self.state.lock().first_attempt = None;
+                transfer.evidence.forget_damage(copy.key());
+                if first_attempt.is_some() {
+                    self.retract();
+                }
                 copy.prove(&transfer.cache, local);
                 // Whoever has read the last block has a copy that survives a kill.
                 transfer.cache.settled().await;
@@ -75,6 +88,7 @@ impl OpenVersion {
                     "{}: the remote digest {} never equals the local one, {local}; the pair counts as valid",
                     version.path, version.digest
                 );
+                transfer.evidence.count_unconverged(*copy.key());
                 copy.prove(&transfer.cache, local);
             }
             Proof::Again => {
@@ -82,15 +96,85 @@ impl OpenVersion {
                     "{}: the bytes have the digest {local}, not {}: retrieved once more",
                     version.path, version.digest
                 );
-                copy.discard(&transfer.cache);
+                self.discard();
             }
             Proof::Changed => {
-                copy.discard(&transfer.cache);
-                return Err(Error::new("retrieve_file", ErrorKind::ChangedDuringRead)
+                self.discard();
+                self.retract();
+                let error = Error::new("retrieve_file", ErrorKind::ChangedDuringRead)
                     .on(&version.path)
-                    .because(format!("the bytes have the digest {local}, not {}", version.digest)));
+                    .because(format!("the bytes have the digest {local}, not {}", version.digest));
+                transfer.counters.failed(&error);
+                return Err(error);
+            }
+            Proof::Damaged => {
+                self.discard();
+                self.retract();
+                return Err(self.damaged(local));
             }
         }
         Ok(())
+    }
+
+    /// Notes that the version is damaged.
+    fn damaged(&self, local: Digest) -> Error {
+        let Self { transfer, version, copy, .. } = self;
+        let error = Error::new("retrieve_file", ErrorKind::ChangedDuringRead).on(&version.path).because(format!(
+            "the server sends damaged bytes: they have the digest {local} each time, not {}; store the file anew, since it cannot be \
+             read until its digest changes",
+            version.digest,
+        ));
+        transfer.counters.failed(&error);
+        transfer.cache.counters().quarantined.fetch_add(1, Ordering::Relaxed);
+        transfer.evidence.note_damage(*copy.key(), local, &error);
+        error
+    }
+
+    /// What the digest of this version says of its bytes.
+    fn promise(&self) -> Promise {
+        let content_digest = self.transfer.source.capabilities().content_digest;
+        self.transfer.evidence.promise(content_digest, self.hash.is_some())
+    }
+
+    /// Throws the bytes away.
+    fn discard(&self) {
+        self.copy.discard(&self.transfer.cache);
+        self.discards.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Bytes that somebody may have read are not those of the version.
+    fn retract(&self) {
+        if self.is_handed_out.swap(false, Ordering::AcqRel) {
+            self.transfer.evidence.note_retraction(*self.copy.key());
+            self.retractions.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Throws away a copy that counts no longer, and counts one that does though its digests differ.
+    pub(super) fn doubt(&self) {
+        let Self { transfer, version, copy, .. } = self;
+        let Some(local) = copy.local_digest().filter(|local| *local != version.digest) else { return };
+        if still_counts(&version.digest, &local, self.promise()) {
+            return transfer.evidence.count_unconverged(*copy.key());
+        }
+        warn!(
+            "{}: a digest of this source proved true, and this one is not that of the bytes: retrieved anew",
+            version.path
+        );
+        self.discard();
+        transfer.cache.counters().quarantined.fetch_add(1, Ordering::Relaxed);
+        transfer.evidence.uncount(copy.key());
+        self.is_handed_out.store(true, Ordering::Release);
+        self.retract();
+    }
+}
+
+impl Transfer {
+    /// Doubts every version that is open now; others are doubted when they are opened.
+    fn doubt_all(&self) {
+        let open: Vec<_> = self.open.lock().values().filter_map(std::sync::Weak::upgrade).collect();
+        for version in open {
+            version.doubt();
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::kit::files::{noise, random};
 use crate::kit::home::Home;
 use crate::kit::liar::{Answer, End, For, Liar, Speaks};
-use crate::kit::mount::{Mount, requests};
+use crate::kit::mount::{Mount, number, requests};
 use crate::kit::wait::eventually;
 
 /// The timeout of an open and of a read, their repetitions, and what a busy machine may take to notice it.
@@ -319,4 +319,74 @@ fn about_pages_for_people() {
 #[test]
 fn about_indexes_in_json() {
     lies_about_listings(Speaks::Json, For::Listing);
+}
+
+/// Says in each answer that the object is encrypted, so that its tag is no hash.
+fn encrypted(answer: &mut Answer) {
+    answer.header("x-amz-server-side-encryption", Some("aws:kms"));
+}
+
+#[test]
+fn about_the_same_byte_each_time() {
+    let mut random = random();
+    let sizes = [("true", 1000), ("small", 200_000), ("large", 3 << 20)];
+    let files = sizes.into_iter().map(|(name, size)| (name.to_owned(), noise(size, &mut random)));
+    let liar = Liar::speaking(Speaks::Hashes, files.collect());
+    let mount = mounted(&liar, "100ms");
+    fs::read(mount.path("far/true")).unwrap();
+    let asked = Arc::new(AtomicU64::default());
+    let counting = asked.clone();
+    liar.lie(move |what, answer| {
+        if what == For::Bytes {
+            counting.fetch_add(1, Ordering::Relaxed);
+            let ends = answer.value("Content-Range").rsplit_once('/').is_none_or(|(part, total)| {
+                let last = total.parse::<u64>().unwrap() - 1;
+                part.ends_with(&format!("-{last}"))
+            });
+            if ends {
+                *answer.body.last_mut().unwrap() ^= 1;
+            }
+        }
+    });
+    for (damaged, name) in (1..).zip(["small", "large"]) {
+        let error = fs::read(mount.path(format!("far/{name}"))).expect_err(name);
+        assert_eq!(error.raw_os_error(), Some(libc::EIO), "{name}: {error}");
+        let before = asked.load(Ordering::Relaxed);
+        fs::read(mount.path(format!("far/{name}"))).expect_err(name);
+        assert_eq!(asked.load(Ordering::Relaxed), before, "{name} was retrieved again at once");
+        let status = mount.status();
+        assert_eq!(number(&status, "/cache/quarantined"), damaged, "{name}");
+        assert_eq!(number(&status, "/sources/far/unconverged_digests"), 0);
+        let said = status.pointer("/sources/far/last_error").and_then(|said| said.as_str()).unwrap_or_default();
+        assert!(said.contains("damaged bytes") && said.contains(name), "{said}");
+    }
+    liar.tell_the_truth();
+    for name in ["small", "large"] {
+        let new = noise(500_000, &mut random);
+        liar.put(name, &new);
+        eventually(name, || fs::read(mount.path(format!("far/{name}"))).is_ok_and(|read| read == new));
+    }
+}
+
+#[test]
+fn about_an_object_whose_tag_is_no_hash_because_it_is_encrypted() {
+    let mut random = random();
+    let bytes = noise(200_000, &mut random);
+    let files = BTreeMap::from([("true".to_owned(), noise(1000, &mut random)), ("file".to_owned(), bytes.clone())]);
+    let liar = Liar::speaking(Speaks::Hashes, files);
+    let mount = mounted(&liar, "1h");
+    fs::read(mount.path("far/true")).unwrap();
+    // The store is honest, and what the tag says is not of these bytes.
+    let mut lied = bytes;
+    lied[7] ^= 1;
+    let said = lied.clone();
+    liar.lie(move |what, answer| {
+        if what == For::Bytes {
+            answer.body.copy_from_slice(&said);
+            encrypted(answer);
+        }
+    });
+    assert!(fs::read(mount.path("far/file")).unwrap() == lied);
+    let status = mount.status();
+    assert_eq!((number(&status, "/cache/quarantined"), requests(&status, "far").2), (0, 2), "one retrieval each");
 }

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use kitovufs::digest::hex;
+use md5::{Digest as _, Md5};
 use rustix::net::sockopt::set_socket_linger;
 
 /// When everything was last changed, in seconds since 1970 and as HTTP writes it.
@@ -22,6 +24,8 @@ const PAGE: usize = 40;
 pub enum Speaks {
     Webdav,
     S3,
+    /// S3 whose tags are the MD5 of the bytes.
+    Hashes,
     /// Plain HTTP with index pages for people.
     Html,
     /// Plain HTTP with indexes as nginx writes them in JSON.
@@ -98,7 +102,7 @@ pub struct Liar {
 
 struct Shared {
     speaks: Speaks,
-    files: BTreeMap<String, Vec<u8>>,
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
     lie: Mutex<Arc<Lie>>,
     /// Goes up with every change of the lie, which ends stalls.
     lies: AtomicU64,
@@ -112,7 +116,7 @@ impl Liar {
         let port = listener.local_addr().unwrap().port();
         let truth: Lie = Box::new(|_, _| ());
         let (lie, lies, ended) = (Mutex::new(Arc::new(truth)), AtomicU64::default(), AtomicBool::default());
-        let shared = Arc::new(Shared { speaks, files, lie, lies, ended });
+        let shared = Arc::new(Shared { speaks, files: Mutex::new(files), lie, lies, ended });
         let serving = shared.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -133,6 +137,11 @@ impl Liar {
         self.shared.lies.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Puts or replaces a file.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        self.shared.files.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
+    }
+
     /// From now on every answer is true.
     pub fn tell_the_truth(&self) {
         self.lie(|_, _| ());
@@ -143,7 +152,7 @@ impl Liar {
         let url = format!("http://127.0.0.1:{}", self.port);
         match self.shared.speaks {
             Speaks::Webdav => format!("type = \"webdav\"\nendpoint = \"{url}\"\n"),
-            Speaks::S3 => format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"bucket\"\n"),
+            Speaks::S3 | Speaks::Hashes => format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"bucket\"\n"),
             Speaks::Html | Speaks::Json => format!("type = \"http\"\nurl = \"{url}/\"\n"),
         }
     }
@@ -232,18 +241,21 @@ impl Shared {
 
     fn truth(&self, request: &Request) -> (For, Answer) {
         let path = match self.speaks {
-            Speaks::S3 => request.path.strip_prefix("bucket").unwrap_or_default().trim_start_matches('/'),
+            Speaks::S3 | Speaks::Hashes => {
+                request.path.strip_prefix("bucket").unwrap_or_default().trim_start_matches('/')
+            }
             _ => &request.path,
         };
-        let (what, content_type, body) = match (self.files.get(path), self.speaks) {
+        let files = self.files.lock().unwrap();
+        let (what, content_type, body) = match (files.get(path), self.speaks) {
             (Some(bytes), Speaks::Webdav) if request.method == "PROPFIND" => {
                 (For::Version, "application/xml", multistatus(&resource(path, bytes)))
             }
             (Some(bytes), _) => return self.file(request, bytes),
-            (None, Speaks::S3) if request.query.contains("list-type") => {
+            (None, Speaks::S3 | Speaks::Hashes) if request.query.contains("list-type") => {
                 let token = request.parameter("continuation-token");
                 let what = if token.is_some() { For::NextPage } else { For::Listing };
-                (what, "application/xml", self.page(token.map_or(0, |token| token.parse().unwrap())))
+                (what, "application/xml", self.page(&files, token.map_or(0, |token| token.parse().unwrap())))
             }
             (None, _) if !path.is_empty() => {
                 let mut missing = Answer { status: 200, headers: Vec::new(), body: Vec::new(), end: End::Whole };
@@ -251,19 +263,19 @@ impl Shared {
                 return (For::Version, missing);
             }
             (None, Speaks::Webdav) => {
-                let files: String = self.files.iter().map(|(name, bytes)| resource(name, bytes)).collect();
+                let files: String = files.iter().map(|(name, bytes)| resource(name, bytes)).collect();
                 let all = if request.headers.get("depth").is_some_and(|depth| depth == "0") { "" } else { &files };
                 let directory = "<D:response><D:href>/</D:href><D:propstat><D:prop><D:resourcetype><D:collection/>\
                     </D:resourcetype></D:prop></D:propstat></D:response>";
                 (For::Listing, "application/xml", multistatus(&format!("{directory}{all}")))
             }
-            (None, Speaks::S3 | Speaks::Html) => {
-                let links: String = self.files.keys().map(|name| format!("<a href=\"{name}\">{name}</a>\n")).collect();
+            (None, Speaks::S3 | Speaks::Hashes | Speaks::Html) => {
+                let links: String = files.keys().map(|name| format!("<a href=\"{name}\">{name}</a>\n")).collect();
                 let title = "<title>Index of /</title></head><body>";
                 (For::Listing, "text/html", format!("<html><head>{title}\n{links}</body></html>"))
             }
             (None, Speaks::Json) => {
-                let items = self.files.iter().map(|(name, bytes)| {
+                let items = files.iter().map(|(name, bytes)| {
                     let (size, time) = (bytes.len(), MODIFIED.1);
                     format!("{{\"name\":\"{name}\",\"type\":\"file\",\"mtime\":\"{time}\",\"size\":{size}}}")
                 });
@@ -281,7 +293,7 @@ impl Shared {
     fn file(&self, request: &Request, bytes: &[u8]) -> (For, Answer) {
         let what = if request.method == "HEAD" { For::Version } else { For::Bytes };
         let mut answer = Answer { status: 200, headers: Vec::new(), body: Vec::new(), end: End::Whole };
-        answer.header("ETag", Some(&tag(bytes)));
+        answer.header("ETag", Some(&self.tag(bytes)));
         answer.header("Last-Modified", Some(MODIFIED.1));
         answer.header("Accept-Ranges", Some("bytes"));
         let all = 0..bytes.len();
@@ -294,10 +306,10 @@ impl Shared {
         (what, answer)
     }
 
-    fn page(&self, from: usize) -> String {
+    fn page(&self, files: &BTreeMap<String, Vec<u8>>, from: usize) -> String {
         let mut page = String::from("<ListBucketResult><EncodingType>url</EncodingType>");
-        for (name, bytes) in self.files.iter().skip(from).take(PAGE) {
-            let (tag, size) = (tag(bytes), bytes.len());
+        for (name, bytes) in files.iter().skip(from).take(PAGE) {
+            let (tag, size) = (self.tag(bytes), bytes.len());
             write!(
                 page,
                 "<Contents><Key>{name}</Key><LastModified>1994-11-06T08:49:37Z</LastModified><ETag>{tag}</ETag>\
@@ -305,12 +317,16 @@ impl Shared {
             )
             .unwrap();
         }
-        let more = from + PAGE < self.files.len();
+        let more = from + PAGE < files.len();
         write!(page, "<IsTruncated>{more}</IsTruncated>").unwrap();
         if more {
             write!(page, "<NextContinuationToken>{}</NextContinuationToken>", from + PAGE).unwrap();
         }
         page + "</ListBucketResult>"
+    }
+
+    fn tag(&self, bytes: &[u8]) -> String {
+        if self.speaks == Speaks::Hashes { format!("\"{}\"", hex(&Md5::digest(bytes))) } else { tag(bytes) }
     }
 }
 

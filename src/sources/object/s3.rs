@@ -5,14 +5,15 @@ mod credentials;
 mod listing;
 mod place;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
-use parking_lot::RwLock;
+use lru::LruCache;
+use parking_lot::{Mutex, RwLock};
 use reqsign_aws_v4::Credential;
 use reqsign_core::Signer;
 
@@ -21,9 +22,8 @@ use self::credentials::Credentials;
 use super::http::{Answer, Purpose, Redirects, Transport};
 use super::keys::{self, Keys, Page, digest};
 use super::{COMPONENT, body, encode_path, read_root, warn_if_clear};
-use crate::content::Algorithm;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::secret::Secret;
 use crate::source::{
@@ -39,6 +39,9 @@ const GOOGLE: (&str, &str) = ("https://storage.googleapis.com", "auto");
 /// So many bytes are confirmed at once where there are no entity tags: little, so that many requests at a time hold little.
 const PIECE: u64 = 1 << 20;
 
+/// How many objects are remembered whose tags are no hashes. The next answer about a forgotten one tells it again.
+const OPAQUE: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+
 /// Tells that a key of the customer encrypts, after which tags are no hashes.
 const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 
@@ -51,13 +54,13 @@ const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 ///
 /// Google's are `type = "gcs"`, with the keys `bucket`, `endpoint`, `root`, and for credentials `token`, or a key of Google's
 /// interoperability with S3 (HMAC): `access_key_id`, `secret_access_key`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct S3 {
     store: Store,
     config: Config,
     connected: RwLock<Option<Arc<Connected>>>,
-    /// The store encrypts with keys of its own, so that tags which look like an MD5 are none.
-    opaque_tags: AtomicBool,
+    /// Versions that the store encrypts, so that their tags, which look like an MD5, are none.
+    opaque: Mutex<LruCache<(RemotePath, Digest), ()>>,
 }
 
 /// Whose bucket it is: Google speaks S3, with other credentials.
@@ -87,15 +90,26 @@ struct Connected {
     bearer: Option<Bearer>,
 }
 
+impl Default for S3 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl S3 {
     /// A source that waits for `configure`.
     pub fn new() -> Self {
-        Self::default()
+        Self::of(Store::Amazon)
     }
 
     /// The same for a bucket of Google.
     pub fn google() -> Self {
-        Self { store: Store::Google, ..Self::default() }
+        Self::of(Store::Google)
+    }
+
+    fn of(store: Store) -> Self {
+        let opaque = Mutex::new(LruCache::new(OPAQUE));
+        Self { store, config: Config::default(), connected: RwLock::default(), opaque }
     }
 
     fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
@@ -118,7 +132,7 @@ impl S3 {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
             answer => {
                 let answer = answer?;
-                self.learn(answer.response.headers());
+                self.learn(purpose.path, answer.response.headers());
                 Ok(answer)
             }
         }
@@ -155,13 +169,14 @@ impl S3 {
         Ok(http::Request::from_parts(parts, body))
     }
 
-    /// Notes what headers tell about encryption.
-    fn learn(&self, headers: &http::HeaderMap) {
+    /// Notes what headers about an object tell of its encryption. It holds for this object alone: the tags of others are hashes still.
+    fn learn(&self, path: &RemotePath, headers: &http::HeaderMap) {
         let kms =
             headers.get("x-amz-server-side-encryption").is_some_and(|value| value.as_bytes().starts_with(b"aws:"));
         let others = ["x-amz-server-side-encryption-customer-algorithm", "x-goog-encryption-algorithm", GOOGLE_KMS];
-        if kms || others.iter().any(|name| headers.contains_key(*name)) {
-            self.opaque_tags.store(true, Ordering::Relaxed);
+        let opaque = kms || others.iter().any(|name| headers.contains_key(*name));
+        if opaque && let Some(digest) = Version::from_headers(headers).tag_digest() {
+            self.opaque.lock().put((path.clone(), digest), ());
         }
     }
 }
@@ -289,16 +304,10 @@ impl Source for S3 {
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
-        let same = crate::sources::same_size(copy).await?;
-        let Some((algorithm, hash)) = Algorithm::of(copy.retrieved_as) else { return Ok(same) };
-        if same != *copy.retrieved_as || self.opaque_tags.load(Ordering::Relaxed) {
-            return Ok(same);
+        if self.opaque.lock().contains(&(copy.path.clone(), copy.retrieved_as.clone())) {
+            return crate::sources::same_size(copy).await;
         }
-        let file = copy.file.to_owned();
-        let md5 = tokio::task::spawn_blocking(move || algorithm.hash_file(&file)).await;
-        let failed = |e: std::io::Error| Error::new("create_local_digest", ErrorKind::Cache).on(copy.path).caused_by(e);
-        let md5 = md5.unwrap_or_else(|lost| Err(std::io::Error::other(lost))).map_err(failed)?;
-        Ok(if md5.eq_ignore_ascii_case(hash) { same } else { Digest::new(format!("md5:{md5}")) })
+        crate::sources::same_hash(copy).await
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
