@@ -27,6 +27,7 @@ use self::retrieval::{Connected, Request};
 use self::site::Site;
 use self::stream::Streams;
 use self::tree::Place;
+use super::object::http::Named;
 use super::object::{HELD, endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use crate::content::Algorithm;
@@ -43,7 +44,7 @@ const FUNCTIONS: [&str; 2] = ["core_enrol_get_users_courses", "core_course_get_c
 
 /// A Moodle site as a source: `type = "moodle"`.
 ///
-/// Keys: `url` (required), and `token`, or `username` with `password`. Courses are folders, with sections, activities and files in them.
+/// Keys: `url` (required), and `token`, or `username` with `password`; `redirect_hosts`. Courses are folders, with sections, activities and files in them.
 #[derive(Default)]
 pub struct Moodle {
     config: Config,
@@ -57,6 +58,7 @@ pub struct Moodle {
 struct Config {
     url: Option<Url>,
     login: Login,
+    named: Named,
 }
 
 impl std::fmt::Debug for Moodle {
@@ -84,7 +86,7 @@ impl Moodle {
 
     fn site(&self, purpose: Purpose<'_>) -> Result<Site> {
         match &self.config.url {
-            Some(url) => Site::new(url),
+            Some(url) => Site::new(url, self.config.named.clone()),
             None => Err(purpose.error(ErrorKind::Other).because("not configured")),
         }
     }
@@ -120,11 +122,13 @@ impl Source for Moodle {
         let mut reader = settings.reader();
         let written = reader.required_string("url", "https://moodle.example.edu");
         let login = Login::read(settings, &mut reader);
+        let named = Named::read(&mut reader);
         if !written.is_empty() {
             match endpoint("url", &written) {
                 Ok(url) => {
                     warn_if_clear(settings, &url, true);
-                    self.config = Config { url: Some(url), login };
+                    let named = named.with(&url);
+                    self.config = Config { url: Some(url), login, named };
                     self.courses = Courses::new(settings.fresh_for);
                 }
                 Err(why) => reader.problem(Some("url"), why),

@@ -291,8 +291,8 @@ async fn credentials_stay_with_their_origin() {
     let elsewhere = listener.local_addr().unwrap().port();
     let answer = format!("HTTP/1.1 302 X\r\nLocation: http://localhost:{elsewhere}/x\r\nContent-Length: 0\r\n\r\n");
     let url = liar(Box::leak(answer.into_boxed_str())).await;
-    let dav =
-        source(&format!("type = \"webdav\"\nendpoint = \"{url}\"\nusername = \"anna\"\npassword = \"hunter2\"")).await;
+    let login = "username = \"anna\"\npassword = \"hunter2\"\nredirect_hosts = [\"localhost\"]";
+    let dav = source(&format!("type = \"webdav\"\nendpoint = \"{url}\"\n{login}")).await;
     let s3 = format!(
         "type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"b\"\naccess_key_id = \"k\"\nsecret_access_key = \"hunter2\"\nsession_token = \"t\""
     );
@@ -304,7 +304,81 @@ async fn credentials_stay_with_their_origin() {
     let len = stream.read(&mut buffer).await.unwrap();
     let request = String::from_utf8_lossy(&buffer[..len]).to_lowercase();
     assert!(request.starts_with("get /x") && !request.contains("authorization"), "{request}");
+    assert!(!request.contains("referer") && !request.contains("cookie"), "{request}");
     drop(stream);
     drop(listener);
     assert!(asking.await.unwrap().0.is_err());
+}
+
+/// What a server must not make of a mount: a way into its machine and its network.
+#[tokio::test]
+async fn nobody_is_sent_into_a_network_that_the_configuration_does_not_name() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = tokio::spawn(async move { listener.accept().await.map(drop) });
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "0.0.0.0",
+        "2130706433",
+        "[::ffff:127.0.0.1]",
+        "[::1]",
+        "10.0.0.1",
+        "169.254.169.254",
+    ] {
+        let answer = format!("HTTP/1.1 302 X\r\nLocation: http://{host}:{port}/x\r\nContent-Length: 0\r\n\r\n");
+        let url = liar(Box::leak(answer.into_boxed_str())).await;
+        for table in [
+            format!("type = \"webdav\"\nendpoint = \"{url}\""),
+            format!("type = \"http\"\nurl = \"{url}/\""),
+            format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"b\""),
+            format!("type = \"gcs\"\nendpoint = \"{url}\"\nbucket = \"b\""),
+            format!("type = \"azblob\"\nendpoint = \"{url}\"\ncontainer = \"b\"\naccount_name = \"a\""),
+        ] {
+            let source = source(&table).await;
+            let began = std::time::Instant::now();
+            let failed = source.list_path(&remote("")).await.map(drop).unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::Protocol, "{table}: {failed}");
+            if table.contains("webdav") {
+                assert!(failed.to_string().contains("redirect_hosts"), "{failed}");
+            }
+            assert_eq!(part(source.as_ref()).await.0, Err(ErrorKind::Protocol), "{table}");
+            assert!(began.elapsed() < Duration::from_secs(5), "{table}: it was tried");
+        }
+    }
+    assert!(!asked.is_finished(), "somebody was sent there");
+    asked.abort();
+}
+
+#[tokio::test]
+async fn a_server_may_send_one_on_within_itself_but_not_for_ever() {
+    let url = liar("HTTP/1.1 301 X\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n").await;
+    let dav = source(&format!("type = \"webdav\"\nendpoint = \"{url}\"")).await;
+    let failed = dav.list_path(&remote("")).await.map(drop).unwrap_err();
+    assert!(failed.to_string().contains("again and again"), "{failed}");
+
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let mut requests = Vec::new();
+        for answer in ["HTTP/1.1 301 X\r\nLocation: /moved\r\n", "HTTP/1.1 404 X\r\n"] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 4096];
+            let len = stream.read(&mut buffer).await.unwrap();
+            requests.push(String::from_utf8_lossy(&buffer[..len]).to_lowercase());
+            let answer = format!("{answer}Connection: close\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        requests
+    });
+    let login = "username = \"anna\"\npassword = \"hunter2\"";
+    let dav = source(&format!("type = \"webdav\"\nendpoint = \"{url}\"\n{login}")).await;
+    let _ = dav.create_remote_digest(&remote("")).await;
+    let requests = serving.await.unwrap();
+    // The same method, with its body, and whoever asks is still known to his own server.
+    assert!(
+        requests[1].starts_with("propfind /moved ") && requests[1].contains("authorization: basic"),
+        "{requests:?}"
+    );
+    assert!(!requests[1].contains("referer"), "{requests:?}");
 }

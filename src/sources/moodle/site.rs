@@ -10,7 +10,7 @@ use super::answer::Refused;
 use super::refusal::Route;
 use crate::error::{ErrorKind, Result};
 use crate::secret::Revealed;
-use crate::sources::object::http::{Answer, Redirects, Transport, refusal, whole};
+use crate::sources::object::http::{Answer, Named, Redirects, Transport, refusal, whole};
 use crate::sources::purpose::Purpose;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -31,10 +31,11 @@ pub(super) struct Site {
 pub(super) type Asked<T> = Result<T, Refused>;
 
 impl Site {
-    /// The site at `url`, asked by nobody so far.
-    pub(super) fn new(url: &Url) -> Result<Self> {
+    /// The site at `url`, asked by nobody so far. It may send one on to the hosts that are `named`, and to public ones.
+    pub(super) fn new(url: &Url, named: Named) -> Result<Self> {
         let base = url.as_str().trim_end_matches('/').to_owned();
-        let (transport, elsewhere) = (Transport::new(Redirects::Refuse)?, Transport::new(Redirects::Follow)?);
+        let (transport, elsewhere) =
+            (Transport::new(Redirects::Refuse, named.clone())?, Transport::new(Redirects::Follow, named)?);
         Ok(Self { transport, elsewhere, base, token: None })
     }
 
@@ -129,7 +130,7 @@ impl Site {
         };
         // A file that the site only refers to (Dropbox, OneDrive, …) is asked for without the token.
         let request = ranged(http::Request::get(to.as_str())).body(Bytes::new()).map_err(malformed)?;
-        let answer = self.elsewhere.exchange(purpose, request).await?;
+        let answer = self.elsewhere.exchange_elsewhere(purpose, url, request).await?;
         if answer.response.status().is_success() {
             return Ok((answer, true));
         }

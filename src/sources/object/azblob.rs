@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use self::shared_key::SharedKey;
-use super::http::{Answer, Purpose, Redirects, Transport};
+use super::http::{Answer, Named, Purpose, Redirects, Transport};
 use super::keys::{self, Keys, Page, digest};
 use super::{COMPONENT, body, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::digest::Digest;
@@ -210,7 +210,7 @@ impl Source for Azblob {
         let (key, sas) = revealed.await.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))??;
         let key = key.map(|key| SharedKey::new(&self.config.account, &key)).transpose();
         let key = key.map_err(|why| Error::new("connect", ErrorKind::InvalidConfig).because(why))?;
-        let transport = Transport::new(Redirects::Refuse)?;
+        let transport = Transport::new(Redirects::Refuse, Named::default())?;
         *self.connected.write() = Some(Arc::new(Connected { transport, key, sas }));
         Ok(())
     }

@@ -1,13 +1,18 @@
 //! `Transport`: sends HTTP requests and turns what goes wrong into our kinds of error. It knows no file and no protocol.
 
-use std::sync::Once;
+mod redirect;
+
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use reqwest::header::{DATE, LOCATION, RETRY_AFTER};
-use reqwest::{Response, StatusCode, redirect};
+use reqwest::{Response, StatusCode};
+use url::Url;
 
+pub(in crate::sources) use self::redirect::{Named, Redirects};
+use self::redirect::{NotPublic, PublicOnly, judge, redirected, target};
 use crate::error::{Error, ErrorKind, Result};
 pub(super) use crate::sources::purpose::Purpose;
 use crate::sources::version::http_date;
@@ -18,8 +23,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LARGEST_ANSWER: usize = 1 << 30;
 /// As much of a refusal as is looked at.
 const LARGEST_REFUSAL: usize = 64 * 1024;
-/// As many redirections are followed as browsers do.
-const MOST_REDIRECTS: usize = 10;
 
 /// A successful answer, and when it was given by the server's clock, in whole seconds since 1970: never later than the
 /// server looked at what it tells.
@@ -29,53 +32,39 @@ pub(in crate::sources) struct Answer {
     pub(in crate::sources) observed: i64,
 }
 
-/// Where a client goes on its own when a server points elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sources) enum Redirects {
-    /// Nowhere: a signed request holds only for the host that it was signed for.
-    Refuse,
-    /// To the same scheme, host and port.
-    SameOrigin,
-    /// Anywhere, without credentials where the origin is another one.
-    Follow,
-}
-
-impl Redirects {
-    fn policy(self) -> redirect::Policy {
-        match self {
-            Self::Refuse => redirect::Policy::none(),
-            Self::Follow => redirect::Policy::limited(MOST_REDIRECTS),
-            Self::SameOrigin => redirect::Policy::custom(|attempt| match attempt.previous().last() {
-                _ if attempt.previous().len() > MOST_REDIRECTS => attempt.error("too many redirections"),
-                Some(from) if from.origin() == attempt.url().origin() => attempt.follow(),
-                _ => attempt.stop(),
-            }),
-        }
-    }
-}
-
 /// An HTTP client for one source. Cheap to share; holds the connections.
 #[derive(Debug)]
 pub(in crate::sources) struct Transport {
     client: reqwest::Client,
+    /// The client for hosts that the configuration does not name.
+    elsewhere: OnceLock<reqwest::Client>,
+    redirects: Redirects,
+    named: Named,
     /// The server's clock minus ours, in seconds, as of the last answer.
     clock_offset: AtomicI64,
 }
 
 impl Transport {
-    /// A client that goes where `redirects` allows.
-    pub(in crate::sources) fn new(redirects: Redirects) -> Result<Self> {
+    /// A client for the hosts that are `named`, which goes where `redirects` allows.
+    pub(in crate::sources) fn new(redirects: Redirects, named: Named) -> Result<Self> {
         static PROVIDER: Once = Once::new();
         // An error says that the process has a provider already, which is as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("kitovufs/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .redirect(redirects.policy())
-            .build()
-            .map_err(|e| Error::new("connect", ErrorKind::Other).because("cannot set up HTTP").caused_by(e))?;
-        Ok(Self { client, clock_offset: AtomicI64::new(0) })
+        let client = built(client())?;
+        Ok(Self { client, elsewhere: OnceLock::new(), redirects, named, clock_offset: AtomicI64::new(0) })
+    }
+
+    /// The client for an address that a server has pointed to.
+    fn client_for(&self, url: &Url) -> Result<&reqwest::Client> {
+        if self.named.holds(url) {
+            return Ok(&self.client);
+        }
+        if self.elsewhere.get().is_none() {
+            let elsewhere = built(client().dns_resolver(Arc::new(PublicOnly::new())))?;
+            // Another request may have been faster.
+            let _ = self.elsewhere.set(elsewhere);
+        }
+        Ok(self.elsewhere.get().expect("it has just been set"))
     }
 
     /// Sends a request; an answer that is no success is an error of the kind that its status says.
@@ -84,7 +73,7 @@ impl Transport {
         if answer.response.status().is_success() { Ok(answer) } else { Err(refusal(purpose, answer.response).await) }
     }
 
-    /// Sends a request and gets its answer, whatever the status.
+    /// Sends a request to the source's own address and gets its answer, whatever the status.
     pub(in crate::sources) async fn exchange(
         &self,
         purpose: Purpose<'_>,
@@ -92,17 +81,52 @@ impl Transport {
     ) -> Result<Answer> {
         let request =
             reqwest::Request::try_from(request).map_err(|e| failure(purpose, e).because("the request is malformed"))?;
-        let began = here();
-        let response = self.client.execute(request).await.map_err(|e| failure(purpose, e))?;
-        let date = response.headers().get(DATE).and_then(|date| http_date(date.to_str().ok()?));
-        let observed = match date {
-            Some(date) => {
-                self.clock_offset.store(date - began, Ordering::Relaxed);
-                date
+        self.go(purpose, request, &self.client).await
+    }
+
+    /// Sends a request to an address that an answer from `from` has pointed to, where that is allowed.
+    pub(in crate::sources) async fn exchange_elsewhere(
+        &self,
+        purpose: Purpose<'_>,
+        from: &Url,
+        request: http::Request<Bytes>,
+    ) -> Result<Answer> {
+        let request =
+            reqwest::Request::try_from(request).map_err(|e| failure(purpose, e).because("the request is malformed"))?;
+        judge(&self.named, from, request.url()).map_err(|why| sent_on(purpose, request.url(), why))?;
+        let client = self.client_for(request.url())?;
+        self.go(purpose, request, client).await
+    }
+
+    async fn go(
+        &self,
+        purpose: Purpose<'_>,
+        mut request: reqwest::Request,
+        mut client: &reqwest::Client,
+    ) -> Result<Answer> {
+        for _ in 0..=redirect::MOST {
+            let began = here();
+            let again = request.try_clone();
+            let response = client.execute(request).await.map_err(|e| failure(purpose, e))?;
+            if let (Some(to), Some(again)) = (target(&response), again) {
+                let follows = self.redirects.follow(&self.named, response.url(), &to);
+                if follows.map_err(|why| sent_on(purpose, &to, why))? {
+                    client = self.client_for(&to)?;
+                    request = redirected(again, response.status(), to);
+                    continue;
+                }
             }
-            None => began + self.clock_offset.load(Ordering::Relaxed),
-        };
-        Ok(Answer { response, observed })
+            let date = response.headers().get(DATE).and_then(|date| http_date(date.to_str().ok()?));
+            let observed = match date {
+                Some(date) => {
+                    self.clock_offset.store(date - began, Ordering::Relaxed);
+                    date
+                }
+                None => began + self.clock_offset.load(Ordering::Relaxed),
+            };
+            return Ok(Answer { response, observed });
+        }
+        Err(purpose.protocol("the server sends one on again and again"))
     }
 
     /// Sends a request and collects the answer's body; with it comes when it was observed, as in [`Answer`].
@@ -119,6 +143,26 @@ impl Transport {
     pub(super) fn client(&self) -> &reqwest::Client {
         &self.client
     }
+}
+
+fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("kitovufs/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .referer(false)
+        // Followed here, where every step is judged.
+        .redirect(reqwest::redirect::Policy::none())
+}
+
+fn built(client: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    client.build().map_err(|e| Error::new("connect", ErrorKind::Other).because("cannot set up HTTP").caused_by(e))
+}
+
+/// The error of a server that points where nobody goes.
+fn sent_on(purpose: Purpose<'_>, to: &Url, why: &str) -> Error {
+    let to = to.origin().ascii_serialization();
+    purpose.protocol(format!("the server sends one on to {to}, {why}"))
 }
 
 /// Collects the body of an answer.
@@ -147,6 +191,9 @@ async fn collect(mut response: Response, limit: usize) -> Result<Vec<u8>, Option
 
 /// A request that got no answer, or half of one.
 pub(in crate::sources) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -> Error {
+    if is_caused_by::<NotPublic>(&error) {
+        return purpose.protocol(NotPublic.to_string());
+    }
     let kind = if error.is_timeout() {
         ErrorKind::TimedOut
     } else if error.is_builder() || error.is_redirect() {
@@ -161,6 +208,11 @@ pub(in crate::sources) fn failure(purpose: Purpose<'_>, error: reqwest::Error) -
         Some(what) => failure.because(what),
         None => failure,
     }
+}
+
+fn is_caused_by<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    causes.into_iter().any(|cause| cause.is::<E>())
 }
 
 /// Why there is no connection, where the cause tells, and what to try.

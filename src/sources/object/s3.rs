@@ -19,7 +19,7 @@ use reqsign_core::Signer;
 
 use self::bearer::Bearer;
 use self::credentials::Credentials;
-use super::http::{Answer, Purpose, Redirects, Transport};
+use super::http::{Answer, Named, Purpose, Redirects, Transport};
 use super::keys::{self, Keys, Page, digest};
 use super::{COMPONENT, body, encode_path, read_root, warn_if_clear};
 use crate::digest::Digest;
@@ -281,7 +281,7 @@ impl Source for S3 {
     }
 
     async fn connect(&self) -> Result<()> {
-        let transport = Arc::new(Transport::new(Redirects::Refuse)?);
+        let transport = Arc::new(Transport::new(Redirects::Refuse, Named::default())?);
         let signer = self.config.credentials.signer(&self.config.region, &transport).await?;
         let bearer = self.config.token.clone().map(Bearer::new);
         *self.connected.write() = Some(Arc::new(Connected { transport, signer, bearer }));

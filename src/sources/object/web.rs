@@ -15,7 +15,7 @@ use url::Url;
 
 use self::connected::{Connected, Place, Ranges, Seen};
 use self::index::Item;
-use super::http::{Purpose, Redirects, Transport, whole};
+use super::http::{Named, Purpose, Redirects, Transport, whole};
 use super::login::Login;
 use super::{body, child, encode_path, endpoint, warn_if_clear};
 use crate::digest::Digest;
@@ -217,7 +217,7 @@ impl Source for Web {
         };
         let authorization = self.config.login.header().await?;
         let is_directory = url.path().ends_with('/');
-        let transport = Transport::new(Redirects::SameOrigin)?;
+        let transport = Transport::new(Redirects::SameOrigin, Named::default().with(&url))?;
         let mut connected = Connected { transport, authorization, place: Place::Directory(url.clone()) };
         if !is_directory {
             let seen = match connected.examine(purpose, url.as_str(), &self.ranges).await {

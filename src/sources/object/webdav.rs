@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Resource, decoded_components, multistatus};
-use super::http::{Purpose, Redirects, Transport};
+use super::http::{Named, Purpose, Redirects, Transport};
 use super::login::Login;
 use super::{body, child, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::digest::Digest;
@@ -28,7 +28,7 @@ const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind 
 
 /// A WebDAV server as a source: `type = "webdav"`.
 ///
-/// Keys: `endpoint` (required), `root`, `username` with `password`, or `token`.
+/// Keys: `endpoint` (required), `root`, `username` with `password`, or `token`; `redirect_hosts`.
 #[derive(Debug, Default)]
 pub struct Webdav {
     config: Config,
@@ -43,6 +43,7 @@ struct Config {
     base: String,
     base_components: Vec<Vec<u8>>,
     login: Login,
+    named: Named,
 }
 
 #[derive(Debug)]
@@ -169,6 +170,7 @@ impl Source for Webdav {
         let written = reader.required_string("endpoint", "https://dav.example.org/files");
         let root = read_root(&mut reader);
         let login = Login::read(&mut reader);
+        let named = Named::read(&mut reader);
         if !written.is_empty() {
             match endpoint("endpoint", &written) {
                 Ok(url) => {
@@ -176,7 +178,8 @@ impl Source for Webdav {
                     let base = join(&[url.path(), &encode_path(root.as_bytes())]);
                     let base_components = decoded_components(&base);
                     let origin = url.origin().ascii_serialization();
-                    self.config = Config { origin, base, base_components, login };
+                    let named = named.with(&url);
+                    self.config = Config { origin, base, base_components, login, named };
                 }
                 Err(why) => reader.problem(Some("endpoint"), why),
             }
@@ -198,8 +201,10 @@ impl Source for Webdav {
 
     async fn connect(&self) -> Result<()> {
         let authorization = self.config.login.header().await?;
-        *self.connected.write() =
-            Some(Arc::new(Connected { transport: Transport::new(Redirects::Follow)?, authorization }));
+        *self.connected.write() = Some(Arc::new(Connected {
+            transport: Transport::new(Redirects::Follow, self.config.named.clone())?,
+            authorization,
+        }));
         Ok(())
     }
 

@@ -209,7 +209,8 @@ async fn other_host(answer: String) -> (String, tokio::task::JoinHandle<String>)
 #[tokio::test]
 async fn files_that_are_kept_elsewhere_are_asked_for_without_the_token() {
     let site = Moodle::start();
-    let source = source(&site.table()).await;
+    let unnamed = source(&site.table()).await;
+    let source = source(&format!("{}redirect_hosts = [\"127.0.0.1\", \"localhost\"]\n", site.table())).await;
     let (dir, path, key) = ("course-2/section-2", "course-2/module-50/alias.txt", "72/mod_resource/content/alias.txt");
     let headers = "Content-Type: text/plain\r\nETag: \"v1\"\r\nConnection: close\r\n";
     let entry = entry(source.as_ref(), dir, path).await;
@@ -230,6 +231,14 @@ async fn files_that_are_kept_elsewhere_are_asked_for_without_the_token() {
     for request in [probe, asked.await.unwrap()] {
         assert!(request.starts_with("GET /cloud/file HTTP") && !request.contains(TOKEN), "{request}");
     }
+
+    // Nor is anybody sent into a network that the configuration does not name.
+    let (url, asked) = other_host("HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n".into()).await;
+    site.store().elsewhere.insert(key.into(), url);
+    let refused = unnamed.create_remote_digest(&entry.path).await.unwrap_err();
+    assert!(refused.to_string().contains("redirect_hosts"), "{refused}");
+    assert!(!asked.is_finished(), "it was asked");
+    asked.abort();
 
     // A page that asks one to log in is no file.
     let page = "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 8\r\nConnection: close\r\n\r\n<p>?</p>";
