@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, fchmod, mkdirat, openat, renameat_with, statat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, chmodat, fchmod, mkdirat, openat, renameat_with, statat,
 };
 use rustix::io::Errno;
 use tracing::{info, warn};
@@ -106,6 +106,7 @@ impl CacheDir {
 
     /// The directory called `name`, created if it is not there. Something else of that name is set aside.
     pub fn dir(&self, name: &str) -> io::Result<OwnedFd> {
+        let mut allowed = false;
         loop {
             match open_dir(&self.fd, name.as_bytes()) {
                 Err(Errno::NOENT) => match mkdirat(&self.fd, name, PRIVATE_DIR) {
@@ -113,6 +114,11 @@ impl CacheDir {
                     Err(e) => return Err(e.into()),
                 },
                 Err(Errno::NOTDIR | Errno::LOOP) => self.set_aside(&self.fd, name.as_bytes(), name)?,
+                // Its owner may always look into it; a second refusal is somebody else's.
+                Err(Errno::ACCESS) if !allowed => {
+                    chmodat(&self.fd, name, PRIVATE_DIR, AtFlags::empty())?;
+                    allowed = true;
+                }
                 result => return Ok(result?),
             }
         }

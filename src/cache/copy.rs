@@ -213,7 +213,16 @@ impl Copy {
             return Some(Bytes::new());
         }
         self.inspect(cache);
-        let mut blocks = blocks_of(&bytes).map(|block| {
+        let read = self.read_blocks(cache, &bytes);
+        if read.is_none() {
+            // All that are damaged are found now, so that they are had again at once.
+            self.check(cache, blocks_of(&bytes));
+        }
+        read
+    }
+
+    fn read_blocks(&self, cache: &Cache, bytes: &Range<u64>) -> Option<Bytes> {
+        let mut blocks = blocks_of(bytes).map(|block| {
             let whole_block = bytes_of(&(block..block + 1), self.size);
             self.read_block(cache, block, bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end))
         });

@@ -5,6 +5,8 @@
 pub mod block;
 mod copy;
 mod gather;
+#[cfg(test)]
+mod hostile_tests;
 mod index;
 mod ledger;
 mod spill;

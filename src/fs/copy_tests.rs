@@ -1,6 +1,6 @@
 //! Copies in the cache, as the file system serves them: altered by somebody, partial, evicted, without room. The source is in memory.
 
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -25,7 +25,7 @@ pub(super) fn flip_a_byte(file: &std::path::Path) {
     file.write_all_at(&[byte[0] ^ 1], at).expect("write");
 }
 
-const TAMPERINGS: [Tampering; 5] = [
+const TAMPERINGS: [Tampering; 6] = [
     ("a flipped byte", flip_a_byte),
     ("a truncation", |file| {
         std::fs::File::options().write(true).open(file).and_then(|file| file.set_len(7)).expect("truncate");
@@ -38,6 +38,11 @@ const TAMPERINGS: [Tampering; 5] = [
     ("a replacement", |file| {
         std::fs::write(file.with_extension("new"), "x").expect("write");
         std::fs::rename(file.with_extension("new"), file).expect("rename");
+    }),
+    ("something appended", |file| {
+        let end = file.metadata().expect("its size").len();
+        let file = std::fs::File::options().write(true).open(file).expect("open");
+        file.write_all_at(b"more", end).expect("write");
     }),
 ];
 
@@ -58,10 +63,148 @@ async fn a_copy_that_somebody_altered_is_proven_again_and_counted_once() {
                     assert!(bytes == content(size), "{what} of {size} bytes, restarted: {restarted}");
                 }
                 assert_eq!(mount.quarantined(), 1, "{what} of {size} bytes, restarted: {restarted}");
+                let length = mount.objects()[0].metadata().expect("its size").len();
+                assert_eq!(length, size, "{what}, restarted: {restarted}: the kernel may read it without us");
                 let modified = mount.objects()[0].metadata().and_then(|meta| meta.modified()).expect("a time");
                 assert_eq!(modified, Memory::default_modified(), "{what}: the time may carry the digest");
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partial_copy_that_somebody_alters_is_neither_served_nor_proven_as_it_is() {
+    let mount = Fixture::new();
+    let bytes = content(8 * SMALL);
+    mount.memory.put("file", bytes.clone());
+    let open = mount.open("file").await.expect("open");
+    let half = 4 * SMALL;
+    for (what, tamper) in [TAMPERINGS[0], TAMPERINGS[5], TAMPERINGS[1]] {
+        assert!(mount.fs.read(open, 0..half).await.expect("read") == bytes[..half as usize]);
+        tamper(&mount.objects()[0]);
+        assert!(mount.fs.read(open, 0..half).await.expect("read") == bytes[..half as usize], "{what}");
+    }
+    // Altered again while the rest arrives: the proof is of what lies there.
+    flip_a_byte(&mount.objects()[0]);
+    assert!(mount.fs.read(open, half..8 * SMALL).await.expect("read") == bytes[half as usize..]);
+    assert!(mount.fs.read(open, 0..8 * SMALL).await.expect("read") == bytes);
+    mount.fs.release(open);
+    let inode = mount.find("file").await.expect("found").expect("it is there").inode;
+    let opened = mount.fs.open(inode).await.expect("open");
+    assert!(opened.proven_file.is_some());
+    assert!(std::fs::read(&mount.objects()[0]).expect("readable") == bytes);
+}
+
+/// Root may open anything: without this a file without permissions would be no obstacle to it.
+fn drop_privileges() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut sets = capabilities(None).expect("they can be asked for");
+    sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    set_capabilities(None, sets).expect("whoever has them may drop them");
+}
+
+fn chmod(path: impl AsRef<std::path::Path>, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_cannot_be_opened_is_read_through_and_stays() {
+    drop_privileges();
+    let mut mount = Fixture::new();
+    let sizes = [100, SMALL, 3 * SMALL];
+    for size in sizes {
+        mount.memory.put(&size.to_string(), content(size));
+    }
+    for size in sizes {
+        mount.read(&size.to_string()).await.expect("read");
+    }
+    let objects = mount.objects();
+    for restarted in [true, false] {
+        if restarted {
+            mount = mount.restart(ROOMY).await;
+        }
+        let quarantined = mount.quarantined();
+        objects.iter().for_each(|object| chmod(object, 0));
+        for size in sizes {
+            assert!(mount.read(&size.to_string()).await.expect("read") == content(size), "{size}");
+        }
+        assert_eq!((mount.objects().len(), mount.quarantined()), (sizes.len(), quarantined));
+        objects.iter().for_each(|object| chmod(object, 0o600));
+        mount = mount.restart(ROOMY).await;
+        let before = mount.faults.bytes();
+        for size in sizes {
+            assert!(mount.read(&size.to_string()).await.expect("read") == content(size), "{size}");
+        }
+        assert_eq!(mount.faults.bytes(), before, "every copy was kept");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_that_cannot_be_listed_at_a_start_stay() {
+    drop_privileges();
+    let mut mount = Fixture::new();
+    for number in 0..20 {
+        mount.memory.put(&number.to_string(), content(1000 + number));
+    }
+    for number in 0..20 {
+        mount.read(&number.to_string()).await.expect("read");
+    }
+    let shards: std::collections::HashSet<PathBuf> =
+        mount.objects().iter().filter_map(|object| Some(object.parent()?.parent()?.to_owned())).collect();
+    let objects = mount.cache_dir.path().join("objects");
+    for closed in shards.iter().chain([&objects]) {
+        let mode = |mode| chmod(closed, mode);
+        mode(0);
+        mount = mount.restart(ROOMY).await;
+        mode(0o700);
+        // Twice: what one start forgets is removed at the next.
+        mount = mount.restart(ROOMY).await;
+        assert_eq!(mount.objects().len(), 20, "{}", closed.display());
+    }
+    let before = mount.faults.bytes();
+    for number in 0..20 {
+        mount.read(&number.to_string()).await.expect("read");
+    }
+    assert_eq!(mount.faults.bytes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_index_costs_copies_with_a_hash_as_their_digest_nothing() {
+    for mounted in [false, true] {
+        let mut mount = Fixture::new();
+        for number in 0..200 {
+            mount.memory.put(&number.to_string(), content(1000 + number));
+        }
+        mount.memory.put("large", content(3 * SMALL));
+        for number in 0..200 {
+            mount.read(&number.to_string()).await.expect("read");
+        }
+        mount.read("large").await.expect("read");
+        mount.fs.cache().settled().await;
+        let index = mount.cache_dir.path().join("index.sqlite");
+        let damage = || {
+            let file = std::fs::File::options().write(true).open(&index).expect("it is there");
+            file.write_all_at(&[0; 5 * 4096], 4096).expect("written");
+        };
+        mount = mount.restart(ROOMY).await;
+        if mounted {
+            damage();
+        } else {
+            mount = mount.restart_after(damage).await;
+        }
+        let before = mount.faults.bytes();
+        for _ in 0..2 {
+            for number in 0..200 {
+                assert!(mount.read(&number.to_string()).await.expect("read") == content(1000 + number));
+            }
+            assert!(mount.read("large").await.expect("read") == content(3 * SMALL));
+            // Once more from what the new index tells.
+            mount.fs.cache().settled().await;
+            mount = mount.restart(ROOMY).await;
+        }
+        assert_eq!(mount.faults.bytes() - before, 0, "mounted: {mounted}");
+        assert_eq!(mount.objects().len(), 201, "mounted: {mounted}");
+        assert!(index.with_file_name("index.sqlite.damaged").exists(), "mounted: {mounted}");
     }
 }
 

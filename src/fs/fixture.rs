@@ -57,6 +57,15 @@ impl Fixture {
 
     /// The same cache directory under a new process, as far as the file system can tell.
     pub(super) async fn restart(self, limits: Limits) -> Self {
+        self.restart_with(limits, || ()).await
+    }
+
+    /// The same after something was done to the cache directory between the two processes.
+    pub(super) async fn restart_after(self, done: impl FnOnce()) -> Self {
+        self.restart_with(ROOMY, done).await
+    }
+
+    async fn restart_with(self, limits: Limits, done: impl FnOnce()) -> Self {
         let Self { fs, memory, cache_dir, .. } = self;
         let cache = Arc::downgrade(fs.cache());
         drop(fs);
@@ -64,6 +73,7 @@ impl Fixture {
         while cache.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
+        done();
         Self::start(memory, limits, Offline::Serve, UnknownSize::Retrieve, cache_dir)
     }
 

@@ -3,10 +3,11 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, warn};
 
@@ -107,8 +108,12 @@ impl Copy {
         self.accept_if_checked(cache, state);
     }
 
-    /// Notes how the file was left. Whoever makes it longer than the version is found out at the next comparison.
+    /// Notes how a file was left to which this process has written. It gets a time that the clock does not show, so that whoever writes to
+    /// it within the same tick of the clock leaves another.
     pub(super) fn left(&self, state: &mut State, file: &File) {
+        if let Err(e) = file.set_modified(state.modified.unwrap_or(UNIX_EPOCH)) {
+            debug!("{}: cannot set the modification time: {e}", self.path.display());
+        }
         let meta = file.metadata().ok();
         state.fingerprint = meta.map(|meta| Fingerprint::of(&meta));
     }
@@ -129,14 +134,7 @@ impl Copy {
     /// if one is damaged, so that the copy is not complete after all. Reads the whole file: call it where blocking is allowed.
     pub fn check_all(&self, cache: &Cache) -> bool {
         self.inspect(cache);
-        let unchecked: Vec<usize> = {
-            let state = self.state.lock();
-            let all = 0..block_count(self.size);
-            all.filter(|&block| matches!(state.map.get(block), Block::Unchecked(_))).collect()
-        };
-        for block in unchecked {
-            let _ = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size));
-        }
+        self.check(cache, 0..block_count(self.size));
         let mut state = self.state.lock();
         if !state.map.is_full() {
             state.held_back = None;
@@ -144,15 +142,24 @@ impl Copy {
         state.map.is_full() && state.map.is_checked()
     }
 
+    /// Hashes those of these blocks that were not checked yet.
+    pub(super) fn check(&self, cache: &Cache, blocks: Range<usize>) {
+        let unchecked: Vec<usize> = {
+            let state = self.state.lock();
+            blocks.filter(|&block| matches!(state.map.get(block), Block::Unchecked(_))).collect()
+        };
+        for block in unchecked {
+            let _ = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size));
+        }
+    }
+
     /// Takes the file as it is now for what it should be, with the remote's modification time.
     pub(super) fn accept_file(&self, state: &mut State) {
-        let Some(file) = &state.file else { return };
-        if let Some(modified) = state.modified
-            && file.metadata().and_then(|meta| meta.modified()).ok() != Some(modified)
-        {
-            let _ = file.set_modified(modified);
-        }
-        let file = file.clone();
+        let Some(file) = state.file.clone() else { return };
+        let remembered = state.modified;
+        // Where the remote tells no time, that of the retrieval.
+        state.modified = remembered.or_else(|| Some(SystemTime::now()));
         self.left(state, &file);
+        state.modified = remembered;
     }
 }

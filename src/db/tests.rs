@@ -1,0 +1,165 @@
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn count(database: &Database) -> Option<i64> {
+    database.read(|c| c.query_row("SELECT count(*) FROM listings", [], |row| row.get(0)))
+}
+
+fn insert(database: &Database, dir: &'static [u8]) {
+    database.write(move |t| {
+        t.execute("INSERT INTO listings (source, dir) VALUES ('s', ?1)", [dir])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_written_is_there_after_reopening() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let database = Database::open(dir.path(), 1 << 20).expect("a new index");
+    insert(&database, b"a");
+    drop(database);
+    let database = Database::open(dir.path(), 1 << 20).expect("the same index");
+    assert_eq!(count(&database), Some(1));
+    assert!(database.bytes() > 0);
+}
+
+#[test]
+fn a_failing_change_is_undone_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let database = Database::open(dir.path(), 1 << 20).expect("a new index");
+    insert(&database, b"a");
+    insert(&database, b"a");
+    insert(&database, b"b");
+    database.flush();
+    assert_eq!(count(&database), Some(2));
+}
+
+#[test]
+fn a_damaged_index_is_begun_anew() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    drop(Database::open(dir.path(), 1 << 20).expect("a new index"));
+    std::fs::write(dir.path().join("index.sqlite"), b"not a database at all, but long enough to be read as one")
+        .expect("the file can be written");
+    let database = Database::open(dir.path(), 1 << 20).expect("a new index");
+    assert_eq!(count(&database), Some(0));
+}
+
+/// A database with more rows than a page holds, closed, and where it lies.
+fn stored() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let database = Database::open(dir.path(), 1 << 20).expect("a new index");
+    for number in 0..2000 {
+        database.write(move |t| {
+            t.execute("INSERT INTO listings (source, dir) VALUES ('s', ?1)", [format!("directory {number}")])?;
+            Ok(())
+        });
+    }
+    drop(database);
+    let file = dir.path().join("index.sqlite");
+    (dir, file)
+}
+
+fn set_aside(file: &Path) -> PathBuf {
+    file.with_file_name("index.sqlite.damaged")
+}
+
+#[test]
+fn damage_however_it_is_done_is_set_aside_once_and_the_database_replaced() {
+    let damages: [(&str, &dyn Fn(&std::fs::File)); 5] = [
+        ("zeroed pages", &|file| file.write_all_at(&[0; 5 * 4096], 4096).expect("written")),
+        ("a zeroed beginning", &|file| file.write_all_at(&[0; 4096], 0).expect("written")),
+        ("a flipped beginning", &|file| file.write_all_at(b"sqlite", 0).expect("written")),
+        ("a short file", &|file| file.set_len(3 * 4096 + 7).expect("cut")),
+        ("noise", &|file| file.write_all_at(&[0xa5; 60_000], 5000).expect("written")),
+    ];
+    for (what, damage) in damages {
+        let (dir, path) = stored();
+        damage(&std::fs::File::options().write(true).open(&path).expect("it is there"));
+        let database = Database::open(dir.path(), 1 << 20).expect("an index");
+        let replaced = Arc::new(AtomicUsize::new(0));
+        let counted = replaced.clone();
+        database.on_replaced(move || _ = counted.fetch_add(1, Ordering::Relaxed));
+        // Nobody may have met it before somebody reads.
+        for _ in 0..3 {
+            let _ = database
+                .read(|c| c.query_row("SELECT count(dir) FROM listings NOT INDEXED", [], |row| row.get::<_, i64>(0)));
+            let _ = database.read(|c| c.query_row("SELECT count(dir) FROM listings", [], |row| row.get::<_, i64>(0)));
+            database.flush();
+        }
+        assert_eq!(count(&database), Some(0), "{what}");
+        assert_eq!(database.begun(), 1, "{what}");
+        assert!(replaced.load(Ordering::Relaxed) <= 1, "{what}");
+        assert!(set_aside(&path).is_file(), "{what}");
+        insert(&database, b"a");
+        drop(database);
+        let database = Database::open(dir.path(), 1 << 20).expect("the same index");
+        assert_eq!((count(&database), database.begun()), (Some(1), 0), "{what}: the new one is sound");
+    }
+}
+
+#[test]
+fn changes_after_damage_was_met_are_in_the_new_database() {
+    let (dir, path) = stored();
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.write_all_at(&[0; 5 * 4096], 4096))
+        .expect("written");
+    let database = Database::open(dir.path(), 1 << 20).expect("an index");
+    // The first of them meets it.
+    for dir in [b"a".as_slice(), b"b", b"c"] {
+        insert(&database, dir);
+    }
+    database.flush();
+    insert(&database, b"d");
+    database.flush();
+    assert!(database.begun() == 1 && count(&database) >= Some(1), "{:?}", count(&database));
+}
+
+#[test]
+fn a_database_with_other_tables_is_not_used() {
+    let tamperings = [
+        "DROP TABLE learned; CREATE VIEW learned AS SELECT * FROM listings",
+        "CREATE TRIGGER t AFTER INSERT ON listings BEGIN DELETE FROM copies; END",
+        "ALTER TABLE copies ADD COLUMN more TEXT",
+        "CREATE TABLE more (id INTEGER)",
+        "PRAGMA user_version = 77",
+    ];
+    for tampering in tamperings {
+        let (dir, path) = stored();
+        Connection::open(&path).and_then(|c| c.execute_batch(tampering)).expect("it is a database");
+        let database = Database::open(dir.path(), 1 << 20).expect("an index");
+        assert_eq!((count(&database), database.begun()), (Some(0), 1), "{tampering}");
+        assert!(set_aside(&path).is_file(), "{tampering}");
+    }
+}
+
+#[test]
+fn no_file_is_mapped_and_links_are_not_followed() {
+    let (dir, path) = stored();
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let target = elsewhere.path().join("target");
+    std::fs::write(&target, "precious").expect("written");
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let name = format!("{}{suffix}", path.display());
+        std::os::unix::fs::symlink(&target, name).expect("a link");
+    }
+    let database = Database::open(dir.path(), 1 << 20).expect("an index");
+    assert_eq!(count(&database), Some(2000));
+    insert(&database, b"a");
+    database.flush();
+    assert!(!dir.path().join("index.sqlite-shm").exists());
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("this is Linux");
+    assert!(!maps.contains(&*dir.path().to_string_lossy()), "{maps}");
+    drop(database);
+    std::fs::rename(&path, elsewhere.path().join("moved")).expect("moved");
+    std::os::unix::fs::symlink(elsewhere.path().join("moved"), &path).expect("a link");
+    let database = Database::open(dir.path(), 1 << 20).expect("an index");
+    assert_eq!(count(&database), Some(0));
+    assert_eq!(std::fs::read(&target).expect("it is there"), b"precious");
+}
