@@ -40,8 +40,44 @@ fn ftp() {
     keeps_its_promises(with_tree(Remote::ftp()));
 }
 
+#[test]
+fn webdav_by_rclone() {
+    keeps_its_promises(with_tree(Remote::webdav()));
+}
+
+#[test]
+fn webdav_by_apache() {
+    keeps_its_promises(with_tree(Remote::apache()));
+}
+
+#[test]
+fn http_by_pages() {
+    keeps_its_promises(with_tree(Remote::pages()));
+}
+
+#[test]
+fn s3_by_rclone() {
+    keeps_its_promises(with_tree(Remote::s3()));
+}
+
+#[test]
+fn s3_by_moto() {
+    keeps_its_promises(with_tree(Remote::moto()));
+}
+
+#[test]
+fn gcs() {
+    keeps_its_promises(with_tree(Remote::gcs()));
+}
+
+#[test]
+fn azblob() {
+    keeps_its_promises(with_tree(Remote::azure()));
+}
+
 fn with_tree(remote: Remote) -> Remote {
     tree(&remote.dir(), 100);
+    remote.publish();
     remote
 }
 

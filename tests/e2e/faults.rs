@@ -52,6 +52,16 @@ fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_http() {
     a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::web());
 }
 
+#[test]
+fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_apache() {
+    a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::apache());
+}
+
+#[test]
+fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte_over_azblob() {
+    a_connection_that_ends_anywhere_never_makes_a_wrong_byte(&Remote::azure());
+}
+
 fn a_connection_that_ends_anywhere_never_makes_a_wrong_byte(remote: &Remote) {
     let mut random = random();
     let bytes = noise(3 << 20, &mut random);

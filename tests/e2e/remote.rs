@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::kit::azurite::Azurite;
 use crate::kit::ftp::Ftp;
+use crate::kit::gcs::Gcs;
 use crate::kit::home::local;
+use crate::kit::moto::Moto;
 use crate::kit::proxy::Proxy;
 use crate::kit::reaper;
 use crate::kit::samba::Samba;
@@ -33,6 +36,9 @@ enum Server {
     Smb(Samba),
     Web(Web),
     Ftp(Ftp),
+    Moto(Moto),
+    Gcs(Gcs),
+    Azure(Azurite),
 }
 
 impl Remote {
@@ -91,6 +97,21 @@ impl Remote {
         Self::served_by(|root| Server::Ftp(Ftp::rclone(&root.join(BUCKET))))
     }
 
+    /// S3, by moto, which keeps a bucket in its memory.
+    pub fn moto() -> Self {
+        Self::served_by(|root| Server::Moto(Moto::start(root)))
+    }
+
+    /// Google Cloud Storage, by an emulator that keeps a bucket in its memory.
+    pub fn gcs() -> Self {
+        Self::served_by(|root| Server::Gcs(Gcs::start(root)))
+    }
+
+    /// Azure Blob Storage, by an emulator that keeps a container in its memory.
+    pub fn azure() -> Self {
+        Self::served_by(|root| Server::Azure(Azurite::start(root, false)))
+    }
+
     fn served_by(server: impl FnOnce(&Path) -> Server) -> Self {
         let root = reaper::temporary();
         fs::create_dir(root.path().join(BUCKET)).unwrap();
@@ -106,7 +127,30 @@ impl Remote {
     pub fn put(&self, below: &str, bytes: impl AsRef<[u8]>) {
         let path = self.dir().join(below);
         fs::create_dir_all(path.parent().expect("it is below the root")).unwrap();
-        fs::write(path, bytes).unwrap();
+        fs::write(&path, bytes).unwrap();
+        self.upload(&path);
+    }
+
+    /// Shows files that were written into the directory by other ways than [`Remote::put`].
+    pub fn publish(&self) {
+        for entry in walkdir::WalkDir::new(self.dir()).into_iter().map(Result::unwrap) {
+            if entry.file_type().is_file() {
+                self.upload(entry.path());
+            }
+        }
+    }
+
+    /// Hands a file to a server that keeps its own copy of everything.
+    fn upload(&self, path: &Path) {
+        let name =
+            path.strip_prefix(self.dir()).expect("it is below the root").to_str().expect("the tests' names are text");
+        let content = || fs::read(path).unwrap();
+        match &self.server {
+            Server::Moto(server) => server.put(name, &content()),
+            Server::Gcs(server) => server.put(name, &content()),
+            Server::Azure(server) => server.put(name, &content()),
+            _ => {}
+        }
     }
 
     /// The source's table in a configuration; more keys may follow it.
@@ -123,6 +167,9 @@ impl Remote {
             Server::Smb(server) => format!("[sources.{name}]\n{}", server.table("kit")),
             Server::Web(server) => format!("[sources.{name}]\n{}", server.table("")),
             Server::Ftp(server) => format!("[sources.{name}]\n{}", server.table()),
+            Server::Moto(server) => format!("[sources.{name}]\n{}", server.table()),
+            Server::Gcs(server) => format!("[sources.{name}]\n{}", server.table()),
+            Server::Azure(server) => format!("[sources.{name}]\n{}", server.table()),
         }
     }
 
@@ -131,9 +178,12 @@ impl Remote {
         let port = match &self.server {
             Server::Local => unreachable!("there is no link to a directory"),
             Server::Ftp(_) => unreachable!("FTP makes connections that nobody knows of before"),
+            Server::Gcs(_) => unreachable!("the emulator answers only who asks for its own port"),
             Server::Webdav(server) => server.port(),
             Server::S3(server) => server.port(),
             Server::Web(server) => server.port(),
+            Server::Moto(server) => server.port(),
+            Server::Azure(server) => server.port(),
             Server::Sftp(server) => server.port(),
             Server::Smb(server) => server.port(),
         };
@@ -168,6 +218,9 @@ impl Remote {
             Server::Smb(server) => server.stop(),
             Server::Web(server) => server.stop(),
             Server::Ftp(server) => server.stop(),
+            Server::Moto(server) => server.stop(),
+            Server::Gcs(server) => server.stop(),
+            Server::Azure(server) => server.stop(),
         }
     }
 
@@ -181,6 +234,10 @@ impl Remote {
             Server::Smb(server) => server.start(),
             Server::Web(server) => server.start(),
             Server::Ftp(server) => server.start(),
+            Server::Moto(server) => server.start(),
+            Server::Gcs(server) => server.start_empty(),
+            Server::Azure(server) => server.start_empty(),
         }
+        self.publish();
     }
 }

@@ -72,6 +72,20 @@ impl Azurite {
     }
 }
 
+impl Azurite {
+    /// Starts it again, on the same port, with an empty container: it keeps everything in memory.
+    pub fn start_empty(&mut self) {
+        self.0.start();
+        self.send("PUT", "", "restype=container", "", b"");
+    }
+}
+
+impl std::ops::DerefMut for Azurite {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.0
+    }
+}
+
 impl std::ops::Deref for Azurite {
     type Target = Server;
     fn deref(&self) -> &Server {

@@ -17,8 +17,18 @@ impl Gcs {
     /// An empty bucket.
     pub fn start(own: &Path) -> Self {
         let gcs = Self(Server::launch(Launch { name: "fake-gcs-server", command: gcs, login: false }, own));
-        gcs.send("POST", "/storage/v1/b?project=kit", format!("{{\"name\":\"{BUCKET}\"}}").as_bytes());
+        gcs.make_bucket();
         gcs
+    }
+
+    fn make_bucket(&self) {
+        self.send("POST", "/storage/v1/b?project=kit", format!("{{\"name\":\"{BUCKET}\"}}").as_bytes());
+    }
+
+    /// Starts it again, on the same port, with an empty bucket: it keeps everything in memory.
+    pub fn start_empty(&mut self) {
+        self.0.start();
+        self.make_bucket();
     }
 
     /// The table of a source that shows the bucket, in TOML.
@@ -48,6 +58,19 @@ impl Gcs {
         stream.read_to_end(&mut answer).expect("the emulator answers");
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 20"), "{method} {target}: {answer}");
+    }
+}
+
+impl std::ops::Deref for Gcs {
+    type Target = Server;
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Gcs {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.0
     }
 }
 

@@ -96,6 +96,12 @@ impl Moto {
     }
 }
 
+impl std::ops::DerefMut for Moto {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.0
+    }
+}
+
 impl std::ops::Deref for Moto {
     type Target = Server;
     fn deref(&self) -> &Server {

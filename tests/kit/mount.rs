@@ -54,20 +54,24 @@ impl Mount {
     }
 
     fn start(&mut self) {
-        let mut child = self
-            .home
-            .daemon()
-            .args(["mount", "-f", "-c"])
-            .arg(self.home.config())
-            .arg(self.home.mountpoint())
-            .stdout(Stdio::null())
-            .stderr(File::create(self.log_path()).unwrap())
-            .spawn()
-            .unwrap();
+        if let Err(said) = self.try_start() {
+            panic!("mount ended:\n{said}");
+        }
+    }
+
+    fn spawn(&self) -> Child {
+        let mut daemon = self.home.daemon();
+        daemon.args(["mount", "-f", "-c"]).arg(self.home.config()).arg(self.home.mountpoint());
+        daemon.stdout(Stdio::null()).stderr(File::create(self.log_path()).unwrap()).spawn().unwrap()
+    }
+
+    /// Mounts; what the program said if it ended instead.
+    fn try_start(&mut self) -> Result<(), String> {
+        let mut child = self.spawn();
         let begun = Instant::now();
         while !self.home.answers() {
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("mount ended with {status}:\n{}", self.log());
+                return Err(format!("{status}: {}", self.log()));
             }
             if begun.elapsed() > SOON {
                 kill(&mut child);
@@ -84,6 +88,23 @@ impl Mount {
             }
         });
         self.daemon = Some(Daemon { child, _watch: watch });
+        Ok(())
+    }
+
+    /// Starts the daemon and kills it after so long, wherever it is by then. Nothing may be mounted alive.
+    pub fn start_and_kill(&self, after: Duration) {
+        let mut child = self.spawn();
+        thread::sleep(after);
+        kill(&mut child);
+    }
+
+    /// Mounts what is not mounted, with the same configuration and cache.
+    ///
+    /// # Errors
+    /// What the program said if it ended instead.
+    pub fn try_remount(&mut self) -> Result<(), String> {
+        assert!(self.daemon.is_none(), "it is mounted");
+        self.try_start()
     }
 
     /// A place in the mounted folder, such as `docs/a.txt`.

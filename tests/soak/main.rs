@@ -1,5 +1,6 @@
-//! Everything at once: many servers under one mount, files that are replaced, come and go, servers that stop, daemons that are killed, a
-//! cache that is too small, and readers who know what they may be told. `scripts/soak` lets it run for longer.
+//! Everything at once: many servers under one mount, files that are replaced, renamed, come and go, servers that stop, daemons that are
+//! killed, a cache that is too small, and readers who know what they may be told. Then one thing after the other: kills (`kills`) and damage of
+//! the cache directory (`damage`). `scripts/soak` lets the first run for longer, `scripts/torture` all of them.
 
 #![allow(clippy::unwrap_used, reason = "in a test, whatever the world causes is a failed test")]
 #![allow(unreachable_pub, dead_code, reason = "several test programs share the kit, and nothing outside reaches them")]
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+mod damage;
+mod kills;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod place;
@@ -30,7 +33,7 @@ use place::{FILES, Outages, Place};
 use remote::Remote;
 
 /// How long it runs, if nobody says otherwise.
-const DURATION: Duration = Duration::from_secs(20);
+const DURATION: Duration = Duration::from_secs(60);
 
 /// No operation takes longer: the timeout, and what a busy machine may take to notice it.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -95,7 +98,12 @@ impl Soak {
     fn change(&self, mut random: StdRng) {
         let _ending = Ending(&self.over);
         while self.goes_on() {
-            self.any_place(&mut random).change(random.random_range(0..FILES), &mut random);
+            let place = self.any_place(&mut random);
+            let file = random.random_range(0..FILES);
+            match random.random_range(0..6) {
+                0 => place.rename(file, random.random_range(0..FILES)),
+                _ => place.change(file, &mut random),
+            }
             self.pause(&mut random, 5..150);
         }
     }
@@ -274,7 +282,7 @@ fn whatever_happens_nobody_reads_a_wrong_byte_or_waits_for_ever() {
             let random = more();
             scope.spawn(|| soak.change(random));
         }
-        for _ in 0..6 {
+        for _ in 0..8 {
             let random = more();
             scope.spawn(|| soak.read(random));
         }

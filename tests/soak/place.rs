@@ -130,6 +130,26 @@ impl Place {
         history.push((replaced, Some(generation)));
     }
 
+    /// Gives a file another's name and place, which replaces that one.
+    pub fn rename(&self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
+        // In order, because others rename too.
+        let (first, second) = (from.min(to), from.max(to));
+        let (mut first, mut second) = (self.files[first].lock().unwrap(), self.files[second].lock().unwrap());
+        let (source, target) = if from < to { (&mut *first, &mut *second) } else { (&mut *second, &mut *first) };
+        let Some(moved) = source.last().expect("it began").1 else { return };
+        // A rename keeps time and size: versions of one size might be one to a server that has nothing else to tell them apart.
+        if target.iter().any(|(_, was)| was.is_some_and(|was| was.size == moved.size)) {
+            return;
+        }
+        let renamed = Instant::now();
+        fs::rename(self.dir.join(self.path(from)), self.dir.join(self.path(to))).unwrap();
+        source.push((renamed, None));
+        target.push((renamed, Some(moved)));
+    }
+
     /// What a file is now.
     pub fn is(&self, file: usize) -> Option<Generation> {
         self.files[file].lock().unwrap().last().expect("it began").1
