@@ -89,9 +89,11 @@ struct Known {
     listing: Arc<Listing>,
     /// `None`: in an earlier run.
     obtained: Option<Instant>,
-    /// What was learned about single names after `obtained`; `None`: it is gone.
-    since: HashMap<LocalName, (Option<Entry>, Instant)>,
+    since: Since,
 }
+
+/// What was learned about single names after their listing, and when; `None`: it is gone.
+type Since = HashMap<LocalName, (Option<Entry>, Instant)>;
 
 impl Catalog {
     /// A catalog of `source`, whose answers are stored in `db` under `source_id`.
@@ -252,7 +254,9 @@ impl Catalog {
             Ok(localized) => {
                 // What has changed since may be missing in it.
                 let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
-                let listing = self.accept(dir, localized, current.then_some(asked));
+                let (catalog, place) = (self.clone(), dir.clone());
+                let accept = move || catalog.accept(&place, localized, current.then_some(asked));
+                let listing = off_worker(dir, accept).await?;
                 let valid_for = if current { self.policy.fresh_for } else { Duration::ZERO };
                 return Ok(Answer { value: listing, valid_for, stale: false });
             }
@@ -279,22 +283,24 @@ impl Catalog {
 
     async fn retrieve_listing(&self, dir: &RemotePath) -> Result<Localized> {
         let entries: Vec<Entry> = self.source.list_path(dir).await?.try_collect().await?;
-        Ok(localize(entries, self.source.capabilities().verbatim_names))
+        let verbatim = self.source.capabilities().verbatim_names;
+        off_worker(dir, move || localize(entries, verbatim)).await
     }
 
+    /// Takes a complete listing as what is known. A large one takes a while, in which the state is not locked.
     fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
         let Localized { mut named, refused } = localized;
-        let mut state = self.state.lock();
-        for (name, entry) in &mut named {
-            state.keep_observation(dir, name, entry);
+        let known = self.state.lock().known.get(dir).map(|known| (known.listing.clone(), known.since.clone()));
+        let mut unchanged = None;
+        if let Some((before, since)) = known {
+            for (name, entry) in &mut named {
+                keep_observation(&before, &since, name, entry);
+            }
+            unchanged = Some(before).filter(|before| before.entries() == named);
         }
-        let listing = Listing::new(named);
-        let unchanged =
-            state.known.get(dir).filter(|known| *known.listing == listing).map(|known| known.listing.clone());
         let is_new = unchanged.is_none();
-        let listing = unchanged.unwrap_or_else(|| Arc::new(listing));
-        state.insert(dir.clone(), listing.clone(), obtained);
-        drop(state);
+        let listing = unchanged.unwrap_or_else(|| Arc::new(Listing::new(named)));
+        self.state.lock().insert(dir.clone(), listing.clone(), obtained);
         if is_new {
             for (name, why) in refused {
                 warn!("{dir}: the source lists {:?}, which is never followed: {why}", Printable(&name).to_string());
@@ -326,6 +332,25 @@ impl Catalog {
     }
 }
 
+/// Does what takes long for a large directory where it holds up no task.
+async fn off_worker<T: Send + 'static>(dir: &RemotePath, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let lost = |e| Error::new("list_path", ErrorKind::Other).on(dir).because("the listing was abandoned").caused_by(e);
+    tokio::task::spawn_blocking(work).await.map_err(lost)
+}
+
+/// A file that cannot be told from what is known of it keeps its digest, although it was observed anew.
+fn keep_observation(listing: &Listing, since: &Since, name: &LocalName, entry: &mut Entry) {
+    let before = match since.get(name) {
+        Some((before, _)) => before.as_ref(),
+        None => listing.get(name).map(|(_, before)| before),
+    };
+    if let (Some(digest), Some(before)) = (&mut entry.digest, before.and_then(|before| before.digest.as_ref()))
+        && before.is_same_observation(digest)
+    {
+        *digest = before.clone();
+    }
+}
+
 impl State {
     fn fresh_listing(&mut self, dir: &RemotePath, policy: Policy) -> Option<Answer<Arc<Listing>>> {
         let known = self.known.get(dir)?;
@@ -344,20 +369,6 @@ impl State {
                 Some(Answer { value, valid_for, stale: false })
             }
             BeforeAsking::Ask => None,
-        }
-    }
-
-    /// A file that cannot be told from what is known of it keeps its digest, although it was observed anew.
-    fn keep_observation(&self, dir: &RemotePath, name: &LocalName, entry: &mut Entry) {
-        let Some(known) = self.known.peek(dir) else { return };
-        let before = match known.since.get(name) {
-            Some((before, _)) => before.as_ref(),
-            None => known.listing.get(name).map(|(_, before)| before),
-        };
-        if let (Some(digest), Some(before)) = (&mut entry.digest, before.and_then(|before| before.digest.as_ref()))
-            && before.is_same_observation(digest)
-        {
-            *digest = before.clone();
         }
     }
 
