@@ -27,6 +27,17 @@
 //!
 //! An outage therefore never looks like an absence: `NotFound` leaves this table only where a source said so (L4).
 //!
+//! **A directory of which an answer leaves no name** (it is empty, or not found):
+//!
+//! | case | known names | answer | decision |
+//! |---|---|---|---|
+//! | E1 | none | | believe it |
+//! | E2 | some | first | ask again after [`BEFORE_EMPTYING`] |
+//! | E3 | some | second, the same | believe it |
+//!
+//! A server that restarts may show an empty directory for a moment, before its disk is mounted. The root of a source is never
+//! *not found*: that is an outage.
+//!
 //! **A copy that was just retrieved, or is about to count as whole:**
 //!
 //! | case | local digest | attempt | the remote digest says of the bytes | decision |
@@ -64,6 +75,9 @@ pub const WHILE_SLOW: usize = 4;
 /// costs two retrievals and then one each hour.
 const DAMAGED_FOR: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
+/// How long after the first answer that would take all names away the source is asked again.
+pub const BEFORE_EMPTYING: Duration = Duration::from_secs(1);
+
 /// Whether to answer from memory or ask the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BeforeAsking {
@@ -91,6 +105,15 @@ pub enum WhileAsking {
     WaitFor(Duration),
     /// Serve what is known.
     Serve,
+}
+
+/// Whether an answer that leaves no name of a directory counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emptying {
+    /// It does: the names go.
+    Believe,
+    /// The source is asked again first.
+    AskAgain,
 }
 
 /// What a retrieved copy counts as.
@@ -154,6 +177,11 @@ pub fn after_failure(known: bool, kind: ErrorKind, offline: Offline) -> AfterFai
         _ if known && offline == Offline::Serve => AfterFailure::Serve,
         _ => AfterFailure::Fail,
     }
+}
+
+/// Cases E1 to E3. `known` is how many names are known, `answers` how many answers in a row were without any.
+pub fn before_emptying(known: usize, answers: usize) -> Emptying {
+    if known > 0 && answers < 2 { Emptying::AskAgain } else { Emptying::Believe }
 }
 
 /// Cases C1 to C8. `first_attempt` is the local digest of the first attempt, `None` on the first.
@@ -241,6 +269,13 @@ mod tests {
             assert_eq!(while_asking(true, slow, nine, two, Offline::Fail), WhileAsking::Wait);
             assert_eq!(while_asking(false, slow, nine, two, Offline::Serve), WhileAsking::Wait);
         }
+    }
+
+    #[test]
+    fn cases_e1_to_e3() {
+        assert_eq!(before_emptying(0, 1), Emptying::Believe);
+        assert_eq!(before_emptying(1, 1), Emptying::AskAgain);
+        assert_eq!(before_emptying(1, 2), Emptying::Believe);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use futures::TryStreamExt as _;
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 pub use listing::Listing;
 use patience::{Asked, Slowness};
@@ -26,7 +26,9 @@ use crate::config::Offline;
 use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
-use crate::freshness::{AfterFailure, BeforeAsking, after_failure, before_asking};
+use crate::freshness::{
+    AfterFailure, BEFORE_EMPTYING, BeforeAsking, Emptying, after_failure, before_asking, before_emptying,
+};
 use crate::name::{LocalName, Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::retry::retry;
@@ -249,8 +251,8 @@ impl Catalog {
 
     /// Asks the source, and falls back on what is known as `freshness` says.
     async fn renew(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
-        let asked = Instant::now();
-        let error = match retry(|| self.retrieve_listing(dir)).await {
+        let (asked, answer) = self.ask(dir).await;
+        let error = match answer {
             Ok(localized) => {
                 // What has changed since may be missing in it.
                 let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
@@ -277,6 +279,31 @@ impl Catalog {
                 debug!("{dir}: served as last known: {error}");
                 let listing = known.expect("only a known listing is served");
                 Ok(self.stale(listing))
+            }
+        }
+    }
+
+    /// Asks the source, and once more before all names of a directory go. With the answer comes when it was asked for.
+    async fn ask(self: &Arc<Self>, dir: &RemotePath) -> (Instant, Result<Localized>) {
+        let mut answers = 0;
+        loop {
+            let asked = Instant::now();
+            let answer = retry(|| self.retrieve_listing(dir)).await;
+            answers += 1;
+            let leaves_none = match &answer {
+                Ok(localized) => localized.named.is_empty(),
+                Err(error) => error.kind() == ErrorKind::NotFound && !dir.is_root(),
+            };
+            if !leaves_none {
+                return (asked, answer);
+            }
+            let known = self.known_listing(dir).await.map_or(0, |known| known.entries().len());
+            match before_emptying(known, answers) {
+                Emptying::Believe => return (asked, answer),
+                Emptying::AskAgain => {
+                    info!("{dir}: {known} names would go, so the source is asked again");
+                    tokio::time::sleep(BEFORE_EMPTYING).await;
+                }
             }
         }
     }
