@@ -16,6 +16,10 @@ impl Catalog {
         let mut names = Vec::new();
         if let Some(dir) = path.parent() {
             state.expire(&dir, |entry| entry == path, &mut names);
+            if names.is_empty() && state.remembered.record_alone(&dir).is_some() {
+                // Its listing is not in memory. Where this is another name, the kernel has none such.
+                names.push((dir, path.name().into()));
+            }
         }
         state.expire(path, |_| true, &mut names);
         names
@@ -29,11 +33,16 @@ impl State {
         is_affected: impl Fn(&RemotePath) -> bool,
         names: &mut Vec<(RemotePath, LocalName)>,
     ) {
-        let Some(known) = self.known.peek_mut(dir) else { return };
-        known.obtained = None;
+        if let Some(record) = self.remembered.record_alone(dir) {
+            record.obtained = None;
+            record.since.retain(|_, (entry, _)| !entry.as_ref().is_some_and(|entry| is_affected(&entry.path)));
+            return;
+        }
+        let Some(known) = self.remembered.get(dir) else { return };
+        known.record.obtained = None;
         for (name, entry) in known.listing.entries() {
             if is_affected(&entry.path) {
-                known.since.remove(name);
+                known.record.since.remove(name);
                 names.push((dir.clone(), name.clone()));
             }
         }

@@ -16,8 +16,11 @@ impl Catalog {
     pub(super) fn remember_alone(&self, dir: &RemotePath, name: &LocalName, said: Option<&Entry>) {
         let is_listed_without = {
             let mut state = self.state.lock();
-            let listed = state.known.get(dir).and_then(|known| known.listing.get(name));
-            listed.is_some_and(|(_, listed)| listed.digest.is_none())
+            match state.remembered.get(dir) {
+                Some(known) => known.listing.get(name).is_some_and(|(_, listed)| listed.digest.is_none()),
+                // What the listing says is stored as well, and says more or less than this.
+                None => state.remembered.record_alone(dir).is_some(),
+            }
         };
         if is_listed_without && self.known(dir, name).as_ref() != said {
             let (source_id, dir, name, said) = (self.source_id.clone(), dir.clone(), name.clone(), said.cloned());

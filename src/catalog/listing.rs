@@ -1,5 +1,6 @@
 //! `Listing`: what a source said is in one directory, and how that is stored. It knows no freshness.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -15,13 +16,37 @@ use crate::source::{Entry, EntryKind};
 pub struct Listing {
     /// Ordered by local name, names distinct.
     entries: Vec<(LocalName, Entry)>,
+    /// What they take in memory, about.
+    bytes: usize,
+}
+
+/// The number of one listing in the database. No two listings have the same, so that what is read under it is that listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ListingId(i64);
+
+impl ListingId {
+    /// A number that no listing has: the time and a counter, so that new ones stand beside each other in the database.
+    pub(super) fn new() -> Self {
+        static COUNTER: AtomicI64 = AtomicI64::new(0);
+        const COUNTS: i64 = 1 << 24;
+        let milliseconds = to_nanoseconds(SystemTime::now()) / 1_000_000;
+        // 39 bits of milliseconds come around after 17 years.
+        let recent = milliseconds.rem_euclid(1 << 39);
+        Self(recent * COUNTS + COUNTER.fetch_add(1, Ordering::Relaxed).rem_euclid(COUNTS))
+    }
 }
 
 impl Listing {
     /// A listing of entries as `name::localize` returns them: ordered, names distinct.
     pub fn new(entries: Vec<(LocalName, Entry)>) -> Self {
         debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "names are ordered and distinct");
-        Self { entries }
+        let bytes = entries.iter().map(|(name, entry)| bytes_of(name, entry)).sum();
+        Self { entries, bytes }
+    }
+
+    /// What the entries take in memory, in bytes, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The entry with this local name.
@@ -35,8 +60,10 @@ impl Listing {
         &self.entries
     }
 
-    /// Loads the listing of `dir` as it was last stored.
-    pub(super) fn load(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<Option<Self>> {
+    /// Loads the listing of `dir` as it was last stored, with its number.
+    pub(super) fn load(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<Option<(ListingId, Self)>> {
+        // One snapshot: replaced between the two questions, it would look empty.
+        let db = db.unchecked_transaction()?;
         let id: Option<i64> = db
             .prepare_cached("SELECT id FROM listings WHERE source = ?1 AND dir = ?2")?
             .query_row(params![source, dir.as_bytes()], |row| row.get(0))
@@ -49,23 +76,48 @@ impl Listing {
             )?
             .query_map([id], read_entry)?
             .collect::<rusqlite::Result<_>>()?;
-        Ok(Some(Self { entries }))
+        Ok(Some((ListingId(id), Self::new(entries))))
+    }
+
+    /// One entry of the listing with this number; the outer `None` if that is not stored.
+    pub(super) fn load_entry(
+        db: &Connection,
+        id: ListingId,
+        name: &[u8],
+    ) -> rusqlite::Result<Option<Option<(LocalName, Entry)>>> {
+        let db = db.unchecked_transaction()?;
+        if !db.prepare_cached("SELECT 1 FROM listings WHERE id = ?1")?.exists([id.0])? {
+            return Ok(None);
+        }
+        db.prepare_cached(
+            "SELECT local_name, name, path, kind, target, size, modified, digest
+             FROM entries WHERE listing = ?1 AND local_name = ?2",
+        )?
+        .query_row(params![id.0, name], read_entry)
+        .optional()
+        .map(Some)
     }
 
     /// Replaces the stored listing of `dir`, and drops what was stored below directories that are no longer in it.
-    pub(super) fn store(&self, db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<()> {
-        if let Some(before) = Self::load(db, source, dir)? {
-            for (_, gone) in before.entries.iter().filter(|(name, entry)| {
-                entry.is_directory() && self.get(name).is_none_or(|(_, now)| now.path != entry.path)
-            }) {
-                Self::delete(db, source, &gone.path)?;
+    pub(super) fn store(
+        &self,
+        db: &Connection,
+        source: &str,
+        dir: &RemotePath,
+        ListingId(id): ListingId,
+    ) -> rusqlite::Result<()> {
+        for (name, path) in directories(db, source, dir)? {
+            if self.get(&name).is_none_or(|(_, now)| now.path != path) {
+                Self::delete(db, source, &path)?;
             }
         }
         db.prepare_cached("DELETE FROM listings WHERE source = ?1 AND dir = ?2")?
             .execute(params![source, dir.as_bytes()])?;
-        let id: i64 = db
-            .prepare_cached("INSERT INTO listings (source, dir) VALUES (?1, ?2) RETURNING id")?
-            .query_row(params![source, dir.as_bytes()], |row| row.get(0))?;
+        db.prepare_cached("INSERT INTO listings (id, source, dir) VALUES (?1, ?2, ?3)")?.execute(params![
+            id,
+            source,
+            dir.as_bytes()
+        ])?;
         let mut insert = db.prepare_cached(
             "INSERT INTO entries (listing, local_name, name, path, kind, target, size, modified, digest)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -104,6 +156,23 @@ impl Listing {
         }
         Ok(())
     }
+}
+
+/// The local names and paths of the directories in the stored listing of `dir`.
+fn directories(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<Vec<(Vec<u8>, RemotePath)>> {
+    let directory = |row: &Row<'_>| Ok((row.get(0)?, RemotePath::from_stored(row.get_ref(1)?.as_blob()?)));
+    db.prepare_cached(
+        "SELECT local_name, path FROM listings JOIN entries ON listing = id
+         WHERE source = ?1 AND dir = ?2 AND kind = 2",
+    )?
+    .query_map(params![source, dir.as_bytes()], directory)?
+    .collect()
+}
+
+/// What an entry takes in memory, in bytes, about: four allocations beside what it holds itself.
+pub(super) fn bytes_of(name: &LocalName, entry: &Entry) -> usize {
+    const ALLOCATIONS: usize = 4 * 24;
+    size_of::<(LocalName, Entry)>() + ALLOCATIONS + name.len() + entry.bytes()
 }
 
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<(LocalName, Entry)> {
@@ -180,9 +249,14 @@ mod tests {
             entry(&root, b"link", EntryKind::Symlink { target: b"../\xfe".to_vec() }),
         ]);
         let stored = listing.clone();
-        db.write(move |c| stored.store(c, "s", &RemotePath::root()));
+        db.write(move |c| stored.store(c, "s", &RemotePath::root(), ListingId::new()));
         db.flush();
-        assert_eq!(db.read(|c| Listing::load(c, "s", &root)), Some(Some(listing)));
+        let (id, loaded) = db.read(|c| Listing::load(c, "s", &root)).flatten().expect("it is stored");
+        assert_eq!(loaded, listing);
+        let one = |id, name| db.read(move |c| Listing::load_entry(c, id, name));
+        assert_eq!(one(id, b"dir"), Some(Some(Some(listing.entries()[1].clone()))));
+        assert_eq!(one(id, b"other"), Some(Some(None)));
+        assert_eq!(one(ListingId::new(), b"dir"), Some(None), "another listing tells nothing");
         assert_eq!(db.read(|c| Listing::load(c, "other", &root)), Some(None));
     }
 
@@ -198,9 +272,9 @@ mod tests {
         db.write({
             let dirs = [a.clone(), below.clone(), neighbour.clone()];
             move |c| {
-                full.store(c, "s", &RemotePath::root())?;
-                dirs.iter().try_for_each(|dir| Listing::default().store(c, "s", dir))?;
-                less.store(c, "s", &RemotePath::root())
+                full.store(c, "s", &RemotePath::root(), ListingId::new())?;
+                dirs.iter().try_for_each(|dir| Listing::default().store(c, "s", dir, ListingId::new()))?;
+                less.store(c, "s", &RemotePath::root(), ListingId::new())
             }
         });
         db.flush();

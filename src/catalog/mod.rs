@@ -5,23 +5,27 @@
 //! its answer.
 
 mod expire;
+mod known;
 mod learned;
 mod listing;
 mod patience;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt as _;
-use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+pub use known::Room;
 pub use listing::Listing;
 use patience::{Asked, Slowness};
 
+use self::known::{Remembered, Since};
+use self::listing::ListingId;
 use crate::config::Offline;
 use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,9 +38,8 @@ use crate::path::{Printable, RemotePath};
 use crate::source::retry::retry;
 use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 
-/// How many entries are held in memory per source before the directories unused for longest are dropped (they stay in the
-/// database). An entry takes about 250 bytes.
-const ENTRIES_IN_MEMORY: usize = 200_000;
+/// A listing of so many names that is not in memory is not loaded for the sake of one of them.
+const FEW: usize = 1_000;
 
 /// For how long the kernel may keep an answer that is served although it could not be renewed: short, so that the return of the
 /// source is noticed.
@@ -81,26 +84,21 @@ pub struct Catalog {
 type Checks = Flights<(RemotePath, LocalName), Result<Option<Entry>>>;
 
 struct State {
-    known: LruCache<RemotePath, Known>,
-    entries: usize,
+    remembered: Remembered,
     /// When the source last said by itself that something has changed.
     changed: Option<Instant>,
 }
 
-struct Known {
-    listing: Arc<Listing>,
-    /// `None`: in an earlier run.
-    obtained: Option<Instant>,
-    since: Since,
-}
-
-/// What was learned about single names after their listing, and when; `None`: it is gone.
-type Since = HashMap<LocalName, (Option<Entry>, Instant)>;
-
 impl Catalog {
-    /// A catalog of `source`, whose answers are stored in `db` under `source_id`.
-    pub fn new(source: Arc<dyn Source>, source_id: Arc<str>, policy: Policy, db: Arc<Database>) -> Arc<Self> {
-        let state = Mutex::new(State { known: LruCache::unbounded(), entries: 0, changed: None });
+    /// A catalog of `source`, whose answers are stored in `db` under `source_id`, and held in memory as far as `room` lasts.
+    pub fn new(
+        source: Arc<dyn Source>,
+        source_id: Arc<str>,
+        policy: Policy,
+        db: Arc<Database>,
+        room: Arc<Room>,
+    ) -> Arc<Self> {
+        let state = Mutex::new(State { remembered: Remembered::new(room), changed: None });
         let (under_way, checks, slowness) = Default::default();
         Arc::new(Self { source, source_id, policy, db, under_way, checks, slowness, state })
     }
@@ -111,7 +109,7 @@ impl Catalog {
     /// `NotFound` only if the source said so; a failure of the source, if nothing is known or `offline` says to fail.
     pub async fn list(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
         let mut answer = self.plain_listing(dir).await?;
-        if let Some(newer) = self.state.lock().overlaid(dir) {
+        if let Some(newer) = self.state.lock().overlaid(dir, &answer.value) {
             answer.value = newer;
         }
         Ok(answer)
@@ -125,7 +123,10 @@ impl Catalog {
             let (catalog, dir) = (self.clone(), dir.clone());
             async move {
                 let arrived = catalog.state.lock().fresh_listing(&dir, catalog.policy);
-                match arrived {
+                if let Some(answer) = arrived {
+                    return Ok(answer);
+                }
+                match catalog.reload(&dir).await {
                     Some(answer) => Ok(answer),
                     None => catalog.renew(&dir).await,
                 }
@@ -146,12 +147,17 @@ impl Catalog {
         if let Some(answer) = known {
             return Ok(answer);
         }
-        let listing = self.plain_listing(dir).await?;
+        let listed = match self.stored_entry(dir, name).await {
+            Some(answer) => answer,
+            None => {
+                let Answer { value, valid_for, stale } = self.plain_listing(dir).await?;
+                Answer { value: value.get(name).cloned(), valid_for, stale }
+            }
+        };
         if let Some(answer) = self.state.lock().learned(dir, name, self.policy) {
             return Ok(answer);
         }
-        let Answer { value, valid_for, stale } = listing;
-        let found = value.get(name).cloned();
+        let Answer { value: found, valid_for, stale } = listed;
         match found {
             Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
                 let known = self.known_alone(dir, &name, &entry);
@@ -207,18 +213,17 @@ impl Catalog {
     /// What is known of this name, fresh or not, without asking.
     pub fn known(&self, dir: &RemotePath, name: &[u8]) -> Option<Entry> {
         let mut state = self.state.lock();
-        let known = state.known.get(dir)?;
-        match known.since.get(name) {
-            Some((entry, _)) => entry.clone(),
-            None => known.listing.get(name).map(|(_, entry)| entry.clone()),
+        if let Some((entry, _)) = state.remembered.record(dir)?.since.get(name) {
+            return entry.clone();
         }
+        state.remembered.get(dir)?.listing.get(name).map(|(_, entry)| entry.clone())
     }
 
     /// When the source was last asked about this name, alone or by listing its directory; `None`: not since the mount.
     pub fn checked_at(&self, dir: &RemotePath, name: &[u8]) -> Option<SystemTime> {
         let mut state = self.state.lock();
-        let known = state.known.get(dir)?;
-        let at = known.since.get(name).map(|(_, at)| *at).or(known.obtained)?;
+        let record = state.remembered.record(dir)?;
+        let at = record.since.get(name).map(|(_, at)| *at).or(record.obtained)?;
         SystemTime::now().checked_sub(at.elapsed())
     }
 
@@ -240,18 +245,18 @@ impl Catalog {
             Err(error) => return Err(error),
         };
         self.remember_alone(dir, name, checked.as_ref());
-        self.state.lock().learn(dir, name.clone(), checked.clone());
+        self.state.lock().remembered.learn(dir, name.clone(), checked.clone());
         Ok(checked)
     }
 
     /// Notes that the source has just shown otherwise that this entry is as it was.
     pub fn confirm(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) {
-        self.state.lock().learn(dir, name.clone(), Some(entry.clone()));
+        self.state.lock().remembered.learn(dir, name.clone(), Some(entry.clone()));
     }
 
     /// Asks the source, and falls back on what is known as `freshness` says.
     async fn renew(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
-        let (asked, answer) = self.ask(dir).await;
+        let (asked, answer) = self.ask_source(dir).await;
         let error = match answer {
             Ok(localized) => {
                 // What has changed since may be missing in it.
@@ -284,7 +289,7 @@ impl Catalog {
     }
 
     /// Asks the source, and once more before all names of a directory go. With the answer comes when it was asked for.
-    async fn ask(self: &Arc<Self>, dir: &RemotePath) -> (Instant, Result<Localized>) {
+    async fn ask_source(self: &Arc<Self>, dir: &RemotePath) -> (Instant, Result<Localized>) {
         let mut answers = 0;
         loop {
             let asked = Instant::now();
@@ -317,46 +322,118 @@ impl Catalog {
     /// Takes a complete listing as what is known. A large one takes a while, in which the state is not locked.
     fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
         let Localized { mut named, refused } = localized;
-        let known = self.state.lock().known.get(dir).map(|known| (known.listing.clone(), known.since.clone()));
+        let known = self.state.lock().remembered.get(dir).map(|known| {
+            let record = &known.record;
+            (known.listing.clone(), record.id, record.since.clone())
+        });
         let mut unchanged = None;
-        if let Some((before, since)) = known {
+        if let Some((before, id, since)) = known {
             for (name, entry) in &mut named {
                 keep_observation(&before, &since, name, entry);
             }
-            unchanged = Some(before).filter(|before| before.entries() == named);
+            unchanged = Some((before, id)).filter(|(before, _)| before.entries() == named);
         }
         let is_new = unchanged.is_none();
-        let listing = unchanged.unwrap_or_else(|| Arc::new(Listing::new(named)));
-        self.state.lock().insert(dir.clone(), listing.clone(), obtained);
+        let (listing, id) = unchanged.unwrap_or_else(|| (Arc::new(Listing::new(named)), ListingId::new()));
+        self.state.lock().remembered.insert(dir.clone(), listing.clone(), id, obtained);
         if is_new {
             for (name, why) in refused {
                 warn!("{dir}: the source lists {:?}, which is never followed: {why}", Printable(&name).to_string());
             }
             let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
-            self.db.write(move |db| stored.store(db, &source_id, &dir));
+            self.db.write(move |db| stored.store(db, &source_id, &dir, id));
         }
         listing
     }
 
     fn drop_listing(&self, dir: &RemotePath) {
-        self.state.lock().remove(dir);
+        self.state.lock().remembered.remove(dir);
         let (source_id, dir) = (self.source_id.clone(), dir.clone());
         self.db.write(move |db| Listing::delete(db, &source_id, &dir));
     }
 
-    /// The listing as last known, from memory or from an earlier run, with what was learned since.
+    /// The listing as last known, from memory, from the database, or from an earlier run.
     async fn known_listing(self: &Arc<Self>, dir: &RemotePath) -> Option<Arc<Listing>> {
-        if let Some(known) = self.state.lock().known.get(dir) {
-            return Some(known.listing.clone());
-        }
-        let (catalog, wanted) = (self.clone(), dir.clone());
-        let load = move || catalog.db.read(|db| Listing::load(db, &catalog.source_id, &wanted));
-        let loaded = tokio::task::spawn_blocking(load).await;
-        let loaded = loaded.inspect_err(|e| warn!("loading a listing failed: {e}")).ok().flatten().flatten()?;
-        let listing = Arc::new(loaded);
-        self.state.lock().insert(dir.clone(), listing.clone(), None);
+        let record = self.state.lock().remembered.record(dir).map(|record| (record.id, record.listing()));
+        let expected = match record {
+            Some((_, Some(listing))) => return Some(listing),
+            record => record.map(|(id, _)| id),
+        };
+        let (id, listing) = self.load(dir, expected).await?;
+        let mut state = self.state.lock();
+        let obtained = match state.remembered.record(dir).map(|record| (record.id, record.obtained)) {
+            Some((known, obtained)) if known == id => obtained,
+            // A newer answer has come meanwhile.
+            Some(_) => return Some(listing),
+            // It is from an earlier run.
+            None => None,
+        };
+        state.remembered.insert(dir.clone(), listing.clone(), id, obtained);
         Some(listing)
     }
+
+    /// The fresh listing that memory has no room for.
+    async fn reload(self: &Arc<Self>, dir: &RemotePath) -> Option<Answer<Arc<Listing>>> {
+        let obtained = self.state.lock().stored(dir, self.policy)?.obtained;
+        let listing = self.known_listing(dir).await?;
+        // It may have been reported as changed meanwhile, or be another one than was thought.
+        let is_same = self.state.lock().remembered.record(dir).is_some_and(|record| record.obtained == Some(obtained));
+        let age = is_same.then(|| obtained.elapsed());
+        match before_asking(Some(age), self.policy.fresh_for) {
+            BeforeAsking::Serve(valid_for) => Some(Answer { value: listing, valid_for, stale: false }),
+            BeforeAsking::Ask => None,
+        }
+    }
+
+    /// One name of a large fresh listing that memory has no room for.
+    async fn stored_entry(
+        self: &Arc<Self>,
+        dir: &RemotePath,
+        name: &[u8],
+    ) -> Option<Answer<Option<(LocalName, Entry)>>> {
+        let Stored { id, valid_for, names, .. } = self.state.lock().stored(dir, self.policy)?;
+        if names <= FEW {
+            return None;
+        }
+        let (db, name) = (self.db.clone(), name.to_vec());
+        let load = move || {
+            let read = || db.read(|db| Listing::load_entry(db, id, &name)).flatten();
+            read().or_else(|| {
+                db.settle();
+                read()
+            })
+        };
+        let value = off_worker(dir, load).await.ok().flatten()?;
+        Some(Answer { value, valid_for, stale: false })
+    }
+
+    /// What is stored of `dir`: the listing with the number `expected`, which may be on its way to the database, or else the latest.
+    async fn load(
+        self: &Arc<Self>,
+        dir: &RemotePath,
+        expected: Option<ListingId>,
+    ) -> Option<(ListingId, Arc<Listing>)> {
+        let (catalog, wanted) = (self.clone(), dir.clone());
+        let load = move || {
+            let read = || catalog.db.read(|db| Listing::load(db, &catalog.source_id, &wanted)).flatten();
+            let loaded = read();
+            if expected.is_none() || loaded.as_ref().map(|(id, _)| *id) == expected {
+                return loaded;
+            }
+            catalog.db.settle();
+            read()
+        };
+        let loaded = off_worker(dir, load).await.inspect_err(|e| warn!("{e}")).ok().flatten();
+        loaded.map(|(id, listing)| (id, Arc::new(listing)))
+    }
+}
+
+/// A fresh listing that is in the database only.
+struct Stored {
+    id: ListingId,
+    obtained: Instant,
+    valid_for: Duration,
+    names: usize,
 }
 
 /// Does what takes long for a large directory where it holds up no task.
@@ -380,16 +457,26 @@ fn keep_observation(listing: &Listing, since: &Since, name: &LocalName, entry: &
 
 impl State {
     fn fresh_listing(&mut self, dir: &RemotePath, policy: Policy) -> Option<Answer<Arc<Listing>>> {
-        let known = self.known.get(dir)?;
-        match before_asking(Some(known.obtained.map(|at| at.elapsed())), policy.fresh_for) {
+        let known = self.remembered.get(dir)?;
+        match before_asking(Some(known.record.obtained.map(|at| at.elapsed())), policy.fresh_for) {
             BeforeAsking::Serve(valid_for) => Some(Answer { value: known.listing.clone(), valid_for, stale: false }),
+            BeforeAsking::Ask => None,
+        }
+    }
+
+    /// The listing of `dir`, if it is fresh and not in memory.
+    fn stored(&mut self, dir: &RemotePath, policy: Policy) -> Option<Stored> {
+        let record = self.remembered.record_alone(dir)?;
+        let obtained = record.obtained?;
+        match before_asking(Some(Some(obtained.elapsed())), policy.fresh_for) {
+            BeforeAsking::Serve(valid_for) => Some(Stored { id: record.id, obtained, valid_for, names: record.names }),
             BeforeAsking::Ask => None,
         }
     }
 
     /// What was learned about this name alone, if that is still fresh.
     fn learned(&mut self, dir: &RemotePath, name: &[u8], policy: Policy) -> Option<Answer<Option<(LocalName, Entry)>>> {
-        let (name, (entry, at)) = self.known.get(dir)?.since.get_key_value(name)?;
+        let (name, (entry, at)) = self.remembered.record(dir)?.since.get_key_value(name)?;
         match before_asking(Some(Some(at.elapsed())), policy.fresh_for) {
             BeforeAsking::Serve(valid_for) => {
                 let value = entry.clone().map(|entry| (name.clone(), entry));
@@ -399,41 +486,13 @@ impl State {
         }
     }
 
-    fn learn(&mut self, dir: &RemotePath, name: LocalName, entry: Option<Entry>) {
-        if let Some(known) = self.known.get_mut(dir) {
-            known.since.insert(name, (entry, Instant::now()));
-        }
-    }
-
-    /// The known listing of `dir` with what was learned since, if anything was.
-    fn overlaid(&mut self, dir: &RemotePath) -> Option<Arc<Listing>> {
-        let known = self.known.get(dir).filter(|known| !known.since.is_empty())?;
-        let entries = known.listing.entries().iter().filter_map(|(name, entry)| match known.since.get(name) {
+    /// `listing`, which is that of `dir`, with what was learned since, if anything was.
+    fn overlaid(&mut self, dir: &RemotePath, listing: &Listing) -> Option<Arc<Listing>> {
+        let record = self.remembered.record(dir).filter(|record| !record.since.is_empty())?;
+        let entries = listing.entries().iter().filter_map(|(name, entry)| match record.since.get(name) {
             Some((newer, _)) => newer.clone().map(|newer| (name.clone(), newer)),
             None => Some((name.clone(), entry.clone())),
         });
         Some(Arc::new(Listing::new(entries.collect())))
-    }
-
-    fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, obtained: Option<Instant>) {
-        let mut since = self.remove(&dir).map(|known| known.since).unwrap_or_default();
-        since.retain(|name, (learned, at)| {
-            // A listing without digests says nothing newer about the version, which an outage may make the last word.
-            let silent = learned.is_some() && listing.get(name).is_some_and(|(_, entry)| entry.digest.is_none());
-            silent || obtained.is_some_and(|obtained| *at > obtained)
-        });
-        self.entries += listing.entries().len();
-        self.known.put(dir, Known { listing, obtained, since });
-        while self.entries > ENTRIES_IN_MEMORY && self.known.len() > 1 {
-            if let Some((_, dropped)) = self.known.pop_lru() {
-                self.entries -= dropped.listing.entries().len();
-            }
-        }
-    }
-
-    fn remove(&mut self, dir: &RemotePath) -> Option<Known> {
-        let known = self.known.pop(dir)?;
-        self.entries -= known.listing.entries().len();
-        Some(known)
     }
 }

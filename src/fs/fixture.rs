@@ -156,7 +156,7 @@ pub(super) fn folder(
     let folder = Folder {
         name: name.as_bytes().into(),
         source_type: "memory".into(),
-        catalog: Catalog::new(link.clone(), id.clone(), policy, db.clone()),
+        catalog: Catalog::new(link.clone(), id.clone(), policy, db.clone(), Arc::default()),
         transfer: Transfer::new(link.clone(), id.clone(), counters.clone(), cache.clone(), Arc::default()),
         source_id: id,
         link,

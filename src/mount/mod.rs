@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
 
 use crate::cache::{Cache, Limits};
-use crate::catalog::{Catalog, Policy};
+use crate::catalog::{Catalog, Policy, Room};
 use crate::cli::{Failure, MountRequest};
 use crate::config::{Config, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -137,6 +137,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
     let limits = Limits { max_size: config.cache.max_size, min_free: config.cache.min_free };
     let (cache, db) = Cache::open(&config.cache.dir, limits)?;
     let memory = Arc::new(Memory::default());
+    let room = Arc::new(Room::default());
     let mut reported = Vec::new();
     let folders = configured.into_iter().enumerate().map(|(index, configured)| {
         let Configured { config, link, counters, changes } = configured;
@@ -145,7 +146,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
         Folder {
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
-            catalog: Catalog::new(link.clone(), source_id.clone(), policy, db.clone()),
+            catalog: Catalog::new(link.clone(), source_id.clone(), policy, db.clone(), room.clone()),
             transfer: Transfer::new(link.clone(), source_id.clone(), counters.clone(), cache.clone(), memory.clone()),
             source_id,
             link,

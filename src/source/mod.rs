@@ -141,6 +141,13 @@ impl Entry {
     pub fn is_directory(&self) -> bool {
         matches!(self.kind, EntryKind::Directory)
     }
+
+    /// The bytes of its name, path, digest and link's text.
+    pub fn bytes(&self) -> usize {
+        let target = if let EntryKind::Symlink { target } = &self.kind { target.len() } else { 0 };
+        let digest = self.digest.as_ref().map_or(0, |digest| digest.as_str().len());
+        self.name.len() + self.path.as_bytes().len() + digest + target
+    }
 }
 
 /// The answer of `create_remote_digest`: the digest and what came along with it.

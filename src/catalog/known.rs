@@ -1,0 +1,205 @@
+//! `Remembered`: what one source said, as far as memory holds it, within bytes. It asks nobody.
+//!
+//! A listing that memory has no room for stays in the database; a small record of it stays here, so that it is read from there as
+//! long as it is fresh.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use lru::LruCache;
+use tokio::time::Instant;
+
+use super::Listing;
+use super::listing::{ListingId, bytes_of};
+use crate::name::LocalName;
+use crate::path::RemotePath;
+use crate::source::Entry;
+
+/// How many bytes the listings of all sources take in memory, about: 100,000 names.
+const HELD: usize = 32 << 20;
+
+/// How many bytes a source takes for the records of listings that are not in memory: 30,000 directories.
+const RECORDS: usize = 8 << 20;
+
+/// What a record takes, in bytes, beside its path and what was learned since.
+const RECORD: usize = 200;
+
+/// The memory that the catalogs of all sources share.
+#[derive(Debug)]
+pub struct Room {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::of(HELD)
+    }
+}
+
+impl Room {
+    /// Room for listings of so many bytes.
+    pub fn of(limit: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.limit
+    }
+
+    /// What a source keeps of it whatever the others have: what it showed last answers at once.
+    fn own(&self) -> usize {
+        self.limit / 32
+    }
+}
+
+/// A listing in memory.
+pub(super) struct Known {
+    pub(super) listing: Arc<Listing>,
+    pub(super) record: Record,
+}
+
+/// What is known of a listing beside its entries.
+pub(super) struct Record {
+    /// `None`: in an earlier run.
+    pub(super) obtained: Option<Instant>,
+    pub(super) since: Since,
+    /// The listing's number in the database.
+    pub(super) id: ListingId,
+    /// How many entries it has.
+    pub(super) names: usize,
+    /// The listing, as long as somebody has it.
+    listing: Weak<Listing>,
+    /// What this record takes.
+    bytes: usize,
+}
+
+/// What was learned about single names after their listing, and when; `None`: it is gone.
+pub(super) type Since = HashMap<LocalName, (Option<Entry>, Instant)>;
+
+impl Record {
+    /// The listing, if somebody has it still.
+    pub(super) fn listing(&self) -> Option<Arc<Listing>> {
+        self.listing.upgrade()
+    }
+}
+
+/// The listings and records of one source.
+pub(super) struct Remembered {
+    known: LruCache<RemotePath, Known>,
+    /// Bytes of `known`.
+    held: usize,
+    room: Arc<Room>,
+    /// Of the listings that are not in memory.
+    records: LruCache<RemotePath, Record>,
+    /// Bytes of `records`.
+    recorded: usize,
+}
+
+impl Remembered {
+    pub(super) fn new(room: Arc<Room>) -> Self {
+        Self { known: LruCache::unbounded(), held: 0, room, records: LruCache::unbounded(), recorded: 0 }
+    }
+
+    /// The listing of `dir`, if it is in memory.
+    pub(super) fn get(&mut self, dir: &RemotePath) -> Option<&mut Known> {
+        self.known.get_mut(dir)
+    }
+
+    /// What is known of the listing of `dir` beside its entries.
+    pub(super) fn record(&mut self, dir: &RemotePath) -> Option<&mut Record> {
+        match self.known.get_mut(dir) {
+            Some(known) => Some(&mut known.record),
+            None => self.records.get_mut(dir),
+        }
+    }
+
+    /// The record of `dir`, if its listing is not in memory.
+    pub(super) fn record_alone(&mut self, dir: &RemotePath) -> Option<&mut Record> {
+        self.records.get_mut(dir)
+    }
+
+    /// Remembers a listing, and as much of what was learned since an earlier one as still says more.
+    pub(super) fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, id: ListingId, obtained: Option<Instant>) {
+        let mut since = self.remove(&dir).map(|record| record.since).unwrap_or_default();
+        since.retain(|name, (learned, at)| {
+            // A listing without digests says nothing newer about the version, which an outage may make the last word.
+            let silent = learned.is_some() && listing.get(name).is_some_and(|(_, entry)| entry.digest.is_none());
+            silent || obtained.is_some_and(|obtained| *at > obtained)
+        });
+        let names = listing.entries().len();
+        let learned: usize = since.iter().map(|(name, (entry, _))| learned_bytes(name, entry.as_ref())).sum();
+        let bytes = RECORD + dir.as_bytes().len() + learned;
+        let record = Record { obtained, since, id, names, listing: Arc::downgrade(&listing), bytes };
+        self.hold(listing.bytes() + bytes);
+        self.known.put(dir, Known { listing, record });
+        self.make_room();
+    }
+
+    /// Notes what was learned about one name, if the listing of `dir` is known.
+    pub(super) fn learn(&mut self, dir: &RemotePath, name: LocalName, entry: Option<Entry>) {
+        let is_held = self.known.contains(dir);
+        let Some(record) = self.record(dir) else { return };
+        let more = learned_bytes(&name, entry.as_ref());
+        if record.since.insert(name, (entry, Instant::now())).is_none() {
+            record.bytes += more;
+            if is_held {
+                self.hold(more)
+            } else {
+                self.recorded += more
+            }
+            self.make_room();
+        }
+    }
+
+    fn make_room(&mut self) {
+        while self.held > self.room.own() && self.room.is_over() {
+            let Some((dir, Known { listing, record })) = self.known.pop_lru() else { break };
+            self.give_back(listing.bytes() + record.bytes);
+            self.recorded += record.bytes;
+            self.records.put(dir, record);
+        }
+        while self.recorded > RECORDS {
+            let Some((_, record)) = self.records.pop_lru() else { break };
+            self.recorded -= record.bytes;
+        }
+    }
+
+    /// Forgets the listing of `dir`.
+    pub(super) fn remove(&mut self, dir: &RemotePath) -> Option<Record> {
+        if let Some(record) = self.records.pop(dir) {
+            self.recorded -= record.bytes;
+            return Some(record);
+        }
+        let known = self.known.pop(dir)?;
+        self.give_back(known.listing.bytes() + known.record.bytes);
+        Some(known.record)
+    }
+
+    /// Bytes of the listings in memory.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        self.held += bytes;
+        self.room.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.held -= bytes;
+        self.room.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        self.give_back(self.held);
+    }
+}
+
+fn learned_bytes(name: &LocalName, entry: Option<&Entry>) -> usize {
+    RECORD + entry.map_or(name.len(), |entry| bytes_of(name, entry))
+}

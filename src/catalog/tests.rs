@@ -1,0 +1,153 @@
+//! The catalog over a source in memory, whose faults are set by hand. Time is tokio's, so nothing waits.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::source::fault::{Fault, Faults, Faulty, Method};
+use crate::sources::memory::Memory;
+
+const FRESH_FOR: Duration = Duration::from_secs(60);
+
+struct Fixture {
+    catalog: Arc<Catalog>,
+    memory: Memory,
+    faults: Faults,
+    _place: TempDir,
+}
+
+impl Fixture {
+    fn new(room: Room) -> Self {
+        let place = TempDir::new().expect("a temporary directory");
+        let db = Arc::new(Database::open(place.path(), 1 << 20).expect("a new index"));
+        let memory = Memory::new();
+        let (faulty, faults) = Faulty::new(memory.clone());
+        let policy = Policy { fresh_for: FRESH_FOR, patience: FRESH_FOR, offline: Offline::Serve };
+        let catalog = Catalog::new(Arc::new(faulty), "s".into(), policy, db, Arc::new(room));
+        Self { catalog, memory, faults, _place: place }
+    }
+
+    async fn names(&self, dir: &str) -> Result<usize> {
+        Ok(self.catalog.list(&path(dir)).await?.value.entries().len())
+    }
+
+    fn listed(&self) -> u64 {
+        self.faults.calls(Method::ListPath)
+    }
+
+    fn held(&self) -> usize {
+        self.catalog.state.lock().remembered.held()
+    }
+}
+
+fn path(text: &str) -> RemotePath {
+    RemotePath::parse(text.as_bytes()).expect("a path")
+}
+
+async fn expire() {
+    tokio::time::advance(FRESH_FOR).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_becomes_empty_is_asked_about_twice() {
+    let known = Fixture::new(Room::default());
+    for dir in ["", "dir"] {
+        known.memory.put(&format!("{dir}/a"), "x");
+        known.memory.mkdir("empty");
+        let names = known.names(dir).await.expect("it is there");
+        let before = known.listed();
+        // For a moment it looks empty; the next answer is right.
+        known.faults.set_times(Method::ListPath, Fault::Truncate(0), 1);
+        expire().await;
+        assert_eq!(known.names(dir).await.expect("it is there"), names, "{dir:?}");
+        assert_eq!(known.listed(), before + 2, "{dir:?}");
+        expire().await;
+        assert_eq!(known.names(dir).await.expect("it is there"), names, "{dir:?}");
+        assert_eq!(known.listed(), before + 3, "{dir:?}: an answer with names counts at once");
+    }
+    // It stays empty, and is believed; from then on at once.
+    known.memory.remove("dir/a");
+    for requests in [2, 1] {
+        let before = known.listed();
+        expire().await;
+        assert_eq!(known.names("dir").await.expect("it is there"), 0);
+        assert_eq!(known.listed(), before + requests);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_goes_is_asked_about_twice() {
+    let known = Fixture::new(Room::default());
+    known.memory.put("dir/a", "x");
+    known.memory.mkdir("empty");
+    for (dir, requests) in [("dir", 2), ("empty", 1), ("never", 1)] {
+        let names = known.names(dir).await.unwrap_or_default();
+        let before = known.listed();
+        known.faults.set_times(Method::ListPath, Fault::Fail(ErrorKind::NotFound), 1);
+        expire().await;
+        let after = known.names(dir).await;
+        assert_eq!(known.listed(), before + requests, "{dir}");
+        assert_eq!(after.is_ok_and(|after| after == names), requests == 2, "{dir}");
+    }
+    known.memory.remove("dir");
+    let before = known.listed();
+    expire().await;
+    assert_eq!(known.names("dir").await.map_err(|e| e.kind()), Err(ErrorKind::NotFound));
+    assert_eq!(known.listed(), before + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_at_the_second_question_takes_no_names() {
+    let known = Fixture::new(Room::default());
+    known.memory.put("dir/a", "x");
+    assert_eq!(known.names("dir").await.expect("it is there"), 1);
+    known.faults.set_times(Method::ListPath, Fault::Truncate(0), 1);
+    let (catalog, faults) = (known.catalog.clone(), known.faults.clone());
+    expire().await;
+    let asking = tokio::spawn(async move { catalog.list(&path("dir")).await });
+    tokio::time::sleep(BEFORE_EMPTYING / 2).await;
+    faults.set(Method::ListPath, Fault::Fail(ErrorKind::Unreachable));
+    let answer = asking.await.expect("it does not panic").expect("what is known is served");
+    assert!(answer.stale && answer.value.entries().len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_memory_has_no_room_for_is_read_from_the_database_while_it_is_fresh() {
+    const LIMIT: usize = 256 << 10;
+    let known = Fixture::new(Room::of(LIMIT));
+    let large = 2 * FEW;
+    (0..large).for_each(|n| known.memory.put(&format!("large/{n}"), "x"));
+    for dir in 0..100 {
+        (0..20).for_each(|n| known.memory.put(&format!("{dir}/{n}"), "x"));
+    }
+    for round in 1..=2 {
+        let mut dirs: Vec<_> = (0..100).map(|dir| (dir.to_string(), 20)).collect();
+        dirs.push(("large".into(), large));
+        for (dir, names) in &dirs {
+            assert_eq!(known.names(dir).await.expect("it is there"), *names);
+            assert!(known.held() <= LIMIT, "{} bytes", known.held());
+        }
+        for name in ["0", "17", "1999", "absent"] {
+            let found = known.catalog.find(&path("large"), name.as_bytes()).await.expect("it is known").value;
+            assert_eq!(found.is_some(), name != "absent");
+        }
+        assert_eq!(known.listed(), 101, "round {round}");
+    }
+    // What is learned about a name of such a directory lies over it.
+    let dir = path("large");
+    let (name, entry) = known.catalog.find(&dir, b"5").await.expect("it is known").value.expect("it is there");
+    known.memory.put("large/5", "another");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    known.catalog.recheck(&dir, &name, &entry).await.expect("it answers");
+    let now = known.catalog.find(&dir, b"5").await.expect("it is known").value.expect("it is there").1;
+    let listed = known.catalog.list(&dir).await.expect("it is known").value;
+    assert_eq!(listed.get(b"5").map(|(_, entry)| entry), Some(&now));
+    assert_ne!(now.digest, entry.digest);
+    assert_eq!(known.listed(), 101);
+    // The source says that it has changed: what is stored counts no longer.
+    known.catalog.expire(&dir);
+    assert_eq!(known.names("large").await.expect("it is there"), large);
+    assert_eq!(known.listed(), 102);
+    expire().await;
+    assert_eq!(known.names("large").await.expect("it is there"), large);
+    assert_eq!(known.listed(), 103, "what is old is asked anew");
+}
