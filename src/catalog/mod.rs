@@ -9,6 +9,7 @@ mod known;
 mod learned;
 mod listing;
 mod patience;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -37,9 +38,6 @@ use crate::name::{LocalName, Localized, localize};
 use crate::path::{Printable, RemotePath};
 use crate::source::retry::retry;
 use crate::source::{Entry, EntryKind, RemoteDigest, Source};
-
-/// A listing of so many names that is not in memory is not loaded for the sake of one of them.
-const FEW: usize = 1_000;
 
 /// For how long the kernel may keep an answer that is served although it could not be renewed: short, so that the return of the
 /// source is noticed.
@@ -77,6 +75,8 @@ pub struct Catalog {
     under_way: Arc<Flights<RemotePath, Result<Answer<Arc<Listing>>>>>,
     /// Single files that are being asked for.
     checks: Arc<Checks>,
+    /// Listings that are being read from the database.
+    reloads: Arc<Flights<RemotePath, Option<Arc<Listing>>>>,
     slowness: Mutex<Slowness>,
     state: Mutex<State>,
 }
@@ -99,8 +99,8 @@ impl Catalog {
         room: Arc<Room>,
     ) -> Arc<Self> {
         let state = Mutex::new(State { remembered: Remembered::new(room), changed: None });
-        let (under_way, checks, slowness) = Default::default();
-        Arc::new(Self { source, source_id, policy, db, under_way, checks, slowness, state })
+        let (under_way, checks, reloads, slowness) = Default::default();
+        Arc::new(Self { source, source_id, policy, db, under_way, checks, reloads, slowness, state })
     }
 
     /// The complete listing of `dir`, with what was learned about single files since.
@@ -117,6 +117,9 @@ impl Catalog {
 
     async fn plain_listing(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
         if let Some(answer) = self.state.lock().fresh_listing(dir, self.policy) {
+            return Ok(answer);
+        }
+        if let Some(answer) = self.reload(dir).await {
             return Ok(answer);
         }
         let question = || {
@@ -314,7 +317,13 @@ impl Catalog {
     }
 
     async fn retrieve_listing(&self, dir: &RemotePath) -> Result<Localized> {
-        let entries: Vec<Entry> = self.source.list_path(dir).await?.try_collect().await?;
+        let mut listing = self.source.list_path(dir).await?;
+        let mut entries = Vec::new();
+        while let Some(entry) = listing.try_next().await? {
+            entries.push(entry);
+            // Where all entries are here already, others get a turn.
+            tokio::task::consume_budget().await;
+        }
         let verbatim = self.source.capabilities().verbatim_names;
         off_worker(dir, move || localize(entries, verbatim)).await
     }
@@ -351,89 +360,6 @@ impl Catalog {
         let (source_id, dir) = (self.source_id.clone(), dir.clone());
         self.db.write(move |db| Listing::delete(db, &source_id, &dir));
     }
-
-    /// The listing as last known, from memory, from the database, or from an earlier run.
-    async fn known_listing(self: &Arc<Self>, dir: &RemotePath) -> Option<Arc<Listing>> {
-        let record = self.state.lock().remembered.record(dir).map(|record| (record.id, record.listing()));
-        let expected = match record {
-            Some((_, Some(listing))) => return Some(listing),
-            record => record.map(|(id, _)| id),
-        };
-        let (id, listing) = self.load(dir, expected).await?;
-        let mut state = self.state.lock();
-        let obtained = match state.remembered.record(dir).map(|record| (record.id, record.obtained)) {
-            Some((known, obtained)) if known == id => obtained,
-            // A newer answer has come meanwhile.
-            Some(_) => return Some(listing),
-            // It is from an earlier run.
-            None => None,
-        };
-        state.remembered.insert(dir.clone(), listing.clone(), id, obtained);
-        Some(listing)
-    }
-
-    /// The fresh listing that memory has no room for.
-    async fn reload(self: &Arc<Self>, dir: &RemotePath) -> Option<Answer<Arc<Listing>>> {
-        let obtained = self.state.lock().stored(dir, self.policy)?.obtained;
-        let listing = self.known_listing(dir).await?;
-        // It may have been reported as changed meanwhile, or be another one than was thought.
-        let is_same = self.state.lock().remembered.record(dir).is_some_and(|record| record.obtained == Some(obtained));
-        let age = is_same.then(|| obtained.elapsed());
-        match before_asking(Some(age), self.policy.fresh_for) {
-            BeforeAsking::Serve(valid_for) => Some(Answer { value: listing, valid_for, stale: false }),
-            BeforeAsking::Ask => None,
-        }
-    }
-
-    /// One name of a large fresh listing that memory has no room for.
-    async fn stored_entry(
-        self: &Arc<Self>,
-        dir: &RemotePath,
-        name: &[u8],
-    ) -> Option<Answer<Option<(LocalName, Entry)>>> {
-        let Stored { id, valid_for, names, .. } = self.state.lock().stored(dir, self.policy)?;
-        if names <= FEW {
-            return None;
-        }
-        let (db, name) = (self.db.clone(), name.to_vec());
-        let load = move || {
-            let read = || db.read(|db| Listing::load_entry(db, id, &name)).flatten();
-            read().or_else(|| {
-                db.settle();
-                read()
-            })
-        };
-        let value = off_worker(dir, load).await.ok().flatten()?;
-        Some(Answer { value, valid_for, stale: false })
-    }
-
-    /// What is stored of `dir`: the listing with the number `expected`, which may be on its way to the database, or else the latest.
-    async fn load(
-        self: &Arc<Self>,
-        dir: &RemotePath,
-        expected: Option<ListingId>,
-    ) -> Option<(ListingId, Arc<Listing>)> {
-        let (catalog, wanted) = (self.clone(), dir.clone());
-        let load = move || {
-            let read = || catalog.db.read(|db| Listing::load(db, &catalog.source_id, &wanted)).flatten();
-            let loaded = read();
-            if expected.is_none() || loaded.as_ref().map(|(id, _)| *id) == expected {
-                return loaded;
-            }
-            catalog.db.settle();
-            read()
-        };
-        let loaded = off_worker(dir, load).await.inspect_err(|e| warn!("{e}")).ok().flatten();
-        loaded.map(|(id, listing)| (id, Arc::new(listing)))
-    }
-}
-
-/// A fresh listing that is in the database only.
-struct Stored {
-    id: ListingId,
-    obtained: Instant,
-    valid_for: Duration,
-    names: usize,
 }
 
 /// Does what takes long for a large directory where it holds up no task.
@@ -460,16 +386,6 @@ impl State {
         let known = self.remembered.get(dir)?;
         match before_asking(Some(known.record.obtained.map(|at| at.elapsed())), policy.fresh_for) {
             BeforeAsking::Serve(valid_for) => Some(Answer { value: known.listing.clone(), valid_for, stale: false }),
-            BeforeAsking::Ask => None,
-        }
-    }
-
-    /// The listing of `dir`, if it is fresh and not in memory.
-    fn stored(&mut self, dir: &RemotePath, policy: Policy) -> Option<Stored> {
-        let record = self.remembered.record_alone(dir)?;
-        let obtained = record.obtained?;
-        match before_asking(Some(Some(obtained.elapsed())), policy.fresh_for) {
-            BeforeAsking::Serve(valid_for) => Some(Stored { id: record.id, obtained, valid_for, names: record.names }),
             BeforeAsking::Ask => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 
+use super::stored::FEW;
 use super::*;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::sources::memory::Memory;

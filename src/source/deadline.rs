@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::budget::{Budget, Exceeded, LONGEST};
 use super::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -36,7 +37,7 @@ pub fn note_progress() {
 
 /// Ends calls of `inner` with `TimedOut` when nothing happens for `timeout`: no answer, no next entry, no next bytes.
 ///
-/// A call that moves on may take as long as it likes (see [`note_progress`]). The local digest is no remote operation and has no deadline.
+/// A call that moves on may take as long as it likes (see [`note_progress`]); a listing as long as its [`Budget`] lasts. The local digest is no remote operation and has no deadline.
 pub struct Deadline<S> {
     inner: S,
     timeout: Duration,
@@ -96,14 +97,23 @@ impl<S: Source> Source for Deadline<S> {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let entries = self.within("list_path", self.inner.list_path(dir)).await?;
-        let entries = stream::unfold(Some(entries), move |entries| async move {
-            let mut entries = entries?;
-            match self.watch(Arc::new(Mutex::new(Some(Instant::now()))), entries.next()).await {
-                Some(None) => None,
-                Some(Some(entry)) => Some((entry, Some(entries))),
-                None => Some((Err(self.timed_out("list_path").on(dir)), None)),
-            }
+        let end = Instant::now() + LONGEST;
+        let listing = timeout_at(end, self.within("list_path", self.inner.list_path(dir))).await;
+        let entries = listing.unwrap_or_else(|_| Err(Exceeded::Time.error(dir)))?;
+        let entries = stream::unfold(Some((entries, Budget::default())), move |listing| async move {
+            let (mut entries, mut budget) = listing?;
+            let next = self.watch(Arc::new(Mutex::new(Some(Instant::now()))), entries.next());
+            let entry = match timeout_at(end, next).await {
+                Ok(Some(entry)) => entry?,
+                Ok(None) => Err(self.timed_out("list_path").on(dir)),
+                Err(_) => Err(Exceeded::Time.error(dir)),
+            };
+            let afforded = entry.and_then(|entry| match budget.name(entry.bytes()) {
+                Ok(()) => Ok(entry),
+                Err(exceeded) => Err(exceeded.error(dir)),
+            });
+            let goes_on = afforded.is_ok();
+            Some((afforded, goes_on.then_some((entries, budget))))
         });
         Ok(entries.boxed())
     }
@@ -137,5 +147,44 @@ impl Sink for WatchedSink<'_> {
         let result = self.out.write(bytes).await;
         *self.silent_since.lock() = Some(Instant::now());
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt as _;
+
+    use super::*;
+    use crate::source::budget::MOST_NAMES;
+    use crate::source::fault::{Fault, Faulty, Method};
+    use crate::sources::memory::Memory;
+
+    async fn names(source: &dyn Source) -> Result<usize, String> {
+        let root = RemotePath::root();
+        let listing = source.list_path(&root).await.map_err(|e| e.to_string())?;
+        listing.try_fold(0, |count, _| async move { Ok(count + 1) }).await.map_err(|e| e.to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_ends_with_its_budget() {
+        let bare = Memory::new();
+        let capabilities = Capabilities { digest_from_listing: false, ..bare.capabilities() };
+        let memory = bare.with_capabilities(capabilities);
+        (0..=MOST_NAMES).for_each(|n| memory.put(&n.to_string(), ""));
+        let source = Deadline::new(memory.clone(), Duration::from_secs(1));
+        let why = names(&source).await.expect_err("there are too many");
+        assert!(why.contains("more than 500000 names"), "{why}");
+        memory.remove("0");
+        assert_eq!(names(&source).await, Ok(MOST_NAMES));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lively_listing_without_end_is_given_up() {
+        let memory = Memory::new();
+        (0..20).for_each(|n| memory.put(&n.to_string(), ""));
+        let (faulty, faults) = Faulty::new(memory);
+        faults.set(Method::ListPath, Fault::HangAfter(10));
+        let why = names(&Deadline::new(faulty, LONGEST * 2)).await.expect_err("it does not end");
+        assert!(why.contains("longer than 600 s"), "{why}");
     }
 }

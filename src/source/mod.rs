@@ -4,6 +4,7 @@
 //! (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly once for every successful `connect`.
 //! Wrappers (deadlines, limits, counters, faults) are sources too.
 
+pub mod budget;
 pub mod conformance;
 pub mod count;
 pub mod deadline;

@@ -297,8 +297,8 @@ impl Source for Ftp {
         let observed = now();
         let items = session.list(&connected.place(dir), connected.abilities).await;
         let items = self.settle(purpose, &connected, session, items).await?;
-        let entries: Vec<_> =
-            items.into_iter().filter_map(|item| Some(Ok(entry(child(dir, &item.name)?, &item, observed)))).collect();
+        let entry = move |item: Item| Some(Ok(entry(child(dir, &item.name)?, &item, observed)));
+        let entries = items.into_iter().filter_map(entry);
         Ok(futures::stream::iter(entries).boxed())
     }
 

@@ -1,5 +1,6 @@
 //! The sources that come with kitovufs, by type name.
 
+mod arriving;
 pub mod ftp;
 mod link_text;
 pub mod local;

@@ -2,6 +2,7 @@
 
 pub mod azurite;
 pub mod files;
+pub mod flood;
 pub mod ftp;
 pub mod gcs;
 pub mod home;

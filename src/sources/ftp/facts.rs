@@ -1,9 +1,16 @@
 //! Reading what an FTP server says of files: the facts of MLSD and MLST (RFC 3659), or the lines of LIST. It asks nothing.
 
+use std::io::BufRead as _;
+
 use suppaftp::list::ListParser;
 
 use super::wire::{bytes_of, text_of};
+use crate::source::budget::Budget;
+use crate::sources::arriving::{Arriving, Heap};
 use crate::sources::version::{Version, ftp_time};
+
+/// As much of the server's own words as is repeated.
+const LONGEST_WORDS: usize = 100;
 
 /// One name in a listing.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,59 +59,76 @@ pub(super) fn facts(line: &[u8]) -> Option<(Kind, Version, &[u8])> {
 }
 
 /// Reads the answer to MLSD.
-pub(super) fn machine_listing(body: &[u8]) -> Result<Vec<Item>, String> {
-    let mut items = Vec::new();
-    for line in lines(body) {
+pub(super) fn machine_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
+    items(body, |line| {
         let Some((kind, version, name)) = facts(line) else {
-            return Err(format!("a line of the listing has no facts: {}", text_of(line).escape_debug()));
+            return Err(format!("a line of the listing has no facts: {}", start_of(line)));
         };
-        match kind {
-            Kind::File => items.push(Item { name: name.to_vec(), directory: false, version: Some(version) }),
-            Kind::Directory => items.push(Item { name: name.to_vec(), directory: true, version: None }),
-            Kind::Itself => {}
+        Ok(match kind {
+            Kind::File => Some(Item { name: name.to_vec(), directory: false, version: Some(version) }),
+            Kind::Directory => Some(Item { name: name.to_vec(), directory: true, version: None }),
+            Kind::Itself => None,
             Kind::Other => {
-                tracing::debug!("{} is neither file nor directory and is left out", text_of(name).escape_debug())
+                tracing::debug!("{} is neither file nor directory and is left out", start_of(name));
+                None
             }
-        }
-    }
-    Ok(items)
+        })
+    })
 }
 
 /// Reads the answer to LIST, made for people: its sizes and times are not taken, and a blank at a name's start is lost.
-pub(super) fn human_listing(body: &[u8]) -> Result<Vec<Item>, String> {
-    let mut items = Vec::new();
-    for line in lines(body) {
+pub(super) fn human_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
+    items(body, |line| {
         let text = text_of(line);
         if text.starts_with("total ") {
-            continue;
+            return Ok(None);
         }
         let file = ListParser::parse_posix(&text).or_else(|_| ListParser::parse_dos(&text));
-        let file = file.map_err(|_| format!("a line of the listing cannot be read: {}", text.escape_debug()))?;
+        let file = file.map_err(|_| format!("a line of the listing cannot be read: {}", start_of(line)))?;
         if file.is_symlink() {
             tracing::debug!("{} is a link and is left out", file.name().escape_debug());
-        } else if !matches!(file.name(), "." | "..") {
-            let name = bytes_of(file.name());
-            items.push(Item { name, directory: file.is_directory(), version: None });
+            return Ok(None);
         }
+        let (name, directory) = (bytes_of(file.name()), file.is_directory());
+        Ok((!matches!(file.name(), "." | "..")).then_some(Item { name, directory, version: None }))
+    })
+}
+
+/// Reads a listing line by line.
+fn items(body: &mut Arriving, item: impl Fn(&[u8]) -> Result<Option<Item>, String>) -> Result<Heap<Item>, String> {
+    let (meter, mut budget, mut items) = (body.meter(), Budget::default(), Heap::default());
+    let mut line = Vec::new();
+    while body.read_until(b'\n', &mut line).map_err(|e| e.to_string())? > 0 {
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if !text.is_empty()
+            && let Some(item) = item(text)?
+        {
+            budget.name(item.name.len())?;
+            items.push(item);
+        }
+        line.clear();
+        meter.next();
     }
     Ok(items)
 }
 
-fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let lines = body.split(|&byte| byte == b'\n');
-    lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !line.is_empty())
+/// As much of a line as a message repeats.
+fn start_of(line: &[u8]) -> String {
+    text_of(&line[..line.len().min(LONGEST_WORDS)]).escape_debug().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::sources::arriving::read;
 
     #[test]
     fn machine_listings_keep_names_and_say_versions() {
         let body = b"Type=cdir;Modify=20240101120000; /\r\ntype=file;size=7;modify=19941106084937.5;UNIX.mode=0644;unique=8a; a; b \r\n\
             type=dir;modify=20240101120000;  \xff\r\ntype=OS.unix=slink:/x; link\r\n";
-        let items = machine_listing(body).expect("it is a listing");
+        let items: Vec<_> = read(body, machine_listing).expect("it is a listing").into_iter().collect();
         assert_eq!(items.len(), 2);
         assert_eq!((items[0].name.as_slice(), items[1].name.as_slice()), (b"a; b ".as_slice(), b" \xff".as_slice()));
         assert_eq!(items[0].version, Some(Version::new(Some("W/\"8a\""), Some(7), Some(784_111_777))));
@@ -114,7 +138,7 @@ mod tests {
     #[test]
     fn a_line_without_facts_is_an_error() {
         for body in ["plain\r\n", "type=file;size=x; a\r\n", "total 3\r\n", "type=file;size=3; a\r\nbroken"] {
-            assert!(machine_listing(body.as_bytes()).is_err(), "{body}");
+            assert!(read(body.as_bytes(), machine_listing).is_err(), "{body}");
         }
     }
 
@@ -122,12 +146,12 @@ mod tests {
     fn human_listings_tell_names_and_kinds() {
         let body = b"total 3\r\n-rw-r--r--    1 1000     1000            7 Nov 23 06:54 a b\r\ndrwxr-xr-x    2 ftp ftp 4096 Jan 01  2020 d\xfc\r\n\
             lrwxrwxrwx    1 0 0 1 Nov 23 06:54 l -> a b\r\n";
-        let items = human_listing(body).expect("it is a listing");
+        let items = read(body, human_listing).expect("it is a listing");
         assert_eq!(
             items.iter().map(|item| (item.name.as_slice(), item.directory)).collect::<Vec<_>>(),
             [(b"a b".as_slice(), false), (b"d\xfc", true),]
         );
-        assert!(human_listing(b"what is this\r\n").is_err());
+        assert!(read(b"what is this\r\n", human_listing).is_err());
     }
 
     #[test]
@@ -135,7 +159,7 @@ mod tests {
         let corpus = Corpus::of("ftp");
         bolero::check!().with_type::<Input>().for_each(|input| {
             let bytes = corpus.bytes(input);
-            let _ = (machine_listing(&bytes), human_listing(&bytes), facts(&bytes).is_some());
+            let _ = (read(&bytes, machine_listing), read(&bytes, human_listing), facts(&bytes).is_some());
         });
     }
 }

@@ -17,12 +17,13 @@ use super::reply::{Failure, Reply};
 use super::wire::{self, text_of};
 use crate::secret::Revealed;
 use crate::source::Sink;
+use crate::sources::arriving::{self, Heap};
 use crate::sources::version::{Version, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most bytes of one listing; a directory of a million entries has a quarter.
-const LARGEST_LISTING: usize = 1 << 29;
+/// So many bytes of a listing are taken at once.
+const PIECE: usize = 64 << 10;
 
 /// Where sessions lead, and as whom.
 pub(super) struct Target {
@@ -103,7 +104,7 @@ impl Session {
         self.stream.noop().await.is_ok()
     }
 
-    pub(super) async fn list(&mut self, dir: &[u8], abilities: Abilities) -> Result<Vec<Item>, Failure> {
+    pub(super) async fn list(&mut self, dir: &[u8], abilities: Abilities) -> Result<Heap<Item>, Failure> {
         let command = if abilities.machine_listings {
             format!("MLSD {}", text_of(dir))
         } else {
@@ -113,18 +114,17 @@ impl Session {
         };
         let (_, mut data) =
             self.stream.custom_data_command(command, &[Status::AboutToSend, Status::AlreadyOpen]).await?;
-        let mut body = BytesMut::new();
-        while data.read_buf(&mut body).await.map_err(FtpError::ConnectionError)? > 0 {
-            if body.len() > LARGEST_LISTING {
-                return Err(Failure::Nonsense("the listing is too long".into()));
-            }
-        }
+        let pieces = futures::stream::try_unfold(&mut data, async |data| {
+            let mut piece = BytesMut::with_capacity(PIECE);
+            let length = data.read_buf(&mut piece).await.map_err(FtpError::ConnectionError)?;
+            Ok::<_, FtpError>((length > 0).then(|| (piece.freeze(), data)))
+        });
+        let parse = if abilities.machine_listings { facts::machine_listing } else { facts::human_listing };
+        // Who does not want the rest cannot use the connection again.
+        let items = arriving::parsed(pieces, parse).await?.map_err(Failure::Nonsense)?;
         // Only this reply says that the listing is complete.
         data.finish().await?;
-        // A large listing takes a while, and others wait on this thread.
-        let parse = if abilities.machine_listings { facts::machine_listing } else { facts::human_listing };
-        let items = tokio::task::spawn_blocking(move || parse(&body)).await;
-        items.map_err(|lost| Failure::Nonsense(lost.to_string()))?.map_err(Failure::Nonsense)
+        Ok(items)
     }
 
     pub(super) async fn stat(&mut self, path: &[u8], abilities: Abilities) -> Result<Seen, Failure> {

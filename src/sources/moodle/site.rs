@@ -13,6 +13,11 @@ use crate::secret::Revealed;
 use crate::sources::object::http::{Answer, Named, Redirects, Transport, refusal, whole};
 use crate::sources::purpose::Purpose;
 
+/// The largest answer about a course, in bytes; what is known of a file takes about 700.
+const LARGEST_ANSWER: usize = 32 << 20;
+/// The most files, activities and sections of a course; what is told of each takes more memory than in the answer.
+const MOST_OBJECTS: usize = 100_000;
+
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A site, and who asks.
@@ -63,6 +68,14 @@ impl Site {
         let Answer { response, observed } = self.transport.exchange(purpose, request).await?;
         let response = checked(purpose, route, response).await?;
         let body = whole(purpose, response).await?;
+        let objects = body.iter().filter(|&&byte| byte == b'{').count();
+        if body.len() > LARGEST_ANSWER || objects > MOST_OBJECTS {
+            let (mib, found) = (LARGEST_ANSWER >> 20, body.len() >> 20);
+            let why = format!(
+                "the answer has {found} MiB and {objects} objects; the limits are {mib} MiB and {MOST_OBJECTS} objects"
+            );
+            return Err(purpose.protocol(why));
+        }
         // A large course takes a while, and others wait on this thread.
         let parsed = tokio::task::spawn_blocking(move || match serde_json::from_slice(&body) {
             Ok(answer) => Some(Ok(answer)),

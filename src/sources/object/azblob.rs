@@ -138,15 +138,14 @@ impl Keys for Azblob {
         }
         let connected = self.connected(purpose)?;
         let request = connected.sign(purpose, "GET", &url, http::Request::builder())?;
-        let (body, observed) = match connected.transport.send_whole(purpose, request).await {
+        match connected.transport.send_and_parse(purpose, request, listing::parse).await {
             // That is also what strangers hear of a container that is not for everybody.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let why = "the server shows no such container: are `container`, `endpoint` and the credentials right?";
-                return Err(purpose.error(ErrorKind::Unreachable).because(why));
+                Err(purpose.error(ErrorKind::Unreachable).because(why))
             }
-            answer => answer?,
-        };
-        listing::parse(&body, observed).map_err(|why| purpose.protocol(why))
+            answer => answer,
+        }
     }
 }
 

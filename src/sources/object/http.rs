@@ -14,13 +14,14 @@ use url::Url;
 pub(in crate::sources) use self::redirect::{Named, Redirects};
 use self::redirect::{NotPublic, PublicOnly, judge, redirected, target};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sources::arriving::{self, Arriving};
 pub(super) use crate::sources::purpose::Purpose;
 use crate::sources::version::http_date;
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most bytes of one listing; a directory of a million entries has about half.
-const LARGEST_ANSWER: usize = 1 << 30;
+/// The most bytes of an answer that is collected as a whole.
+const LARGEST_ANSWER: usize = 64 << 20;
 /// As much of a refusal as is looked at.
 const LARGEST_REFUSAL: usize = 64 * 1024;
 
@@ -129,14 +130,15 @@ impl Transport {
         Err(purpose.protocol("the server sends one on again and again"))
     }
 
-    /// Sends a request and collects the answer's body; with it comes when it was observed, as in [`Answer`].
-    pub(super) async fn send_whole(
+    /// Sends a request and reads the answer's body while it arrives; `parse` is told when it was observed, as in [`Answer`].
+    pub(super) async fn send_and_parse<T: Send + 'static>(
         &self,
         purpose: Purpose<'_>,
         request: http::Request<Bytes>,
-    ) -> Result<(Vec<u8>, i64)> {
+        parse: impl FnOnce(&mut Arriving, i64) -> Result<T, String> + Send + 'static,
+    ) -> Result<T> {
         let Answer { response, observed } = self.send(purpose, request).await?;
-        Ok((whole(purpose, response).await?, observed))
+        parsed(purpose, response, move |body| parse(body, observed)).await
     }
 
     /// The client, for those who need HTTP for credentials.
@@ -163,6 +165,16 @@ fn built(client: reqwest::ClientBuilder) -> Result<reqwest::Client> {
 fn sent_on(purpose: Purpose<'_>, to: &Url, why: &str) -> Error {
     let to = to.origin().ascii_serialization();
     purpose.protocol(format!("the server sends one on to {to}, {why}"))
+}
+
+/// What `parse` makes of an answer's body while it arrives.
+pub(super) async fn parsed<T: Send + 'static>(
+    purpose: Purpose<'_>,
+    response: Response,
+    parse: impl FnOnce(&mut Arriving) -> Result<T, String> + Send + 'static,
+) -> Result<T> {
+    let parsed = arriving::parsed(response.bytes_stream(), parse).await.map_err(|e| failure(purpose, e))?;
+    parsed.map_err(|why| purpose.protocol(why))
 }
 
 /// Collects the body of an answer.

@@ -1,5 +1,6 @@
 //! `Keys`: a store of keys, in which directories are what keys share up to a slash, and its listings. It knows no protocol.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -9,16 +10,18 @@ use super::http::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::budget::Budget;
 use crate::source::{Entry, EntryKind, EntryStream};
+use crate::sources::arriving::Heap;
 use crate::sources::version::Version;
 
 /// One page of a listing, in the store's order.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     /// Prefixes up to and with the next slash.
-    pub(super) directories: Vec<String>,
+    pub(super) directories: Heap<String>,
     /// Keys without a further slash.
-    pub(super) files: Vec<(String, Version)>,
+    pub(super) files: Heap<(String, Version)>,
     /// What to ask the next page with; none on the last.
     pub(super) next: Option<String>,
     /// When the store said so, by its clock, in seconds since 1970.
@@ -108,27 +111,54 @@ enum Next {
     Token(String),
 }
 
+/// A listing under way.
+struct Pages {
+    next: Option<Next>,
+    /// With what pages were asked for: one that comes again leads in circles.
+    tokens: HashSet<String>,
+    budget: Budget,
+}
+
 /// The entries of the first page of a directory, and of those that follow it.
 fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc<str>, first: Page) -> EntryStream<'a> {
-    let pages = futures::stream::unfold(Some(Next::Page(first)), move |next| {
+    let pages = Pages { next: Some(Next::Page(first)), tokens: HashSet::new(), budget: Budget::default() };
+    let pages = futures::stream::unfold(pages, move |mut pages| {
         let prefix = Arc::clone(&prefix);
         async move {
-            let mut page = match next? {
+            let mut page = match pages.next.take()? {
                 Next::Page(page) => page,
-                Next::Token(token) => match store.page(purpose, &prefix, Some(&token), None).await {
-                    Ok(page) if page.next.as_ref() == Some(&token) => {
-                        return Some((vec![Err(purpose.protocol("the listing goes in circles"))], None));
+                Next::Token(token) => {
+                    let page = pages.ask(store, purpose, &prefix, token).await;
+                    match page {
+                        Ok(page) => page,
+                        Err(error) => return Some((futures::stream::iter([Err(error)]).boxed(), pages)),
                     }
-                    Ok(page) => page,
-                    Err(error) => return Some((vec![Err(error)], None)),
-                },
+                }
             };
-            let next = page.next.take();
-            let entries = entries_of(purpose.path, &prefix, page);
-            Some((entries, next.map(Next::Token)))
+            pages.next = page.next.take().map(Next::Token);
+            let entries = entries_of(purpose.path, prefix, page);
+            Some((futures::stream::iter(entries).boxed(), pages))
         }
     });
-    pages.map(futures::stream::iter).flatten().boxed()
+    pages.flatten().boxed()
+}
+
+impl Pages {
+    async fn ask<S: Keys + ?Sized>(
+        &mut self,
+        store: &S,
+        purpose: Purpose<'_>,
+        prefix: &str,
+        token: String,
+    ) -> Result<Page> {
+        self.budget.page().map_err(|exceeded| exceeded.error(purpose.path))?;
+        let page = store.page(purpose, prefix, Some(&token), None).await?;
+        self.tokens.insert(token);
+        if page.next.as_ref().is_some_and(|next| self.tokens.contains(next)) {
+            return Err(purpose.protocol("the listing goes in circles"));
+        }
+        Ok(page)
+    }
 }
 
 /// A tag identifies the bytes by itself; a store without tags has sizes and times.
@@ -136,31 +166,30 @@ pub(super) fn digest(version: &Version, observed: i64) -> Digest {
     version.tag_digest().unwrap_or_else(|| version.digest(observed))
 }
 
-fn entries_of(dir: &RemotePath, prefix: &str, page: Page) -> Vec<Result<Entry>> {
-    let mut entries = Vec::with_capacity(page.directories.len() + page.files.len());
-    for key in page.directories {
-        let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
-        if let Some(path) = child(dir, name.as_bytes()) {
-            let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
-            entries.push(Ok(Entry { name, path, kind, size: None, modified: None, digest: None }));
-        }
-    }
-    for (key, version) in page.files {
+fn entries_of(dir: &RemotePath, prefix: Arc<str>, page: Page) -> impl Iterator<Item = Result<Entry>> + Send + use<> {
+    let Page { directories, files, observed, .. } = page;
+    let (dir, place) = (dir.clone(), (dir.clone(), prefix.clone()));
+    let directories = directories.into_iter().filter_map(move |key| {
+        let name = key.strip_prefix(&*prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
+        let path = child(&dir, name.as_bytes())?;
+        let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
+        Some(Ok(Entry { name, path, kind, size: None, modified: None, digest: None }))
+    });
+    let files = files.into_iter().filter_map(move |(key, version)| {
+        let (dir, prefix) = &place;
         // The key that ends in a slash marks the directory itself.
-        if key == prefix {
-            continue;
+        if *key == **prefix {
+            return None;
         }
-        let name = key.strip_prefix(prefix).unwrap_or_default();
-        if let Some(path) = child(dir, name.as_bytes()) {
-            entries.push(Ok(Entry {
-                name: name.as_bytes().to_vec(),
-                path,
-                kind: EntryKind::File { executable: false },
-                size: version.size,
-                modified: version.modified_time(),
-                digest: Some(digest(&version, page.observed)),
-            }));
-        }
-    }
-    entries
+        let name = key.strip_prefix(&**prefix).unwrap_or_default();
+        Some(Ok(Entry {
+            name: name.as_bytes().to_vec(),
+            path: child(dir, name.as_bytes())?,
+            kind: EntryKind::File { executable: false },
+            size: version.size,
+            modified: version.modified_time(),
+            digest: Some(digest(&version, observed)),
+        }))
+    });
+    directories.chain(files)
 }

@@ -199,15 +199,14 @@ impl Keys for S3 {
         }
         let connected = self.connected(purpose)?;
         let request = self.sign(purpose, &connected, http::Request::get(url)).await?;
-        let (body, observed) = match connected.transport.send_whole(purpose, request).await {
+        match connected.transport.send_and_parse(purpose, request, listing::parse).await {
             // A store that knows the bucket answers with an empty page.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let why = "the server does not know the bucket: are `bucket`, `endpoint` and `region` right?";
-                return Err(purpose.error(ErrorKind::Unreachable).because(why));
+                Err(purpose.error(ErrorKind::Unreachable).because(why))
             }
-            answer => answer?,
-        };
-        listing::parse(&body, observed).map_err(|why| purpose.protocol(why))
+            answer => answer,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use url::Url;
 
 use self::connected::{Connected, Place, Ranges, Seen};
 use self::index::Item;
-use super::http::{Named, Purpose, Redirects, Transport, whole};
+use super::http::{Named, Purpose, Redirects, Transport, parsed};
 use super::login::Login;
 use super::{body, child, encode_path, endpoint, warn_if_clear};
 use crate::digest::Digest;
@@ -108,11 +108,8 @@ impl Web {
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        let body = whole(purpose, response).await?;
-        // A large page takes a while, and others wait on this thread.
-        let items = tokio::task::spawn_blocking(move || index::parse(&from, &content_type, &body)).await;
-        let items = items.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?;
-        Ok((items.map_err(|why| purpose.protocol(why))?, observed))
+        let items = parsed(purpose, response, move |body| index::parse(&from, &content_type, body)).await?;
+        Ok((items, observed))
     }
 
     /// Whether the digests that this server gives can be made from sizes and times, as nginx does: one file is asked.
@@ -258,15 +255,12 @@ impl Source for Web {
         }
         let (items, observed) = self.index(purpose, &connected, &url).await?;
         let stamps = self.are_stamps(purpose, &connected, &url, &items).await;
-        let entries: Vec<_> = items
-            .into_iter()
-            .filter_map(|item| {
-                let exact = Version::new(None, item.size, item.modified);
-                let digest = stamp(&item).filter(|_| stamps).map(|version| version.digest(observed));
-                let path = child(dir, &item.name)?;
-                Some(Ok(entry(path, item.directory, item.size, exact.modified_time(), digest)))
-            })
-            .collect();
+        let entries = items.into_iter().filter_map(move |item| {
+            let exact = Version::new(None, item.size, item.modified);
+            let digest = stamp(&item).filter(|_| stamps).map(|version| version.digest(observed));
+            let path = child(dir, &item.name)?;
+            Some(Ok(entry(path, item.directory, item.size, exact.modified_time(), digest)))
+        });
         Ok(futures::stream::iter(entries).boxed())
     }
 

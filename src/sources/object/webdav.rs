@@ -21,6 +21,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
+use crate::sources::arriving::{Arriving, Heap};
 
 /// What is asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
@@ -54,7 +55,7 @@ struct Connected {
 
 /// The answer to a PROPFIND, and when it was given by the server's clock.
 struct Found {
-    resources: Vec<Resource>,
+    resources: Heap<Resource>,
     observed: i64,
 }
 
@@ -88,17 +89,14 @@ impl Webdav {
             .header(CONTENT_TYPE, "application/xml; charset=utf-8")
             .body(Bytes::from_static(PROPERTIES.as_bytes()))
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let (body, observed) = match connected.transport.send_whole(purpose, request).await {
+        let found = |body: &mut Arriving, observed| Ok(Found { resources: multistatus(body)?, observed });
+        match connected.transport.send_and_parse(purpose, request, found).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 let why = "the server does not speak WebDAV at this address: is `endpoint` right?";
-                return Err(purpose.error(ErrorKind::Unsupported).because(why));
+                Err(purpose.error(ErrorKind::Unsupported).because(why))
             }
-            answer => answer?,
-        };
-        // A large answer takes a while, and others wait on this thread.
-        let parsed = tokio::task::spawn_blocking(move || multistatus(&body)).await;
-        let parsed = parsed.map_err(|lost| purpose.error(ErrorKind::Other).caused_by(lost))?;
-        Ok(Found { resources: parsed.map_err(|why| purpose.protocol(why))?, observed })
+            answer => answer,
+        }
     }
 
     /// The components that the server's answer has for a path.
@@ -227,21 +225,18 @@ impl Source for Webdav {
                 return Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?"));
             }
         }
-        let mut entries = Vec::with_capacity(found.resources.len());
-        for resource in found.resources {
+        let entries = found.resources.into_iter().filter_map(move |resource| {
             let name = match resource.components.strip_prefix(place.as_slice()) {
-                Some([]) => continue,
+                Some([]) => return None,
                 Some([name]) => name,
                 _ => {
                     let path = resource.components.join(b"/".as_slice());
                     tracing::warn!("{dir}: {} is not in this directory and is left out", Printable(&path));
-                    continue;
+                    return None;
                 }
             };
-            if let Some(path) = child(dir, name) {
-                entries.push(Ok(entry(path, &resource, found.observed)));
-            }
-        }
+            Some(Ok(entry(child(dir, name)?, &resource, found.observed)))
+        });
         Ok(futures::stream::iter(entries).boxed())
     }
 

@@ -1,7 +1,12 @@
 //! `Element`: an XML answer as a tree of local names and untrimmed texts. It knows no protocol.
 
+use std::io::BufRead;
+
 use quick_xml::Reader;
 use quick_xml::events::Event;
+
+use crate::source::budget::{Exceeded, LARGEST_ITEM};
+use crate::sources::arriving::Meter;
 
 /// No answer of S3 or WebDAV is nested as deep.
 const DEEPEST: usize = 64;
@@ -15,43 +20,63 @@ pub(super) struct Element {
 }
 
 impl Element {
-    /// Reads a whole document; one that ends early is an error, since it would look like a shorter listing.
+    /// Reads a whole document that is in memory; one that ends early is an error.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(body).map_err(|_| "the XML is not UTF-8")?;
-        let mut reader = Reader::from_str(text);
+        Self::read(body, &Meter::default(), &[], |_| Ok(()))
+    }
+
+    /// Reads a document while it arrives; one that ends early is an error, since it would look like a shorter listing.
+    ///
+    /// Elements that are called as one of `records` go to `take`, each as it ends, and are no part of the tree that is returned. One
+    /// of them, and all the rest, may have [`LARGEST_ITEM`] bytes.
+    pub(super) fn read(
+        body: impl BufRead,
+        meter: &Meter,
+        records: &[&str],
+        mut take: impl FnMut(Element) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        let mut reader = Reader::from_reader(body);
         let mut open: Vec<Element> = Vec::new();
+        // Where the record begins that is being read, and what it and the rest take.
+        let mut record: Option<usize> = None;
+        let (mut inside, mut outside) = (0, 0);
+        let mut buffer = Vec::new();
         loop {
-            match reader.read_event().map_err(|e| format!("the XML is malformed: {e}"))? {
+            buffer.clear();
+            let event = reader.read_event_into(&mut buffer);
+            meter.next();
+            let (mut done, mut text) = (None, None);
+            match event.map_err(|e| malformed(&e))? {
                 Event::Start(tag) => {
                     if open.len() == DEEPEST {
                         return Err("the XML is nested too deep".into());
                     }
                     open.push(Self { name: local_name(tag.local_name().as_ref()), ..Self::default() });
+                    let opened = open.last().map_or("", |element| &element.name);
+                    if record.is_none() && open.len() > 1 && records.contains(&opened) {
+                        (record, inside) = (Some(open.len()), 0);
+                    }
+                    *(if record.is_some() { &mut inside } else { &mut outside }) += size_of::<Self>() + opened.len();
                 }
                 Event::Empty(tag) => {
                     let empty = Self { name: local_name(tag.local_name().as_ref()), ..Self::default() };
-                    match open.last_mut() {
-                        Some(parent) => parent.children.push(empty),
-                        None => return Ok(empty),
+                    if record.is_none() && !open.is_empty() && records.contains(&empty.name.as_str()) {
+                        take(empty)?;
+                        continue;
                     }
+                    done = Some(empty);
+                    *(if record.is_some() { &mut inside } else { &mut outside }) += size_of::<Self>();
                 }
-                Event::End(_) => {
-                    let Some(done) = open.pop() else { return Err("the XML is malformed".into()) };
-                    match open.last_mut() {
-                        Some(parent) => parent.children.push(done),
-                        None => return Ok(done),
+                Event::End(_) => match open.pop() {
+                    Some(element) if record == Some(open.len() + 1) => {
+                        record = None;
+                        take(element)?;
                     }
-                }
-                Event::Text(text) => {
-                    if let Some(inner) = open.last_mut() {
-                        inner.text.push_str(text.as_ref());
-                    }
-                }
-                Event::CData(text) => {
-                    if let Some(inner) = open.last_mut() {
-                        inner.text.push_str(text.as_ref());
-                    }
-                }
+                    Some(element) => done = Some(element),
+                    None => return Err("the XML is malformed".into()),
+                },
+                Event::Text(part) => text = Some(part.as_ref().to_owned()),
+                Event::CData(part) => text = Some(part.as_ref().to_owned()),
                 Event::GeneralRef(entity) => {
                     let resolved = entity.resolve_char_ref().map_err(|e| format!("the XML is malformed: {e}"))?;
                     let character = match (resolved, entity.as_ref()) {
@@ -63,12 +88,23 @@ impl Element {
                         (None, "apos") => '\'',
                         (None, _) => return Err("the XML has an unknown entity".into()),
                     };
-                    if let Some(inner) = open.last_mut() {
-                        inner.text.push(character);
-                    }
+                    text = Some(character.into());
                 }
                 Event::Eof => return Err("the XML ends early".into()),
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
+            }
+            if let (Some(text), Some(inner)) = (text, open.last_mut()) {
+                *(if record.is_some() { &mut inside } else { &mut outside }) += text.len();
+                inner.text.push_str(&text);
+            }
+            if let Some(done) = done {
+                match open.last_mut() {
+                    Some(parent) => parent.children.push(done),
+                    None => return Ok(done),
+                }
+            }
+            if inside.max(outside) > LARGEST_ITEM {
+                return Err(Exceeded::Item.into());
             }
         }
     }
@@ -94,6 +130,14 @@ impl Element {
     }
 }
 
+/// Why an answer cannot be read; that it has reached a limit says more than that it is malformed.
+fn malformed(error: &quick_xml::Error) -> String {
+    match error {
+        quick_xml::Error::Io(error) => error.to_string(),
+        error => format!("the XML is malformed: {error}"),
+    }
+}
+
 fn local_name(name: &str) -> String {
     name.to_owned()
 }
@@ -101,6 +145,7 @@ fn local_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::arriving::read;
 
     #[test]
     fn texts_keep_their_blanks_and_entities() {
@@ -109,6 +154,32 @@ mod tests {
         let tree = tree.expect("it is well-formed");
         assert_eq!(tree.text_of("k"), Some(" a&b A< "));
         assert!(tree.child("e").is_some() && tree.is("r"));
+    }
+
+    #[test]
+    fn records_are_told_one_by_one_and_everything_has_its_limit() {
+        let body = b"<r><a><k>1</k></a><x><a><k>2</k><a/></a></x><b/><a/></r>";
+        let (mut texts, mut rest) = (Vec::new(), None);
+        let read = |body: &[u8], texts: &mut Vec<String>| {
+            read(body, |body| {
+                let meter = body.meter();
+                Element::read(body, &meter, &["a"], |record| {
+                    texts.push(record.text_of("k").unwrap_or_default().to_owned());
+                    Ok(())
+                })
+            })
+        };
+        rest.replace(read(body, &mut texts).expect("it is well-formed"));
+        assert_eq!(texts, ["1", "2", ""]);
+        let rest = rest.expect("it was read");
+        assert!(rest.child("x").is_some() && rest.child("b").is_some());
+        let endless = |part: &str| format!("<r>{}", part.repeat((LARGEST_ITEM + 1) / part.len() + 1));
+        for part in ["x", "<b/>", "<b>x</b>", "<!-- "] {
+            let why = read(endless(part).as_bytes(), &mut texts).expect_err(part);
+            assert!(why.contains("1 MiB"), "{part}: {why}");
+        }
+        let many = format!("<r>{}</r>", "<a><k>1</k></a>".repeat(200_000));
+        assert!(many.len() > LARGEST_ITEM && read(many.as_bytes(), &mut texts).is_ok());
     }
 
     #[test]

@@ -17,15 +17,13 @@ use super::voice::Voice;
 use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
+use crate::source::budget::Budget;
 
 /// How long a plugin may take to say who it is, and to read its settings.
 pub const BEGINNING: Duration = Duration::from_secs(10);
 
 /// How long a plugin may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Entries that one listing may have.
-const ENTRIES: usize = 2_000_000;
 
 /// The longest digest, in bytes.
 const LONGEST_DIGEST: usize = 1024;
@@ -327,7 +325,7 @@ impl Life {
     /// Every entry that may be shown of one answer, which has come to its end.
     async fn gather(&self, dir: &RemotePath, written: &Text) -> Result<BTreeMap<RemotePath, Entry>, Failure> {
         let mut call = self.dialogue.begin("list_path", json!({ "path": written })).await?;
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut budget) = (BTreeMap::new(), Budget::default());
         loop {
             let (part, last) = match call.next().await? {
                 News::Progress => continue,
@@ -336,13 +334,15 @@ impl Life {
                 News::Broken(why) => return Err(Failure::Broken(why)),
             };
             for entry in part {
+                // Also what came before costs: nobody says the same for ever.
+                let digest = entry.digest.as_ref().map_or(0, String::len);
+                budget
+                    .name(2 * entry.path.length() + digest)
+                    .map_err(|exceeded| Failure::Broken(exceeded.to_string()))?;
                 match place(dir, &entry.path) {
                     Ok(path) => drop(entries.insert(path, entry)),
                     Err(why) => self.refuse(dir, &entry.path, &why),
                 }
-            }
-            if entries.len() > ENTRIES {
-                return Err(Failure::Broken(format!("a listing of more than {ENTRIES} entries")));
             }
             if last {
                 return Ok(entries);

@@ -37,6 +37,13 @@ impl Text {
         }
     }
 
+    /// How many bytes it is written with.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Plain(text) | Self::Coded { base64: text } => text.len(),
+        }
+    }
+
     /// What it stands for; none if it stands for nothing.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         match self {

@@ -1,36 +1,42 @@
 //! Reading an answer to List Blobs.
 
+use std::collections::HashSet;
+
 use super::super::keys::Page;
 use super::super::xml::Element;
+use crate::source::budget::Budget;
+use crate::sources::arriving::Arriving;
 use crate::sources::version::{Version, http_date};
 
 /// Reads one answer to List Blobs.
-pub(super) fn parse(body: &[u8], observed: i64) -> Result<Page, String> {
-    // Azure begins with a byte order mark.
-    let tree = Element::parse(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))?;
-    let Some(blobs) = tree.child("Blobs").filter(|_| tree.is("EnumerationResults")) else {
-        return Err("the answer is no listing of a container: is this Azure Blob Storage?".into());
-    };
+pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> {
     let mut page = Page { observed, ..Page::default() };
-    for prefix in blobs.all("BlobPrefix") {
-        page.directories.push(prefix.text_of("Name").ok_or("a prefix without a name")?.to_owned());
-    }
-    for blob in blobs.all("Blob") {
+    // Accounts with real directories list them as blobs too, so that one may come twice.
+    let mut directories = HashSet::new();
+    let (meter, mut budget) = (body.meter(), Budget::default());
+    // The reader leaves out the byte order mark with which Azure begins.
+    let tree = Element::read(body, &meter, &["BlobPrefix", "Blob"], |blob| {
         let name = blob.text_of("Name").ok_or("a blob without a name")?.to_owned();
+        budget.name(name.len())?;
+        if blob.is("BlobPrefix") {
+            directories.insert(name);
+            return Ok(());
+        }
         let properties = blob.child("Properties").ok_or("a blob without properties")?;
-        // Accounts with real directories list them as blobs too.
         if properties.text_of("ResourceType") == Some("directory") {
-            let directory = format!("{}/", name.trim_end_matches('/'));
-            if !page.directories.contains(&directory) {
-                page.directories.push(directory);
-            }
-            continue;
+            directories.insert(format!("{}/", name.trim_end_matches('/')));
+            return Ok(());
         }
         let size = properties.text_of("Content-Length").and_then(|size| size.trim().parse().ok());
         let size = size.ok_or("a blob without a size")?;
         let modified = properties.text_of("Last-Modified").and_then(http_date);
         page.files.push((name, Version::new(properties.text_of("Etag"), Some(size), modified)));
+        Ok(())
+    })?;
+    if !tree.is("EnumerationResults") || tree.child("Blobs").is_none() {
+        return Err("the answer is no listing of a container: is this Azure Blob Storage?".into());
     }
+    directories.into_iter().for_each(|directory| page.directories.push(directory));
     page.next = tree.text_of("NextMarker").filter(|marker| !marker.is_empty()).map(str::to_owned);
     Ok(page)
 }
@@ -39,6 +45,7 @@ pub(super) fn parse(body: &[u8], observed: i64) -> Result<Page, String> {
 mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::sources::arriving::read;
 
     #[test]
     fn blobs_prefixes_and_real_directories_are_read() {
@@ -47,22 +54,25 @@ mod tests {
             <Content-Length>7</Content-Length></Properties></Blob>\
             <Blob><Name>real</Name><Properties><ResourceType>directory</ResourceType></Properties></Blob>\
             <BlobPrefix><Name>dir/</Name></BlobPrefix><BlobPrefix><Name>real/</Name></BlobPrefix></Blobs><NextMarker>m</NextMarker></EnumerationResults>";
-        let page = parse(body.as_bytes(), 0).expect("it is a listing");
-        assert_eq!(page.directories, ["dir/", "real/"]);
-        assert_eq!(page.files, [(" a&b".to_owned(), Version::new(Some("\"0x8D\""), Some(7), Some(784_111_777)))]);
+        let page = read(body.as_bytes(), |body| parse(body, 0)).expect("it is a listing");
+        let mut directories: Vec<_> = page.directories.iter().collect();
+        directories.sort();
+        assert_eq!(directories, ["dir/", "real/"]);
+        let file = (" a&b".to_owned(), Version::new(Some("\"0x8D\""), Some(7), Some(784_111_777)));
+        assert_eq!(page.files.iter().collect::<Vec<_>>(), [&file]);
         assert_eq!(page.next.as_deref(), Some("m"));
     }
 
     #[test]
     fn what_is_no_listing_is_an_error() {
         for body in ["<html/>", "<EnumerationResults/>", "<EnumerationResults><Blobs>", "<ListBucketResult/>"] {
-            assert!(parse(body.as_bytes(), 0).is_err(), "{body}");
+            assert!(read(body.as_bytes(), |body| parse(body, 0)).is_err(), "{body}");
         }
     }
 
     #[test]
     fn fuzz_azure_listing() {
         let corpus = Corpus::of("azure_listing");
-        bolero::check!().with_type::<Input>().for_each(|input| drop(parse(&corpus.bytes(input), 0)));
+        bolero::check!().with_type::<Input>().for_each(|input| drop(read(&corpus.bytes(input), |body| parse(body, 0))));
     }
 }

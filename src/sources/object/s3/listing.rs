@@ -4,33 +4,34 @@ use percent_encoding::percent_decode_str;
 
 use super::super::keys::Page;
 use super::super::xml::Element;
+use crate::source::budget::Budget;
+use crate::sources::arriving::Arriving;
 use crate::sources::version::{Version, iso_date};
 
 /// Reads one answer to ListObjectsV2.
-pub(super) fn parse(body: &[u8], observed: i64) -> Result<Page, String> {
-    let tree = Element::parse(body)?;
+pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> {
+    let mut page = Page { observed, ..Page::default() };
+    let (meter, mut budget) = (body.meter(), Budget::default());
+    let tree = Element::read(body, &meter, &["CommonPrefixes", "Contents"], |record| {
+        let is_prefix = record.is("CommonPrefixes");
+        let key = record.text_of(if is_prefix { "Prefix" } else { "Key" }).ok_or("an entry without a key")?.to_owned();
+        budget.name(key.len())?;
+        if is_prefix {
+            page.directories.push(key);
+            return Ok(());
+        }
+        let size = record.text_of("Size").and_then(|size| size.trim().parse().ok()).ok_or("a key without a size")?;
+        let modified = record.text_of("LastModified").and_then(iso_date);
+        page.files.push((key, Version::new(record.text_of("ETag"), Some(size), modified)));
+        Ok(())
+    })?;
     if !tree.is("ListBucketResult") {
         return Err("the answer is no listing of a bucket: is this an S3 server?".into());
     }
-    let encoded = tree.text_of("EncodingType") == Some("url");
-    let key = |element: &Element, name| {
-        let text = element.text_of(name).ok_or("an entry without a key")?;
-        if !encoded {
-            return Ok(text.to_owned());
-        }
-        // Stores write a blank as `+`, and a plus sign as `%2B`.
-        let text = text.replace('+', " ");
-        let text = percent_decode_str(&text).decode_utf8().map_err(|_| "a key that is not UTF-8")?;
-        Ok::<_, String>(text.into_owned())
-    };
-    let mut page = Page { observed, ..Page::default() };
-    for prefix in tree.all("CommonPrefixes") {
-        page.directories.push(key(prefix, "Prefix")?);
-    }
-    for file in tree.all("Contents") {
-        let size = file.text_of("Size").and_then(|size| size.trim().parse().ok()).ok_or("a key without a size")?;
-        let modified = file.text_of("LastModified").and_then(iso_date);
-        page.files.push((key(file, "Key")?, Version::new(file.text_of("ETag"), Some(size), modified)));
+    // Some stores say only at the end how keys are written.
+    if tree.text_of("EncodingType") == Some("url") {
+        page.directories.iter_mut().try_for_each(decode)?;
+        page.files.iter_mut().try_for_each(|(key, _)| decode(key))?;
     }
     let more = tree.text_of("IsTruncated").is_some_and(|flag| flag.trim() == "true");
     page.next = tree.text_of("NextContinuationToken").map(str::to_owned).filter(|token| more && !token.is_empty());
@@ -39,10 +40,19 @@ pub(super) fn parse(body: &[u8], observed: i64) -> Result<Page, String> {
     }
     Ok(page)
 }
+
+/// Stores write a blank as `+`, and a plus sign as `%2B`.
+fn decode(key: &mut String) -> Result<(), String> {
+    let blank = key.replace('+', " ");
+    *key = percent_decode_str(&blank).decode_utf8().map_err(|_| "a key that is not UTF-8")?.into_owned();
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::sources::arriving::read;
 
     #[test]
     fn keys_are_decoded_only_where_the_server_encodes() {
@@ -51,8 +61,9 @@ mod tests {
                 "<ListBucketResult>{extra}<Contents><Key>{key}</Key><Size>1</Size><ETag>&quot;ab&quot;</ETag></Contents>\
                  <CommonPrefixes><Prefix>{key}/</Prefix></CommonPrefixes></ListBucketResult>"
             );
-            let page = parse(text.as_bytes(), 0).expect("it is a listing");
-            (page.files[0].0.clone(), page.directories[0].clone())
+            let page = read(text.as_bytes(), |body| parse(body, 0)).expect("it is a listing");
+            let (file, directory) = (page.files.iter().next(), page.directories.iter().next());
+            (file.expect("it is there").0.clone(), directory.expect("it is there").clone())
         };
         assert_eq!(page("", " a+b%20 "), (" a+b%20 ".into(), " a+b%20 /".into()));
         assert_eq!(page("<EncodingType>url</EncodingType>", "+a%2Bb%0A"), (" a+b\n".into(), " a+b\n/".into()));
@@ -66,13 +77,13 @@ mod tests {
             "<ListBucketResult>",
             "<html></html>",
         ] {
-            assert!(parse(body.as_bytes(), 0).is_err(), "{body}");
+            assert!(read(body.as_bytes(), |body| parse(body, 0)).is_err(), "{body}");
         }
     }
 
     #[test]
     fn fuzz_s3_listing() {
         let corpus = Corpus::of("s3_listing");
-        bolero::check!().with_type::<Input>().for_each(|input| drop(parse(&corpus.bytes(input), 0)));
+        bolero::check!().with_type::<Input>().for_each(|input| drop(read(&corpus.bytes(input), |body| parse(body, 0))));
     }
 }

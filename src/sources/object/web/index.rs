@@ -1,10 +1,14 @@
 //! Reading a directory's index, in the form that the server gives it: nginx's JSON, or a page for people. It asks nothing.
 
+use std::io::BufRead as _;
+
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use url::Url;
 
 use super::page;
+use crate::source::budget::Budget;
+use crate::sources::arriving::{Arriving, Meter};
 use crate::sources::version::http_date;
 
 /// One name in an index.
@@ -19,36 +23,82 @@ pub(super) struct Item {
 }
 
 /// Reads the index at `url`. What is none is an error that says what it is: taken for an index, it would look like an empty directory.
-pub(super) fn parse(url: &Url, content_type: &str, body: &[u8]) -> Result<Vec<Item>, String> {
+pub(super) fn parse(url: &Url, content_type: &str, body: &mut Arriving) -> Result<Vec<Item>, String> {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
         "application/json" | "text/json" => json(body),
         "text/html" | "application/xhtml+xml" => page::parse(url, body),
-        "" if body.trim_ascii_start().starts_with(b"<") => page::parse(url, body),
+        "" if begins(body)? == Some(b'<') => page::parse(url, body),
         "" => Err("the answer is no index of files".into()),
         other => Err(format!("the answer is of the type {other:?}, no index of files")),
     }
 }
 
+/// The first byte that is no blank; blanks are read.
+fn begins(body: &mut Arriving) -> Result<Option<u8>, String> {
+    loop {
+        let here = body.fill_buf().map_err(|e| e.to_string())?;
+        let blanks = here.len() - here.trim_ascii_start().len();
+        match here.get(blanks) {
+            Some(&first) => return Ok(Some(first)),
+            None if here.is_empty() => return Ok(None),
+            None => body.consume(blanks),
+        }
+    }
+}
+
 /// The index of nginx with `autoindex_format json`.
-fn json(body: &[u8]) -> Result<Vec<Item>, String> {
-    let listed: Vec<Listed> =
-        serde_json::from_slice(body).map_err(|e| format!("the answer is JSON, but no index of files: {e}"))?;
-    let items = listed.into_iter().filter_map(|item| {
-        let directory = match item.kind.as_str() {
-            "directory" => true,
-            "file" => false,
-            // Devices and sockets.
-            _ => return None,
-        };
-        Some(Item {
-            name: item.name.0,
-            directory,
-            size: item.size.filter(|_| !directory),
-            modified: item.mtime.as_deref().and_then(http_date),
-        })
-    });
-    Ok(items.collect())
+fn json(body: &mut Arriving) -> Result<Vec<Item>, String> {
+    let meter = body.meter();
+    let mut items = Vec::new();
+    let mut reader = serde_json::Deserializer::from_reader(body);
+    let all = Listing { items: &mut items, budget: Budget::default(), meter };
+    let read = all.deserialize(&mut reader).and_then(|()| reader.end());
+    read.map_err(|e| format!("the answer is JSON, but no index of files: {e}"))?;
+    Ok(items)
+}
+
+/// Takes the items of an index one by one.
+struct Listing<'a> {
+    items: &'a mut Vec<Item>,
+    budget: Budget,
+    meter: Meter,
+}
+
+impl<'de> DeserializeSeed<'de> for Listing<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Listing<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of files")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut listed: A) -> Result<(), A::Error> {
+        while let Some(item) = listed.next_element::<Listed>()? {
+            self.meter.next();
+            let directory = match item.kind.as_str() {
+                "directory" => true,
+                "file" => false,
+                // Devices and sockets.
+                _ => continue,
+            };
+            self.budget.name(item.name.0.len()).map_err(A::Error::custom)?;
+            self.items.push(Item {
+                name: item.name.0,
+                directory,
+                size: item.size.filter(|_| !directory),
+                modified: item.mtime.as_deref().and_then(http_date),
+            });
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -86,6 +136,7 @@ impl<'de> Deserialize<'de> for Name {
 mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::sources::arriving::read;
 
     fn url() -> Url {
         Url::parse("http://h/d/").expect("it is a URL")
@@ -96,7 +147,7 @@ mod tests {
         let body = b"[\r\n{ \"name\":\"a \\\"b\xff\", \"type\":\"directory\", \"mtime\":\"Sun, 06 Nov 1994 08:49:37 GMT\" },\n\
             { \"name\":\"c\", \"type\":\"file\", \"mtime\":\"Sun, 06 Nov 1994 08:49:38 GMT\", \"size\":7 },\n\
             { \"name\":\"socket\", \"type\":\"other\", \"mtime\":\"Sun, 06 Nov 1994 08:49:38 GMT\" }\r\n]";
-        let items = parse(&url(), "application/json", body).expect("it is an index");
+        let items = read(body, |body| parse(&url(), "application/json", body)).expect("it is an index");
         let (dir, file) = (&items[0], &items[1]);
         assert_eq!((dir.name.as_slice(), dir.directory, dir.size), (b"a \"b\xff".as_slice(), true, None));
         assert_eq!((file.directory, file.size, file.modified), (false, Some(7), Some(784_111_778)));
@@ -112,7 +163,7 @@ mod tests {
             ("image/png", "x", "image/png"),
             ("", "hello", "no index"),
         ] {
-            let why = parse(&url(), content_type, body.as_bytes()).expect_err(body);
+            let why = read(body.as_bytes(), |arriving| parse(&url(), content_type, arriving)).expect_err(body);
             assert!(why.contains(word), "{why}");
         }
     }
@@ -123,6 +174,6 @@ mod tests {
         let url = url();
         bolero::check!()
             .with_type::<Input>()
-            .for_each(|input| drop(parse(&url, "application/json", &corpus.bytes(input))));
+            .for_each(|input| drop(read(&corpus.bytes(input), |body| parse(&url, "application/json", body))));
     }
 }

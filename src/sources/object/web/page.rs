@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use html5gum::emitters::default::DefaultEmitter;
-use html5gum::{HtmlString, Spanned, StartTag, Token, Tokenizer};
+use html5gum::{HtmlString, IoReader, Spanned, StartTag, Token, Tokenizer};
 use percent_encoding::{AsciiSet, percent_decode_str, percent_encode};
 use url::Url;
 
 use super::index::Item;
 use crate::path::Printable;
+use crate::source::budget::Budget;
+use crate::sources::arriving::Arriving;
 
 /// With what the titles and headings of index pages begin: Apache, nginx, lighttpd; Python, rclone; Tomcat; Jetty; PyPI.
 const TITLES: [&str; 6] =
@@ -19,13 +21,26 @@ const LONGEST_TITLE: usize = 60;
 /// Nothing but what is no ASCII: such bytes mean themselves, whatever the page's character set.
 const RAW: &AsciiSet = &AsciiSet::EMPTY;
 
+/// As much of a text is kept, in bytes, as tells what it says.
+const LONGEST_TEXT: usize = 1024;
+/// So many headings are looked at.
+const HEADINGS: usize = 16;
+
 /// What a page holds that matters here.
-#[derive(Debug, Default)]
-struct Page {
+#[derive(Debug)]
+struct Page<'a> {
+    url: &'a Url,
     title: String,
     headings: Vec<String>,
-    base: Option<String>,
-    links: Vec<Link>,
+    /// Where links start from.
+    base: Option<Url>,
+    /// The children that are linked to, and whether each is a directory.
+    children: BTreeMap<Vec<u8>, bool>,
+    budget: Budget,
+    /// Links that lead elsewhere.
+    elsewhere: usize,
+    /// Whether a link leads to the directory above, and says so.
+    parent: bool,
     /// Whether the page was read to its end.
     complete: bool,
 }
@@ -37,8 +52,8 @@ struct Link {
 }
 
 /// The direct children of `url` to which the index page at `url` links.
-pub(super) fn parse(url: &Url, body: &[u8]) -> Result<Vec<Item>, String> {
-    let page = Page::read(body);
+pub(super) fn parse(url: &Url, body: &mut Arriving) -> Result<Vec<Item>, String> {
+    let page = Page::read(url, body)?;
     let is_titled = page.is_titled();
     let title = if page.title.is_empty() { page.headings.first().cloned().unwrap_or_default() } else { page.title };
     let shown: String = title.trim().chars().take(LONGEST_TITLE).collect();
@@ -49,23 +64,9 @@ pub(super) fn parse(url: &Url, body: &[u8]) -> Result<Vec<Item>, String> {
     if !page.complete {
         return Err(format!("the answer ends in the middle of {what}"));
     }
-    let base = page.base.as_deref().and_then(|base| url.join(base).ok());
-    let mut items = BTreeMap::new();
-    let (mut elsewhere, mut parent) = (0_usize, false);
-    for link in &page.links {
-        match Target::of(url, base.as_ref().unwrap_or(url), &link.href) {
-            Target::Child(item) => {
-                let directory = item.directory;
-                items.entry(item.name.clone()).or_insert(item).directory |= directory;
-            }
-            // Links that sort the index, and the one to itself.
-            Target::Itself => {}
-            Target::Parent => parent |= link.href.starts_with("..") || is_parent_text(&link.text),
-            Target::Elsewhere => elsewhere += 1,
-        }
-    }
-    if is_titled || parent || (!items.is_empty() && items.len() >= elsewhere) {
-        return Ok(items.into_values().collect());
+    if is_titled || page.parent || (!page.children.is_empty() && page.children.len() >= page.elsewhere) {
+        let item = |(name, directory)| Item { name, directory, size: None, modified: None };
+        return Ok(page.children.into_iter().map(item).collect());
     }
     Err(format!("the answer is {what}, no index of files"))
 }
@@ -77,7 +78,8 @@ fn is_parent_text(text: &str) -> bool {
 
 /// Where a link of an index leads.
 enum Target {
-    Child(Item),
+    /// Its name, and whether it is a directory.
+    Child(Vec<u8>, bool),
     Itself,
     Parent,
     Elsewhere,
@@ -92,10 +94,7 @@ impl Target {
         let (here, there) = (decoded(page), decoded(&url));
         match there.strip_prefix(here.as_slice()) {
             Some([]) => Self::Itself,
-            Some([name]) if url.query().is_none() => {
-                let directory = url.path().ends_with('/');
-                Self::Child(Item { name: name.clone(), directory, size: None, modified: None })
-            }
+            Some([name]) if url.query().is_none() => Self::Child(name.clone(), url.path().ends_with('/')),
             None if here.split_last().is_some_and(|(_, above)| above == there) => Self::Parent,
             _ => Self::Elsewhere,
         }
@@ -108,28 +107,42 @@ pub(super) fn decoded(url: &Url) -> Vec<Vec<u8>> {
     components.map(|component| percent_decode_str(component).collect()).collect()
 }
 
-impl Page {
-    fn read(body: &[u8]) -> Self {
+impl<'a> Page<'a> {
+    fn read(url: &'a Url, body: &mut Arriving) -> Result<Self, String> {
         let mut emitter = DefaultEmitter::default();
         emitter.naively_switch_states(true);
-        let mut page = Self::default();
+        let mut page = Self {
+            url,
+            title: String::new(),
+            headings: Vec::new(),
+            base: None,
+            children: BTreeMap::new(),
+            budget: Budget::default(),
+            elsewhere: 0,
+            parent: false,
+            complete: false,
+        };
+        let mut link: Option<Link> = None;
+        let meter = body.meter();
         // The element whose text is gathered.
         let mut inside: Option<Vec<u8>> = None;
         let (mut begun, mut ended) = (false, false);
-        for token in Tokenizer::new_with_emitter(body, emitter) {
-            let Ok(token) = token;
-            match token {
+        for token in Tokenizer::new_with_emitter(IoReader::new(body), emitter) {
+            meter.next();
+            match token.map_err(|e| e.to_string())? {
                 Token::StartTag(tag) => {
                     match tag.name.as_slice() {
                         b"html" | b"body" => begun = true,
-                        b"base" if page.base.is_none() => page.base = attribute(&tag, b"href"),
+                        b"base" if page.base.is_none() => {
+                            page.base = attribute(&tag, b"href").and_then(|base| url.join(&base).ok());
+                        }
                         b"a" => {
                             if let Some(href) = attribute(&tag, b"href") {
-                                page.links.push(Link { href, text: String::new() });
+                                page.follow(link.replace(Link { href, text: String::new() }))?;
                                 inside = Some(tag.name.0);
                             }
                         }
-                        b"h1" | b"h2" => {
+                        b"h1" | b"h2" if page.headings.len() < HEADINGS => {
                             page.headings.push(String::new());
                             inside = Some(tag.name.0);
                         }
@@ -145,21 +158,40 @@ impl Page {
                 }
                 Token::String(text) => {
                     let place = match inside.as_deref() {
-                        Some(b"a") => page.links.last_mut().map(|link| &mut link.text),
+                        Some(b"a") => link.as_mut().map(|link| &mut link.text),
                         Some(b"title") => Some(&mut page.title),
                         Some(_) => page.headings.last_mut(),
                         None => None,
                     };
-                    if let Some(place) = place {
-                        place.push_str(&String::from_utf8_lossy(&text));
+                    if let Some(place) = place.filter(|place| place.len() < LONGEST_TEXT) {
+                        place.push_str(&String::from_utf8_lossy(&text[..text.len().min(LONGEST_TEXT)]));
                     }
                 }
                 _ => {}
             }
         }
+        page.follow(link)?;
         // A server that says no length and closes the connection leaves nothing else to tell a half page by.
         page.complete = ended || !begun;
-        page
+        Ok(page)
+    }
+
+    /// Takes a link whose text is known.
+    fn follow(&mut self, link: Option<Link>) -> Result<(), String> {
+        let Some(link) = link else { return Ok(()) };
+        match Target::of(self.url, self.base.as_ref().unwrap_or(self.url), &link.href) {
+            Target::Child(name, directory) => {
+                if !self.children.contains_key(&name) {
+                    self.budget.name(name.len())?;
+                }
+                *self.children.entry(name).or_default() |= directory;
+            }
+            // Links that sort the index, and the one to itself.
+            Target::Itself => {}
+            Target::Parent => self.parent |= link.href.starts_with("..") || is_parent_text(&link.text),
+            Target::Elsewhere => self.elsewhere += 1,
+        }
+        Ok(())
     }
 
     fn is_titled(&self) -> bool {

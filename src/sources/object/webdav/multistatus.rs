@@ -3,6 +3,8 @@
 use percent_encoding::percent_decode_str;
 
 use super::super::xml::Element;
+use crate::source::budget::Budget;
+use crate::sources::arriving::{Arriving, Heap};
 use crate::sources::version::{Version, http_date};
 
 /// One `response` of a multistatus: where, and what.
@@ -13,13 +15,23 @@ pub(super) struct Resource {
 }
 
 /// Reads the answer to a PROPFIND.
-pub(super) fn multistatus(body: &[u8]) -> Result<Vec<Resource>, String> {
-    let tree = Element::parse(body)?;
+pub(super) fn multistatus(body: &mut Arriving) -> Result<Heap<Resource>, String> {
+    let (meter, mut budget, mut resources) = (body.meter(), Budget::default(), Heap::default());
+    let tree = Element::read(body, &meter, &["response"], |response| {
+        if let Some(resource) = resource(&response)? {
+            budget.name(resource.components.iter().map(|component| COMPONENT + component.len()).sum())?;
+            resources.push(resource);
+        }
+        Ok(())
+    })?;
     if !tree.is("multistatus") {
         return Err("the answer is no WebDAV listing: is this a WebDAV server?".into());
     }
-    tree.all("response").filter_map(|response| resource(response).transpose()).collect()
+    Ok(resources)
 }
+
+/// What one component of a path takes in memory beside its bytes.
+const COMPONENT: usize = 48;
 
 /// One resource; none if the server says in its place that there is none.
 fn resource(response: &Element) -> Result<Option<Resource>, String> {
@@ -65,6 +77,7 @@ pub(super) fn decoded_components(path: &str) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::sources::arriving::read;
 
     #[test]
     fn answers_that_the_standard_allows_are_read() {
@@ -79,7 +92,7 @@ mod tests {
             </d:response>
             <d:response><d:href>/dav/gone</d:href><d:status>HTTP/1.1 404 Not Found</d:status></d:response>
         </d:multistatus>"#;
-        let found = multistatus(body).expect("it is well-formed");
+        let found: Vec<_> = read(body, multistatus).expect("it is well-formed").into_iter().collect();
         assert_eq!(found.len(), 2);
         assert!(found[0].directory);
         assert_eq!(found[0].components, [b"dav".to_vec(), b"a b".to_vec()]);
@@ -90,13 +103,13 @@ mod tests {
     #[test]
     fn what_is_no_listing_is_an_error() {
         for body in ["<html/>", "", "<multistatus><response/></multistatus>"] {
-            assert!(multistatus(body.as_bytes()).is_err(), "{body:?}");
+            assert!(read(body.as_bytes(), multistatus).is_err(), "{body:?}");
         }
     }
 
     #[test]
     fn fuzz_multistatus() {
         let corpus = Corpus::of("multistatus");
-        bolero::check!().with_type::<Input>().for_each(|input| drop(multistatus(&corpus.bytes(input))));
+        bolero::check!().with_type::<Input>().for_each(|input| drop(read(&corpus.bytes(input), multistatus)));
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 
 fn items(body: &str) -> Result<Vec<(String, bool)>, String> {
     let url = Url::parse("http://h:1/a%20b/").expect("it is a URL");
-    let items = parse(&url, body.as_bytes())?;
+    let items = crate::sources::arriving::read(body.as_bytes(), |body| parse(&url, body))?;
     Ok(items.into_iter().map(|item| (Printable(&item.name).to_string(), item.directory)).collect())
 }
 
@@ -71,5 +71,7 @@ fn other_pages_are_refused_by_their_title() {
 fn fuzz_index_page() {
     let corpus = crate::fuzz::Corpus::of("index_page");
     let url = Url::parse("http://h/a%20b/").expect("it is a URL");
-    bolero::check!().with_type::<crate::fuzz::Input>().for_each(|input| drop(parse(&url, &corpus.bytes(input))));
+    bolero::check!().with_type::<crate::fuzz::Input>().for_each(|input| {
+        drop(crate::sources::arriving::read(&corpus.bytes(input), |body| parse(&url, body)));
+    });
 }

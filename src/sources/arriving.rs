@@ -1,0 +1,217 @@
+//! `Arriving`: an answer that is read while it arrives, on a thread where reading may wait. It knows no format.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Buf as _, Bytes};
+use futures::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+
+use crate::source::budget::{Exceeded, LARGEST_ITEM};
+use crate::source::deadline::note_progress;
+
+/// How many pieces of an answer may wait for who reads it; more wait at the server.
+const WAITING: usize = 4;
+
+/// The body of an answer for a parser. An item of it that is larger than [`LARGEST_ITEM`] is an error; [`Meter`] says where one ends.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    pieces: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+    meter: Meter,
+}
+
+/// Counts the bytes of the item that is being read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Meter(Arc<AtomicUsize>);
+
+impl Meter {
+    /// An item has been read; the next begins.
+    pub(super) fn next(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Arriving {
+    /// Who counts.
+    pub(super) fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
+
+    /// Reads what nobody needs, so that the connection can be used again; not much of it.
+    fn drain(&mut self) {
+        self.meter.next();
+        while let Ok(1..) = self.fill_buf().map(<[u8]>::len) {
+            self.consume(self.piece.len());
+        }
+    }
+}
+
+impl BufRead for Arriving {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.meter.0.load(Ordering::Relaxed) > LARGEST_ITEM {
+            return Err(io::Error::other(Exceeded::Item));
+        }
+        while self.piece.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => break,
+            }
+        }
+        Ok(&self.piece)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.meter.0.fetch_add(amount, Ordering::Relaxed);
+        self.piece.advance(amount);
+    }
+}
+
+impl Read for Arriving {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let length = available.len().min(out.len());
+        out[..length].copy_from_slice(&available[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+/// What `parse` makes of an answer while it arrives in `pieces`; the inner error is the parser's. Dropped, the parser stops.
+///
+/// # Errors
+/// That of the pieces, if they end with one: what was parsed until then counts for nothing.
+pub(super) async fn parsed<T: Send + 'static, E>(
+    pieces: impl Stream<Item = Result<Bytes, E>>,
+    parse: impl FnOnce(&mut Arriving) -> Result<T, String> + Send + 'static,
+) -> Result<Result<T, String>, E> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let mut body = Arriving { pieces: receiver, piece: Bytes::new(), meter: Meter::default() };
+    let parsing = tokio::task::spawn_blocking(move || {
+        let parsed = parse(&mut body);
+        if parsed.is_ok() {
+            body.drain();
+        }
+        parsed
+    });
+    let mut pieces = std::pin::pin!(pieces);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        note_progress();
+        if sender.send(piece).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    Ok(parsing.await.unwrap_or_else(|lost| Err(lost.to_string())))
+}
+
+/// Many items, of which those that were taken out take no room any more.
+#[derive(Debug)]
+pub(super) struct Heap<T>(Vec<Vec<T>>);
+
+impl<T> Default for Heap<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Heap<T> {
+    const PART: usize = 1024;
+
+    pub(super) fn push(&mut self, item: T) {
+        match self.0.last_mut() {
+            Some(part) if part.len() < Self::PART => part.push(item),
+            _ => self.0.push(vec![item]),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().flatten()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> IntoIterator for Heap<T> {
+    type Item = T;
+    type IntoIter = std::iter::Flatten<std::vec::IntoIter<Vec<T>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
+/// An answer that has arrived.
+#[cfg(test)]
+pub(super) fn read<T>(body: &[u8], parse: impl FnOnce(&mut Arriving) -> Result<T, String>) -> Result<T, String> {
+    let (sender, pieces) = mpsc::channel(1);
+    sender.try_send(Bytes::copy_from_slice(body)).expect("there is room for one");
+    drop(sender);
+    parse(&mut Arriving { pieces, piece: Bytes::new(), meter: Meter::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    fn lines(body: &mut Arriving) -> Result<usize, String> {
+        let (meter, mut count) = (body.meter(), 0);
+        let mut line = Vec::new();
+        while body.read_until(b'\n', &mut line).map_err(|e| e.to_string())? > 0 {
+            (line.clear(), meter.next());
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_as_it_arrives_and_counts_only_if_it_reaches_its_end() {
+        let pieces = ["a\nb", "b\n", "", "c"].map(|piece| Ok::<_, &str>(Bytes::from_static(piece.as_bytes())));
+        assert_eq!(parsed(stream::iter(pieces.clone()), lines).await, Ok(Ok(3)));
+        let broken = stream::iter(pieces.into_iter().chain([Err("lost")]));
+        assert_eq!(parsed(broken, lines).await, Err("lost"));
+    }
+
+    /// Counts the pieces that are taken of an answer without end.
+    async fn taken_of_endless(piece: &'static [u8]) -> (usize, Result<usize, String>) {
+        let mut taken = 0;
+        let pieces = stream::iter(std::iter::repeat_with(|| {
+            taken += 1;
+            Ok::<_, ()>(Bytes::from_static(piece))
+        }));
+        let parsed = parsed(pieces, lines).await.expect("it is never broken");
+        (taken, parsed)
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_given_up_at_the_limit() {
+        let (taken, parsed) = taken_of_endless(&[b'x'; 64 << 10]).await;
+        assert!(parsed.expect_err("it never ends").contains("more than 1 MiB"));
+        assert!(taken <= LARGEST_ITEM / (64 << 10) + WAITING + 3, "{taken} pieces");
+    }
+
+    #[tokio::test]
+    async fn who_no_longer_waits_stops_the_parser() {
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let parse = move |body: &mut Arriving| {
+            let count = lines(body);
+            let _ = ended.send(());
+            count
+        };
+        let pieces = stream::iter([Ok::<_, ()>(Bytes::from_static(b"a\n"))]).chain(stream::pending());
+        let reading = tokio::spawn(parsed(pieces, parse));
+        tokio::task::yield_now().await;
+        reading.abort();
+        end.await.expect("the parser comes to an end");
+    }
+}

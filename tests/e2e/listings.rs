@@ -1,0 +1,76 @@
+//! Listings without end, and large ones: what a server lists costs bounded memory, and its own folder at most.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::kit::flood::{Endless, Flood};
+use crate::kit::liar::{Liar, Speaks};
+use crate::kit::mount::{Mount, requests};
+use crate::remote::Remote;
+
+/// What the daemon may take while it reads such a listing, in bytes.
+const PEAK: u64 = 160 << 20;
+
+#[test]
+fn a_listing_without_end_fails_alone_and_names_the_limit() {
+    let near = Remote::local();
+    near.put("dir/file", "bytes");
+    let floods = Endless::ALL.map(|(endless, word)| (format!("{endless:?}").to_lowercase(), Flood::of(endless), word));
+    let tables: String = floods.iter().map(|(name, flood, _)| format!("[sources.{name}]\n{}", flood.table())).collect();
+    let mount = Mount::of(&format!("[defaults]\nfresh_for = \"0s\"\n{}{tables}", near.table("near")));
+    println!("at first {} MiB", mount.peak_memory() >> 20);
+    let (ended, path) = (AtomicBool::new(false), mount.path("near/dir"));
+    let slowest = thread::scope(|scope| {
+        let neighbour = scope.spawn(|| {
+            let mut took = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+                took.push(begun.elapsed());
+                thread::sleep(Duration::from_millis(20));
+            }
+            took.sort();
+            (took.len(), took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1])
+        });
+        for (name, flood, word) in &floods {
+            let begun = Instant::now();
+            let error = fs::read_dir(mount.path(name)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()), "{name}: {error}");
+            let said = mount.status()["sources"][name.as_str()]["last_error"].as_str().unwrap_or_default().to_owned();
+            assert!(said.contains(word), "{name}: {said}");
+            let (took, peak) = (begun.elapsed(), mount.peak_memory() >> 20);
+            println!("{name}: {took:?}, {} MiB sent, peak {peak} MiB: {said}", flood.sent() >> 20);
+        }
+        ended.store(true, Ordering::Relaxed);
+        neighbour.join().unwrap()
+    });
+    let (count, median, p99, max) = slowest;
+    println!("{count} listings of the neighbour: median {median:?}, p99 {p99:?}, at most {max:?}");
+    // A machine that does much else gives nobody a turn for a while.
+    assert!(median < Duration::from_secs(1), "the other source took {median:?}");
+    let peak = mount.peak_memory();
+    assert!(peak <= PEAK, "{} MiB", peak >> 20);
+}
+
+#[test]
+fn a_directory_of_300_000_names_is_asked_for_once() {
+    const NAMES: usize = 300_000;
+    let files: BTreeMap<_, _> = (0..NAMES).map(|n| (format!("some-file-name-{n:06}.txt"), Vec::new())).collect();
+    let liar = Liar::speaking(Speaks::Json, files);
+    let settings = "fresh_for = \"1h\"\ntimeout = \"60s\"\n";
+    let mount = Mount::of(&format!("[sources.far]\n{}{settings}", liar.table()));
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), NAMES);
+    for n in [0, 17, 299_999, 1, 250_000, 3] {
+        let name = format!("far/some-file-name-{n:06}.txt");
+        assert_eq!(fs::metadata(mount.path(name)).unwrap().len(), 0);
+        assert!(fs::metadata(mount.path(format!("far/absent-{n}"))).is_err());
+    }
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), NAMES);
+    assert_eq!(requests(&mount.status(), "far").0, 1);
+    println!("peak {} MiB", mount.peak_memory() >> 20);
+}
