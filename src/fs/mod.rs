@@ -171,8 +171,9 @@ impl FileSystem {
         &self.cache
     }
 
-    /// Says goodbye to every source and makes the cache durable.
+    /// Says goodbye to every source and makes the cache durable. The process ends afterwards: what the kernel knew is not freed.
     pub async fn finish(&self) {
+        self.inodes.abandon();
         futures::future::join_all(self.folders.iter().map(|folder| folder.link.disconnect())).await;
         self.cache.finish();
     }
