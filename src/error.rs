@@ -37,6 +37,8 @@ pub enum ErrorKind {
     InvalidConfig,
     /// The source, the kernel or this build cannot do what was asked.
     Unsupported,
+    /// The file is larger than Linux can show (`off_t`).
+    TooLarge,
     /// The local cache could not be read or written.
     Cache,
     /// The source answered something that its protocol does not allow.
@@ -71,6 +73,7 @@ impl ErrorKind {
             Self::ChangedDuringRead => "remote file changed during read",
             Self::InvalidConfig => "invalid configuration",
             Self::Unsupported => "not supported",
+            Self::TooLarge => "file too large",
             Self::Cache => "cache failure",
             Self::Protocol => "unexpected answer",
             Self::Other => "failed",

@@ -8,6 +8,9 @@ use std::ops::Range;
 /// 128 KiB is the kernel's largest default read, so a random read touches at most two blocks.
 pub const BLOCK: u64 = 128 * 1024;
 
+/// The largest size of a file in bytes that Linux can show (`off_t`, 8 EiB less one).
+pub const MAX_SIZE: u64 = i64::MAX.cast_unsigned();
+
 /// Blocks whose hashes are stored as one row: 64 MiB of content are 16 KiB of hashes.
 pub const PAGE: usize = 512;
 
@@ -52,14 +55,30 @@ pub enum Block {
     Checked,
 }
 
-/// The blocks of one copy.
+/// The blocks of one copy. It takes memory for the pages that were begun, not for the size that a source tells.
 #[derive(Debug, Default)]
 pub struct BlockMap {
+    /// How many blocks the file has.
+    blocks: usize,
+    /// The pages that were begun, with their numbers, in order.
+    pages: Vec<(usize, Page)>,
+    present: usize,
+    checked: usize,
+    changed_pages: BTreeSet<usize>,
+}
+
+/// [`PAGE`] blocks; the last page of a file may have fewer.
+#[derive(Debug)]
+struct Page {
     hashes: Vec<Hash>,
     /// Apart from the hashes, so that looking far ahead of a reader takes nothing.
     states: Vec<State>,
-    present: usize,
-    changed_pages: BTreeSet<usize>,
+}
+
+impl Page {
+    fn empty(blocks: usize) -> Self {
+        Self { hashes: vec![MISSING; blocks], states: vec![State::Missing; blocks] }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,36 +91,74 @@ enum State {
 impl BlockMap {
     /// A map of a file of `size` bytes, nothing of which is there.
     pub fn empty(size: u64) -> Self {
-        let (hashes, states) = (vec![MISSING; block_count(size)], vec![State::Missing; block_count(size)]);
-        Self { hashes, states, present: 0, changed_pages: BTreeSet::new() }
+        Self { blocks: block_count(size), ..Self::default() }
+    }
+
+    fn page(&self, page: usize) -> Option<&Page> {
+        let at = self.pages.binary_search_by_key(&page, |(number, _)| *number).ok()?;
+        Some(&self.pages[at].1)
+    }
+
+    fn page_mut(&mut self, page: usize) -> Option<&mut Page> {
+        let at = self.pages.binary_search_by_key(&page, |(number, _)| *number).ok()?;
+        Some(&mut self.pages[at].1)
+    }
+
+    /// The blocks of a page.
+    fn blocks_of_page(&self, page: usize) -> Range<usize> {
+        let first = page.saturating_mul(PAGE);
+        first.min(self.blocks)..first.saturating_add(PAGE).min(self.blocks)
+    }
+
+    fn begun_page(&mut self, page: usize) -> &mut Page {
+        let blocks = self.blocks_of_page(page).len();
+        let at = match self.pages.binary_search_by_key(&page, |(number, _)| *number) {
+            Ok(at) => at,
+            Err(at) => {
+                self.pages.insert(at, (page, Page::empty(blocks)));
+                at
+            }
+        };
+        &mut self.pages[at].1
     }
 
     /// Restores one page as [`BlockMap::take_changed_pages`] gave it; nothing of it counts as checked.
     pub fn restore_page(&mut self, page: usize, bytes: &[u8]) {
         let (hashes, _) = bytes.as_chunks::<32>();
-        for (block, hash) in (page * PAGE..self.hashes.len()).zip(hashes).filter(|(_, hash)| **hash != MISSING) {
+        for (block, hash) in self.blocks_of_page(page).zip(hashes).filter(|(_, hash)| **hash != MISSING) {
             self.put(block, *hash, State::Unchecked);
         }
     }
 
     fn put(&mut self, block: usize, hash: Hash, state: State) {
-        self.present += usize::from(self.is_missing(block));
-        self.present -= usize::from(state == State::Missing);
-        (self.hashes[block], self.states[block]) = (hash, state);
+        let page = self.begun_page(block / PAGE);
+        let at = block % PAGE;
+        page.hashes[at] = hash;
+        let before = std::mem::replace(&mut page.states[at], state);
+        let count = |wanted: fn(State) -> bool| (usize::from(wanted(state)), usize::from(wanted(before)));
+        let (is, was) = count(|state| state != State::Missing);
+        self.present = self.present + is - was;
+        let (is, was) = count(|state| state == State::Checked);
+        self.checked = self.checked + is - was;
+    }
+
+    fn state(&self, block: usize) -> State {
+        self.page(block / PAGE).map_or(State::Missing, |page| page.states[block % PAGE])
     }
 
     /// What is known of this block.
     pub fn get(&self, block: usize) -> Block {
-        match self.states[block] {
+        let Some(page) = self.page(block / PAGE) else { return Block::Missing };
+        match page.states[block % PAGE] {
             State::Missing => Block::Missing,
             State::Checked => Block::Checked,
-            State::Unchecked => Block::Unchecked(self.hashes[block]),
+            State::Unchecked => Block::Unchecked(page.hashes[block % PAGE]),
         }
     }
 
     /// Whether this block is not there.
     pub fn is_missing(&self, block: usize) -> bool {
-        self.states[block] == State::Missing
+        self.state(block) == State::Missing
     }
 
     /// Notes that this block's bytes are there and have this hash.
@@ -112,8 +169,11 @@ impl BlockMap {
 
     /// Notes that this block's bytes agree with its hash, if it is there still.
     pub fn set_checked(&mut self, block: usize) {
-        if self.states[block] == State::Unchecked {
-            self.states[block] = State::Checked;
+        let Some(page) = self.page_mut(block / PAGE) else { return };
+        let state = &mut page.states[block % PAGE];
+        if *state == State::Unchecked {
+            *state = State::Checked;
+            self.checked += 1;
         }
     }
 
@@ -125,24 +185,26 @@ impl BlockMap {
 
     /// Nothing counts as checked any more.
     pub fn uncheck_all(&mut self) {
-        for state in self.states.iter_mut().filter(|state| **state == State::Checked) {
+        let states = self.pages.iter_mut().flat_map(|(_, page)| &mut page.states);
+        for state in states.filter(|state| **state == State::Checked) {
             *state = State::Unchecked;
         }
+        self.checked = 0;
     }
 
     /// Every page waits to be stored.
     pub fn change_all(&mut self) {
-        self.changed_pages = (0..self.hashes.len().div_ceil(PAGE)).collect();
+        self.changed_pages = self.pages.iter().map(|(page, _)| *page).collect();
     }
 
     /// Whether every block is there.
     pub fn is_full(&self) -> bool {
-        self.present == self.hashes.len()
+        self.present == self.blocks
     }
 
     /// Whether every block is there and checked.
     pub fn is_checked(&self) -> bool {
-        self.states.iter().all(|&state| state == State::Checked)
+        self.checked == self.blocks
     }
 
     /// How many blocks are there.
@@ -161,9 +223,14 @@ impl BlockMap {
         let again = except.map(|block| block / PAGE).into_iter().collect();
         let pages = std::mem::replace(&mut self.changed_pages, again);
         let page_bytes = |page: usize| {
-            let blocks = page * PAGE..(page * PAGE + PAGE).min(self.hashes.len());
-            let stored = |block| if Some(block) == except { MISSING } else { self.hashes[block] };
-            blocks.flat_map(stored).collect()
+            let hash = |block| {
+                if Some(block) == except {
+                    MISSING
+                } else {
+                    self.page(page).map_or(MISSING, |page| page.hashes[block % PAGE])
+                }
+            };
+            self.blocks_of_page(page).flat_map(hash).collect()
         };
         pages.into_iter().map(|page| (page, page_bytes(page))).collect()
     }
@@ -202,5 +269,45 @@ mod tests {
         assert_eq!(map.get(0), Block::Checked);
         assert_eq!(map.changed_pages(), 1, "the page with the excepted block is stored again");
         assert_eq!(map.get(999), Block::Checked);
+    }
+    #[test]
+    fn a_map_takes_memory_for_what_is_there_not_for_what_a_source_tells() {
+        let mut map = BlockMap::empty(MAX_SIZE);
+        assert!(map.is_missing(block_count(MAX_SIZE) - 1) && !map.is_full() && map.pages.is_empty());
+        let blocks = [0, 1 << 40, block_count(MAX_SIZE) - 1];
+        for block in blocks {
+            map.set(block, hash(&[1]));
+        }
+        assert_eq!((map.present(), map.pages.len()), (3, 3));
+        let mut restored = BlockMap::empty(MAX_SIZE);
+        for (page, bytes) in map.take_changed_pages(None) {
+            assert!(bytes.len() <= PAGE * 32);
+            restored.restore_page(page, &bytes);
+        }
+        assert!(blocks.iter().all(|&block| restored.get(block) == Block::Unchecked(hash(&[1]))));
+        restored.restore_page(usize::MAX, &[1; 64]);
+        assert_eq!(restored.present(), 3, "a page beyond the end has no blocks");
+        assert_eq!(BlockMap::empty(1).begun_page(0).hashes.capacity(), 1, "a small file takes little");
+    }
+
+    #[test]
+    fn what_is_there_and_checked_is_counted() {
+        let mut map = BlockMap::empty(1000 * BLOCK);
+        for block in 0..1000 {
+            assert!(!map.is_full() && !map.is_checked());
+            map.set(block, hash(&[1]));
+            map.set(block, hash(&[1]));
+        }
+        assert!(map.is_full() && map.is_checked());
+        map.uncheck_all();
+        assert!(map.is_full() && !map.is_checked());
+        for block in 0..1000 {
+            map.set_checked(block);
+            map.set_checked(block);
+        }
+        assert!(map.is_checked());
+        map.clear(7);
+        map.set_checked(7);
+        assert_eq!((map.present(), map.is_checked()), (999, false));
     }
 }

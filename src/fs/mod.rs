@@ -21,6 +21,7 @@ pub use layout::Layout;
 pub use union::{Part, Union, UnionIndex};
 
 use crate::cache::Cache;
+use crate::cache::block::MAX_SIZE;
 use crate::catalog::{Catalog, Listing};
 use crate::config::UnknownSize;
 use crate::error::{Error, ErrorKind, Result};
@@ -202,11 +203,25 @@ impl FileSystem {
             },
             None => (None, valid_for),
         };
+        if let Some(node) = &found {
+            self.refuse_impossible_size(node)?;
+        }
         let found = found.map(|node| {
             let inode = self.inodes.refer(node.clone());
             self.describe(inode, &node, valid_for)
         });
         Ok(Lookup { found, valid_for })
+    }
+
+    /// Fails for a file of a size that Linux has no number for, and leaves word of it.
+    fn refuse_impossible_size(&self, node: &Node) -> Result<()> {
+        let Node::File { folder, entry, .. } = node else { return Ok(()) };
+        let Some(size) = entry.size.filter(|&size| size > MAX_SIZE) else { return Ok(()) };
+        let error = Error::new("lookup", ErrorKind::TooLarge)
+            .on(&entry.path)
+            .because(format!("the source tells {size} bytes; Linux shows files of up to {MAX_SIZE}"));
+        self.folders[*folder].link.tell(&error);
+        Err(error)
     }
 
     /// The kernel gives back references.

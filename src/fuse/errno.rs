@@ -18,6 +18,7 @@ pub fn errno(error: &Error) -> Errno {
         ErrorKind::RateLimited => libc::EBUSY,
         ErrorKind::Changed => libc::ESTALE,
         ErrorKind::Unsupported => libc::EOPNOTSUPP,
+        ErrorKind::TooLarge => libc::EFBIG,
         ErrorKind::ChangedDuringRead
         | ErrorKind::InvalidConfig
         | ErrorKind::Cache
@@ -44,6 +45,7 @@ mod tests {
             ErrorKind::ChangedDuringRead,
             ErrorKind::InvalidConfig,
             ErrorKind::Unsupported,
+            ErrorKind::TooLarge,
             ErrorKind::Cache,
             ErrorKind::Protocol,
             ErrorKind::Other,

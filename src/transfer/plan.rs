@@ -76,7 +76,7 @@ impl OpenVersion {
     pub(super) fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
         let all = block_count(self.version.size);
         if self.version.size <= SMALL || !self.transfer.source.capabilities().ranges {
-            if state.requests.is_empty() && !self.missing(0..all).is_empty() {
+            if state.requests.is_empty() && self.copy.lacks(&self.transfer.cache, 0..all) {
                 self.launch(state, Request::new(0, all, all, all, Urgency::interactive()));
             }
             return;

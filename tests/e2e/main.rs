@@ -35,6 +35,7 @@ mod programs;
 mod python;
 mod read_only;
 mod remote;
+mod sizes;
 mod stopped;
 mod transfer;
 mod trees;
