@@ -73,6 +73,9 @@ pub struct CacheStatus {
     pub bytes: u64,
     /// Bytes on disk at most.
     pub max_bytes: u64,
+    /// Why files are read through at present, where the cache has no room for them.
+    #[serde(default)]
+    pub no_room: Option<String>,
     /// Copies, partial ones included.
     pub copies: usize,
     /// Opens that found a whole copy.
@@ -118,6 +121,7 @@ impl Report {
                 dir: cache.dir().to_owned(),
                 bytes: cache.bytes(),
                 max_bytes: cache.limits().max_size,
+                no_room: cache.no_room(),
                 copies: cache.copies(),
                 hits: count(&counters.hits),
                 misses: count(&counters.misses),

@@ -24,8 +24,8 @@ use super::{Cache, Facts, Key};
 use crate::digest::Digest;
 use crate::name::LocalName;
 
-/// After so many changed pages of hashes (64 MiB of content each) a growing copy is stored in the index, so that a kill loses little.
-const PAGES_UNSAVED: usize = 2;
+/// After so many bytes the map of a growing copy is stored in the index (or after a while, see `upkeep`): a kill loses no more.
+pub(super) const UNSAVED: u64 = 8 << 20;
 
 /// For how long a file that could not be read is left alone, and its bytes are had from the source.
 const SHUT_FOR: Duration = Duration::from_secs(1);
@@ -62,6 +62,8 @@ struct State {
     /// The time of the remote's last change, which is the file's: a plugin's local digest may be made of it.
     modified: Option<SystemTime>,
     map: BlockMap,
+    /// How many bytes were written since the map was stored.
+    unsaved: u64,
     /// The local digest that proved the copy; `None` while it is partial.
     proven: Option<Digest>,
     /// Of the file as this process left it. `None` before it was opened for the first time.
@@ -109,6 +111,7 @@ impl Copy {
             file: None,
             modified,
             map: BlockMap::empty(size),
+            unsaved: 0,
             proven: None,
             fingerprint: None,
             writing: 0,
@@ -257,7 +260,11 @@ impl Copy {
             return Some(bytes);
         }
         let spilled = cache.spill.get(&self.key, block)?;
-        Some(spilled.slice(within(block, &wanted)))
+        let within = within(block, &wanted);
+        if within.end == spilled.len() {
+            cache.spill.was_read(&self.key, block);
+        }
+        Some(spilled.slice(within))
     }
 
     /// The same from the file, be the block held back or not.
@@ -325,12 +332,17 @@ impl Copy {
             return stored;
         }
         reserved.written();
+        cache.shortage.end();
         state.map.set(block, hash);
         if state.map.is_full() {
             state.held_back = Some(block);
             return Stored::DiskComplete;
         }
-        if state.map.changed_pages() > PAGES_UNSAVED {
+        if state.unsaved == 0 {
+            cache.upkeep.note_growing(self.key);
+        }
+        state.unsaved += bytes.len() as u64;
+        if state.unsaved >= UNSAVED {
             self.save(cache, &mut state);
         }
         Stored::Disk
@@ -410,6 +422,7 @@ impl Copy {
         // That of a partial copy tells nothing after a restart, when every block is checked anyway.
         let fingerprint = state.fingerprint.filter(|_| local_digest.is_some());
         *self.use_noted.lock() = Some(Instant::now());
+        state.unsaved = 0;
         let record = Record { size: self.size, local_digest, fingerprint, pages };
         cache.index.save(&self.key, &self.name, self.charge.load(Ordering::Relaxed), record);
     }
@@ -419,6 +432,14 @@ impl Copy {
         let mut state = self.state.lock();
         if state.map.present() > 0 {
             state.map.change_all();
+            self.save(cache, &mut state);
+        }
+    }
+
+    /// Stores the map of a growing copy, unless it is stored.
+    pub(super) fn save_growth(&self, cache: &Cache) {
+        let mut state = self.state.lock();
+        if state.unsaved > 0 {
             self.save(cache, &mut state);
         }
     }

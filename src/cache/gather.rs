@@ -127,6 +127,7 @@ impl Gathering {
             {
                 Ok(()) => {
                     room.written();
+                    self.cache.shortage.end();
                     if !block.is_empty() {
                         self.hashes.push(hash(block));
                     }

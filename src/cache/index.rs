@@ -211,11 +211,13 @@ impl Index {
         });
     }
 
-    /// Forgets a copy.
-    pub fn delete(&self, key: &Key) {
-        let key = key.0;
+    /// Forgets copies, in one transaction.
+    pub fn delete(&self, keys: Vec<Key>) {
         self.0.write(move |db| {
-            db.prepare_cached("DELETE FROM copies WHERE key = ?1")?.execute([key])?;
+            let mut delete = db.prepare_cached("DELETE FROM copies WHERE key = ?1")?;
+            for key in keys {
+                delete.execute([key.0])?;
+            }
             Ok(())
         });
     }

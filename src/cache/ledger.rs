@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytesize::ByteSize;
+
 use super::{Cache, Limits};
 
 /// What takes room, in bytes.
@@ -14,13 +16,32 @@ pub(super) struct Ledger {
     unwritten: AtomicU64,
 }
 
-/// The limit that leaves no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// `max_size`.
+/// Why there is no room for a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// The file alone, of so many bytes, is larger than `max_size`.
+    File(u64),
+    /// `max_size` is taken by copies that are open.
     MaxSize,
-    /// `min_free`; so many bytes were free on the disk.
+    /// Only so many bytes are free on the disk, and all of them are to stay free.
     MinFree(u64),
+    /// The disk refuses to take bytes.
+    Disk(String),
+}
+
+impl NoRoom {
+    /// What there is to know, and to do.
+    pub(super) fn describe(&self, limits: &Limits) -> String {
+        let (max, min) = (ByteSize::b(limits.max_size), ByteSize::b(limits.min_free));
+        match self {
+            Self::File(size) => format!("a file of {} is larger than max_size = {max}", ByteSize::b(*size)),
+            Self::MaxSize => format!("max_size = {max} is taken by files that are open"),
+            Self::MinFree(free) => {
+                format!("{} are free on the disk, and min_free = {min} is to stay free", ByteSize::b(*free))
+            }
+            Self::Disk(why) => format!("the disk takes no bytes: {why}"),
+        }
+    }
 }
 
 impl Ledger {
@@ -47,15 +68,22 @@ impl Ledger {
     }
 
     /// Whether `bytes` more fit within the limits, where the index takes `index` and the disk tells that `free` are free.
-    pub(super) fn fits(&self, bytes: u64, index: u64, free: u64, limits: &Limits) -> Result<(), Limit> {
+    pub(super) fn fits(&self, bytes: u64, index: u64, free: u64, limits: &Limits) -> Result<(), NoRoom> {
         if self.taken().saturating_add(index).saturating_add(bytes) > limits.max_size {
-            return Err(Limit::MaxSize);
+            return Err(NoRoom::MaxSize);
         }
         let unwritten = self.unwritten.load(Ordering::Relaxed);
         if free < limits.min_free.saturating_add(bytes).saturating_add(unwritten) {
-            return Err(Limit::MinFree(free));
+            return Err(NoRoom::MinFree(free));
         }
         Ok(())
+    }
+
+    /// How many bytes too many there are.
+    pub(super) fn surplus(&self, index: u64, free: u64, limits: &Limits) -> u64 {
+        let beyond = self.taken().saturating_add(index).saturating_sub(limits.max_size);
+        let reserved = limits.min_free.saturating_add(self.unwritten.load(Ordering::Relaxed));
+        beyond.max(reserved.saturating_sub(free))
     }
 
     /// Takes `bytes` for what `charge` counts.
@@ -152,7 +180,7 @@ mod tests {
         let (ledger, charge) = (Ledger::default(), AtomicU64::new(0));
         assert_eq!(ledger.fits(300, 0, 400, &LIMITS), Ok(()));
         let reserved = ledger.take(&charge, 300);
-        assert_eq!(ledger.fits(1, 0, 400, &LIMITS), Err(Limit::MinFree(400)));
+        assert_eq!(ledger.fits(1, 0, 400, &LIMITS), Err(NoRoom::MinFree(400)));
         reserved.written();
         assert_eq!(ledger.fits(1, 0, 101, &LIMITS), Ok(()), "the disk counts them now");
         assert_eq!((ledger.taken(), charge.into_inner()), (300, 300));
@@ -164,7 +192,7 @@ mod tests {
         drop(ledger.take(&charge, 300));
         assert_eq!((ledger.taken(), charge.load(Ordering::Relaxed)), (0, 7));
         assert_eq!(ledger.fits(1000, 0, 1100, &LIMITS), Ok(()));
-        assert_eq!(ledger.fits(999, 2, 1100, &LIMITS), Err(Limit::MaxSize));
+        assert_eq!(ledger.fits(999, 2, 1100, &LIMITS), Err(NoRoom::MaxSize));
     }
 
     #[test]

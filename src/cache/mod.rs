@@ -9,10 +9,12 @@ mod gather;
 mod hostile_tests;
 mod index;
 mod ledger;
+mod shortage;
 mod spill;
 mod store;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -37,9 +39,11 @@ use crate::error::Result;
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use index::Index;
-use ledger::{Ledger, Reserved};
+use ledger::{Ledger, NoRoom, Reserved};
+use shortage::Shortage;
 use spill::Spill;
-use store::Store;
+use store::{Discarded, Store};
+use upkeep::Upkeep;
 
 /// What a copy takes besides its blocks: its own directory.
 const COPY_OVERHEAD: u64 = 4096;
@@ -150,9 +154,9 @@ pub struct Cache {
     ledger: Ledger,
     room: Mutex<Room>,
     spill: Spill,
+    upkeep: Upkeep,
     counters: Counters,
-    /// Said once: the disk is full or broken.
-    disk_warned: AtomicBool,
+    shortage: Shortage,
     /// Said once, until a file can be opened again: one cannot be.
     file_warned: AtomicBool,
 }
@@ -163,6 +167,14 @@ struct Room {
     held: LruCache<Key, Held>,
     /// How many of them are loaded.
     loaded: usize,
+}
+
+impl Room {
+    /// The copy to evict next: what was unused for longest.
+    fn victim(&self) -> Option<Key> {
+        let evictable = |held: &Held| held.charge() > 0 && !held.is_open();
+        self.held.iter().rev().find(|(_, held)| evictable(held)).map(|(key, _)| *key)
+    }
 }
 
 #[derive(Debug)]
@@ -184,6 +196,13 @@ impl Held {
             Self::Loaded(copy) => copy.charge.load(Ordering::Relaxed),
         }
     }
+}
+
+/// A copy that is out of sight, and whose files and row are to be deleted.
+struct TakenAway {
+    key: Key,
+    place: Option<Discarded>,
+    held: Held,
 }
 
 /// A copy that somebody has open, and that is therefore never evicted.
@@ -217,7 +236,7 @@ fn restore(store: &Store, index: &Index, db: &Database, ledger: &Ledger) -> LruC
     let mut held = LruCache::unbounded();
     for copy in known {
         if swept.is_gone(&copy.key) {
-            index.delete(&copy.key);
+            index.delete(vec![copy.key]);
             continue;
         }
         // A growing copy may have more on disk than the index knows.
@@ -225,7 +244,7 @@ fn restore(store: &Store, index: &Index, db: &Database, ledger: &Ledger) -> LruC
         let charge = growing.map_or(copy.charge, |bytes| COPY_OVERHEAD.saturating_add(bytes));
         if ledger.taken().saturating_add(charge) > MAX_USED {
             // No disk is so large: the numbers are made up.
-            index.delete(&copy.key);
+            index.delete(vec![copy.key]);
             continue;
         }
         ledger.found(charge);
@@ -259,26 +278,26 @@ impl Cache {
         let ledger = Ledger::default();
         let held = restore(&store, &index, &db, &ledger);
         let room = Room { held, loaded: 0 };
-        let cache = Self {
+        let (upkeep, woken) = Upkeep::new();
+        let cache = Arc::new(Self {
             store,
             index,
             limits,
             ledger,
             room: Mutex::new(room),
             spill: Spill::default(),
+            upkeep,
             counters: Counters::default(),
-            disk_warned: AtomicBool::new(false),
+            shortage: Shortage::default(),
             file_warned: AtomicBool::new(false),
-        };
-        // The limit may have been lowered since.
-        drop(cache.make_room(0));
-        let cache = Arc::new(cache);
+        });
         let weak = Arc::downgrade(&cache);
         db.on_replaced(move || {
             if let Some(cache) = weak.upgrade() {
                 cache.index_again();
             }
         });
+        cache.keep_up(woken);
         Ok((cache, db))
     }
 
@@ -347,17 +366,30 @@ impl Cache {
         }
     }
 
-    fn remove(&self, mut room: MutexGuard<'_, Room>, key: &Key) {
-        let Some(held) = room.held.pop(key) else { return };
+    /// Takes a copy out of sight under the lock, so that a new copy of the same version cannot lose its file.
+    fn take_away(&self, room: &mut Room, key: &Key) -> Option<TakenAway> {
+        let held = room.held.pop(key)?;
         room.loaded -= usize::from(matches!(held, Held::Loaded(_)));
-        // Out of sight under the lock, so that a new copy of the same version cannot lose its file.
-        let place = self.store.discard(key);
-        drop(room);
-        self.index.delete(key);
-        if let Some(place) = place {
-            self.store.destroy(&place);
+        Some(TakenAway { key: *key, place: self.store.discard(key), held })
+    }
+
+    /// Deletes the files and rows of copies that were taken away, and gives back their room.
+    fn destroy(&self, copies: Vec<TakenAway>) {
+        self.index.delete(copies.iter().map(|copy| copy.key).collect());
+        for TakenAway { place, held, .. } in copies {
+            if let Some(place) = place {
+                self.store.destroy(&place);
+            }
+            self.ledger.gone(held.charge());
         }
-        self.ledger.gone(held.charge());
+    }
+
+    fn remove(&self, mut room: MutexGuard<'_, Room>, key: &Key) {
+        let taken = self.take_away(&mut room, key);
+        drop(room);
+        if let Some(copy) = taken {
+            self.destroy(vec![copy]);
+        }
     }
 
     /// What the copy of a version tells of it. `None` if there is no copy.
@@ -406,6 +438,7 @@ impl Cache {
     fn reserve<'a>(&'a self, copy: &'a Copy, bytes: u64) -> Option<Reserved<'a>> {
         if copy.size() > self.limits.max_size {
             // It would push out everything else and still not fit.
+            self.shortage.feel(NoRoom::File(copy.size()), &self.limits);
             return None;
         }
         self.take_room(&copy.charge, bytes)
@@ -426,20 +459,27 @@ impl Cache {
 
     /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held.
     fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, Room>> {
+        let mut evicted = 0;
         loop {
             let room = self.room.lock();
-            if self.ledger.fits(bytes, self.index.bytes(), self.store.free(), &self.limits).is_ok() {
+            let fits = self.ledger.fits(bytes, self.index.bytes(), self.store.free(), &self.limits);
+            // What was too much already is evicted elsewhere: nobody waits for that, if it does not grow.
+            if fits.is_ok() || evicted >= bytes && self.upkeep.is_evicting() {
                 return Some(room);
             }
-            let (&key, _) = room.held.iter().rev().find(|(_, held)| held.charge() > 0 && !held.is_open())?;
-            self.remove(room, &key);
+            let Some(victim) = room.victim() else {
+                fits.err().into_iter().for_each(|why| self.shortage.feel(why, &self.limits));
+                return None;
+            };
+            evicted += room.held.peek(&victim).map_or(0, Held::charge);
+            self.remove(room, &victim);
             self.counters.evicted.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Gives back the room of a copy that has no bytes any more, and deletes its file.
     fn release(&self, copy: &Copy) {
-        self.index.delete(copy.key());
+        self.index.delete(vec![*copy.key()]);
         if let Some(place) = self.store.discard(copy.key()) {
             self.store.destroy(&place);
         }
@@ -447,9 +487,18 @@ impl Cache {
     }
 
     fn disk_failed(&self, error: &std::io::Error) {
-        if !self.disk_warned.swap(true, Ordering::Relaxed) {
-            warn!("cache: {}: cannot be written, files are read through: {error}", self.dir().display());
-        }
+        self.shortage.feel(NoRoom::Disk(error.to_string()), &self.limits);
+    }
+
+    /// How many blocks ahead of its reader a version of this size may bring while there is no room for them on the disk, and they wait in
+    /// memory. `None` while there is.
+    pub fn ahead_in_memory(&self, size: u64) -> Option<usize> {
+        (size > self.limits.max_size || self.shortage.is_felt()).then(|| self.spill.share())
+    }
+
+    /// Why the latest block found no room on the disk, if it did not: from here on files are read through, as if there were no cache.
+    pub fn no_room(&self) -> Option<String> {
+        self.shortage.why().map(|why| why.describe(&self.limits))
     }
 
     fn file_failed(&self, path: &Path, error: &std::io::Error) {

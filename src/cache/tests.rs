@@ -1,8 +1,10 @@
 //! The cache's room: what is taken, given back, and stored of copies that grow.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 
-use super::block::BLOCK;
+use super::block::{BLOCK, BlockMap};
 use super::*;
 
 const LIMITS: Limits = Limits { max_size: 1 << 30, min_free: 0 };
@@ -53,4 +55,79 @@ fn blocks_that_are_thrown_away_take_no_room() {
         copy.forget(&cache, 0..7);
         assert_eq!(cache.ledger.taken(), COPY_OVERHEAD);
     }
+}
+
+/// How many blocks of a copy a new process would find in the index.
+fn stored_blocks(cache: &Cache, name: &str, blocks: u64) -> usize {
+    let mut map = BlockMap::empty(blocks * BLOCK);
+    for (page, bytes) in cache.index.load(&version(name)).into_iter().flat_map(|record| record.pages) {
+        map.restore_page(page, &bytes);
+    }
+    map.present()
+}
+
+#[test]
+fn a_kill_costs_a_growing_copy_8_mib_at_most() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "file", 1000);
+    for number in 0..700 {
+        copy.store(&cache, number, block(number));
+        let lost = (number + 1 - stored_blocks(&cache, "file", 1000)) as u64 * BLOCK;
+        assert!(lost < copy::UNSAVED, "{lost} bytes after block {number}");
+    }
+}
+
+#[test]
+fn the_map_of_a_copy_that_grows_slowly_is_stored_after_a_while() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "file", 1000);
+    for number in 0..3 {
+        copy.store(&cache, number, block(number));
+        let begun = Instant::now();
+        while stored_blocks(&cache, "file", 1000) <= number {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it was not stored");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A cache directory with so many whole copies of one block.
+fn filled(dir: &Path, copies: usize) {
+    let (cache, _) = Cache::open(dir, LIMITS).expect("a cache");
+    for number in 0..copies {
+        let copy = open(&cache, &number.to_string(), 1);
+        copy.store(&cache, 0, block(number));
+        copy.prove(&cache, Digest::new("1"));
+    }
+    cache.finish();
+}
+
+#[test]
+fn what_is_over_a_lowered_limit_is_evicted_while_others_get_room() {
+    const COPIES: usize = 1000;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    filled(dir.path(), COPIES);
+    let limits = Limits { max_size: 16 << 20, min_free: 0 };
+    let (cache, _) = Cache::open(dir.path(), limits).expect("a cache");
+    let most = cache.bytes();
+    let copy = open(&cache, "new", 40);
+    for number in 0..32 {
+        assert_eq!(copy.store(&cache, number, block(number)), Stored::Disk);
+        // The index is no reservation.
+        assert!(cache.ledger.taken() <= most, "it does not grow beyond what it was");
+    }
+    let begun = Instant::now();
+    while cache.upkeep.is_evicting() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(cache.bytes() <= limits.max_size, "{} bytes", cache.bytes());
+    assert!(cache.bytes() >= limits.max_size / 2, "{} bytes: no more than needed", cache.bytes());
+    assert_eq!(cache.counters().evicted.load(Ordering::Relaxed), (COPIES + 1 - cache.copies()) as u64);
+    assert!(cache.facts(&version("0")).is_none() && cache.facts(&version("999")).is_some(), "the longest unused went");
+    drop((copy, cache));
+    let (cache, _) = Cache::open(dir.path(), limits).expect("a cache");
+    assert!(!cache.upkeep.is_evicting(), "the next start has nothing to evict");
 }

@@ -122,5 +122,8 @@ fn describe(status: &Status, out: &mut String) {
         cache.evicted,
         cache.quarantined
     ));
+    if let Some(why) = &cache.no_room {
+        line(format!("         no room: {why}; files are read through"));
+    }
     line(format!("         {}", cache.dir.display()));
 }

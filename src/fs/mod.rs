@@ -417,6 +417,8 @@ mod pace_tests;
 #[cfg(test)]
 mod patience_tests;
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod unsized_tests;

@@ -33,7 +33,7 @@ use evidence::Evidence;
 use measure::Measured;
 pub use memory::Memory;
 use pace::Pace;
-use request::Request;
+use request::{Limit, Request};
 use stream::Streams;
 
 /// Files up to this size, in bytes, come in one request, and wholly before they are opened.
@@ -274,7 +274,7 @@ impl OpenVersion {
                 (first, coming.is_some(), request)
             };
             request.urgency.raise();
-            request.allow(first + 1);
+            request.allow(Limit::anywhere(first + 1));
             let mut progress = request.progress.subscribe();
             let there =
                 progress.wait_for(|progress| (coming && progress.upto > first) || progress.result.is_some()).await;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::request::Request;
+use super::request::{Limit, Request};
 use super::{OpenVersion, SMALL, State};
 use crate::cache::block::{BLOCK, block_count};
 use crate::source::turns::Urgency;
@@ -43,15 +43,17 @@ impl OpenVersion {
     /// Requests what a reader at `blocks` needs now and is likely to need next.
     pub(super) fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
         let room = self.transfer.cache.limits().max_size;
-        let limit = if self.version.size > room {
-            AHEAD_IN_MEMORY
-        } else {
-            // Not so far that a small cache would be turned over by one reader.
-            AHEAD.min(block_count(room / 8)).max(AHEAD_IN_MEMORY)
-        };
+        // Not so far that a small cache would be turned over by one reader.
+        let limit = self.ahead_in_memory().unwrap_or(AHEAD.min(block_count(room / 8)).max(AHEAD_IN_MEMORY));
         let mut state = self.state.lock();
         let ahead = state.streams.follow(blocks, limit);
         self.request(&mut state, blocks, ahead);
+    }
+
+    /// How many blocks ahead of a reader are brought at most while they have no place on disk. `None` while they have.
+    pub(super) fn ahead_in_memory(&self) -> Option<usize> {
+        let share = self.transfer.cache.ahead_in_memory(self.version.size)?;
+        Some(share.clamp(1, AHEAD_IN_MEMORY))
     }
 
     /// Requests the first block.
@@ -69,23 +71,33 @@ impl OpenVersion {
         } else {
             1
         };
-        self.launch(&mut state, Request::new(0, end, 1, cost.max(SHORTEST_REQUEST), Urgency::interactive()));
+        self.launch(
+            &mut state,
+            Request::new(0, end, Limit::anywhere(1), cost.max(SHORTEST_REQUEST), Urgency::interactive()),
+        );
     }
 
     /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
     pub(super) fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
         let all = block_count(self.version.size);
+        let near = if self.version.size <= SMALL { all } else { (blocks.end + AHEAD_IN_MEMORY).min(all) };
         if self.version.size <= SMALL || !self.transfer.source.capabilities().ranges {
             if state.requests.is_empty() && self.copy.lacks(&self.transfer.cache, 0..all) {
-                self.launch(state, Request::new(0, all, all, all, Urgency::interactive()));
+                let limit = Limit { on_disk: all, in_memory: near };
+                self.launch(state, Request::new(0, all, limit, all, Urgency::interactive()));
+            }
+            // Its only request brings the whole file, as fast as its readers go on where it has no place on disk.
+            for request in &state.requests {
+                request.allow(Limit { on_disk: all, in_memory: near });
             }
             return;
         }
         let horizon = (blocks.end + ahead).min(all);
+        let wanted = Limit { on_disk: horizon, in_memory: near.min(horizon) };
         for request in &state.requests {
             // Whether it is where the reader is, or ahead of it as far as the reader wants.
             if request.covers(blocks.start) || (blocks.start..=horizon).contains(&request.upto()) {
-                request.allow(horizon);
+                request.allow(wanted);
             }
         }
         let cost = self.cost();
@@ -109,8 +121,8 @@ impl OpenVersion {
                 if end == horizon && worthwhile > end - start {
                     end = self.end_of_hole(state, end, (start + worthwhile).min(all));
                 }
-                let at_once = end - start <= AT_ONCE && self.version.size <= self.transfer.cache.limits().max_size;
-                let limit = if at_once { end } else { horizon };
+                let at_once = end - start <= AT_ONCE;
+                let limit = Limit { on_disk: if at_once { end } else { horizon }, ..wanted };
                 self.launch(state, Request::new(start, end, limit, cost.max(SHORTEST_REQUEST), urgency));
             }
         }

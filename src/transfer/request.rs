@@ -25,13 +25,33 @@ pub(super) struct Request {
     pub(super) first: usize,
     /// The block after the last one; can only shrink.
     end: AtomicUsize,
-    /// Blocks before this one are wanted; can only grow.
-    limit: watch::Sender<usize>,
+    /// Which blocks are wanted; can only grow.
+    limit: watch::Sender<Limit>,
     /// A reader waits for a block that is so near, rather than asking for it anew.
     near: usize,
     pub(super) urgency: Urgency,
     pub(super) progress: watch::Sender<Progress>,
     cut: Notify,
+}
+
+/// Blocks before these are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// If they have a place on disk.
+    pub(super) on_disk: usize,
+    /// If they wait in memory.
+    pub(super) in_memory: usize,
+}
+
+impl Limit {
+    /// Those before `block`, wherever they go.
+    pub(super) fn anywhere(block: usize) -> Self {
+        Self { on_disk: block, in_memory: block }
+    }
+
+    fn is_beyond(self, block: usize, in_memory: bool) -> bool {
+        block < if in_memory { self.in_memory } else { self.on_disk }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -43,8 +63,8 @@ pub(super) struct Progress {
 }
 
 impl Request {
-    /// A request for the blocks from `first` to before `end`, of which those before `limit` are wanted yet.
-    pub(super) fn new(first: usize, end: usize, limit: usize, near: usize, urgency: Urgency) -> Self {
+    /// A request for the blocks from `first` to before `end`, of which those within `limit` are wanted yet.
+    pub(super) fn new(first: usize, end: usize, limit: Limit, near: usize, urgency: Urgency) -> Self {
         let progress = watch::Sender::new(Progress { upto: first, result: None });
         let limit = watch::Sender::new(limit);
         Self { first, end: AtomicUsize::new(end), limit, near, urgency, progress, cut: Notify::new() }
@@ -62,7 +82,7 @@ impl Request {
     /// The blocks that come, and soon enough to be waited for.
     pub(super) fn coming(&self) -> Range<usize> {
         let upto = self.upto();
-        let soon = (*self.limit.borrow()).max(upto + self.near);
+        let soon = self.limit.borrow().on_disk.max(upto + self.near);
         upto..self.end().min(soon)
     }
 
@@ -71,12 +91,12 @@ impl Request {
         self.coming().contains(&block)
     }
 
-    /// Blocks before this one are wanted.
-    pub(super) fn allow(&self, limit: usize) {
+    /// Blocks within this limit are wanted.
+    pub(super) fn allow(&self, limit: Limit) {
         self.limit.send_if_modified(|before| {
-            let more = limit > *before;
-            *before = limit.max(*before);
-            more
+            let both =
+                Limit { on_disk: limit.on_disk.max(before.on_disk), in_memory: limit.in_memory.max(before.in_memory) };
+            std::mem::replace(before, both) != both
         });
     }
 
@@ -87,16 +107,22 @@ impl Request {
         }
     }
 
-    /// Whether this block is wanted now.
-    pub(super) fn wants(&self, block: usize) -> bool {
-        block < *self.limit.borrow()
+    /// Whether this block, which would wait in memory or not, is wanted now.
+    pub(super) fn wants(&self, block: usize, in_memory: bool) -> bool {
+        self.limit.borrow().is_beyond(block, in_memory)
     }
 
-    /// Returns when this block is wanted; never, if the request is cut off before. `is_in_the_way` says whether others wait for it.
-    pub(super) async fn until_wanted(&self, block: usize, is_in_the_way: impl Fn() -> bool) {
+    /// Returns when this block is wanted; never, if the request is cut off before. `in_memory` says whether it would wait in memory,
+    /// `is_in_the_way` whether others wait for the request's end.
+    pub(super) async fn until_wanted(
+        &self,
+        block: usize,
+        in_memory: impl Fn() -> bool,
+        is_in_the_way: impl Fn() -> bool,
+    ) {
         let mut limit = self.limit.subscribe();
         for _ in 0..PATIENCE.as_secs() / LOOK.as_secs() {
-            if timeout(LOOK, limit.wait_for(|limit| block < *limit)).await.is_ok() {
+            if timeout(LOOK, limit.wait_for(|limit| limit.is_beyond(block, in_memory()))).await.is_ok() {
                 return;
             }
             if is_in_the_way() {

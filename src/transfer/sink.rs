@@ -111,9 +111,10 @@ impl<'a> BlockSink<'a> {
         if self.next >= request.first + FAIR && is_in_the_way() {
             request.cut_off().await;
         }
-        if !request.wants(self.next) {
+        let in_memory = || self.version.ahead_in_memory().is_some();
+        if !request.wants(self.next, in_memory()) {
             self.pausing = Some(Instant::now());
-            request.until_wanted(self.next, is_in_the_way).await;
+            request.until_wanted(self.next, in_memory, is_in_the_way).await;
             self.resumed();
         }
     }

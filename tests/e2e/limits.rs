@@ -1,6 +1,7 @@
 //! The cache keeps to its size, and what does not fit is still readable.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use walkdir::WalkDir;
 
 use crate::kit::files::{noise, random};
-use crate::kit::mount::{Mount, number};
+use crate::kit::mount::{Mount, bytes_retrieved, number};
 use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
@@ -99,4 +100,51 @@ fn the_least_recently_used_copy_goes_first() {
     assert_eq!(number(&mount.status(), "/sources/near/bytes_retrieved"), 0, "both are still there");
     read(&mount, 1);
     assert_eq!(number(&mount.status(), "/sources/near/bytes_retrieved"), 1 << 20, "this one had to go");
+}
+
+#[test]
+fn without_room_300_mebibytes_cost_little_more_over_webdav() {
+    without_room_a_file_costs_little_more(&Remote::webdav());
+}
+
+#[test]
+fn without_room_300_mebibytes_cost_little_more_over_the_webdav_of_apache() {
+    without_room_a_file_costs_little_more(&Remote::apache());
+}
+
+#[test]
+fn without_room_300_mebibytes_cost_little_more_over_sftp() {
+    without_room_a_file_costs_little_more(&Remote::sftp());
+}
+
+#[test]
+fn without_room_300_mebibytes_cost_little_more_over_s3() {
+    without_room_a_file_costs_little_more(&Remote::s3());
+}
+
+#[test]
+fn without_room_300_mebibytes_cost_little_more_over_smb() {
+    without_room_a_file_costs_little_more(&Remote::smb());
+}
+
+fn without_room_a_file_costs_little_more(remote: &Remote) {
+    const SIZE: u64 = 300 << 20;
+    remote.put("large", noise(SIZE as usize, &mut random()));
+    // No disk has so much.
+    let config = format!("[cache]\nmin_free = \"1000PiB\"\n{}fresh_for = \"1h\"\n", remote.table("far"));
+    let mount = Mount::of(&config);
+    let mut file = File::open(mount.path("far/large")).unwrap();
+    let mut expected = File::open(remote.dir().join("large")).unwrap();
+    let (mut read, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    for _ in 0..SIZE / read.len() as u64 {
+        file.read_exact(&mut read).unwrap();
+        expected.read_exact(&mut right).unwrap();
+        assert!(read == right);
+    }
+    let status = mount.status();
+    let moved = bytes_retrieved(&status, "far");
+    assert!((SIZE..=SIZE + SIZE / 20).contains(&moved), "{moved} bytes");
+    let why = status.pointer("/cache/no_room").and_then(|why| why.as_str()).unwrap_or_default();
+    assert!(why.contains("min_free"), "{status:#}");
+    assert_eq!(mount.log().matches("no room").count(), 1, "{}", mount.log());
 }
