@@ -40,13 +40,15 @@
 //! forward (`transfer::stream`); [`source::Source::retrieve_file`] delivers, blocks are hashed, written (room is reserved before) and
 //! handed to readers as they arrive. The block that completes a copy is held back until `create_local_digest` has proven
 //! the copy ([`freshness::proof`]). Where the bytes were wrong, the next ones are read only once they are proven, and who has read of the
-//! wrong ones gets an error. A proven copy may be read by the kernel itself (`fuse::passthrough`).
+//! wrong ones gets an error. A proven copy may be read by the kernel itself (`fuse::passthrough`). A server that restarts
+//! meanwhile is waited for, and what is missing asked for again ([`source::retry`]).
 //!
 //! # Who may wait
 //!
 //! The kernel's threads answer what memory can answer; everything else is a task of the async runtime that owns its reply. No lock
 //! is held across a call to a source. Whoever waits can be interrupted: `fuse::interrupt` looks for signals that are pending for the callers
 //! of requests that wait, refuses those requests, and their tasks are dropped. What others wait for too is a task of its own.
+//! [`source::waits`] knows who waits for which source, and what for: `status` tells.
 //!
 //! # Lock order
 //!

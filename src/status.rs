@@ -1,6 +1,6 @@
 //! The status report: every counter as JSON. The names are an interface; they grow and stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{FileSystem, Folder};
 use crate::path::Printable;
 use crate::source::link::Health;
+use crate::source::waits::{Waiting, Waits};
 
 /// What `kitovufs status --json` prints.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,12 +36,16 @@ pub struct SourceStatus {
     /// As configured.
     #[serde(rename = "type")]
     pub source_type: String,
-    /// `idle` (not asked yet), `ok`, `unreachable` or `unauthorized`.
+    /// `idle` (not asked yet), `ok`, `slow` (it is waited for, see `waiting`, or has been for longer than `patience`), `failing` (the
+    /// latest answer was of no use: see `last_error`), `unreachable` or `unauthorized`.
     pub state: String,
     /// Since when it is in that state (RFC 3339).
     pub since: String,
-    /// The latest failure of a request, if any.
+    /// The latest failure, if any.
     pub last_error: Option<String>,
+    /// What is waited for; `null` unless a request has been without an answer for half a second.
+    #[serde(default)]
+    pub waiting: Option<WaitingStatus>,
     /// Requests by kind.
     pub requests: Requests,
     /// Content bytes that arrived.
@@ -49,6 +54,22 @@ pub struct SourceStatus {
     pub errors: u64,
     /// Versions opened since the mount that count though their two digests differ, so that nothing proves their bytes.
     pub unconverged_digests: usize,
+}
+
+/// What of a source is waited for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WaitingStatus {
+    /// The request that has been silent for longest: a method of the contract and its path.
+    #[serde(rename = "for")]
+    pub request: String,
+    /// Since when it has brought nothing (RFC 3339).
+    pub since: String,
+    /// For how many seconds.
+    pub seconds: f64,
+    /// How many requests the source has not answered, those included for which no program waits.
+    pub requests: usize,
+    /// How many programs wait for the source.
+    pub programs: usize,
 }
 
 /// Requests by the method of the contract.
@@ -146,18 +167,26 @@ fn count(counter: &AtomicU64) -> u64 {
 
 fn source(folder: &Folder) -> SourceStatus {
     let (health, since) = folder.link.health();
+    let counters = &folder.counters;
+    let waiting = waiting(&counters.waits);
     let state = match health {
+        Health::Idle | Health::Up | Health::Failing(_) if waiting.is_some() || folder.catalog.is_slow() => "slow",
         Health::Idle => "idle",
         Health::Up => "ok",
+        Health::Failing(_) => "failing",
         Health::Down(error) if error.kind() == crate::error::ErrorKind::Unauthenticated => "unauthorized",
         Health::Down(_) => "unreachable",
     };
-    let counters = &folder.counters;
+    let since = match &waiting {
+        Some(waiting) if state == "slow" => waiting.since.clone(),
+        _ => rfc3339(since),
+    };
     SourceStatus {
         source_type: folder.source_type.clone(),
         state: state.into(),
-        since: rfc3339(since),
+        since,
         last_error: counters.last_error.lock().clone(),
+        waiting,
         requests: Requests {
             connect: count(&counters.connect),
             list_path: count(&counters.list_path),
@@ -168,6 +197,25 @@ fn source(folder: &Folder) -> SourceStatus {
         errors: count(&counters.errors),
         unconverged_digests: folder.transfer.unconverged(),
     }
+}
+
+fn waiting(waits: &Waits) -> Option<WaitingStatus> {
+    let Waiting { call, silent, calls } = waits.now()?;
+    let programs: HashSet<_> = waits.threads().into_iter().map(program_of).collect();
+    Some(WaitingStatus {
+        request: call,
+        since: rfc3339(SystemTime::now() - silent),
+        seconds: (silent.as_secs_f64() * 10.0).round() / 10.0,
+        requests: calls,
+        programs: programs.len(),
+    })
+}
+
+/// The process that has this thread, or the thread where that is not seen.
+fn program_of(thread: u32) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+    process.unwrap_or(thread)
 }
 
 fn rfc3339(time: SystemTime) -> String {

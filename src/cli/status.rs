@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::ask::{Answer, Asked};
 use crate::mount::point::{self, Mounted};
-use crate::status::Status;
+use crate::status::{Status, WaitingStatus};
 
 /// What the status command prints, for one mount or, without `mountpoint`, for all of this user's; and which of them did not answer.
 ///
@@ -90,6 +90,17 @@ fn said(mountpoint: &Path, answer: Answer) -> Result<Vec<u8>> {
     }
 }
 
+/// For how long what is waited for, and by how many.
+fn told(waiting: &WaitingStatus) -> String {
+    let WaitingStatus { request, seconds, programs, .. } = waiting;
+    let programs = match programs {
+        0 => "no program waits".to_owned(),
+        1 => "1 program waits".to_owned(),
+        many => format!("{many} programs wait"),
+    };
+    format!("waiting {seconds:.0} s for {request}, {programs}")
+}
+
 fn describe(status: &Status, out: &mut String) {
     let Status { version, mountpoint, pid, passthrough, sources, cache } = status;
     let mut line = |text: String| {
@@ -108,6 +119,9 @@ fn describe(status: &Status, out: &mut String) {
             ByteSize::b(source.bytes_retrieved),
             source.errors
         ));
+        if let Some(waiting) = &source.waiting {
+            line(format!("    {}", told(waiting)));
+        }
         if let Some(error) = source.last_error.as_ref().filter(|_| source.state != "ok") {
             line(format!("    {error}"));
         }

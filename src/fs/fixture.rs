@@ -16,6 +16,7 @@ use crate::source::count::Counted;
 use crate::source::deadline::Deadline;
 use crate::source::fault::{Faults, Faulty};
 use crate::source::limit::Limited;
+use crate::source::retry::short_break;
 use crate::sources::memory::Memory;
 
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
@@ -150,14 +151,22 @@ pub(super) fn folder(
     let (faulty, faults) = Faulty::new(memory);
     let counters = Arc::new(Counters::default());
     let counted = Counted::new(faulty, counters.clone());
-    let link = Link::new(Box::new(Limited::new(Deadline::new(counted, TIMEOUT), None, None)), name);
+    let limited = Limited::new(Deadline::new(counted, TIMEOUT, counters.clone()), None, None);
+    let link = Link::new(Box::new(limited), name, short_break(TIMEOUT));
     let id: Arc<str> = name.into();
     let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline };
     let folder = Folder {
         name: name.as_bytes().into(),
         source_type: "memory".into(),
         catalog: Catalog::new(link.clone(), id.clone(), policy, db.clone(), Arc::default()),
-        transfer: Transfer::new(link.clone(), id.clone(), counters.clone(), cache.clone(), Arc::default()),
+        transfer: Transfer::new(
+            link.clone(),
+            id.clone(),
+            counters.clone(),
+            cache.clone(),
+            Arc::default(),
+            short_break(TIMEOUT),
+        ),
         source_id: id,
         link,
         counters,

@@ -29,6 +29,7 @@ use crate::name::LocalName;
 use crate::path::{Printable, RemotePath};
 use crate::source::count::Counters;
 use crate::source::link::Link;
+use crate::source::waits::Waits;
 use crate::source::{Entry, EntryKind, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Transfer};
 use handle::Handles;
@@ -58,6 +59,25 @@ pub struct Folder {
     pub unknown_size: UnknownSize,
     /// Whether it reports changes by itself.
     pub reports_changes: bool,
+}
+
+impl Folder {
+    /// Who waits for the source.
+    fn waits(&self) -> &Waits {
+        &self.counters.waits
+    }
+
+    /// Leaves word of what could not be done with what the source sent: in the log, and in what `status` says.
+    fn failed(&self, error: &Error) {
+        if !error.kind().is_outage() {
+            self.counters.keep(error);
+            self.link.tell(error);
+            // The disk of the cache is no fault of the source.
+            if error.kind() != ErrorKind::Cache {
+                self.link.brought(error);
+            }
+        }
+    }
 }
 
 /// The mounted sources as one tree.
@@ -187,7 +207,8 @@ impl FileSystem {
             Node::Group { path } => (self.child_named(path, name), FOREVER),
             Node::Union { index, path, .. } => Inside::new(self, *index, path).lookup(name).await?,
             Node::Directory { folder, path, .. } => {
-                let answer = self.folders[*folder].catalog.find(path, name).await?;
+                let source = &self.folders[*folder];
+                let answer = source.waits().during(source.catalog.find(path, name)).await?;
                 let found = answer.value.map(|(name, entry)| Node::of_entry(*folder, path, &name, &entry));
                 (found, answer.valid_for)
             }
@@ -251,7 +272,8 @@ impl FileSystem {
             Node::Group { path } => self.open_made(path),
             Node::Union { index, path, .. } => Inside::new(self, *index, path).open().await?,
             Node::Directory { folder, path, .. } => {
-                let answer = self.folders[*folder].catalog.list(path).await?;
+                let source = &self.folders[*folder];
+                let answer = source.waits().during(source.catalog.list(path)).await?;
                 let names = nodes(*folder, path, &answer.value);
                 OpenDirectory { names, valid_for: answer.valid_for, incomplete: None }
             }
@@ -313,21 +335,21 @@ impl FileSystem {
         let Some(open) = self.files.get(handle) else {
             return Err(Error::new("read", ErrorKind::Other).because("the file is not open"));
         };
-        let mut error = match open.version.read(bytes).await {
+        let folder = &self.folders[open.folder];
+        let mut error = match folder.waits().during(open.version.read(bytes)).await {
             Ok(bytes) if open.version.retractions() == open.retractions => return Ok(bytes),
             Ok(_) => Error::new("read", ErrorKind::ChangedDuringRead)
                 .on(&open.entry.path)
                 .because("bytes that were read before turned out to be damaged; open the file anew"),
             Err(error) => error,
         };
-        let folder = &self.folders[open.folder];
         if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
             error = Error::new("read", ErrorKind::ChangedDuringRead).on(&open.entry.path).caused_by(error);
             // The next open must not lead to this version again.
             let catalog = folder.catalog.clone();
             tokio::spawn(async move { catalog.recheck(&open.dir, &open.name, &open.entry).await });
         }
-        folder.link.tell(&error);
+        folder.failed(&error);
         Err(error)
     }
 
@@ -338,7 +360,7 @@ impl FileSystem {
         let mut at = 0;
         while at < size {
             let end = (at + SMALL).min(size);
-            open.version.read(at..end).await.inspect_err(|error| self.folders[open.folder].link.tell(error)).ok()?;
+            open.version.read(at..end).await.inspect_err(|error| self.folders[open.folder].failed(error)).ok()?;
             at = end;
         }
         open.version.proven_file()
@@ -402,6 +424,8 @@ fn nodes(folder: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(Local
     listing.entries().iter().map(|(name, entry)| (name.clone(), Node::of_entry(folder, dir, name, entry))).collect()
 }
 
+#[cfg(test)]
+mod break_tests;
 #[cfg(test)]
 mod content_tests;
 #[cfg(test)]

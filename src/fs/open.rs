@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{FileSystem, Folder, Inode, Node, OpenFile, Opened};
+use super::{FileSystem, Folder, FolderIndex, Inode, Node, OpenFile, Opened};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -25,11 +25,27 @@ impl FileSystem {
             Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
         };
         let folder = &self.folders[folder_index];
+        let opening = self.open_file(inode, &node, (folder_index, dir, name, entry));
+        let opened = folder.waits().during(opening).await;
+        opened.inspect_err(|error| {
+            if error.kind() != ErrorKind::Changed {
+                folder.failed(error);
+            }
+        })
+    }
+
+    async fn open_file(
+        &self,
+        inode: Inode,
+        node: &Node,
+        (folder_index, dir, name, entry): (FolderIndex, &RemotePath, &LocalName, &Entry),
+    ) -> Result<Opened> {
+        let folder = &self.folders[folder_index];
         let current = folder.catalog.find(dir, name).await?;
         if current.value.is_none_or(|(_, current)| current.digest != entry.digest) {
             return Err(changed(entry));
         }
-        let sized = self.measured(inode, &node, folder).await?;
+        let sized = self.measured(inode, node, folder).await?;
         let version = folder.transfer.open(&version_of(sized.as_ref().unwrap_or(entry))?, name);
         version.take_found().await;
         let whole = version.is_whole();

@@ -199,11 +199,12 @@ impl<'a> Inside<'a> {
 
     /// Where this directory is at a part's source, and for how long; `None` if the source has no such directory.
     async fn locate(&self, part: &Part) -> Result<(Option<RemotePath>, Duration)> {
-        let catalog = &self.fs.folders[part.source].catalog;
+        let source = &self.fs.folders[part.source];
+        let (catalog, waits) = (&source.catalog, source.waits());
         let (mut dir, mut valid_for) = (RemotePath::root(), FOREVER);
         for (depth, name) in part.path.iter().chain(self.below()).enumerate() {
             let is_configured = depth < part.path.len();
-            let next = match catalog.find(&dir, name).await {
+            let next = match waits.during(catalog.find(&dir, name)).await {
                 Ok(answer) => {
                     valid_for = valid_for.min(answer.valid_for);
                     answer.value.filter(|(_, entry)| entry.is_directory()).map(|(_, entry)| entry.path)
@@ -232,7 +233,8 @@ impl<'a> Inside<'a> {
         if part.ignore.is_match(OsStr::from_bytes(name)) {
             return Ok((Some((dir, None)), valid_for));
         }
-        match self.fs.folders[part.source].catalog.find(&dir, name).await {
+        let source = &self.fs.folders[part.source];
+        match source.waits().during(source.catalog.find(&dir, name)).await {
             Ok(found) => {
                 let shown = found.value.filter(|(name, entry)| !part.leaves_out(self.below().len(), name, &entry.kind));
                 Ok((Some((dir, shown)), valid_for.min(found.valid_for)))
@@ -245,7 +247,8 @@ impl<'a> Inside<'a> {
     async fn list(&self, part: &Part) -> Result<(Option<(RemotePath, Arc<Listing>)>, Duration)> {
         let (dir, valid_for) = self.locate(part).await?;
         let Some(dir) = dir else { return Ok((None, valid_for)) };
-        match self.fs.folders[part.source].catalog.list(&dir).await {
+        let source = &self.fs.folders[part.source];
+        match source.waits().during(source.catalog.list(&dir)).await {
             Ok(listing) => Ok((Some((dir, listing.value)), valid_for.min(listing.valid_for))),
             Err(error) if is_absence(&error) => Ok((None, valid_for)),
             Err(error) => Err(error),

@@ -55,7 +55,9 @@ impl FileSystem {
     /// What a name leads to, with its size; see [`Folder::sized`].
     pub(super) async fn sized(&self, node: Node) -> Result<Option<Node>> {
         let Node::File { folder, dir, name, entry } = node else { return Ok(Some(node)) };
-        let entry = self.folders[folder].sized(&dir, &name, entry).await?;
+        let source = &self.folders[folder];
+        let sized = source.waits().during(source.sized(&dir, &name, entry)).await;
+        let entry = sized.inspect_err(|error| source.failed(error))?;
         Ok(entry.map(|entry| Node::of_entry(folder, &dir, &name, &entry)))
     }
 

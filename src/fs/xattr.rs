@@ -87,6 +87,7 @@ impl FileSystem {
 fn error_of(folder: &Folder) -> Option<Vec<u8>> {
     match folder.link.health().0 {
         Health::Down(error) => Some(error.to_string().into_bytes()),
+        Health::Failing(error) => Some(error.to_string().into_bytes()),
         Health::Idle | Health::Up => None,
     }
 }

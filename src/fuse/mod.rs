@@ -29,6 +29,7 @@ use tracing::debug;
 
 use crate::error::Error;
 use crate::fs::{Attributes, FileSystem, HandleId, Inode, Kind, Listed, xattr};
+use crate::source::waits::on_behalf_of;
 use errno::errno;
 use interrupt::Interrupts;
 use panic::{contained, contained_async};
@@ -84,7 +85,7 @@ impl Driver {
         S: FnOnce(R) + 'static,
     {
         let _guard = self.runtime.enter();
-        let mut work = Box::pin(contained_async(work));
+        let mut work = Box::pin(on_behalf_of(request.pid(), contained_async(work)));
         if let Some(done) = (&mut work).now_or_never() {
             // What panicked has no answer; the reply is dropped.
             return done.map_or((), |send| contained(|| send(reply)));

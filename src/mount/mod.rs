@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, Folder, FolderIndex, Layout, Part, Union};
 use crate::fuse::Driver;
 use crate::source::Changes;
+use crate::source::retry::short_break;
 use crate::status::Report;
 use crate::transfer::{Memory, Transfer};
 use sources::Configured;
@@ -147,7 +148,14 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
             catalog: Catalog::new(link.clone(), source_id.clone(), policy, db.clone(), room.clone()),
-            transfer: Transfer::new(link.clone(), source_id.clone(), counters.clone(), cache.clone(), memory.clone()),
+            transfer: Transfer::new(
+                link.clone(),
+                source_id.clone(),
+                counters.clone(),
+                cache.clone(),
+                memory.clone(),
+                short_break(config.timeout),
+            ),
             source_id,
             link,
             counters,

@@ -8,6 +8,7 @@ use crate::source::count::{Counted, Counters};
 use crate::source::deadline::Deadline;
 use crate::source::limit::Limited;
 use crate::source::link::Link;
+use crate::source::retry::short_break;
 use crate::source::{Changes, Source};
 
 /// A source with its settings, wrapped in everything that the mount expects of one.
@@ -70,9 +71,9 @@ fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
     let changes = source.changes();
     let counters = Arc::new(Counters::default());
     // Outside of the deadline, so that a timeout counts as the failure that it is.
-    let counted = Counted::new(Deadline::new(source, config.timeout), counters.clone());
+    let counted = Counted::new(Deadline::new(source, config.timeout, counters.clone()), counters.clone());
     let limited = Limited::new(counted, config.max_requests, config.max_bandwidth);
-    let link = Link::new(Box::new(limited), &config.name);
+    let link = Link::new(Box::new(limited), &config.name, short_break(config.timeout));
     Configured { config, link, counters, changes }
 }
 

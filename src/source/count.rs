@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 
+use super::waits::Waits;
 use super::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -32,6 +33,8 @@ pub struct Counters {
     pub errors: AtomicU64,
     /// The latest failure, in words.
     pub last_error: Mutex<Option<String>>,
+    /// What is waited for.
+    pub waits: Waits,
 }
 
 impl Counters {
@@ -42,6 +45,11 @@ impl Counters {
     /// Notes a failure.
     pub fn failed(&self, error: &Error) {
         self.errors.fetch_add(1, Ordering::Relaxed);
+        self.keep(error);
+    }
+
+    /// Keeps a failure as the latest: one of which only what asked the source knows, such as bytes that do not match their digest.
+    pub fn keep(&self, error: &Error) {
         *self.last_error.lock() = Some(error.to_string());
     }
 }

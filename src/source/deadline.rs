@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::budget::{Budget, Exceeded, LONGEST};
+use super::count::Counters;
+use super::waits::Silence;
 use super::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -19,13 +21,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 
 tokio::task_local! {
-    /// Since when the call that is under way has been silent; `None` while it is not the source that is waited for.
-    static SILENT_SINCE: Arc<Mutex<Option<Instant>>>;
+    /// The silence of the call that is under way.
+    static SILENT_SINCE: Silence;
 }
 
 /// Says that the call under way moves on, for a source that knows it before it has anything to deliver.
 pub fn note_progress() {
-    let note = |since: &Arc<Mutex<Option<Instant>>>| {
+    let note = |since: &Silence| {
         let mut since = since.lock();
         if since.is_some() {
             *since = Some(Instant::now());
@@ -41,20 +43,28 @@ pub fn note_progress() {
 pub struct Deadline<S> {
     inner: S,
     timeout: Duration,
+    counters: Arc<Counters>,
 }
 
 impl<S: Source> Deadline<S> {
-    /// Wraps `inner`; no remote operation waits longer than `timeout` without progress.
-    pub fn new(inner: S, timeout: Duration) -> Self {
-        Self { inner, timeout }
+    /// Wraps `inner`; no remote operation waits longer than `timeout` without progress. Whoever keeps `counters` sees what is waited for.
+    pub fn new(inner: S, timeout: Duration, counters: Arc<Counters>) -> Self {
+        Self { inner, timeout, counters }
     }
 
-    async fn within<T>(&self, op: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
-        self.watch(Arc::new(Mutex::new(Some(Instant::now()))), call).await.unwrap_or_else(|| Err(self.timed_out(op)))
+    async fn within<T>(
+        &self,
+        op: &'static str,
+        path: Option<&RemotePath>,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let silent_since = silent_from_now();
+        let _under_way = self.counters.waits.call(op, path, &silent_since);
+        self.watch(silent_since, call).await.unwrap_or_else(|| Err(self.timed_out(op)))
     }
 
     /// What comes of `call`; none once it has been silent for too long.
-    async fn watch<T>(&self, silent_since: Arc<Mutex<Option<Instant>>>, call: impl Future<Output = T>) -> Option<T> {
+    async fn watch<T>(&self, silent_since: Silence, call: impl Future<Output = T>) -> Option<T> {
         let call = SILENT_SINCE.scope(Arc::clone(&silent_since), call);
         tokio::pin!(call);
         loop {
@@ -88,7 +98,7 @@ impl<S: Source> Source for Deadline<S> {
     }
 
     async fn connect(&self) -> Result<()> {
-        self.within("connect", self.inner.connect()).await
+        self.within("connect", None, self.inner.connect()).await
     }
 
     async fn disconnect(&self) {
@@ -98,28 +108,36 @@ impl<S: Source> Source for Deadline<S> {
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let end = Instant::now() + LONGEST;
-        let listing = timeout_at(end, self.within("list_path", self.inner.list_path(dir))).await;
+        let silent_since = silent_from_now();
+        let under_way = self.counters.waits.call("list_path", Some(dir), &silent_since);
+        let listing = timeout_at(end, self.watch(silent_since.clone(), self.inner.list_path(dir))).await;
+        let listing = listing.map(|listing| listing.unwrap_or_else(|| Err(self.timed_out("list_path"))));
         let entries = listing.unwrap_or_else(|_| Err(Exceeded::Time.error(dir)))?;
-        let entries = stream::unfold(Some((entries, Budget::default())), move |listing| async move {
-            let (mut entries, mut budget) = listing?;
-            let next = self.watch(Arc::new(Mutex::new(Some(Instant::now()))), entries.next());
+        *silent_since.lock() = None;
+        let listing = (entries, Budget::default(), silent_since, under_way);
+        let entries = stream::unfold(Some(listing), move |listing| async move {
+            let (mut entries, mut budget, silent_since, under_way) = listing?;
+            *silent_since.lock() = Some(Instant::now());
+            let next = self.watch(silent_since.clone(), entries.next());
             let entry = match timeout_at(end, next).await {
                 Ok(Some(entry)) => entry?,
                 Ok(None) => Err(self.timed_out("list_path").on(dir)),
                 Err(_) => Err(Exceeded::Time.error(dir)),
             };
+            *silent_since.lock() = None;
             let afforded = entry.and_then(|entry| match budget.name(entry.bytes()) {
                 Ok(()) => Ok(entry),
                 Err(exceeded) => Err(exceeded.error(dir)),
             });
             let goes_on = afforded.is_ok();
-            Some((afforded, goes_on.then_some((entries, budget))))
+            Some((afforded, goes_on.then_some((entries, budget, silent_since, under_way))))
         });
         Ok(entries.boxed())
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
-        self.within("create_remote_digest", self.inner.create_remote_digest(file)).await.map_err(|e| e.on(file))
+        let digest = self.within("create_remote_digest", Some(file), self.inner.create_remote_digest(file)).await;
+        digest.map_err(|e| e.on(file))
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -127,12 +145,17 @@ impl<S: Source> Source for Deadline<S> {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let silent_since = Arc::new(Mutex::new(Some(Instant::now())));
+        let silent_since = silent_from_now();
+        let _under_way = self.counters.waits.call("retrieve_file", Some(request.path), &silent_since);
         let mut watched = WatchedSink { out, silent_since: &silent_since };
         let call = self.inner.retrieve_file(request, &mut watched);
         let result = self.watch(Arc::clone(&silent_since), call).await;
         result.unwrap_or_else(|| Err(self.timed_out("retrieve_file").on(request.path)))
     }
+}
+
+fn silent_from_now() -> Silence {
+    Arc::new(Mutex::new(Some(Instant::now())))
 }
 
 struct WatchedSink<'a> {

@@ -1,5 +1,7 @@
 //! `Link`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on.
 
+use std::mem::discriminant;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -7,11 +9,11 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::poll_fn;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, error_span, info, warn};
 
-use super::retry::PATIENCE;
+use super::retry::{PATIENCE, wait_for_end};
 use super::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -21,6 +23,9 @@ use crate::path::RemotePath;
 
 /// Waits between probes of an unreachable source: the first comes at once, then doubling from one to the other.
 const PROBE_WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// Waits between probes are no longer than this until an outage is more than a short break.
+const PROBE_IN_BREAK: Duration = Duration::from_secs(1);
 
 /// Waits between probes after the credentials were not accepted: servers lock accounts that try often.
 const LOGIN_WAIT: Duration = Duration::from_secs(300);
@@ -35,13 +40,18 @@ const TRIAL: Duration = Duration::from_secs(1);
 ///
 /// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
 /// error, so that nothing waits in line for a dead server, while one background task probes until the source answers. Only if a
-/// connection broke they wait for the first probe: it may have been just that one.
+/// connection broke they wait for the first probe: it may have been just that one. Reads of files that were opened before wait for the end
+/// of a short break.
 ///
 /// A source that asks to be left alone for a while ([`Error::wait`]) is asked nothing meanwhile, probes included: calls wait for the end of
 /// it if that is near, and fail otherwise.
 pub struct Link {
     inner: Box<dyn Source>,
+    /// How long a break may be that reads do not notice.
+    short_break: Duration,
     state: Mutex<State>,
+    /// Told when the source answers again.
+    up: Notify,
     /// Held over `connect` and `disconnect`, so that they strictly alternate.
     connected: tokio::sync::Mutex<bool>,
     /// Until when the source wants to be left alone, and the error that said so.
@@ -55,6 +65,7 @@ pub struct Link {
 struct State {
     health: Health,
     since: SystemTime,
+    began: Instant,
     /// True when the first probe of an outage is over; none if there is nothing to wait for.
     trial: Option<watch::Receiver<bool>>,
 }
@@ -64,18 +75,23 @@ struct State {
 pub enum Health {
     /// Nothing was asked yet.
     Idle,
-    /// The latest call was answered.
+    /// The latest call was answered, if only with a refusal of what was asked for.
     Up,
+    /// The latest call was answered, but with nothing of use: a setting or a secret is wrong, or another server answers.
+    Failing(Error),
     /// The source does not answer, or does not accept the credentials; the error says which.
     Down(Error),
 }
 
 impl Link {
-    /// Wraps `inner`, already configured. `name` is for log lines.
-    pub fn new(inner: Box<dyn Source>, name: &str) -> Arc<Self> {
+    /// Wraps `inner`, already configured. `name` is for log lines; reads that are under way wait for a source that has become unreachable
+    /// for at most `short_break`.
+    pub fn new(inner: Box<dyn Source>, name: &str, short_break: Duration) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             inner,
-            state: Mutex::new(State { health: Health::Idle, since: SystemTime::now(), trial: None }),
+            short_break,
+            state: Mutex::new(State::now(Health::Idle, None)),
+            up: Notify::new(),
             connected: tokio::sync::Mutex::new(false),
             rest: Mutex::default(),
             span: error_span!("source", name),
@@ -87,6 +103,20 @@ impl Link {
     pub fn health(&self) -> (Health, SystemTime) {
         let state = self.state.lock().clone();
         (state.health, state.since)
+    }
+
+    /// Returns when the source answers, or when a read of a file that was opened then waits no longer for it.
+    async fn past_short_break(&self, opened: Instant) {
+        loop {
+            let mut up = pin!(self.up.notified());
+            up.as_mut().enable();
+            let State { health, began, .. } = self.state.lock().clone();
+            let Health::Down(error) = health else { return };
+            let left = wait_for_end(error.kind(), began.elapsed(), opened.elapsed(), self.short_break);
+            let Some(left) = left else { return };
+            // However it ends, what is known then decides.
+            let _ = tokio::time::timeout(left, up).await;
+        }
     }
 
     async fn ready(&self) -> Result<()> {
@@ -145,13 +175,12 @@ impl Link {
     fn note<T>(&self, result: &Result<T>) {
         match result {
             Err(error) if error.kind().is_outage() => self.went_down(error),
-            // An answer, even a refusal, is an answer.
             Err(error) => {
                 self.heed(error);
                 self.tell(error);
-                self.came_up();
+                self.answered(error);
             }
-            Ok(_) => self.came_up(),
+            Ok(_) => self.now(Health::Up),
         }
     }
 
@@ -167,14 +196,35 @@ impl Link {
         }
     }
 
-    fn came_up(&self) {
-        let mut state = self.state.lock();
-        let was_down = matches!(state.health, Health::Down(_));
-        if !matches!(state.health, Health::Up) {
-            *state = State { health: Health::Up, since: SystemTime::now(), trial: None };
+    /// Notes that nothing could be done with what the source brought, unless it is known to be down by now.
+    pub fn brought(&self, error: &Error) {
+        if !matches!(self.state.lock().health, Health::Down(_)) {
+            self.answered(error);
         }
-        drop(state);
+    }
+
+    /// Notes what an error of a source that answers says about the source.
+    fn answered(&self, error: &Error) {
+        use ErrorKind::{Changed, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+        match error.kind() {
+            // A refusal is an answer too.
+            NotFound | NotADirectory | IsADirectory | PermissionDenied | Changed => self.now(Health::Up),
+            _ => self.now(Health::Failing(error.clone())),
+        }
+    }
+
+    /// The source answers, and so.
+    fn now(&self, health: Health) {
+        let was_down = {
+            let mut state = self.state.lock();
+            let was_down = matches!(state.health, Health::Down(_));
+            if discriminant(&state.health) != discriminant(&health) {
+                *state = State::now(health, None);
+            }
+            was_down
+        };
         if was_down {
+            self.up.notify_waiters();
             self.span.in_scope(|| info!("answers again"));
         }
     }
@@ -195,7 +245,7 @@ impl Link {
                 return;
             }
             let trial = (error.kind() == ErrorKind::Unreachable).then_some(trial);
-            *state = State { health: Health::Down(error.clone()), since: SystemTime::now(), trial };
+            *state = State::now(Health::Down(error.clone()), trial);
         }
         self.span.in_scope(|| warn!("does not answer: {error}"));
         if let Some(me) = self.me.upgrade() {
@@ -218,19 +268,22 @@ impl Link {
                 link.ensure_disconnected().await;
                 match link.answers().await {
                     Err(error) if error.kind().is_outage() => link.heed(&error),
-                    _ => return link.came_up(),
+                    Err(error) => return link.answered(&error),
+                    Ok(()) => return link.now(Health::Up),
                 }
             }
             over.send_replace(true);
             drop(link);
             tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(PROBE_WAITS.1);
             let Some(alive) = me.upgrade() else { return };
             link = alive;
+            let lasts = link.state.lock().began.elapsed();
+            let longest = if lasts < link.short_break { PROBE_IN_BREAK } else { PROBE_WAITS.1 };
+            wait = (wait * 2).min(longest);
             if error.kind() == ErrorKind::Unauthenticated {
                 // Somebody may have mended the credentials: connecting reads them anew.
                 link.ensure_disconnected().await;
-                return link.came_up();
+                return link.now(Health::Up);
             }
         }
     }
@@ -238,6 +291,12 @@ impl Link {
     async fn answers(&self) -> Result<()> {
         self.ensure_connected().await?;
         self.inner.list_path(&RemotePath::root()).await?.next().await.transpose().map(|_| ())
+    }
+}
+
+impl State {
+    fn now(health: Health, trial: Option<watch::Receiver<bool>>) -> Self {
+        Self { health, since: SystemTime::now(), began: Instant::now(), trial }
     }
 }
 
@@ -263,6 +322,13 @@ impl Source for Link {
         self.ready().await?;
         let entries = self.within(self.inner.list_path(dir)).await;
         self.note(&entries);
+        if let Err(error) = &entries
+            && dir.is_root()
+            && !error.kind().is_outage()
+        {
+            // Whatever else it answers: there is nothing here to be shown.
+            self.now(Health::Failing(error.clone()));
+        }
         let mut entries = entries?;
         let entries = poll_fn(move |context| self.span.in_scope(|| entries.poll_next_unpin(context)));
         Ok(entries.inspect(|entry| self.note(entry)).boxed())
@@ -280,6 +346,7 @@ impl Source for Link {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
+        self.past_short_break(request.opened).await;
         self.ready().await?;
         let result = self.within(self.inner.retrieve_file(request, out)).await;
         self.note(&result);
@@ -297,7 +364,7 @@ mod tests {
         let memory = Memory::new();
         memory.put("a", "hello");
         let (source, faults) = Faulty::new(memory);
-        (Link::new(Box::new(source), "far"), faults)
+        (Link::new(Box::new(source), "far", Duration::from_secs(10)), faults)
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,6 +389,27 @@ mod tests {
         }
         // The first by itself, and its probe by connecting anew.
         assert_eq!((faults.calls(Method::CreateRemoteDigest), faults.calls(Method::Connect)), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_is_well_only_if_what_it_answers_is_of_use() {
+        let (link, faults) = linked();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        for kind in [ErrorKind::InvalidConfig, ErrorKind::Protocol, ErrorKind::Other, ErrorKind::Unsupported] {
+            faults.set_times(Method::CreateRemoteDigest, Fault::Fail(kind), 1);
+            assert!(link.create_remote_digest(&file).await.is_err());
+            assert!(matches!(link.health().0, Health::Failing(error) if error.kind() == kind));
+            link.create_remote_digest(&file).await.expect("the source answers");
+            assert!(matches!(link.health().0, Health::Up));
+        }
+        for kind in [ErrorKind::NotFound, ErrorKind::PermissionDenied, ErrorKind::Changed] {
+            faults.set_times(Method::CreateRemoteDigest, Fault::Fail(kind), 1);
+            assert!(link.create_remote_digest(&file).await.is_err());
+            assert!(matches!(link.health().0, Health::Up), "{kind:?} is an answer");
+        }
+        faults.set_times(Method::ListPath, Fault::Fail(ErrorKind::NotFound), 1);
+        assert!(link.list_path(&RemotePath::root()).await.is_err());
+        assert!(matches!(link.health().0, Health::Failing(_)), "without a root there is nothing to show");
     }
 
     #[tokio::test(start_paused = true)]

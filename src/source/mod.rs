@@ -14,6 +14,7 @@ pub mod limit;
 pub mod link;
 pub mod retry;
 pub mod turns;
+pub mod waits;
 
 use std::ops::Range;
 use std::path::Path;
@@ -22,6 +23,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use tokio::time::Instant;
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -176,17 +178,19 @@ pub struct Retrieval<'a> {
     pub range: Range<u64>,
     /// Whether somebody waits for the bytes.
     pub urgency: Urgency,
+    /// When the file was opened: who reads it already waits for the end of a short outage (see [`retry`]).
+    pub opened: Instant,
 }
 
 impl<'a> Retrieval<'a> {
     /// A request that somebody waits for.
     pub fn new(path: &'a RemotePath, digest: &'a Digest, size: u64, range: Range<u64>) -> Self {
-        Self { path, digest, size: Some(size), range, urgency: Urgency::interactive() }
+        Self { path, digest, size: Some(size), range, urgency: Urgency::interactive(), opened: Instant::now() }
     }
 
     /// A request, that somebody waits for, for all bytes of a version of which the source has told no size.
     pub fn of_unknown_size(path: &'a RemotePath, digest: &'a Digest) -> Self {
-        Self { path, digest, size: None, range: 0..u64::MAX, urgency: Urgency::interactive() }
+        Self { size: None, range: 0..u64::MAX, ..Self::new(path, digest, u64::MAX, 0..0) }
     }
 
     /// Whether a size that an answer tells can be the wanted version's; what is not told contradicts nothing.

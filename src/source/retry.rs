@@ -1,8 +1,18 @@
 //! When to ask again: one policy for every remote operation that may be repeated. It knows no operation.
+//!
+//! **A read of a file while its source does not answer.** A server that restarts is no error to who reads already:
+//!
+//! | case | the outage | the file was opened | decision |
+//! |---|---|---|---|
+//! | B1 | unreachable, for less than [`short_break`] | before it began | wait for its end |
+//! | B2 | unreachable, for longer | | fail |
+//! | B3 | unreachable | since it began | fail: the source is known to be down |
+//! | B4 | no answer within the timeout, or credentials not accepted | | fail |
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder as _, ExponentialBuilder, Retryable as _};
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -16,8 +26,59 @@ fn policy() -> ExponentialBuilder {
         .with_jitter()
 }
 
+/// The longest wait between two attempts to read on.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// The longest wait that a source can ask for and somebody waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a server takes to restart.
+const SHORT_BREAK: Duration = Duration::from_secs(10);
+
+/// How long a read that is under way waits for a source that has become unreachable: never longer than for one that hangs.
+pub fn short_break(timeout: Duration) -> Duration {
+    SHORT_BREAK.min(timeout)
+}
+
+/// Cases B1 to B4: for how much longer a read waits for the end of an outage of this kind, which has lasted for `down`; `open` is how
+/// long ago its file was opened. `None`: it fails.
+pub(super) fn wait_for_end(kind: ErrorKind, down: Duration, open: Duration, short_break: Duration) -> Option<Duration> {
+    let left = short_break.saturating_sub(down);
+    (kind == ErrorKind::Unreachable && open >= down && !left.is_zero()).then_some(left)
+}
+
+/// Does `read`, and again while it fails with something that may pass, until `short_break` after the first failure. One that comes later
+/// than so long after the failure before it begins another break.
+pub async fn retry_read<T, F: Future<Output = Result<T>>>(
+    short_break: Duration,
+    mut read: impl FnMut() -> F,
+) -> Result<T> {
+    let policy = policy().with_factor(2.0).with_max_delay(LONGEST_WAIT).without_max_times();
+    // When it failed first in this break, and when last.
+    let mut failed: Option<(Instant, Instant)> = None;
+    let mut waits = policy.build();
+    loop {
+        let error = match read().await {
+            Err(error) if worth_it(&error) => error,
+            result => return result,
+        };
+        let now = Instant::now();
+        let first = match failed {
+            Some((first, last)) if now - last <= short_break => first,
+            _ => {
+                waits = policy.build();
+                now
+            }
+        };
+        failed = Some((first, now));
+        let wait = waits.next().unwrap_or(LONGEST_WAIT).max(error.wait().unwrap_or_default());
+        if now - first + wait > short_break {
+            return Err(error);
+        }
+        debug!("reading on in {wait:?}: {error}");
+        sleep(wait).await;
+    }
+}
 
 /// Whether to ask again: not what timed out, having used up its deadline, and not a source that is known to be down.
 fn worth_it(error: &Error) -> bool {
@@ -42,8 +103,6 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(operation: impl FnMut() -> 
 mod tests {
     use std::cell::Cell;
 
-    use tokio::time::Instant;
-
     use super::*;
 
     /// How often an operation is tried that always fails so, and for how long.
@@ -65,6 +124,42 @@ mod tests {
             assert_eq!(tries(Error::new("x", kind)).await.0, 1, "{kind:?}");
         }
         assert_eq!(tries(Error::new("x", ErrorKind::Unreachable).remembered()).await.0, 1);
+    }
+
+    #[test]
+    fn cases_b1_to_b4() {
+        let [one, five, nine, ten] = [1, 5, 9, 10].map(Duration::from_secs);
+        assert_eq!(wait_for_end(ErrorKind::Unreachable, one, five, ten), Some(nine));
+        assert_eq!(wait_for_end(ErrorKind::Unreachable, ten, Duration::from_secs(60), ten), None);
+        assert_eq!(wait_for_end(ErrorKind::Unreachable, five, one, ten), None);
+        for kind in [ErrorKind::TimedOut, ErrorKind::Unauthenticated] {
+            assert_eq!(wait_for_end(kind, one, five, ten), None);
+        }
+        assert_eq!(short_break(Duration::from_secs(30)), ten);
+        assert_eq!(short_break(five), five);
+    }
+
+    /// A read that fails so often, each time after so long; how long it takes in all.
+    async fn read(failures: u32, after: Duration, error: Error) -> (Result<()>, Duration) {
+        let (failed, began) = (Cell::new(0), Instant::now());
+        let read = async || {
+            sleep(after).await;
+            failed.set(failed.get() + 1);
+            if failed.get() > failures { Ok(()) } else { Err(error.clone()) }
+        };
+        (retry_read(SHORT_BREAK, read).await, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_goes_on_after_a_short_break_and_fails_after_a_long_one() {
+        let broken = Error::new("x", ErrorKind::Unreachable);
+        read(9, Duration::ZERO, broken.clone()).await.0.expect("it is over in time");
+        let (result, took) = read(u32::MAX, Duration::ZERO, broken.clone()).await;
+        assert!(result.is_err() && took > SHORT_BREAK - LONGEST_WAIT * 2 && took <= SHORT_BREAK, "{took:?}");
+        // A long read may meet several breaks, but no connection that breaks again and again.
+        read(5, SHORT_BREAK * 2, broken.clone()).await.0.expect("each is a break of its own");
+        assert!(read(u32::MAX, Duration::from_secs(1), broken.clone()).await.1 <= SHORT_BREAK + LONGEST_WAIT);
+        assert_eq!(read(1, Duration::ZERO, broken.remembered()).await.1, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

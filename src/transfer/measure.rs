@@ -19,7 +19,7 @@ use crate::name::LocalName;
 use crate::path::RemotePath;
 #[cfg(doc)]
 use crate::source::Capabilities;
-use crate::source::retry::retry;
+use crate::source::retry::retry_read;
 use crate::source::{Retrieval, Sink};
 
 /// How many versions' facts are remembered beyond the copies that tell them: those of evicted or too large files.
@@ -131,10 +131,11 @@ impl Transfer {
         for _ in 0..2 {
             let _held = self.memory.reserve(self.source.capabilities().buffer + BLOCK).await;
             let sink = tokio::sync::Mutex::new(GatheringSink(self.cache.gather(key, name)));
-            let retrieved = retry(async || {
+            let retrieval = Retrieval::of_unknown_size(path, digest);
+            let retrieved = retry_read(self.short_break, async || {
                 let mut sink = sink.lock().await;
                 sink.0.restart();
-                self.source.retrieve_file(&Retrieval::of_unknown_size(path, digest), &mut *sink).await
+                self.source.retrieve_file(&retrieval, &mut *sink).await
             })
             .await?;
             let (size, copy) = sink.into_inner().0.finish(retrieved.modified);

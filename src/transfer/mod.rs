@@ -15,10 +15,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::cache::block::{block_count, blocks_of};
 use crate::cache::{Cache, Key, OpenCopy};
@@ -63,6 +64,7 @@ pub struct Transfer {
     cache: Arc<Cache>,
     memory: Arc<Memory>,
     evidence: Evidence,
+    short_break: Duration,
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
     measured: Measured,
     pace: Pace,
@@ -72,17 +74,29 @@ pub struct Transfer {
 
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`; bytes found wrong are failures in its `counters`.
+    /// Who reads already does not notice a break of `short_break`.
     pub fn new(
         source: Arc<dyn Source>,
         source_id: Arc<str>,
         counters: Arc<Counters>,
         cache: Arc<Cache>,
         memory: Arc<Memory>,
+        short_break: Duration,
     ) -> Arc<Self> {
         let evidence = Evidence::new(cache.clone(), source_id.clone());
-        let (open, measured, pace) = (Mutex::default(), Measured::default(), Pace::default());
-        let in_flight = AtomicUsize::new(0);
-        Arc::new(Self { source, source_id, counters, cache, memory, evidence, open, measured, pace, in_flight })
+        Arc::new(Self {
+            source,
+            source_id,
+            counters,
+            cache,
+            memory,
+            evidence,
+            short_break,
+            open: Mutex::default(),
+            measured: Measured::default(),
+            pace: Pace::default(),
+            in_flight: AtomicUsize::new(0),
+        })
     }
 
     /// How many versions were opened since the mount that count though their digests differ (see `freshness`, C3 and C7).
@@ -109,6 +123,7 @@ impl Transfer {
             version: version.clone(),
             hash: Algorithm::of(&version.digest).map(|(algorithm, _)| algorithm),
             copy,
+            opened: Instant::now(),
             state: Mutex::new(State::default()),
             is_handed_out: AtomicBool::new(false),
             discards: AtomicU64::new(0),
@@ -134,6 +149,7 @@ pub struct OpenVersion {
     /// The algorithm of the version's digest, if that is a hash of the content.
     hash: Option<Algorithm>,
     copy: OpenCopy,
+    opened: Instant,
     state: Mutex<State>,
     /// Whether somebody has read bytes since the copy began that are not proven.
     is_handed_out: AtomicBool,

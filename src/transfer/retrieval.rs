@@ -10,7 +10,7 @@ use super::sink::BlockSink;
 use super::{OpenVersion, State, Version};
 use crate::cache::block::{BLOCK, bytes_of};
 use crate::error::{ErrorKind, Result};
-use crate::source::retry::retry;
+use crate::source::retry::retry_read;
 use crate::source::{Capabilities, Retrieval};
 
 impl OpenVersion {
@@ -41,7 +41,7 @@ impl OpenVersion {
         let Capabilities { ranges, buffer, .. } = self.transfer.source.capabilities();
         let asked = bytes_of(&(first..end), self.version.size);
         let held = self.transfer.memory.reserve(buffer.min(asked.end - asked.start) + BLOCK).await;
-        let retrieving = retry(async || {
+        let retrieving = retry_read(self.transfer.short_break, async || {
             let mut sink = sink.lock().await;
             sink.begin(if ranges { None } else { Some(first) });
             let range = bytes_of(&(sink.next..end), self.version.size);
@@ -49,8 +49,8 @@ impl OpenVersion {
                 return Ok(());
             }
             let Version { path, digest, size, .. } = &self.version;
-            let urgency = request.urgency.clone();
-            let retrieval = Retrieval { path, digest, size: Some(*size), range: range.clone(), urgency };
+            let (urgency, opened) = (request.urgency.clone(), self.opened);
+            let retrieval = Retrieval { path, digest, size: Some(*size), range: range.clone(), urgency, opened };
             let retrieved = self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
             if retrieved.modified.is_some() {
                 self.state.lock().retrieved_modified = retrieved.modified;

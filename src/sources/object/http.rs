@@ -311,7 +311,7 @@ fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
         404 | 410 => ErrorKind::NotFound,
         // 416: the file has become shorter than the range that was asked for.
         412 | 416 => ErrorKind::Changed,
-        408 | 504 => ErrorKind::TimedOut,
+        408 => ErrorKind::TimedOut,
         429 | 503 => ErrorKind::RateLimited,
         405 | 501 => ErrorKind::Unsupported,
         500.. => ErrorKind::Unreachable,

@@ -123,7 +123,7 @@ async fn a_plugin_that_hangs_costs_its_timeout_and_is_replaced() {
         let able = json!({"attributes": true, "cancel": what == "once hang"});
         let odd = odd().wrong("create_remote_digest", what).set("capabilities", able);
         let timeout = Duration::from_secs(3);
-        let source = Deadline::new(source(&odd.table()).await, timeout);
+        let source = Deadline::new(source(&odd.table()).await, timeout, Default::default());
         let began = Instant::now();
         assert_eq!(digest(&source, "a").await, Err(ErrorKind::TimedOut), "{what}");
         assert!(began.elapsed() < timeout * 2, "{what}: {:?}", began.elapsed());
@@ -139,7 +139,7 @@ async fn a_plugin_that_hangs_costs_its_timeout_and_is_replaced() {
 #[tokio::test]
 async fn a_plugin_that_tells_that_it_gets_on_has_all_the_time_it_wants() {
     let odd = odd().wrong("list_path", "slowly").wrong("create_remote_digest", "slowly");
-    let source = Deadline::new(source(&odd.table()).await, Duration::from_millis(400));
+    let source = Deadline::new(source(&odd.table()).await, Duration::from_millis(400), Default::default());
     assert_eq!(names(&source, "").await.unwrap(), ["a", "b"]);
     assert!(digest(&source, "a").await.is_ok());
 }

@@ -1,0 +1,192 @@
+//! `Waits`: what of a source is waited for, since when, and by which programs. It ends no wait.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::path::RemotePath;
+
+/// An answer that takes longer than this is one that is waited for. Status tells of it within the first second.
+const STALL: Duration = Duration::from_millis(500);
+
+tokio::task_local! {
+    /// The thread of the program for which a task works.
+    static CALLER: u32;
+}
+
+/// Does `work` for the program whose thread this is, so that it is known who waits.
+pub fn on_behalf_of<F: Future>(thread: u32, work: F) -> impl Future<Output = F::Output> {
+    CALLER.scope(thread, work)
+}
+
+/// Since when a call has been silent; `None` while it is not the source that is waited for.
+pub(super) type Silence = Arc<Mutex<Option<Instant>>>;
+
+/// The waits for one source. Readable at any time.
+#[derive(Debug, Default)]
+pub struct Waits {
+    calls: Mutex<Calls>,
+    /// How many operations wait, by the threads for which they do. 0 stands for all threads that are not known.
+    threads: Mutex<HashMap<u32, usize>>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    under_way: HashMap<u64, Call>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Call {
+    op: &'static str,
+    path: Option<RemotePath>,
+    silence: Silence,
+}
+
+/// What is waited for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The call that has been silent for longest: its operation and, if it has one, its path.
+    pub call: String,
+    /// For how long.
+    pub silent: Duration,
+    /// How many calls the source has not answered.
+    pub calls: usize,
+}
+
+impl Waits {
+    /// A call of the source, until the guard is dropped.
+    pub(super) fn call(&self, op: &'static str, path: Option<&RemotePath>, silence: &Silence) -> UnderWay<'_> {
+        let mut calls = self.calls.lock();
+        let number = calls.next;
+        calls.next += 1;
+        calls.under_way.insert(number, Call { op, path: path.cloned(), silence: silence.clone() });
+        UnderWay { waits: self, number }
+    }
+
+    /// Does `work`; where that cannot be done at once, the program for which it is done counts as waiting.
+    pub async fn during<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        if let std::task::Poll::Ready(done) = futures::poll!(work.as_mut()) {
+            return done;
+        }
+        let _waits = Thread::enter(self, CALLER.try_with(|thread| *thread).unwrap_or_default());
+        work.await
+    }
+
+    /// The threads of programs that wait for the source.
+    pub fn threads(&self) -> Vec<u32> {
+        self.threads.lock().keys().copied().collect()
+    }
+
+    /// What has been waited for so long that it is worth telling.
+    pub fn now(&self) -> Option<Waiting> {
+        let (calls, now) = (self.calls.lock(), Instant::now());
+        let silent = calls.under_way.values().filter_map(|call| Some((now - (*call.silence.lock())?, call)));
+        let silent: Vec<_> = silent.collect();
+        let &(longest, call) =
+            silent.iter().max_by_key(|(silent, _)| *silent).filter(|(silent, _)| *silent >= STALL)?;
+        Some(Waiting { call: call.to_string(), silent: longest, calls: silent.len() })
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "{} {path}", self.op),
+            None => f.write_str(self.op),
+        }
+    }
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+pub(super) struct UnderWay<'a> {
+    waits: &'a Waits,
+    number: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.waits.calls.lock().under_way.remove(&self.number);
+    }
+}
+
+/// A thread that waits.
+struct Thread<'a> {
+    waits: &'a Waits,
+    thread: u32,
+}
+
+impl<'a> Thread<'a> {
+    fn enter(waits: &'a Waits, thread: u32) -> Self {
+        *waits.threads.lock().entry(thread).or_default() += 1;
+        Self { waits, thread }
+    }
+}
+
+impl Drop for Thread<'_> {
+    fn drop(&mut self) {
+        let mut threads = self.waits.threads.lock();
+        if let Some(count) = threads.get_mut(&self.thread) {
+            *count -= 1;
+            if *count == 0 {
+                threads.remove(&self.thread);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_been_silent_for_longest_is_told_and_no_short_wait() {
+        let waits = Waits::default();
+        let silent = || Arc::new(Mutex::new(Some(Instant::now())));
+        let (first, second) = (silent(), silent());
+        let path = RemotePath::parse(b"a/b").expect("a path");
+        let _older = waits.call("list_path", Some(&path), &first);
+        sleep(STALL / 2).await;
+        assert_eq!(waits.now(), None);
+        let newer = waits.call("connect", None, &second);
+        sleep(STALL / 2).await;
+        let waiting = waits.now().expect("one is waited for");
+        assert_eq!((&*waiting.call, waiting.silent, waiting.calls), (&*format!("list_path {path}"), STALL, 2));
+        *first.lock() = None;
+        drop(newer);
+        sleep(STALL).await;
+        assert_eq!(waits.now(), None, "one has ended, and at the other it is not the source that is waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_waits_while_its_work_does() {
+        let waits = Waits::default();
+        let at_once = on_behalf_of(7, waits.during(async { waits.threads() })).await;
+        assert!(at_once.is_empty(), "it did not have to wait: {at_once:?}");
+        let work = || on_behalf_of(7, waits.during(pending::<()>()));
+        let both = async { tokio::join!(work(), work(), on_behalf_of(8, waits.during(pending::<()>()))) };
+        let seen = async {
+            sleep(Duration::from_millis(1)).await;
+            let mut threads = waits.threads();
+            threads.sort_unstable();
+            threads
+        };
+        tokio::select! {
+            threads = seen => assert_eq!(threads, [7, 8]),
+            _ = both => unreachable!("nothing ends"),
+        }
+        assert!(timeout(Duration::from_secs(1), work()).await.is_err());
+        assert!(waits.threads().is_empty(), "who gives up waits no longer");
+    }
+}
