@@ -253,3 +253,43 @@ fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use super::*;
+    use crate::cache::block::BlockMap;
+    use crate::fuzz::{Corpus, Input};
+
+    /// Whatever a row holds, it is read or left out. Of a row's bytes the first are its numbers, then come fingerprint, digest and hashes.
+    #[test]
+    fn fuzz_index_rows() {
+        let corpus = Corpus::of("index_row");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let db = Arc::new(Database::open(dir.path(), 1 << 20).expect("a new index"));
+        let index = AssertUnwindSafe(Index::new(db.clone()));
+        let (db, key) = (AssertUnwindSafe(db), Key([7; 32]));
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            let mut bytes = corpus.bytes(input);
+            bytes.resize(bytes.len().max(104), 0);
+            let number = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+            let (size, charge, page) = (number(0), number(8), number(16));
+            let (fingerprint, hashes) = (bytes[24..72].to_vec(), bytes[104..].to_vec());
+            let digest = String::from_utf8_lossy(&bytes[72..104]).into_owned();
+            db.write(move |db| {
+                db.execute("DELETE FROM copies", [])?;
+                let (name, row) = (hashes.clone(), "INSERT INTO copies VALUES (1, ?1, ?2, ?3, ?4, 0, ?5, ?6)");
+                db.execute(row, params![[7_u8; 32], name, size, charge, digest, fingerprint])?;
+                db.execute("INSERT INTO hashes VALUES (1, ?1, ?2)", params![page, hashes])?;
+                Ok(())
+            });
+            let _ = (index.known(), index.facts(&key));
+            let record = index.load(&key).expect("the row is there");
+            let _ = record.fingerprint.map(|fingerprint| (fingerprint.modified(), fingerprint.length()));
+            let mut map = BlockMap::empty(300_000);
+            record.pages.iter().for_each(|(page, hashes)| map.restore_page(*page, hashes));
+            assert!(map.present() <= 3);
+        });
+    }
+}
