@@ -167,7 +167,7 @@ fn empty(speaks: Speaks) -> String {
         Speaks::Webdav => "<D:multistatus xmlns:D=\"DAV:\"><D:response><D:href>/</D:href><D:propstat><D:prop>\
             <D:resourcetype><D:collection/></D:resourcetype></D:prop></D:propstat></D:response></D:multistatus>"
             .into(),
-        Speaks::S3 => "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>".into(),
+        Speaks::S3 | Speaks::Hashes => "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>".into(),
         Speaks::Html => "<html><head><title>Index of /</title></head><body></body></html>".into(),
         Speaks::Json => "[]".into(),
     }

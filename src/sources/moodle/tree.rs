@@ -324,12 +324,14 @@ impl Builder<'_> {
 mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::sources::object::http::Named;
 
     /// Whatever a site lists, every directory and file is below the course.
     #[test]
     fn fuzz_moodle() {
         let corpus = Corpus::of("moodle");
-        let site = Site::new(&Url::parse("https://site.example/moodle").expect("a URL")).expect("a site");
+        let site =
+            Site::new(&Url::parse("https://site.example/moodle").expect("a URL"), Named::default()).expect("a site");
         let site = std::panic::AssertUnwindSafe(site);
         let course = course_path(2).expect("a path");
         bolero::check!().with_type::<Input>().for_each(|input| {
