@@ -1,6 +1,6 @@
 //! `Settings`: one source's own table, as `Source::configure` reads it. It knows no file and no line numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub struct Settings {
     pub fresh_for: Duration,
     /// Where files may be put for a while; not necessarily there yet.
     pub scratch: PathBuf,
+    /// Environment variables that hold secrets of other sources: programs of this source must not inherit them.
+    pub withheld: Vec<String>,
 }
 
 impl Settings {
@@ -53,6 +55,25 @@ impl Settings {
         self.values.iter().filter_map(|(key, value)| Some((key.clone(), kept(value)?))).collect()
     }
 
+    /// The environment variables that the table names as secrets, wherever in it.
+    pub fn variables(&self) -> BTreeSet<String> {
+        fn gather(value: &toml::Value, names: &mut BTreeSet<String>) {
+            match value {
+                toml::Value::Table(table) => {
+                    if let (1, Some(toml::Value::String(name))) = (table.len(), table.get("env")) {
+                        names.insert(name.clone());
+                    }
+                    table.values().for_each(|value| gather(value, names));
+                }
+                toml::Value::Array(values) => values.iter().for_each(|value| gather(value, names)),
+                _ => {}
+            }
+        }
+        let mut names = BTreeSet::new();
+        self.values.values().for_each(|value| gather(value, &mut names));
+        names
+    }
+
     /// The same table with secrets as somebody has just typed them.
     #[must_use]
     pub fn with_secrets(mut self, secrets: impl IntoIterator<Item = (String, Revealed)>) -> Self {
@@ -65,7 +86,15 @@ impl Settings {
     /// A table that nobody else can read, with what holds where nothing is said.
     pub fn of(name: impl Into<String>, values: BTreeMap<String, toml::Value>) -> Self {
         let (fresh_for, scratch) = (super::parse::Common::DEFAULT.fresh_for, std::env::temp_dir());
-        Self { name: name.into(), values, private: true, reserved: Vec::new(), fresh_for, scratch }
+        Self {
+            name: name.into(),
+            values,
+            private: true,
+            reserved: Vec::new(),
+            fresh_for,
+            scratch,
+            withheld: Vec::new(),
+        }
     }
 
     /// Starts reading; see [`Reader`].

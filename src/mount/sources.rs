@@ -49,6 +49,7 @@ pub async fn configure(
     // All at once: one may have to wait for a program that does not answer.
     let configuring = config.sources.iter().map(async |source_config| {
         let mut source_config = source_config.clone();
+        source_config.settings.withheld = others_secrets(&config.sources, &source_config);
         source_config.settings.reserved.clone_from(&reserved);
         source_config.settings.fresh_for = source_config.fresh_for;
         source_config.settings.scratch.clone_from(&config.cache.dir);
@@ -75,6 +76,15 @@ fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
     let limited = Limited::new(counted, config.max_requests, config.max_bandwidth);
     let link = Link::new(Box::new(limited), &config.name, short_break(config.timeout));
     Configured { config, link, counters, changes }
+}
+
+/// The environment variables that hold secrets of other sources than this one.
+fn others_secrets(all: &[SourceConfig], this: &SourceConfig) -> Vec<String> {
+    let own = this.settings.variables();
+    let others = all.iter().filter(|other| other.name != this.name);
+    let mut names: Vec<_> = others.flat_map(crate::sources::secret_variables).collect();
+    names.retain(|name| !own.contains(name));
+    names
 }
 
 /// The real place of a path of which the last components may not exist yet.

@@ -13,10 +13,12 @@ pub mod python;
 pub mod sftp;
 mod version;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 pub mod smb;
 
+use crate::config::SourceConfig;
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +40,17 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
         "webdav" => Some(Box::new(object::Webdav::new())),
         _ => Some(Box::new(create_plugin(type_name)?)),
     }
+}
+
+/// The environment variables from which a source gets secrets.
+pub fn secret_variables(config: &SourceConfig) -> BTreeSet<String> {
+    let mut names = config.settings.variables();
+    let flag = |key: &str| config.settings.values.get(key);
+    let asks_amazon = flag("profile").is_some() || flag("disable_config_load") == Some(&toml::Value::Boolean(false));
+    if config.type_name == "s3" && asks_amazon {
+        names.extend(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(str::to_owned));
+    }
+    names
 }
 
 /// A source of the given type if it is somebody else's program that speaks the plugin protocol.

@@ -50,6 +50,9 @@ use crate::source::{
 /// A plugin that says nothing of how the local digest gets on is taken for hung after so long.
 const LOCAL_DIGEST: Duration = Duration::from_secs(60);
 
+/// So many bytes a second of a copy are digested at least; beyond that and [`LOCAL_DIGEST`], nothing that it says counts.
+const DIGESTED: u64 = 4 << 20;
+
 /// How many reports of changes wait to be heard.
 const CHANGES: usize = 1024;
 
@@ -96,7 +99,7 @@ impl Plugin {
     /// A source whose plugin is started in another way.
     pub fn started_by(launcher: impl Fn(&mut Reader<'_>) -> Option<Launch> + Send + Sync + 'static) -> Self {
         let (reports, changes) = mpsc::channel(CHANGES);
-        let launch = Launch { program: PathBuf::new(), args: Vec::new(), env: Vec::new() };
+        let launch = Launch { program: PathBuf::new(), args: Vec::new(), env: Vec::new(), withheld: Vec::new() };
         let setup = Setup {
             launch,
             info: Info::default(),
@@ -124,7 +127,8 @@ impl Plugin {
         let launch = (self.launcher)(&mut reader);
         let info = Info::read(&mut reader);
         reader.finish()?;
-        launch.map(|launch| (launch, info)).ok_or_else(Vec::new)
+        let withheld = settings.withheld.clone();
+        launch.map(|launch| (Launch { withheld, ..launch }, info)).ok_or_else(Vec::new)
     }
 
     /// Starts a process and hears what it can.
@@ -331,6 +335,7 @@ impl Source for Plugin {
             return hash::of_file(algorithm, copy).await;
         }
         let place = Text::of(std::os::unix::ffi::OsStrExt::as_bytes(copy.file.as_os_str()));
+        let most = LOCAL_DIGEST + Duration::from_secs(copy.size / DIGESTED);
         for attempt in 0..2 {
             let life = self.life().await.map_err(|failure| self.failed(OP, copy.path, failure))?;
             let known =
@@ -338,7 +343,7 @@ impl Source for Plugin {
             let written = known.or_else(|| life.told.spelling_in(&parent(copy.path), copy.path));
             let written = written.unwrap_or_else(|| told::absolute(copy.path));
             let params = json!({"file": place, "path": written, "digest": copy.retrieved_as.as_str()});
-            match life.ask_patiently(OP, params, LOCAL_DIGEST).await.and_then(understood::<Digested>) {
+            match life.ask_patiently(OP, params, (LOCAL_DIGEST, most)).await.and_then(understood::<Digested>) {
                 Ok(digested) => return Ok(Digest::new(digested.digest)),
                 Err(failure) if failure.is_unknown_method() => return super::same_size(copy).await,
                 Err(Failure::Lost(_)) if attempt == 0 => {}

@@ -77,7 +77,12 @@ impl Adapter {
             args.extend(["--path".into(), directory.into()]);
         }
         args.extend(["--".into(), OsString::from(&self.plugin)]);
-        Launch { program: self.python.clone(), args, env: vec![(VARIABLE.into(), program().into())] }
+        Launch {
+            program: self.python.clone(),
+            args,
+            env: vec![(VARIABLE.into(), program().into())],
+            withheld: Vec::new(),
+        }
     }
 }
 

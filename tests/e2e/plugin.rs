@@ -214,3 +214,29 @@ fn a_plugin_that_breaks_the_protocol_does_not_pass() {
         assert!(said.contains("FAILED"), "{said}");
     }
 }
+
+#[test]
+fn secrets_of_other_sources_are_not_in_a_plugins_environment() {
+    let names = ["OWN_SECRET", "OTHERS_SECRET", "AWS_SECRET_ACCESS_KEY", "KITOVUFS_PASSWORD", "NO_SECRET"];
+    let odd = odd().set("variables", json!(names));
+    let other = Odd::with_files(&[("/x", "x")]).set("variables", json!(names));
+    let s3 = "type = \"s3\"\nbucket = \"b\"\nendpoint = \"http://127.0.0.1:9\"\ndisable_config_load = false\n";
+    let table = |odd: &Odd, name: &str| format!("{}token = {{ env = \"{name}\" }}\n", odd.table());
+    let config = section("odd", &table(&odd, "OWN_SECRET"))
+        + &section(
+            "other",
+            &format!(
+                "{}[sources.other.inner]\npassword = {{ env = \"OWN_SECRET\" }}\n",
+                table(&other, "OTHERS_SECRET")
+            ),
+        )
+        + &section("amazon", s3);
+    let home = names.into_iter().fold(Home::of(&config), |home, name| home.with_env(name, "value"));
+    let mut mount = home.mount();
+    assert_eq!(fs::read_to_string(mount.path("odd/a")).unwrap(), "one");
+    assert_eq!(fs::read_to_string(mount.path("other/x")).unwrap(), "x");
+    let has = |odd: &Odd| odd.journal().into_iter().filter(|line| line.starts_with("has ")).collect::<Vec<_>>();
+    assert_eq!(has(&odd), ["has OWN_SECRET", "has NO_SECRET"]);
+    assert_eq!(has(&other), ["has OWN_SECRET", "has OTHERS_SECRET", "has NO_SECRET"], "both name it");
+    mount.unmount();
+}

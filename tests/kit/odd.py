@@ -4,12 +4,14 @@
 files         a file with {path = content}
 capabilities  {…}                 as in the answer to `hello`
 schema        {…}
+variables     [names]             those that are in the environment are noted as "has NAME" for every process
 wrong         {method = what}     see `misbehave`; what begins with "once " happens only once in the life of `journal`
 journal       file                every request is written there: method, a blank, path; "start" for every process
 """
 
 import json
 import os
+import socket
 import sys
 import time
 import zlib
@@ -110,11 +112,38 @@ def misbehave(what, id, params):
         fail(id, "invalid_config", key=more, problem="missing")
     elif what == "invalid":
         fail(id, "invalid_config", key=more, problem="invalid")
+    elif what == "slowly" and "file" in params:
+        with open(params["file"], "wb", buffering=0) as out:
+            for byte in files[params["path"]]:
+                time.sleep(0.3)
+                out.write(bytes([byte]))
+        say({"jsonrpc": "2.0", "id": id, "result": {}})
     elif what == "slowly":
-        for _ in range(10):
-            time.sleep(0.1)
-            say({"jsonrpc": "2.0", "method": "progress", "params": {"id": id}})
-        return False
+        for name in files:
+            time.sleep(0.3)
+            say({"jsonrpc": "2.0", "method": "entries", "params": {"id": id, "entries": [entry(name)]}})
+        say({"jsonrpc": "2.0", "id": id, "result": {}})
+    elif what == "progress for ever":
+        told = 0
+        while True:
+            told += 1
+            time.sleep(0.02)
+            say({"jsonrpc": "2.0", "method": "progress", "params": {"id": id, "bytes": told}})
+    elif what == "the same entries for ever":
+        while True:
+            time.sleep(0.02)
+            say({"jsonrpc": "2.0", "method": "entries", "params": {"id": id, "entries": [entry(next(iter(files)))]}})
+    elif what == "replace":
+        os.remove(params["file"])
+        if more == "fifo":
+            os.mkfifo(params["file"])
+        elif more == "socket":
+            socket.socket(socket.AF_UNIX).bind(params["file"])
+        elif more == "directory":
+            os.mkdir(params["file"])
+        elif more == "link":
+            os.symlink(info["files"], params["file"])
+        say({"jsonrpc": "2.0", "id": id, "result": {}})
     elif what == "other bytes":
         files[params["path"]] = b"changed!"
         return False
@@ -192,6 +221,9 @@ def answer(method, id, params):
 
 
 note("start")
+for name in info.get("variables", []):
+    if name in os.environ:
+        note(f"has {name}")
 for line in sys.stdin:
     request = json.loads(line)
     id, method, params = request.get("id"), request["method"], request.get("params", {})

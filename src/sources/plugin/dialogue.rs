@@ -22,6 +22,9 @@ use crate::source::deadline::note_progress;
 /// How long a call that nobody waits for any more may be silent before the process is taken for hung.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long such a call may take, whatever it says, if the plugin does not understand that nobody waits; else [`GRACE`].
+const END: Duration = Duration::from_secs(10);
+
 /// How many messages of one call may wait to be read; more wait in the pipe, and the plugin with them.
 const UNREAD: usize = 4;
 
@@ -189,21 +192,24 @@ impl Dialogue {
     /// Says that nobody waits for a call any more, and sees to it that it does not stay for ever.
     fn abandon(self: Arc<Self>, id: u64, mut news: mpsc::Receiver<News>, turn: OwnedSemaphorePermit) {
         let cancel = json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": id}});
-        let outgoing =
-            if self.cancels.load(Ordering::Relaxed) { self.shared.state.lock().outgoing.clone() } else { None };
+        let cancels = self.cancels.load(Ordering::Relaxed);
+        let outgoing = if cancels { self.shared.state.lock().outgoing.clone() } else { None };
         // A plugin that does not even read its input learns nothing from one more line.
         let _ = outgoing.map(|outgoing| outgoing.try_send(line(&cancel)));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            loop {
-                match timeout(GRACE, news.recv()).await {
-                    Ok(None | Some(News::End(_) | News::Broken(_))) => break,
-                    Ok(Some(_)) => {}
-                    Err(_) => {
-                        self.shared.give_up("it did not answer a call in time");
-                        break;
+            let ending = async {
+                loop {
+                    match timeout(GRACE, news.recv()).await {
+                        Ok(None | Some(News::End(_) | News::Broken(_))) => return true,
+                        Ok(Some(_)) => {}
+                        Err(_) => return false,
                     }
                 }
+            };
+            let most = if cancels { GRACE } else { END };
+            if !timeout(most, ending).await.unwrap_or_default() {
+                self.shared.give_up("it did not answer a call in time");
             }
             drop(turn);
         });
@@ -236,7 +242,8 @@ impl Call {
         self.id
     }
 
-    /// The next news; nothing may be asked after the end.
+    /// The next news; nothing may be asked after the end. Only the end is progress: of what comes before, whoever asked knows whether it
+    /// brings anything.
     ///
     /// # Errors
     /// `Lost` if the process has ended.
@@ -245,10 +252,10 @@ impl Call {
             Some((news, _)) => news.recv().await,
             None => None,
         };
-        note_progress();
         match news {
             Some(news @ (News::Entries(_) | News::Progress)) => Ok(news),
             Some(end) => {
+                note_progress();
                 self.open = None;
                 Ok(end)
             }

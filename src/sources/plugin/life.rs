@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dialogue::{Dialogue, News};
 use super::failure::Failure;
@@ -18,6 +18,7 @@ use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
 use crate::source::budget::Budget;
+use crate::source::deadline::note_progress;
 
 /// How long a plugin may take to say who it is, and to read its settings.
 pub const BEGINNING: Duration = Duration::from_secs(10);
@@ -94,27 +95,32 @@ impl Life {
         }
     }
 
-    /// A call that is no remote operation, and has all the time it wants as long as it tells that it gets on.
+    /// A call that is no remote operation, and has its time as long as it tells that it gets on.
     ///
     /// # Errors
-    /// `Lost` if it has said nothing for `patience`.
+    /// `Lost` if it has said nothing for `patience`, or has not ended after `most`.
     pub async fn ask_patiently(
         &self,
         method: &'static str,
         params: Value,
-        patience: Duration,
+        (patience, most): (Duration, Duration),
     ) -> Result<Value, Failure> {
         let mut call = self.dialogue.begin(method, params).await?;
+        let end = Instant::now() + most;
         loop {
-            match timeout(patience, call.next()).await {
+            match timeout_at(end.min(Instant::now() + patience), call.next()).await {
                 Ok(news) => match news? {
                     News::End(result) => return Ok(result?),
                     News::Broken(why) => return Err(Failure::Broken(why)),
                     News::Entries(_) | News::Progress => {}
                 },
-                Err(_) => {
+                Err(_) if Instant::now() < end => {
                     let limit = humantime::format_duration(patience);
                     return Err(Failure::Lost(format!("it said nothing for {limit} during `{method}`")));
+                }
+                Err(_) => {
+                    let limit = humantime::format_duration(most);
+                    return Err(Failure::Lost(format!("`{method}` has not ended after {limit}")));
                 }
             }
         }
@@ -333,6 +339,7 @@ impl Life {
                 News::End(result) => (understood_or_nothing::<Listed>(result?)?.entries, true),
                 News::Broken(why) => return Err(Failure::Broken(why)),
             };
+            let before = entries.len();
             for entry in part {
                 // Also what came before costs: nobody says the same for ever.
                 let digest = entry.digest.as_ref().map_or(0, String::len);
@@ -343,6 +350,10 @@ impl Life {
                     Ok(path) => drop(entries.insert(path, entry)),
                     Err(why) => self.refuse(dir, &entry.path, &why),
                 }
+            }
+            if entries.len() > before {
+                // Entries that came before are no news.
+                note_progress();
             }
             if last {
                 return Ok(entries);

@@ -25,6 +25,8 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Variables of its environment beyond the host's own.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables of the host's that it does not get: secrets of other sources.
+    pub withheld: Vec<String>,
 }
 
 /// A running program. Dropped without [`Process::end`], it and its whole group are killed at once.
@@ -55,6 +57,9 @@ pub fn start(launch: &Launch) -> Result<(Process, Pipes)> {
     command.args(&launch.args).envs(launch.env.iter().map(|(name, value)| (name, value)));
     // The password of a URL is for the source of that URL.
     command.env_remove(PASSWORD_VARIABLE);
+    for name in &launch.withheld {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A signal from the terminal is for the mount; and a working directory would keep somebody from unmounting it.
     command.process_group(0).current_dir("/").kill_on_drop(true);

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::dialogue::News;
 use super::failure::Failure;
 use super::life::{Life, understood_or_nothing};
+use super::staging::check_place;
 use super::wire::{Filled, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::deadline::note_progress;
@@ -110,23 +111,27 @@ pub async fn retrieve(
     let mut call = life.dialogue.begin("retrieve_file", params).await?;
     let mut seen = 0;
     let filled: Filled = loop {
-        match timeout(LOOK, call.next()).await {
+        // Whatever the plugin says: only bytes are progress.
+        let news = timeout(LOOK, call.next()).await;
+        let now = length();
+        if now > seen {
+            seen = now;
+            limit(&file, seen, delivery.wanted)?;
+            note_progress();
+            if abilities.can_be_followed() {
+                delivery.catch_up(&file).await?;
+            }
+        }
+        match news {
             Ok(news) => match news? {
                 News::End(result) => break understood_or_nothing(result?)?,
                 News::Broken(why) => return Err(Failure::Broken(why)),
                 News::Entries(_) | News::Progress => {}
             },
-            Err(_) if length() == seen => continue,
-            Err(_) => {
-                seen = length();
-                limit(&file, seen, delivery.wanted)?;
-                note_progress();
-            }
-        }
-        if abilities.can_be_followed() {
-            delivery.catch_up(&file).await?;
+            Err(_) => {}
         }
     };
+    check_place(&file).map_err(|e| Failure::Broken(e.to_string()))?;
     let there = length();
     if let Some(wanted) = delivery.wanted.filter(|wanted| there < *wanted) {
         let short = format!("{there} of {wanted} bytes");

@@ -137,11 +137,48 @@ async fn a_plugin_that_hangs_costs_its_timeout_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_tells_that_it_gets_on_has_all_the_time_it_wants() {
-    let odd = odd().wrong("list_path", "slowly").wrong("create_remote_digest", "slowly");
-    let source = Deadline::new(source(&odd.table()).await, Duration::from_millis(400), Default::default());
-    assert_eq!(names(&source, "").await.unwrap(), ["a", "b"]);
-    assert!(digest(&source, "a").await.is_ok());
+async fn a_plugin_that_brings_something_has_all_the_time_it_wants() {
+    let files = ["/a", "/b", "/c", "/d", "/e", "/f", "/g", "/h"].map(|path| (path, "12345678"));
+    let odd = Odd::with_files(&files).set("capabilities", json!({"attributes": true}));
+    let odd = odd.wrong("list_path", "slowly").wrong("retrieve_file", "slowly");
+    let source = Deadline::new(source(&odd.table()).await, Duration::from_secs(2), Default::default());
+    let began = Instant::now();
+    assert_eq!(names(&source, "").await.unwrap().len(), files.len());
+    assert_eq!(read(&source, "a").await.as_deref(), Ok("12345678"));
+    assert!(began.elapsed() > Duration::from_secs(4), "each took longer than the timeout");
+}
+
+#[tokio::test]
+async fn a_plugin_that_says_something_for_ever_and_brings_nothing_is_timed_out_and_replaced() {
+    let limit = Duration::from_secs(2);
+    for (method, what) in [
+        ("list_path", "once progress for ever"),
+        ("list_path", "once the same entries for ever"),
+        ("create_remote_digest", "once progress for ever"),
+        ("retrieve_file", "once progress for ever"),
+    ] {
+        let odd = odd().set("capabilities", json!({"attributes": true, "cancel": true})).wrong(method, what);
+        let source = Deadline::new(source(&odd.table()).await, limit, Default::default());
+        let began = Instant::now();
+        assert_eq!(read(&source, "a").await, Err(ErrorKind::TimedOut), "{method}: {what}");
+        assert!(began.elapsed() < limit * 4, "{method}: {what}: {:?}", began.elapsed());
+        // It goes on saying it, though it was told that nobody listens.
+        while read(&source, "a").await.as_deref() != Ok("one") {
+            assert!(began.elapsed() < Duration::from_secs(30), "{method}: {what}");
+        }
+        assert_eq!(odd.count("start"), 2, "{method}: {what}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_plugin_puts_in_place_of_its_staging_file_keeps_nobody_waiting() {
+    for what in ["nothing", "fifo", "socket", "directory", "link"] {
+        let odd = odd().wrong("retrieve_file", &format!("once replace:{what}"));
+        let source = source(&odd.table()).await;
+        let read = |path| tokio::time::timeout(Duration::from_secs(20), read(&*source, path));
+        assert_eq!(read("a").await.expect("nobody waits"), Err(ErrorKind::Protocol), "{what}");
+        assert_eq!(read("a").await.expect("nobody waits").as_deref(), Ok("one"), "{what}");
+    }
 }
 
 #[tokio::test]

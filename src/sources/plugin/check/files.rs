@@ -13,6 +13,7 @@ use super::exchange::{Checker, Outcome};
 use super::{failed, sorted};
 use crate::error::Result;
 use crate::path::RemotePath;
+use crate::sources::plugin::staging::{begin_anew, read_back};
 
 /// Directories that are looked into, and files that are retrieved, so that a check takes seconds.
 const DIRECTORIES: usize = 20;
@@ -158,7 +159,7 @@ impl Checker<'_> {
         self.copy(life, file, &digest, &bytes, &filled, scratch).await?;
         if abilities.conditional {
             let staging = scratch.join("staging");
-            std::fs::write(&staging, "").map_err(failed)?;
+            begin_anew(&staging).map_err(failed)?;
             let params = json!({"path": written, "digest": format!("no {digest}"), "file": Text::of(staging.as_os_str().as_bytes())});
             let outcome = self.ask("retrieve_file", params).await;
             let wanted = "with `conditional`, a version that there is not is refused with `changed`";
@@ -180,11 +181,11 @@ impl Checker<'_> {
         let mut results = Vec::new();
         for attempt in 0..2 {
             let staging = scratch.join("staging");
-            std::fs::write(&staging, "").map_err(failed)?;
+            begin_anew(&staging).map_err(failed)?;
             let place = Text::of(staging.as_os_str().as_bytes());
             let outcome =
                 self.ask("retrieve_file", json!({"path": file.written, "digest": digest, "file": place})).await;
-            let bytes = std::fs::read(&staging).map_err(failed)?;
+            let bytes = read_back(&staging).map_err(failed)?;
             std::fs::remove_file(&staging).map_err(failed)?;
             let wanted =
                 ["the bytes are in `file`, as many as the size says", "retrieved again, the bytes are the same"];
@@ -216,11 +217,11 @@ impl Checker<'_> {
         let middle = whole.len() / 3..(whole.len() * 2 / 3).max(whole.len() / 3 + 1);
         for part in [0..1, middle, whole.len() - 1..whole.len()] {
             let staging = scratch.join("staging");
-            std::fs::write(&staging, "").map_err(failed)?;
+            begin_anew(&staging).map_err(failed)?;
             let place = Text::of(staging.as_os_str().as_bytes());
             let params = json!({"path": file.written, "digest": digest, "file": place, "offset": part.start, "length": part.len()});
             let outcome = self.ask("retrieve_file", params).await;
-            let bytes = std::fs::read(&staging).map_err(failed)?;
+            let bytes = read_back(&staging).map_err(failed)?;
             self.expect(
                 "retrieve_file",
                 "with `ranges`, a part is that of the whole, written from the start of `file`",
