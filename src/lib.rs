@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! main → cli (→ kitovu) → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, digest, content, error, flight, config, secret → keyring, beneath, cachedir, db
+//! below all: path, name, digest, content, error, flight, room, config, secret → keyring, beneath, cachedir, db
 //! ```
 //!
 //! # The three walks
@@ -78,6 +78,7 @@ pub mod memory;
 pub mod mount;
 pub mod name;
 pub mod path;
+pub mod room;
 pub mod secret;
 pub mod source;
 pub mod sources;

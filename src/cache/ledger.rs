@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytesize::ByteSize;
 
 use super::{Cache, Limits};
+use crate::room::{self, Room};
 
 /// What takes room, in bytes.
 #[derive(Debug, Default)]
@@ -162,6 +163,28 @@ impl Lease {
     }
 }
 
+impl Room for Arc<Cache> {
+    fn lease(&self, bytes: u64) -> Option<Box<dyn room::Lease>> {
+        Some(Box::new(Cache::lease(self, bytes)?))
+    }
+}
+
+impl room::Lease for Lease {
+    fn grow(&mut self, bytes: u64) -> bool {
+        Self::grow(self, bytes)
+    }
+
+    fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.written);
+        (self.bytes, self.written) = (self.bytes - bytes, self.written - bytes);
+        self.cache.ledger.gone(bytes);
+    }
+
+    fn note_written(&mut self, bytes: u64) {
+        Self::note_written(self, bytes);
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.cache.ledger.unwritten.fetch_sub(self.bytes - self.written, Ordering::Relaxed);
@@ -207,6 +230,8 @@ mod tests {
         assert_eq!((lease.bytes(), cache.bytes() - before), (2 << 20, 2 << 20));
         assert_eq!(cache.ledger.unwritten.load(Ordering::Relaxed), 1 << 20);
         assert!(cache.lease(9 << 20).is_none());
+        room::Lease::shrink(&mut lease, 1 << 19);
+        assert_eq!((lease.bytes(), cache.bytes() - before), (3 << 19, 3 << 19));
         drop(lease);
         assert_eq!((cache.bytes(), cache.ledger.unwritten.load(Ordering::Relaxed)), (before, 0));
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::room::Rooms;
 use crate::secret::{Revealed, Secret};
 
 /// One thing wrong with a source's settings. The configuration adds file and line.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub scratch: PathBuf,
     /// Environment variables that hold secrets of other sources: programs of this source must not inherit them.
     pub withheld: Vec<String>,
+    /// Room for those files.
+    pub rooms: Rooms,
 }
 
 impl Settings {
@@ -94,6 +97,7 @@ impl Settings {
             fresh_for,
             scratch,
             withheld: Vec::new(),
+            rooms: Rooms::default(),
         }
     }
 

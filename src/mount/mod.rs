@@ -142,6 +142,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
     let mut reported = Vec::new();
     let folders = configured.into_iter().enumerate().map(|(index, configured)| {
         let Configured { config, link, counters, changes } = configured;
+        config.settings.rooms.give(cache.clone());
         let source_id: Arc<str> = config.identity().into();
         let policy = Policy { fresh_for: config.fresh_for, patience: config.patience, offline: config.offline };
         Folder {

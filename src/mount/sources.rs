@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
+use crate::room::Rooms;
 use crate::source::count::{Counted, Counters};
 use crate::source::deadline::Deadline;
 use crate::source::limit::Limited;
@@ -47,8 +48,10 @@ pub async fn configure(
         problems.0.push(Diagnostic { file: config.file.clone(), line: None, message });
     }
     // All at once: one may have to wait for a program that does not answer.
+    let rooms = Rooms::within(config.cache.max_size);
     let configuring = config.sources.iter().map(async |source_config| {
         let mut source_config = source_config.clone();
+        source_config.settings.rooms = rooms.clone();
         source_config.settings.withheld = others_secrets(&config.sources, &source_config);
         source_config.settings.reserved.clone_from(&reserved);
         source_config.settings.fresh_for = source_config.fresh_for;

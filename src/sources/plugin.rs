@@ -42,6 +42,7 @@ use crate::config::settings::Reader;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::room::Rooms;
 use crate::source::{
     self, Capabilities, Changes, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
     Settings, Sink, Source,
@@ -99,12 +100,18 @@ impl Plugin {
     /// A source whose plugin is started in another way.
     pub fn started_by(launcher: impl Fn(&mut Reader<'_>) -> Option<Launch> + Send + Sync + 'static) -> Self {
         let (reports, changes) = mpsc::channel(CHANGES);
-        let launch = Launch { program: PathBuf::new(), args: Vec::new(), env: Vec::new(), withheld: Vec::new() };
+        let launch = Launch {
+            program: PathBuf::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            withheld: Vec::new(),
+            longest_file: None,
+        };
         let setup = Setup {
             launch,
             info: Info::default(),
             voice: Arc::new(Voice::new("")),
-            staging: Staging::new(&std::env::temp_dir()),
+            staging: Staging::new(&std::env::temp_dir(), Rooms::default()),
             fresh_for: Duration::ZERO,
         };
         Self {
@@ -127,8 +134,8 @@ impl Plugin {
         let launch = (self.launcher)(&mut reader);
         let info = Info::read(&mut reader);
         reader.finish()?;
-        let withheld = settings.withheld.clone();
-        launch.map(|launch| (Launch { withheld, ..launch }, info)).ok_or_else(Vec::new)
+        let (withheld, longest_file) = (settings.withheld.clone(), settings.rooms.most());
+        launch.map(|launch| (Launch { withheld, longest_file, ..launch }, info)).ok_or_else(Vec::new)
     }
 
     /// Starts a process and hears what it can.
@@ -236,7 +243,7 @@ impl Source for Plugin {
             launch,
             info,
             voice: Arc::new(Voice::new(&settings.name)),
-            staging: Staging::new(&settings.scratch),
+            staging: Staging::new(&settings.scratch, settings.rooms.clone()),
             fresh_for: settings.fresh_for,
         };
         let life = match self.start().await {
@@ -370,7 +377,8 @@ impl Source for Plugin {
                     return Err(Error::new(OP, ErrorKind::Changed).into());
                 }
             }
-            let file = self.setup.staging.file()?;
+            let wanted = request.size.map(|_| request.range.end - request.range.start);
+            let file = self.setup.staging.leased(wanted)?;
             retrieve(&life, request, &written, file, &mut *delivery.lock().await).await
         });
         Ok(Retrieved { modified: filled.await?.modified.and_then(|time| time.time()) })

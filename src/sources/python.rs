@@ -82,6 +82,7 @@ impl Adapter {
             args,
             env: vec![(VARIABLE.into(), program().into())],
             withheld: Vec::new(),
+            longest_file: None,
         }
     }
 }

@@ -240,3 +240,54 @@ fn secrets_of_other_sources_are_not_in_a_plugins_environment() {
     assert_eq!(has(&other), ["has OWN_SECRET", "has OTHERS_SECRET", "has NO_SECRET"], "both name it");
     mount.unmount();
 }
+
+/// A mount whose cache may take 16 MiB.
+fn narrow(odd: &Odd) -> Mount {
+    Mount::of(&format!("[cache]\nmax_size = \"16MiB\"\n{}timeout = \"30s\"\n", section("odd", &odd.table())))
+}
+
+/// What the files below a directory take on the disk, in bytes.
+fn taken(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .map(|path| if path.is_dir() { taken(&path) } else { path.metadata().map_or(0, |file| file.blocks() * 512) })
+        .sum()
+}
+
+#[test]
+fn what_a_plugin_writes_counts_towards_the_limits_of_the_cache() {
+    let odd = odd().set("sizes", json!(false)).set("limits", json!(true)).wrong("retrieve_file", "once write for ever");
+    let mut mount = narrow(&odd);
+    let staging = mount.home().cache().join("staging");
+    let reader = std::thread::spawn({
+        let place = mount.path("odd/a");
+        move || fs::read(place)
+    });
+    let mut most = 0;
+    while !reader.is_finished() {
+        most = most.max(taken(&staging));
+    }
+    let error = reader.join().unwrap().expect_err("there is no room for so much");
+    assert_eq!(error.raw_os_error(), Some(libc::EIO), "{error}");
+    assert!(most <= 16 << 20, "{most} bytes were written");
+    assert_eq!((odd.count("longest file 16777216"), taken(&staging)), (1, 0));
+    assert!(mount.log().contains("leave no room"), "{}", mount.log());
+    assert_eq!(fs::read_to_string(mount.path("odd/d/b")).unwrap(), "two");
+    assert_eq!((odd.count("start"), processes(&odd).len()), (2, 1), "the process that wrote was ended");
+    mount.unmount();
+}
+
+#[test]
+fn a_file_takes_its_room_once_though_it_is_staged_and_copied() {
+    let content = "0123456789abcdef".repeat(640 << 10);
+    for sizes in [true, false] {
+        let odd = Odd::with_files(&[("/big", &content)]).set("sizes", json!(sizes));
+        let mut mount = narrow(&odd);
+        for _ in 0..2 {
+            assert!(fs::read_to_string(mount.path("odd/big")).unwrap() == content);
+        }
+        assert_eq!(odd.count("retrieve_file"), 1, "10 of 16 MiB: the copy was kept");
+        assert_eq!(taken(&mount.home().cache().join("staging")), 0);
+        mount.unmount();
+    }
+}

@@ -5,12 +5,14 @@ files         a file with {path = content}
 capabilities  {…}                 as in the answer to `hello`
 schema        {…}
 variables     [names]             those that are in the environment are noted as "has NAME" for every process
+limits        true                notes the longest file that it may write at each hello
 wrong         {method = what}     see `misbehave`; what begins with "once " happens only once in the life of `journal`
 journal       file                every request is written there: method, a blank, path; "start" for every process
 """
 
 import json
 import os
+import resource
 import socket
 import sys
 import time
@@ -133,6 +135,14 @@ def misbehave(what, id, params):
         while True:
             time.sleep(0.02)
             say({"jsonrpc": "2.0", "method": "entries", "params": {"id": id, "entries": [entry(next(iter(files)))]}})
+    elif what == "write for ever":
+        with open(params["file"], "wb", buffering=0) as out:
+            try:
+                while True:
+                    out.write(b"x" * (1 << 20))
+            except OSError:
+                note("no more may be written")
+                time.sleep(3600)
     elif what == "replace":
         os.remove(params["file"])
         if more == "fifo":
@@ -186,6 +196,8 @@ told = set()
 def answer(method, id, params):
     path = params.get("path")
     if method == "hello":
+        if info.get("limits"):
+            note(f"longest file {resource.getrlimit(resource.RLIMIT_FSIZE)[1]}")
         hello = {"protocol": 1, "name": "odd", "capabilities": info.get("capabilities", {}), "new": 1}
         return {**hello, "schema": info["schema"]} if "schema" in info else hello
     if method in ("configure", "connect", "disconnect"):

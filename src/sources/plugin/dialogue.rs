@@ -185,6 +185,11 @@ impl Dialogue {
         how
     }
 
+    /// Ends the process at once: it must not do any more of what it does.
+    pub fn kill(&self, why: &str) {
+        self.shared.give_up(why);
+    }
+
     fn lost(&self) -> Failure {
         Failure::Lost(self.shared.reason())
     }

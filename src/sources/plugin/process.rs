@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -27,6 +27,8 @@ pub struct Launch {
     pub env: Vec<(OsString, OsString)>,
     /// Variables of the host's that it does not get: secrets of other sources.
     pub withheld: Vec<String>,
+    /// Bytes of the longest file that it may write.
+    pub longest_file: Option<u64>,
 }
 
 /// A running program. Dropped without [`Process::end`], it and its whole group are killed at once.
@@ -66,7 +68,13 @@ pub fn start(launch: &Launch) -> Result<(Process, Pipes)> {
     let mut child = command.spawn().map_err(|e| failed("the program cannot be run").caused_by(e))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else { return Err(failed("it started without its pipes")) };
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).map(Group);
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(longest) = launch.longest_file {
+        // It holds for what it starts as well. Nobody has told it of a file to write yet.
+        let limit = Rlimit { current: Some(longest), maximum: Some(longest) };
+        prlimit(id, Resource::Fsize, limit).map_err(|e| failed("its files cannot be limited").caused_by(e))?;
+    }
+    let group = id.map(Group);
     let (end, ending) = oneshot::channel();
     let (tell, ended) = watch::channel(None);
     tokio::spawn(async move {

@@ -13,7 +13,7 @@ pub(super) fn command(reader: &mut Reader<'_>) -> Option<Launch> {
     let (program, args) = command.split_first()?;
     let args = args.iter().map(OsString::from).collect();
     match find_program(program) {
-        Ok(program) => Some(Launch { program, args, env: Vec::new(), withheld: Vec::new() }),
+        Ok(program) => Some(Launch { program, args, env: Vec::new(), withheld: Vec::new(), longest_file: None }),
         Err(why) => {
             reader.problem(Some("command"), format!("`command`: {why}"));
             None

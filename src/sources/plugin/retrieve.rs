@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tempfile::NamedTempFile;
 use tokio::time::timeout;
 
 use super::dialogue::News;
 use super::failure::Failure;
 use super::life::{Life, understood_or_nothing};
-use super::staging::check_place;
+use super::staging::{Extent, Staged, check_place, too_much};
 use super::wire::{Filled, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::deadline::note_progress;
@@ -23,9 +22,6 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Bytes that are handed on at once.
 pub const CHUNK: u64 = 1 << 20;
-
-/// Bytes that stay free on the disk, whatever a plugin writes.
-const FREE: u64 = 64 << 20;
 
 /// Hands the bytes of a staging file on, each once, also over several attempts of the plugin.
 pub struct Delivery<'a> {
@@ -43,15 +39,19 @@ impl<'a> Delivery<'a> {
         Self { out, delivered: 0, wanted }
     }
 
-    /// Hands on what the file has beyond what was delivered.
-    async fn catch_up(&mut self, file: &Arc<NamedTempFile>) -> Result<()> {
+    /// Hands on what the file has beyond what was delivered. If nobody needs it there any more, its room is given back.
+    async fn catch_up(&mut self, staged: &Arc<Staged>, is_last: bool) -> Result<()> {
         loop {
-            let (reading, at) = (Arc::clone(file), self.delivered);
+            let (reading, at) = (Arc::clone(staged), self.delivered);
             let read = move || {
                 let mut chunk = Vec::new();
-                let mut file = reading.as_file();
+                let mut file = reading.file().as_file();
                 file.seek(SeekFrom::Start(at))?;
                 file.take(CHUNK).read_to_end(&mut chunk)?;
+                if is_last {
+                    // The copy needs room for the same bytes next.
+                    reading.give_back(at, chunk.len() as u64);
+                }
                 std::io::Result::Ok(chunk)
             };
             let failed = || Error::new("read a staging file", ErrorKind::Cache);
@@ -69,24 +69,6 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// Fails once a plugin has written more than was asked for, or nearly all that the disk holds.
-fn limit(file: &NamedTempFile, length: u64, wanted: Option<u64>) -> Result<()> {
-    if wanted.is_some_and(|wanted| length > wanted) {
-        return Err(too_much());
-    }
-    match rustix::fs::fstatvfs(file.as_file()) {
-        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE => {
-            let why = format!("there is no room for the file: the disk is full after {length} bytes");
-            Err(Error::new("retrieve_file", ErrorKind::Cache).because(why))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn too_much() -> Error {
-    Error::new("retrieve_file", ErrorKind::Protocol).because("the plugin wrote more bytes than were asked for")
-}
-
 /// Lets a plugin retrieve, and delivers. The path must have been told, and its digest asked for.
 ///
 /// # Errors
@@ -95,44 +77,48 @@ pub async fn retrieve(
     life: &Life,
     request: &Retrieval<'_>,
     written: &Text,
-    file: NamedTempFile,
+    staged: Staged,
     delivery: &mut Delivery<'_>,
 ) -> Result<Filled, Failure> {
     let changed = |why: &str| Error::new("retrieve_file", ErrorKind::Changed).because(why);
     let abilities = &life.hello.capabilities;
-    let place = Text::of(std::os::unix::ffi::OsStrExt::as_bytes(file.path().as_os_str()));
+    let place = Text::of(std::os::unix::ffi::OsStrExt::as_bytes(staged.file().path().as_os_str()));
     let mut params = json!({"path": written, "digest": request.digest.as_str(), "file": place});
     if !request.is_whole() {
         params["offset"] = request.range.start.into();
         params["length"] = (request.range.end - request.range.start).into();
     }
-    let file = Arc::new(file);
-    let length = || file.as_file().metadata().map(|metadata| metadata.len()).unwrap_or_default();
+    let staged = Arc::new(staged);
     let mut call = life.dialogue.begin("retrieve_file", params).await?;
-    let mut seen = 0;
+    let mut seen = Extent::default();
     let filled: Filled = loop {
         // Whatever the plugin says: only bytes are progress.
-        let news = timeout(LOOK, call.next()).await;
-        let now = length();
-        if now > seen {
-            seen = now;
-            limit(&file, seen, delivery.wanted)?;
+        let news = match timeout(LOOK, call.next()).await {
+            Ok(news) => Some(news?),
+            Err(_) => None,
+        };
+        let now = staged.extent();
+        if now.length > seen.length || now.taken > seen.taken {
+            seen = Extent { length: now.length.max(seen.length), taken: now.taken.max(seen.taken) };
+            if let Err(error) = staged.account(now) {
+                // It may go on writing, also to a file that has no name any more.
+                life.dialogue.kill("it wrote more than there is room for");
+                staged.empty();
+                return Err(error.into());
+            }
             note_progress();
             if abilities.can_be_followed() {
-                delivery.catch_up(&file).await?;
+                delivery.catch_up(&staged, false).await?;
             }
         }
         match news {
-            Ok(news) => match news? {
-                News::End(result) => break understood_or_nothing(result?)?,
-                News::Broken(why) => return Err(Failure::Broken(why)),
-                News::Entries(_) | News::Progress => {}
-            },
-            Err(_) => {}
+            Some(News::End(result)) => break understood_or_nothing(result?)?,
+            Some(News::Broken(why)) => return Err(Failure::Broken(why)),
+            Some(News::Entries(_) | News::Progress) | None => {}
         }
     };
-    check_place(&file).map_err(|e| Failure::Broken(e.to_string()))?;
-    let there = length();
+    check_place(staged.file()).map_err(|e| Failure::Broken(e.to_string()))?;
+    let there = staged.extent().length;
     if let Some(wanted) = delivery.wanted.filter(|wanted| there < *wanted) {
         let short = format!("{there} of {wanted} bytes");
         // Somebody else's size is somebody else's version.
@@ -151,6 +137,6 @@ pub async fn retrieve(
             return Err(changed("it changed meanwhile").into());
         }
     }
-    delivery.catch_up(&file).await?;
+    delivery.catch_up(&staged, true).await?;
     Ok(filled)
 }

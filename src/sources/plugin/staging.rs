@@ -7,11 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open};
 use tempfile::{Builder, NamedTempFile, TempDir};
 use tracing::debug;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::room::{Lease, Rooms};
+
+/// So much room, in bytes, is taken at a time for a file of unknown size.
+const STEP: u64 = 1 << 20;
+
+/// The granularity in which disks give room.
+const DISK_BLOCK: u64 = 4096;
+
+/// Bytes that stay free on the disk where nobody accounts for it.
+const FREE: u64 = 64 << 20;
 
 /// How long another process may hold the lock of all, in tries and what lies between them. Without it nothing is swept.
 const LOCK: (usize, Duration) = (20, Duration::from_millis(5));
@@ -22,6 +32,7 @@ const LOCK: (usize, Duration) = (20, Duration::from_millis(5));
 #[derive(Debug)]
 pub struct Staging {
     parent: PathBuf,
+    rooms: Rooms,
     own: Mutex<Option<Own>>,
 }
 
@@ -34,8 +45,21 @@ struct Own {
 
 impl Staging {
     /// A place below `scratch`.
-    pub fn new(scratch: &Path) -> Self {
-        Self { parent: scratch.join("staging"), own: Mutex::new(None) }
+    pub fn new(scratch: &Path, rooms: Rooms) -> Self {
+        Self { parent: scratch.join("staging"), rooms, own: Mutex::new(None) }
+    }
+
+    /// The same, with room for `wanted` bytes, or for the first ones where nobody knows how many there will be.
+    ///
+    /// # Errors
+    /// `Cache` if there is no room within the limits of the cache.
+    pub fn leased(&self, wanted: Option<u64>) -> Result<Staged> {
+        let bytes = wanted.unwrap_or(STEP).next_multiple_of(DISK_BLOCK);
+        let lease = match self.rooms.get() {
+            Some(room) => Some(room.lease(bytes).ok_or_else(|| no_room(bytes))?),
+            None => None,
+        };
+        Ok(Staged { file: self.file()?, room: Mutex::new(Held { lease, leased: bytes, written: 0 }), wanted })
     }
 
     /// A new, empty file; it goes when the value does.
@@ -85,6 +109,112 @@ impl Staging {
     }
 }
 
+/// A staging file and the room that it has. The file goes first.
+#[derive(Debug)]
+pub struct Staged {
+    file: NamedTempFile,
+    room: Mutex<Held>,
+    wanted: Option<u64>,
+}
+
+struct Held {
+    /// None where nobody accounts for the disk.
+    lease: Option<Box<dyn Lease>>,
+    leased: u64,
+    written: u64,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("leased", &self.leased).field("written", &self.written).finish_non_exhaustive()
+    }
+}
+
+/// How far a staging file has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Its length in bytes.
+    pub length: u64,
+    /// What it takes on the disk, in bytes: less where it has holes.
+    pub taken: u64,
+}
+
+impl Staged {
+    /// The file.
+    pub fn file(&self) -> &NamedTempFile {
+        &self.file
+    }
+
+    /// How far it has come.
+    pub fn extent(&self) -> Extent {
+        let found = self.file.as_file().metadata();
+        found.map(|found| Extent { length: found.len(), taken: found.blocks() * 512 }).unwrap_or_default()
+    }
+
+    /// Takes room for what was written.
+    ///
+    /// # Errors
+    /// `Protocol` if that is more than was asked for; `Cache` if there is no room for it within the limits of the cache.
+    pub fn account(&self, extent: Extent) -> Result<()> {
+        if self.wanted.is_some_and(|wanted| extent.length > wanted) {
+            return Err(too_much());
+        }
+        let mut room = self.room.lock();
+        let Held { lease: Some(lease), leased, written } = &mut *room else { return self.check_free(extent) };
+        if extent.taken > *leased {
+            let more = (extent.taken - *leased).max(STEP);
+            if !lease.grow(more) {
+                return Err(no_room(extent.taken));
+            }
+            *leased += more;
+        }
+        *written = extent.taken;
+        lease.note_written(extent.taken);
+        Ok(())
+    }
+
+    /// Where nobody accounts for the disk, some of it stays free.
+    fn check_free(&self, extent: Extent) -> Result<()> {
+        match rustix::fs::fstatvfs(self.file.as_file()) {
+            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE => Err(no_room(extent.taken)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives back the room of bytes that nobody reads here any more. On a disk that cannot make holes, they keep it.
+    pub fn give_back(&self, from: u64, length: u64) {
+        let mut room = self.room.lock();
+        let Some(lease) = &mut room.lease else { return };
+        let before = self.extent().taken;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if fallocate(self.file.as_file(), hole, from, length).is_ok() {
+            let freed = before.saturating_sub(self.extent().taken);
+            lease.shrink(freed);
+            room.leased = room.leased.saturating_sub(freed);
+            room.written = room.written.saturating_sub(freed);
+        }
+    }
+
+    /// Throws away what was written: nobody wants it, and whoever writes it may not have ended yet.
+    pub fn empty(&self) {
+        if let Err(e) = self.file.as_file().set_len(0) {
+            debug!("{}: {e}", self.file.path().display());
+        }
+    }
+}
+
+fn no_room(bytes: u64) -> Error {
+    Error::new("retrieve_file", ErrorKind::Cache).because(format!(
+        "the plugin needs a file of {bytes} bytes or more on the cache's disk, and the limits of the cache leave no room; free some, or change \
+         cache.max_size or cache.min_free"
+    ))
+}
+
+/// A plugin does not do what it was asked to.
+pub fn too_much() -> Error {
+    Error::new("retrieve_file", ErrorKind::Protocol).because("the plugin wrote more bytes than were asked for")
+}
+
 /// Opens a directory, and nothing else; never waits.
 fn open_directory(place: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -128,12 +258,16 @@ fn replaced() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
+    use crate::room::Room;
 
     #[test]
     fn nobody_else_may_look_and_nothing_stays() {
         let scratch = tempfile::tempdir().expect("a directory");
-        let staging = Staging::new(scratch.path());
+        let staging = Staging::new(scratch.path(), Rooms::default());
         let file = staging.file().expect("a file");
         let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
         let dir = file.path().parent().expect("a directory");
@@ -151,11 +285,76 @@ mod tests {
         let left = scratch.path().join("staging/left");
         std::fs::create_dir_all(&left).expect("a directory");
         std::fs::write(left.join("file"), "x").expect("a file");
-        let living = Staging::new(scratch.path());
+        let living = Staging::new(scratch.path(), Rooms::default());
         let file = living.file().expect("a file");
-        let other = Staging::new(scratch.path());
+        let other = Staging::new(scratch.path(), Rooms::default());
         other.file().expect("a file");
         assert!(!left.exists() && file.path().exists());
+    }
+
+    /// Room of so many bytes.
+    #[derive(Clone)]
+    struct Small(Arc<AtomicU64>);
+
+    impl Room for Small {
+        fn lease(&self, bytes: u64) -> Option<Box<dyn Lease>> {
+            let mut taken = Taken(self.clone(), 0);
+            taken.grow(bytes).then(|| Box::new(taken) as Box<dyn Lease>)
+        }
+    }
+
+    struct Taken(Small, u64);
+
+    impl Lease for Taken {
+        fn grow(&mut self, bytes: u64) -> bool {
+            let less = |left: u64| left.checked_sub(bytes);
+            let fits = self.0.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+            self.1 += if fits { bytes } else { 0 };
+            fits
+        }
+
+        fn shrink(&mut self, bytes: u64) {
+            self.0.0.fetch_add(bytes, Ordering::Relaxed);
+            self.1 -= bytes;
+        }
+
+        fn note_written(&mut self, bytes: u64) {
+            assert!(bytes <= self.1, "{bytes} bytes were written in room for {}", self.1);
+        }
+    }
+
+    impl Drop for Taken {
+        fn drop(&mut self) {
+            self.0.0.fetch_add(self.1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn staged_bytes_take_room_until_they_are_handed_on() {
+        const ALL: u64 = 10 << 20;
+        let (scratch, left) = (tempfile::tempdir().expect("a directory"), Arc::new(AtomicU64::new(ALL)));
+        let rooms = Rooms::default();
+        rooms.give(Small(left.clone()));
+        let staging = Staging::new(scratch.path(), rooms);
+        let left = || left.load(Ordering::Relaxed);
+        assert_eq!(staging.leased(Some(ALL + 1)).map(drop).map_err(|e| e.kind()), Err(ErrorKind::Cache));
+        let known = staging.leased(Some(3000)).expect("there is room");
+        assert_eq!(left(), ALL - 4096);
+        std::fs::write(known.file().path(), [1; 3001]).expect("it can be written");
+        assert_eq!(known.account(known.extent()).map_err(|e| e.kind()), Err(ErrorKind::Protocol));
+        drop(known);
+        let unknown = staging.leased(None).expect("there is room");
+        assert_eq!(left(), ALL - STEP);
+        std::fs::write(unknown.file().path(), vec![1; 8 << 20]).expect("it can be written");
+        unknown.account(unknown.extent()).expect("there is room");
+        assert!(left() <= 2 << 20, "{}", left());
+        let before = left();
+        unknown.give_back(0, 4 << 20);
+        assert_eq!((left() - before, unknown.extent().length), (4 << 20, 8 << 20));
+        std::fs::write(unknown.file().path(), vec![1; 11 << 20]).expect("it can be written");
+        assert_eq!(unknown.account(unknown.extent()).map_err(|e| e.kind()), Err(ErrorKind::Cache));
+        drop(unknown);
+        assert_eq!(left(), ALL);
     }
 
     #[test]
@@ -168,7 +367,7 @@ mod tests {
         make_fifo(&all.join("fifo"));
         let _socket = UnixListener::bind(all.join("socket")).expect("a socket");
         std::os::unix::fs::symlink(&elsewhere, all.join("link")).expect("a link");
-        let file = Staging::new(scratch.path()).file().expect("nobody waits");
+        let file = Staging::new(scratch.path(), Rooms::default()).file().expect("nobody waits");
         assert!(file.path().starts_with(&all));
         for name in ["fifo", "socket", "link"] {
             assert!(all.join(name).symlink_metadata().is_ok(), "{name}");
@@ -182,14 +381,14 @@ mod tests {
         std::fs::create_dir_all(scratch.path().join("staging/left")).expect("a directory");
         let held = File::open(scratch.path().join("staging")).expect("a directory");
         held.lock().expect("a lock");
-        Staging::new(scratch.path()).file().expect("it goes without sweeping");
+        Staging::new(scratch.path(), Rooms::default()).file().expect("it goes without sweeping");
         assert!(scratch.path().join("staging/left").exists());
     }
 
     #[test]
     fn a_file_that_was_replaced_is_noticed_and_never_waited_for() {
         let scratch = tempfile::tempdir().expect("a directory");
-        let staging = Staging::new(scratch.path());
+        let staging = Staging::new(scratch.path(), Rooms::default());
         let file = staging.file().expect("a file");
         check_place(&file).expect("it is there");
         std::fs::remove_file(file.path()).expect("it can be removed");
