@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -112,53 +113,87 @@ fn a_broken_line_makes_rsync_delete_nothing() {
     remotes.into_iter().for_each(|remote| a_broken_line_deletes_nothing(remote()));
 }
 
-/// What a server may answer for as long as it likes.
-const REFUSALS: [u16; 9] = [204, 302, 401, 403, 404, 410, 429, 500, 503];
+/// A way to lie about everything.
+type Lie = (&'static str, fn(&mut Answer));
+
+/// What a server may answer for as long as it likes. After the last one its credentials are not tried again soon.
+const LIES: [Lie; 13] = [
+    ("204", |a| a.refuse(204)),
+    ("302", |a| a.refuse(302)),
+    ("403", |a| a.refuse(403)),
+    ("404", |a| a.refuse(404)),
+    ("410", |a| a.refuse(410)),
+    ("429", |a| a.refuse(429)),
+    ("500", |a| a.refuse(500)),
+    ("503", |a| a.refuse(503)),
+    ("cut", |a| a.end = End::Close(a.body.len() / 2)),
+    ("cut, and no length", |a| {
+        a.header("Content-Length", None);
+        a.end = End::Close(a.body.len() / 2);
+    }),
+    ("reset", |a| a.end = End::Reset(a.body.len() / 2)),
+    ("nothing", |a| a.say(b"")),
+    ("401", |a| a.refuse(401)),
+];
+
+fn lies_delete_nothing(speaks: Speaks) {
+    let files: BTreeMap<_, _> = (0..60).map(|n| (format!("file-{n:02}"), b"bytes".to_vec())).collect();
+    let liar = Liar::speaking(speaks, files);
+    let mut mount = Mount::of(&format!("[sources.far]\n{}{SETTINGS}", liar.table()));
+    let backup = Backup::begin(mount.path("far"), 60);
+    for (what, lie) in LIES {
+        let told = Arc::new(AtomicU64::new(0));
+        let counted = told.clone();
+        liar.lie(move |_, answer| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            lie(answer);
+        });
+        backup.keeps_all(what);
+        assert!(told.load(Ordering::Relaxed) > 0, "{what}: nobody asked");
+        liar.tell_the_truth();
+        if what != "401" {
+            eventually("the server is back", || mount.status()["sources"]["far"]["state"] == "ok");
+        }
+    }
+    mount.remount();
+    backup.keeps_all("mounted again");
+    // A server that has just started shows an empty directory once, again and again. One that stays empty is believed.
+    let told = AtomicU64::new(0);
+    liar.lie(move |what, answer| {
+        if what == For::Listing && told.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            answer.say(empty(speaks).as_bytes());
+        }
+    });
+    backup.keeps_all("empty for a moment");
+    liar.lie(move |what, answer| {
+        if what == For::Listing {
+            answer.say(empty(speaks).as_bytes());
+        }
+    });
+    eventually("a directory that stays empty is", || {
+        backup.run();
+        names(backup.to.path()).is_empty()
+    });
+}
 
 #[test]
-fn a_server_that_lies_makes_rsync_delete_nothing() {
-    for speaks in [Speaks::Webdav, Speaks::S3, Speaks::Html, Speaks::Json] {
-        let files: BTreeMap<_, _> = (0..60).map(|n| (format!("file-{n:02}"), b"bytes".to_vec())).collect();
-        let liar = Liar::speaking(speaks, files);
-        let mount = Mount::of(&format!("[sources.far]\n{}{SETTINGS}", liar.table()));
-        let backup = Backup::begin(mount.path("far"), 60);
-        for status in REFUSALS {
-            liar.lie(move |_, answer| answer.refuse(status));
-            backup.keeps_all(&format!("{speaks:?}: {status}"));
-        }
-        let cuts: [(&str, fn(&mut Answer)); 4] = [
-            ("cut", |a| a.end = End::Close(a.body.len() / 2)),
-            ("cut, and no length", |a| {
-                a.header("Content-Length", None);
-                a.end = End::Close(a.body.len() / 2);
-            }),
-            ("reset", |a| a.end = End::Reset(a.body.len() / 2)),
-            ("nothing", |a| a.say(b"")),
-        ];
-        for (what, cut) in cuts {
-            liar.lie(move |_, answer| cut(answer));
-            backup.keeps_all(&format!("{speaks:?}: {what}"));
-        }
-        liar.tell_the_truth();
-        eventually("the server is back", || mount.status()["sources"]["far"]["state"] == "ok");
-        // A server that has just started shows an empty directory once, again and again. One that stays empty is believed.
-        let told = AtomicU64::new(0);
-        liar.lie(move |what, answer| {
-            if what == For::Listing && told.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-                answer.say(empty(speaks).as_bytes());
-            }
-        });
-        backup.keeps_all(&format!("{speaks:?}: empty for a moment"));
-        liar.lie(move |what, answer| {
-            if what == For::Listing {
-                answer.say(empty(speaks).as_bytes());
-            }
-        });
-        eventually("a directory that stays empty is", || {
-            backup.run();
-            names(backup.to.path()).is_empty()
-        });
-    }
+fn a_webdav_server_that_lies_makes_rsync_delete_nothing() {
+    lies_delete_nothing(Speaks::Webdav);
+}
+
+#[test]
+fn an_s3_server_that_lies_makes_rsync_delete_nothing() {
+    lies_delete_nothing(Speaks::S3);
+}
+
+#[test]
+fn a_web_server_that_lies_makes_rsync_delete_nothing() {
+    lies_delete_nothing(Speaks::Html);
+}
+
+#[test]
+fn an_index_in_json_that_lies_makes_rsync_delete_nothing() {
+    lies_delete_nothing(Speaks::Json);
 }
 
 /// The listing of an empty directory.
