@@ -13,8 +13,8 @@ use crate::path::RemotePath;
 /// The most names of one directory.
 pub const MOST_NAMES: usize = 500_000;
 
-/// The most bytes that one listing takes in memory while it is gathered: 300,000 names with 190 bytes of name, path and digest each.
-pub const MOST_BYTES: usize = 108 << 20;
+/// The most bytes that one listing takes in memory while it is gathered: 300,000 names with 150 bytes of name, path and digest each.
+pub const MOST_BYTES: usize = 96 << 20;
 
 /// The most pages, where a server tells a listing in pages: those of S3 and Azure have a thousand names and more.
 pub const MOST_PAGES: usize = 5_000;
@@ -124,9 +124,9 @@ mod tests {
             (0..).find_map(|count| budget.name(bytes).err().map(|exceeded| (count, exceeded))).expect("it ends")
         };
         assert_eq!(spent(0), (MOST_NAMES, Exceeded::Names));
-        assert!(spent(60 + 60 + 60).0 > 300_000);
+        assert!(spent(150).0 > 300_000);
         let (count, exceeded) = spent(LARGEST_ITEM);
-        assert!(count <= MOST_BYTES / LARGEST_ITEM && exceeded.to_string().contains("108 MiB"), "{exceeded}");
+        assert!(count <= MOST_BYTES / LARGEST_ITEM && exceeded.to_string().contains("96 MiB"), "{exceeded}");
         let mut budget = Budget::default();
         let pages = std::iter::repeat_with(|| budget.page()).take_while(std::result::Result::is_ok).count();
         assert_eq!(pages, MOST_PAGES);
