@@ -45,6 +45,7 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
 fn decode(key: &mut String) -> Result<(), String> {
     let blank = key.replace('+', " ");
     *key = percent_decode_str(&blank).decode_utf8().map_err(|_| "a key that is not UTF-8")?.into_owned();
+    key.shrink_to_fit();
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Reading an index page made for people, of Apache, nginx and their like: its links, and whether it is one at all.
 //! Sizes and times on such pages are rounded, so they are not read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use html5gum::emitters::default::DefaultEmitter;
@@ -94,6 +95,7 @@ impl Target {
         let (here, there) = (decoded(page), decoded(&url));
         match there.strip_prefix(here.as_slice()) {
             Some([]) => Self::Itself,
+            // A clone has no more memory than it has bytes.
             Some([name]) if url.query().is_none() => Self::Child(name.clone(), url.path().ends_with('/')),
             None if here.split_last().is_some_and(|(_, above)| above == there) => Self::Parent,
             _ => Self::Elsewhere,
@@ -104,7 +106,7 @@ impl Target {
 /// The components of a URL's path, as bytes.
 pub(super) fn decoded(url: &Url) -> Vec<Vec<u8>> {
     let components = url.path().split('/').filter(|component| !component.is_empty());
-    components.map(|component| percent_decode_str(component).collect()).collect()
+    components.map(|component| Cow::from(percent_decode_str(component)).into_owned()).collect()
 }
 
 impl<'a> Page<'a> {

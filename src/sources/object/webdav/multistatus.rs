@@ -1,5 +1,7 @@
 //! Reading the answer to a PROPFIND. It knows resources, and nothing of which directory was asked about.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 use super::super::xml::Element;
@@ -68,9 +70,16 @@ fn path_of(href: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
 
+/// One component, in no more memory than it has bytes.
+fn decoded(component: &str) -> Vec<u8> {
+    let mut bytes = Cow::from(percent_decode_str(component)).into_owned();
+    bytes.shrink_to_fit();
+    bytes
+}
+
 pub(super) fn decoded_components(path: &str) -> Vec<Vec<u8>> {
     let components = path.split('/').filter(|component| !component.is_empty());
-    components.map(|component| percent_decode_str(component).collect()).collect()
+    components.map(decoded).collect()
 }
 
 #[cfg(test)]
