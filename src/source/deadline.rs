@@ -194,7 +194,7 @@ mod tests {
         let capabilities = Capabilities { digest_from_listing: false, ..bare.capabilities() };
         let memory = bare.with_capabilities(capabilities);
         (0..=MOST_NAMES).for_each(|n| memory.put(&n.to_string(), ""));
-        let source = Deadline::new(memory.clone(), Duration::from_secs(1));
+        let source = Deadline::new(memory.clone(), Duration::from_secs(1), Arc::default());
         let why = names(&source).await.expect_err("there are too many");
         assert!(why.contains("more than 500000 names"), "{why}");
         memory.remove("0");
@@ -207,7 +207,7 @@ mod tests {
         (0..20).for_each(|n| memory.put(&n.to_string(), ""));
         let (faulty, faults) = Faulty::new(memory);
         faults.set(Method::ListPath, Fault::HangAfter(10));
-        let why = names(&Deadline::new(faulty, LONGEST * 2)).await.expect_err("it does not end");
+        let why = names(&Deadline::new(faulty, LONGEST * 2, Arc::default())).await.expect_err("it does not end");
         assert!(why.contains("longer than 600 s"), "{why}");
     }
 }
