@@ -115,12 +115,15 @@ fn links_and_names_of_another_form_lead_to_no_deletion_elsewhere() {
     assert_eq!(aside, 3, "the two links below objects, and the directory in the litter");
 }
 
+/// A kind of file, and how one is made at a path.
+type Kind<'a> = (&'static str, &'a dyn Fn(&Path));
+
 #[test]
 fn something_else_in_the_place_of_a_copys_file_is_no_copy() {
     let outside = tempfile::tempdir().expect("a temporary directory");
     let target = outside.path().join("target");
     fs::write(&target, vec![7; SIZE as usize]).expect("written");
-    let kinds: [(&str, &dyn Fn(&Path)); 3] = [
+    let kinds: [Kind<'_>; 3] = [
         ("a link to the same bytes", &|place| symlink(&target, place).expect("a link")),
         ("a directory", &|place| fs::create_dir(place).expect("a directory")),
         ("a FIFO", &|place| {

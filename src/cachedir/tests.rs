@@ -125,11 +125,14 @@ fn what_an_earlier_version_made_is_ours_and_tagged() {
     drop(CacheDir::claim(dir.path()).expect("it is empty"));
 }
 
+/// A kind of file, and how one is made at a path.
+type Kind<'a> = (&'static str, &'a dyn Fn(&Path));
+
 #[test]
 fn something_else_in_the_place_of_ours_is_set_aside_whole() {
     let elsewhere = place();
     fs::write(elsewhere.path().join("file"), "precious").expect("a file");
-    let make: [(&str, &dyn Fn(&Path)); 5] = [
+    let make: [Kind<'_>; 5] = [
         ("a FIFO", &|path| {
             assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo is there").success());
         }),

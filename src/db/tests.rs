@@ -68,9 +68,12 @@ fn set_aside(file: &Path) -> PathBuf {
     file.with_file_name("index.sqlite.damaged")
 }
 
+/// What is done to a file, and how.
+type Damage<'a> = (&'static str, &'a dyn Fn(&std::fs::File));
+
 #[test]
 fn damage_however_it_is_done_is_set_aside_once_and_the_database_replaced() {
-    let damages: [(&str, &dyn Fn(&std::fs::File)); 5] = [
+    let damages: [Damage<'_>; 5] = [
         ("zeroed pages", &|file| file.write_all_at(&[0; 5 * 4096], 4096).expect("written")),
         ("a zeroed beginning", &|file| file.write_all_at(&[0; 4096], 0).expect("written")),
         ("a flipped beginning", &|file| file.write_all_at(b"sqlite", 0).expect("written")),

@@ -168,7 +168,8 @@ mod tests {
         let (meter, mut count) = (body.meter(), 0);
         let mut line = Vec::new();
         while body.read_until(b'\n', &mut line).map_err(|e| e.to_string())? > 0 {
-            (line.clear(), meter.next());
+            line.clear();
+            meter.next();
             count += 1;
         }
         Ok(count)

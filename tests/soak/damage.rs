@@ -112,7 +112,7 @@ impl Damage {
             }
             Self::Cut if is_file && size > 0 => open()?.set_len(random.random_range(0..size))?,
             Self::Append if is_file => File::options().append(true).open(path)?.write_all(b"more than there was")?,
-            Self::Forbid if is_file || is_dir => fs::set_permissions(path, Permissions::from_mode(0))?,
+            Self::Forbid if is_file || is_dir => fs::set_permissions(path, Permissions::from_mode(0o000))?,
             Self::Delete => remove(path)?,
             Self::Fifo => {
                 remove(path)?;
