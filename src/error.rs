@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::secret::concealed;
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -183,12 +185,12 @@ impl fmt::Display for Error {
             write!(f, " {path}")?;
         }
         match &self.0.message {
-            Some(message) => write!(f, ": {message}")?,
+            Some(message) => write!(f, ": {}", concealed(message.clone()))?,
             None => write!(f, ": {}", self.0.kind.describe())?,
         }
         let mut cause = self.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            write!(f, ": {}", concealed(error.to_string()))?;
             cause = error.source();
         }
         Ok(())

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use parking_lot::RwLock;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Item};
 
@@ -38,6 +40,30 @@ impl Revealed {
     }
 }
 
+/// Shorter secrets than this would blot out ordinary words.
+const SHORTEST_CONCEALED: usize = 6;
+
+/// What was revealed so far.
+static REVEALED: RwLock<Vec<Revealed>> = RwLock::new(Vec::new());
+
+/// From now on this does not appear in what is written for people.
+pub fn conceal(secret: &Revealed) {
+    let is_new = !REVEALED.read().contains(secret);
+    if is_new && secret.expose().len() >= SHORTEST_CONCEALED {
+        REVEALED.write().push(secret.clone());
+    }
+}
+
+/// A text for people without the secrets that were revealed so far: a server may have repeated what it was told.
+pub fn concealed(mut text: String) -> String {
+    for secret in &*REVEALED.read() {
+        if text.contains(secret.expose()) {
+            text = text.replace(secret.expose(), "[secret]");
+        }
+    }
+    text
+}
+
 impl fmt::Debug for Revealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
@@ -57,11 +83,17 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Gets the credential. May run a command, read a file or ask the keyring: call it where blocking is allowed.
+    /// Gets the credential, which is [`concealed`] from now on. May run a command, read a file or ask the keyring: call it where blocking is allowed.
     ///
     /// # Errors
     /// `InvalidConfig` naming the place that had no credential, never its content; those of [`keyring::reveal`].
     pub fn reveal(&self) -> Result<Revealed> {
+        let revealed = self.look_up()?;
+        conceal(&revealed);
+        Ok(revealed)
+    }
+
+    fn look_up(&self) -> Result<Revealed> {
         let missing = |why: String| Error::new("read secret", ErrorKind::InvalidConfig).because(why);
         let text = match self {
             Self::Plain(revealed) => return Ok(revealed.clone()),
@@ -101,6 +133,13 @@ mod tests {
     fn a_secret_never_shows() {
         let secret = Secret::Plain(Revealed::new("hunter2"));
         assert!(!format!("{secret:?} {:?}", Revealed::new("hunter2")).contains("hunter2"));
+    }
+
+    #[test]
+    fn what_was_revealed_is_concealed_wherever_it_comes_back() {
+        Secret::Plain(Revealed::new("correct horse")).reveal().expect("it is there");
+        Secret::Plain(Revealed::new("a")).reveal().expect("it is there");
+        assert_eq!(concealed("530 who is correct horse, a?".into()), "530 who is [secret], a?");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::limit::Limit;
 use crate::path::Printable;
+use crate::secret::concealed;
 
 /// The most bytes of a line before what cannot be shown gives way to pictures.
 const LONGEST: usize = 4096;
@@ -39,7 +40,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, Fields> for Line {
         if let Some(source) = source {
             write!(text, "source {source}: ")?;
         }
-        text += &words.0;
+        text += &concealed(words.0);
         let end = text.floor_char_boundary(LONGEST);
         let cut = if end < text.len() { "…" } else { "" };
         writeln!(writer, "{}{cut}", Printable(&text.as_bytes()[..end]))

@@ -5,7 +5,7 @@ use super::refusal::Route;
 use super::site::Site;
 use crate::config::settings::{Reader, Settings};
 use crate::error::{ErrorKind, Result};
-use crate::secret::{Revealed, Secret};
+use crate::secret::{Revealed, Secret, conceal};
 use crate::sources::purpose::Purpose;
 
 /// The service whose functions are used: sites that have web services at all have this one.
@@ -64,7 +64,11 @@ impl Login {
         let fields = [("username", username.as_str()), ("password", secret.expose()), ("service", SERVICE)];
         let (asked, _) = site.ask::<Token>(purpose, Route::Login, "login/token.php", &fields).await?;
         match asked {
-            Ok(Token { token }) => Ok(Revealed::new(token)),
+            Ok(Token { token }) => {
+                let token = Revealed::new(token);
+                conceal(&token);
+                Ok(token)
+            }
             Err(refused) => Err(Route::Login.refusal(purpose, &refused)),
         }
     }

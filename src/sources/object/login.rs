@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::config::settings::Reader;
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::Secret;
+use crate::secret::{Revealed, Secret, conceal};
 
 /// Credentials of HTTP itself: Basic or Bearer, or none.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +48,9 @@ impl Login {
             (Some(token), _) => format!("Bearer {}", token.expose()),
             (None, Some(username)) => {
                 let password = password.as_ref().map_or("", |password| password.expose());
-                format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}")))
+                let encoded = Revealed::new(BASE64_STANDARD.encode(format!("{username}:{password}")));
+                conceal(&encoded);
+                format!("Basic {}", encoded.expose())
             }
             (None, None) => return Ok(None),
         };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqsign_aws_v4::{
     AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
 };
-use reqsign_core::{Context, HttpSend, OsEnv, ProvideCredentialChain, Signer};
+use reqsign_core::{Context, HttpSend, OsEnv, ProvideCredential, ProvideCredentialChain, Signer};
 use reqsign_file_read_tokio::TokioFileRead;
 
 use super::super::http::{Purpose, Transport};
@@ -95,7 +95,7 @@ impl Credentials {
             if let Some(token) = token {
                 fixed = fixed.with_session_token(token.expose());
             }
-            provider = provider.push(fixed);
+            provider = provider.push(Unshown(fixed));
         }
         if self.load {
             let mut default = DefaultCredentialProvider::builder();
@@ -105,7 +105,7 @@ impl Credentials {
             if self.no_metadata {
                 default = default.no_imds();
             }
-            provider = provider.push(default.build());
+            provider = provider.push(Unshown(default.build()));
         }
         if let Some(role) = &self.role {
             let sts = Signer::new(context.clone(), provider, RequestSigner::new("sts", region));
@@ -115,7 +115,7 @@ impl Credentials {
             if let Some(id) = &self.external_id {
                 assumed = assumed.with_external_id(id.clone());
             }
-            provider = ProvideCredentialChain::new().push(assumed);
+            provider = ProvideCredentialChain::new().push(Unshown(assumed));
         }
         Ok(Some(Signer::new(context, provider, RequestSigner::new("s3", region))))
     }
@@ -136,6 +136,23 @@ pub(super) fn failure(purpose: Purpose<'_>, error: &reqsign_core::Error) -> Erro
     purpose.error(kind).because(format!("no usable credentials for the bucket ({:?})", error.kind()))
 }
 
+/// A provider of keys that its crate's log lines do not show: the `Debug` of some holds the key.
+struct Unshown<P>(P);
+
+impl<P> std::fmt::Debug for Unshown<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl<P: ProvideCredential> ProvideCredential for Unshown<P> {
+    type Credential = P::Credential;
+
+    async fn provide_credential(&self, context: &Context) -> reqsign_core::Result<Option<P::Credential>> {
+        self.0.provide_credential(context).await
+    }
+}
+
 /// Our client, for those who fetch keys.
 #[derive(Debug)]
 struct Fetch(Arc<Transport>);
@@ -153,5 +170,17 @@ impl HttpSend for Fetch {
         }
         let body = response.bytes().await.map_err(unreachable)?;
         answer.body(body).map_err(|e| reqsign_core::Error::unexpected("a malformed answer").with_source(e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_does_not_show_its_key() {
+        let fixed = StaticCredentialProvider::new("AKIDEXAMPLE", "hunter2");
+        let shown = format!("{:?}", Unshown(fixed));
+        assert_eq!(shown, "[secret]");
     }
 }
