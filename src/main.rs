@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use kitovufs::path::PrintableLines;
+
 fn main() -> ExitCode {
     kitovufs::memory::keep_freed_buffers();
     match kitovufs::cli::run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("kitovufs: {failure}");
+            eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
-use crate::path::{BadName, RemotePath};
+use crate::path::{BadName, Printable, RemotePath};
 use crate::source::Entry;
 
 /// The longest name that Linux takes, in bytes (`NAME_MAX`).
@@ -14,6 +14,10 @@ pub const NAME_MAX: usize = 255;
 
 /// The most bytes of a character in UTF-8.
 const LONGEST_CHARACTER: usize = 4;
+
+/// So many refused names are shown, each up to so many bytes.
+const REFUSED_SHOWN: usize = 3;
+const REFUSED_LENGTH: usize = 60;
 
 /// A name inside one directory of the mount: 1 to [`NAME_MAX`] bytes without `/` and NUL, neither `.` nor `..`.
 pub type LocalName = Arc<[u8]>;
@@ -31,6 +35,20 @@ pub struct Localized {
     pub named: Vec<(LocalName, Entry)>,
     /// Names that lead out of the directory and are never followed, with the reason.
     pub refused: Vec<(Vec<u8>, BadName)>,
+}
+
+impl Localized {
+    /// How many names are refused, the first of them, and why, in one line; none if none is.
+    pub fn refusal(&self) -> Option<String> {
+        let shown = self.refused.iter().take(REFUSED_SHOWN).map(|(name, why)| {
+            let cut = if name.len() > REFUSED_LENGTH { "…" } else { "" };
+            format!("\"{}{cut}\" ({why})", Printable(&name[..name.len().min(REFUSED_LENGTH)]))
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = if self.refused.len() > REFUSED_SHOWN { ", …" } else { "" };
+        let count = self.refused.len();
+        (count > 0).then(|| format!("{count} names are never followed and are left out: {shown}{more}"))
+    }
 }
 
 /// Gives each entry of one directory its local name: distinct, legal, the remote's own bytes wherever Linux allows them.
@@ -198,6 +216,11 @@ mod tests {
         let localized = localize(entries, false);
         assert_eq!(localized.named.len(), 1);
         assert_eq!(localized.refused.iter().map(|(name, _)| name.as_slice()).collect::<Vec<_>>(), bad);
+        let words = "5 names are never followed and are left out: \"..\" (";
+        assert!(localized.refusal().is_some_and(|told| told.starts_with(words) && told.ends_with(", …")));
+        let names = (0..100_000).map(|number| entry(format!("/{number}\x1b{}", "x".repeat(1000)).as_bytes()));
+        let told = localize(names.collect(), false).refusal().expect("none is followed");
+        assert!(told.len() < 400 && told.starts_with("100000 names") && told.contains("␛"), "{told}");
     }
 
     #[test]

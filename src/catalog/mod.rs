@@ -35,7 +35,7 @@ use crate::freshness::{
     AfterFailure, BEFORE_EMPTYING, BeforeAsking, Emptying, after_failure, before_asking, before_emptying,
 };
 use crate::name::{LocalName, Localized, localize};
-use crate::path::{Printable, RemotePath};
+use crate::path::RemotePath;
 use crate::source::retry::retry;
 use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 
@@ -330,7 +330,8 @@ impl Catalog {
 
     /// Takes a complete listing as what is known. A large one takes a while, in which the state is not locked.
     fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
-        let Localized { mut named, refused } = localized;
+        let refusal = localized.refusal();
+        let Localized { mut named, .. } = localized;
         let known = self.state.lock().remembered.get(dir).map(|known| {
             let record = &known.record;
             (known.listing.clone(), record.id, record.since.clone())
@@ -346,8 +347,8 @@ impl Catalog {
         let (listing, id) = unchanged.unwrap_or_else(|| (Arc::new(Listing::new(named)), ListingId::new()));
         self.state.lock().remembered.insert(dir.clone(), listing.clone(), id, obtained);
         if is_new {
-            for (name, why) in refused {
-                warn!("{dir}: the source lists {:?}, which is never followed: {why}", Printable(&name).to_string());
+            if let Some(refusal) = refusal {
+                warn!("{dir}: {refusal}");
             }
             let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
             self.db.write(move |db| stored.store(db, &source_id, &dir, id));

@@ -169,6 +169,8 @@ Configuration:
 Environment:
   KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
                      or a filter such as kitovufs::cache=debug
+  KITOVUFS_CORE      if set, a crash may leave a core dump, which
+                     holds the secrets of your sources
   KITOVUFS_PASSWORD  the password for the user in a URL, or the
                      token for a Moodle site
 

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
 use crate::name::{Localized, localize};
-use crate::path::{Printable, RemotePath};
+use crate::path::{PrintableLines, RemotePath};
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
 /// How many directories are listed in search of a file to retrieve.
@@ -67,7 +67,7 @@ async fn told(reports: impl Stream<Item = Report>) -> bool {
     let mut reports = std::pin::pin!(reports);
     let mut failed = false;
     while let Some(report) = reports.next().await {
-        print!("{}", report.lines);
+        print!("{}", PrintableLines(&report.lines));
         let _ = std::io::stdout().flush();
         failed |= report.failed;
     }
@@ -98,6 +98,9 @@ impl Report {
 async fn check_source(configured: &Configured) -> Report {
     let mut report = Report::about(&format!("{} ({})", configured.config.name, configured.config.type_name));
     let source = &*configured.link;
+    for note in &configured.notes {
+        report.say(&format!("  note    {note}"));
+    }
     if let Err(error) = steps(source, &mut report).await {
         report.say(&format!("  FAILED  {error}"));
         if let Some(advice) = advice(error.kind()) {
@@ -139,8 +142,8 @@ async fn steps(source: &dyn Source, report: &mut Report) -> Result<()> {
 
 async fn list(source: &dyn Source, dir: &RemotePath, report: &mut Report) -> Result<Vec<Entry>> {
     let localized = list_names(source, dir).await?;
-    for (name, why) in localized.refused {
-        report.say(&format!("  note    {dir}: {:?} is left out: {why}", Printable(&name).to_string()));
+    if let Some(refusal) = localized.refusal() {
+        report.say(&format!("  note    {dir}: {refusal}"));
     }
     Ok(localized.named.into_iter().map(|(_, entry)| entry).collect())
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::Failure;
 use crate::error::{Error, ErrorKind};
 use crate::kitovu;
+use crate::path::PrintableLines;
 
 /// Converts `file`, and writes the result to `output`, or to standard output. The result is the exit code.
 ///
@@ -27,7 +28,7 @@ pub fn import(file: &Path, output: Option<&Path>) -> Result<u8, Failure> {
         None => print!("{}", imported.toml),
     }
     for note in &imported.notes {
-        eprintln!("note: {note}");
+        eprintln!("note: {}", PrintableLines(note));
     }
     if let Some(path) = output {
         eprintln!("{} is written; next: kitovufs check -c {0}", path.display());

@@ -13,7 +13,7 @@ use crate::config::{Config, Diagnostics, SourceConfig, nearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Store};
 use crate::mount;
-use crate::path::RemotePath;
+use crate::path::{PrintableLines, RemotePath};
 use crate::secret::{Revealed, Secret};
 use crate::source::Source as _;
 
@@ -37,7 +37,7 @@ type Ask<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 /// The configuration is wrong, the secret was not accepted, or it cannot be kept; then nothing is.
 pub fn login(request: &LoginRequest) -> Result<u8, Failure> {
     for line in perform(request, &mut ask, &*keyring::system())? {
-        println!("{line}");
+        println!("{}", PrintableLines(&line));
     }
     Ok(0)
 }

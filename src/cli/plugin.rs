@@ -11,6 +11,7 @@ use super::Failure;
 use super::args::{PluginCheckArgs, PluginCommand};
 use crate::config::{Config, Diagnostics};
 use crate::error::{Error, ErrorKind};
+use crate::path::PrintableLines;
 use crate::source::Settings;
 use crate::sources::create_plugin;
 use crate::sources::plugin::check::{Finding, Subject, check};
@@ -157,7 +158,7 @@ async fn examine(type_name: &str, settings: &Settings, timeout: Duration) -> Res
     let mut tell = |finding: &Finding| {
         all += 1;
         wrong += u32::from(finding.wrong.is_some());
-        print!("{}", shown(finding));
+        print!("{}", PrintableLines(&shown(finding)));
         let _ = std::io::stdout().flush();
     };
     let holds = check(&subject, scratch.path(), &mut tell).await?;

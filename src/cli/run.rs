@@ -1,14 +1,21 @@
 //! Carries out what was asked for. It decides nothing.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
 use crate::error::{Error, ErrorKind};
 use crate::mount::{self, ask::ask_here};
+use crate::path::PrintableLines;
+
+/// The environment variable that leaves core dumps as they are.
+const CORE: &str = "KITOVUFS_CORE";
 
 /// Does what the command line says. The result is the exit code.
 ///
 /// # Errors
 /// What was asked for is wrong, or failed.
 pub fn run() -> Result<u8, Failure> {
+    leave_no_core();
     let request = super::parse()?;
     match &request {
         // The file only takes over when the process serves in the background; whoever started it hears of failures directly.
@@ -43,9 +50,9 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
         Request::Plugin(request) => plugin::run(request),
         Request::Status { mountpoint, json } => {
             let (shown, failures) = status::show(mountpoint.as_deref(), json)?;
-            print!("{shown}");
+            print!("{}", PrintableLines(&shown));
             for failure in &failures {
-                eprintln!("kitovufs: {failure}");
+                eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
             }
             Ok(u8::from(!failures.is_empty()))
         }
@@ -53,5 +60,20 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             ask_here(&mountpoint).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
             Ok(0)
         }
+    }
+}
+
+/// The memory of this process, and of those it starts, holds secrets: when one of them crashes, nothing of it is written to a disk.
+///
+/// The limit is 1 byte and not 0, for a program that collects dumps is given them beyond 0 (core(5), `fs/coredump.c`: "RLIMIT_CORE is set
+/// to 1"). The process stays open to its own user's debuggers.
+fn leave_no_core() {
+    if std::env::var_os(CORE).is_some_and(|value| !value.is_empty()) {
+        return;
+    }
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    let most = maximum.map_or(1, |maximum| maximum.min(1));
+    if let Err(e) = setrlimit(Resource::Core, Rlimit { current: Some(most), maximum }) {
+        tracing::warn!("a crash may leave secrets in a core dump: {e}");
     }
 }

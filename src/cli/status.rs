@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::ask::{Answer, Asked};
 use crate::mount::point::{self, Mounted};
+use crate::path::picture;
 use crate::status::{Status, WaitingStatus};
 
 /// What the status command prints, for one mount or, without `mountpoint`, for all of this user's; and which of them did not answer.
@@ -57,7 +58,7 @@ fn read(mountpoint: &Path, answer: Answer, json: bool) -> Result<String> {
     let bytes = said(mountpoint, answer)?;
     if json {
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| odd(mountpoint, e))?;
-        writeln!(out, "{value:#}").expect("writing to a string cannot fail");
+        writeln!(out, "{}", safe(&format!("{value:#}"))).expect("writing to a string cannot fail");
     } else {
         describe(&understood(mountpoint, &bytes)?, &mut out);
     }
@@ -99,6 +100,20 @@ fn told(waiting: &WaitingStatus) -> String {
         many => format!("{many} programs wait"),
     };
     format!("waiting {seconds:.0} s for {request}, {programs}")
+}
+
+/// The same JSON, in which nothing steers a terminal.
+fn safe(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || picture(c).is_none() {
+            safe.push(c);
+        } else {
+            let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            safe.push_str(&units);
+        }
+    }
+    safe
 }
 
 fn describe(status: &Status, out: &mut String) {

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::room::Rooms;
 use crate::secret::{Revealed, Secret};
@@ -41,6 +44,8 @@ pub struct Settings {
     pub withheld: Vec<String>,
     /// Room for those files.
     pub rooms: Rooms,
+    /// What is not wrong, and what the user should hear of.
+    pub notes: Notes,
 }
 
 impl Settings {
@@ -98,12 +103,29 @@ impl Settings {
             scratch,
             withheld: Vec::new(),
             rooms: Rooms::default(),
+            notes: Notes::default(),
         }
     }
 
     /// Starts reading; see [`Reader`].
     pub fn reader(&self) -> Reader<'_> {
         Reader { settings: self, known: Vec::new(), takes_rest: false, problems: Vec::new() }
+    }
+}
+
+/// What `configure` has to say to the user, shared by all copies of a table: `check` and `mount` tell it.
+#[derive(Debug, Clone, Default)]
+pub struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    /// Adds one, with what to do about it.
+    pub fn add(&self, note: String) {
+        self.0.lock().push(note);
+    }
+
+    /// Takes all of them.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
     }
 }
 

@@ -22,6 +22,7 @@ use crate::config::{Config, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, Folder, FolderIndex, Layout, Part, Union};
 use crate::fuse::Driver;
+use crate::path::PrintableLines;
 use crate::source::Changes;
 use crate::source::retry::short_break;
 use crate::status::Report;
@@ -60,6 +61,7 @@ pub fn mount(request: &MountRequest) -> Result<u8, Failure> {
 fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<(), Failure> {
     let MountRequest { config, mountpoint, problems, .. } = request;
     let configured = runtime.block_on(sources::configure(config, problems.clone(), Some(mountpoint)))?;
+    tell_notes(&configured, request.daemon);
     point::check_prerequisites()?;
     point::prepare(mountpoint)?;
     raise_file_limit();
@@ -132,6 +134,18 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     }
 }
 
+/// Tells what the user should hear about the settings; whoever started a daemon reads no log.
+fn tell_notes(configured: &[Configured], is_daemon: bool) {
+    for Configured { config, notes, .. } in configured {
+        for note in notes {
+            warn!("source {}: {note}", config.name);
+            if is_daemon {
+                eprintln!("kitovufs: source {}: {}", config.name.escape_debug(), PrintableLines(note));
+            }
+        }
+    }
+}
+
 type Assembled = (Arc<FileSystem>, Report, Vec<(FolderIndex, Changes)>);
 
 fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>) -> Result<Assembled> {
@@ -141,7 +155,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
     let room = Arc::new(Room::default());
     let mut reported = Vec::new();
     let folders = configured.into_iter().enumerate().map(|(index, configured)| {
-        let Configured { config, link, counters, changes } = configured;
+        let Configured { config, link, counters, changes, .. } = configured;
         config.settings.rooms.give(cache.clone());
         let source_id: Arc<str> = config.identity().into();
         let policy = Policy { fresh_for: config.fresh_for, patience: config.patience, offline: config.offline };

@@ -20,6 +20,8 @@ pub struct Configured {
     pub link: Arc<Link>,
     /// What was asked of it.
     pub counters: Arc<Counters>,
+    /// What the user should hear about its settings, though they are right.
+    pub notes: Vec<String>,
     /// What it says about changes by itself, if it does.
     pub changes: Option<Changes>,
 }
@@ -72,13 +74,13 @@ pub async fn configure(
 }
 
 fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
-    let changes = source.changes();
+    let (changes, notes) = (source.changes(), config.settings.notes.take());
     let counters = Arc::new(Counters::default());
     // Outside of the deadline, so that a timeout counts as the failure that it is.
     let counted = Counted::new(Deadline::new(source, config.timeout, counters.clone()), counters.clone());
     let limited = Limited::new(counted, config.max_requests, config.max_bandwidth);
     let link = Link::new(Box::new(limited), &config.name, short_break(config.timeout));
-    Configured { config, link, counters, changes }
+    Configured { config, link, counters, notes, changes }
 }
 
 /// The environment variables that hold secrets of other sources than this one.

@@ -231,7 +231,7 @@ impl Source for Ftp {
             reader.problem(Some("host"), "`host` is the server's name alone; port and root have settings of their own");
         }
         if password.is_some() && !tls {
-            warn_of_clear_text(settings, &host);
+            warn_of_clear_text(settings, &host, "tls = true");
         }
         self.config = Config { host, port, root, username, password, tls };
         reader.finish()

@@ -108,10 +108,13 @@ fn read_root(reader: &mut crate::config::settings::Reader<'_>) -> RemotePath {
     })
 }
 
-/// Warns where credentials travel in the clear to another machine.
-fn warn_of_clear_text(settings: &Settings, host: &str) {
-    if !matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]") {
-        tracing::warn!("source {}: credentials travel unencrypted to {host}", settings.name);
+/// Notes where credentials travel in the clear to another machine, and what to write instead.
+fn warn_of_clear_text(settings: &Settings, host: &str, instead: &str) {
+    let address: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    let is_here = host == "localhost" || host.ends_with(".localhost") || address.is_some_and(|at| at.is_loopback());
+    if !is_here {
+        let note = format!("credentials travel unencrypted to {host}; if the server can do better, write {instead}");
+        settings.notes.add(note);
     }
 }
 

@@ -59,6 +59,6 @@ pub(super) fn endpoint(key: &str, text: &str) -> Result<url::Url, String> {
 /// Warns once where credentials travel in the clear.
 pub(super) fn warn_if_clear(settings: &Settings, endpoint: &url::Url, secret: bool) {
     if secret && endpoint.scheme() == "http" {
-        super::warn_of_clear_text(settings, endpoint.host_str().unwrap_or_default());
+        super::warn_of_clear_text(settings, endpoint.host_str().unwrap_or_default(), "https://");
     }
 }
