@@ -39,7 +39,8 @@ pub(super) fn examine(dir: &CacheDir) -> io::Result<Result<bool, String>> {
     if is_ours {
         return Ok(Ok(false));
     }
-    let told = if strange.is_empty() { names.iter().collect() } else { strange };
+    let mut told = if strange.is_empty() { names.iter().collect() } else { strange };
+    told.sort_by(|a, b| a.name.cmp(&b.name));
     let mut shown: Vec<String> = told.iter().take(NAMES_TOLD).map(|named| Printable(&named.name).to_string()).collect();
     if told.len() > NAMES_TOLD {
         shown.push(format!("{} more", told.len() - NAMES_TOLD));

@@ -71,6 +71,8 @@ pub struct Catalog {
     source_id: Arc<str>,
     policy: Policy,
     db: Arc<Database>,
+    /// Of `db`, when this catalog began: see [`Database::begun`].
+    begun: u64,
     /// Listings that are being retrieved.
     under_way: Arc<Flights<RemotePath, Result<Answer<Arc<Listing>>>>>,
     /// Single files that are being asked for.
@@ -100,7 +102,8 @@ impl Catalog {
     ) -> Arc<Self> {
         let state = Mutex::new(State { remembered: Remembered::new(room), changed: None });
         let (under_way, checks, reloads, slowness) = Default::default();
-        Arc::new(Self { source, source_id, policy, db, under_way, checks, reloads, slowness, state })
+        let begun = db.begun();
+        Arc::new(Self { source, source_id, policy, db, begun, under_way, checks, reloads, slowness, state })
     }
 
     /// The complete listing of `dir`, with what was learned about single files since.
@@ -346,10 +349,11 @@ impl Catalog {
         let is_new = unchanged.is_none();
         let (listing, id) = unchanged.unwrap_or_else(|| (Arc::new(Listing::new(named)), ListingId::new()));
         self.state.lock().remembered.insert(dir.clone(), listing.clone(), id, obtained);
-        if is_new {
-            if let Some(refusal) = refusal {
-                warn!("{dir}: {refusal}");
-            }
+        if is_new && let Some(refusal) = refusal {
+            warn!("{dir}: {refusal}");
+        }
+        // A database that replaced a damaged one may not have it yet.
+        if is_new || self.db.begun() != self.begun {
             let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
             self.db.write(move |db| stored.store(db, &source_id, &dir, id));
         }

@@ -209,6 +209,27 @@ async fn a_damaged_index_costs_copies_with_a_hash_as_their_digest_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn listings_are_stored_again_after_the_index_was_damaged() {
+    let mut mount = Fixture::new();
+    mount.memory.put("file", "bytes");
+    mount.list().await.expect("list");
+    mount = mount.restart(ROOMY).await;
+    let index = mount.cache_dir.path().join("index.sqlite");
+    let file = std::fs::File::options().write(true).open(&index).expect("it is there");
+    let length = file.metadata().expect("its size").len();
+    file.write_all_at(&vec![0; length as usize - 4096], 4096).expect("written");
+    for _ in 0..2 {
+        mount.list().await.expect("list");
+        mount.fs.cache().settled().await;
+        expire().await;
+    }
+    assert!(index.with_file_name("index.sqlite.damaged").exists());
+    mount = mount.restart(ROOMY).await;
+    mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    assert_eq!(mount.list().await.expect("as it was last seen"), ["file"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_touched_copy_is_not_retrieved_again() {
     let mount = Fixture::new();
     mount.memory.put("file", content(3 * SMALL));

@@ -16,9 +16,10 @@ use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
 
 use crate::cache::{Cache, Limits};
+use crate::cachedir::CacheDir;
 use crate::catalog::{Catalog, Policy, Room};
 use crate::cli::{Failure, MountRequest};
-use crate::config::{Config, Diagnostics, PartConfig};
+use crate::config::{Config, Diagnostic, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, Folder, FolderIndex, Layout, Part, Union};
 use crate::fuse::Driver;
@@ -211,6 +212,15 @@ fn raise_file_limit() {
 ///
 /// # Errors
 /// Everything that is wrong.
-pub fn examine(config: &Config, problems: Diagnostics) -> impl Future<Output = Result<Vec<Configured>, Diagnostics>> {
+pub fn examine(
+    config: &Config,
+    mut problems: Diagnostics,
+) -> impl Future<Output = Result<Vec<Configured>, Diagnostics>> {
+    // Programs of sources may put files there.
+    if config.cache.dir.symlink_metadata().is_ok()
+        && let Err(e) = CacheDir::claim(&config.cache.dir)
+    {
+        problems.0.push(Diagnostic { file: config.file.clone(), line: None, message: e.to_string() });
+    }
     sources::configure(config, problems, config.mountpoint.as_deref())
 }

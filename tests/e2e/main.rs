@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, dead_code, reason = "several test programs share the kit, and nothing outside reaches them")]
 
 mod attributes;
+mod cachedir;
 mod check;
 mod configuration;
 mod counts;
