@@ -154,12 +154,12 @@ mod tests {
     async fn what_has_been_silent_for_longest_is_told_and_no_short_wait() {
         let waits = Waits::default();
         let silent = || Arc::new(Mutex::new(Some(Instant::now())));
-        let (first, second) = (silent(), silent());
+        let first = silent();
         let path = RemotePath::parse(b"a/b").expect("a path");
         let _older = waits.call("list_path", Some(&path), &first);
         sleep(STALL / 2).await;
         assert_eq!(waits.now(), None);
-        let newer = waits.call("connect", None, &second);
+        let newer = waits.call("connect", None, &silent());
         sleep(STALL / 2).await;
         let waiting = waits.now().expect("one is waited for");
         assert_eq!((&*waiting.call, waiting.silent, waiting.calls), (&*format!("list_path {path}"), STALL, 2));
