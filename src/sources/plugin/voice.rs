@@ -110,7 +110,7 @@ mod tests {
     fn what_was_told_in_confidence_is_never_repeated() {
         let voice = Voice::new("s");
         voice.conceal(vec![Revealed::new("hunter2"), Revealed::new("x")]);
-        assert_eq!(voice.fit(" login xx:hunter2@host\nfailed\n"), "login xx:[secret]@host\\nfailed");
+        assert_eq!(voice.fit(" login xx:hunter2@host\nfailed\n"), "login xx:[secret]@host␊failed");
         assert_eq!(voice.fit(&"ü".repeat(5000)).len(), LONGEST);
     }
 }
