@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
@@ -120,7 +121,9 @@ impl Database {
     /// Asks for what was committed. `None` if the index cannot answer, which is said once: it is a cache.
     pub fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
         let shared = &self.shared;
-        let result = ask(&shared.connection.lock());
+        let connection = shared.connection.try_lock();
+        // A commit is under way, and the disk may hang.
+        let result = ask(&connection.unwrap_or_else(|| waiting(|| shared.connection.lock())));
         match &result {
             Ok(_) => shared.is_unreadable.store(false, Ordering::Relaxed),
             Err(e) if is_damage(e) => {
@@ -157,7 +160,7 @@ impl Database {
     /// Like [`Database::flush`], but free when nothing is queued.
     pub fn settle(&self) {
         if self.shared.pending.load(Ordering::Acquire) > 0 {
-            self.flush();
+            waiting(|| self.flush());
         }
     }
 
@@ -195,6 +198,14 @@ fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
         for flushed in flushes {
             flushed();
         }
+    }
+}
+
+/// Does what may wait for the disk, so that others on the runtime do not wait with it.
+fn waiting<T>(wait: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
+        _ => wait(),
     }
 }
 

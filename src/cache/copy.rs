@@ -9,7 +9,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -306,37 +306,44 @@ impl Copy {
         cache.release(self);
     }
 
-    /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while.
+    /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while. Waits for the disk.
     pub fn store(&self, cache: &Cache, block: usize, bytes: Bytes) -> Stored {
+        let stored = self.write(cache, block, &bytes, &AtomicBool::new(false));
+        stored.unwrap_or_else(|| self.spill(cache, block, &bytes))
+    }
+
+    /// Writes the bytes of one block, hashed. `None` if there is no room, or if the block was given up before it was written: by then it may
+    /// have been thrown away. Waits for the disk.
+    pub fn write(&self, cache: &Cache, block: usize, bytes: &Bytes, given_up: &AtomicBool) -> Option<Stored> {
         debug_assert_eq!(bytes.len() as u64, {
             let range = bytes_of(&(block..block + 1), self.size);
             range.end - range.start
         });
         if let Some(stored) = self.state.lock().stored(block) {
-            return stored;
+            return Some(stored);
         }
-        let reserved = self.may_write().then(|| cache.reserve(self, bytes.len() as u64)).flatten();
-        let Some((reserved, file)) = reserved.and_then(|room| Some((room, self.write_block(cache, block, &bytes)?)))
-        else {
-            return self.spill(cache, block, &bytes);
-        };
-        let hash = hash(&bytes);
+        if !self.may_write() {
+            return None;
+        }
+        let reserved = cache.reserve(self, bytes.len() as u64)?;
+        let file = self.write_block(cache, block, bytes)?;
+        let hash = hash(bytes);
         let mut state = self.state.lock();
-        if !state.file.as_ref().is_some_and(|now| Arc::ptr_eq(now, &file)) {
-            // The file was thrown away meanwhile, and the block with it.
-            drop(state);
-            return self.spill(cache, block, &bytes);
+        let is_its_file = state.file.as_ref().is_some_and(|now| Arc::ptr_eq(now, &file));
+        if !is_its_file || given_up.load(Ordering::SeqCst) {
+            // The file was thrown away meanwhile, or the block.
+            return None;
         }
         if let Some(stored) = state.stored(block) {
             // Somebody was faster, and has taken the room for it.
-            return stored;
+            return Some(stored);
         }
         reserved.written();
         cache.shortage.end();
         state.map.set(block, hash);
         if state.map.is_full() {
             state.held_back = Some(block);
-            return Stored::DiskComplete;
+            return Some(Stored::DiskComplete);
         }
         if state.unsaved == 0 {
             cache.upkeep.note_growing(self.key);
@@ -345,7 +352,7 @@ impl Copy {
         if state.unsaved >= UNSAVED {
             self.save(cache, &mut state);
         }
-        Stored::Disk
+        Some(Stored::Disk)
     }
 
     /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.

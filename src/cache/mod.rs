@@ -32,6 +32,7 @@ use tracing::{debug, warn};
 pub use copy::{Copy, Stored};
 pub use gather::Gathering;
 pub use ledger::Lease;
+pub use shortage::{Asked, DISK_PATIENCE};
 
 use crate::db::Database;
 use crate::digest::{Digest, hex};
@@ -42,7 +43,7 @@ use index::Index;
 use ledger::{Ledger, NoRoom, Reserved};
 use shortage::Shortage;
 use spill::Spill;
-use store::{Discarded, Store};
+use store::Store;
 use upkeep::Upkeep;
 
 /// What a copy takes besides its blocks: its own directory.
@@ -157,6 +158,9 @@ pub struct Cache {
     upkeep: Upkeep,
     counters: Counters,
     shortage: Shortage,
+    /// Whoever locks it makes the disk hang.
+    #[cfg(test)]
+    pub(crate) gate: parking_lot::RwLock<()>,
     /// Said once, until a file can be opened again: one cannot be.
     file_warned: AtomicBool,
 }
@@ -167,6 +171,8 @@ struct Room {
     held: LruCache<Key, Held>,
     /// How many of them are loaded.
     loaded: usize,
+    /// Copies that were taken away and whose files are not out of sight yet.
+    leaving: HashSet<Key>,
 }
 
 impl Room {
@@ -201,7 +207,6 @@ impl Held {
 /// A copy that is out of sight, and whose files and row are to be deleted.
 struct TakenAway {
     key: Key,
-    place: Option<Discarded>,
     held: Held,
 }
 
@@ -277,7 +282,7 @@ impl Cache {
         let index = Index::new(db.clone());
         let ledger = Ledger::default();
         let held = restore(&store, &index, &db, &ledger);
-        let room = Room { held, loaded: 0 };
+        let room = Room { held, loaded: 0, leaving: HashSet::new() };
         let (upkeep, woken) = Upkeep::new();
         let cache = Arc::new(Self {
             store,
@@ -289,6 +294,8 @@ impl Cache {
             upkeep,
             counters: Counters::default(),
             shortage: Shortage::default(),
+            #[cfg(test)]
+            gate: parking_lot::RwLock::default(),
             file_warned: AtomicBool::new(false),
         });
         let weak = Arc::downgrade(&cache);
@@ -366,17 +373,21 @@ impl Cache {
         }
     }
 
-    /// Takes a copy out of sight under the lock, so that a new copy of the same version cannot lose its file.
+    /// Takes a copy out of the cache. Its file is there until [`Cache::destroy`] has done its part without the lock, since the disk may hang;
+    /// until then a new copy of the same version gets no room.
     fn take_away(&self, room: &mut Room, key: &Key) -> Option<TakenAway> {
         let held = room.held.pop(key)?;
         room.loaded -= usize::from(matches!(held, Held::Loaded(_)));
-        Some(TakenAway { key: *key, place: self.store.discard(key), held })
+        room.leaving.insert(*key);
+        Some(TakenAway { key: *key, held })
     }
 
     /// Deletes the files and rows of copies that were taken away, and gives back their room.
     fn destroy(&self, copies: Vec<TakenAway>) {
         self.index.delete(copies.iter().map(|copy| copy.key).collect());
-        for TakenAway { place, held, .. } in copies {
+        for TakenAway { key, held } in copies {
+            let place = self.store.discard(&key);
+            self.room.lock().leaving.remove(&key);
             if let Some(place) = place {
                 self.store.destroy(&place);
             }
@@ -441,6 +452,9 @@ impl Cache {
             self.shortage.feel(NoRoom::File(copy.size()), &self.limits);
             return None;
         }
+        if self.room.lock().leaving.contains(copy.key()) {
+            return None;
+        }
         self.take_room(&copy.charge, bytes)
     }
 
@@ -488,6 +502,17 @@ impl Cache {
 
     fn disk_failed(&self, error: &std::io::Error) {
         self.shortage.feel(NoRoom::Disk(error.to_string()), &self.limits);
+    }
+
+    /// Leave to ask the disk for a write, which lasts until the disk has answered. `None` while a disk that hangs is left alone: blocks then
+    /// wait in memory for their readers, as if it were full.
+    pub fn ask_disk(self: &Arc<Self>) -> Option<Asked> {
+        self.shortage.may_ask_disk().then(|| Asked::new(self.clone()))
+    }
+
+    /// The disk has not answered within [`DISK_PATIENCE`].
+    pub fn disk_hangs(&self) {
+        self.shortage.disk_hangs(&self.limits);
     }
 
     /// How many blocks ahead of its reader a version of this size may bring while there is no room for them on the disk, and they wait in

@@ -1,22 +1,34 @@
 //! `Shortage`: whether blocks find room on the disk at present, and why not. It looks for none.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use super::Limits;
 use super::ledger::NoRoom;
+use super::{Cache, Limits};
 
 /// How often the log tells of it at most.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
+
+/// For how long a disk that did not answer in time is left alone: a disk that spins up or a network share that comes back takes some
+/// seconds, and each attempt may hold a reader up for [`DISK_PATIENCE`].
+const REST: Duration = Duration::from_secs(30);
+
+/// How long a write may take. A sound disk takes milliseconds, a busy one a second; whoever reads waits that long once.
+pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What became of the latest block that wanted room.
 #[derive(Debug, Default)]
 pub(super) struct Shortage {
     is_felt: AtomicBool,
     why: Mutex<Why>,
+    /// Until when a disk that did not answer is left alone.
+    resting: Mutex<Option<Instant>>,
+    /// How many writes it has not answered yet.
+    unanswered: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -50,13 +62,49 @@ impl Shortage {
         why.reason = Some(reason);
     }
 
+    /// Whether the disk may be asked: not while it rests, and not while it still owes the answer for which it does.
+    pub(super) fn may_ask_disk(&self) -> bool {
+        let Some(until) = *self.resting.lock() else { return true };
+        Instant::now() >= until && self.unanswered.load(Ordering::Relaxed) == 0
+    }
+
+    /// The disk has not answered in time.
+    pub(super) fn disk_hangs(&self, limits: &Limits) {
+        *self.resting.lock() = Some(Instant::now() + REST);
+        let why = format!(
+            "it has not answered for {} s, and is left alone for {} s",
+            DISK_PATIENCE.as_secs(),
+            REST.as_secs()
+        );
+        self.feel(NoRoom::Disk(why), limits);
+    }
+
     /// A block was written.
     pub(super) fn end(&self) {
-        if self.is_felt() {
+        // One that comes late does not make a disk that hangs a sound one.
+        if self.is_felt() && self.may_ask_disk() {
+            *self.resting.lock() = None;
             self.is_felt.store(false, Ordering::Relaxed);
             if self.why.lock().reason.take().is_some() {
                 info!("cache: there is room again");
             }
         }
+    }
+}
+
+/// A write that the disk has not answered yet.
+#[derive(Debug)]
+pub struct Asked(Arc<Cache>);
+
+impl Asked {
+    pub(super) fn new(cache: Arc<Cache>) -> Self {
+        cache.shortage.unanswered.fetch_add(1, Ordering::Relaxed);
+        Self(cache)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.shortage.unanswered.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::fixture::{Fixture, content};
 use super::*;
-use crate::cache::Limits;
 use crate::cache::block::BLOCK;
+use crate::cache::{DISK_PATIENCE, Limits};
 use crate::config::Offline;
 use crate::source::Capabilities;
 use crate::source::fault::Method;
@@ -92,4 +92,44 @@ async fn without_room_and_without_ranges_a_file_comes_once() {
     read_on(&mount, "file", &bytes).await;
     assert_eq!(mount.faults.bytes(), 40 * SMALL);
     assert_eq!(mount.faults.calls(Method::RetrieveFile), 1);
+}
+
+/// In real time: a clock that stands still does not go on while somebody waits for the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_disk_that_hangs_holds_nobody_up_for_long() {
+    let mount = Fixture::new();
+    let bytes = content(4 * SMALL);
+    for name in ["small", "file", "another"] {
+        mount.memory.put(name, bytes[..if name == "small" { 100 } else { bytes.len() }].to_vec());
+    }
+    let cache = mount.fs.cache().clone();
+    let (hang, go_on) = std::sync::mpsc::channel::<()>();
+    let (hangs, is_hanging) = std::sync::mpsc::channel();
+    let disk = std::thread::spawn(move || {
+        let gate = cache.gate.write();
+        hangs.send(()).expect("the test waits");
+        // Until the test has ended, however it ends.
+        let _ = go_on.recv();
+        drop(gate);
+    });
+    is_hanging.recv().expect("the disk hangs");
+    // Whoever comes first waits for the disk once; while he does, the only worker goes on.
+    let begun = std::time::Instant::now();
+    let (first, ticked) = tokio::join!(mount.read("file"), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        begun.elapsed()
+    });
+    assert!(first.expect("read through") == bytes);
+    assert!(ticked < DISK_PATIENCE, "{ticked:?}: the worker waited for the disk");
+    assert!(begun.elapsed() >= DISK_PATIENCE, "{:?}: nobody asked the disk", begun.elapsed());
+    let why = mount.fs.cache().no_room().expect("the disk is left alone");
+    assert!(why.contains("not answered"), "{why}");
+    // Who comes later does not wait at all: that is at most the time of a busy machine.
+    let begun = std::time::Instant::now();
+    assert_eq!(mount.read("small").await.expect("read through").len(), 100);
+    read_on(&mount, "another", &bytes).await;
+    assert!(begun.elapsed() < DISK_PATIENCE, "{:?}", begun.elapsed());
+    assert!(mount.objects().is_empty(), "nothing was written");
+    drop(hang);
+    disk.join().expect("the disk answers again");
 }

@@ -1,6 +1,7 @@
 //! Transfer: brings the bytes that the cache lacks, each once, however many ask. It knows versions, no names and no freshness.
 
 mod evidence;
+mod keep;
 mod measure;
 mod memory;
 mod pace;

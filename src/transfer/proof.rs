@@ -46,7 +46,12 @@ impl OpenVersion {
         let checking = self.clone();
         let (sound, agrees) = tokio::task::spawn_blocking(move || {
             let sound = checking.copy.check_all(&checking.transfer.cache);
-            (sound, sound && checking.is_hash_right())
+            let agrees = sound && checking.is_hash_right();
+            if sound {
+                let retrieved = checking.state.lock().retrieved_modified;
+                checking.copy.dress(retrieved);
+            }
+            (sound, agrees)
         })
         .await
         .unwrap_or_default();
@@ -55,7 +60,6 @@ impl OpenVersion {
             return Ok(());
         }
         let Self { transfer, version, copy, .. } = &**self;
-        copy.dress(self.state.lock().retrieved_modified);
         let local_copy =
             LocalCopy { file: copy.path(), path: &version.path, retrieved_as: &version.digest, size: version.size };
         let local = match agrees {
@@ -79,7 +83,7 @@ impl OpenVersion {
                 if first_attempt.is_some() {
                     self.retract();
                 }
-                copy.prove(&transfer.cache, local);
+                self.mark_proven(local).await;
                 // Whoever has read the last block has a copy that survives a kill.
                 transfer.cache.settled().await;
             }
@@ -89,7 +93,7 @@ impl OpenVersion {
                     version.path, version.digest
                 );
                 transfer.evidence.count_unconverged(*copy.key());
-                copy.prove(&transfer.cache, local);
+                self.mark_proven(local).await;
             }
             Proof::Again => {
                 warn!(
@@ -114,6 +118,13 @@ impl OpenVersion {
             }
         }
         Ok(())
+    }
+
+    /// Takes the copy for whole, on a thread that may wait for the disk.
+    async fn mark_proven(self: &Arc<Self>, local: Digest) {
+        let proven = self.clone();
+        let marking = tokio::task::spawn_blocking(move || proven.copy.prove(&proven.transfer.cache, local));
+        let _ = marking.await;
     }
 
     /// Notes that the version is damaged.

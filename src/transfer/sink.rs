@@ -148,7 +148,7 @@ impl Sink for BlockSink<'_> {
                 self.gathered.split().freeze()
             };
             self.until_wanted().await;
-            let stored = self.version.copy.store(&self.version.transfer.cache, self.next, block);
+            let stored = self.version.keep(self.next, block).await;
             self.complete |= stored == Stored::DiskComplete;
             if stored != Stored::Memory {
                 self.version.hash_along(self.next);

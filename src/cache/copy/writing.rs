@@ -14,7 +14,8 @@ use crate::cache::block::{BLOCK, bytes_of};
 use crate::cachedir::is_other_type;
 
 impl Copy {
-    pub(super) fn spill(&self, cache: &Cache, block: usize, bytes: &Bytes) -> Stored {
+    /// Keeps the bytes of one block in memory for a while.
+    pub fn spill(&self, cache: &Cache, block: usize, bytes: &Bytes) -> Stored {
         // A copy, because they may be a part of something larger, which would stay in memory with them.
         cache.spill.put(self.key, block, Bytes::copy_from_slice(bytes));
         Stored::Memory
@@ -26,16 +27,23 @@ impl Copy {
 
     /// The file that the block was written to; `None` if it could not be.
     pub(super) fn write_block(&self, cache: &Cache, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
+        #[cfg(test)]
+        drop(cache.gate.read());
         let file = {
             let mut state = self.state.lock();
             // What somebody else did before must not pass for our own doing.
             self.compare(cache, &mut state);
-            let file = match &state.file {
-                Some(file) => Ok(file.clone()),
-                None => self.open_for_writing(cache).map(|file| state.file.insert(Arc::new(file)).clone()),
-            };
-            state.writing += usize::from(file.is_ok());
-            file
+            state.writing += usize::from(state.file.is_some());
+            state.file.clone()
+        };
+        let file = match file {
+            Some(file) => Ok(file),
+            // Without the lock, for which readers wait: the disk may hang.
+            None => self.open_for_writing(cache).map(|file| {
+                let mut state = self.state.lock();
+                state.writing += 1;
+                state.file.get_or_insert_with(|| Arc::new(file)).clone()
+            }),
         };
         let written = file.and_then(|file| {
             let written = file.write_all_at(bytes, block as u64 * BLOCK);
