@@ -20,6 +20,8 @@ const UNIT: u32 = 1024;
 
 /// Lets only so many remote operations of `inner` run at once, the most urgent first, and content arrive only so fast.
 ///
+/// An operation that ends with an outage ends the waiting of all others: they fail with its error, marked as remembered.
+///
 /// `connect` is not limited: it must work while every other operation waits for it.
 pub struct Limited<S> {
     inner: S,
@@ -59,15 +61,18 @@ impl<S: Source> Source for Limited<S> {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let turn = self.turns.take(&Urgency::interactive()).await;
-        let entries = self.inner.list_path(dir).await?;
+        let turn = self.turns.take(&Urgency::interactive()).await?;
+        let entries = self.inner.list_path(dir).await;
+        turn.note(&entries);
         // The turn ends with the stream.
-        Ok(entries.map(move |entry| (&turn, entry).1).boxed())
+        Ok(entries?.inspect(move |entry| turn.note(entry)).boxed())
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
-        let _turn = self.turns.take(&Urgency::interactive()).await;
-        self.inner.create_remote_digest(file).await
+        let turn = self.turns.take(&Urgency::interactive()).await?;
+        let digest = self.inner.create_remote_digest(file).await;
+        turn.note(&digest);
+        digest
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -75,11 +80,13 @@ impl<S: Source> Source for Limited<S> {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let _turn = self.turns.take(&request.urgency).await;
-        match &self.rate {
+        let turn = self.turns.take(&request.urgency).await?;
+        let result = match &self.rate {
             Some(rate) => self.inner.retrieve_file(request, &mut RatedSink { out, rate }).await,
             None => self.inner.retrieve_file(request, out).await,
-        }
+        };
+        turn.note(&result);
+        result
     }
 }
 

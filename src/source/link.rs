@@ -120,18 +120,29 @@ impl Link {
     }
 
     async fn ready(&self) -> Result<()> {
-        let trial = self.state.lock().trial.clone();
-        if let Some(mut trial) = trial {
-            // However it ends, what is known then decides.
-            let _ = tokio::time::timeout(TRIAL, trial.wait_for(|over| *over)).await;
+        loop {
+            let trial = self.state.lock().trial.clone();
+            if let Some(mut trial) = trial {
+                // However it ends, what is known then decides.
+                let _ = tokio::time::timeout(TRIAL, trial.wait_for(|over| *over)).await;
+            }
+            if let Health::Down(error) = &self.state.lock().health {
+                return Err(error.clone().remembered());
+            }
+            self.rested().await?;
+            let mut connected = self.connected.lock().await;
+            if *connected {
+                return Ok(());
+            }
+            // Another call may have tried while this one waited for the lock.
+            if matches!(self.state.lock().health, Health::Down(_)) {
+                continue;
+            }
+            let result = self.within(self.inner.connect()).await;
+            *connected = result.is_ok();
+            self.note(&result);
+            return result;
         }
-        if let Health::Down(error) = &self.state.lock().health {
-            return Err(error.clone().remembered());
-        }
-        self.rested().await?;
-        let result = self.ensure_connected().await;
-        self.note(&result);
-        result
     }
 
     /// How long the source wants to be left alone from now on, and why.
@@ -166,6 +177,13 @@ impl Link {
         if std::mem::take(&mut *connected) {
             self.within(self.inner.disconnect()).await;
         }
+    }
+
+    /// What comes of a call, noted.
+    async fn noted<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = self.within(call).await;
+        self.note(&result);
+        result
     }
 
     fn within<F: Future>(&self, asking: F) -> impl Future<Output = F::Output> {
@@ -320,8 +338,11 @@ impl Source for Link {
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         self.ready().await?;
-        let entries = self.within(self.inner.list_path(dir)).await;
-        self.note(&entries);
+        let mut entries = self.noted(self.inner.list_path(dir)).await;
+        if lost_its_turn(&entries) {
+            self.ready().await?;
+            entries = self.noted(self.inner.list_path(dir)).await;
+        }
         if let Err(error) = &entries
             && dir.is_root()
             && !error.kind().is_outage()
@@ -336,8 +357,11 @@ impl Source for Link {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         self.ready().await?;
-        let digest = self.within(self.inner.create_remote_digest(file)).await;
-        self.note(&digest);
+        let mut digest = self.noted(self.inner.create_remote_digest(file)).await;
+        if lost_its_turn(&digest) {
+            self.ready().await?;
+            digest = self.noted(self.inner.create_remote_digest(file)).await;
+        }
         digest
     }
 
@@ -348,11 +372,23 @@ impl Source for Link {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         self.past_short_break(request.opened).await;
         self.ready().await?;
-        let result = self.within(self.inner.retrieve_file(request, out)).await;
-        self.note(&result);
+        let mut result = self.noted(self.inner.retrieve_file(request, out)).await;
+        if lost_its_turn(&result) {
+            self.past_short_break(request.opened).await;
+            self.ready().await?;
+            result = self.noted(self.inner.retrieve_file(request, out)).await;
+        }
         result
     }
 }
+
+/// Whether a call failed while it waited for its turn, because a connection of another broke: the source was not asked, and may be there.
+fn lost_its_turn<T>(result: &Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.is_remembered() && error.kind() == ErrorKind::Unreachable)
+}
+
+#[cfg(test)]
+mod turn_tests;
 
 #[cfg(test)]
 mod tests {

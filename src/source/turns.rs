@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::error::{Error, Result};
+
 /// How urgent a request is. Shared with the request while it waits, so that it can become more urgent.
 #[derive(Debug, Clone)]
 pub struct Urgency(Arc<Shared>);
@@ -71,7 +73,7 @@ pub struct Turns {
 struct State {
     free: usize,
     /// In order of arrival.
-    waiting: Vec<(Urgency, oneshot::Sender<()>)>,
+    waiting: Vec<(Urgency, oneshot::Sender<Result<()>>)>,
 }
 
 /// The right to ask, given back when dropped.
@@ -85,13 +87,16 @@ impl Turns {
     }
 
     /// Returns when it is this request's turn: the most urgent first, among equals the one that came first.
-    pub async fn take(&self, urgency: &Urgency) -> Turn<'_> {
+    ///
+    /// # Errors
+    /// What another turn ended with ([`Turn::note`]) while this request waited for its own.
+    pub async fn take(&self, urgency: &Urgency) -> Result<Turn<'_>> {
         let _ = urgency.0.wanted.set(self.wanted.clone());
         let receiver = {
             let mut state = self.state.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return self.turn(urgency);
+                return Ok(self.turn(urgency));
             }
             let (sender, receiver) = oneshot::channel();
             state.waiting.push((urgency.clone(), sender));
@@ -99,9 +104,22 @@ impl Turns {
             receiver
         };
         let mut waiting = Waiting { turns: self, receiver, taken: false };
-        (&mut waiting.receiver).await.expect("a turn is given or waited for");
+        let given = (&mut waiting.receiver).await.expect("a turn is given or waited for");
         waiting.taken = true;
-        self.turn(urgency)
+        given.map(|()| self.turn(urgency))
+    }
+
+    /// Lets all requests that wait for a turn fail.
+    fn refuse(&self, error: &Error) {
+        let waiting = {
+            let mut state = self.state.lock();
+            self.wanted.store(false, Ordering::Relaxed);
+            std::mem::take(&mut state.waiting)
+        };
+        for (_, sender) in waiting {
+            // Whoever gave up waiting needs no error.
+            let _ = sender.send(Err(error.clone()));
+        }
     }
 
     fn turn(&self, urgency: &Urgency) -> Turn<'_> {
@@ -119,10 +137,22 @@ impl Turns {
                 return;
             };
             // Whoever gave up waiting is passed over.
-            if state.waiting.remove(next).1.send(()).is_ok() {
+            if state.waiting.remove(next).1.send(Ok(())).is_ok() {
                 self.wanted.store(!state.waiting.is_empty(), Ordering::Relaxed);
                 return;
             }
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Notes what came of the turn. After an outage those who wait for a turn fail with the same error, before the turn is given back:
+    /// each of them would wait for a source of which it is known that it does not answer.
+    pub fn note<T>(&self, result: &Result<T>) {
+        if let Err(error) = result
+            && error.kind().is_outage()
+        {
+            self.0.refuse(&error.clone().remembered());
         }
     }
 }
@@ -136,7 +166,7 @@ impl Drop for Turn<'_> {
 /// Gives a turn back that arrived after its request gave up.
 struct Waiting<'a> {
     turns: &'a Turns,
-    receiver: oneshot::Receiver<()>,
+    receiver: oneshot::Receiver<Result<()>>,
     taken: bool,
 }
 
@@ -144,7 +174,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.taken {
             self.receiver.close();
-            if self.receiver.try_recv().is_ok() {
+            if matches!(self.receiver.try_recv(), Ok(Ok(()))) {
                 self.turns.give_back();
             }
         }
@@ -160,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn the_most_urgent_goes_first_and_equals_in_order() {
         let turns = Turns::new(1);
-        let held = turns.take(&Urgency::interactive()).await;
+        let held = turns.take(&Urgency::interactive()).await.expect("one is free");
         let (ahead, raised, urgent) = (Urgency::ahead(), Urgency::ahead(), Urgency::interactive());
         let mut first = Box::pin(turns.take(&ahead));
         let mut second = Box::pin(turns.take(&raised));
@@ -179,7 +209,7 @@ mod tests {
     async fn whoever_has_a_turn_knows_whether_others_wait() {
         let turns = Turns::new(1);
         let [first, second] = [Urgency::ahead(), Urgency::ahead()];
-        let held = turns.take(&first).await;
+        let held = turns.take(&first).await.expect("one is free");
         assert!(!first.is_turn_wanted());
         let mut waiting = Box::pin(turns.take(&second));
         assert!((&mut waiting).now_or_never().is_none());
@@ -192,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_gives_up_takes_no_turn_along() {
         let turns = Turns::new(1);
-        let held = turns.take(&Urgency::interactive()).await;
+        let held = turns.take(&Urgency::interactive()).await.expect("one is free");
         let urgency = Urgency::interactive();
         let mut gave_up = Box::pin(turns.take(&urgency));
         let mut late = Box::pin(turns.take(&urgency));
