@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use crate::cachedir::CacheDir;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use file::{Opened, is_damage};
 
 /// How many changes one transaction takes at most.
@@ -27,8 +28,13 @@ type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 enum Message {
     Write(Job),
+    Read(Job),
     Flush(Box<dyn FnOnce() + Send>),
 }
+
+/// The disk has not answered in time, so that nobody knows what is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hangs;
 
 /// How often a damaged database is replaced before the rest of the run goes without one on disk: a disk that damages each is broken.
 const REPLACEMENTS: u64 = 3;
@@ -73,7 +79,7 @@ impl Database {
     /// stays as it is while another in memory does its work; a warning says so.
     ///
     /// `journal` is how many bytes its journal may grow to before it is worked in, which takes syncs: the larger, the fewer.
-    pub fn open(dir: &Path, journal: u32) -> Result<Self> {
+    pub fn open(dir: &Path, journal: u32) -> crate::error::Result<Self> {
         let dir = CacheDir::claim(dir)?;
         let Opened { connection, is_new } = file::open(&dir, journal);
         let bytes = AtomicU64::new(file::bytes(&dir));
@@ -124,17 +130,37 @@ impl Database {
         let connection = shared.connection.try_lock();
         // A commit is under way, and the disk may hang.
         let result = ask(&connection.unwrap_or_else(|| waiting(|| shared.connection.lock())));
-        match &result {
-            Ok(_) => shared.is_unreadable.store(false, Ordering::Relaxed),
-            Err(e) if is_damage(e) => {
-                *shared.damage.lock() = Some(e.to_string());
-                // The thread looks for damage whenever it is woken.
-                self.then(|| ());
-            }
-            Err(e) if !shared.is_unreadable.swap(true, Ordering::Relaxed) => warn!("the index cannot be read: {e}"),
-            Err(e) => debug!("the index cannot be read: {e}"),
+        if let Some(e) = shared.heard(&result) {
+            *shared.damage.lock() = Some(e.to_string());
+            // The thread looks for damage whenever it is woken.
+            self.then(|| ());
         }
         result.ok()
+    }
+
+    /// Asks like [`Database::read`], changes queued so far included, and waits for `patience` at most. A question that was given up is
+    /// dropped when the disk answers.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<Option<T>, Hangs> {
+        let (answer, answered) = mpsc::channel();
+        let shared = self.shared.clone();
+        let job = move |db: &Connection| {
+            let result = ask(db);
+            shared.heard(&result);
+            // Nobody listens any more if it was given up.
+            result.map(|value| _ = answer.send(value))
+        };
+        if let Some(writes) = &*self.writes.lock() {
+            let _ = writes.send(Message::Read(Box::new(job)));
+        }
+        match waiting(|| answered.recv_timeout(patience)) {
+            Ok(value) => Ok(Some(value)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err(Hangs),
+        }
     }
 
     /// Returns when everything queued so far is committed.
@@ -225,6 +251,7 @@ fn commit(
                 match message {
                     Message::Flush(flush) => flushes.push(flush),
                     Message::Write(_) => *writes += 1,
+                    Message::Read(_) => {}
                 }
             }
             return Err(e);
@@ -233,6 +260,10 @@ fn commit(
     while let Some(message) = messages.pop_front() {
         match message {
             Message::Flush(flush) => flushes.push(flush),
+            Message::Read(job) => match job(&transaction) {
+                Err(e) if is_damage(&e) => return Err(e),
+                _ => {}
+            },
             Message::Write(job) => {
                 *writes += 1;
                 let savepoint = transaction.savepoint()?;
@@ -248,6 +279,17 @@ fn commit(
 }
 
 impl Shared {
+    /// Notes whether the database could be read, and says once that it could not. The error, if it tells of damage.
+    fn heard<'a, T>(&self, result: &'a rusqlite::Result<T>) -> Option<&'a rusqlite::Error> {
+        match result {
+            Ok(_) => self.is_unreadable.store(false, Ordering::Relaxed),
+            Err(e) if is_damage(e) => return Some(e),
+            Err(e) if !self.is_unreadable.swap(true, Ordering::Relaxed) => warn!("the index cannot be read: {e}"),
+            Err(e) => debug!("the index cannot be read: {e}"),
+        }
+        None
+    }
+
     /// Puts an empty database in the place of a damaged one.
     fn mend(&self) {
         let Some(why) = self.damage.lock().take() else { return };

@@ -46,6 +46,8 @@ pub struct Copy {
     name: LocalName,
     size: u64,
     path: PathBuf,
+    /// See [`Copy::apart`].
+    is_apart: bool,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
     /// What it takes of the cache's room, in bytes.
@@ -135,7 +137,18 @@ impl Copy {
         }
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
-        Self { key, name, size, path, opens, charge, use_noted, running, state }
+        Self { key, name, size, path, is_apart: false, opens, charge, use_noted, running, state }
+    }
+
+    /// A copy of a version of which the disk does not tell what is stored, because it hangs. It has bytes in memory only, writes nothing and
+    /// throws nothing away.
+    pub(super) fn apart(self) -> Self {
+        Self { is_apart: true, ..self }
+    }
+
+    /// See [`Copy::apart`].
+    pub(super) fn is_apart(&self) -> bool {
+        self.is_apart
     }
 
     /// The copy's key.
@@ -203,7 +216,7 @@ impl Copy {
     /// Which of these blocks cannot be read yet: those that are not there, and one that is held back.
     pub fn missing(&self, cache: &Cache, blocks: Range<usize>) -> Vec<usize> {
         let state = self.state.lock();
-        let is_shut = state.is_shut();
+        let is_shut = state.is_shut() || cache.disk_rests();
         let is_missing = |block| is_shut || state.map.is_missing(block) || state.held_back == Some(block);
         let mut missing: Vec<usize> = blocks.filter(|&block| is_missing(block)).collect();
         drop(state);
@@ -220,7 +233,8 @@ impl Copy {
         parts.any(|part| !self.missing(cache, part).is_empty())
     }
 
-    /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged.
+    /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged. Waits for the
+    /// disk, unless that is left alone: then it reads what is in memory.
     pub fn read(&self, cache: &Cache, bytes: Range<u64>) -> Option<Bytes> {
         if bytes.is_empty() {
             return Some(Bytes::new());
@@ -252,7 +266,7 @@ impl Copy {
 
     /// Reads what is wanted of one block. `None` as in [`Copy::read`].
     fn read_block(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
-        let stored = {
+        let stored = !cache.disk_rests() && {
             let state = self.state.lock();
             state.held_back != Some(block) && !state.map.is_missing(block)
         };
@@ -423,6 +437,9 @@ impl Copy {
     }
 
     fn save(&self, cache: &Cache, state: &mut State) {
+        if self.is_apart {
+            return;
+        }
         // A block that waits for its proof is stored as missing: after a kill it is retrieved again, which leads to the proof.
         let pages = state.map.take_changed_pages(state.held_back);
         let local_digest = state.proven.clone();

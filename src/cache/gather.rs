@@ -53,10 +53,13 @@ impl Cache {
         }
     }
 
-    /// Deletes the copy of a version. `false` if somebody has it open: then it stays.
+    /// Deletes the copy of a version. `false` if it stays: somebody has it open, or the disk hangs.
     fn forget(&self, key: &Key) -> bool {
+        if self.disk_rests() {
+            return false;
+        }
         let room = self.room.lock();
-        let is_free = !room.held.peek(key).is_some_and(Held::is_open);
+        let is_free = !room.held.peek(key).is_some_and(Held::is_open) && !room.leaving.contains(key);
         if is_free {
             self.remove(room, key);
         }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::block::{BLOCK, PAGE};
-use super::{Facts, Key};
-use crate::db::Database;
+use super::{Asked, DISK_PATIENCE, Facts, Key};
+use crate::db::{Database, Hangs};
 use crate::digest::Digest;
 use crate::name::{LocalName, is_local_name};
 
@@ -91,6 +91,11 @@ impl Index {
         Self(db)
     }
 
+    #[cfg(test)]
+    pub(crate) fn db(&self) -> &Database {
+        &self.0
+    }
+
     /// What the index takes on disk, in bytes.
     pub fn bytes(&self) -> u64 {
         self.0.bytes()
@@ -112,13 +117,14 @@ impl Index {
         })
     }
 
-    /// What is stored of a copy, changes still queued included.
-    pub fn load(&self, key: &Key) -> Option<Record> {
-        self.0.settle();
-        let record = self.0.read(|db| {
+    /// What is stored of a copy, changes still queued included. `asked` ends with the answer.
+    pub fn load(&self, key: &Key, asked: Asked) -> Result<Option<Record>, Hangs> {
+        let key = key.0;
+        let record = self.0.ask(DISK_PATIENCE, move |db| {
+            let _asked = asked;
             let row = db
                 .prepare_cached("SELECT id, size, local_digest, fingerprint FROM copies WHERE key = ?1")?
-                .query_row([key.0], |row| {
+                .query_row([key], |row| {
                     let record = Record {
                         size: row.get::<_, i64>(1)?.cast_unsigned(),
                         local_digest: row.get::<_, Option<String>>(2)?.map(Digest::new),
@@ -138,15 +144,16 @@ impl Index {
                 .collect::<rusqlite::Result<_>>()?;
             Ok(Some(record))
         });
-        record.flatten()
+        record.map(Option::flatten)
     }
 
-    /// What is stored of a copy's version.
-    pub fn facts(&self, key: &Key) -> Option<Facts> {
-        self.0.settle();
-        let facts = self.0.read(|db| {
+    /// What is stored of a copy's version. `asked` ends with the answer.
+    pub fn facts(&self, key: &Key, asked: Asked) -> Result<Option<Facts>, Hangs> {
+        let key = key.0;
+        let facts = self.0.ask(DISK_PATIENCE, move |db| {
+            let _asked = asked;
             db.prepare_cached("SELECT size, fingerprint, local_digest IS NOT NULL FROM copies WHERE key = ?1")?
-                .query_row([key.0], |row| {
+                .query_row([key], |row| {
                     let left = row.get::<_, Option<Vec<u8>>>(1)?.and_then(|bytes| Fingerprint::from_bytes(&bytes));
                     let (size, whole): (i64, bool) = (row.get(0)?, row.get(2)?);
                     let modified = left.and_then(|left| left.modified());
@@ -154,7 +161,7 @@ impl Index {
                 })
                 .optional()
         });
-        facts.flatten().flatten()
+        facts.map(|facts| facts.flatten().flatten())
     }
 
     /// Stores that the file of a copy was found, of which nothing else is known.
@@ -285,8 +292,8 @@ mod tests {
                 db.execute("INSERT INTO hashes VALUES (1, ?1, ?2)", params![page, hashes])?;
                 Ok(())
             });
-            let _ = index.facts(&key);
-            let record = index.load(&key).expect("the row is there");
+            let _ = index.facts(&key, Asked::default());
+            let record = index.load(&key, Asked::default()).expect("the disk answers").expect("the row is there");
             let _ = record.fingerprint.map(|fingerprint| (fingerprint.modified(), fingerprint.length()));
             let mut map = BlockMap::empty(300_000);
             record.pages.iter().for_each(|(page, hashes)| map.restore_page(*page, hashes));

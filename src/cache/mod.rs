@@ -308,6 +308,11 @@ impl Cache {
         Ok((cache, db))
     }
 
+    #[cfg(test)]
+    pub(crate) fn db(&self) -> &Database {
+        self.index.db()
+    }
+
     /// The cache directory.
     pub fn dir(&self) -> &Path {
         self.store.dir().path()
@@ -361,9 +366,13 @@ impl Cache {
                 None => None,
             };
             // Loading reads the index and looks at the file: not under the lock. Who comes second drops theirs.
-            let record = stored.is_some().then(|| self.index.load(&key)).flatten();
+            let record = if stored.is_some() { self.load(&key) } else { Ok(None) };
             let (name, charge) = stored.unwrap_or_else(|| (name.clone(), 0));
             let path = self.store.path(&key, &name);
+            let Ok(record) = record else {
+                let apart = Copy::new(key, name, size, modified, path, 0, None).apart();
+                return OpenCopy { cache: self.clone(), copy: Arc::new(apart) };
+            };
             let copy = Arc::new(Copy::new(key, name, size, modified, path, charge, record));
             let mut room = self.room.lock();
             if !matches!(room.held.peek(&key), Some(Held::Loaded(_))) {
@@ -409,7 +418,7 @@ impl Cache {
             Held::Loaded(copy) => return Some(copy.facts()),
             Held::Stored { .. } => {}
         }
-        self.index.facts(key)
+        self.stored_facts(key).ok().flatten()
     }
 
     /// The size of the file of a copy of which nothing else is known.
@@ -418,13 +427,16 @@ impl Cache {
             Held::Stored { name, .. } => name.clone(),
             Held::Loaded(_) => return None,
         };
-        if self.index.facts(key).is_some() {
+        if self.stored_facts(key) != Ok(None) {
             return None;
         }
         Some(self.store.open_file(key, &name, false).ok()?.metadata().ok()?.len())
     }
 
     fn close(&self, copy: &Arc<Copy>) {
+        if copy.is_apart() {
+            return;
+        }
         let mut room = self.room.lock();
         if copy.opens.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
@@ -493,6 +505,9 @@ impl Cache {
 
     /// Gives back the room of a copy that has no bytes any more, and deletes its file.
     fn release(&self, copy: &Copy) {
+        if copy.is_apart() {
+            return;
+        }
         self.index.delete(vec![*copy.key()]);
         if let Some(place) = self.store.discard(copy.key()) {
             self.store.destroy(&place);
@@ -502,17 +517,6 @@ impl Cache {
 
     fn disk_failed(&self, error: &std::io::Error) {
         self.shortage.feel(NoRoom::Disk(error.to_string()), &self.limits);
-    }
-
-    /// Leave to ask the disk for a write, which lasts until the disk has answered. `None` while a disk that hangs is left alone: blocks then
-    /// wait in memory for their readers, as if it were full.
-    pub fn ask_disk(self: &Arc<Self>) -> Option<Asked> {
-        self.shortage.may_ask_disk().then(|| Asked::new(self.clone()))
-    }
-
-    /// The disk has not answered within [`DISK_PATIENCE`].
-    pub fn disk_hangs(&self) {
-        self.shortage.disk_hangs(&self.limits);
     }
 
     /// How many blocks ahead of its reader a version of this size may bring while there is no room for them on the disk, and they wait in

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
+use super::index::Record;
 use super::ledger::NoRoom;
-use super::{Cache, Limits};
+use super::{Cache, Facts, Key, Limits};
+use crate::db::Hangs;
 
 /// How often the log tells of it at most.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
@@ -17,7 +19,7 @@ const TELL_AGAIN: Duration = Duration::from_secs(600);
 /// seconds, and each attempt may hold a reader up for [`DISK_PATIENCE`].
 const REST: Duration = Duration::from_secs(30);
 
-/// How long a write may take. A sound disk takes milliseconds, a busy one a second; whoever reads waits that long once.
+/// How long a read, a write or a question to the index may take. A sound disk takes milliseconds, a busy one a second; whoever reads waits that long once.
 pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What became of the latest block that wanted room.
@@ -27,8 +29,8 @@ pub(super) struct Shortage {
     why: Mutex<Why>,
     /// Until when a disk that did not answer is left alone.
     resting: Mutex<Option<Instant>>,
-    /// How many writes it has not answered yet.
-    unanswered: AtomicUsize,
+    /// How many questions it has not answered yet.
+    unanswered: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -92,19 +94,57 @@ impl Shortage {
     }
 }
 
-/// A write that the disk has not answered yet.
+/// A question that the disk has not answered yet. It ends with this.
 #[derive(Debug)]
-pub struct Asked(Arc<Cache>);
+pub struct Asked(Arc<AtomicUsize>);
 
 impl Asked {
-    pub(super) fn new(cache: Arc<Cache>) -> Self {
-        cache.shortage.unanswered.fetch_add(1, Ordering::Relaxed);
-        Self(cache)
+    fn new(unanswered: Arc<AtomicUsize>) -> Self {
+        unanswered.fetch_add(1, Ordering::Relaxed);
+        Self(unanswered)
+    }
+}
+
+#[cfg(test)]
+impl Default for Asked {
+    fn default() -> Self {
+        Self::new(Arc::default())
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.0.shortage.unanswered.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Cache {
+    /// Leave to ask the disk something, which lasts until the disk has answered. `None` while a disk that hangs is left alone: blocks then
+    /// wait in memory for their readers, as if it were full, and those on the disk are had from the source.
+    pub fn ask_disk(&self) -> Option<Asked> {
+        self.shortage.may_ask_disk().then(|| Asked::new(self.shortage.unanswered.clone()))
+    }
+
+    /// The disk has not answered within [`DISK_PATIENCE`].
+    pub fn disk_hangs(&self) {
+        self.shortage.disk_hangs(&self.limits);
+    }
+
+    /// Whether a disk that hangs is left alone.
+    pub(super) fn disk_rests(&self) -> bool {
+        !self.shortage.may_ask_disk()
+    }
+
+    pub(super) fn load(&self, key: &Key) -> Result<Option<Record>, Hangs> {
+        self.patiently(|asked| self.index.load(key, asked))
+    }
+
+    pub(super) fn stored_facts(&self, key: &Key) -> Result<Option<Facts>, Hangs> {
+        self.patiently(|asked| self.index.facts(key, asked))
+    }
+
+    fn patiently<T>(&self, ask: impl FnOnce(Asked) -> Result<T, Hangs>) -> Result<T, Hangs> {
+        let asked = self.ask_disk().ok_or(Hangs)?;
+        ask(asked).inspect_err(|_| self.disk_hangs())
     }
 }

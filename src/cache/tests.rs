@@ -60,7 +60,8 @@ fn blocks_that_are_thrown_away_take_no_room() {
 /// How many blocks of a copy a new process would find in the index.
 fn stored_blocks(cache: &Cache, name: &str, blocks: u64) -> usize {
     let mut map = BlockMap::empty(blocks * BLOCK);
-    for (page, bytes) in cache.index.load(&version(name)).into_iter().flat_map(|record| record.pages) {
+    let record = cache.load(&version(name)).expect("the disk answers");
+    for (page, bytes) in record.into_iter().flat_map(|record| record.pages) {
         map.restore_page(page, &bytes);
     }
     map.present()

@@ -363,7 +363,7 @@ impl FileSystem {
             open.version.read(at..end).await.inspect_err(|error| self.folders[open.folder].failed(error)).ok()?;
             at = end;
         }
-        open.version.proven_file()
+        open.version.proven_file().await
     }
 
     /// Ends an open of a file.

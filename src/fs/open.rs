@@ -48,7 +48,7 @@ impl FileSystem {
         let sized = self.measured(inode, node, folder).await?;
         let version = folder.transfer.open(&version_of(sized.as_ref().unwrap_or(entry))?, name);
         version.take_found().await;
-        let whole = version.is_whole();
+        let whole = version.is_whole().await;
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl FileSystem {
         } else if !whole || version.copy().is_suspect() {
             opening.begin_large(current.stale).await?;
         }
-        let proven_file = version.proven_file();
+        let proven_file = version.proven_file().await;
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
         let open = OpenFile { folder: folder_index, dir, name, entry, version, retractions };

@@ -1,6 +1,6 @@
 //! Files that the cache has no room for, as the file system reads them: each byte comes once. The source is in memory.
 
-use super::fixture::{Fixture, content};
+use super::fixture::{Fixture, ROOMY, content};
 use super::*;
 use crate::cache::block::BLOCK;
 use crate::cache::{DISK_PATIENCE, Limits};
@@ -94,6 +94,35 @@ async fn without_room_and_without_ranges_a_file_comes_once() {
     assert_eq!(mount.faults.calls(Method::RetrieveFile), 1);
 }
 
+/// A disk that hangs until it is dropped, however the test ends.
+struct HangingDisk {
+    go_on: Option<std::sync::mpsc::Sender<()>>,
+    disk: Option<std::thread::JoinHandle<()>>,
+}
+
+impl HangingDisk {
+    fn of(mount: &Fixture) -> Self {
+        let cache = mount.fs.cache().clone();
+        let (go_on, until) = std::sync::mpsc::channel();
+        let (hangs, is_hanging) = std::sync::mpsc::channel();
+        let disk = std::thread::spawn(move || {
+            let gate = cache.gate.write();
+            hangs.send(()).expect("the test waits");
+            let _ = until.recv();
+            drop(gate);
+        });
+        is_hanging.recv().expect("the disk hangs");
+        Self { go_on: Some(go_on), disk: Some(disk) }
+    }
+}
+
+impl Drop for HangingDisk {
+    fn drop(&mut self) {
+        self.go_on.take();
+        let _ = self.disk.take().map(std::thread::JoinHandle::join);
+    }
+}
+
 /// In real time: a clock that stands still does not go on while somebody waits for the disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_disk_that_hangs_holds_nobody_up_for_long() {
@@ -102,17 +131,7 @@ async fn a_disk_that_hangs_holds_nobody_up_for_long() {
     for name in ["small", "file", "another"] {
         mount.memory.put(name, bytes[..if name == "small" { 100 } else { bytes.len() }].to_vec());
     }
-    let cache = mount.fs.cache().clone();
-    let (hang, go_on) = std::sync::mpsc::channel::<()>();
-    let (hangs, is_hanging) = std::sync::mpsc::channel();
-    let disk = std::thread::spawn(move || {
-        let gate = cache.gate.write();
-        hangs.send(()).expect("the test waits");
-        // Until the test has ended, however it ends.
-        let _ = go_on.recv();
-        drop(gate);
-    });
-    is_hanging.recv().expect("the disk hangs");
+    let _disk = HangingDisk::of(&mount);
     // Whoever comes first waits for the disk once; while he does, the only worker goes on.
     let begun = std::time::Instant::now();
     let (first, ticked) = tokio::join!(mount.read("file"), async {
@@ -130,6 +149,80 @@ async fn a_disk_that_hangs_holds_nobody_up_for_long() {
     read_on(&mount, "another", &bytes).await;
     assert!(begun.elapsed() < DISK_PATIENCE, "{:?}", begun.elapsed());
     assert!(mount.objects().is_empty(), "nothing was written");
-    drop(hang);
-    disk.join().expect("the disk answers again");
+}
+
+/// In real time, as above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_disk_that_hangs_costs_no_copy_and_its_files_are_read_through() {
+    let mut mount = Fixture::new();
+    let bytes = content(4 * SMALL);
+    for name in ["open", "file", "another"] {
+        mount.memory.put(name, bytes.clone());
+    }
+    for name in ["open", "file", "another"] {
+        mount.read(name).await.expect("read");
+    }
+    mount = mount.restart(ROOMY).await;
+    let before = mount.faults.bytes();
+    let open = mount.open("open").await.expect("open");
+    let disk = HangingDisk::of(&mount);
+    let begun = std::time::Instant::now();
+    let (read, ticked) = tokio::join!(mount.fs.read(open, 0..SMALL), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        begun.elapsed()
+    });
+    assert!(read.expect("read through") == bytes[..SMALL as usize]);
+    assert!(ticked < DISK_PATIENCE && begun.elapsed() >= DISK_PATIENCE, "{ticked:?}, {:?}", begun.elapsed());
+    // Others do not wait, be they open already or not; what the index tells of them is not asked for.
+    let begun = std::time::Instant::now();
+    for name in ["file", "another"] {
+        assert!(mount.read(name).await.expect("read through") == bytes);
+    }
+    assert!(begun.elapsed() < DISK_PATIENCE, "{:?}", begun.elapsed());
+    assert!(mount.faults.bytes() >= before + 9 * SMALL);
+    mount.fs.release(open);
+    assert_eq!((mount.objects().len(), mount.quarantined()), (3, 0), "nothing was thrown away");
+    drop(disk);
+    // Whoever comes later finds everything.
+    mount = mount.restart(ROOMY).await;
+    let before = mount.faults.bytes();
+    for name in ["open", "file", "another"] {
+        assert!(mount.read(name).await.expect("read") == bytes);
+    }
+    assert_eq!(mount.faults.bytes(), before);
+}
+
+/// In real time, as above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_index_that_hangs_costs_no_copy_and_its_files_are_read_through() {
+    let mut mount = Fixture::new();
+    let bytes = content(4 * SMALL);
+    for name in ["file", "another"] {
+        mount.memory.put(name, bytes.clone());
+    }
+    for name in ["file", "another"] {
+        mount.read(name).await.expect("read");
+    }
+    mount = mount.restart(ROOMY).await;
+    let before = mount.faults.bytes();
+    let (go_on, until) = std::sync::mpsc::channel::<()>();
+    mount.fs.cache().db().write(move |_| {
+        let _ = until.recv();
+        Ok(())
+    });
+    let begun = std::time::Instant::now();
+    assert!(mount.read("file").await.expect("read through") == bytes);
+    assert!(begun.elapsed() >= DISK_PATIENCE, "{:?}: nobody asked the index", begun.elapsed());
+    let begun = std::time::Instant::now();
+    assert!(mount.read("another").await.expect("read through") == bytes);
+    assert!(begun.elapsed() < DISK_PATIENCE, "{:?}", begun.elapsed());
+    assert_eq!(mount.faults.bytes(), before + 8 * SMALL, "each byte once");
+    assert_eq!(mount.objects().len(), 2, "nothing was thrown away");
+    drop(go_on);
+    mount = mount.restart(ROOMY).await;
+    let before = mount.faults.bytes();
+    for name in ["file", "another"] {
+        assert!(mount.read(name).await.expect("read") == bytes);
+    }
+    assert_eq!(mount.faults.bytes(), before);
 }

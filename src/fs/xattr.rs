@@ -11,7 +11,7 @@ pub const PREFIX: &str = "user.kitovufs.";
 pub const NAMES: [&str; 7] = ["source", "path", "digest", "local_digest", "state", "checked", "error"];
 
 impl FileSystem {
-    /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none.
+    /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none. It may wait for the disk.
     pub fn xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
         let node = self.node(inode)?;
         let (folder, path) = match &*node {
@@ -58,7 +58,7 @@ impl FileSystem {
                 let version = folder.transfer.open(&super::open::version_of(entry)?, local_name);
                 let down = matches!(folder.link.health().0, Health::Down(_));
                 let newer = folder.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
-                let state = match (version.is_whole(), version.copy().is_begun()) {
+                let state = match (version.copy().is_whole(&self.cache), version.copy().is_begun()) {
                     _ if newer => "stale",
                     (true, _) if down => "offline",
                     (true, _) => "cached",

@@ -419,26 +419,27 @@ impl Filesystem for Driver {
     }
 
     fn getxattr(&self, _req: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        contained(|| {
-            let _guard = self.runtime.enter();
-            match self.inner.xattr(Inode(inode.0), name) {
+        let (inner, name) = (self.inner.clone(), name.to_owned());
+        // The state of a file is that of its copy, on a disk that may hang.
+        self.runtime.spawn_blocking(move || {
+            contained(|| match inner.xattr(Inode(inode.0), &name) {
                 Ok(Some(value)) => reply_xattr(&value, size, reply),
                 Ok(None) => reply.error(Errno::from_i32(libc::ENODATA)),
                 Err(error) => reply.error(told("getxattr", &error)),
-            }
+            });
         });
     }
 
     fn listxattr(&self, _req: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        contained(|| {
-            let _guard = self.runtime.enter();
-            match self.inner.fs.xattr_names(Inode(inode.0)) {
+        let inner = self.inner.clone();
+        self.runtime.spawn_blocking(move || {
+            contained(|| match inner.fs.xattr_names(Inode(inode.0)) {
                 Ok(names) => {
                     let list: String = names.iter().map(|name| format!("{}{name}\0", xattr::PREFIX)).collect();
                     reply_xattr(list.as_bytes(), size, reply);
                 }
                 Err(error) => reply.error(told("listxattr", &error)),
-            }
+            });
         });
     }
 }

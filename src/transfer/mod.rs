@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::cache::block::{block_count, blocks_of};
-use crate::cache::{Cache, Key, OpenCopy};
+use crate::cache::{Cache, Copy, Key, OpenCopy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -181,14 +181,14 @@ impl OpenVersion {
         &self.copy
     }
 
-    /// Whether all bytes are here and proven.
-    pub fn is_whole(&self) -> bool {
-        self.copy.is_whole(&self.transfer.cache)
+    /// Whether all bytes are here and proven, as far as the disk tells.
+    pub async fn is_whole(self: &Arc<Self>) -> bool {
+        self.ask_disk(Copy::is_whole).await.unwrap_or(false)
     }
 
     /// The file, if the kernel may read it without us (see `Copy::proven_file`).
-    pub fn proven_file(&self) -> Option<Arc<std::fs::File>> {
-        self.copy.proven_file(&self.transfer.cache)
+    pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
+        self.ask_disk(Copy::proven_file).await.flatten()
     }
 
     /// Reads these bytes, cut at the end of the file, retrieving what is missing.
@@ -206,7 +206,7 @@ impl OpenVersion {
                 self.retrieve_whole().await?;
             }
             let discards = self.discards.load(Ordering::Acquire);
-            if let Some(bytes) = self.copy.read(&self.transfer.cache, bytes.clone()) {
+            if let Some(bytes) = self.read_copy(bytes.clone()).await {
                 if self.copy.is_proven() {
                     return Ok(bytes);
                 }

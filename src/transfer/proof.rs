@@ -122,9 +122,7 @@ impl OpenVersion {
 
     /// Takes the copy for whole, on a thread that may wait for the disk.
     async fn mark_proven(self: &Arc<Self>, local: Digest) {
-        let proven = self.clone();
-        let marking = tokio::task::spawn_blocking(move || proven.copy.prove(&proven.transfer.cache, local));
-        let _ = marking.await;
+        let _ = self.ask_disk(|copy, cache| copy.prove(cache, local)).await;
     }
 
     /// Notes that the version is damaged.

@@ -59,7 +59,30 @@ impl Copy {
 
     /// Opens the file if it should be there, and compares it with how it was left.
     pub(super) fn inspect(&self, cache: &Cache) {
+        if cache.disk_rests() {
+            return;
+        }
+        self.open_stored(cache);
         self.compare(cache, &mut self.state.lock());
+    }
+
+    /// Opens the file if it should be there, without the lock, for which readers wait: the disk may hang. Failures are met again by
+    /// [`Copy::compare`].
+    pub(super) fn open_stored(&self, cache: &Cache) {
+        #[cfg(test)]
+        drop(cache.gate.read());
+        let is_due = |state: &State| state.file.is_none() && state.map.present() > 0 && !state.is_shut();
+        if !is_due(&self.state.lock()) {
+            return;
+        }
+        let Ok(file) = cache.store.open_file(&self.key, &self.name, false) else { return };
+        let mut state = self.state.lock();
+        if is_due(&state) {
+            state.file = Some(Arc::new(file));
+            state.shut = None;
+            drop(state);
+            cache.files_opened();
+        }
     }
 
     pub(super) fn compare(&self, cache: &Cache, state: &mut State) {

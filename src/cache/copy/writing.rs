@@ -22,13 +22,12 @@ impl Copy {
     }
 
     pub(super) fn may_write(&self) -> bool {
-        !self.state.lock().is_shut()
+        !self.is_apart && !self.state.lock().is_shut()
     }
 
     /// The file that the block was written to; `None` if it could not be.
     pub(super) fn write_block(&self, cache: &Cache, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
-        #[cfg(test)]
-        drop(cache.gate.read());
+        self.open_stored(cache);
         let file = {
             let mut state = self.state.lock();
             // What somebody else did before must not pass for our own doing.
