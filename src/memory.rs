@@ -1,7 +1,29 @@
 //! What the allocator does with memory that is free again. It allocates for nobody.
 
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
 /// What the allocator learns to keep, in bytes.
 const LESSON: usize = 8 << 20;
+
+/// How glibc is told how many arenas it may have (mallopt(3)); it reads this once, when the process starts.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
+
+/// Begins the program anew with one arena for all threads, unless the environment says how many there are.
+///
+/// By default glibc has eight arenas for each core, and each keeps what its threads have freed: large listings that different threads
+/// read one after another add up, although none of them is there any more. The process stays the same, with its number and its files.
+/// Other allocators are not impressed.
+pub fn share_one_arena() {
+    if env::var_os(ARENAS).is_some() {
+        return;
+    }
+    let mut arguments = env::args_os();
+    let (Some(name), Ok(program)) = (arguments.next(), env::current_exe()) else { return };
+    // It returns only if it fails, and then there are more arenas.
+    let _ = Command::new(program).arg0(name).args(arguments).env(ARENAS, "1").exec();
+}
 
 /// Teaches glibc's allocator to keep the buffers that transfers free, for those that they ask for next.
 ///

@@ -60,6 +60,20 @@ fn a_listing_without_end_fails_alone_and_names_the_limit() {
 }
 
 #[test]
+fn listings_without_end_one_after_another_do_not_add_up() {
+    let floods = Endless::ALL.map(|(endless, _)| Flood::of(endless));
+    let tables = (0..).zip(&floods).map(|(n, flood)| format!("[sources.far{n}]\n{}", flood.table()));
+    let mount = Mount::of(&tables.collect::<String>());
+    for (n, (endless, _)) in Endless::ALL.iter().enumerate() {
+        let error = fs::read_dir(mount.path(format!("far{n}"))).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()), "{endless:?}: {error}");
+        let shown = mount.peak_memory() >> 20;
+        println!("after {endless:?}: peak {shown} MiB");
+        assert!(mount.peak_memory() <= PEAK, "{endless:?}: {shown} MiB");
+    }
+}
+
+#[test]
 fn a_directory_of_300_000_names_is_asked_for_once() {
     const NAMES: usize = 300_000;
     let files: BTreeMap<_, _> = (0..NAMES).map(|n| (format!("some-file-name-{n:06}.txt"), Vec::new())).collect();
