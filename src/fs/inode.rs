@@ -1,6 +1,6 @@
 //! `Inodes`: the kernel's numbers of versions, directories and links. It knows no sources and no requests.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -127,11 +127,13 @@ impl Node {
                 add(target);
             }
         }
-        hash.finalize().into()
+        let hash: [u8; 32] = hash.finalize().into();
+        *hash.first_chunk().expect("a hash has more than 16 bytes")
     }
 }
 
-type Identity = [u8; 32];
+/// The beginning of a hash of what makes an inode what it is: as long as nobody finds two of 128 bits that are the same.
+type Identity = [u8; 16];
 
 /// The inodes that the kernel holds references to.
 ///
@@ -141,7 +143,8 @@ type Identity = [u8; 32];
 pub struct Inodes {
     /// Identities of the mounted sources, by folder.
     source_ids: Vec<Arc<str>>,
-    slots: Mutex<HashMap<u64, Slot>>,
+    /// Ordered, since such a table grows by little pieces: a hash table is there twice while it doubles.
+    slots: Mutex<BTreeMap<u64, Slot>>,
 }
 
 #[derive(Debug)]
@@ -156,7 +159,7 @@ impl Inodes {
     /// A table with nothing but `root` under [`Inode::ROOT`], which is never forgotten.
     pub fn new(root: Node, source_ids: Vec<Arc<str>>) -> Self {
         let slot = Slot { identity: root.identity(&source_ids), node: Arc::new(root), references: 1 };
-        Self { source_ids, slots: Mutex::new(HashMap::from([(Inode::ROOT.0, slot)])) }
+        Self { source_ids, slots: Mutex::new(BTreeMap::from([(Inode::ROOT.0, slot)])) }
     }
 
     /// What this inode is; `None` for one that was forgotten.
@@ -210,7 +213,7 @@ impl Inodes {
     }
 }
 
-fn place(slots: &HashMap<u64, Slot>, identity: &Identity) -> u64 {
+fn place(slots: &BTreeMap<u64, Slot>, identity: &Identity) -> u64 {
     let (first, _) = identity.split_first_chunk().expect("a hash has more than eight bytes");
     let mut number = u64::from_le_bytes(*first) >> 1;
     loop {
@@ -283,11 +286,11 @@ mod tests {
 
     #[test]
     fn two_identities_with_one_number_get_two() {
-        let mut slots = HashMap::new();
-        let mut identity = [7; 32];
+        let mut slots = BTreeMap::new();
+        let mut identity = [7; 16];
         let number = place(&slots, &identity);
         slots.insert(number, Slot { identity, node: Arc::default(), references: 1 });
-        identity[31] = 0;
+        identity[15] = 0;
         assert_eq!(place(&slots, &identity), number + 1);
     }
 }

@@ -150,10 +150,37 @@ struct OpenFile {
 
 /// A directory as it was when it was opened.
 struct OpenDirectory {
-    names: Vec<(LocalName, Node)>,
+    names: Names,
     valid_for: Duration,
     /// Why there may be more names than these.
     incomplete: Option<Error>,
+}
+
+/// The names of an open directory, in order.
+enum Names {
+    /// Each with what it leads to.
+    Made(Vec<(LocalName, Node)>),
+    /// Those of one directory of a source, as the catalog has them: what they lead to is made when it is read.
+    Listed { folder: FolderIndex, dir: RemotePath, listing: Arc<Listing> },
+}
+
+impl Names {
+    fn len(&self) -> usize {
+        match self {
+            Self::Made(names) => names.len(),
+            Self::Listed { listing, .. } => listing.entries().len(),
+        }
+    }
+
+    fn at(&self, number: usize) -> (LocalName, Node) {
+        match self {
+            Self::Made(names) => names[number].clone(),
+            Self::Listed { folder, dir, listing } => {
+                let (name, entry) = &listing.entries()[number];
+                (name.clone(), Node::of_entry(*folder, dir, name, entry))
+            }
+        }
+    }
 }
 
 /// One name of an open directory.
@@ -164,7 +191,6 @@ pub struct Listed<'a> {
     pub attributes: Attributes,
     /// For how long the name may be taken to lead there.
     pub valid_for: Duration,
-    node: &'a Node,
 }
 
 impl FileSystem {
@@ -267,23 +293,20 @@ impl FileSystem {
     /// Takes a snapshot of a directory, to be read in pieces.
     pub async fn open_dir(&self, inode: Inode) -> Result<HandleId> {
         let node = self.node(inode)?;
-        let mut opened = match &*node {
+        let opened = match &*node {
             Node::Root => self.open_made(&[]),
             Node::Group { path } => self.open_made(path),
             Node::Union { index, path, .. } => Inside::new(self, *index, path).open().await?,
             Node::Directory { folder, path, .. } => {
                 let source = &self.folders[*folder];
                 let answer = source.waits().during(source.catalog.list(path)).await?;
-                let names = nodes(*folder, path, &answer.value);
+                let names = Names::Listed { folder: *folder, dir: path.clone(), listing: answer.value };
                 OpenDirectory { names, valid_for: answer.valid_for, incomplete: None }
             }
             Node::File { .. } | Node::Symlink { .. } => {
                 return Err(self.refuse("open_dir", &node, ErrorKind::NotADirectory));
             }
         };
-        for (_, node) in &mut opened.names {
-            self.complete(node);
-        }
         Ok(self.directories.insert(opened))
     }
 
@@ -305,18 +328,18 @@ impl FileSystem {
         if let Some(error) = open.incomplete.as_ref().filter(|_| first >= open.names.len()) {
             return Err(error.clone());
         }
-        for (number, (name, node)) in open.names.iter().enumerate().skip(first) {
-            let inode = self.inodes.number(node);
+        for number in first..open.names.len() {
+            let (name, mut node) = open.names.at(number);
+            self.complete(&mut node);
+            let inode = self.inodes.number(&node);
             // What the listing did not tell, a lookup has to: until then nothing may be remembered.
             let valid_for = if node.is_described() { open.valid_for } else { Duration::ZERO };
-            let attributes = self.describe(inode, node, valid_for);
-            let listed = Listed { name, attributes, valid_for, node };
-            let node = listed.node;
-            if !take(number, listed) {
+            let attributes = self.describe(inode, &node, valid_for);
+            if !take(number, Listed { name: &name, attributes, valid_for }) {
                 break;
             }
             if refer {
-                self.inodes.refer(node.clone());
+                self.inodes.refer(node);
             }
         }
         Ok(())
@@ -382,7 +405,8 @@ impl FileSystem {
     }
 
     fn open_made(&self, path: &[LocalName]) -> OpenDirectory {
-        OpenDirectory { names: self.layout.children(path, &self.folders), valid_for: FOREVER, incomplete: None }
+        let names = Names::Made(self.layout.children(path, &self.folders));
+        OpenDirectory { names, valid_for: FOREVER, incomplete: None }
     }
 
     fn describe(&self, inode: Inode, node: &Node, valid_for: Duration) -> Attributes {
@@ -418,10 +442,6 @@ impl FileSystem {
             Node::Symlink { entry, .. } => error.on(&entry.path),
         }
     }
-}
-
-fn nodes(folder: FolderIndex, dir: &RemotePath, listing: &Listing) -> Vec<(LocalName, Node)> {
-    listing.entries().iter().map(|(name, entry)| (name.clone(), Node::of_entry(folder, dir, name, entry))).collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use futures::future::join_all;
 use globset::GlobSet;
 use tracing::warn;
 
-use super::{FOREVER, FileSystem, FolderIndex, Node, OpenDirectory};
+use super::{FOREVER, FileSystem, FolderIndex, Names, Node, OpenDirectory};
 use crate::catalog::Listing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
@@ -169,7 +169,7 @@ impl<'a> Inside<'a> {
                 return Err(Error::new("open_dir", ErrorKind::NotFound).on(self.shown()));
             }
         }
-        Ok(OpenDirectory { names: names.into_iter().collect(), valid_for, incomplete })
+        Ok(OpenDirectory { names: Names::Made(names.into_iter().collect()), valid_for, incomplete })
     }
 
     /// For how long the kernel may keep an answer at most: what a source reports by itself reaches only the folder of its own.
