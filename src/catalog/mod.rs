@@ -36,6 +36,7 @@ use crate::freshness::{
 };
 use crate::name::{LocalName, Localized, localize};
 use crate::path::RemotePath;
+use crate::source::budget::gathering;
 use crate::source::retry::retry;
 use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 
@@ -299,7 +300,7 @@ impl Catalog {
         let mut answers = 0;
         loop {
             let asked = Instant::now();
-            let answer = retry(|| self.retrieve_listing(dir)).await;
+            let answer = retry(|| gathering(self.retrieve_listing(dir))).await;
             answers += 1;
             let leaves_none = match &answer {
                 Ok(localized) => localized.named.is_empty(),

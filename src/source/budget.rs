@@ -6,7 +6,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
 use super::Entry;
+use super::deadline::note_progress;
 use crate::error::{Error, ErrorKind};
 use crate::path::RemotePath;
 
@@ -24,6 +29,43 @@ pub const LONGEST: Duration = Duration::from_secs(600);
 
 /// The most bytes of one name with all that is told of it, of one line or one element of an answer.
 pub const LARGEST_ITEM: usize = 1 << 20;
+
+/// A listing of more bytes is large, as they arrive or as they are gathered: some ten thousand names.
+pub const LARGE: usize = 8 << 20;
+
+/// Lets one large listing of all sources be gathered at a time, so that they do not add up.
+static LARGE_ONES: Semaphore = Semaphore::const_new(1);
+
+/// How often a listing that waits for its turn says that it is alive.
+const ALIVE: Duration = Duration::from_millis(100);
+
+tokio::task_local! {
+    /// The turn of the listing that is being gathered, once it has one.
+    static TURN: Mutex<Option<SemaphorePermit<'static>>>;
+}
+
+/// Gathers a listing, which has its turn until it is done.
+pub async fn gathering<T>(listing: impl Future<Output = T>) -> T {
+    TURN.scope(Mutex::default(), listing).await
+}
+
+/// Waits until a listing that has `bytes` so far may go on: at once if it is not large, else until no other large one is gathered.
+/// Nobody waits in here who has a turn, and who has one needs no other's. A listing that waits for longer than [`LONGEST`] fails.
+pub async fn await_turn(bytes: usize) {
+    let needs = |turn: &Mutex<Option<_>>| turn.lock().is_none();
+    if bytes <= LARGE || !TURN.try_with(needs).unwrap_or(false) {
+        return;
+    }
+    let mut taking = std::pin::pin!(LARGE_ONES.acquire());
+    let turn = loop {
+        match timeout(ALIVE, &mut taking).await {
+            Ok(turn) => break turn,
+            // The source waits for us, not we for the source.
+            Err(_) => note_progress(),
+        }
+    };
+    TURN.with(|own| *own.lock() = turn.ok());
+}
 
 /// What an entry takes in memory beside its bytes: itself, and what three allocations cost.
 const ENTRY: usize = size_of::<Entry>() + 3 * 24;
@@ -51,6 +93,11 @@ impl Budget {
         self.names = self.names.checked_sub(1).ok_or(Exceeded::Names)?;
         self.bytes = self.bytes.checked_sub(ENTRY + bytes).ok_or(Exceeded::Bytes)?;
         Ok(())
+    }
+
+    /// The bytes of all names so far.
+    pub fn taken(&self) -> usize {
+        MOST_BYTES - self.bytes
     }
 
     /// One more page.
@@ -87,7 +134,11 @@ impl fmt::Display for Exceeded {
                 write!(f, "the listing has more than {MOST_PAGES} pages, which is the limit of one directory")
             }
             Self::Time => {
-                write!(f, "the listing takes longer than {} s, which is the limit of one directory", LONGEST.as_secs())
+                write!(
+                    f,
+                    "the listing takes longer than {} s, which is the limit of one directory, waiting for other large ones included",
+                    LONGEST.as_secs()
+                )
             }
             Self::Item => write!(
                 f,
@@ -116,6 +167,24 @@ impl Exceeded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn large_listings_take_turns_and_small_ones_never_wait() {
+        let first = tokio::spawn(gathering(async {
+            await_turn(LARGE + 1).await;
+            await_turn(LARGE + 2).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begun = tokio::time::Instant::now();
+        gathering(await_turn(LARGE)).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        // Who gives up leaves the turn to others.
+        assert!(timeout(Duration::from_secs(1), gathering(await_turn(LARGE + 1))).await.is_err());
+        gathering(await_turn(LARGE + 1)).await;
+        assert!(begun.elapsed() >= Duration::from_secs(9));
+        first.await.expect("it ends");
+    }
 
     #[test]
     fn a_listing_ends_at_its_limits() {

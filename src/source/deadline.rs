@@ -10,7 +10,7 @@ use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::budget::{Budget, Exceeded, LONGEST};
+use super::budget::{Budget, Exceeded, LONGEST, await_turn};
 use super::count::Counters;
 use super::waits::Silence;
 use super::{
@@ -129,6 +129,10 @@ impl<S: Source> Source for Deadline<S> {
                 Ok(()) => Ok(entry),
                 Err(exceeded) => Err(exceeded.error(dir)),
             });
+            let afforded = match timeout_at(end, await_turn(budget.taken())).await {
+                Ok(()) => afforded,
+                Err(_) => Err(Exceeded::Time.error(dir)),
+            };
             let goes_on = afforded.is_ok();
             Some((afforded, goes_on.then_some((entries, budget, silent_since, under_way))))
         });

@@ -8,7 +8,7 @@ use bytes::{Buf as _, Bytes};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 
-use crate::source::budget::{Exceeded, LARGEST_ITEM};
+use crate::source::budget::{Exceeded, LARGEST_ITEM, await_turn};
 use crate::source::deadline::note_progress;
 
 /// How many pieces of an answer may wait for who reads it; more wait at the server.
@@ -95,10 +95,12 @@ pub(super) async fn parsed<T: Send + 'static, E>(
         }
         parsed
     });
-    let mut pieces = std::pin::pin!(pieces);
+    let (mut pieces, mut arrived) = (std::pin::pin!(pieces), 0);
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
         note_progress();
+        arrived += piece.len();
+        await_turn(arrived).await;
         if sender.send(piece).await.is_err() {
             break;
         }
