@@ -15,6 +15,9 @@ pub const NAME_MAX: usize = 255;
 /// The most bytes of a character in UTF-8.
 const LONGEST_CHARACTER: usize = 4;
 
+/// After so many entries, the room that they took is given back.
+const GIVEN_BACK: usize = 8192;
+
 /// So many refused names are shown, each up to so many bytes.
 const REFUSED_SHOWN: usize = 3;
 const REFUSED_LENGTH: usize = 60;
@@ -66,16 +69,21 @@ pub fn localize(entries: Vec<Entry>, verbatim: bool) -> Localized {
             false
         }
     });
-    entries.sort_unstable_by(|a, b| remote_order(a).cmp(&remote_order(b)));
+    // The first in the remote's order is the last here, so that entries are taken from the end and what they took is free.
+    entries.sort_unstable_by(|a, b| remote_order(b).cmp(&remote_order(a)));
 
     let mut taken: HashSet<LocalName> = HashSet::with_capacity(entries.len());
-    let mut named = Vec::with_capacity(entries.len());
+    let mut named = Vec::new();
     let mut mapped = Vec::new();
     // Names that need no change keep it, whatever another name becomes.
-    for entry in entries {
+    while let Some(entry) = entries.pop() {
+        if entries.len().is_multiple_of(GIVEN_BACK) {
+            entries.shrink_to_fit();
+        }
         let candidate = legal(&entry.name, verbatim);
         if candidate == entry.name && taken.insert(candidate.as_slice().into()) {
-            named.push((candidate.into(), entry));
+            let name: &LocalName = taken.get(candidate.as_slice()).expect("it was inserted");
+            named.push((name.clone(), entry));
         } else {
             mapped.push((candidate, entry));
         }
