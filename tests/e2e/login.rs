@@ -71,7 +71,7 @@ fn a_password_for_moodle_is_given_up_for_a_token() {
 }
 
 /// Runs a script on a bus of its own with an empty, unlocked keyring of GNOME.
-fn with_keyring(home: &Home, script: &str) -> Output {
+pub fn with_keyring(home: &Home, script: &str) -> Output {
     let unlock = "printf '\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1";
     let script = format!("{unlock}\n{script}");
     let mut command = home.command("dbus-run-session");

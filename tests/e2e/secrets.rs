@@ -4,13 +4,19 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::kit::home::{Home, text};
+use crate::kit::reaper;
+use crate::kit::samba::Samba;
+use crate::kit::servers::{Webdav, find, free_port, started};
+use crate::kit::sshd::{Sshd, keygen};
+use crate::login::with_keyring;
 use crate::python::Service;
 
 /// A server on a free port, which every connection of a test leads to; it ends with the test program.
@@ -84,17 +90,31 @@ fn written(dir: &Path, all: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// The command lines of a process and of all that it started.
-fn command_lines(pid: u64) -> Vec<(String, Vec<u8>)> {
-    let mut lines =
+/// What the system shows of a process and of all that it started: command lines, and the environments of those that it started.
+fn shown_by_the_system(pid: u64) -> Vec<(String, Vec<u8>)> {
+    let mut all =
         vec![(format!("the command line of {pid}"), fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())];
     for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
         for child in children.split_whitespace() {
-            lines.extend(command_lines(child.parse().unwrap()));
+            let environment = fs::read(format!("/proc/{child}/environ")).unwrap_or_default();
+            all.push((format!("the environment of {child}"), environment));
+            all.extend(shown_by_the_system(child.parse().unwrap()));
         }
     }
-    lines
+    all
+}
+
+/// Fails if a secret is in any of what was written.
+fn assert_unseen(secrets: &[&str], all: &[(String, Vec<u8>)]) {
+    for secret in secrets {
+        for (name, bytes) in all {
+            let found = bytes.windows(secret.len()).position(|window| window == secret.as_bytes());
+            let around =
+                found.map(|at| String::from_utf8_lossy(&bytes[at.saturating_sub(300)..(at + 60).min(bytes.len())]));
+            assert!(found.is_none(), "{secret} is in {name}: {around:?}");
+        }
+    }
 }
 
 #[test]
@@ -162,7 +182,7 @@ class Plugin(share.SharePlugin):
     }
     let json = home.kitovufs(["status", "--json", &mountpoint]);
     let status: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    all.extend(command_lines(status["pid"].as_u64().unwrap()));
+    all.extend(shown_by_the_system(status["pid"].as_u64().unwrap()));
     tell(&mut all, "status --json", &json);
     tell(&mut all, "status", &home.kitovufs(["status", &mountpoint]));
     let attributes = home.command("getfattr").args(["-R", "-d", "-m", "-"]).arg(&mountpoint).output();
@@ -175,20 +195,114 @@ class Plugin(share.SharePlugin):
     let log = all.iter().find(|(name, _)| name.ends_with("kitovufs.log")).expect("the daemon has a log");
     let log = String::from_utf8_lossy(&log.1).into_owned();
     assert!(log.contains("DEBUG") && log.contains("does not answer"), "little was logged:\n{log}");
-    for secret in [
-        "planted-",
-        "AKIDPLANTED",
-        &account_key,
-        &BASE64_STANDARD.encode("anna:planted-env"),
-        &BASE64_STANDARD.encode("anna:planted-web"),
-    ] {
-        for (name, bytes) in &all {
-            let found = bytes.windows(secret.len()).position(|window| window == secret.as_bytes());
-            let around =
-                found.map(|at| String::from_utf8_lossy(&bytes[at.saturating_sub(300)..(at + 60).min(bytes.len())]));
-            assert!(found.is_none(), "{secret} is in {name}: {around:?}");
-        }
+    let basic = ["anna:planted-env", "anna:planted-web"].map(|login| BASE64_STANDARD.encode(login));
+    assert_unseen(&["planted-", "AKIDPLANTED", &account_key, &basic[0], &basic[1]], &all);
+}
+
+/// A server that ends with this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        reaper::end(&mut self.0);
     }
+}
+
+/// `rclone serve sftp` for one user, and the table of a source that knows it, without the password.
+fn sftp_for(user: &str, password: &str, own: &Path, dir: &Path) -> (Running, String) {
+    keygen(&own.join("host_key"), "");
+    let port = free_port();
+    let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
+    command.args(["serve", "sftp"]).arg(dir).args(["--user", user, "--pass", password, "--config", ""]);
+    command.args(["--addr", &format!("127.0.0.1:{port}"), "--key"]).arg(own.join("host_key"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let server = started(command, port, Duration::from_secs(60)).expect("the port was free a moment ago");
+    let (known, public) = (own.join("known"), fs::read_to_string(own.join("host_key.pub")).unwrap());
+    fs::write(&known, format!("[127.0.0.1]:{port} {public}")).unwrap();
+    let table = format!(
+        "type = \"sftp\"\nhost = \"127.0.0.1\"\nport = {port}\nusername = \"{user}\"\nknown_hosts = {known:?}\nroot = \"/\"\n"
+    );
+    (Running(server), table)
+}
+
+#[test]
+fn logins_that_succeed_leave_no_secret_behind() {
+    let served = reaper::temporary();
+    fs::write(served.path().join("file"), "bytes").unwrap();
+    let (dav, samba, sshd) =
+        (Webdav::rclone_with_password(served.path()), Samba::run(served.path()), Sshd::run(served.path()));
+    let (_sftp, sftp) = sftp_for("anna", "planted-sftp-pw", served.path(), served.path());
+    let (dav, smb) = (dav.table(), samba.table("kit"));
+    let password =
+        |table: &str| table.lines().find_map(|line| line.strip_prefix("password = ")).unwrap().replace('"', "");
+    let (stored, shared) = (password(&dav), password(&smb));
+    let dav: Vec<_> = dav.lines().filter(|line| !line.starts_with("password")).collect();
+    let locked = sshd.file("locked");
+    keygen(&locked, "planted-passphrase");
+    let public = fs::read(locked.with_extension("pub")).unwrap();
+    fs::OpenOptions::new().append(true).open(sshd.file("authorized_keys")).unwrap().write_all(&public).unwrap();
+    // Says who it is, and stays.
+    let quiet =
+        r#"read a; echo '{"jsonrpc":"2.0","id":1,"result":{"protocol":1,"name":"quiet","capabilities":{}}}'; cat >&2"#;
+    let quiet = toml::Value::from(vec!["sh", "-c", quiet]);
+    let service = Service::new();
+    let config = format!(
+        "[sources.stored]\n{}\npassword = {{ keyring = true }}\n\
+         [sources.word]\n{sftp}password = {{ env = \"PLANTED\" }}\n\
+         [sources.key]\n{}key = {locked:?}\npassphrase = {{ file = \"~/planted\" }}\n\
+         [sources.share]\n{smb}\
+         [sources.ssh]\n{}\
+         [sources.plugin]\ntype = \"plugin\"\ncommand = {quiet}\ntimeout = \"2s\"\npassword = \"planted-plugin\"\n{}directory = {:?}\n",
+        dav.join("\n"),
+        sshd.table_without_key(),
+        sshd.table_with_alias("lab"),
+        service.table("python", "share:SharePlugin"),
+        service.dir(),
+    );
+    let home = Home::of(&config).with_env("PLANTED", "planted-sftp-pw").with_env("KITOVUFS_LOG", "trace");
+    fs::write(home.dir().join("planted"), "planted-passphrase\n").unwrap();
+    fs::write(home.dir().join("right"), &stored).unwrap();
+    fs::write(service.beside("remote/file"), "bytes").unwrap();
+
+    // The daemon needs the keyring's bus as long as it lives, so all of its life happens there.
+    let kept = home.dir().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let (mountpoint, kept_at) = (text(home.mountpoint()), text(&kept));
+    let script = format!(
+        r#"M={mountpoint} K={kept_at}
+        $KITOVUFS login -c $CONFIG stored <right
+        ! $KITOVUFS check -c $CONFIG
+        $KITOVUFS mount -c $CONFIG $M
+        ls $M/plugin || true
+        for source in stored word key share ssh python; do cat $M/$source/file; echo " of $source"; done
+        $KITOVUFS status $M
+        $KITOVUFS status --json $M >$K/status
+        getfattr -R -d -m - $M || true
+        pid=$(tr ',' '\n' <$K/status | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' | head -n 1)
+        below() {{ for child in $(cat /proc/$1/task/*/children); do echo $child; below $child; done; }}
+        cat /proc/$pid/cmdline >$K/cmdline
+        for child in $(below $pid); do
+            cp /proc/$child/cmdline $K/cmdline.$child; cp /proc/$child/environ $K/environ.$child || true
+        done
+        $KITOVUFS unmount $M"#
+    );
+    let output = with_keyring(&home, &script);
+    let told = String::from_utf8_lossy(&said(&output)).into_owned();
+    assert!(output.status.success(), "{told}");
+    for source in ["stored", "word", "key", "share", "ssh", "python"] {
+        assert!(told.contains(&format!("bytes of {source}\n")), "{source} did not let in: {told}");
+    }
+    let environments = fs::read_dir(&kept).unwrap().flatten();
+    let environments = environments.filter(|file| text(file.path()).contains("environ.")).count();
+    assert!(environments >= 2, "ssh and a plugin at least have an environment, not {environments}");
+
+    let mut all = vec![("what the commands said".to_owned(), said(&output))];
+    for dir in ["state", "cache", "run", "config", "kept"] {
+        written(&home.dir().join(dir), &mut all);
+    }
+    assert!(all.iter().any(|(name, _)| name.ends_with("kitovufs.log")), "the daemon has a log");
+    let basic = BASE64_STANDARD.encode(format!("anna:{stored}"));
+    assert_unseen(&["planted-", &stored, &shared, &basic], &all);
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub(super) struct Program {
     pub(super) key: Option<PathBuf>,
     pub(super) known_hosts: Option<PathBuf>,
     pub(super) agent: Option<PathBuf>,
+    /// Environment variables with secrets of other sources, which it does not inherit.
+    pub(super) withheld: Vec<String>,
 }
 
 impl Config {
@@ -78,7 +80,8 @@ impl Config {
                         reader.problem(Some(key), format!("`{key}` {why}"));
                     }
                 }
-                Way::Program(Program { file, port, username, key, known_hosts, agent })
+                let withheld = settings.withheld.clone();
+                Way::Program(Program { file, port, username, key, known_hosts, agent, withheld })
             }
             None => {
                 if passphrase.is_some() && key.is_none() {

@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use super::config::Program;
+use crate::config::PASSWORD_VARIABLE;
 use crate::error::{Error, ErrorKind};
 use crate::path::Printable;
 
@@ -52,6 +53,10 @@ pub(super) fn start(host: &str, program: &Program) -> Result<(Running, ChildStdo
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A signal from the terminal is for the mount, which ends `ssh` in its own time.
     command.process_group(0);
+    command.env_remove(PASSWORD_VARIABLE);
+    for name in &program.withheld {
+        command.env_remove(name);
+    }
     let mut child = command
         .spawn()
         .map_err(|e| failed("cannot run ssh, which `ssh_config` asks for: is OpenSSH installed?").caused_by(e))?;
