@@ -47,10 +47,18 @@ impl CacheDir {
         let path: PathBuf = path.components().collect();
         let failed = |e: io::Error| Error::new("open cache", ErrorKind::Cache).on(path.display()).caused_by(e);
         let refused = |why: String| Error::new("open cache", ErrorKind::Cache).on(path.display()).because(why);
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
+        match DirBuilder::new().recursive(true).mode(0o700).create(&path) {
+            // What is there is told below.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(failed)?,
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match openat(CWD, &path, flags, Mode::empty()) {
             Ok(fd) => fd,
+            Err(Errno::NOTDIR) if !path.is_symlink() => {
+                let why = "it is no directory; give cache.dir a directory that is empty or does not exist";
+                return Err(refused(why.to_owned()));
+            }
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 let target = path.canonicalize().map(|target| format!(" to {}", target.display())).unwrap_or_default();
                 return Err(refused(format!("it is a link{target}; name the directory itself as cache.dir")));

@@ -61,6 +61,11 @@ fn what_is_not_ours_is_refused_and_not_touched() {
     let staging = parent.path().join("staged");
     fs::create_dir_all(staging.join("staging/site")).expect("a directory");
     refusal(&staging);
+
+    let file = parent.path().join("file");
+    fs::write(&file, "of somebody").expect("a file");
+    let said = refusal(&file);
+    assert!(said.contains("no directory") && said.contains("cache.dir"), "{said}");
 }
 
 #[test]
@@ -68,6 +73,9 @@ fn a_link_is_refused_however_it_is_written() {
     let parent = place();
     fs::create_dir(parent.path().join("target")).expect("a directory");
     symlink("target", parent.path().join("link")).expect("a link");
+    symlink("nowhere", parent.path().join("dangling")).expect("a link");
+    let said = CacheDir::claim(&parent.path().join("dangling")).expect_err("it is refused").to_string();
+    assert!(said.contains("a link") && said.contains("cache.dir"), "{said}");
     for written in ["link", "link/"] {
         let said = refusal(&parent.path().join(written));
         assert!(said.contains("link") && said.contains("target"), "{said}");
