@@ -74,6 +74,24 @@ fn listings_without_end_one_after_another_do_not_add_up() {
 }
 
 #[test]
+fn large_listings_at_once_take_turns_in_memory() {
+    // Each has a budget of 96 MiB: two at once took 230 MiB, before their turns.
+    const AT_ONCE: u64 = 200 << 20;
+    let floods = [Endless::Keys, Endless::Blobs, Endless::Resources, Endless::Items].map(Flood::of);
+    let tables = (0..).zip(&floods).map(|(n, flood)| format!("[sources.far{n}]\n{}", flood.table()));
+    let mount = Mount::of(&tables.collect::<String>());
+    thread::scope(|scope| {
+        for n in 0..floods.len() {
+            let path = mount.path(format!("far{n}"));
+            scope.spawn(move || fs::read_dir(path).unwrap_err());
+        }
+    });
+    let peak = mount.peak_memory();
+    println!("peak {} MiB", peak >> 20);
+    assert!(peak <= AT_ONCE, "{} MiB", peak >> 20);
+}
+
+#[test]
 fn a_directory_of_300_000_names_is_asked_for_once() {
     const NAMES: usize = 300_000;
     let files: BTreeMap<_, _> = (0..NAMES).map(|n| (format!("some-file-name-{n:06}.txt"), Vec::new())).collect();
