@@ -82,7 +82,9 @@ impl OpenVersion {
         let all = block_count(self.version.size);
         let near = if self.version.size <= SMALL { all } else { (blocks.end + AHEAD_IN_MEMORY).min(all) };
         if self.version.size <= SMALL || !self.transfer.source.capabilities().ranges {
-            if state.requests.is_empty() && self.copy.lacks(&self.transfer.cache, 0..all) {
+            // What was read and is not kept would be missing again.
+            let wanted = if self.ahead_in_memory().is_some() { blocks.clone() } else { 0..all };
+            if state.requests.is_empty() && self.copy.lacks(&self.transfer.cache, wanted) {
                 let limit = Limit { on_disk: all, in_memory: near };
                 self.launch(state, Request::new(0, all, limit, all, Urgency::interactive()));
             }
