@@ -56,6 +56,8 @@ struct Shared {
     connection: Mutex<Connection>,
     /// Bytes on disk.
     bytes: AtomicU64,
+    /// How many bytes its journal may grow by before it is worked in.
+    growth: AtomicU64,
     /// Changes queued and not committed yet.
     pending: AtomicU64,
     /// How many databases were begun empty.
@@ -83,11 +85,13 @@ impl Database {
         let dir = CacheDir::claim(dir)?;
         let Opened { connection, is_new } = file::open(&dir, journal);
         let bytes = AtomicU64::new(file::bytes(&dir));
+        let growth = AtomicU64::new(file::growth(&dir, journal));
         let shared = Arc::new(Shared {
             dir,
             journal,
             connection: Mutex::new(connection),
             bytes,
+            growth,
             pending: AtomicU64::new(0),
             begun: AtomicU64::new(is_new.into()),
             damage: Mutex::default(),
@@ -194,6 +198,11 @@ impl Database {
     pub fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
     }
+
+    /// By how many bytes its journal may still grow, which the disk counts as free until then.
+    pub fn growth(&self) -> u64 {
+        self.shared.growth.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Database {
@@ -220,6 +229,7 @@ fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
         }
         shared.mend();
         shared.bytes.store(file::bytes(&shared.dir), Ordering::Relaxed);
+        shared.growth.store(file::growth(&shared.dir, shared.journal), Ordering::Relaxed);
         shared.pending.fetch_sub(writes, Ordering::AcqRel);
         for flushed in flushes {
             flushed();
@@ -228,7 +238,7 @@ fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
 }
 
 /// Does what may wait for the disk, so that others on the runtime do not wait with it.
-fn waiting<T>(wait: impl FnOnce() -> T) -> T {
+pub(crate) fn waiting<T>(wait: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
         _ => wait(),

@@ -101,6 +101,11 @@ impl Index {
         self.0.bytes()
     }
 
+    /// By how many bytes its journal may still grow.
+    pub fn growth(&self) -> u64 {
+        self.0.growth()
+    }
+
     /// All copies, the longest unused first; `None` if the index cannot be read.
     pub fn known(&self) -> Option<Vec<Known>> {
         self.0.read(|db| {

@@ -483,12 +483,17 @@ impl Cache {
         self.ledger.give_back(&copy.charge, (bytes.end - bytes.start).next_multiple_of(DISK_BLOCK));
     }
 
+    /// Bytes that are free for copies: the journal of the index takes some of those that the disk has.
+    fn free(&self) -> u64 {
+        self.store.free().saturating_sub(self.index.growth())
+    }
+
     /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held.
     fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, Room>> {
         let mut evicted = 0;
         loop {
             let room = self.room.lock();
-            let fits = self.ledger.fits(bytes, self.index.bytes(), self.store.free(), &self.limits);
+            let fits = self.ledger.fits(bytes, self.index.bytes(), self.free(), &self.limits);
             // What was too much already is evicted elsewhere: nobody waits for that, if it does not grow.
             if fits.is_ok() || evicted >= bytes && self.upkeep.is_evicting() {
                 return Some(room);

@@ -187,6 +187,13 @@ pub(super) fn bytes(dir: &CacheDir) -> u64 {
     names.filter_map(size).map(|stat| u64::try_from(stat.st_size).unwrap_or(0)).sum()
 }
 
+/// By how many bytes the journal may grow to have `journal`.
+pub(super) fn growth(dir: &CacheDir, journal: u32) -> u64 {
+    let stat = rustix::fs::statat(dir, JOURNALS[0], AtFlags::SYMLINK_NOFOLLOW);
+    let there = stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+    u64::from(journal).saturating_sub(there)
+}
+
 /// Whether an error says that what is stored is not what was written, rather than that it cannot be had just now.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     match error {

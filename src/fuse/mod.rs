@@ -313,11 +313,14 @@ impl Filesystem for Driver {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        contained(|| {
-            self.inner.passthrough.released(Inode(inode.0));
-            let _guard = self.runtime.enter();
-            self.inner.fs.release(HandleId(handle.0));
-            reply.ok();
+        let inner = self.inner.clone();
+        // The file of a copy may be closed, or deleted where nothing could be written to it, on a disk that may hang.
+        self.runtime.spawn_blocking(move || {
+            contained(|| {
+                inner.passthrough.released(Inode(inode.0));
+                inner.fs.release(HandleId(handle.0));
+                reply.ok();
+            });
         });
     }
 

@@ -12,6 +12,7 @@ use tracing::debug;
 use super::{Transfer, Version};
 use crate::cache::block::BLOCK;
 use crate::cache::{Facts, Gathering, Key};
+use crate::db::waiting;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
@@ -130,15 +131,15 @@ impl Transfer {
         // The proof may want the bytes a second time; not a third.
         for _ in 0..2 {
             let _held = self.memory.reserve(self.source.capabilities().buffer + BLOCK).await;
-            let sink = tokio::sync::Mutex::new(GatheringSink(self.cache.gather(key, name)));
+            let sink = tokio::sync::Mutex::new(GatheringSink(waiting(|| self.cache.gather(key, name))));
             let retrieval = Retrieval::of_unknown_size(path, digest);
             let retrieved = retry_read(self.short_break, async || {
                 let mut sink = sink.lock().await;
-                sink.0.restart();
+                waiting(|| sink.0.restart());
                 self.source.retrieve_file(&retrieval, &mut *sink).await
             })
             .await?;
-            let (size, copy) = sink.into_inner().0.finish(retrieved.modified);
+            let (size, copy) = waiting(|| sink.into_inner().0.finish(retrieved.modified));
             let facts = Facts { size, modified: retrieved.modified, whole: copy.is_some() };
             if copy.is_none() {
                 return Ok(facts);
@@ -164,7 +165,7 @@ struct GatheringSink(Gathering);
 #[async_trait]
 impl Sink for GatheringSink {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.0.write(&bytes);
+        waiting(|| self.0.write(&bytes));
         Ok(())
     }
 }
