@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! main → cli (→ kitovu) → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, digest, content, error, flight, room, config, secret → keyring, beneath, cachedir, db
+//! below all: path, name, omitted, digest, content, error, flight, room, config, secret → keyring, beneath, cachedir, db
 //! ```
 //!
 //! # The three walks
@@ -79,6 +79,7 @@ pub mod kitovu;
 pub mod memory;
 pub mod mount;
 pub mod name;
+mod omitted;
 pub mod path;
 pub mod room;
 pub mod secret;

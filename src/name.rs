@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
-use crate::path::{BadName, Printable, RemotePath};
+use crate::omitted::Omitted;
+use crate::path::{BadName, RemotePath};
 use crate::source::Entry;
 
 /// The longest name that Linux takes, in bytes (`NAME_MAX`).
@@ -17,10 +18,6 @@ const LONGEST_CHARACTER: usize = 4;
 
 /// After so many entries, the room that they took is given back.
 const GIVEN_BACK: usize = 8192;
-
-/// So many refused names are shown, each up to so many bytes.
-const REFUSED_SHOWN: usize = 3;
-const REFUSED_LENGTH: usize = 60;
 
 /// A name inside one directory of the mount: 1 to [`NAME_MAX`] bytes without `/` and NUL, neither `.` nor `..`.
 pub type LocalName = Arc<[u8]>;
@@ -43,14 +40,9 @@ pub struct Localized {
 impl Localized {
     /// How many names are refused, the first of them, and why, in one line; none if none is.
     pub fn refusal(&self) -> Option<String> {
-        let shown = self.refused.iter().take(REFUSED_SHOWN).map(|(name, why)| {
-            let cut = if name.len() > REFUSED_LENGTH { "…" } else { "" };
-            format!("\"{}{cut}\" ({why})", Printable(&name[..name.len().min(REFUSED_LENGTH)]))
-        });
-        let shown = shown.collect::<Vec<_>>().join(", ");
-        let more = if self.refused.len() > REFUSED_SHOWN { ", …" } else { "" };
-        let count = self.refused.len();
-        (count > 0).then(|| format!("{count} names are never followed and are left out: {shown}{more}"))
+        let mut omitted = Omitted::default();
+        self.refused.iter().for_each(|(name, why)| omitted.add(name, why));
+        omitted.told()
     }
 }
 
@@ -224,7 +216,7 @@ mod tests {
         let localized = localize(entries, false);
         assert_eq!(localized.named.len(), 1);
         assert_eq!(localized.refused.iter().map(|(name, _)| name.as_slice()).collect::<Vec<_>>(), bad);
-        let words = "5 names are never followed and are left out: \"..\" (";
+        let words = "5 names are left out: \"..\" (";
         assert!(localized.refusal().is_some_and(|told| told.starts_with(words) && told.ends_with(", …")));
         let names = (0..100_000).map(|number| entry(format!("/{number}\x1b{}", "x".repeat(1000)).as_bytes()));
         let told = localize(names.collect(), false).refusal().expect("none is followed");

@@ -23,7 +23,7 @@ use self::reply::{Failure, Reply};
 use self::session::{Abilities, Seen, Session, Target};
 use super::purpose::Purpose;
 use super::version::{self, Match, Version, Wanted};
-use super::{child, warn_of_clear_text};
+use super::{LeftOut, warn_of_clear_text};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -297,8 +297,9 @@ impl Source for Ftp {
         let observed = now();
         let items = session.list(&connected.place(dir), connected.abilities).await;
         let items = self.settle(purpose, &connected, session, items).await?;
-        let entry = move |item: Item| Some(Ok(entry(child(dir, &item.name)?, &item, observed)));
-        let entries = items.into_iter().filter_map(entry);
+        let entries = LeftOut::of(dir).over(items.into_iter(), move |left_out, item: Item| {
+            Some(Ok(entry(left_out.child(dir, &item.name)?, &item, observed)))
+        });
         Ok(futures::stream::iter(entries).boxed())
     }
 

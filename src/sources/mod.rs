@@ -14,6 +14,7 @@ pub mod sftp;
 mod version;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 pub mod smb;
@@ -22,7 +23,8 @@ use crate::config::SourceConfig;
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::{Printable, RemotePath};
+use crate::omitted::Omitted;
+use crate::path::RemotePath;
 use crate::source::{LocalCopy, Settings, Source};
 
 /// A source of the given type, which waits for `configure`; none if there is no such type.
@@ -87,15 +89,59 @@ async fn same_hash(copy: &LocalCopy<'_>) -> Result<Digest> {
     Ok(if found.eq_ignore_ascii_case(hash) { same } else { Digest::new(format!("{name}:{found}")) })
 }
 
-/// The path of a listed name; none, and a line in the log, for a name that must not be followed.
-fn child(dir: &RemotePath, name: &[u8]) -> Option<RemotePath> {
-    let refused = match dir.child(name) {
-        Ok(_) if name.contains(&b'/') => "it holds a slash".to_owned(),
-        Ok(path) => return Some(path),
-        Err(bad) => bad.to_string(),
-    };
-    tracing::warn!("{dir}: the name {:?} is left out: {refused}", Printable(name).to_string());
-    None
+/// What one listing of a source leaves out. It is told when the listing has ended, in one line of the log.
+///
+/// Its `drop` is the one place that knows how much each listing left out; `status` does not count it yet.
+struct LeftOut {
+    dir: RemotePath,
+    omitted: Omitted,
+}
+
+impl LeftOut {
+    /// Nothing so far, of a listing of `dir`.
+    fn of(dir: &RemotePath) -> Self {
+        Self { dir: dir.clone(), omitted: Omitted::default() }
+    }
+
+    /// What `make` makes of `items`, as they are wanted; it may leave some out.
+    fn over<I: Iterator, T>(
+        self,
+        mut items: I,
+        mut make: impl FnMut(&mut Self, I::Item) -> Option<T>,
+    ) -> impl Iterator<Item = T> {
+        let mut left_out = Some(self);
+        std::iter::from_fn(move || {
+            let so_far = left_out.as_mut()?;
+            let made = items.find_map(|item| make(so_far, item));
+            if made.is_none() {
+                left_out = None;
+            }
+            made
+        })
+    }
+
+    /// Adds a name, and why it is left out.
+    fn add(&mut self, name: &[u8], why: impl fmt::Display) {
+        self.omitted.add(name, why);
+    }
+
+    /// The path of a name in `dir`; a name that must not be followed is left out.
+    fn child(&mut self, dir: &RemotePath, name: &[u8]) -> Option<RemotePath> {
+        match dir.child(name) {
+            Ok(_) if name.contains(&b'/') => self.add(name, "it holds a slash"),
+            Ok(path) => return Some(path),
+            Err(bad) => self.add(name, bad),
+        }
+        None
+    }
+}
+
+impl Drop for LeftOut {
+    fn drop(&mut self) {
+        if let Some(told) = self.omitted.told() {
+            tracing::warn!("{}: {told}", self.dir);
+        }
+    }
 }
 
 /// Reads `root`, in which no component may lead elsewhere.

@@ -20,7 +20,7 @@ pub use webdav::Webdav;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use super::{child, read_root};
+use super::{LeftOut, read_root};
 use crate::source::Settings;
 
 /// Bytes that the HTTP client holds of one answer: what was received and not taken yet, and the last chunk that was.

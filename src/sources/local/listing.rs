@@ -14,8 +14,9 @@ use super::stamp::Stamp;
 use super::{Place, failed, links};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::{Printable, RemotePath};
+use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
+use crate::sources::LeftOut;
 
 /// How many entries travel together from the listing thread.
 const BATCH: usize = 256;
@@ -45,13 +46,14 @@ fn list_entries(
     sender: &mpsc::Sender<Batch>,
 ) -> Result<(), Errno> {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut left_out = LeftOut::of(dir);
     for item in rustix::fs::Dir::read_from(fd)? {
         let item = item?;
         let name = item.file_name().to_bytes();
         if matches!(name, b"." | b"..") {
             continue;
         }
-        match entry(place, root, fd, dir, name, item.file_type()) {
+        match entry(place, root, fd, dir, name, item.file_type(), &mut left_out) {
             Ok(Some(entry)) => batch.push(entry),
             Ok(None) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
@@ -72,11 +74,9 @@ fn entry(
     dir: &RemotePath,
     name: &[u8],
     told: FileType,
+    left_out: &mut LeftOut,
 ) -> Result<Option<Entry>, Errno> {
-    let Ok(path) = dir.child(name) else {
-        tracing::warn!("{dir}: the name {} is left out", Printable(name));
-        return Ok(None);
-    };
+    let Some(path) = left_out.child(dir, name) else { return Ok(None) };
     let bare = |kind| Entry { name: name.to_vec(), path: path.clone(), kind, size: None, modified: None, digest: None };
     // The mount itself is never asked about itself.
     if place.is_reserved(&path) {

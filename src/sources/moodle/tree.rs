@@ -15,9 +15,9 @@ use super::answer::{Content, Module, Section};
 use super::site::Site;
 use super::title::shown;
 use crate::digest::{Digest, hex};
-use crate::path::{Printable, RemotePath};
+use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
-use crate::sources::child;
+use crate::sources::LeftOut;
 use crate::sources::version::{self, Version};
 
 /// Begins the digest of a link; the address follows.
@@ -84,7 +84,8 @@ pub(super) fn directory(name: impl Into<Vec<u8>>, path: RemotePath) -> Entry {
 impl Tree {
     /// The tree of what `site` listed when its clock said `observed`.
     pub(super) fn of(course: &RemotePath, sections: &[Section], site: &Site, observed: i64) -> Self {
-        let mut builder = Builder { tree: Self::default(), course, sections, site, observed };
+        let mut builder =
+            Builder { tree: Self::default(), course, sections, site, observed, left_out: LeftOut::of(course) };
         let is_shown_inside = |section: &Section| {
             let mut modules = sections.iter().flat_map(|section| &section.modules);
             modules.any(|module| is_subsection(module, section))
@@ -120,6 +121,7 @@ struct Builder<'a> {
     sections: &'a [Section],
     site: &'a Site,
     observed: i64,
+    left_out: LeftOut,
 }
 
 impl Builder<'_> {
@@ -215,12 +217,13 @@ impl Builder<'_> {
             let id = inside.trim_matches('/');
             let title = shown(chapter.content.as_deref().unwrap_or_default(), "Chapter");
             let title = format!("{:0digits$} {title}", index + 1);
-            let (Some(book), Some(beside)) = (self.path(&format!("book-{}", module.id)), child(path, id.as_bytes()))
+            let (Some(book), Some(beside)) =
+                (self.path(&format!("book-{}", module.id)), self.left_out.child(path, id.as_bytes()))
             else {
                 continue;
             };
-            let Some(html) = child(&book, id.as_bytes()).and_then(|own| self.generated(chapter, &title, own, &table))
-            else {
+            let own = self.left_out.child(&book, id.as_bytes());
+            let Some(html) = own.and_then(|own| self.generated(chapter, &title, own, &table)) else {
                 continue;
             };
             let (attached, others) = rest
@@ -246,7 +249,7 @@ impl Builder<'_> {
             let mut at = Some(base.clone());
             for name in below.split('/').filter(|name| !name.is_empty()) {
                 at = at.and_then(|parent| {
-                    let path = child(&parent, name.as_bytes())?;
+                    let path = self.left_out.child(&parent, name.as_bytes())?;
                     if !self.tree.directories.contains_key(&path) {
                         self.directory(&parent).push(directory(name, path.clone()));
                         self.directory(&path);
@@ -255,7 +258,7 @@ impl Builder<'_> {
                 });
             }
             let Some((at, name)) = at.zip(file.filename.as_deref()) else { continue };
-            if let Some(path) = child(&at, name.as_bytes())
+            if let Some(path) = self.left_out.child(&at, name.as_bytes())
                 && !self.tree.files.contains_key(&path)
                 && let Some(entry) = self.stored(module, file, path)
             {
@@ -296,12 +299,12 @@ impl Builder<'_> {
         Some(self.file(format!("{name}.html"), path, file))
     }
 
-    fn body(&self, content: &Content, is_html: bool) -> Option<Body> {
+    fn body(&mut self, content: &Content, is_html: bool) -> Option<Body> {
         let fileurl = content.fileurl.as_deref().unwrap_or_default();
         let url = self.site.file_url(fileurl);
         if url.is_none() {
-            let name = Printable(content.filename.as_deref().unwrap_or_default().as_bytes()).to_string();
-            tracing::warn!("{}: {name:?} is left out: it is kept elsewhere than at the site", self.course);
+            let name = content.filename.as_deref().unwrap_or_default();
+            self.left_out.add(name.as_bytes(), "it is kept elsewhere than at the site");
         }
         Some(Body::Site { url: url?, is_html })
     }
@@ -324,6 +327,7 @@ impl Builder<'_> {
 mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::path::Printable;
     use crate::sources::object::http::Named;
 
     /// Whatever a site lists, every directory and file is below the course.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 
-use super::child;
+use super::LeftOut;
 use super::http::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -117,11 +117,13 @@ struct Pages {
     /// With what pages were asked for: one that comes again leads in circles.
     tokens: HashSet<String>,
     budget: Budget,
+    left_out: LeftOut,
 }
 
 /// The entries of the first page of a directory, and of those that follow it.
 fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc<str>, first: Page) -> EntryStream<'a> {
-    let pages = Pages { next: Some(Next::Page(first)), tokens: HashSet::new(), budget: Budget::default() };
+    let (tokens, budget, left_out) = (HashSet::new(), Budget::default(), LeftOut::of(purpose.path));
+    let pages = Pages { next: Some(Next::Page(first)), tokens, budget, left_out };
     let pages = futures::stream::unfold(pages, move |mut pages| {
         let prefix = Arc::clone(&prefix);
         async move {
@@ -136,7 +138,7 @@ fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc
                 }
             };
             pages.next = page.next.take().map(Next::Token);
-            let entries = entries_of(purpose.path, prefix, page);
+            let entries = entries_of(purpose.path, &prefix, page, &mut pages.left_out);
             Some((futures::stream::iter(entries).boxed(), pages))
         }
     });
@@ -166,30 +168,30 @@ pub(super) fn digest(version: &Version, observed: i64) -> Digest {
     version.tag_digest().unwrap_or_else(|| version.digest(observed))
 }
 
-fn entries_of(dir: &RemotePath, prefix: Arc<str>, page: Page) -> impl Iterator<Item = Result<Entry>> + Send + use<> {
+fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut) -> Vec<Result<Entry>> {
     let Page { directories, files, observed, .. } = page;
-    let (dir, place) = (dir.clone(), (dir.clone(), prefix.clone()));
-    let directories = directories.into_iter().filter_map(move |key| {
-        let name = key.strip_prefix(&*prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
-        let path = child(&dir, name.as_bytes())?;
+    let mut entries = Vec::new();
+    for key in directories {
+        let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
+        let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
         let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
-        Some(Ok(Entry { name, path, kind, size: None, modified: None, digest: None }))
-    });
-    let files = files.into_iter().filter_map(move |(key, version)| {
-        let (dir, prefix) = &place;
+        entries.push(Ok(Entry { name, path, kind, size: None, modified: None, digest: None }));
+    }
+    for (key, version) in files {
         // The key that ends in a slash marks the directory itself.
-        if *key == **prefix {
-            return None;
+        if *key == *prefix {
+            continue;
         }
-        let name = key.strip_prefix(&**prefix).unwrap_or_default();
-        Some(Ok(Entry {
+        let name = key.strip_prefix(prefix).unwrap_or_default();
+        let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
+        entries.push(Ok(Entry {
             name: name.as_bytes().to_vec(),
-            path: child(dir, name.as_bytes())?,
+            path,
             kind: EntryKind::File { executable: false },
             size: version.size,
             modified: version.modified_time(),
             digest: Some(digest(&version, observed)),
-        }))
-    });
-    directories.chain(files)
+        }));
+    }
+    entries
 }

@@ -17,7 +17,7 @@ use self::connected::{Connected, Place, Ranges, Seen};
 use self::index::Item;
 use super::http::{Named, Purpose, Redirects, Transport, parsed};
 use super::login::Login;
-use super::{body, child, encode_path, endpoint, warn_if_clear};
+use super::{LeftOut, body, encode_path, endpoint, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
@@ -225,7 +225,8 @@ impl Source for Web {
                 Place::Directory(seen.url)
             } else {
                 let name = page::decoded(&url).pop().unwrap_or_default();
-                let path = child(&root, &name).ok_or_else(|| purpose.protocol("the file's name cannot be used"))?;
+                let path = LeftOut::of(&root).child(&root, &name);
+                let path = path.ok_or_else(|| purpose.protocol("the file's name cannot be used"))?;
                 Place::File { url, path }
             };
         }
@@ -255,10 +256,10 @@ impl Source for Web {
         }
         let (items, observed) = self.index(purpose, &connected, &url).await?;
         let stamps = self.are_stamps(purpose, &connected, &url, &items).await;
-        let entries = items.into_iter().filter_map(move |item| {
+        let entries = LeftOut::of(dir).over(items.into_iter(), move |left_out, item| {
             let exact = Version::new(None, item.size, item.modified);
             let digest = stamp(&item).filter(|_| stamps).map(|version| version.digest(observed));
-            let path = child(dir, &item.name)?;
+            let path = left_out.child(dir, &item.name)?;
             Some(Ok(entry(path, item.directory, item.size, exact.modified_time(), digest)))
         });
         Ok(futures::stream::iter(entries).boxed())

@@ -13,10 +13,10 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use self::multistatus::{Resource, decoded_components, multistatus};
 use super::http::{Named, Purpose, Redirects, Transport};
 use super::login::Login;
-use super::{body, child, encode_path, endpoint, join, read_root, warn_if_clear};
+use super::{LeftOut, body, encode_path, endpoint, join, read_root, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::{Printable, RemotePath};
+use crate::path::RemotePath;
 use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
@@ -225,17 +225,17 @@ impl Source for Webdav {
                 return Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?"));
             }
         }
-        let entries = found.resources.into_iter().filter_map(move |resource| {
+        let entries = LeftOut::of(dir).over(found.resources.into_iter(), move |left_out, resource| {
             let name = match resource.components.strip_prefix(place.as_slice()) {
                 Some([]) => return None,
                 Some([name]) => name,
                 _ => {
                     let path = resource.components.join(b"/".as_slice());
-                    tracing::warn!("{dir}: {} is not in this directory and is left out", Printable(&path));
+                    left_out.add(&path, "it is not in this directory");
                     return None;
                 }
             };
-            Some(Ok(entry(child(dir, name)?, &resource, found.observed)))
+            Some(Ok(entry(left_out.child(dir, name)?, &resource, found.observed)))
         });
         Ok(futures::stream::iter(entries).boxed())
     }

@@ -16,7 +16,8 @@ use super::told::{Look, Spelling, Told, Tree, absolute};
 use super::voice::Voice;
 use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::{Printable, RemotePath};
+use crate::omitted::Omitted;
+use crate::path::RemotePath;
 use crate::source::budget::Budget;
 use crate::source::deadline::note_progress;
 
@@ -228,13 +229,15 @@ impl Life {
     ) -> Result<Vec<(RemotePath, Option<Entry>)>, Failure> {
         let mut entries = self.gather(dir, written).await?;
         let depth = dir.components().count() + 1;
-        entries.retain(|path, entry| {
+        let mut omitted = Omitted::default();
+        entries.retain(|path, _| {
             let one_level = path.components().count() == depth;
             if !one_level {
-                self.refuse(dir, &entry.path, "it lies deeper than one level");
+                omitted.add(path.as_bytes(), "it lies deeper than one level");
             }
             one_level
         });
+        self.tell(dir, &omitted);
         let spelling = Spelling::learn(entries.iter().map(|(path, entry)| (path.clone(), entry.path.clone())));
         self.told.learn_directory(dir, spelling);
         Ok(entries.into_iter().map(|(path, entry)| (path, Some(entry))).collect())
@@ -331,7 +334,7 @@ impl Life {
     /// Every entry that may be shown of one answer, which has come to its end.
     async fn gather(&self, dir: &RemotePath, written: &Text) -> Result<BTreeMap<RemotePath, Entry>, Failure> {
         let mut call = self.dialogue.begin("list_path", json!({ "path": written })).await?;
-        let (mut entries, mut budget) = (BTreeMap::new(), Budget::default());
+        let (mut entries, mut budget, mut omitted) = (BTreeMap::new(), Budget::default(), Omitted::default());
         loop {
             let (part, last) = match call.next().await? {
                 News::Progress => continue,
@@ -348,7 +351,10 @@ impl Life {
                     .map_err(|exceeded| Failure::Broken(exceeded.to_string()))?;
                 match place(dir, &entry.path) {
                     Ok(path) => drop(entries.insert(path, entry)),
-                    Err(why) => self.refuse(dir, &entry.path, &why),
+                    Err(why) => {
+                        let written = entry.path.bytes().unwrap_or_else(|| format!("{:?}", entry.path).into_bytes());
+                        omitted.add(&written, why);
+                    }
                 }
             }
             if entries.len() > before {
@@ -356,14 +362,17 @@ impl Life {
                 note_progress();
             }
             if last {
+                self.tell(dir, &omitted);
                 return Ok(entries);
             }
         }
     }
 
-    fn refuse(&self, dir: &RemotePath, path: &Text, why: &str) {
-        let shown = path.bytes().map_or_else(|| format!("{path:?}"), |bytes| Printable(&bytes).to_string());
-        self.voice.say("warn", &format!("{dir}: the entry {shown:?} is left out: {why}"));
+    /// Tells what a listing leaves out, without what was told in confidence.
+    fn tell(&self, dir: &RemotePath, omitted: &Omitted) {
+        if let Some(told) = omitted.told() {
+            self.voice.say("warn", &format!("{dir}: {told}"));
+        }
     }
 }
 

@@ -14,8 +14,9 @@ use super::failure::Failure;
 use super::links;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::{Printable, RemotePath};
+use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind, EntryStream};
+use crate::sources::LeftOut;
 
 const OP: &str = "list_path";
 
@@ -33,12 +34,13 @@ struct Listing<'a> {
     questions: usize,
     names: usize,
     ended: bool,
+    left_out: LeftOut,
 }
 
 /// The entries of an open directory.
 pub(super) fn entries<'a>(connection: Arc<Connection>, handle: Handle, dir: &'a RemotePath) -> EntryStream<'a> {
-    let listing =
-        Listing { connection, handle, dir, asked: VecDeque::new(), questions: QUESTIONS.0, names: 0, ended: false };
+    let (asked, left_out) = (VecDeque::new(), LeftOut::of(dir));
+    let listing = Listing { connection, handle, dir, asked, questions: QUESTIONS.0, names: 0, ended: false, left_out };
     futures::stream::unfold(listing, |mut listing| async move {
         if listing.ended {
             return None;
@@ -72,18 +74,20 @@ impl Listing<'_> {
             let why = "the server's listing does not come to an end";
             return Err(Error::new(OP, ErrorKind::Protocol).on(self.dir).because(why));
         }
-        self.shown(names).await.map(Some)
+        let mut followed = Vec::with_capacity(names.len());
+        for name in names.into_iter().filter(|name| !matches!(&*name.name, b"." | b"..")) {
+            if let Some(path) = self.left_out.child(self.dir, &name.name) {
+                followed.push((path, name));
+            }
+        }
+        self.shown(followed).await.map(Some)
     }
 
-    async fn shown(&self, names: Vec<Name>) -> Result<Vec<Entry>> {
+    async fn shown(&self, names: Vec<(RemotePath, Name)>) -> Result<Vec<Entry>> {
         let (now, client) = (SystemTime::now(), &self.connection.client);
         let mut entries = Vec::with_capacity(names.len());
         let mut links = Vec::new();
-        for name in names {
-            if matches!(&*name.name, b"." | b"..") {
-                continue;
-            }
-            let Some(path) = self.child(&name.name) else { continue };
+        for (path, name) in names {
             match name.attrs.file_type() {
                 FileType::Symlink => {
                     let place = self.connection.place(&path);
@@ -117,17 +121,6 @@ impl Listing<'_> {
         let Some(text) = known(text.await)? else { return Ok(None) };
         let real = known(real.await)?;
         Ok(links::judge(&self.connection, self.dir, &text, real.as_deref()))
-    }
-
-    /// The path of a listed name; none, and a line in the log, for a name that must not be followed.
-    fn child(&self, name: &[u8]) -> Option<RemotePath> {
-        match self.dir.child(name) {
-            Ok(path) if !name.contains(&b'/') => Some(path),
-            _ => {
-                tracing::warn!("{}: the name {:?} is left out", self.dir, Printable(name).to_string());
-                None
-            }
-        }
     }
 }
 

@@ -11,8 +11,8 @@ use super::requests::{self, Access, Listed, SAME};
 use super::session::Session;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::path::Printable;
 use crate::source::{Entry, EntryKind};
+use crate::sources::LeftOut;
 
 /// How many bytes of names one answer may carry: a directory of a thousand files is one answer.
 const ROOM: u32 = 256 * 1024;
@@ -71,6 +71,7 @@ impl Reading<'_> {
         let Self { session, purpose, class } = *self;
         let room = session.affordable_listing(ROOM);
         let (mut answer, mut observed) = (first, observed);
+        let mut left_out = LeftOut::of(&purpose.path);
         loop {
             // A directory without even `.` has nothing that matches.
             if matches!(answer.header.status, NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE) {
@@ -79,7 +80,8 @@ impl Reading<'_> {
             }
             requests::accepted(purpose, Command::QueryDirectory, &answer)?;
             let listed = requests::entries(purpose, class, &answer)?;
-            let entries = listed.into_iter().filter_map(|listed| entry(purpose, listed, observed)).collect();
+            let entries = listed.into_iter().filter_map(|listed| entry(purpose, listed, observed, &mut left_out));
+            let entries = entries.collect();
             if out.send(Ok(Some(entries))).await.is_err() {
                 return Ok(());
             }
@@ -91,10 +93,10 @@ impl Reading<'_> {
 }
 
 /// An entry of the purpose's directory; none for what is not shown.
-fn entry(purpose: &Purpose, listed: Listed, observed: u64) -> Option<Entry> {
+fn entry(purpose: &Purpose, listed: Listed, observed: u64, left_out: &mut LeftOut) -> Option<Entry> {
     let dir = &purpose.path;
     let Ok(wire) = String::from_utf16(&listed.name) else {
-        tracing::warn!("{dir}: the name {:?} is left out: it is no text", String::from_utf16_lossy(&listed.name));
+        left_out.add(String::from_utf16_lossy(&listed.name).as_bytes(), "it is no text");
         return None;
     };
     if matches!(wire.as_str(), "." | "..") {
@@ -102,13 +104,7 @@ fn entry(purpose: &Purpose, listed: Listed, observed: u64) -> Option<Entry> {
     }
     // Names that Windows forbids are stored with substitutes (MS-FSCC knows none; macOS and Linux agree on them).
     let name = smb2::decode_name(&wire).into_owned().into_bytes();
-    let path = match dir.child(wire.as_bytes()) {
-        Ok(path) if !wire.contains('/') => path,
-        _ => {
-            tracing::warn!("{dir}: the name {:?} is left out", Printable(wire.as_bytes()).to_string());
-            return None;
-        }
-    };
+    let path = left_out.child(dir, wire.as_bytes())?;
     let Listed { size, modified, changed, index, .. } = listed;
     let stamp = Stamp { size, modified, changed, index };
     let bare = Entry {
@@ -143,7 +139,8 @@ mod tests {
 
     fn shown(name: &[u16]) -> Option<(Vec<u8>, Vec<u8>)> {
         let purpose = Purpose::new("list_path", &RemotePath::parse(b"d").expect("a plain path"));
-        entry(&purpose, listed(name), u64::MAX / 2).map(|entry| (entry.name, entry.path.as_bytes().to_vec()))
+        entry(&purpose, listed(name), u64::MAX / 2, &mut LeftOut::of(&purpose.path))
+            .map(|entry| (entry.name, entry.path.as_bytes().to_vec()))
     }
 
     fn wide(text: &str) -> Vec<u16> {
@@ -168,7 +165,7 @@ mod tests {
     fn a_link_that_clients_must_follow_has_no_digest() {
         let purpose = Purpose::new("list_path", &RemotePath::root());
         let link = Listed { symlink: true, ..listed(&wide("link")) };
-        let entry = entry(&purpose, link, 0).expect("it is shown");
+        let entry = entry(&purpose, link, 0, &mut LeftOut::of(&purpose.path)).expect("it is shown");
         assert_eq!((entry.size, entry.digest), (None, None));
     }
 }

@@ -1,0 +1,53 @@
+//! `Omitted`: what one listing leaves out, as a count with the first names and the reasons. It decides nothing and logs nothing.
+
+use std::fmt;
+
+use crate::path::Printable;
+
+/// So many names are shown, each up to so many bytes.
+const SHOWN: usize = 3;
+const SHOWN_LENGTH: usize = 60;
+
+/// What one listing leaves out. Its size does not depend on how much that is.
+#[derive(Debug, Default)]
+pub struct Omitted {
+    count: usize,
+    shown: Vec<String>,
+}
+
+impl Omitted {
+    /// Adds a name, and why it is left out.
+    pub fn add(&mut self, name: &[u8], why: impl fmt::Display) {
+        self.count += 1;
+        if self.shown.len() < SHOWN {
+            let cut = if name.len() > SHOWN_LENGTH { "…" } else { "" };
+            let name = Printable(&name[..name.len().min(SHOWN_LENGTH)]);
+            self.shown.push(format!("\"{name}{cut}\" ({why})"));
+        }
+    }
+
+    /// How many names are left out, the first of them, and why, in one line; none if none is.
+    pub fn told(&self) -> Option<String> {
+        let Self { count, shown } = self;
+        let names = if *count == 1 { "name is" } else { "names are" };
+        let more = if *count > shown.len() { ", …" } else { "" };
+        (*count > 0).then(|| format!("{count} {names} left out: {}{more}", shown.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_much_is_left_out_is_one_short_line() {
+        let mut omitted = Omitted::default();
+        assert_eq!(omitted.told(), None);
+        omitted.add(b"a\x1b", "it is wrong");
+        assert_eq!(omitted.told().as_deref(), Some("1 name is left out: \"a␛\" (it is wrong)"));
+        (1..100_000).for_each(|_| omitted.add(&[b'x'; 1000], "it is long"));
+        let told = omitted.told().expect("something is left out");
+        assert!(told.starts_with("100000 names are left out: \"a␛\"") && told.ends_with("(it is long), …"), "{told}");
+        assert!(told.len() < 300, "{told}");
+    }
+}
