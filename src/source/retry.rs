@@ -47,30 +47,35 @@ pub(super) fn wait_for_end(kind: ErrorKind, down: Duration, open: Duration, shor
     (kind == ErrorKind::Unreachable && open >= down && !left.is_zero()).then_some(left)
 }
 
-/// Does `read`, and again while it fails with something that may pass, until `short_break` after the first failure. One that comes later
-/// than so long after the failure before it begins another break.
+/// Does `read`, and again while it fails with something that may pass, until `short_break` after the first failure.
+///
+/// A read that got further than any before it, as `progress` tells (in any unit that grows), and that took longer than `short_break` to fail,
+/// begins another break: a long one may meet several. One that gets nowhere ends, however long each attempt takes.
 pub async fn retry_read<T, F: Future<Output = Result<T>>>(
     short_break: Duration,
+    progress: impl Fn() -> u64,
     mut read: impl FnMut() -> F,
 ) -> Result<T> {
     let policy = policy().with_factor(2.0).with_max_delay(LONGEST_WAIT).without_max_times();
-    // When it failed first in this break, and when last.
-    let mut failed: Option<(Instant, Instant)> = None;
     let mut waits = policy.build();
+    // When it failed first in this break, and how far it had come.
+    let mut failed: Option<(Instant, u64)> = None;
     loop {
+        let began = Instant::now();
         let error = match read().await {
             Err(error) if worth_it(&error) => error,
             result => return result,
         };
-        let now = Instant::now();
-        let first = match failed {
-            Some((first, last)) if now - last <= short_break => first,
-            _ => {
+        let (now, reached) = (Instant::now(), progress());
+        let (first, furthest) = match failed {
+            Some((_, furthest)) if reached > furthest && now - began > short_break => {
                 waits = policy.build();
-                now
+                (now, reached)
             }
+            Some((first, furthest)) => (first, furthest.max(reached)),
+            None => (now, reached),
         };
-        failed = Some((first, now));
+        failed = Some((first, furthest));
         let wait = waits.next().unwrap_or(LONGEST_WAIT).max(error.wait().unwrap_or_default());
         if now - first + wait > short_break {
             return Err(error);
@@ -139,27 +144,38 @@ mod tests {
         assert_eq!(short_break(five), five);
     }
 
-    /// A read that fails so often, each time after so long; how long it takes in all.
-    async fn read(failures: u32, after: Duration, error: Error) -> (Result<()>, Duration) {
+    /// A read that fails so often, each time after so long and having got so far; how long it takes in all.
+    async fn read(failures: u32, after: Duration, gets: u64, error: Error) -> (Result<()>, Duration) {
         let (failed, began) = (Cell::new(0), Instant::now());
         let read = async || {
             sleep(after).await;
             failed.set(failed.get() + 1);
             if failed.get() > failures { Ok(()) } else { Err(error.clone()) }
         };
-        (retry_read(SHORT_BREAK, read).await, began.elapsed())
+        let progress = || u64::from(failed.get()) * gets;
+        (retry_read(SHORT_BREAK, progress, read).await, began.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_read_goes_on_after_a_short_break_and_fails_after_a_long_one() {
         let broken = Error::new("x", ErrorKind::Unreachable);
-        read(9, Duration::ZERO, broken.clone()).await.0.expect("it is over in time");
-        let (result, took) = read(u32::MAX, Duration::ZERO, broken.clone()).await;
+        read(9, Duration::ZERO, 0, broken.clone()).await.0.expect("it is over in time");
+        let (result, took) = read(u32::MAX, Duration::ZERO, 0, broken.clone()).await;
         assert!(result.is_err() && took > SHORT_BREAK - LONGEST_WAIT * 2 && took <= SHORT_BREAK, "{took:?}");
         // A long read may meet several breaks, but no connection that breaks again and again.
-        read(5, SHORT_BREAK * 2, broken.clone()).await.0.expect("each is a break of its own");
-        assert!(read(u32::MAX, Duration::from_secs(1), broken.clone()).await.1 <= SHORT_BREAK + LONGEST_WAIT);
-        assert_eq!(read(1, Duration::ZERO, broken.remembered()).await.1, Duration::ZERO);
+        read(5, SHORT_BREAK * 2, 1, broken.clone()).await.0.expect("each is a break of its own");
+        assert!(read(u32::MAX, Duration::from_secs(1), 1, broken.clone()).await.1 <= SHORT_BREAK + LONGEST_WAIT);
+        assert_eq!(read(1, Duration::ZERO, 0, broken.remembered()).await.1, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_gets_nowhere_ends_however_long_each_attempt_takes() {
+        let slow = SHORT_BREAK * 3 / 2;
+        let (result, took) = read(u32::MAX, slow, 0, Error::new("x", ErrorKind::Unreachable)).await;
+        assert!(result.is_err() && took <= 2 * slow + LONGEST_WAIT, "{took:?}");
+        let busy = Error::new("x", ErrorKind::RateLimited).retry_after(SHORT_BREAK / 2);
+        let (result, took) = read(u32::MAX, SHORT_BREAK / 2, 0, busy).await;
+        assert!(result.is_err() && took <= 2 * SHORT_BREAK, "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]

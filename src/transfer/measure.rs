@@ -133,11 +133,16 @@ impl Transfer {
             let _held = self.memory.reserve(self.source.capabilities().buffer + BLOCK).await;
             let sink = tokio::sync::Mutex::new(GatheringSink(waiting(|| self.cache.gather(key, name))));
             let retrieval = Retrieval::of_unknown_size(path, digest);
-            let retrieved = retry_read(self.short_break, async || {
-                let mut sink = sink.lock().await;
-                waiting(|| sink.0.restart());
-                self.source.retrieve_file(&retrieval, &mut *sink).await
-            })
+            // Each attempt begins anew, so none gets further than another.
+            let retrieved = retry_read(
+                self.short_break,
+                || 0,
+                async || {
+                    let mut sink = sink.lock().await;
+                    waiting(|| sink.0.restart());
+                    self.source.retrieve_file(&retrieval, &mut *sink).await
+                },
+            )
             .await?;
             let (size, copy) = waiting(|| sink.into_inner().0.finish(retrieved.modified));
             let facts = Facts { size, modified: retrieved.modified, whole: copy.is_some() };

@@ -41,7 +41,8 @@ impl OpenVersion {
         let Capabilities { ranges, buffer, .. } = self.transfer.source.capabilities();
         let asked = bytes_of(&(first..end), self.version.size);
         let held = self.transfer.memory.reserve(buffer.min(asked.end - asked.start) + BLOCK).await;
-        let retrieving = retry_read(self.transfer.short_break, async || {
+        let progress = || request.progress.borrow().upto as u64;
+        let retrieving = retry_read(self.transfer.short_break, progress, async || {
             let mut sink = sink.lock().await;
             sink.begin(if ranges { None } else { Some(first) });
             let range = bytes_of(&(sink.next..end), self.version.size);
