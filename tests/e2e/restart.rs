@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::kit::files::{noise, random};
 use crate::kit::mount::{Mount, bytes_retrieved};
+use crate::kit::proxy::{Fate, Link, Proxy};
 use crate::kit::wait::{SOON, eventually, wait};
 use crate::remote::Remote;
 
@@ -84,4 +85,20 @@ fn a_server_that_restarts_fails_no_copy(mut remote: Remote) {
         return;
     }
     panic!("the server took longer than {TOO_LONG:?} to restart, {ATTEMPTS} times");
+}
+
+/// Over WebDAV it does: there, bytes count only when their version was confirmed after them, and a line that always breaks before brings none.
+#[test]
+fn a_line_that_breaks_again_and_again_fails_no_copy() {
+    for remote in [Remote::web(), Remote::sftp()] {
+        let mut random = random();
+        let content = noise(24 << 20, &mut random);
+        remote.put("large", &content);
+        let (table, line) = remote.table_over("far", Proxy::to);
+        let mount = Mount::of(&table);
+        assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 1);
+        line.set(Link { fate: Some((3 << 20, Fate::Close)), ..Link::default() });
+        let read = fs::read(mount.path("far/large"));
+        assert!(read.unwrap_or_else(|e| panic!("{e}\n{}", mount.log())) == content, "other bytes");
+    }
 }
