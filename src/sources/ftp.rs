@@ -87,7 +87,7 @@ impl Ftp {
 
     fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
         let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
+        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
     }
 
     /// What comes of a request for a path, made on this connection.

@@ -93,7 +93,7 @@ impl Moodle {
 
     fn request<'a>(&'a self, purpose: Purpose<'a>) -> Result<Request<'a>> {
         let connected = self.connected.read().clone();
-        let connected = connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))?;
+        let connected = connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))?;
         Ok(Request { moodle: self, connected, purpose })
     }
 

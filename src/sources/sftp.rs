@@ -60,7 +60,7 @@ impl Sftp {
         let current = || {
             let connection = self.connection.read().clone();
             let connection =
-                connection.ok_or_else(|| Error::new(op, ErrorKind::Other).on(path).because("not connected"));
+                connection.ok_or_else(|| Error::new(op, ErrorKind::Unreachable).on(path).because("not connected"));
             connection.map(|connection| (connection.client.lost().is_none(), connection))
         };
         if let (true, connection) = current()? {

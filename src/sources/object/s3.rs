@@ -114,7 +114,7 @@ impl S3 {
 
     fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
         let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
+        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
     }
 
     /// Asks for one object, or about it.

@@ -52,7 +52,7 @@ impl Web {
 
     fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
         let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
+        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
     }
 
     /// What is known of one file.

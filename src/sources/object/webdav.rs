@@ -67,7 +67,7 @@ impl Webdav {
 
     fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
         let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Other).because("not connected"))
+        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
     }
 
     fn request(&self, connected: &Connected, method: &str, path: &RemotePath, slash: bool) -> http::request::Builder {
