@@ -70,11 +70,21 @@ impl Ledger {
 
     /// Whether `bytes` more fit within the limits, where the index takes `index` and the disk tells that `free` are free.
     pub(super) fn fits(&self, bytes: u64, index: u64, free: u64, limits: &Limits) -> Result<(), NoRoom> {
-        if self.taken().saturating_add(index).saturating_add(bytes) > limits.max_size {
+        self.fits_without(0, bytes, index, free, limits)
+    }
+
+    /// Whether they fit once `leaving` bytes, of what is taken now, are gone; false where none are leaving.
+    pub(super) fn will_fit(&self, leaving: u64, bytes: u64, index: u64, free: u64, limits: &Limits) -> bool {
+        leaving > 0 && self.fits_without(leaving, bytes, index, free, limits).is_ok()
+    }
+
+    fn fits_without(&self, leaving: u64, bytes: u64, index: u64, free: u64, limits: &Limits) -> Result<(), NoRoom> {
+        let taken = self.taken().saturating_sub(leaving);
+        if taken.saturating_add(index).saturating_add(bytes) > limits.max_size {
             return Err(NoRoom::MaxSize);
         }
         let unwritten = self.unwritten.load(Ordering::Relaxed);
-        if free < limits.min_free.saturating_add(bytes).saturating_add(unwritten) {
+        if free.saturating_add(leaving) < limits.min_free.saturating_add(bytes).saturating_add(unwritten) {
             return Err(NoRoom::MinFree(free));
         }
         Ok(())
@@ -207,6 +217,19 @@ mod tests {
         reserved.written();
         assert_eq!(ledger.fits(1, 0, 101, &LIMITS), Ok(()), "the disk counts them now");
         assert_eq!((ledger.taken(), charge.into_inner()), (300, 300));
+    }
+
+    #[test]
+    fn what_is_leaving_will_be_free() {
+        let (ledger, charge) = (Ledger::default(), AtomicU64::new(0));
+        ledger.take(&charge, 1000).written();
+        assert_eq!(ledger.fits(10, 0, 200, &LIMITS), Err(NoRoom::MaxSize));
+        assert!(ledger.will_fit(10, 10, 0, 200, &LIMITS) && !ledger.will_fit(9, 10, 0, 200, &LIMITS));
+        assert!(
+            ledger.will_fit(100, 10, 0, 10, &LIMITS) && !ledger.will_fit(99, 10, 0, 10, &LIMITS),
+            "on the disk too"
+        );
+        assert!(!ledger.will_fit(0, 0, 0, 200, &LIMITS), "nothing is");
     }
 
     #[test]

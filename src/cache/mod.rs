@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use lru::LruCache;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 
@@ -154,6 +154,8 @@ pub struct Cache {
     /// What is taken on the disk. Grows only under `room`.
     ledger: Ledger,
     room: Mutex<Room>,
+    /// Told when copies that were taken away have given back their room.
+    left: Condvar,
     spill: Spill,
     upkeep: Upkeep,
     counters: Counters,
@@ -173,6 +175,8 @@ struct Room {
     loaded: usize,
     /// Copies that were taken away and whose files are not out of sight yet.
     leaving: HashSet<Key>,
+    /// Bytes of copies that were taken away and have not given back their room yet.
+    leaving_bytes: u64,
 }
 
 impl Room {
@@ -207,7 +211,8 @@ impl Held {
 /// A copy that is out of sight, and whose files and row are to be deleted.
 struct TakenAway {
     key: Key,
-    held: Held,
+    /// The room that it gives back, in bytes.
+    bytes: u64,
 }
 
 /// A copy that somebody has open, and that is therefore never evicted.
@@ -282,7 +287,7 @@ impl Cache {
         let index = Index::new(db.clone());
         let ledger = Ledger::default();
         let held = restore(&store, &index, &db, &ledger);
-        let room = Room { held, loaded: 0, leaving: HashSet::new() };
+        let room = Room { held, loaded: 0, leaving: HashSet::new(), leaving_bytes: 0 };
         let (upkeep, woken) = Upkeep::new();
         let cache = Arc::new(Self {
             store,
@@ -290,6 +295,7 @@ impl Cache {
             limits,
             ledger,
             room: Mutex::new(room),
+            left: Condvar::new(),
             spill: Spill::default(),
             upkeep,
             counters: Counters::default(),
@@ -387,20 +393,25 @@ impl Cache {
     fn take_away(&self, room: &mut Room, key: &Key) -> Option<TakenAway> {
         let held = room.held.pop(key)?;
         room.loaded -= usize::from(matches!(held, Held::Loaded(_)));
+        let bytes = held.charge();
         room.leaving.insert(*key);
-        Some(TakenAway { key: *key, held })
+        room.leaving_bytes += bytes;
+        Some(TakenAway { key: *key, bytes })
     }
 
     /// Deletes the files and rows of copies that were taken away, and gives back their room.
     fn destroy(&self, copies: Vec<TakenAway>) {
         self.index.delete(copies.iter().map(|copy| copy.key).collect());
-        for TakenAway { key, held } in copies {
+        for TakenAway { key, bytes } in copies {
             let place = self.store.discard(&key);
             self.room.lock().leaving.remove(&key);
             if let Some(place) = place {
                 self.store.destroy(&place);
             }
-            self.ledger.gone(held.charge());
+            let mut room = self.room.lock();
+            self.ledger.gone(bytes);
+            room.leaving_bytes -= bytes;
+            self.left.notify_all();
         }
     }
 
@@ -490,13 +501,19 @@ impl Cache {
 
     /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held.
     fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, Room>> {
-        let mut evicted = 0;
+        let (mut evicted, mut waits) = (0, true);
         loop {
-            let room = self.room.lock();
-            let fits = self.ledger.fits(bytes, self.index.bytes(), self.free(), &self.limits);
+            let mut room = self.room.lock();
+            let (index, free) = (self.index.bytes(), self.free());
+            let fits = self.ledger.fits(bytes, index, free, &self.limits);
             // What was too much already is evicted elsewhere: nobody waits for that, if it does not grow.
             if fits.is_ok() || evicted >= bytes && self.upkeep.is_evicting() {
                 return Some(room);
+            }
+            // Another thread deletes what will be enough: nothing more has to go for it, unless the disk hangs.
+            if waits && self.ledger.will_fit(room.leaving_bytes, bytes, index, free, &self.limits) {
+                waits = !self.left.wait_for(&mut room, DISK_PATIENCE).timed_out();
+                continue;
             }
             let Some(victim) = room.victim() else {
                 fits.err().into_iter().for_each(|why| self.shortage.feel(why, &self.limits));

@@ -126,6 +126,35 @@ fn filled(dir: &Path, copies: usize) {
 }
 
 #[test]
+fn who_needs_room_waits_for_what_another_is_deleting() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    filled(dir.path(), 20);
+    let before = Cache::open(dir.path(), LIMITS).expect("a cache").0.ledger.taken();
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let limits = Limits { max_size: before + cache.index.bytes(), min_free: 0 };
+    drop(cache);
+    let (cache, _) = Cache::open(dir.path(), limits).expect("a cache");
+    let taken: Vec<_> = {
+        let mut room = cache.room.lock();
+        let mut take = || room.victim().and_then(|victim| cache.take_away(&mut room, &victim));
+        (0..4).filter_map(|_| take()).collect()
+    };
+    assert_eq!(taken.len(), 4);
+    let evicted = || cache.counters().evicted.load(Ordering::Relaxed);
+    let copy = open(&cache, "new", 8);
+    std::thread::scope(|scope| {
+        let stored = scope.spawn(|| copy.store(&cache, 0, block(0)));
+        let begun = Instant::now();
+        while evicted() == 0 && !stored.is_finished() && begun.elapsed() < DISK_PATIENCE / 4 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        cache.destroy(taken);
+        assert_eq!(stored.join().expect("it does not panic"), Stored::Disk);
+    });
+    assert_eq!(evicted(), 0, "what was going anyway was enough");
+}
+
+#[test]
 fn what_is_over_a_lowered_limit_is_evicted_while_others_get_room() {
     const COPIES: usize = 1000;
     let dir = tempfile::tempdir().expect("a temporary directory");
