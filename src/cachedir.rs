@@ -1,6 +1,6 @@
 //! `CacheDir`: the directory of a cache: whose it is, and how what is in it is reached. It knows not what its files hold.
 //!
-//! Everything is opened below the directory's descriptor, without following links. A directory is ours if it bears [`TAG`], or is empty, or
+//! Everything is opened below the directory's descriptor, without following links. A directory is ours if it bears `CACHEDIR.TAG`, or is empty, or
 //! holds nothing but what earlier versions, which left no tag, made. Any other is refused, and nothing in it is touched.
 
 mod identity;
