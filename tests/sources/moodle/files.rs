@@ -168,9 +168,9 @@ async fn bytes_that_are_not_those_of_the_sites_own_hash_are_never_delivered() {
     let file = scratch.path().join("syllabus.pdf");
     std::fs::write(&file, &copied).unwrap();
     let copy = LocalCopy { file: &file, path: &listed.path, retrieved_as: &known.digest, size: 130 };
-    let (first, second) =
-        (source.create_local_digest(&copy).await.unwrap(), source.create_local_digest(&copy).await.unwrap());
-    assert!(first != known.digest && second != known.digest && first != second, "{first} {second}");
+    let local = source.create_local_digest(&copy).await.unwrap();
+    // However often it comes: such a digest never counts as a pair (case C8).
+    assert!(local != known.digest && local.is_damage(), "{local}");
 }
 
 #[tokio::test]
