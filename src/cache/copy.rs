@@ -78,6 +78,8 @@ struct State {
     suspect: bool,
     /// The block that completed the map. It is not served before the copy is proven.
     held_back: Option<usize>,
+    /// See [`Copy::is_found`]. Only a file that was there before the first of our own writes is.
+    found: bool,
 }
 
 /// Where stored bytes went.
@@ -120,6 +122,7 @@ impl Copy {
             shut: None,
             suspect: false,
             held_back: None,
+            found: false,
         };
         if let Some(record) = record.filter(|record| record.size == size) {
             for (page, bytes) in &record.pages {
@@ -135,6 +138,7 @@ impl Copy {
                 state.map.clear(0);
             }
         }
+        state.found = charge > 0 && size > 0 && state.map.present() == 0 && state.proven.is_none();
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
         Self { key, name, size, path, is_apart: false, opens, charge, use_noted, running, state }
@@ -316,6 +320,7 @@ impl Copy {
         state.proven = None;
         state.fingerprint = None;
         state.held_back = None;
+        state.found = false;
         self.running.lost();
         cache.release(self);
     }
@@ -372,6 +377,7 @@ impl Copy {
     /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
     pub(super) fn adopt(&self, file: File, hashes: &[Hash]) {
         let mut state = self.state.lock();
+        state.found = false;
         self.left(&mut state, &file);
         state.file = Some(Arc::new(file));
         for (block, hash) in hashes.iter().enumerate() {

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::sync::atomic::Ordering;
 
 use tracing::debug;
 
@@ -18,8 +17,7 @@ impl Copy {
     /// Whether there is a file of which nobody knows how much is right.
     pub fn is_found(&self) -> bool {
         let state = self.state.lock();
-        let is_unknown = state.map.present() == 0 && state.file.is_none() && state.proven.is_none();
-        is_unknown && self.size > 0 && self.charge.load(Ordering::Relaxed) > 0 && !state.is_shut()
+        state.found && !state.is_shut()
     }
 
     /// Takes a found file in as a whole copy if `digest` is a hash of the content and its bytes have it; throws it away if they do not, or

@@ -40,7 +40,7 @@ impl Copy {
             // Without the lock, for which readers wait: the disk may hang.
             None => self.open_for_writing(cache).map(|file| {
                 let mut state = self.state.lock();
-                state.writing += 1;
+                (state.writing, state.found) = (state.writing + 1, false);
                 state.file.get_or_insert_with(|| Arc::new(file)).clone()
             }),
         };
