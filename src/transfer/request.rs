@@ -25,8 +25,6 @@ pub(super) struct Request {
     pub(super) first: usize,
     /// The block after the last one; can only shrink.
     end: AtomicUsize,
-    /// The block after the last one of which bytes are here, stored or not.
-    arrived: AtomicUsize,
     /// Which blocks are wanted; can only grow.
     limit: watch::Sender<Limit>,
     /// A reader waits for a block that is so near, rather than asking for it anew.
@@ -69,8 +67,7 @@ impl Request {
     pub(super) fn new(first: usize, end: usize, limit: Limit, near: usize, urgency: Urgency) -> Self {
         let progress = watch::Sender::new(Progress { upto: first, result: None });
         let limit = watch::Sender::new(limit);
-        let (end, arrived) = (AtomicUsize::new(end), AtomicUsize::new(first));
-        Self { first, end, arrived, limit, near, urgency, progress, cut: Notify::new() }
+        Self { first, end: AtomicUsize::new(end), limit, near, urgency, progress, cut: Notify::new() }
     }
 
     pub(super) fn end(&self) -> usize {
@@ -85,18 +82,13 @@ impl Request {
     /// The blocks that come, and soon enough to be waited for.
     pub(super) fn coming(&self) -> Range<usize> {
         let upto = self.upto();
-        let soon = self.limit.borrow().on_disk.max(upto + self.near).max(self.arrived.load(Ordering::Relaxed));
+        let soon = self.limit.borrow().on_disk.max(upto + self.near);
         upto..self.end().min(soon)
     }
 
     /// Whether this block is among them.
     pub(super) fn covers(&self, block: usize) -> bool {
         self.coming().contains(&block)
-    }
-
-    /// Bytes of all blocks before this one have arrived, and wait to be stored: nobody else needs to retrieve them.
-    pub(super) fn note_arrived(&self, upto: usize) {
-        self.arrived.fetch_max(upto, Ordering::Relaxed);
     }
 
     /// Blocks within this limit are wanted.

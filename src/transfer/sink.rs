@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::OpenVersion;
 use super::request::Request;
 use crate::cache::Stored;
-use crate::cache::block::{BLOCK, block_count, bytes_of};
+use crate::cache::block::{BLOCK, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::Sink;
 
@@ -124,8 +124,6 @@ impl<'a> BlockSink<'a> {
 impl Sink for BlockSink<'_> {
     async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         self.arrived(bytes.len() as u64);
-        let at_hand = (self.gathered.len() + bytes.len()) as u64;
-        self.request.note_arrived((self.next + block_count(at_hand)).min(self.end));
         loop {
             if self.next == self.end {
                 return if self.gathered.is_empty() && bytes.is_empty() {
