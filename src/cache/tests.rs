@@ -126,6 +126,23 @@ fn filled(dir: &Path, copies: usize) {
 }
 
 #[test]
+fn a_copy_whose_first_block_is_being_written_is_no_found_file() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "new", 8);
+    let gate = cache.gate.write();
+    std::thread::scope(|scope| {
+        let stored = scope.spawn(|| copy.store(&cache, 0, block(0)));
+        while copy.charge.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        assert!(!copy.is_found(), "whoever opens it now must not throw it away");
+        drop(gate);
+        assert_eq!(stored.join().expect("it does not panic"), Stored::Disk);
+    });
+}
+
+#[test]
 fn who_needs_room_waits_for_what_another_is_deleting() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     filled(dir.path(), 20);
