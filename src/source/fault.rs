@@ -126,7 +126,7 @@ impl Faults {
         self.0.state.lock().calls.get(&method).copied().unwrap_or_default()
     }
 
-    /// Bytes that `retrieve_file` delivered.
+    /// Bytes that `retrieve_file` has handed on.
     pub fn bytes(&self) -> u64 {
         self.0.state.lock().bytes
     }
@@ -313,10 +313,11 @@ impl FaultySink<'_> {
         if len == 0 {
             return Ok(());
         }
+        // Before a reader has them, so that whoever has read them finds them counted.
+        self.faults.0.state.lock().bytes += len;
         self.out.write(bytes).await?;
         self.offset += len;
         self.delivered += len;
-        self.faults.0.state.lock().bytes += len;
         Ok(())
     }
 
