@@ -1,10 +1,12 @@
 //! `Flood`: an HTTP server whose listings have no end, or one part that has none. It sends as long as somebody reads.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+use super::listener::Listener;
 
 /// What has no end.
 #[derive(Debug, Clone, Copy)]
@@ -53,13 +55,12 @@ impl Endless {
 /// A server on a free port; ends with the test.
 pub struct Flood {
     endless: Endless,
-    port: u16,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
 #[derive(Default)]
 struct Shared {
-    ended: AtomicBool,
     sent: AtomicU64,
 }
 
@@ -68,26 +69,19 @@ const NAME: usize = 3000;
 
 impl Flood {
     pub fn of(endless: Endless) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
         let serving = shared.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if serving.ended.load(Ordering::Relaxed) {
-                    return;
-                }
-                let serving = serving.clone();
-                // Whoever has enough goes away.
-                thread::spawn(move || serving.serve(endless, client));
-            }
+        let listener = Listener::new(Arc::default(), move |client| {
+            let serving = serving.clone();
+            // Whoever has enough goes away.
+            thread::spawn(move || serving.serve(endless, client));
         });
-        Self { endless, port, shared }
+        Self { endless, listener, shared }
     }
 
     /// The table of a source that shows it, in TOML.
     pub fn table(&self) -> String {
-        let url = format!("http://127.0.0.1:{}", self.port);
+        let url = format!("http://127.0.0.1:{}", self.listener.port());
         match self.endless {
             Endless::Keys | Endless::Pages | Endless::Circle => {
                 format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"bucket\"\n")
@@ -105,14 +99,6 @@ impl Flood {
     /// Bytes that were taken of all listings.
     pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
-        // Wakes the thread that waits for connections.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,8 @@ use std::time::Duration;
 use kitovufs::digest::hex;
 use md5::{Digest as _, Md5};
 use rustix::net::sockopt::set_socket_linger;
+
+use super::listener::Listener;
 
 /// When everything was last changed, in seconds since 1970 and as HTTP writes it.
 const MODIFIED: (u64, &str) = (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT");
@@ -96,7 +98,7 @@ pub type Lie = Box<dyn Fn(For, &mut Answer) + Send + Sync>;
 
 /// A server on a free port; ends with the test.
 pub struct Liar {
-    port: u16,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
@@ -106,29 +108,22 @@ struct Shared {
     lie: Mutex<Arc<Lie>>,
     /// Goes up with every change of the lie, which ends stalls.
     lies: AtomicU64,
-    ended: AtomicBool,
+    ended: Arc<AtomicBool>,
 }
 
 impl Liar {
     /// A server that tells the truth about these files.
     pub fn speaking(speaks: Speaks, files: BTreeMap<String, Vec<u8>>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let truth: Lie = Box::new(|_, _| ());
-        let (lie, lies, ended) = (Mutex::new(Arc::new(truth)), AtomicU64::default(), AtomicBool::default());
+        let (lie, lies, ended) = (Mutex::new(Arc::new(truth)), AtomicU64::default(), Arc::default());
         let shared = Arc::new(Shared { speaks, files: Mutex::new(files), lie, lies, ended });
         let serving = shared.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if serving.ended.load(Ordering::Relaxed) {
-                    return;
-                }
-                let serving = serving.clone();
-                // Whoever goes away in the middle is no failure of the test.
-                thread::spawn(move || serving.serve(client));
-            }
+        let listener = Listener::new(shared.ended.clone(), move |client| {
+            let serving = serving.clone();
+            // Whoever goes away in the middle is no failure of the test.
+            thread::spawn(move || serving.serve(client));
         });
-        Self { port, shared }
+        Self { listener, shared }
     }
 
     /// From now on every answer goes through this.
@@ -149,20 +144,12 @@ impl Liar {
 
     /// The table of a source that shows the directory, in TOML.
     pub fn table(&self) -> String {
-        let url = format!("http://127.0.0.1:{}", self.port);
+        let url = format!("http://127.0.0.1:{}", self.listener.port());
         match self.shared.speaks {
             Speaks::Webdav => format!("type = \"webdav\"\nendpoint = \"{url}\"\n"),
             Speaks::S3 | Speaks::Hashes => format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"bucket\"\n"),
             Speaks::Html | Speaks::Json => format!("type = \"http\"\nurl = \"{url}/\"\n"),
         }
-    }
-}
-
-impl Drop for Liar {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
-        // Wakes the thread that waits for connections.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
 

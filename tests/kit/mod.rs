@@ -7,6 +7,7 @@ pub mod ftp;
 pub mod gcs;
 pub mod home;
 pub mod liar;
+pub mod listener;
 pub mod moodle;
 pub mod moto;
 pub mod mount;

@@ -1,7 +1,7 @@
 //! `Proxy`: a TCP link between a source and its server that can be slow, narrow, silent, cut or refused. It knows no protocol.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -9,6 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
+
+use super::listener::Listener;
 
 /// What happens to bytes on their way from the server.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,7 +41,7 @@ pub enum Fate {
 /// A proxy on a free port of its own; ends with the test.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
@@ -65,34 +67,27 @@ struct Shared {
     turns: Mutex<Turns>,
     /// When the line has sent what it was given so far.
     line_free: Mutex<Option<Instant>>,
-    ended: AtomicBool,
+    ended: Arc<AtomicBool>,
     delivered: AtomicU64,
 }
 
 impl Proxy {
     /// A link without faults to `server`, a port of this machine.
     pub fn to(server: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
         let serving = shared.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if serving.ended.load(Ordering::Relaxed) {
-                    return;
-                }
-                serving.turns.lock().unwrap().connect();
-                if !serving.link().refuses {
-                    connect(client, (Ipv4Addr::LOCALHOST, server).into(), &serving);
-                }
+        let listener = Listener::new(shared.ended.clone(), move |client| {
+            serving.turns.lock().unwrap().connect();
+            if !serving.link().refuses {
+                connect(client, (Ipv4Addr::LOCALHOST, server).into(), &serving);
             }
         });
-        Self { port, shared }
+        Self { listener, shared }
     }
 
     /// Where a source reaches the server through the link.
     pub fn port(&self) -> u16 {
-        self.port
+        self.listener.port()
     }
 
     /// From now on, and for connections that there are.
@@ -114,14 +109,6 @@ impl Proxy {
     /// has arrived belongs to the same round trip.
     pub fn turns_until_content(&self) -> Option<u64> {
         self.shared.turns.lock().unwrap().until_content
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
-        // Wakes the thread that waits for connections.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
 
