@@ -39,7 +39,7 @@
 //!
 //! **read.** [`transfer::OpenVersion::read`] → [`cache::Copy::read`]: blocks that are there are hashed once per life of the process and
 //! read from the file. Missing ones are requested in runs, each block once for all readers, with a window ahead of readers that go
-//! forward (`transfer::stream`); [`source::Source::retrieve_file`] delivers, blocks are hashed, written (room is reserved before) and
+//! forward (`transfer::stream`; `transfer::plan` decides which requests are made, in a table of cases); [`source::Source::retrieve_file`] delivers, blocks are hashed, written (room is reserved before) and
 //! handed to readers as they arrive. The block that completes a copy is held back until `create_local_digest` has proven
 //! the copy ([`freshness::proof`]). Where the bytes were wrong, the next ones are read only once they are proven, and who has read of the
 //! wrong ones gets an error. A proven copy may be read by the kernel itself (`fuse::passthrough`). A server that restarts

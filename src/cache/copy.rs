@@ -30,9 +30,6 @@ pub(super) const UNSAVED: u64 = 8 << 20;
 /// For how long a file that could not be read is left alone, and its bytes are had from the source.
 const SHUT_FOR: Duration = Duration::from_secs(1);
 
-/// How many blocks are looked at at once.
-const LOOKED_AT: usize = 4096;
-
 /// How exactly the index knows when a copy was last used.
 const USE_GRANULARITY: Duration = Duration::from_secs(600);
 
@@ -228,13 +225,6 @@ impl Copy {
             missing.retain(|&block| !cache.spill.contains(&self.key, block));
         }
         missing
-    }
-
-    /// Whether one of these blocks cannot be read yet.
-    pub fn lacks(&self, cache: &Cache, blocks: Range<usize>) -> bool {
-        // In parts: a file may have more blocks than can be listed.
-        let mut parts = blocks.clone().step_by(LOOKED_AT).map(|first| first..(first + LOOKED_AT).min(blocks.end));
-        parts.any(|part| !self.missing(cache, part).is_empty())
     }
 
     /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged. Waits for the

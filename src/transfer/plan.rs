@@ -1,16 +1,29 @@
-//! What is requested, and when: what a reader needs now, and what it is likely to need next. It moves no bytes.
+//! The request planner: which missing blocks are requested for a reader, and how they are split into requests. Pure decisions over
+//! numbered cases: it does no I/O, takes no lock and reads no clock.
+//!
+//! | case | file | reader | decision |
+//! |---|---|---|---|
+//! | P1 | comes whole (small, or without ranges), nothing under way | needs a missing block | one request for the whole file |
+//! | P2 | comes whole, a request under way | | no second one; the first goes on to the reader |
+//! | P3 | comes in ranges | needs missing blocks that do not come | requests them at once, ahead of other requests |
+//! | P4 | | reads forward | the blocks ahead, split evenly over as many requests as the line carries well |
+//! | P5 | | reads forward, and only a few blocks more are wanted | nothing yet, so that no request is for so little |
+//! | P6 | | reads forward alone, on a line where a request costs much | the last request goes on beyond what is wanted |
+//! | P7 | a request under way at the reader, or ahead of it | | it goes on as far as the reader wants |
+//! | P8 | is opened | has read nothing yet | its first block |
+//! | P9 | is opened, on a line where a request costs very much | | the first block, and what follows it |
+//!
+//! A block is requested only if it is neither here nor *coming*: asked for by a request under way that soon gets there.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::request::{Limit, Request};
-use super::{OpenVersion, SMALL, State};
-use crate::cache::block::{BLOCK, block_count};
-use crate::source::turns::Urgency;
+use super::request::Limit;
 
 /// How far ahead of a reader who has gone forward for long is retrieved at most, in blocks: 128 MiB.
-const AHEAD: usize = 1024;
+pub(super) const AHEAD: usize = 1024;
+
+/// How far ahead at most when blocks cannot be kept on disk: they wait in memory, which all readers share.
+pub(super) const AHEAD_IN_MEMORY: usize = 8;
 
 /// How many requests at once cover the way ahead. Four are as fast as it gets on a line that has no limits (`s3`, `webdav`, at 0 and
 /// 20 ms); where every connection has one, more are faster, if they hold little memory.
@@ -22,143 +35,222 @@ const AT_A_TIME_HOLD: u64 = 44 << 20;
 /// A request for less than this many blocks (1 MiB) costs more than its bytes.
 const SHORTEST_REQUEST: usize = 8;
 
-/// How far ahead at most when blocks cannot be kept on disk: they wait in memory, which all readers share.
-const AHEAD_IN_MEMORY: usize = 8;
-
-/// A reader for whom so many blocks ahead are wanted has read on, and not only the kernel for it: a long request is worth its while.
+/// A reader for whom this many blocks ahead are wanted has read on, and not only the kernel for it: a long request is worth its while.
 const FORWARD: usize = 2;
 
-/// How many times what a request costs (see `Pace`) it should bring at least, where readers go forward: its cost is then a fifth. More
-/// would leave too little to retrieve at once where every connection is slow.
+/// How many times its cost (see `Pace`) a long request brings at least: its cost is then a fifth of the whole. More would leave too little
+/// to retrieve at once where every connection is slow.
 const COSTS: usize = 4;
 
-/// Where a request costs as much as so many blocks (32 MiB), the first one for a file goes on: its reader probably does too, and if not,
+/// Where a request costs as much as this many blocks (32 MiB), the first one for a file goes on: its reader probably does too, and if not,
 /// what the line holds by then is little next to another request.
 const COSTLY: usize = 256;
 
 /// A request for no more blocks than this (4 MiB) is not worth holding back when its reader stops, if they have a place on disk.
 const AT_ONCE: usize = 32;
 
-impl OpenVersion {
-    /// Requests what a reader at `blocks` needs now and is likely to need next.
-    pub(super) fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
-        let room = self.transfer.cache.limits().max_size;
-        // Not so far that a small cache would be turned over by one reader.
-        let limit = self.ahead_in_memory().unwrap_or(AHEAD.min(block_count(room / 8)).max(AHEAD_IN_MEMORY));
-        let mut state = self.state.lock();
-        let ahead = state.streams.follow(blocks, limit);
-        self.request(&mut state, blocks, ahead);
+/// How many blocks are looked at together in a search for a missing one: a file may have more than can be listed.
+const LOOKED_AT: usize = 4096;
+
+/// One version of a file, as the planner sees it.
+pub(super) struct View<'a> {
+    /// How many blocks the file has.
+    pub(super) blocks: usize,
+    /// Whether the file is so small that every request is for all of it.
+    pub(super) small: bool,
+    /// Whether the source can be asked for a part of a file.
+    pub(super) ranges: bool,
+    /// Whether retrieved blocks have a place on disk. Otherwise they wait in memory for their readers.
+    pub(super) kept: bool,
+    /// The requests under way, as they were before `missing` is called: the block that a request brings next may be here at any moment, and
+    /// must not seem to be neither coming nor here.
+    pub(super) under_way: Vec<UnderWay>,
+    /// Which of these blocks are not here.
+    pub(super) missing: &'a dyn Fn(Range<usize>) -> Vec<usize>,
+}
+
+/// A request under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnderWay {
+    /// The first block that it was made for.
+    pub(super) first: usize,
+    /// The block that it brings next.
+    pub(super) next: usize,
+    /// The block after its last one.
+    pub(super) end: usize,
+    /// Blocks before this one come soon enough to be waited for.
+    pub(super) soon: usize,
+}
+
+/// A reader of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reader {
+    /// The blocks that it needs now.
+    pub(super) blocks: Range<usize>,
+    /// How many blocks beyond it is likely to need next.
+    pub(super) ahead: usize,
+    /// Whether it has been the only reader of the version for a while.
+    pub(super) alone: bool,
+}
+
+/// The line to the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line {
+    /// What a request costs (see `Pace`), in blocks.
+    pub(super) cost: usize,
+    /// How many bytes the source holds in memory for each request.
+    pub(super) buffer: u64,
+    /// Whether half of the places for requests are taken. The other half is left to short requests.
+    pub(super) crowded: bool,
+}
+
+/// What is to be done for a reader.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Requests under way, by their index, that may go on to this limit.
+    pub(super) go_on: Vec<(usize, Limit)>,
+    /// New requests, in this order.
+    pub(super) requests: Vec<Planned>,
+}
+
+/// A request to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Planned {
+    /// The blocks to ask for.
+    pub(super) blocks: Range<usize>,
+    /// How far they are wanted yet.
+    pub(super) limit: Limit,
+    /// A later reader waits for a block that is at most so far from the one that comes next, rather than asking for it anew.
+    pub(super) near: usize,
+    /// Whether a reader waits for the first of them.
+    pub(super) waited_for: bool,
+}
+
+impl UnderWay {
+    /// The blocks that it brings, and soon enough.
+    pub(super) fn coming(&self) -> Range<usize> {
+        self.next..self.end.min(self.soon)
+    }
+}
+
+impl View<'_> {
+    fn comes_whole(&self) -> bool {
+        self.small || !self.ranges
     }
 
-    /// How many blocks ahead of a reader are brought at most while they have no place on disk. `None` while they have.
-    pub(super) fn ahead_in_memory(&self) -> Option<usize> {
-        let share = self.transfer.cache.ahead_in_memory(self.version.size)?;
-        Some(share.clamp(1, AHEAD_IN_MEMORY))
+    /// Whether one of these blocks is not here.
+    fn lacks(&self, blocks: Range<usize>) -> bool {
+        let mut parts = blocks.clone().step_by(LOOKED_AT).map(|first| first..(first + LOOKED_AT).min(blocks.end));
+        parts.any(|part| !(self.missing)(part).is_empty())
     }
 
-    /// Requests the first block.
-    pub(super) fn request_beginning(self: &Arc<Self>) {
-        if self.is_doubtful() {
-            return;
-        }
-        let mut state = self.state.lock();
-        if state.covers(0) || self.missing(0..1).is_empty() {
-            return;
-        }
-        let cost = self.cost();
-        let end = if cost >= COSTLY && !self.is_crowded() {
-            self.end_of_hole(&state, 1, cost.saturating_mul(COSTS).min(block_count(self.version.size)))
-        } else {
-            1
-        };
-        self.launch(
-            &mut state,
-            Request::new(0, end, Limit::anywhere(1), cost.max(SHORTEST_REQUEST), Urgency::interactive()),
-        );
+    fn is_coming(&self, block: usize) -> bool {
+        self.under_way.iter().any(|request| request.coming().contains(&block))
     }
 
-    /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
-    pub(super) fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
-        let all = block_count(self.version.size);
-        let near = if self.version.size <= SMALL { all } else { (blocks.end + AHEAD_IN_MEMORY).min(all) };
-        if self.version.size <= SMALL || !self.transfer.source.capabilities().ranges {
-            // What was read and is not kept would be missing again.
-            let wanted = if self.ahead_in_memory().is_some() { blocks.clone() } else { 0..all };
-            if state.requests.is_empty() && self.copy.lacks(&self.transfer.cache, wanted) {
-                let limit = Limit { on_disk: all, in_memory: near };
-                self.launch(state, Request::new(0, all, limit, all, Urgency::interactive()));
-            }
-            // Its only request brings the whole file, as fast as its readers go on where it has no place on disk.
-            for request in &state.requests {
-                request.allow(Limit { on_disk: all, in_memory: near });
-            }
-            return;
-        }
-        let horizon = (blocks.end + ahead).min(all);
-        let wanted = Limit { on_disk: horizon, in_memory: near.min(horizon) };
-        for request in &state.requests {
-            // Whether it is where the reader is, or ahead of it as far as the reader wants.
-            if request.covers(blocks.start) || (blocks.start..=horizon).contains(&request.upto()) {
-                request.allow(wanted);
-            }
-        }
-        let cost = self.cost();
-        // Where several read one file, one would soon come to where another has been.
-        let long = ahead >= FORWARD && !self.is_crowded() && state.streams.is_alone();
-        let worthwhile = if long { cost.saturating_mul(COSTS) } else { 0 };
-        // A part of what is left: the last request must not go on alone when the others are done.
-        let longest =
-            ((horizon - blocks.end) / self.at_a_time()).max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
-        for run in self.uncovered(state, blocks.start..horizon).chunk_by(|a, b| a + 1 == *b) {
-            let run = run[0]..run[run.len() - 1] + 1;
-            let waited_for = run.start < blocks.end;
-            // A reader that goes forward frees one block at a time: no request for so little.
-            let worth_it = waited_for || run.len() >= (ahead / 2).min(longest) || run.end == all;
-            if !worth_it {
-                continue;
-            }
-            for start in run.clone().step_by(longest) {
-                let urgency = if start < blocks.end { Urgency::interactive() } else { Urgency::ahead() };
-                let mut end = (start + longest).min(run.end);
-                if end == horizon && worthwhile > end - start {
-                    end = self.end_of_hole(state, end, (start + worthwhile).min(all));
-                }
-                let at_once = end - start <= AT_ONCE;
-                let limit = Limit { on_disk: if at_once { end } else { horizon }, ..wanted };
-                self.launch(state, Request::new(start, end, limit, cost.max(SHORTEST_REQUEST), urgency));
-            }
-        }
+    /// Which of these blocks neither are here nor come.
+    fn uncovered(&self, blocks: Range<usize>) -> Vec<usize> {
+        let mut missing = (self.missing)(blocks);
+        missing.retain(|&block| !self.is_coming(block));
+        missing
     }
 
-    /// What a request costs, in blocks; at most the file.
-    fn cost(&self) -> usize {
-        let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX);
-        cost.min(block_count(self.version.size))
+    /// Case P7: the requests that go on to `limit` for a reader that needs `block` next.
+    fn go_on(&mut self, block: usize, limit: Limit) -> Vec<(usize, Limit)> {
+        let mut go_on = Vec::new();
+        for (index, request) in self.under_way.iter_mut().enumerate() {
+            if request.coming().contains(&block) || (block..=limit.on_disk).contains(&request.next) {
+                request.soon = request.soon.max(limit.on_disk);
+                go_on.push((index, limit));
+            }
+        }
+        go_on
     }
 
-    /// Long requests keep a place for long: half of the source's places are left for others.
-    fn is_crowded(&self) -> bool {
-        self.transfer.in_flight.load(Ordering::Relaxed) >= self.transfer.source.capabilities().concurrency / 2
+    /// Where the uncovered blocks from `from` on end; at most at `most`, and before the first block of any request under way.
+    fn end_of_hole(&self, from: usize, most: usize) -> usize {
+        let most =
+            self.under_way.iter().map(|request| request.first).filter(|&first| first >= from).fold(most, usize::min);
+        let uncovered = self.uncovered(from..most);
+        from + uncovered.iter().zip(from..).take_while(|&(&block, expected)| block == expected).count()
+    }
+}
+
+impl Line {
+    /// The shortest request that is worth what it costs, and at most 512 MiB; 0 where requests cost nothing.
+    fn worthwhile(&self) -> usize {
+        self.cost.min(AHEAD) * COSTS
+    }
+
+    fn near(&self) -> usize {
+        self.cost.clamp(SHORTEST_REQUEST, AHEAD)
     }
 
     fn at_a_time(&self) -> usize {
-        let held = self.transfer.source.capabilities().buffer.max(1);
-        usize::try_from(AT_A_TIME_HOLD / held).unwrap_or(usize::MAX).clamp(AT_A_TIME.0, AT_A_TIME.1)
-    }
-
-    /// How far what is missing at `from`, and is not under way, goes on; at most to `most`.
-    fn end_of_hole(&self, state: &State, from: usize, most: usize) -> usize {
-        let most =
-            state.requests.iter().map(|request| request.first).filter(|&first| first >= from).fold(most, usize::min);
-        let uncovered = self.uncovered(state, from..most);
-        from + uncovered.iter().zip(from..).take_while(|&(&block, expected)| block == expected).count()
-    }
-
-    /// Which of these blocks neither are here nor come. In this order: what comes is here from one moment to the next.
-    fn uncovered(&self, state: &State, blocks: Range<usize>) -> Vec<usize> {
-        let coming: Vec<_> = state.requests.iter().map(|request| request.coming()).collect();
-        let mut missing = self.missing(blocks);
-        missing.retain(|block| !coming.iter().any(|come| come.contains(block)));
-        missing
+        usize::try_from(AT_A_TIME_HOLD / self.buffer.max(1)).unwrap_or(usize::MAX).clamp(AT_A_TIME.0, AT_A_TIME.1)
     }
 }
+
+/// Cases P1 to P7.
+pub(super) fn plan(view: View<'_>, reader: &Reader, line: &Line) -> Plan {
+    if view.comes_whole() { plan_whole(&view, reader) } else { plan_ranges(view, reader, line) }
+}
+
+/// Cases P8 and P9.
+pub(super) fn plan_beginning(view: &View<'_>, line: &Line) -> Option<Planned> {
+    if view.is_coming(0) || !view.lacks(0..1) {
+        return None;
+    }
+    let goes_on = line.cost >= COSTLY && !line.crowded;
+    let end = if goes_on { view.end_of_hole(1, line.worthwhile().min(view.blocks)) } else { 1 };
+    Some(Planned { blocks: 0..end, limit: Limit::anywhere(1), near: line.near(), waited_for: true })
+}
+
+/// Cases P1 and P2. The only request brings the whole file, as fast as its readers go on where it has no place on disk.
+fn plan_whole(view: &View<'_>, reader: &Reader) -> Plan {
+    let all = view.blocks;
+    let in_memory = if view.small { all } else { (reader.blocks.end + AHEAD_IN_MEMORY).min(all) };
+    let limit = Limit { on_disk: all, in_memory };
+    let go_on = (0..view.under_way.len()).map(|index| (index, limit)).collect();
+    // A block that was read and is not kept is missing again, and nobody needs it.
+    let wanted = if view.kept { 0..all } else { reader.blocks.clone() };
+    let needed = view.under_way.is_empty() && view.lacks(wanted);
+    let request = needed.then_some(Planned { blocks: 0..all, limit, near: all, waited_for: true });
+    Plan { go_on, requests: request.into_iter().collect() }
+}
+
+/// Cases P3 to P7.
+fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
+    let Reader { blocks, ahead, alone } = reader;
+    let all = view.blocks;
+    let horizon = (blocks.end + ahead).min(all);
+    let limit = Limit { on_disk: horizon, in_memory: (blocks.end + AHEAD_IN_MEMORY).min(horizon) };
+    let go_on = view.go_on(blocks.start, limit);
+    // Several readers of one file soon come to where another has been: no long requests for them.
+    let goes_on = *ahead >= FORWARD && !line.crowded && *alone;
+    let worthwhile = if goes_on { line.worthwhile() } else { 0 };
+    // An even share of what is left: the last request does not go on alone when the others are done.
+    let share = horizon.saturating_sub(blocks.end) / line.at_a_time();
+    let longest = share.max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
+    let mut requests = Vec::new();
+    for run in view.uncovered(blocks.start..horizon).chunk_by(|a, b| a + 1 == *b) {
+        let run = run[0]..run[run.len() - 1] + 1;
+        let is_enough = run.len() >= (ahead / 2).min(longest) || run.end == all;
+        if run.start >= blocks.end && !is_enough {
+            continue;
+        }
+        for start in run.clone().step_by(longest) {
+            let mut end = (start + longest).min(run.end);
+            if end == horizon && worthwhile > end - start {
+                end = view.end_of_hole(end, (start + worthwhile).min(all));
+            }
+            let on_disk = if end - start <= AT_ONCE { end } else { horizon };
+            let limit = Limit { on_disk, ..limit };
+            requests.push(Planned { blocks: start..end, limit, near: line.near(), waited_for: start < blocks.end });
+        }
+    }
+    Plan { go_on, requests }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,12 @@
 //! `Request`: a run of blocks that is being retrieved, as far as its readers want it. It knows no source.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::plan::{Planned, UnderWay};
 use crate::error::Result;
 use crate::source::turns::Urgency;
 
@@ -63,11 +63,21 @@ pub(super) struct Progress {
 }
 
 impl Request {
-    /// A request for the blocks from `first` to before `end`, of which those within `limit` are wanted yet.
-    pub(super) fn new(first: usize, end: usize, limit: Limit, near: usize, urgency: Urgency) -> Self {
-        let progress = watch::Sender::new(Progress { upto: first, result: None });
+    /// A request as planned, of which nothing has come yet.
+    pub(super) fn new(planned: Planned) -> Self {
+        let Planned { blocks, limit, near, waited_for } = planned;
+        let progress = watch::Sender::new(Progress { upto: blocks.start, result: None });
         let limit = watch::Sender::new(limit);
-        Self { first, end: AtomicUsize::new(end), limit, near, urgency, progress, cut: Notify::new() }
+        let urgency = if waited_for { Urgency::interactive() } else { Urgency::ahead() };
+        Self {
+            first: blocks.start,
+            end: AtomicUsize::new(blocks.end),
+            limit,
+            near,
+            urgency,
+            progress,
+            cut: Notify::new(),
+        }
     }
 
     pub(super) fn end(&self) -> usize {
@@ -79,16 +89,16 @@ impl Request {
         self.progress.borrow().upto
     }
 
-    /// The blocks that come, and soon enough to be waited for.
-    pub(super) fn coming(&self) -> Range<usize> {
-        let upto = self.upto();
-        let soon = self.limit.borrow().on_disk.max(upto + self.near);
-        upto..self.end().min(soon)
+    /// How far it is, for the planner.
+    pub(super) fn under_way(&self) -> UnderWay {
+        let next = self.upto();
+        let soon = self.limit.borrow().on_disk.max(next + self.near);
+        UnderWay { first: self.first, next, end: self.end(), soon }
     }
 
-    /// Whether this block is among them.
+    /// Whether it brings this block, and soon enough to be waited for.
     pub(super) fn covers(&self, block: usize) -> bool {
-        self.coming().contains(&block)
+        self.under_way().coming().contains(&block)
     }
 
     /// Blocks within this limit are wanted.
