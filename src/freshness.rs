@@ -38,6 +38,33 @@
 //! A server that restarts may show an empty directory for a moment, before its disk is mounted. The root of a source is never
 //! *not found*: that is an outage.
 //!
+//! **A file that is opened.** It is a version: a name, and the digest that it had when it was looked up. First, what the name leads to now:
+//!
+//! | case | listed digest | size | the source | decision |
+//! |---|---|---|---|---|
+//! | O1 | another, or none | | | fail: changed, so that the kernel looks the name up again |
+//! | O2 | the same | unknown | | retrieve the whole file, which tells its size |
+//! | O3 | the same | known | has digests that only a whole copy can have (`proven_whole`) | retrieve and prove the whole file |
+//! | O4 | the same | known | | open its copy |
+//!
+//! Then, what is here of it. The listing that O1 compares with may be old by `fresh_for`, so a file that is not here is asked for now: after
+//! the open a change can no longer be answered by looking the name up again.
+//!
+//! | case | size | copy | asked within `fresh_for` | decision |
+//! |---|---|---|---|---|
+//! | O5 | small | | | read it all: what is missing is retrieved, what is here is checked |
+//! | O6 | large | whole and in order | | serve it |
+//! | O7 | large | partial, in order | yes | serve it |
+//! | O8 | large | lacks its first block, and that can be retrieved by itself | no, or a damaged copy | retrieve the first block |
+//! | O9 | large | otherwise | no, or a damaged copy | ask for the digest |
+//!
+//! A question (O8, O9) that fails:
+//!
+//! | case | failure | copy | decision |
+//! |---|---|---|---|
+//! | O10 | an outage that was known before | some blocks are here | serve those |
+//! | O11 | otherwise | | fail with it |
+//!
 //! **A copy that was just retrieved, or is about to count as whole:**
 //!
 //! | case | local digest | attempt | the remote digest says of the bytes | decision |
@@ -116,6 +143,43 @@ pub enum Emptying {
     AskAgain,
 }
 
+/// What is done about a version before its copy is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeforeOpening {
+    /// The name leads elsewhere by now: it must be looked up again.
+    LookUpAgain,
+    /// The whole file is retrieved to learn its size.
+    Measure,
+    /// The whole file is retrieved and proven.
+    RetrieveWhole,
+    /// Nothing.
+    Open,
+}
+
+/// What is done about a version whose copy has been opened, before anybody reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtOpen {
+    /// All of it is read, and retrieved where it is missing.
+    ReadAll,
+    /// Nothing.
+    Serve,
+    /// The first block is retrieved.
+    RetrieveFirst,
+    /// The source is asked for the digest.
+    AskDigest,
+}
+
+/// What is here of a version that is being opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Here {
+    /// Whether all blocks are here and proven.
+    pub whole: bool,
+    /// Whether the copy may be damaged.
+    pub suspect: bool,
+    /// Whether the first block is missing, and could be retrieved by itself.
+    pub can_begin: bool,
+}
+
 /// What a retrieved copy counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
@@ -182,6 +246,31 @@ pub fn after_failure(known: bool, kind: ErrorKind, offline: Offline) -> AfterFai
 /// Cases E1 to E3. `known` is how many names are known, `answers` how many answers in a row were without any.
 pub fn before_emptying(known: usize, answers: usize) -> Emptying {
     if known > 0 && answers < 2 { Emptying::AskAgain } else { Emptying::Believe }
+}
+
+/// Cases O1 to O4. `same`: the listing has the version's digest.
+pub fn before_opening(same: bool, size_known: bool, proven_whole: bool) -> BeforeOpening {
+    match (same, size_known, proven_whole) {
+        (false, _, _) => BeforeOpening::LookUpAgain,
+        (true, false, _) => BeforeOpening::Measure,
+        (true, true, true) => BeforeOpening::RetrieveWhole,
+        (true, true, false) => BeforeOpening::Open,
+    }
+}
+
+/// Cases O5 to O9. `asked`: the source was asked for the digest within `fresh_for`.
+pub fn at_open(small: bool, here: Here, asked: bool) -> AtOpen {
+    match here {
+        _ if small => AtOpen::ReadAll,
+        Here { suspect: false, whole, .. } if whole || asked => AtOpen::Serve,
+        Here { can_begin: true, .. } => AtOpen::RetrieveFirst,
+        Here { can_begin: false, .. } => AtOpen::AskDigest,
+    }
+}
+
+/// Cases O10 and O11. `stale`: the source could not be asked for the listing either. `begun`: some blocks are here.
+pub fn after_failed_open(kind: ErrorKind, stale: bool, begun: bool) -> AfterFailure {
+    if kind.is_outage() && stale && begun { AfterFailure::Serve } else { AfterFailure::Fail }
 }
 
 /// Cases C1 to C8. `first_attempt` is the local digest of the first attempt, `None` on the first.
@@ -276,6 +365,78 @@ mod tests {
         assert_eq!(before_emptying(0, 1), Emptying::Believe);
         assert_eq!(before_emptying(1, 1), Emptying::AskAgain);
         assert_eq!(before_emptying(1, 2), Emptying::Believe);
+    }
+
+    #[test]
+    fn case_o1_a_version_that_is_gone_is_looked_up_again_whatever_else_is_known() {
+        for (size_known, proven_whole) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(before_opening(false, size_known, proven_whole), BeforeOpening::LookUpAgain);
+        }
+    }
+
+    #[test]
+    fn case_o2_a_file_of_unknown_size_is_measured() {
+        assert_eq!(before_opening(true, false, false), BeforeOpening::Measure);
+        assert_eq!(before_opening(true, false, true), BeforeOpening::Measure);
+    }
+
+    #[test]
+    fn cases_o3_and_o4_a_file_is_retrieved_whole_if_nothing_less_can_be_proven() {
+        assert_eq!(before_opening(true, true, true), BeforeOpening::RetrieveWhole);
+        assert_eq!(before_opening(true, true, false), BeforeOpening::Open);
+    }
+
+    const NOTHING: Here = Here { whole: false, suspect: false, can_begin: true };
+    const PARTIAL: Here = Here { can_begin: false, ..NOTHING };
+    const WHOLE: Here = Here { whole: true, ..PARTIAL };
+    const DAMAGED: Here = Here { suspect: true, ..WHOLE };
+
+    #[test]
+    fn case_o5_a_small_file_is_read_whatever_is_here() {
+        for here in [NOTHING, PARTIAL, WHOLE, DAMAGED] {
+            assert_eq!(at_open(true, here, true), AtOpen::ReadAll);
+            assert_eq!(at_open(true, here, false), AtOpen::ReadAll);
+        }
+    }
+
+    #[test]
+    fn case_o6_a_whole_copy_in_order_is_served() {
+        assert_eq!(at_open(false, WHOLE, false), AtOpen::Serve);
+        assert_eq!(at_open(false, WHOLE, true), AtOpen::Serve);
+    }
+
+    #[test]
+    fn case_o7_a_file_that_was_asked_for_lately_is_not_asked_for_again() {
+        assert_eq!(at_open(false, PARTIAL, true), AtOpen::Serve);
+        assert_eq!(at_open(false, NOTHING, true), AtOpen::Serve);
+    }
+
+    #[test]
+    fn case_o8_a_file_that_is_not_here_is_asked_for_with_its_first_block() {
+        assert_eq!(at_open(false, NOTHING, false), AtOpen::RetrieveFirst);
+        let damaged = Here { suspect: true, ..NOTHING };
+        assert_eq!(at_open(false, damaged, true), AtOpen::RetrieveFirst);
+    }
+
+    #[test]
+    fn case_o9_a_partial_or_damaged_copy_is_asked_for_by_its_digest() {
+        assert_eq!(at_open(false, PARTIAL, false), AtOpen::AskDigest);
+        assert_eq!(at_open(false, DAMAGED, true), AtOpen::AskDigest);
+    }
+
+    #[test]
+    fn case_o10_what_is_here_is_served_during_an_outage() {
+        for kind in [ErrorKind::Unreachable, ErrorKind::TimedOut] {
+            assert_eq!(after_failed_open(kind, true, true), AfterFailure::Serve);
+        }
+    }
+
+    #[test]
+    fn case_o11_other_failures_are_passed_on() {
+        assert_eq!(after_failed_open(ErrorKind::Unreachable, false, true), AfterFailure::Fail);
+        assert_eq!(after_failed_open(ErrorKind::Unreachable, true, false), AfterFailure::Fail);
+        assert_eq!(after_failed_open(ErrorKind::Changed, true, true), AfterFailure::Fail);
+        assert_eq!(after_failed_open(ErrorKind::PermissionDenied, true, true), AfterFailure::Fail);
     }
 
     #[test]

@@ -31,11 +31,11 @@
 //!
 //! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`transfer::Transfer::measure`]), so that `stat` is right.
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
-//! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same,
-//! and [`transfer::Transfer::open`] opens the version's [`cache::Copy`]. A whole copy is inspected (is its file as it was left?) and
-//! served. Otherwise a file of which only the whole copy can be proven ([`source::Capabilities::proven_whole`]) is retrieved and proven now
-//! ([`transfer::Transfer::bring`]), a small file is retrieved now, and of a large one its first block ([`transfer::OpenVersion::begin`]) or, where
-//! that is here, its digest: after this point a change can no longer be answered by looking the name up again.
+//! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same, and
+//! [`freshness::before_opening`] decides whether the whole file must come first (of some only the whole copy can be proven:
+//! [`source::Capabilities::proven_whole`]). [`transfer::Transfer::open`] opens the version's [`cache::Copy`], a whole copy is inspected (is its
+//! file as it was left?), and [`freshness::at_open`] decides: serve it, retrieve it all because it is small, retrieve its first block
+//! ([`transfer::OpenVersion::begin`]), or ask for its digest. After this point a change can no longer be answered by looking the name up again.
 //!
 //! **read.** [`transfer::OpenVersion::read`] → [`cache::Copy::read`]: blocks that are there are hashed once per life of the process and
 //! read from the file. Missing ones are requested in runs, each block once for all readers, with a window ahead of readers that go

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 
 use super::{FileSystem, Folder, FolderIndex, Inode, Node, OpenFile, Opened};
 use crate::error::{Error, ErrorKind, Result};
+use crate::freshness::{AfterFailure, AtOpen, BeforeOpening, Here, after_failed_open, at_open, before_opening};
 use crate::name::LocalName;
 use crate::path::RemotePath;
-use crate::source::Entry;
+use crate::source::{Entry, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Version};
 
 impl FileSystem {
-    /// Opens a version for reading: compares what the cache has with what the source has (see `freshness`).
+    /// Opens a version for reading: compares what the cache has with what the source has (see `freshness`, cases O1 to O11).
     ///
     /// # Errors
     /// `Changed` if the name leads to another version by now, or nowhere: whoever asked should look the name up again.
@@ -42,27 +43,48 @@ impl FileSystem {
     ) -> Result<Opened> {
         let folder = &self.folders[folder_index];
         let current = folder.catalog.find(dir, name).await?;
-        if current.value.is_none_or(|(_, current)| current.digest != entry.digest) {
-            return Err(changed(entry));
-        }
-        let sized = self.measured(inode, node, folder).await?;
-        let version = folder.transfer.open(&version_of(sized.as_ref().unwrap_or(entry))?, name);
+        let same = current.value.is_some_and(|(_, current)| current.digest == entry.digest);
+        let proven_whole = folder.link.capabilities().proven_whole;
+        let version = match before_opening(same, entry.size.is_some(), proven_whole) {
+            BeforeOpening::LookUpAgain => return Err(changed(entry)),
+            BeforeOpening::Measure => version_of(&self.measured(inode, node, folder).await?)?,
+            BeforeOpening::RetrieveWhole => {
+                let version = version_of(entry)?;
+                let retrieved = folder.transfer.bring(&version.path, &version.digest, name, version.size).await;
+                folder.or_changed(retrieved, (dir, name, entry)).await?;
+                version
+            }
+            BeforeOpening::Open => version_of(entry)?,
+        };
+        let version = folder.transfer.open(&version, name);
         version.take_found().await;
         let whole = version.is_whole().await;
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
-        let opening = Opening { folder, dir, name, entry, version: &version };
-        if version.version().size <= SMALL {
-            opening.begin_small().await?;
-        } else if !whole || version.copy().is_suspect() {
-            opening.begin_large(current.stale).await?;
-        }
+        Opening { folder, dir, name, entry, version: &version }.begin(whole, current.stale).await?;
         let proven_file = version.proven_file().await;
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
         let open = OpenFile { folder: folder_index, dir, name, entry, version, retractions };
         Ok(Opened { handle: self.files.insert(open), proven_file, keeps_pages })
+    }
+}
+
+impl Folder {
+    /// The result of a retrieval; of a version that is gone, that its name must be looked up again.
+    pub(super) async fn or_changed<T>(
+        &self,
+        retrieved: Result<T>,
+        (dir, name, entry): (&RemotePath, &LocalName, &Entry),
+    ) -> Result<T> {
+        match retrieved {
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) => {
+                self.catalog.recheck(dir, name, entry).await?;
+                Err(changed(entry).caused_by(error))
+            }
+            retrieved => retrieved,
+        }
     }
 }
 
@@ -90,54 +112,43 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Retrieves a small file, or checks the copy of it. The kernel may then read it without us.
-    async fn begin_small(&self) -> Result<()> {
-        match self.version.read(0..SMALL).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.or_changed(error).await),
-        }
-    }
-
-    /// Asks whether a large file that is not here, or perhaps damaged, is still the same: with its first block, if that is missing, so that
-    /// the question brings what is probably read next. `stale`: the source could not be asked just now, or did not answer.
-    async fn begin_large(&self, stale: bool) -> Result<()> {
-        let Folder { catalog, .. } = self.folder;
-        // Once in a while is enough, unless bytes that were here must be had anew.
-        if catalog.is_checked(self.dir, self.name) && !self.version.copy().is_suspect() {
-            return Ok(());
-        }
-        let result = if self.version.can_begin() {
-            match self.version.begin().await {
-                Ok(()) => {
-                    catalog.confirm(self.dir, self.name, self.entry);
-                    Ok(())
-                }
-                Err(error) => Err(self.or_changed(error).await),
-            }
-        } else {
-            let known = async { self.version.copy().is_begun().then(|| self.entry.clone()) };
-            let current = catalog.check(self.dir, self.name, self.entry, known).await;
-            current.and_then(|current| match current.value {
-                Some(current) if current.digest == self.entry.digest => Ok(()),
-                _ => Err(changed(self.entry)),
-            })
+    /// Cases O5 to O11. `stale`: the source could not be asked for the listing just now, or did not answer.
+    async fn begin(&self, whole: bool, stale: bool) -> Result<()> {
+        let Self { folder, dir, name, version, .. } = self;
+        let small = version.version().size <= SMALL;
+        let here = Here { whole, suspect: version.copy().is_suspect(), can_begin: version.can_begin() };
+        let asked = match at_open(small, here, folder.catalog.is_checked(dir, name)) {
+            AtOpen::Serve => return Ok(()),
+            // The kernel may then read it without us.
+            AtOpen::ReadAll => return self.or_changed(version.read(0..SMALL).await.map(|_| ())).await,
+            AtOpen::RetrieveFirst => self.retrieve_first().await,
+            AtOpen::AskDigest => self.ask_digest().await,
         };
-        match result {
-            // What is there of a partial copy can be read during an outage too.
-            Err(error) if error.kind().is_outage() && stale && self.version.copy().is_begun() => Ok(()),
-            result => result,
+        match asked {
+            Err(error) if after_failed_open(error.kind(), stale, version.copy().is_begun()) == AfterFailure::Fail => {
+                Err(error)
+            }
+            _ => Ok(()),
         }
     }
 
-    /// What a failure to retrieve means: of a version that is gone, that the name must be looked up again.
-    async fn or_changed(&self, error: Error) -> Error {
-        if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
-            return error;
-        }
-        self.recheck().await.err().unwrap_or_else(|| changed(self.entry))
+    /// Retrieves the first block, which is probably read next, and tells as well as its digest whether the version is there still.
+    async fn retrieve_first(&self) -> Result<()> {
+        self.or_changed(self.version.begin().await).await?;
+        self.folder.catalog.confirm(self.dir, self.name, self.entry);
+        Ok(())
     }
 
-    async fn recheck(&self) -> Result<Option<Entry>> {
-        self.folder.catalog.recheck(self.dir, self.name, self.entry).await
+    async fn ask_digest(&self) -> Result<()> {
+        let known = async { self.version.copy().is_begun().then(|| self.entry.clone()) };
+        let current = self.folder.catalog.check(self.dir, self.name, self.entry, known).await?;
+        match current.value {
+            Some(current) if current.digest == self.entry.digest => Ok(()),
+            _ => Err(changed(self.entry)),
+        }
+    }
+
+    async fn or_changed(&self, retrieved: Result<()>) -> Result<()> {
+        self.folder.or_changed(retrieved, (self.dir, self.name, self.entry)).await
     }
 }

@@ -6,7 +6,7 @@ use crate::config::UnknownSize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
-use crate::source::{Entry, EntryKind, Source as _};
+use crate::source::{Entry, EntryKind};
 
 /// How often a file that changes while it is measured is measured anew.
 const ATTEMPTS: usize = 2;
@@ -70,32 +70,20 @@ impl FileSystem {
         }
     }
 
-    /// Retrieves a file that is being opened as far as it must be there before. Its entry with its size, if `node` lacks that; the inode
-    /// shows it from now on.
+    /// Retrieves a file of unknown size that is being opened. Its entry with its size, which the inode shows from now on.
     ///
     /// # Errors
     /// `Changed` if the version is no longer there: whoever opens should look the name up again.
-    pub(super) async fn measured(&self, inode: Inode, node: &Node, folder: &Folder) -> Result<Option<Entry>> {
-        let Node::File { folder: index, dir, name, entry } = node else { return Ok(None) };
-        let Some(digest) = &entry.digest else { return Ok(None) };
-        let brought = match entry.size {
-            None => folder.transfer.measure(&entry.path, digest, name).await.map(Some),
-            Some(size) if folder.link.capabilities().proven_whole => {
-                folder.transfer.bring(&entry.path, digest, name, size).await.map(|()| None)
-            }
-            Some(_) => return Ok(None),
+    pub(super) async fn measured(&self, inode: Inode, node: &Node, folder: &Folder) -> Result<Entry> {
+        let Node::File { folder: index, dir, name, entry } = node else {
+            return Err(self.refuse("open", node, ErrorKind::Unsupported));
         };
-        let facts = match brought {
-            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) => {
-                folder.catalog.recheck(dir, name, entry).await?;
-                return Err(Error::new("open", ErrorKind::Changed).on(&entry.path).caused_by(error));
-            }
-            brought => brought?,
-        };
-        let Some(facts) = facts else { return Ok(None) };
+        let Some(digest) = &entry.digest else { return Ok(entry.clone()) };
+        let measured = folder.transfer.measure(&entry.path, digest, name).await;
+        let facts = folder.or_changed(measured, (dir, name, entry)).await?;
         let sized = with(entry.clone(), facts);
         self.inodes.describe(inode, Node::of_entry(*index, dir, name, &sized));
-        Ok(Some(sized))
+        Ok(sized)
     }
 }
 
