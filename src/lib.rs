@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! main → cli (→ kitovu) → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, omitted, digest, content, error, flight, room, config, secret → keyring, beneath, cachedir, db
+//! below all: path, name, omitted, digest, content, error, flight, room, config, secret → keyring, children, beneath, cachedir, db
 //! ```
 //!
 //! # The three walks
@@ -62,6 +62,7 @@ mod beneath;
 pub mod cache;
 pub mod cachedir;
 pub mod catalog;
+mod children;
 pub mod cli;
 pub mod config;
 pub mod content;

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use parking_lot::RwLock;
 
+use crate::children::starting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Item};
 
@@ -104,12 +105,13 @@ impl Secret {
             Self::File(path) => std::fs::read_to_string(path)
                 .map_err(|e| missing(format!("cannot read {}", path.display())).caused_by(e))?,
             Self::Command(command) => {
-                let output = Command::new("sh")
-                    .args(["-c", command])
-                    .stdin(std::process::Stdio::null())
-                    .stderr(std::process::Stdio::inherit())
-                    .output()
-                    .map_err(|e| missing("cannot run the secret's command".into()).caused_by(e))?;
+                let not_run = |e| missing("cannot run the secret's command".into()).caused_by(e);
+                let mut shell = Command::new("sh");
+                shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped());
+                let starting = starting(&mut shell).map_err(not_run)?;
+                let child = shell.spawn().map_err(not_run)?;
+                let _group = starting.group(child.id());
+                let output = child.wait_with_output().map_err(not_run)?;
                 if !output.status.success() {
                     return Err(missing(format!("the secret's command ended with {}", output.status)));
                 }

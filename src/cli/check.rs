@@ -14,6 +14,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 
 use super::Failure;
+use super::run::on_runtime;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
@@ -41,25 +42,22 @@ const AT_ONCE: usize = 16;
 /// # Errors
 /// Everything that is wrong with the configuration.
 pub fn check(file: &Path) -> Result<u8, Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
     let (mut config, problems) = Config::examine(file)?;
     for source in &mut config.sources {
         source.timeout = source.timeout.min(PATIENCE);
     }
-    let configured = runtime.block_on(mount::examine(&config, problems))?;
-    println!("{}: the configuration is right", file.display());
-    // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
-    let failed = runtime.block_on(async {
+    on_runtime(async {
+        let configured = mount::examine(&config, problems).await?;
+        println!("{}: the configuration is right", file.display());
+        // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
         let sources = told(futures::stream::iter(&configured).map(check_source).buffered(AT_ONCE)).await;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
         let folders = told(folders.buffered(AT_ONCE)).await;
         // Whoever does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.link.disconnect());
         let _ = tokio::time::timeout(GOODBYE, futures::future::join_all(goodbyes)).await;
-        sources || folders
-    });
-    runtime.shutdown_background();
-    Ok(u8::from(failed))
+        Ok(u8::from(sources || folders))
+    })
 }
 
 /// Prints reports as they come. Whether one tells of a failure.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt as _;
 
 use super::Failure;
+use super::run::on_runtime;
 use crate::config::{Config, Diagnostics, SourceConfig, nearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Store};
@@ -103,20 +104,17 @@ fn named<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig, Failure
 
 /// Connects with the secrets and lists the root.
 fn prove(config: &Config, source: &SourceConfig, secrets: &[(String, Revealed)]) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
     let mut source = source.clone();
     source.settings = source.settings.with_secrets(secrets.iter().cloned());
     let config = Config { sources: vec![source], folders: Vec::new(), ..config.clone() };
-    let result = runtime.block_on(async {
+    on_runtime(async {
         for configured in mount::examine(&config, Diagnostics::default()).await? {
             let proof = answers(&*configured.link).await;
             configured.link.disconnect().await;
             proof?;
         }
         Ok(())
-    });
-    runtime.shutdown_background();
-    result
+    })
 }
 
 async fn answers(source: &dyn crate::source::Source) -> Result<()> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::args::{PluginCheckArgs, PluginCommand};
+use super::run::on_runtime;
 use crate::config::{Config, Diagnostics};
 use crate::error::{Error, ErrorKind};
 use crate::path::PrintableLines;
@@ -126,9 +127,7 @@ pub fn run(request: PluginRequest) -> Result<u8, Failure> {
                 Whom::Table { type_name, values } => (type_name.to_owned(), Settings::of("checked", values), TIMEOUT),
                 Whom::Source { file, name } => configured(&file, &name)?,
             };
-            let runtime =
-                tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
-            let holds = runtime.block_on(examine(&type_name, &settings, timeout))?;
+            let holds = on_runtime(examine(&type_name, &settings, timeout))?;
             Ok(u8::from(!holds))
         }
     }

@@ -3,8 +3,9 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
+use crate::children;
 use crate::error::{Error, ErrorKind};
-use crate::mount::{self, ask::ask_here};
+use crate::mount::{self, ask::ask_here, stop::Stop};
 use crate::path::PrintableLines;
 
 /// The environment variable that leaves core dumps as they are.
@@ -33,6 +34,7 @@ pub fn run() -> Result<u8, Failure> {
         | Request::Status { .. } => log::to_stderr("error"),
     }
     let done = carry_out(request);
+    children::end_all();
     log::finish();
     done
 }
@@ -61,6 +63,15 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             Ok(0)
         }
     }
+}
+
+/// Does what takes a runtime. A signal to end ends this process, and what it has started; a source that hangs keeps it not.
+pub(super) fn on_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
+    let _stop = Stop::listen(&runtime);
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 /// The memory of this process, and of those it starts, holds secrets: when one of them crashes, nothing of it is written to a disk.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::status;
+use crate::children::has_ended;
 use crate::error::Result;
 use crate::mount::ask::{Answer, Asked};
 use crate::mount::point;
@@ -34,7 +35,7 @@ pub fn unmount(mountpoint: &Path) -> Result<()> {
     // Whoever mounts again right away needs the cache directory.
     if let Some(pid) = pid {
         let began = Instant::now();
-        while Path::new("/proc").join(pid.to_string()).exists() && began.elapsed() < PATIENCE {
+        while !has_ended(pid) && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -218,10 +218,14 @@ impl FileSystem {
         &self.cache
     }
 
-    /// Says goodbye to every source and makes the cache durable. The process ends afterwards: what the kernel knew is not freed.
-    pub async fn finish(&self) {
-        self.inodes.abandon();
+    /// Says goodbye to every source.
+    pub async fn disconnect(&self) {
         futures::future::join_all(self.folders.iter().map(|folder| folder.link.disconnect())).await;
+    }
+
+    /// Makes the cache durable. The process ends afterwards: what the kernel knew is not freed.
+    pub fn finish(&self) {
+        self.inodes.abandon();
         self.cache.finish();
     }
 

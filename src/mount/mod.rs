@@ -5,8 +5,9 @@ mod changes;
 mod daemon;
 pub mod point;
 pub mod sources;
-mod stop;
+pub mod stop;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::cache::{Cache, Limits};
 use crate::cachedir::CacheDir;
 use crate::catalog::{Catalog, Policy, Room};
+use crate::children;
 use crate::cli::{Failure, MountRequest};
 use crate::config::{Config, Diagnostic, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,8 +36,14 @@ use stop::Stop;
 /// Threads that read requests from the kernel. They never wait for a source, so a few are enough.
 const KERNEL_THREADS: usize = 4;
 
+/// How long programs that have something open may keep a mount that was asked to end. This and the next two make less than 2 s.
+const LEFT_OPEN: Duration = Duration::from_millis(300);
+
 /// How long saying goodbye to the sources may take at the end.
-const GOODBYE: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long work that cannot be called off may keep the process at the end.
+const LAST_WORK: Duration = Duration::from_millis(300);
 
 /// Mounts, and returns when the folder answers, or with `foreground` when it was unmounted. The result is the exit code.
 ///
@@ -53,10 +61,11 @@ pub fn mount(request: &MountRequest) -> Result<u8, Failure> {
     if request.daemon {
         daemon::follow_parent()?;
     }
-    serve(&runtime, request, stop)?;
+    let served = serve(&runtime, request, stop);
+    children::end_all();
     // A source that hangs must not keep the process.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(0)
+    runtime.shutdown_timeout(LAST_WORK);
+    served.map(|()| 0)
 }
 
 fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<(), Failure> {
@@ -117,16 +126,19 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
                 if let Ok(Err(e)) = unmounted.await {
                     error!("{e}");
                 }
-                // Whoever still has something open there keeps the session alive, but not for ever.
-                tokio::time::timeout(GOODBYE, &mut end).await.unwrap_or(Ok(Ok(())))
+                tokio::time::timeout(LEFT_OPEN, &mut end).await.unwrap_or(Ok(Ok(())))
             }
         }
     });
     runtime.block_on(async {
-        if tokio::time::timeout(GOODBYE, fs.finish()).await.is_err() {
+        let mut goodbyes = pin!(fs.disconnect());
+        if tokio::time::timeout(GOODBYE, &mut goodbyes).await.is_err() {
             warn!("a source did not let go in time");
         }
+        // Before the goodbyes are dropped: they know of processes whose end is to be waited for.
+        children::end_all();
     });
+    fs.finish();
     info!("{}: unmounted", mountpoint.display());
     ready?;
     match result {

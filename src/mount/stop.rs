@@ -8,20 +8,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::children;
+
 /// The exit code of a process that was asked to end before it had mounted anything.
 const ENDED_EARLY: i32 = 1;
 
 /// Whether this process was asked to end.
 ///
 /// Until [`Stop::hold`], a signal ends the process at once, whatever it is doing. From then on there may be something to take away first.
-pub(super) struct Stop {
+pub struct Stop {
     asked: watch::Receiver<bool>,
     held: Arc<Mutex<bool>>,
 }
 
 impl Stop {
     /// Begins to listen for SIGTERM, SIGINT and SIGHUP.
-    pub(super) fn listen(runtime: &Runtime) -> Self {
+    pub fn listen(runtime: &Runtime) -> Self {
         let _guard = runtime.enter();
         let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
         let waits = signals.into_iter().filter_map(|signal| {
@@ -39,6 +41,7 @@ impl Stop {
             futures::future::select_all(waits).await;
             let held = is_held.lock();
             if !*held {
+                children::end_all();
                 std::process::exit(ENDED_EARLY);
             }
             drop(held);

@@ -44,5 +44,6 @@ mod sizes;
 mod stopped;
 mod transfer;
 mod trees;
+mod unmounting;
 mod unsized_files;
 mod versions;

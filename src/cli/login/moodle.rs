@@ -1,5 +1,6 @@
 //! A Moodle token for a user and a password, which is then no longer needed.
 
+use super::super::run::on_runtime;
 use super::Failure;
 use crate::config::SourceConfig;
 use crate::error::{Error, ErrorKind};
@@ -12,20 +13,17 @@ use crate::sources::moodle::Moodle;
 /// # Errors
 /// What is wrong with the settings; the site does not answer, or does not accept the password.
 pub(super) fn token(source: &SourceConfig, username: &str, password: Revealed) -> Result<Revealed, Failure> {
-    let failed = |kind| Error::new("log in", kind);
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| failed(ErrorKind::Other).caused_by(e))?;
+    let failed = Error::new("log in", ErrorKind::TimedOut);
     let mut settings = source.settings.clone().with_secrets([("password".to_owned(), password)]);
     settings.values.remove("token");
     settings.values.insert("username".to_owned(), username.into());
-    let token = runtime.block_on(async {
+    on_runtime(async {
         let mut moodle = Moodle::new();
         if let Err(problems) = moodle.configure(&settings).await {
             let problems = problems.iter().map(|problem| source.locate(problem)).collect();
             return Err(Failure::Config(crate::config::Diagnostics(problems)));
         }
         let token = tokio::time::timeout(source.timeout, moodle.token()).await;
-        Ok(token.map_err(|_| failed(ErrorKind::TimedOut))??)
-    });
-    runtime.shutdown_background();
-    token
+        Ok(token.map_err(|_| failed)??)
+    })
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use crate::children::{Group, starting};
 use crate::config::PASSWORD_VARIABLE;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -63,18 +64,20 @@ pub fn start(launch: &Launch) -> Result<(Process, Pipes)> {
         command.env_remove(name);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A signal from the terminal is for the mount; and a working directory would keep somebody from unmounting it.
-    command.process_group(0).current_dir("/").kill_on_drop(true);
-    let mut child = command.spawn().map_err(|e| failed("the program cannot be run").caused_by(e))?;
+    // A working directory would keep somebody from unmounting it.
+    command.current_dir("/").kill_on_drop(true);
+    let not_run = |e| failed("the program cannot be run").caused_by(e);
+    let starting = starting(command.as_std_mut()).map_err(not_run)?;
+    let mut child = command.spawn().map_err(not_run)?;
+    let group = child.id().map(|id| starting.group(id));
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else { return Err(failed("it started without its pipes")) };
-    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(longest) = launch.longest_file {
         // It holds for what it starts as well. Nobody has told it of a file to write yet.
         let limit = Rlimit { current: Some(longest), maximum: Some(longest) };
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         prlimit(id, Resource::Fsize, limit).map_err(|e| failed("its files cannot be limited").caused_by(e))?;
     }
-    let group = id.map(Group);
     let (end, ending) = oneshot::channel();
     let (tell, ended) = watch::channel(None);
     tokio::spawn(async move {
@@ -101,23 +104,6 @@ impl Process {
     }
 }
 
-/// A process group, killed when dropped.
-#[derive(Debug)]
-struct Group(Pid);
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        // An error says that nobody is left.
-        let _ = kill_process_group(self.0, signal);
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
-}
-
 /// Waits for the process to end, or ends it: politely if `ending` says so, at once if nobody is left to say anything.
 async fn attend(mut child: Child, group: Option<Group>, mut ending: oneshot::Receiver<()>) -> String {
     let polite = tokio::select! {
@@ -135,8 +121,9 @@ async fn attend(mut child: Child, group: Option<Group>, mut ending: oneshot::Rec
             return epitaph(status);
         }
     }
-    // The group first: its leader's number is its own only until the leader is waited for.
-    drop(group);
+    if let Some(group) = &group {
+        group.signal(Signal::KILL);
+    }
     epitaph(child.wait().await)
 }
 

@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use super::config::Program;
+use crate::children::{Group, starting};
 use crate::config::PASSWORD_VARIABLE;
 use crate::error::{Error, ErrorKind};
 use crate::path::Printable;
@@ -37,7 +38,7 @@ const OPTIONS: [&str; 9] = [
 /// A running `ssh`; it ends with this value.
 #[derive(Debug)]
 pub(super) struct Running {
-    child: Mutex<Option<Child>>,
+    child: Mutex<Option<(Child, Option<Group>)>>,
     last_words: Arc<Mutex<Vec<u8>>>,
     listener: Mutex<Option<JoinHandle<()>>>,
 }
@@ -51,22 +52,21 @@ pub(super) fn start(host: &str, program: &Program) -> Result<(Running, ChildStdo
     let mut command = Command::new("ssh");
     command.args(arguments(host, program)).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A signal from the terminal is for the mount, which ends `ssh` in its own time.
-    command.process_group(0);
     command.env_remove(PASSWORD_VARIABLE);
     for name in &program.withheld {
         command.env_remove(name);
     }
-    let mut child = command
-        .spawn()
-        .map_err(|e| failed("cannot run ssh, which `ssh_config` asks for: is OpenSSH installed?").caused_by(e))?;
+    let not_run = |e| failed("cannot run ssh, which `ssh_config` asks for: is OpenSSH installed?").caused_by(e);
+    let starting = starting(command.as_std_mut()).map_err(not_run)?;
+    let mut child = command.spawn().map_err(not_run)?;
+    let group = child.id().map(|id| starting.group(id));
     let pipes = (child.stdout.take(), child.stdin.take(), child.stderr.take());
     let (Some(stdout), Some(stdin), Some(stderr)) = pipes else {
         return Err(failed("ssh started without its pipes"));
     };
     let last_words = Arc::new(Mutex::new(Vec::new()));
     let listener = tokio::spawn(listen(stderr, Arc::clone(&last_words)));
-    let running = Running { child: Mutex::new(Some(child)), last_words, listener: Mutex::new(Some(listener)) };
+    let running = Running { child: Mutex::new(Some((child, group))), last_words, listener: Mutex::new(Some(listener)) };
     Ok((running, stdout, stdin))
 }
 
@@ -134,7 +134,7 @@ impl Running {
     /// Ends the program and waits until it has gone.
     pub(super) async fn end(&self) {
         let child = self.child.lock().take();
-        if let Some(mut child) = child {
+        if let Some((mut child, _group)) = child {
             // An error says that it has ended by itself.
             let _ = child.kill().await;
         }
