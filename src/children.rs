@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::memory::as_usual;
+
 /// How long [`end_all`] waits for processes to end after SIGTERM, and after SIGKILL.
 const WAITS: [(Signal, Duration); 2] =
     [(Signal::TERM, Duration::from_millis(200)), (Signal::KILL, Duration::from_secs(1))];
@@ -38,7 +40,7 @@ pub fn starting(command: &mut Command) -> io::Result<Starting> {
     if groups.is_none() {
         return Err(io::Error::new(io::ErrorKind::Interrupted, "kitovufs is ending"));
     }
-    command.process_group(0);
+    as_usual(command).process_group(0);
     Ok(Starting(groups))
 }
 

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use kitovufs::path::PrintableLines;
 
 fn main() -> ExitCode {
-    kitovufs::memory::share_one_arena();
     kitovufs::memory::keep_freed_buffers();
     match kitovufs::cli::run() {
         Ok(code) => ExitCode::from(code),

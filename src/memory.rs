@@ -7,22 +7,33 @@ use std::process::Command;
 /// What the allocator learns to keep, in bytes.
 const LESSON: usize = 8 << 20;
 
-/// How glibc is told how many arenas it may have (mallopt(3)); it reads this once, when the process starts.
-const ARENAS: &str = "MALLOC_ARENA_MAX";
+/// How glibc is told how many arenas it may have (mallopt(3)), and that it may have one; it reads this once, when the process starts.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
 
-/// Begins the program anew with one arena for all threads, unless the environment says how many there are.
+/// Begins the program anew with one arena for all threads, unless the environment says how many there are. Only for a process that serves
+/// a mount; its children do not inherit the variable ([`as_usual`]).
 ///
 /// By default glibc has eight arenas for each core, and each keeps what its threads have freed: large listings that different threads
 /// read one after another add up, although none of them is there any more. The process stays the same, with its number and its files.
 /// Other allocators are not impressed.
 pub fn share_one_arena() {
-    if env::var_os(ARENAS).is_some() {
+    let (name, one) = ARENAS;
+    if env::var_os(name).is_some() {
         return;
     }
     let mut arguments = env::args_os();
-    let (Some(name), Ok(program)) = (arguments.next(), env::current_exe()) else { return };
+    let (Some(typed), Ok(program)) = (arguments.next(), env::current_exe()) else { return };
     // It returns only if it fails, and then there are more arenas.
-    let _ = Command::new(program).arg0(name).args(arguments).env(ARENAS, "1").exec();
+    let _ = Command::new(program).arg0(typed).args(arguments).env(name, one).exec();
+}
+
+/// Lets a child have its memory as if this process had not begun anew.
+pub fn as_usual(command: &mut Command) -> &mut Command {
+    let (name, one) = ARENAS;
+    if env::var_os(name).is_some_and(|value| value == one) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Teaches glibc's allocator to keep the buffers that transfers free, for those that they ask for next.

@@ -19,6 +19,13 @@ pub struct LowArgs {
     pub command: LowCommand,
 }
 
+impl LowArgs {
+    /// Whether this process is to serve a mount, rather than one that it starts.
+    pub fn serves(&self) -> bool {
+        matches!(&self.command, LowCommand::Mount(mount) if mount.foreground || mount.daemon)
+    }
+}
+
 /// The commands as typed.
 #[derive(Debug, Subcommand)]
 pub enum LowCommand {

@@ -14,8 +14,6 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-
 use crate::config::{Config, Diagnostic, Diagnostics};
 use crate::error::Error;
 pub use login::LoginRequest;
@@ -125,15 +123,6 @@ impl From<Error> for Failure {
     }
 }
 
-/// Reads the command line of this process. Ends the process where clap does: after help (exit code 0) and with words that
-/// nobody knows (exit code 2).
-///
-/// # Errors
-/// The words are known, and what they mean is wrong.
-pub fn parse() -> Result<Request, Failure> {
-    resolve(LowArgs::parse())
-}
-
 /// From what was typed to what it means. Reads the configuration file if the request is to mount what is configured.
 ///
 /// # Errors
@@ -212,7 +201,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser as _};
 
     use super::*;
     use crate::error::ErrorKind;

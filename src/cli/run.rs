@@ -1,10 +1,13 @@
 //! Carries out what was asked for. It decides nothing.
 
+use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::args::LowArgs;
 use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
 use crate::children;
 use crate::error::{Error, ErrorKind};
+use crate::memory::share_one_arena;
 use crate::mount::{self, ask::ask_here, stop::Stop};
 use crate::path::PrintableLines;
 
@@ -17,7 +20,11 @@ const CORE: &str = "KITOVUFS_CORE";
 /// What was asked for is wrong, or failed.
 pub fn run() -> Result<u8, Failure> {
     leave_no_core();
-    let request = super::parse()?;
+    let typed = LowArgs::parse();
+    if typed.serves() {
+        share_one_arena();
+    }
+    let request = super::resolve(typed)?;
     match &request {
         // The file only takes over when the process serves in the background; whoever started it hears of failures directly.
         Request::Mount(mount) if mount.daemon => {

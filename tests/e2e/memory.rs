@@ -1,12 +1,14 @@
 //! What the daemon takes of the machine's memory, at its peak (`VmHWM`), however much moves through it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Barrier;
 use std::thread;
 
+use crate::kit::home::{Home, text};
 use crate::kit::mount::{MEMORY, Mount, bytes_retrieved};
+use crate::kit::odd::Odd;
 use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;
@@ -68,5 +70,37 @@ fn a_thousand_handles_and_64_readers_stay_within_the_budget() {
         assert!((64 * SIZE..=64 * (SIZE + MIB)).contains(&moved), "{moved} bytes");
         let peak = mount.peak_memory();
         assert!(peak <= MEMORY + MEMORY / 10, "{} MiB", peak / MIB);
+    }
+}
+
+/// The daemon tells glibc to keep one arena, by a variable that its children would inherit.
+#[test]
+fn how_the_daemon_uses_memory_is_no_matter_of_its_children() {
+    const NAME: &str = "MALLOC_ARENA_MAX";
+    for set in [None, Some("3")] {
+        let odd = Odd::with_files(&[("/a", "one")]).set("variables", serde_json::json!([NAME]));
+        let home = Home::of("");
+        let told = home.dir().join("told");
+        let command = format!("echo ${NAME} >{}; echo secret", text(&told));
+        home.configure(&format!("[sources.odd]\n{}password = {{ command = {command:?} }}\n", odd.table()));
+        let home = set.into_iter().fold(home, |home, value| home.with_env(NAME, value));
+        let mut mount = home.mount();
+        assert_eq!(fs::read_to_string(mount.path("odd/a")).unwrap(), "one");
+
+        let of_daemon = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", mount.pid())).unwrap();
+        let value = format!("{NAME}={}", set.unwrap_or("1"));
+        assert!(of_daemon("environ").split('\0').any(|variable| variable == value), "{value}");
+        let typed = [
+            text(mount.home().binary()),
+            "mount".into(),
+            "-f".into(),
+            "-c".into(),
+            text(mount.home().config()),
+            text(mount.home().mountpoint()),
+        ];
+        assert_eq!(of_daemon("cmdline").split_terminator('\0').collect::<Vec<_>>(), typed);
+        assert_eq!(fs::read_to_string(&told).unwrap().trim(), set.unwrap_or_default());
+        assert_eq!(odd.count(&format!("has {NAME}")) > 0, set.is_some());
+        mount.unmount();
     }
 }
