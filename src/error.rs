@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// `fuse::errno` maps each kind to an errno; that table is the only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// A positive answer that the name does not exist. Never used for an outage (design, decision 5).
+    /// A positive answer that the name does not exist. Never used for an outage (docs/architecture.md, decision 5).
     NotFound,
     /// The path exists and is no directory.
     NotADirectory,

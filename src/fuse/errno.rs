@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 
 /// The errno of an error.
 ///
-/// `ENOENT` stands for a positive *not found* only (design, decision 5). `ESTALE` makes the kernel repeat lookup and open once.
+/// `ENOENT` stands for a positive *not found* only (docs/architecture.md, decision 5). `ESTALE` makes the kernel repeat lookup and open once.
 pub fn errno(error: &Error) -> Errno {
     Errno::from_i32(match error.kind() {
         ErrorKind::NotFound => libc::ENOENT,
