@@ -15,7 +15,7 @@ use super::wait::{SOON, kill, wait};
 /// A mount that lives longer than this is taken for hung, and killed so that the test fails rather than hangs with it.
 const LIFE: Duration = Duration::from_secs(240);
 
-/// What the daemon may take of the machine's memory, in bytes (README, "Memory is bounded"): 48 MiB in flight, 16 MiB of blocks without a
+/// What the daemon may take of the machine's memory, in bytes (docs/semantics.md, "Memory is bounded"): 48 MiB in flight, 16 MiB of blocks without a
 /// place on disk, itself.
 pub const MEMORY: u64 = 96 << 20;
 
