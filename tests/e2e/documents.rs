@@ -1,0 +1,191 @@
+//! The documents say what is so: keys, messages, links. (Their examples are run by `semantics`.)
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::kit::home::{Home, text};
+
+/// No key of the program is like it, so that the program names all that it knows.
+const UNKNOWN: &str = "0 = 1";
+
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn the_readme_is_short() {
+    let readme = read(at("README.md"));
+    assert!(readme.lines().count() <= 150, "README.md has {} lines, and 150 are the most", readme.lines().count());
+    let long = readme.lines().find(|line| line.chars().count() > 120);
+    assert_eq!(long, None, "lines of README.md have 120 columns at most");
+}
+
+/// The keys in the tables of docs/configuration.md, by the heading above.
+fn documented() -> BTreeMap<String, BTreeSet<String>> {
+    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut heading = String::new();
+    for line in read(at("docs/configuration.md")).lines() {
+        if line.starts_with('#') {
+            heading = line.trim_start_matches(['#', ' ']).replace('`', "");
+        } else if let Some((key, _)) = line.strip_prefix("| `").and_then(|rest| rest.split_once("` |")) {
+            keys.entry(heading.clone()).or_default().insert(key.to_owned());
+        }
+    }
+    keys
+}
+
+/// What `kitovufs check` says of a configuration, by line.
+fn problems(config: &str) -> Vec<(usize, String)> {
+    let home = Home::of(config);
+    let output = home.kitovufs(["check", "-c", &text(home.config())]);
+    let (place, said) = (format!("{}:", text(home.config())), String::from_utf8(output.stderr).unwrap());
+    let found = said.lines().filter_map(|line| line.split_once(&place)?.1.split_once(": "));
+    found.filter_map(|(line, message)| Some((line.parse().ok()?, message.to_owned()))).collect()
+}
+
+/// The words in backticks behind `before`.
+fn listed(message: &str, before: &str) -> BTreeSet<String> {
+    let list = message.split_once(before).map_or("", |(_, list)| list);
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The keys that the program knows where a configuration has the line `UNKNOWN` or holds it: in the order of such lines.
+fn known(config: &str) -> Vec<BTreeSet<String>> {
+    let problems = problems(config);
+    let lines = config.lines().enumerate().filter(|(_, line)| line.contains(UNKNOWN)).map(|(index, _)| index + 1);
+    let keys = |line| {
+        let told = problems.iter().find(|(at, message)| *at == line && message.contains("unknown key `0`"));
+        let (_, message) = told.unwrap_or_else(|| panic!("nothing about line {line} in {problems:?} of:\n{config}"));
+        listed(message, "the known keys are ")
+    };
+    lines.map(keys).collect()
+}
+
+fn known_types() -> BTreeSet<String> {
+    let problems = problems("[sources.s]\ntype = \"0\"\n");
+    problems.iter().map(|(_, message)| listed(message, "the known types are ")).find(|types| !types.is_empty()).unwrap()
+}
+
+#[test]
+fn every_key_is_documented_and_every_documented_key_is_one() {
+    let documented = documented();
+    let config = format!(
+        "{UNKNOWN}\n[cache]\n{UNKNOWN}\n[defaults]\n{UNKNOWN}\n[[folders]]\n{UNKNOWN}\npath = \"f\"\n\
+         from = [ {{ source = \"s\", {UNKNOWN} }} ]\n[sources.s]\ntype = \"local\"\npath = \"/\"\n"
+    );
+    let headings = ["Top level", "[cache]", "[defaults]", "[[folders]]", "Parts of from"];
+    for (heading, known) in headings.into_iter().zip(known(&config)) {
+        assert_eq!(documented[heading], known, "docs/configuration.md, {heading}, and the keys of the program");
+    }
+    for name in known_types() {
+        let of_all = &documented["Every source"] | &documented["[defaults]"];
+        // Every other key of theirs is somebody else's.
+        if ["plugin", "python"].contains(&name.as_str()) {
+            let wrong: String = documented[&name].iter().map(|key| format!("{key} = true\n")).collect();
+            let problems = problems(&format!("[sources.s]\ntype = \"{name}\"\n{wrong}"));
+            for key in &documented[&name] {
+                let refusal = format!("`{key}` must be ");
+                assert!(
+                    problems.iter().any(|(_, message)| message.contains(&refusal)),
+                    "{name}: {key} in {problems:?}"
+                );
+            }
+            continue;
+        }
+        let known = known(&format!("[sources.s]\ntype = \"{name}\"\n{UNKNOWN}\n"));
+        assert_eq!(
+            vec![&of_all | &documented[&name]],
+            known,
+            "docs/configuration.md, {name}, and the keys of the program"
+        );
+    }
+}
+
+#[test]
+fn every_type_of_source_is_documented() {
+    let sources = read(at("docs/sources.md"));
+    let documented = documented();
+    for name in known_types() {
+        assert!(sources.contains(&format!("\n## `{name}`\n")), "docs/sources.md has a section about {name}");
+        assert!(documented.contains_key(&name), "docs/configuration.md has the keys of {name}");
+    }
+}
+
+/// A message in docs/troubleshooting.md is one of the program, but for what `…` stands for.
+#[test]
+fn every_message_is_one_of_the_program() {
+    let is_source = |entry: &walkdir::DirEntry| entry.path().extension().is_some_and(|extension| extension == "rs");
+    let files = WalkDir::new(at("src")).into_iter().map(Result::unwrap).filter(is_source);
+    let program = joined(&files.map(|file| read(file.path())).collect::<String>());
+    let document = read(at("docs/troubleshooting.md"));
+    let messages = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    // The last table begins with error numbers.
+    let messages: Vec<_> = messages.map(|(message, _)| message).filter(|text| text.contains(' ')).collect();
+    assert!(messages.len() > 40, "the document tells of messages");
+    for message in messages {
+        for part in message.split('…').filter(|part| part.trim() != "") {
+            assert!(program.contains(part), "{message}: no message of the program contains {part:?}");
+        }
+    }
+}
+
+/// Source text in which a string that goes on in the next line is in one.
+fn joined(source: &str) -> String {
+    let mut lines = source.split("\\\n");
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.fold(first, |joined, line| joined + line.trim_start()).replace("\\\"", "\"")
+}
+
+/// The documents of the repository, and nothing that was built.
+fn documents() -> Vec<PathBuf> {
+    let is_ours = |entry: &walkdir::DirEntry| !["target", ".git"].iter().any(|other| entry.file_name() == *other);
+    let files = WalkDir::new(at("")).into_iter().filter_entry(is_ours).map(|entry| entry.unwrap().into_path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// A document without what stands in code.
+fn prose(document: &str) -> String {
+    let mut is_code = false;
+    let lines = document.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The anchors of a document, as GitHub makes them of headings.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let headings = prose(document);
+    let headings =
+        headings.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let documents = documents();
+    assert!(documents.len() > 10, "{documents:?}");
+    for path in documents {
+        let text = prose(&read(&path));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let to = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(to.exists(), "{}: there is no {file}", path.display());
+            let leads = anchor.is_empty() || anchors(&read(&to)).contains(anchor);
+            assert!(leads, "{}: {link} has no such heading", path.display());
+        }
+    }
+}
