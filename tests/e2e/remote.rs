@@ -177,8 +177,8 @@ impl Remote {
     pub fn table_over(&self, name: &str, link: impl FnOnce(u16) -> Proxy) -> (String, Proxy) {
         let port = match &self.server {
             Server::Local => unreachable!("there is no link to a directory"),
-            Server::Ftp(_) => unreachable!("FTP makes connections that nobody knows of before"),
-            Server::Gcs(_) => unreachable!("the emulator answers only who asks for its own port"),
+            Server::Ftp(server) => server.port(),
+            Server::Gcs(server) => server.port(),
             Server::Webdav(server) => server.port(),
             Server::S3(server) => server.port(),
             Server::Web(server) => server.port(),

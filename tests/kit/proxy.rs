@@ -1,7 +1,8 @@
-//! `Proxy`: a TCP link between a source and its server that can be slow, narrow, silent, cut or refused. It knows no protocol.
+//! `Proxy`: a TCP link between a source and its server that can be slow, narrow, silent, cut or refused. Of protocols it knows how FTP tells
+//! of further connections.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -169,6 +170,23 @@ fn connect(client: TcpStream, server: SocketAddr, shared: &Arc<Shared>) {
     }
 }
 
+/// What tells of a further connection to an FTP server (RFC 959, reply 227), with a port that leads through this link in place of the
+/// server's.
+fn further_connection(bytes: &[u8], shared: &Arc<Shared>) -> Option<Vec<u8>> {
+    let (words, place) = str::from_utf8(bytes).ok()?.strip_prefix("227 ")?.split_once("(127,0,0,1,")?;
+    let (high, low) = place.split_once(')')?.0.split_once(',')?;
+    let server = u16::from_be_bytes([high.parse().ok()?, low.parse().ok()?]);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let [high, low] = listener.local_addr().unwrap().port().to_be_bytes();
+    let shared = shared.clone();
+    thread::spawn(move || {
+        if let Ok((client, _)) = listener.accept() {
+            connect(client, (Ipv4Addr::LOCALHOST, server).into(), &shared);
+        }
+    });
+    Some(format!("227 {words}(127,0,0,1,{high},{low})\r\n").into_bytes())
+}
+
 fn read(mut from: TcpStream, shared: &Shared, arrived: &mpsc::Sender<(Instant, Vec<u8>)>) {
     let mut buffer = vec![0; 64 * 1024];
     while !shared.ended.load(Ordering::Relaxed) {
@@ -185,7 +203,7 @@ fn read(mut from: TcpStream, shared: &Shared, arrived: &mpsc::Sender<(Instant, V
     }
 }
 
-fn write(mut to: TcpStream, shared: &Shared, waiting: &Receiver<(Instant, Vec<u8>)>, from_server: bool) {
+fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, Vec<u8>)>, from_server: bool) {
     let mut sent = 0;
     for (arrived, bytes) in waiting {
         let link = shared.link();
@@ -197,6 +215,7 @@ fn write(mut to: TcpStream, shared: &Shared, waiting: &Receiver<(Instant, Vec<u8
             }
             continue;
         }
+        let bytes = further_connection(&bytes, shared).unwrap_or(bytes);
         let (allowed, fate) = match link.fate {
             Some((after, fate)) if sent + bytes.len() as u64 > after => (after.saturating_sub(sent), Some(fate)),
             _ => (bytes.len() as u64, None),

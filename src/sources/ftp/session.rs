@@ -114,10 +114,15 @@ impl Session {
         };
         let (_, mut data) =
             self.stream.custom_data_command(command, &[Status::AboutToSend, Status::AlreadyOpen]).await?;
-        let pieces = futures::stream::try_unfold(&mut data, async |data| {
+        let pieces = futures::stream::try_unfold((&mut data, true), async |(data, is_line_whole)| {
             let mut piece = BytesMut::with_capacity(PIECE);
-            let length = data.read_buf(&mut piece).await.map_err(FtpError::ConnectionError)?;
-            Ok::<_, FtpError>((length > 0).then(|| (piece.freeze(), data)))
+            data.read_buf(&mut piece).await.map_err(FtpError::ConnectionError)?;
+            match piece.last() {
+                Some(&last) => Ok(Some((piece.freeze(), (data, last == b'\n')))),
+                None if is_line_whole => Ok(None),
+                // A part of a name can look like a name.
+                None => Err(FtpError::ConnectionError(std::io::ErrorKind::UnexpectedEof.into())),
+            }
         });
         let parse = if abilities.machine_listings { facts::machine_listing } else { facts::human_listing };
         // Who does not want the rest cannot use the connection again.
