@@ -121,12 +121,16 @@ fn a_path_that_was_never_told_is_an_unknown_one() {
 }
 
 #[test]
-fn a_name_that_cannot_be_written_is_left_out_and_logged() {
-    let mut plugin = plugin("    FILES = {'/\\ud800': b'', '/fine': b'', '/' + 70000 * 'x': b''}");
+fn names_that_cannot_be_written_are_left_out_and_logged_in_one_line() {
+    let mut plugin = plugin(
+        "    FILES = {'/\\ud800': b'', '/fine': b'', '/' + 70000 * 'x': b'', **{f'/{n}\\ud800': b'' for n in range(1000)}}",
+    );
     plugin.begin(json!({}));
     assert_eq!(plugin.ask("list_path", json!({"path": "/"})).paths(), ["/fine"]);
     let log = plugin.logged();
-    assert!(log.contains("'/\\ud800' is left out") && log.contains("a path of 70001 characters is left out"), "{log}");
+    assert!(log.contains("'/\\ud800' (it cannot be written in bytes)"), "{log}");
+    assert!(log.contains("paths left out: 1002: ") && log.contains("(its length is 70001 characters)"), "{log}");
+    assert_eq!(log.matches("left out").count(), 1, "{log}");
 }
 
 #[test]

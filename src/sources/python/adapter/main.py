@@ -152,17 +152,17 @@ class Adapter:
         except TypeError:
             raise failures.ContractError("list_path returned {}, not paths".format(_shown(listed))) from None
         # What they are, files or the courses of a Moodle, the host finds out.
-        entries, size, told = [], 0, time.monotonic()
+        entries, size, told, omitted = [], 0, time.monotonic(), _Omitted()
         for path in paths:
             self._link.check()
             text = _text(path)
             if len(text) > LONGEST_PATH:
-                logging.getLogger("kitovufs").warning("a path of %d characters is left out", len(text))
+                omitted.add(text, "its length is {} characters".format(len(text)))
                 continue
             try:
                 entries.append({"path": wire.encode_path(text)})
             except UnicodeEncodeError:
-                logging.getLogger("kitovufs").warning("the path %r is left out: it cannot be written in bytes", text)
+                omitted.add(text, "it cannot be written in bytes")
                 continue
             self._paths[text] = path
             # A character becomes twelve bytes at most.
@@ -172,6 +172,7 @@ class Adapter:
                 entries, size, told = [], 0, time.monotonic()
         if entries:
             self._link.send({"method": "entries", "params": {"id": number, "entries": entries}})
+        omitted.tell()
 
     def _serve_create_remote_digest(self, params, number):
         return {"digest": _digest("create_remote_digest", self._plugin.create_remote_digest(self._path(params)))}
@@ -237,6 +238,25 @@ class _Staging(io.BufferedWriter):
             self.flush()
             self._flushed = time.monotonic()
         return written
+
+
+class _Omitted:
+    """What one listing leaves out, as a count with the first names and the reasons."""
+
+    SHOWN = 3
+
+    def __init__(self):
+        self._count, self._shown = 0, []
+
+    def add(self, text, why):
+        self._count += 1
+        if len(self._shown) < self.SHOWN:
+            self._shown.append("{} ({})".format(_shown(text), why))
+
+    def tell(self):
+        if self._count:
+            more = ", ..." if self._count > len(self._shown) else ""
+            logging.getLogger("kitovufs").warning("paths left out: %d: %s%s", self._count, ", ".join(self._shown), more)
 
 
 def _file(params):
