@@ -25,7 +25,8 @@ pub fn unmount(mountpoint: &Path) -> Result<()> {
     };
     match answer {
         // Whoever waits there waits for nothing, and does not keep it.
-        Answer::Dead | Answer::Silent => point::take_away(&place, true)?,
+        Answer::Dead => point::take_away(&place, true)?,
+        Answer::Silent => point::break_off(&place)?,
         Answer::Status(_) | Answer::Failed(_) => point::take_away(&place, false)?,
     }
     if answer == Answer::Silent {

@@ -16,6 +16,9 @@ use crate::memory::as_usual;
 /// What `/proc/self/mountinfo` shows as the source of our mounts.
 pub const FS_NAME: &str = "kitovufs";
 
+/// Where the file system is that controls FUSE (`Documentation/filesystems/fuse.rst` of Linux).
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
 /// How many links the kernel follows in a path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
@@ -30,6 +33,8 @@ pub struct Mounted {
     pub source: String,
     /// Of a FUSE file system, the user who mounted it.
     pub user: Option<u32>,
+    /// Of a FUSE file system, the number of the connection to its process.
+    pub connection: Option<u32>,
 }
 
 impl Mounted {
@@ -83,7 +88,9 @@ fn parse_line(line: &[u8]) -> Option<Mounted> {
     let fields: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
     let separator = fields.iter().position(|field| *field == b"-")?;
     let text = |field: Option<&&[u8]>| Some(String::from_utf8_lossy(field?).into_owned());
+    let device = text(fields.get(2))?;
     Some(Mounted {
+        connection: device.split_once(':').and_then(|(_, minor)| minor.parse().ok()),
         path: PathBuf::from(OsString::from_vec(unescape(fields.get(4)?))),
         fs_type: text(fields.get(separator + 1))?,
         source: text(fields.get(separator + 2))?,
@@ -198,6 +205,21 @@ pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
     Err(if said.contains("busy") { busy() } else { failed().because(said.trim()) })
 }
 
+/// Takes away our mount at `path`, whose process does not answer, and ends every request that waits for it.
+///
+/// The kernel lets nobody who waits for an answer to what was read by the process be killed before. Root can have it give up with the mount;
+/// others ask for it by the file system that controls FUSE, which most systems mount. Without that, those who wait do until the process ends.
+pub fn break_off(path: &Path) -> Result<()> {
+    if unmount(path, UnmountFlags::DETACH | UnmountFlags::FORCE).is_ok() {
+        return Ok(());
+    }
+    if let Some(connection) = mounted_at(path).and_then(|mounted| mounted.connection) {
+        // An error says that it is not mounted.
+        let _ = std::fs::write(format!("{CONNECTIONS}/{connection}/abort"), "1");
+    }
+    take_away(path, true)
+}
+
 /// Whether this process can mount at all.
 ///
 /// # Errors
@@ -237,7 +259,7 @@ mod tests {
         let mounted = parse_line(line).expect("a line of the manual's form");
         assert_eq!(mounted.path, Path::new("/mnt/a b\\c"));
         assert!(mounted.is_kitovufs());
-        assert_eq!(mounted.user, Some(0));
+        assert_eq!((mounted.user, mounted.connection), (Some(0), Some(0)));
         let other = parse_line(b"22 1 0:5 / /proc rw - proc proc rw").expect("no optional fields");
         assert!(!other.is_kitovufs() && !other.is_fuse());
         assert_eq!(parse_line(b""), None);

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kit::home::{Home, is_mounted, is_root, local, text};
 use crate::kit::mount::Mount;
+use crate::kit::odd::Odd;
 use crate::kit::wait::{SOON, eventually, kill, wait};
 
 /// 2 s are promised; the rest is for a busy machine.
@@ -56,6 +57,28 @@ fn a_stopped_daemon_holds_up_nobody() {
         wait(&mut waits, SOON).expect("it waits no longer");
         assert!(mount.ended().expect("it ends by itself").success(), "{}", mount.log());
     }
+}
+
+/// The kernel lets nobody be killed who waits for an answer to what the daemon has read.
+#[test]
+fn who_waits_for_a_stopped_daemon_ends_when_it_is_unmounted() {
+    if !is_root() && !Path::new("/sys/fs/fuse/connections").read_dir().is_ok_and(|mut all| all.next().is_some()) {
+        println!("skipped: neither root nor the file system that controls FUSE can break off a connection");
+        return;
+    }
+    let odd = Odd::with_files(&[("/a", "one")]).wrong("list_path", "hang");
+    let mut mount = Mount::of(&format!("[sources.odd]\n{}timeout = \"120s\"\n", odd.table()));
+    let mut waits = mount.home().command("stat").arg("mnt/odd/a").stderr(Stdio::null()).spawn().unwrap();
+    eventually("the source is asked", || odd.count("list_path") > 0);
+    kill_process(pid(&mount), Signal::STOP).unwrap();
+    let mountpoint = text(mount.home().mountpoint());
+    let (output, said) = timed(mount.home(), &["unmount", &mountpoint]);
+    assert!(output.status.success(), "{said}");
+    assert!(!is_mounted(&mount.home().mountpoint()));
+    let status = wait(&mut waits, SOON).expect("it waits no longer, though the daemon is still stopped");
+    assert_eq!(status.code(), Some(1), "it got an error");
+    kill_process(pid(&mount), Signal::CONT).unwrap();
+    assert!(mount.ended().expect("it ends by itself").success(), "{}", mount.log());
 }
 
 #[test]
@@ -164,7 +187,8 @@ fn a_mount_whose_caller_is_killed_serves_or_is_gone() {
         eventually("it serves or is gone", || is_gone() || home.answers());
         // What answers may be on its way out still.
         if !is_gone() && home.kitovufs(["status", &text(&mountpoint)]).status.success() {
-            stop(&home);
+            // An error says that it has unmounted itself by now.
+            home.kitovufs(["unmount", &text(&mountpoint)]);
         }
         eventually("it is gone", is_gone);
     }
