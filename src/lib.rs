@@ -6,6 +6,8 @@
 //! - **open → compare digests**: a cached copy is served only if its local digest equals the remote digest.
 //! - **read → `retrieve_file`**: bytes that the cache lacks are retrieved into it, once, and read from there.
 //!
+//! `docs/architecture.md` has the decisions behind it, and what happens when a connection drops.
+//!
 //! # Layers
 //!
 //! Calls go down, never up; [`mount`] alone knows everyone.

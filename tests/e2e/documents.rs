@@ -137,6 +137,17 @@ fn every_message_is_one_of_the_program() {
     }
 }
 
+#[test]
+fn every_errno_is_explained() {
+    let table = read(at("src/fuse/errno.rs"));
+    let document = read(at("docs/troubleshooting.md"));
+    let names = table.split("libc::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap());
+    for name in names.filter(|name| name.starts_with('E')) {
+        let explained = document.lines().any(|line| line.starts_with("| `E") && line.contains(&format!("`{name}`")));
+        assert!(explained, "docs/troubleshooting.md says what {name} means");
+    }
+}
+
 /// Source text in which a string that goes on in the next line is in one.
 fn joined(source: &str) -> String {
     let mut lines = source.split("\\\n");
@@ -186,6 +197,35 @@ fn every_link_leads_somewhere() {
             assert!(to.exists(), "{}: there is no {file}", path.display());
             let leads = anchor.is_empty() || anchors(&read(&to)).contains(anchor);
             assert!(leads, "{}: {link} has no such heading", path.display());
+        }
+    }
+}
+
+/// Files that prose names in backticks, as in `src/lib.rs`. A name with `*` or in capitals stands for several.
+#[test]
+fn every_file_that_a_document_names_is_there() {
+    let is_place = |word: &&str| ["src/", "tests/", "scripts/", "docs/"].iter().any(|place| word.starts_with(place));
+    for path in documents() {
+        let text = prose(&read(&path));
+        for word in text.split('`').skip(1).step_by(2).map(|code| code.split(' ').next().unwrap()).filter(is_place) {
+            let is_pattern = word.contains(['*', '<', '…']) || word.contains("NAME");
+            assert!(is_pattern || at(word).exists(), "{}: there is no {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_comment_cites_only_documents_that_are_there() {
+    let files = ["src", "tests", "examples", "templates"].into_iter().flat_map(|dir| WalkDir::new(at(dir)));
+    let files = files.map(|entry| entry.unwrap().into_path()).filter(|path| path.is_file());
+    for path in files {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        for name in
+            text.split("docs/").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && !"-._".contains(c)))
+        {
+            let name = name.map(|name| name.trim_end_matches('.')).next().unwrap_or_default();
+            let is_there = !name.ends_with(".md") || at("docs").join(name).exists();
+            assert!(is_there, "{}: there is no docs/{name}", path.display());
         }
     }
 }

@@ -64,7 +64,7 @@ fn configuration(home: &Home, cloud: &Remote, docs: &Remote) -> String {
     let (_, written) = blocks("toml").into_iter().next().expect("the document shows its configuration");
     let mut config = String::new();
     for line in written.lines() {
-        let is_place = ["type = ", "endpoint = ", "path = "].iter().any(|key| line.starts_with(key));
+        let is_place = ["type = ", "endpoint = ", "path = \"/"].iter().any(|key| line.starts_with(key));
         match line {
             _ if line.starts_with("mountpoint = ") => {
                 config += &format!("mountpoint = {:?}\n", text(home.mountpoint()));
