@@ -119,12 +119,17 @@ fn every_type_of_source_is_documented() {
     }
 }
 
+/// The source of the program as one text.
+fn program() -> String {
+    let is_source = |entry: &walkdir::DirEntry| entry.path().extension().is_some_and(|extension| extension == "rs");
+    let files = WalkDir::new(at("src")).into_iter().map(Result::unwrap).filter(is_source);
+    files.map(|file| read(file.path())).collect()
+}
+
 /// A message in docs/troubleshooting.md is one of the program, but for what `…` stands for.
 #[test]
 fn every_message_is_one_of_the_program() {
-    let is_source = |entry: &walkdir::DirEntry| entry.path().extension().is_some_and(|extension| extension == "rs");
-    let files = WalkDir::new(at("src")).into_iter().map(Result::unwrap).filter(is_source);
-    let program = joined(&files.map(|file| read(file.path())).collect::<String>());
+    let program = joined(&program());
     let document = read(at("docs/troubleshooting.md"));
     let messages = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     // The last table begins with error numbers.
@@ -145,6 +150,25 @@ fn every_errno_is_explained() {
     for name in names.filter(|name| name.starts_with('E')) {
         let explained = document.lines().any(|line| line.starts_with("| `E") && line.contains(&format!("`{name}`")));
         assert!(explained, "docs/troubleshooting.md says what {name} means");
+    }
+}
+
+/// The table of what happens when a connection drops names the constant or function of each step.
+#[test]
+fn every_step_of_a_dropped_connection_is_in_the_code() {
+    let (program, document) = (program(), read(at("docs/architecture.md")));
+    let (_, section) = document.split_once("\n## When a connection drops\n").expect("the section is there");
+    let (section, _) = section.split_once("\n## ").expect("others follow");
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let places: Vec<_> =
+        rows.filter_map(|row| row.trim_end_matches(" |").rsplit_once(" | ")).map(|(_, at)| at).collect();
+    assert!(places.len() > 15, "{places:?}");
+    for name in places.iter().flat_map(|place| place.split('`').skip(1).step_by(2)).flat_map(|name| name.split("::")) {
+        let words =
+            [format!("fn {name}"), format!("const {name}:"), format!("struct {name} "), format!("struct {name}(")];
+        let is_there =
+            words.iter().any(|words| program.contains(words)) || program.contains(&format!("struct {name}<"));
+        assert!(is_there, "docs/architecture.md, when a connection drops: there is no {name}");
     }
 }
 
