@@ -105,17 +105,37 @@ impl Link {
         (state.health, state.since)
     }
 
+    /// For how much longer a read of a file that was opened then waits for the end of an outage; `None` if there is none, or it does not.
+    fn left_of_break(&self, opened: Instant) -> Option<Duration> {
+        let State { health, began, .. } = self.state.lock().clone();
+        let Health::Down(error) = health else { return None };
+        wait_for_end(error.kind(), began.elapsed(), opened.elapsed(), self.short_break)
+    }
+
     /// Returns when the source answers, or when a read of a file that was opened then waits no longer for it.
     async fn past_short_break(&self, opened: Instant) {
         loop {
             let mut up = pin!(self.up.notified());
             up.as_mut().enable();
-            let State { health, began, .. } = self.state.lock().clone();
-            let Health::Down(error) = health else { return };
-            let left = wait_for_end(error.kind(), began.elapsed(), opened.elapsed(), self.short_break);
-            let Some(left) = left else { return };
+            let Some(left) = self.left_of_break(opened) else { return };
             // However it ends, what is known then decides.
             let _ = tokio::time::timeout(left, up).await;
+        }
+    }
+
+    /// [`Link::ready`] for a read of a file that was opened then: also a break that begins while it waits for a connection is waited for, but not
+    /// one after another for ever.
+    async fn ready_to_read(&self, opened: Instant) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            self.past_short_break(opened).await;
+            match self.ready().await {
+                Err(error)
+                    if error.is_remembered()
+                        && began.elapsed() < self.short_break
+                        && self.left_of_break(opened).is_some() => {}
+                result => return result,
+            }
         }
     }
 
@@ -370,12 +390,10 @@ impl Source for Link {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        self.past_short_break(request.opened).await;
-        self.ready().await?;
+        self.ready_to_read(request.opened).await?;
         let mut result = self.noted(self.inner.retrieve_file(request, out)).await;
         if lost_its_turn(&result) {
-            self.past_short_break(request.opened).await;
-            self.ready().await?;
+            self.ready_to_read(request.opened).await?;
             result = self.noted(self.inner.retrieve_file(request, out)).await;
         }
         result

@@ -83,3 +83,25 @@ async fn one_connection_that_broke_fails_nobody_who_waits_for_a_turn() {
     let answers = ask(&link).await;
     assert_eq!(answers.iter().filter(|(kind, _)| kind.is_some()).count(), 1, "{answers:?}");
 }
+
+/// As it does when a retrieval that had brought everything before the outage ends after its beginning: the source is taken for one that answers.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_waits_for_a_connection_waits_for_the_end_of_a_break_that_begins_meanwhile() {
+    let (link, faults) = narrow().await;
+    let file = RemotePath::parse(b"a").expect("a plain path");
+    let digest = link.create_remote_digest(&file).await.expect("the source answers").digest;
+    link.disconnect().await;
+    faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    let connecting = link.connected.lock().await;
+    let retrieval = Retrieval::of_unknown_size(&file, &digest);
+    let outage = async {
+        link.went_down(&Error::new("connect", ErrorKind::Unreachable));
+        drop(connecting);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        faults.clear_all();
+    };
+    let mut bytes = Vec::new();
+    let (retrieved, ()) = tokio::join!(link.retrieve_file(&retrieval, &mut bytes), outage);
+    retrieved.expect("the source is back");
+    assert_eq!(bytes, b"hello");
+}
