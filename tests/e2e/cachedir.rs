@@ -9,6 +9,7 @@ use walkdir::WalkDir;
 
 use crate::kit::home::{Home, local};
 use crate::kit::mount::{Mount, bytes_retrieved};
+use crate::kit::reaper;
 use crate::remote::Remote;
 
 fn files(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
@@ -20,7 +21,7 @@ fn files(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 fn a_repository_as_cache_directory_is_refused_by_check_and_mount_and_stays() {
     let remote = Remote::local();
     remote.put("file", "bytes");
-    let repository = tempfile::tempdir().unwrap();
+    let repository = reaper::temporary();
     let git = |arguments: &[&str]| Command::new("git").args(arguments).current_dir(repository.path()).status();
     if git(&["init", "-q", "--bare"]).is_ok_and(|status| status.success()) {
         assert!(
@@ -53,7 +54,7 @@ fn a_repository_as_cache_directory_is_refused_by_check_and_mount_and_stays() {
 fn links_and_fifos_in_the_place_of_ours_are_set_aside_and_the_mount_goes_on() {
     let remote = Remote::local();
     remote.put("file", "bytes");
-    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = reaper::temporary();
     fs::create_dir_all(elsewhere.path().join("ab/cd")).unwrap();
     fs::write(elsewhere.path().join("ab/cd/precious"), "precious").unwrap();
     let mut mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("near")));

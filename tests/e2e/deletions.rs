@@ -15,6 +15,7 @@ use walkdir::WalkDir;
 use crate::kit::liar::{Answer, End, For, Liar, Speaks};
 use crate::kit::mount::Mount;
 use crate::kit::proxy::{Fate, Link, Proxy};
+use crate::kit::reaper;
 use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
@@ -32,7 +33,7 @@ struct Backup {
 impl Backup {
     /// Copies for the first time.
     fn begin(from: PathBuf, files: usize) -> Self {
-        let mut backup = Self { from, to: TempDir::new().unwrap(), names: Vec::new() };
+        let mut backup = Self { from, to: reaper::temporary(), names: Vec::new() };
         backup.run();
         backup.names = names(backup.to.path());
         assert_eq!(backup.names.iter().filter(|name| backup.to.path().join(name).is_file()).count(), files);

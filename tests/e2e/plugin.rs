@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::kit::home::{Home, local};
 use crate::kit::mount::{Mount, requests};
 use crate::kit::odd::Odd;
+use crate::kit::reaper;
 use crate::kit::wait::eventually;
 
 fn section(name: &str, table: &str) -> String {
@@ -34,7 +35,7 @@ fn processes(odd: &Odd) -> Vec<u32> {
 
 #[test]
 fn a_folder_that_hangs_for_ever_hangs_alone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = reaper::temporary();
     fs::write(dir.path().join("file"), "here").unwrap();
     for method in ["list_path", "connect", "create_remote_digest"] {
         let odd = odd().wrong(method, "hang");
@@ -58,7 +59,7 @@ fn a_folder_that_hangs_for_ever_hangs_alone() {
 
 #[test]
 fn a_plugin_that_does_not_even_say_who_it_is_keeps_nobody_from_being_mounted() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = reaper::temporary();
     fs::write(dir.path().join("file"), "here").unwrap();
     let odd = odd().wrong("hello", "hang");
     let mut mount =
@@ -128,7 +129,7 @@ fn courses_are_directories_in_the_mount() {
 
 #[test]
 fn a_change_that_a_plugin_reports_is_seen_at_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = reaper::temporary();
     let files = dir.path().join("file");
     fs::write(&files, "before").unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kit/telling.py");
@@ -144,7 +145,7 @@ fn a_change_that_a_plugin_reports_is_seen_at_once() {
 
 #[test]
 fn the_examples_mount() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = reaper::temporary();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let commands = "git init -q . && mkdir -p 'a dir' && printf hello > 'a dir/ü \"q\".txt' && printf '#!/bin/sh\\n' > run && chmod +x run &&
         git add -A && git -c user.name=a -c user.email=a@example.org commit -qm first";

@@ -8,11 +8,12 @@ use tempfile::TempDir;
 
 use crate::kit::files::{noise, random, set_modified};
 use crate::kit::mount::{Mount, bytes_retrieved, requests};
+use crate::kit::reaper;
 use crate::kit::web::Web;
 
 /// A site of which nginx tells no lengths, old enough that its times tell its versions apart.
 fn site() -> TempDir {
-    let dir = TempDir::new().unwrap();
+    let dir = reaper::reachable();
     let mut random = random();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for (name, content) in

@@ -35,8 +35,7 @@ impl Home {
         if !is_root() {
             return Self::of(config);
         }
-        // The build directory may be where only root may go.
-        let dir = TempDir::new().unwrap();
+        let dir = reaper::reachable();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let home = Self { dir, nobody: true, env: Vec::new(), tracer: Vec::new() };
         fs::copy(env!("CARGO_BIN_EXE_kitovufs"), home.binary()).unwrap();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::reaper;
+
 /// A plugin that keeps to the protocol but where it is told not to.
 #[derive(Debug)]
 pub struct Odd {
@@ -17,7 +19,7 @@ impl Odd {
     pub fn with_files(files: &[(&str, &str)]) -> Self {
         let files: serde_json::Map<_, _> =
             files.iter().map(|(path, content)| ((*path).into(), (*content).into())).collect();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = reaper::reachable();
         // An argument has its limits; files in plenty come in a file of their own.
         std::fs::write(dir.path().join("files"), Value::from(files).to_string()).unwrap();
         Self { info: json!({"files": dir.path().join("files"), "journal": dir.path().join("journal")}), dir }

@@ -61,7 +61,7 @@ impl Dialogue {
 
     /// The same; the test changes how it is started.
     pub fn with(module: &str, change: impl FnOnce(&mut Adapter)) -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = reaper::reachable();
         fs::write(dir.path().join("example.py"), module).unwrap();
         let mut adapter =
             Adapter { python: "python3".into(), plugin: "example:Plugin".into(), path: vec![dir.path().to_owned()] };

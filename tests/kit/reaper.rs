@@ -1,9 +1,10 @@
 //! `Reaper`: ends what a test program started, also when the program is killed. It knows processes and mounts, and no server.
 //!
 //! A shell waits for the program's end, which closes the shell's standard input. It then kills every process that bears the program's mark in
-//! its environment, unmounts what is mounted in the program's directory, and removes the directory.
+//! its environment, unmounts what is mounted in the program's directories, and removes them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -20,7 +21,8 @@ const RUN: &str = "KITOVUFS_TEST_RUN";
 
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
-mark=$1 dir=$2
+mark=$1
+shift
 cat >/dev/null
 for round in 1 2 3 4 5 6 7 8 9 10; do
     marked=$(grep -lzx "$mark" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3)
@@ -28,13 +30,17 @@ for round in 1 2 3 4 5 6 7 8 9 10; do
     kill -KILL $marked 2>/dev/null
     sleep 0.1
 done
-cut -d' ' -f5 /proc/self/mountinfo | grep -F "$dir/" | while read -r mounted; do fusermount3 -uz "$mounted"; done
-rm -rf --one-file-system "$dir"
+for dir; do
+    cut -d' ' -f5 /proc/self/mountinfo | grep -F "$dir/" | while read -r mounted; do fusermount3 -uz "$mounted"; done
+    rm -rf --one-file-system "$dir"
+done
 "#;
 
 struct Reaper {
     mark: String,
     dir: PathBuf,
+    /// As `dir`, where any user can go.
+    reachable: PathBuf,
     /// Its standard input stays open as long as this program lives.
     _shell: Child,
 }
@@ -43,11 +49,14 @@ static REAPER: LazyLock<Reaper> = LazyLock::new(|| {
     let run = std::env::var(RUN).unwrap_or_else(|_| "run".to_owned());
     let name = format!("{run}.{}.{:08x}", std::process::id(), rand::random::<u32>());
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&name);
+    let reachable = std::env::temp_dir().join(&name);
     fs::create_dir(&dir).unwrap();
+    fs::create_dir(&reachable).unwrap();
+    fs::set_permissions(&reachable, fs::Permissions::from_mode(0o755)).unwrap();
     let mut shell = Command::new("sh");
-    shell.args(["-c", SCRIPT, "reaper", &format!("{MARK}={name}")]).arg(&dir);
+    shell.args(["-c", SCRIPT, "reaper", &format!("{MARK}={name}")]).args([&dir, &reachable]);
     unmarked(&mut shell).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    Reaper { mark: name, dir, _shell: shell.spawn().expect("sh starts") }
+    Reaper { mark: name, dir, reachable, _shell: shell.spawn().expect("sh starts") }
 });
 
 /// Marks a command as one of this program, so that what it starts ends with the program at the latest.
@@ -63,6 +72,11 @@ pub fn unmarked(command: &mut Command) -> &mut Command {
 /// A temporary directory on the disk of the build directory.
 pub fn temporary() -> TempDir {
     TempDir::new_in(&REAPER.dir).unwrap()
+}
+
+/// A temporary directory that can be shown to any user; the build directory may be where only root may go.
+pub fn reachable() -> TempDir {
+    TempDir::new_in(&REAPER.reachable).unwrap()
 }
 
 /// Starts a command that stays: marked, in a process group of its own.

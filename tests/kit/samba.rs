@@ -40,7 +40,7 @@ impl Samba {
 
     /// Serves `dir`, with more lines in the configuration's section for the whole server.
     pub fn run_with(dir: &Path, extra: &str) -> Self {
-        let own = tempfile::tempdir().expect("a temporary directory");
+        let own = reaper::reachable();
         let dir = dir.canonicalize().expect("the directory to serve is there");
         let mut samba = Self { dir, own, port: 0, child: None, extra: extra.to_owned() };
         for attempt in 0..ATTEMPTS {

@@ -158,7 +158,7 @@ impl Server {
     }
 
     fn run(program: Program, dir: &Path) -> Self {
-        let own = tempfile::tempdir().expect("a temporary directory");
+        let own = reaper::reachable();
         let dir = dir.canonicalize().expect("the directory to serve is there");
         let mut server = Self { program, dir, own, port: 0, child: None };
         for _ in 0..ATTEMPTS {

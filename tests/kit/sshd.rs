@@ -33,7 +33,7 @@ impl Sshd {
             // Where the server, as root, locks the part of it in that talks to strangers.
             std::fs::create_dir_all("/run/sshd").expect("root may do this");
         }
-        let own = tempfile::tempdir().expect("a temporary directory");
+        let own = reaper::reachable();
         keygen(&own.path().join("host_key"), "");
         keygen(&own.path().join("key"), "");
         let dir = dir.canonicalize().expect("the directory to serve is there");
@@ -187,7 +187,7 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent and hands it keys.
     pub fn with(keys: &[&Path]) -> Self {
-        let own = tempfile::tempdir().expect("a temporary directory");
+        let own = reaper::reachable();
         let socket = own.path().join("socket");
         let mut command = Command::new(find("ssh-agent", None));
         command.arg("-D").arg("-a").arg(&socket).stdin(Stdio::null()).stdout(Stdio::null());
