@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::kit::home::Home;
 use crate::kit::mount::Mount;
 use crate::kit::proxy::{Fate, Link, Proxy};
-use crate::kit::wait::{SOON, eventually, kill, wait};
+use crate::kit::wait::{SOON, eventually, holds_within, kill, wait};
 use crate::remote::Remote;
 
 /// What the source may take: longer than any test waits.
@@ -138,32 +138,38 @@ if pid == 0:
     os.environ['PS1'] = 'PROMPT '
     os.execvp('bash', ['bash', '--norc', '--noprofile', '-i'])
 said = b''
-def until(text, seconds):
+def until(text):
     global said
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 30
     while text not in said:
         left = end - time.monotonic()
         if left <= 0 or not select.select([terminal], [], [], left)[0]:
             os.kill(pid, signal.SIGKILL)
-            sys.exit(f'no {text} within {seconds} s in {said}')
+            sys.exit(f'no {text} in {said}')
         said += os.read(terminal, 4096)
     said = said.split(text, 1)[1]
-until(b'PROMPT ', 30)
+until(b'PROMPT ')
 os.write(terminal, b'cd far/dir/below\\n')
-until(b'below\\r\\n', 30)
-time.sleep(1)
-assert not select.select([terminal], [], [], 0)[0], 'cd does not wait'
+until(b'below\\r\\n')
+sys.stdin.readline()
+assert b'PROMPT' not in said, f'cd does not wait: {said}'
 begun = time.monotonic()
 os.write(terminal, b'\\x03')
-until(b'PROMPT ', 10)
+until(b'PROMPT ')
 print(time.monotonic() - begun)
 os.write(terminal, b'exit\\n')
 os.waitpid(pid, 0)
 ";
     let mut command = mount.home().command("python3");
-    let output = command.current_dir(mount.path("")).args(["-c", script]).output().unwrap();
-    println!("the prompt came back after {} s", String::from_utf8_lossy(&output.stdout).trim());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    command.current_dir(mount.path("")).args(["-c", script]);
+    let mut terminal = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let is_waiting = || mount.status()["sources"]["far"]["waiting"]["programs"] == 1;
+    let waits = holds_within(SOON, || is_waiting() || terminal.try_wait().unwrap().is_some());
+    // The end of its input lets it go on.
+    let output = terminal.wait_with_output().unwrap();
+    let [said, failed] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    println!("the prompt came back after {} s", said.trim());
+    assert!(waits && output.status.success(), "`cd` waits: {waits}; {said}{failed}");
 }
 
 #[test]

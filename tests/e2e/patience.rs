@@ -123,10 +123,10 @@ fn status_says_who_waits_for_what_in_the_first_second() {
         silent.local_addr().unwrap(),
     ));
     assert_eq!(mount.status()["sources"]["silent"]["state"], "idle");
+    let begun = Instant::now();
     let mut waiting: Vec<_> = ["a", "b"]
         .map(|name| mount.home().command("stat").arg(mount.path("silent").join(name)).spawn().unwrap())
         .into();
-    let begun = Instant::now();
     let mut status = serde_json::Value::Null;
     eventually("two programs wait", || {
         status = mount.status()["sources"]["silent"].clone();

@@ -11,10 +11,10 @@ use crate::kit::wait::{SOON, eventually, wait};
 use crate::remote::Remote;
 
 /// How long the server is away, besides what its start takes.
-const AWAY: Duration = Duration::from_secs(4);
+const AWAY: Duration = Duration::from_secs(2);
 
-/// A break as long as this, on a busy machine, proves nothing.
-const TOO_LONG: Duration = Duration::from_secs(9);
+/// A break as long as this, on a busy machine, proves nothing: 10 s are promised, and the source must be found to answer by then.
+const TOO_LONG: Duration = Duration::from_secs(7);
 
 const ATTEMPTS: usize = 5;
 
