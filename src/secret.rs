@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
@@ -40,6 +42,9 @@ impl Revealed {
         &self.0
     }
 }
+
+/// How long a command may take: somebody may have to unlock a keyring for it.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Shorter secrets than this would blot out ordinary words.
 const SHORTEST_CONCEALED: usize = 6;
@@ -95,7 +100,6 @@ impl Secret {
     }
 
     fn look_up(&self) -> Result<Revealed> {
-        let missing = |why: String| Error::new("read secret", ErrorKind::InvalidConfig).because(why);
         let text = match self {
             Self::Plain(revealed) => return Ok(revealed.clone()),
             Self::Keyring(item) => return keyring::reveal(item, &*keyring::system()),
@@ -104,20 +108,7 @@ impl Secret {
             }
             Self::File(path) => std::fs::read_to_string(path)
                 .map_err(|e| missing(format!("cannot read {}", path.display())).caused_by(e))?,
-            Self::Command(command) => {
-                let not_run = |e| missing("cannot run the secret's command".into()).caused_by(e);
-                let mut shell = Command::new("sh");
-                shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped());
-                let starting = starting(&mut shell).map_err(not_run)?;
-                let child = shell.spawn().map_err(not_run)?;
-                let _group = starting.group(child.id());
-                let output = child.wait_with_output().map_err(not_run)?;
-                if !output.status.success() {
-                    return Err(missing(format!("the secret's command ended with {}", output.status)));
-                }
-                String::from_utf8(output.stdout)
-                    .map_err(|_| missing("the secret's command printed something that is not text".into()))?
-            }
+            Self::Command(command) => printed_by(command, COMMAND_LIMIT)?,
         };
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() {
@@ -125,6 +116,35 @@ impl Secret {
         }
         Ok(Revealed::new(line))
     }
+}
+
+fn missing(why: String) -> Error {
+    Error::new("read secret", ErrorKind::InvalidConfig).because(why)
+}
+
+/// What a shell command prints, which is ended if it takes longer than `limit`.
+fn printed_by(command: &str, limit: Duration) -> Result<String> {
+    let not_run = |e| missing("cannot run the secret's command".into()).caused_by(e);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let starting = starting(&mut shell).map_err(not_run)?;
+    let child = shell.spawn().map_err(not_run)?;
+    let group = starting.group(child.id());
+    let (tell, ended) = mpsc::channel();
+    // Nobody hears of an end that comes too late.
+    let wait = move || drop(tell.send(child.wait_with_output()));
+    std::thread::Builder::new().name("secret".into()).spawn(wait).map_err(not_run)?;
+    let Ok(output) = ended.recv_timeout(limit) else {
+        drop(group);
+        let limit = humantime::format_duration(limit);
+        return Err(missing(format!("the secret's command has not ended after {limit}; it must not ask anything")));
+    };
+    let output = output.map_err(not_run)?;
+    if !output.status.success() {
+        return Err(missing(format!("the secret's command ended with {}", output.status)));
+    }
+    String::from_utf8(output.stdout)
+        .map_err(|_| missing("the secret's command printed something that is not text".into()))
 }
 
 #[cfg(test)]
@@ -155,5 +175,18 @@ mod tests {
         let error = Secret::Command("echo hunter2; exit 3".into()).reveal().expect_err("it ends with 3");
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
         assert!(!error.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_ended() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let told = dir.path().join("told");
+        let command = format!("echo $$ >{}; sleep 1000; true", told.display());
+        let error = printed_by(&command, Duration::from_secs(2)).expect_err("it does not end");
+        assert!(error.to_string().contains("has not ended after 2s"), "{error}");
+        let pid = std::fs::read_to_string(told).expect("it ran").trim().parse().expect("its number");
+        while !crate::children::has_ended(pid) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }

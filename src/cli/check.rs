@@ -114,7 +114,9 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::Unauthenticated => Some("Check who logs in and with what: user and password, key or token."),
         ErrorKind::PermissionDenied => Some("Check whether this user may list and read there."),
-        ErrorKind::TimedOut => Some("Check host and port: a firewall may be in between, or a server of another kind."),
+        ErrorKind::TimedOut => Some(
+            "Check host and port: a firewall may be in between, or a server of another kind; or the command for a secret does not end.",
+        ),
         ErrorKind::Unsupported | ErrorKind::Protocol => Some("Check the address, and that the server is of this type."),
         _ => None,
     }
