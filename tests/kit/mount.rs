@@ -15,6 +15,9 @@ use super::wait::{SOON, kill, wait};
 /// A mount that lives longer than this is taken for hung, and killed so that the test fails rather than hangs with it.
 const LIFE: Duration = Duration::from_secs(240);
 
+/// How long a clean end may take: it syncs the disk, to which others may have written much.
+const TIDY: Duration = Duration::from_secs(120);
+
 /// What the daemon may take of the machine's memory, in bytes (docs/semantics.md, "Memory is bounded"): 48 MiB in flight, 16 MiB of blocks without a
 /// place on disk, itself.
 pub const MEMORY: u64 = 96 << 20;
@@ -173,7 +176,7 @@ impl Mount {
     /// Waits until the daemon has ended by itself; `None` if it does not, and then it is killed.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let mut daemon = self.daemon.take()?;
-        let status = wait(&mut daemon.child, SOON);
+        let status = wait(&mut daemon.child, TIDY);
         if status.is_none() {
             kill(&mut daemon.child);
         }
