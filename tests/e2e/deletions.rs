@@ -108,16 +108,24 @@ fn a_broken_line_deletes_nothing(remote: Remote) {
     }
 }
 
+/// Does it with each of them at once: it is mostly waiting.
+fn with_each(remotes: &[fn() -> Remote], test: fn(Remote)) {
+    thread::scope(|scope| {
+        for remote in remotes {
+            scope.spawn(move || test(remote()));
+        }
+    });
+}
+
 #[test]
 fn a_stopped_server_makes_rsync_delete_nothing() {
     let remotes = [Remote::webdav, Remote::s3, Remote::pages, Remote::web, Remote::sftp, Remote::smb, Remote::ftp];
-    remotes.into_iter().for_each(|remote| an_outage_deletes_nothing(remote()));
+    with_each(&remotes, an_outage_deletes_nothing);
 }
 
 #[test]
 fn a_broken_line_makes_rsync_delete_nothing() {
-    let remotes = [Remote::webdav, Remote::s3, Remote::web, Remote::sftp, Remote::smb];
-    remotes.into_iter().for_each(|remote| a_broken_line_deletes_nothing(remote()));
+    with_each(&[Remote::webdav, Remote::s3, Remote::web, Remote::sftp, Remote::smb], a_broken_line_deletes_nothing);
 }
 
 /// A way to lie about everything.
