@@ -107,9 +107,8 @@ fn a_server_that_hangs_delays_nobody_else() {
             .map(|number| mount.path(format!("silent/{number}")))
             .map(|path| scope.spawn(move || assert_outage(|| fs::metadata(path))))
             .collect();
-        let begun = Instant::now();
         assert_eq!(fs::read(mount.path("near/file")).unwrap(), b"bytes");
-        assert!(begun.elapsed() < TIMEOUT / 2, "the other source took {:?}", begun.elapsed());
+        assert!(!waiting.iter().any(std::thread::ScopedJoinHandle::is_finished), "the other source took as long");
         waiting.into_iter().for_each(|waiter| waiter.join().expect("each fails as it should"));
     });
 }

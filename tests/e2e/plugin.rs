@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -39,7 +38,7 @@ fn a_folder_that_hangs_for_ever_hangs_alone() {
     fs::write(dir.path().join("file"), "here").unwrap();
     for method in ["list_path", "connect", "create_remote_digest"] {
         let odd = odd().wrong(method, "hang");
-        let config = format!("{}{}timeout = \"2s\"\n", local("docs", dir.path()), section("odd", &odd.table()));
+        let config = format!("{}{}timeout = \"5s\"\n", local("docs", dir.path()), section("odd", &odd.table()));
         let mut mount = Mount::of(&config);
         let hung = std::thread::spawn({
             let place = mount.path("odd/a");
@@ -47,10 +46,9 @@ fn a_folder_that_hangs_for_ever_hangs_alone() {
         });
         eventually("the plugin hangs", || odd.count(method) > 0);
         assert_eq!(processes(&odd).len(), 1, "{method}");
-        let began = Instant::now();
         assert_eq!(fs::read_dir(mount.path("")).unwrap().count(), 2);
         assert_eq!(fs::read_to_string(mount.path("docs/file")).unwrap(), "here");
-        assert!(began.elapsed() < Duration::from_secs(1), "{method}: {:?}", began.elapsed());
+        assert!(!hung.is_finished(), "{method}: others are served while it hangs");
         assert!(hung.join().unwrap().is_err(), "{method}");
         mount.unmount();
         assert!(processes(&odd).is_empty(), "{method}");
@@ -63,7 +61,7 @@ fn a_plugin_that_does_not_even_say_who_it_is_keeps_nobody_from_being_mounted() {
     fs::write(dir.path().join("file"), "here").unwrap();
     let odd = odd().wrong("hello", "hang");
     let mut mount =
-        Mount::of(&format!("{}{}timeout = \"2s\"\n", local("docs", dir.path()), section("odd", &odd.table())));
+        Mount::of(&format!("{}{}timeout = \"5s\"\n", local("docs", dir.path()), section("odd", &odd.table())));
     assert_eq!(fs::read_to_string(mount.path("docs/file")).unwrap(), "here");
     assert!(fs::read_dir(mount.path("odd")).is_err());
     mount.unmount();
