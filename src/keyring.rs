@@ -5,6 +5,8 @@ mod secret_service;
 
 use std::fmt;
 
+use toml::Value;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Revealed;
 
@@ -18,6 +20,21 @@ pub struct Item {
     pub service: String,
     /// Whose it is, and where it is valid.
     pub identifier: String,
+}
+
+impl Item {
+    /// The value that stands for an item in a source's settings, in place of `true`.
+    pub fn to_toml(&self) -> Value {
+        let fields = [("service", &self.service), ("identifier", &self.identifier)];
+        Value::Table(fields.into_iter().map(|(key, text)| (key.to_owned(), text.clone().into())).collect())
+    }
+
+    /// What [`Item::to_toml`] wrote, or somebody by hand.
+    pub fn from_toml(value: &Value) -> Option<Self> {
+        let table = value.as_table().filter(|table| table.len() == 2)?;
+        let text = |key: &str| table.get(key)?.as_str().map(str::to_owned);
+        Some(Self { service: text("service")?, identifier: text("identifier")? })
+    }
 }
 
 impl fmt::Display for Item {

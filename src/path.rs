@@ -1,6 +1,7 @@
 //! `RemotePath`: where something is at a source, in bytes, as the source itself writes it. It knows nothing of local names.
 
 use std::fmt::{self, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A path inside one source, in the source's own bytes, handed back to it verbatim.
@@ -191,6 +192,16 @@ pub fn picture(c: char) -> Option<String> {
         | '\u{fff9}'..='\u{fffb}' => c.escape_unicode().to_string(),
         _ => return None,
     })
+}
+
+/// Replaces a leading `~/` by the home directory.
+pub fn expand_home(path: &str) -> PathBuf {
+    let rest = if path == "~" { Some("") } else { path.strip_prefix("~/") };
+    match (rest, etcetera::home_dir()) {
+        (Some(""), Ok(home)) => home,
+        (Some(rest), Ok(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
 }
 
 #[cfg(test)]

@@ -10,13 +10,14 @@ use futures::StreamExt as _;
 
 use super::Failure;
 use super::run::on_runtime;
-use crate::config::{Config, Diagnostics, SourceConfig, nearest};
+use crate::config::{Config, Diagnostics, SourceConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Store};
 use crate::mount;
 use crate::path::{PrintableLines, RemotePath};
 use crate::secret::{Revealed, Secret};
 use crate::source::Source as _;
+use crate::source::nearest::nearest;
 
 /// Whose secret is asked for.
 #[derive(Debug)]

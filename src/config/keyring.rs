@@ -59,19 +59,6 @@ pub(super) fn item(type_name: &str, name: &str, key: &str, table: &BTreeMap<Stri
     Ok(Item { service: format!("kitovu-{type_name}"), identifier })
 }
 
-/// The value that stands for an item, in place of `true`.
-pub(super) fn written(item: Item) -> Value {
-    let fields = [("service", item.service), ("identifier", item.identifier)];
-    Value::Table(fields.into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect())
-}
-
-/// What [`written`] wrote, or somebody by hand.
-pub(super) fn read(value: &Value) -> Option<Item> {
-    let table = value.as_table().filter(|table| table.len() == 2)?;
-    let text = |key: &str| table.get(key)?.as_str().map(str::to_owned);
-    Some(Item { service: text("service")?, identifier: text("identifier")? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +66,7 @@ mod tests {
     fn names(type_name: &str, key: &str, text: &str) -> (String, String) {
         let table: toml::Table = text.parse().expect("the test's TOML is right");
         let item = item(type_name, "courses", key, &table.into_iter().collect()).expect("it can be kept");
-        assert_eq!(read(&written(item.clone())), Some(item.clone()));
+        assert_eq!(Item::from_toml(&item.to_toml()), Some(item.clone()));
         (item.service, item.identifier)
     }
 

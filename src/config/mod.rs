@@ -3,9 +3,7 @@
 mod diagnostic;
 mod identity;
 mod keyring;
-mod nearest;
 mod parse;
-pub mod settings;
 mod syntax;
 mod url;
 mod value;
@@ -22,18 +20,12 @@ use globset::GlobSet;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
+use crate::source::{Problem, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use nearest::{nearest, unknown_key};
-use settings::{Problem, Settings};
-pub use url::PASSWORD_VARIABLE;
 
 /// The types of sources that this build has.
 pub const SOURCE_TYPES: [&str; 12] =
     ["azblob", "ftp", "gcs", "http", "local", "moodle", "plugin", "python", "s3", "sftp", "smb", "webdav"];
-
-/// Keys that every source's table may hold besides its own.
-pub const COMMON_KEYS: [&str; 9] =
-    ["type", "hidden", "fresh_for", "timeout", "patience", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// Permission bits that let somebody else than the owner at a file.
 const OTHERS: u32 = 0o077;
@@ -218,7 +210,7 @@ impl SourceConfig {
     }
 
     /// What identifies the remote, for keys of the cache: the type and all its settings that are no secrets. Independent of
-    /// the folder's name, of the order of keys and of what every source shares ([`COMMON_KEYS`]). Contains no secret.
+    /// the folder's name, of the order of keys and of what every source shares ([`crate::source::settings::COMMON_KEYS`]). Contains no secret.
     pub fn identity(&self) -> String {
         identity::identity(&self.type_name, self.settings.values.iter())
     }
@@ -250,16 +242,6 @@ fn default_cache_dir() -> Result<PathBuf, Diagnostic> {
     etcetera::choose_base_strategy()
         .map(|dirs| dirs.cache_dir().join("kitovufs"))
         .map_err(|_| Diagnostic::new("there is no home directory to put the cache in; set the variable HOME"))
-}
-
-/// Replaces a leading `~/` by the home directory.
-pub fn expand_home(path: &str) -> PathBuf {
-    let rest = if path == "~" { Some("") } else { path.strip_prefix("~/") };
-    match (rest, etcetera::home_dir()) {
-        (Some(""), Ok(home)) => home,
-        (Some(rest), Ok(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    }
 }
 
 #[cfg(test)]

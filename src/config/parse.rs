@@ -10,13 +10,14 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::nearest::listed;
-use super::settings::Settings;
 use super::syntax::{Lines, Syntax, without_stops};
 use super::{
-    COMMON_KEYS, CacheConfig, Config, Diagnostic, Diagnostics, Offline, Origin, SOURCE_TYPES, SourceConfig,
-    UnknownSize, about_source, keyring, nearest, unknown_key, value,
+    CacheConfig, Config, Diagnostic, Diagnostics, Offline, Origin, SOURCE_TYPES, SourceConfig, UnknownSize,
+    about_source, keyring, value,
 };
+use crate::path::expand_home;
+use crate::source::nearest::{listed, nearest, unknown_key};
+use crate::source::settings::{COMMON_KEYS, FRESH_FOR, Settings};
 
 const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
@@ -67,7 +68,7 @@ pub(super) struct Common {
 impl Common {
     /// What holds where nobody says anything.
     pub(super) const DEFAULT: Self = Self {
-        fresh_for: Duration::from_secs(30),
+        fresh_for: FRESH_FOR,
         timeout: Duration::from_secs(30),
         patience: Duration::from_secs(2),
         offline: Offline::Serve,
@@ -286,7 +287,7 @@ impl<'a> Walk<'a> {
         for key in keys {
             match keyring::item(type_name, name, &key, values) {
                 Ok(item) => {
-                    let form = toml::Table::from_iter([("keyring".to_owned(), keyring::written(item))]);
+                    let form = toml::Table::from_iter([("keyring".to_owned(), item.to_toml())]);
                     values.insert(key, form.into());
                 }
                 Err(message) => {
@@ -306,7 +307,7 @@ impl<'a> Walk<'a> {
         let plain = plain(key, value)?;
         match plain.as_table().and_then(|table| table.get("file")).and_then(toml::Value::as_str) {
             Some(file) if plain.as_table().is_some_and(|table| table.len() == 1) => {
-                let file = self.dir.join(super::expand_home(file)).into_os_string();
+                let file = self.dir.join(expand_home(file)).into_os_string();
                 let file = file.into_string().map_err(|_| format!("`{key}`: the file's path is not UTF-8"))?;
                 Ok(toml::Value::Table([("file".to_owned(), file.into())].into_iter().collect()))
             }

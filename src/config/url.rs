@@ -7,10 +7,11 @@ use ::url::Url;
 use toml::Value;
 
 use super::identity::is_secret_key;
-use super::nearest::nearest;
 use super::parse::Common;
-use super::settings::Settings;
-use super::{Origin, SourceConfig, unknown_key, value};
+use super::{Origin, SourceConfig, value};
+use crate::source::Settings;
+use crate::source::nearest::{nearest, unknown_key};
+use crate::source::settings::PASSWORD_VARIABLE;
 
 const KNOWN: &str = "write webdavs://host/path, webdav://host/path, https://host/path/, http://host/path/, ftps://host/path, \
                      ftp://host/path, sftp://user@host/path, s3://bucket/prefix, smb://host/share/path, \
@@ -34,9 +35,6 @@ const SCHEMES: [&str; 17] = [
     "moodle+http",
     "file",
 ];
-
-/// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
-pub const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
 
 /// Query keys of an s3 URL; they are the keys of the source.
 const S3_QUERY: [&str; 2] = ["endpoint", "region"];

@@ -8,8 +8,9 @@ use globset::Glob;
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
-use super::settings::article;
 use super::{Offline, UnknownSize};
+use crate::path::expand_home;
+use crate::source::settings::article;
 
 /// SQLite and TOML both count in signed 64 bits.
 const LARGEST_SIZE: u64 = i64::MAX as u64;
@@ -110,7 +111,7 @@ pub(super) fn path(key: &str, value: &DeValue<'_>, base: &Path) -> Result<PathBu
     if text.is_empty() || text.contains('\0') {
         return Err(format!("`{key}` is no path: {}", shown(value)));
     }
-    let path = super::expand_home(text);
+    let path = expand_home(text);
     if text.starts_with('~') && path == Path::new(&**text) {
         return Err(format!("`{key}`: only `~/` is replaced by a directory, your home; write the whole path instead"));
     }

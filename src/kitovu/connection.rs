@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use toml_edit::{InlineTable, Item, Table, value};
 
 use super::{Folder, into_string};
-use crate::config::COMMON_KEYS;
+use crate::source::settings::COMMON_KEYS;
 
 /// What kitovu's SMB plugin takes for granted.
 const SMB_DEFAULTS: [(&str, &str); 3] = [("hostname", "svm-c213.hsr.ch"), ("share", "skripte"), ("domain", "HSR")];

@@ -8,11 +8,12 @@ pub mod budget;
 pub mod conformance;
 pub mod count;
 pub mod deadline;
-
 pub mod fault;
 pub mod limit;
 pub mod link;
+pub mod nearest;
 pub mod retry;
+pub mod settings;
 pub mod turns;
 pub mod waits;
 
@@ -30,7 +31,7 @@ use crate::error::Result;
 use crate::path::RemotePath;
 use turns::Urgency;
 
-pub use crate::config::settings::{Problem, Settings};
+pub use settings::{Problem, Settings};
 
 /// A remote of any kind: a share, a bucket, a web folder, a directory.
 #[async_trait]

@@ -191,7 +191,7 @@ impl Source for Local {
 
 impl Place {
     fn find(text: &str, reserved: &[PathBuf]) -> Result<Self, String> {
-        let written = crate::config::expand_home(text);
+        let written = crate::path::expand_home(text);
         if !written.is_absolute() {
             return Err(format!("`path` must be absolute or begin with ~/, not {text:?}"));
         }

@@ -145,7 +145,7 @@ impl Drop for LeftOut {
 }
 
 /// Reads `root`, in which no component may lead elsewhere.
-fn read_root(reader: &mut crate::config::settings::Reader<'_>) -> RemotePath {
+fn read_root(reader: &mut crate::source::settings::Reader<'_>) -> RemotePath {
     let text = reader.string("root").unwrap_or_default();
     let text = text.trim_matches('/');
     RemotePath::parse(text.as_bytes()).unwrap_or_else(|bad| {

@@ -38,11 +38,11 @@ use self::staging::Staging;
 use self::starts::Starts;
 use self::voice::Voice;
 use self::wire::{Abilities, Digested, Entry, Kind, Refusal, Text};
-use crate::config::settings::Reader;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::room::Rooms;
+use crate::source::settings::Reader;
 use crate::source::{
     self, Capabilities, Changes, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
     Settings, Sink, Source,

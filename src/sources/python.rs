@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::plugin::{Launch, Plugin, find_program};
-use crate::config::settings::Reader;
+use crate::source::settings::Reader;
 
 /// The adapter's modules, in the order in which they import each other.
 const MODULES: [(&str, &str); 7] = [
@@ -57,7 +57,7 @@ impl Adapter {
         });
         let mut path = Vec::new();
         for written in reader.strings("path").unwrap_or_default() {
-            let directory = crate::config::expand_home(&written);
+            let directory = crate::path::expand_home(&written);
             if directory.is_absolute() {
                 path.push(directory);
             } else {

@@ -5,10 +5,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::time::Instant;
 
 use super::{Report, list_names};
-use crate::config::{FolderConfig, PartConfig, nearest};
+use crate::config::{FolderConfig, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::sources::Configured;
 use crate::path::RemotePath;
+use crate::source::nearest::nearest;
 use crate::source::{Entry, Source};
 
 /// Looks for every part of a folder, a line for each.

@@ -8,8 +8,8 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::{Walk, table_of};
-use crate::config::nearest::listed;
-use crate::config::{FolderConfig, PartConfig, SourceConfig, nearest, unknown_key, value};
+use crate::config::{FolderConfig, PartConfig, SourceConfig, value};
+use crate::source::nearest::{listed, nearest, unknown_key};
 
 const FOLDER_KEYS: [&str; 3] = ["path", "from", "ignore"];
 const PART_KEYS: [&str; 3] = ["source", "path", "ignore"];

@@ -3,9 +3,9 @@
 use super::answer::Token;
 use super::refusal::Route;
 use super::site::Site;
-use crate::config::settings::{Reader, Settings};
 use crate::error::{ErrorKind, Result};
 use crate::secret::{Revealed, Secret, conceal};
+use crate::source::settings::{Reader, Settings};
 use crate::sources::purpose::Purpose;
 
 /// The service whose functions are used: sites that have web services at all have this one.

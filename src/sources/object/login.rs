@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
 
-use crate::config::settings::Reader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Revealed, Secret, conceal};
+use crate::source::settings::Reader;
 
 /// Credentials of HTTP itself: Basic or Bearer, or none.
 #[derive(Debug, Clone, Default)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::config::settings::{Reader, Setting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Revealed, Secret};
+use crate::source::settings::{Reader, Setting};
 
 /// What the name of a setting ends with whose plain value is a secret.
 const SECRET_KEYS: [&str; 7] = ["password", "passwd", "passphrase", "secret", "token", "api_key", "access_key"];
@@ -73,7 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::settings::Settings;
+    use crate::source::settings::Settings;
 
     #[tokio::test]
     async fn every_key_arrives_and_secrets_are_known_as_such() {

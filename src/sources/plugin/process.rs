@@ -11,8 +11,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::children::{Group, starting};
-use crate::config::PASSWORD_VARIABLE;
 use crate::error::{Error, ErrorKind, Result};
+use crate::source::settings::PASSWORD_VARIABLE;
 
 /// How long a process may take to end after each hint: its standard input closed, then SIGTERM. SIGKILL takes no time.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::process::Launch;
-use crate::config::settings::Reader;
+use crate::source::settings::Reader;
 
 /// Reads `command`: the program and its arguments.
 pub(super) fn command(reader: &mut Reader<'_>) -> Option<Launch> {
@@ -26,7 +26,7 @@ pub(super) fn command(reader: &mut Reader<'_>) -> Option<Launch> {
 /// # Errors
 /// What is wrong and what to write.
 pub fn find_program(written: &str) -> Result<PathBuf, String> {
-    let path = crate::config::expand_home(written);
+    let path = crate::path::expand_home(written);
     if written.contains('/') {
         return match () {
             () if !path.is_absolute() => Err(format!("the program must be absolute or begin with ~/, not {written:?}")),

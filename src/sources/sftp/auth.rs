@@ -11,8 +11,8 @@ use tokio::net::UnixStream;
 
 use super::config::Inside;
 use super::inside::Connection;
-use crate::config::expand_home;
 use crate::error::{Error, ErrorKind, Result};
+use crate::path::expand_home;
 use crate::secret::Revealed;
 
 /// Keys that are tried where none is configured, in this order.

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::expand_home;
-use crate::config::settings::Reader;
+use crate::path::expand_home;
 use crate::secret::Secret;
+use crate::source::settings::Reader;
 use crate::source::{Problem, Settings};
 
 /// Where a server is, who asks, and how to get there.

@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::config::Program;
 use crate::children::{Group, starting};
-use crate::config::PASSWORD_VARIABLE;
 use crate::error::{Error, ErrorKind};
 use crate::path::Printable;
+use crate::source::settings::PASSWORD_VARIABLE;
 
 /// How many bytes of what it says last are kept.
 const WORDS: usize = 2048;

@@ -1,8 +1,8 @@
 //! `Config`: what a source of type `smb` is told. The keys are those of kitovu's SMB plugin, and a few more.
 
-use crate::config::settings::Reader;
 use crate::path::RemotePath;
 use crate::secret::Secret;
+use crate::source::settings::Reader;
 use crate::source::{Problem, Settings};
 
 /// Where servers listen for SMB without NetBIOS.

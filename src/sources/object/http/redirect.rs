@@ -19,7 +19,7 @@ use reqwest::{Request, Response};
 use url::{Host, Url};
 
 use self::address::is_public;
-use crate::config::settings::Reader;
+use crate::source::settings::Reader;
 
 /// As many redirections are followed as browsers do.
 pub(super) const MOST: usize = 10;
@@ -239,7 +239,7 @@ mod tests {
     fn what_the_configuration_names_is_right() {
         let table: toml::Table =
             toml::from_str("redirect_hosts = ['10.0.0.7', 'LAN.example:8080', '[fd00::1]:81']").expect("TOML");
-        let settings = crate::config::settings::Settings::of("test", table.into_iter().collect());
+        let settings = crate::source::settings::Settings::of("test", table.into_iter().collect());
         let mut reader = settings.reader();
         let named = Named::read(&mut reader);
         reader.finish().expect("it is right");

@@ -10,9 +10,9 @@ use reqsign_core::{Context, HttpSend, OsEnv, ProvideCredential, ProvideCredentia
 use reqsign_file_read_tokio::TokioFileRead;
 
 use super::super::http::{Purpose, Transport};
-use crate::config::settings::{Reader, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Revealed, Secret};
+use crate::source::settings::{Reader, Settings};
 
 /// Where the key comes from, as the configuration says.
 #[derive(Debug, Default)]

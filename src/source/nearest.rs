@@ -33,7 +33,7 @@ pub fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Strin
 }
 
 /// Words in backticks, separated by commas.
-pub(super) fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 

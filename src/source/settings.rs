@@ -8,8 +8,21 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::nearest::unknown_key;
+use crate::keyring::Item;
+use crate::path::expand_home;
 use crate::room::Rooms;
 use crate::secret::{Revealed, Secret};
+
+/// Keys that every source's table may hold besides its own.
+pub const COMMON_KEYS: [&str; 9] =
+    ["type", "hidden", "fresh_for", "timeout", "patience", "offline", "unknown_size", "max_requests", "max_bandwidth"];
+
+/// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
+pub const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
+
+/// For how long an answer is current where nothing is said.
+pub const FRESH_FOR: Duration = Duration::from_secs(30);
 
 /// One thing wrong with a source's settings. The configuration adds file and line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +36,7 @@ pub struct Problem {
 /// The forms of a secret, for messages.
 const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" }, { file = \"…\" } or { keyring = true }";
 
-/// A source's own table, without the keys that every source shares (`type` and the other [`super::COMMON_KEYS`]).
+/// A source's own table, without the keys that every source shares (`type` and the other [`COMMON_KEYS`]).
 ///
 /// `values` may hold secrets as written: `Debug` shows the keys only.
 #[derive(Clone)]
@@ -55,8 +68,8 @@ impl Settings {
             let (form, place) = value.as_table().filter(|table| table.len() == 1)?.iter().next()?;
             match (&**form, place) {
                 // Also where this program has no keyring: who asks for it hears so.
-                ("keyring", item) => super::keyring::read(item).map(Secret::Keyring),
-                ("file", toml::Value::String(path)) => Some(Secret::File(super::expand_home(path))),
+                ("keyring", item) => Item::from_toml(item).map(Secret::Keyring),
+                ("file", toml::Value::String(path)) => Some(Secret::File(expand_home(path))),
                 _ => None,
             }
         };
@@ -93,14 +106,13 @@ impl Settings {
 
     /// A table that nobody else can read, with what holds where nothing is said.
     pub fn of(name: impl Into<String>, values: BTreeMap<String, toml::Value>) -> Self {
-        let (fresh_for, scratch) = (super::parse::Common::DEFAULT.fresh_for, std::env::temp_dir());
         Self {
             name: name.into(),
             values,
             private: true,
             reserved: Vec::new(),
-            fresh_for,
-            scratch,
+            fresh_for: FRESH_FOR,
+            scratch: std::env::temp_dir(),
             withheld: Vec::new(),
             rooms: Rooms::default(),
             notes: Notes::default(),
@@ -301,8 +313,8 @@ impl<'a> Reader<'a> {
     pub fn finish(mut self) -> Result<(), Vec<Problem>> {
         for key in self.settings.values.keys() {
             if !self.takes_rest && !self.known.contains(&key.as_str()) {
-                let known = self.known.iter().copied().chain(super::COMMON_KEYS);
-                let message = super::unknown_key(key, known);
+                let known = self.known.iter().copied().chain(COMMON_KEYS);
+                let message = unknown_key(key, known);
                 self.problems.push(Problem { key: Some(key.clone()), message });
             }
         }
@@ -330,8 +342,8 @@ fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
     match table.iter().next() {
         Some((form, toml::Value::String(name))) if form == "env" => Ok(Secret::Env(name.clone())),
         Some((form, toml::Value::String(command))) if form == "command" => Ok(Secret::Command(command.clone())),
-        Some((form, toml::Value::String(path))) if form == "file" => Ok(Secret::File(super::expand_home(path))),
-        Some((form, item)) if form == "keyring" => match super::keyring::read(item) {
+        Some((form, toml::Value::String(path))) if form == "file" => Ok(Secret::File(expand_home(path))),
+        Some((form, item)) if form == "keyring" => match Item::from_toml(item) {
             Some(item) if cfg!(feature = "keyring") => Ok(Secret::Keyring(item)),
             Some(_) => {
                 Err("this kitovufs was built without a keyring; use { env = \"NAME\" }, { command = \"…\" } or \
@@ -345,7 +357,7 @@ fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
 }
 
 /// A TOML type with its article, for messages.
-pub(super) fn article(type_name: &str) -> String {
+pub(crate) fn article(type_name: &str) -> String {
     match type_name {
         "integer" | "array" => format!("an {type_name}"),
         _ => format!("a {type_name}"),
@@ -355,7 +367,6 @@ pub(super) fn article(type_name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyring::Item;
 
     fn settings(text: &str, private: bool) -> Settings {
         let table: toml::Table = text.parse().expect("the test's TOML is right");
