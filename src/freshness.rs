@@ -91,9 +91,17 @@
 
 use std::time::Duration;
 
-use crate::config::Offline;
 use crate::digest::Digest;
 use crate::error::ErrorKind;
+
+/// What to answer while a source cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offline {
+    /// The last known tree and the cached bytes.
+    Serve,
+    /// An error.
+    Fail,
+}
 
 /// So many questions are enough to notice that a slow source answers again: a walk through a known tree must not leave thousands.
 pub const WHILE_SLOW: usize = 4;

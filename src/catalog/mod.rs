@@ -27,12 +27,11 @@ use patience::{Asked, Slowness};
 
 use self::known::{Remembered, Since};
 use self::listing::ListingId;
-use crate::config::Offline;
 use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::freshness::{
-    AfterFailure, BEFORE_EMPTYING, BeforeAsking, Emptying, after_failure, before_asking, before_emptying,
+    AfterFailure, BEFORE_EMPTYING, BeforeAsking, Emptying, Offline, after_failure, before_asking, before_emptying,
 };
 use crate::name::{LocalName, Localized, localize};
 use crate::path::RemotePath;

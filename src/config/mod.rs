@@ -20,6 +20,8 @@ use globset::GlobSet;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
+use crate::freshness::Offline;
+use crate::fs::UnknownSize;
 use crate::source::{Problem, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics};
 
@@ -63,24 +65,6 @@ impl CacheConfig {
     fn in_dir(dir: PathBuf) -> Self {
         Self { dir, max_size: 20 << 30, min_free: 2 << 30 }
     }
-}
-
-/// What to answer while a source cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offline {
-    /// The last known tree and the cached bytes.
-    Serve,
-    /// An error.
-    Fail,
-}
-
-/// How to learn the size of a file of which the source tells none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownSize {
-    /// By retrieving the file as soon as somebody looks at it, so that `stat` is always right.
-    Retrieve,
-    /// By retrieving it when it is opened; until then `stat` shows 0.
-    Defer,
 }
 
 /// One source: the keys that all sources share, and its own table.

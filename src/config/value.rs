@@ -8,7 +8,8 @@ use globset::Glob;
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
-use super::{Offline, UnknownSize};
+use crate::freshness::Offline;
+use crate::fs::UnknownSize;
 use crate::path::expand_home;
 use crate::source::settings::article;
 

@@ -8,7 +8,7 @@ use super::fixture::{Fixture, ROOMY, content, expire};
 use super::*;
 use crate::cache::Limits;
 use crate::cache::block::BLOCK;
-use crate::config::Offline;
+use crate::freshness::Offline;
 use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;

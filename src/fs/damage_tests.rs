@@ -3,7 +3,7 @@
 use super::fixture::{FRESH_FOR, Fixture, ROOMY, TIMEOUT, content};
 use super::*;
 use crate::cache::block::BLOCK;
-use crate::config::Offline;
+use crate::freshness::Offline;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
 

@@ -23,7 +23,6 @@ pub use union::{Part, Union, UnionIndex};
 use crate::cache::Cache;
 use crate::cache::block::MAX_SIZE;
 use crate::catalog::{Catalog, Listing};
-use crate::config::UnknownSize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::{Printable, RemotePath};
@@ -38,6 +37,15 @@ use union::Inside;
 
 /// For how long the kernel may keep what never changes while mounted: the folders of the root, and all attributes of a version.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
+/// How to learn the size of a file of which the source tells none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownSize {
+    /// By retrieving the file as soon as somebody looks at it, so that `stat` is always right.
+    Retrieve,
+    /// By retrieving it when it is opened; until then `stat` shows 0.
+    Defer,
+}
 
 /// One mounted source with everything that serves it.
 pub struct Folder {

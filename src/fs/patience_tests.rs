@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::fixture::*;
 use super::*;
 use crate::cache::block::BLOCK;
-use crate::config::Offline;
+use crate::freshness::Offline;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
 

@@ -4,7 +4,7 @@ use super::fixture::{Fixture, ROOMY, content};
 use super::*;
 use crate::cache::block::BLOCK;
 use crate::cache::{DISK_PATIENCE, Limits};
-use crate::config::Offline;
+use crate::freshness::Offline;
 use crate::source::Capabilities;
 use crate::source::fault::Method;
 use crate::sources::memory::Memory;

@@ -1,8 +1,7 @@
 //! Files of which their source tells no size: the contract has none. The order of knowledge: listing, copy, retrieval.
 
-use super::{FileSystem, Folder, Inode, Node};
+use super::{FileSystem, Folder, Inode, Node, UnknownSize};
 use crate::cache::Facts;
-use crate::config::UnknownSize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::cache::Cache;
-use crate::config::Offline;
+use crate::freshness::Offline;
 use crate::fs::fixture::{FRESH_FOR, ROOMY, TIMEOUT, expire, folder};
 use crate::fs::{Attributes, Inode, Kind, Layout};
 use crate::source::fault::{Fault, Faults, Method};
