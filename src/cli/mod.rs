@@ -11,11 +11,10 @@ mod status;
 mod unmount;
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Diagnostic, Diagnostics};
-use crate::error::Error;
+pub use crate::mount::request::{Failure, MountRequest};
 pub use login::LoginRequest;
 pub use run::run;
 
@@ -61,66 +60,6 @@ pub enum Request {
         /// The mounted folder, absolute.
         mountpoint: PathBuf,
     },
-}
-
-/// What to mount, where and how.
-#[derive(Debug)]
-pub struct MountRequest {
-    /// What to mount; its own `mountpoint` no longer counts.
-    pub config: Config,
-    /// What is wrong with the configuration so far; the sources may add to it.
-    pub problems: Diagnostics,
-    /// Where, absolute.
-    pub mountpoint: PathBuf,
-    /// Stay in the foreground.
-    pub foreground: bool,
-    /// This is the process that a `mount` left behind: it serves, and tells its parent when the folder answers.
-    pub daemon: bool,
-}
-
-/// Why a request was not done.
-#[derive(Debug)]
-pub enum Failure {
-    /// The command line is wrong; says what to type instead.
-    Usage(String),
-    /// The configuration is wrong.
-    Config(Diagnostics),
-    /// It was tried and failed.
-    Failed(Error),
-}
-
-impl Failure {
-    /// The process's exit code: 1 failed, 2 wrong usage or configuration.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) | Self::Config(_) => 2,
-            Self::Failed(_) => 1,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(message) => f.write_str(message),
-            Self::Config(problems) => problems.fmt(f),
-            Self::Failed(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl From<Diagnostics> for Failure {
-    fn from(problems: Diagnostics) -> Self {
-        Self::Config(problems)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// From what was typed to what it means. Reads the configuration file if the request is to mount what is configured.
@@ -204,7 +143,7 @@ mod tests {
     use clap::{CommandFactory, Parser as _};
 
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::error::{Error, ErrorKind};
 
     fn request(words: &[&str]) -> Result<Request, Failure> {
         let words = std::iter::once("kitovufs").chain(words.iter().copied());

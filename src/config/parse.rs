@@ -12,9 +12,10 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::syntax::{Lines, Syntax, without_stops};
 use super::{
-    CacheConfig, Config, Diagnostic, Diagnostics, Offline, Origin, SOURCE_TYPES, SourceConfig, UnknownSize,
-    about_source, keyring, value,
+    CacheConfig, Config, Diagnostic, Diagnostics, Origin, SOURCE_TYPES, SourceConfig, about_source, keyring, value,
 };
+use crate::freshness::Offline;
+use crate::fs::UnknownSize;
 use crate::path::expand_home;
 use crate::source::nearest::{listed, nearest, unknown_key};
 use crate::source::settings::{COMMON_KEYS, FRESH_FOR, Settings};

@@ -4,6 +4,7 @@ pub mod ask;
 mod changes;
 mod daemon;
 pub mod point;
+pub mod request;
 pub mod sources;
 pub mod stop;
 
@@ -20,7 +21,6 @@ use crate::cache::{Cache, Limits};
 use crate::cachedir::CacheDir;
 use crate::catalog::{Catalog, Policy, Room};
 use crate::children;
-use crate::cli::{Failure, MountRequest};
 use crate::config::{Config, Diagnostic, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, Folder, FolderIndex, Layout, Part, Union};
@@ -30,6 +30,7 @@ use crate::source::Changes;
 use crate::source::retry::short_break;
 use crate::status::Report;
 use crate::transfer::{Memory, Transfer};
+use request::{Failure, MountRequest};
 use sources::Configured;
 use stop::Stop;
 

@@ -1,0 +1,67 @@
+//! `MountRequest`: what to mount and where, and `Failure`: why a request was not done. It mounts nothing.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::{Config, Diagnostics};
+use crate::error::Error;
+
+/// What to mount, where and how.
+#[derive(Debug)]
+pub struct MountRequest {
+    /// What to mount; its own `mountpoint` no longer counts.
+    pub config: Config,
+    /// What is wrong with the configuration so far; the sources may add to it.
+    pub problems: Diagnostics,
+    /// Where, absolute.
+    pub mountpoint: PathBuf,
+    /// Stay in the foreground.
+    pub foreground: bool,
+    /// This is the process that a `mount` left behind: it serves, and tells its parent when the folder answers.
+    pub daemon: bool,
+}
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line is wrong; says what to type instead.
+    Usage(String),
+    /// The configuration is wrong.
+    Config(Diagnostics),
+    /// It was tried and failed.
+    Failed(Error),
+}
+
+impl Failure {
+    /// The process's exit code: 1 failed, 2 wrong usage or configuration.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) => f.write_str(message),
+            Self::Config(problems) => problems.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Diagnostics> for Failure {
+    fn from(problems: Diagnostics) -> Self {
+        Self::Config(problems)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
