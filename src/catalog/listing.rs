@@ -37,7 +37,7 @@ impl ListingId {
 }
 
 impl Listing {
-    /// A listing of entries as `name::localize` returns them: ordered, names distinct.
+    /// A listing of entries as `catalog::localize` returns them: ordered, names distinct.
     pub fn new(entries: Vec<(LocalName, Entry)>) -> Self {
         debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "names are ordered and distinct");
         let bytes = entries.iter().map(|(name, entry)| bytes_of(name, entry)).sum();

@@ -8,6 +8,7 @@ mod expire;
 mod known;
 mod learned;
 mod listing;
+pub mod localize;
 mod patience;
 mod stored;
 #[cfg(test)]
@@ -27,13 +28,14 @@ use patience::{Asked, Slowness};
 
 use self::known::{Remembered, Since};
 use self::listing::ListingId;
+use self::localize::{Localized, localize};
 use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::freshness::{
     AfterFailure, BEFORE_EMPTYING, BeforeAsking, Emptying, Offline, after_failure, before_asking, before_emptying,
 };
-use crate::name::{LocalName, Localized, localize};
+use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::budget::gathering;
 use crate::source::retry::retry;

@@ -15,10 +15,10 @@ use tempfile::TempDir;
 
 use super::Failure;
 use super::run::on_runtime;
+use crate::catalog::localize::{Localized, localize};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
-use crate::name::{Localized, localize};
 use crate::path::{PrintableLines, RemotePath};
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 

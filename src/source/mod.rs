@@ -98,7 +98,7 @@ pub struct Capabilities {
     /// `retrieve_file` cannot tell by itself which version its bytes are of: only the local digest of a whole copy does, and nothing
     /// is read of a copy before.
     pub proven_whole: bool,
-    /// Names are file names already: control characters in them are kept (see `name::localize`).
+    /// Names are file names already: control characters in them are kept (see `catalog::localize`).
     pub verbatim_names: bool,
     /// Bytes that one `retrieve_file` holds in memory at most, beyond what it has given to the sink.
     pub buffer: u64,
@@ -109,7 +109,7 @@ pub struct Capabilities {
 /// A name that a source lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The last component as the source writes it, any bytes. `name::localize` makes it fit for Linux.
+    /// The last component as the source writes it, any bytes. `catalog::localize` makes it fit for Linux.
     pub name: Vec<u8>,
     /// Where it is; handed back verbatim.
     pub path: RemotePath,

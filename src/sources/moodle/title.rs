@@ -6,7 +6,7 @@ use html5gum::{Token, Tokenizer};
 /// The name for a title as the site writes it: HTML whose entities stand for characters. `fallback` is for a title of nothing.
 ///
 /// A title is no path: what would lead elsewhere as a name gets look-alikes here, where a name of dots and a `//` are still known
-/// to mean nothing. Everything else of what Linux forbids is `name::localize`'s.
+/// to mean nothing. Everything else of what Linux forbids is `catalog::localize`'s.
 pub(super) fn shown(html: &str, fallback: &str) -> String {
     let text = decoded(html);
     match text.as_str() {

@@ -1,7 +1,7 @@
 //! Courses as trees of folders and files: the whole of what is shown for what was recorded, compared with trees written by hand.
 
 use futures::TryStreamExt as _;
-use kitovufs::name::localize;
+use kitovufs::catalog::localize::localize;
 use kitovufs::path::{Printable, RemotePath};
 use kitovufs::source::{Entry, EntryKind, Source};
 

@@ -1,0 +1,250 @@
+//! From remote names to local ones: what a name becomes on Linux. It never computes backwards: the catalog stores the pair.
+
+use std::collections::{HashMap, HashSet};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::Digest;
+use crate::name::{LocalName, NAME_MAX};
+use crate::omitted::Omitted;
+use crate::path::{BadName, RemotePath};
+use crate::source::Entry;
+
+/// The most bytes of a character in UTF-8.
+const LONGEST_CHARACTER: usize = 4;
+
+/// After so many entries, the room that they took is given back.
+const GIVEN_BACK: usize = 8192;
+
+/// The entries of one directory with their local names, ordered by them.
+#[derive(Debug, Default)]
+pub struct Localized {
+    /// Local name and entry; names are distinct.
+    pub named: Vec<(LocalName, Entry)>,
+    /// Names that lead out of the directory and are never followed, with the reason.
+    pub refused: Vec<(Vec<u8>, BadName)>,
+}
+
+impl Localized {
+    /// How many names are refused, the first of them, and why, in one line; none if none is.
+    pub fn refusal(&self) -> Option<String> {
+        let mut omitted = Omitted::default();
+        self.refused.iter().for_each(|(name, why)| omitted.add(name, why));
+        omitted.told()
+    }
+}
+
+/// Gives each entry of one directory its local name: distinct, legal, the remote's own bytes wherever Linux allows them.
+///
+/// Names that would lead out of the directory (`..`, absolute ones) are refused. `verbatim` keeps control characters, for sources
+/// whose names are file names already; elsewhere they become their Unicode pictures. The result does not depend on the order in
+/// which entries arrived, and takes time in proportion to them, however they are named.
+pub fn localize(entries: Vec<Entry>, verbatim: bool) -> Localized {
+    let mut refused = Vec::new();
+    let mut entries = entries;
+    entries.retain(|entry| match RemotePath::root().child(&without_nul(&entry.name)) {
+        Ok(_) => true,
+        Err(why) => {
+            refused.push((entry.name.clone(), why));
+            false
+        }
+    });
+    // The first in the remote's order is the last here, so that entries are taken from the end and what they took is free.
+    entries.sort_unstable_by(|a, b| remote_order(b).cmp(&remote_order(a)));
+
+    let mut taken: HashSet<LocalName> = HashSet::with_capacity(entries.len());
+    let mut named = Vec::new();
+    let mut mapped = Vec::new();
+    // Names that need no change keep it, whatever another name becomes.
+    while let Some(entry) = entries.pop() {
+        if entries.len().is_multiple_of(GIVEN_BACK) {
+            entries.shrink_to_fit();
+        }
+        let candidate = legal(&entry.name, verbatim);
+        if candidate == entry.name && taken.insert(candidate.as_slice().into()) {
+            let name: &LocalName = taken.get(candidate.as_slice()).expect("it was inserted");
+            named.push((name.clone(), entry));
+        } else {
+            mapped.push((candidate, entry));
+        }
+    }
+    let mut numbers = HashMap::new();
+    for (candidate, entry) in mapped {
+        let mut name = LocalName::from(candidate.as_slice());
+        if taken.contains(&name) {
+            // Numbers that were tried are not tried again, so that equal names cost one attempt each.
+            let last = numbers.entry(what_stays(&candidate)).or_insert(1);
+            while taken.contains(&name) {
+                *last += 1;
+                name = numbered(&candidate, *last).into();
+            }
+        }
+        taken.insert(name.clone());
+        named.push((name, entry));
+    }
+    named.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Localized { named, refused }
+}
+
+/// The order in which equal names are numbered.
+fn remote_order(entry: &Entry) -> impl Ord {
+    let digest = entry.digest.as_ref().map(Digest::as_str);
+    (&entry.name, &entry.path, entry.is_directory(), digest, entry.size, entry.modified)
+}
+
+/// A NUL inside a name has a picture; it must not hide what else is wrong with the name.
+fn without_nul(name: &[u8]) -> Vec<u8> {
+    name.iter().map(|&b| if b == 0 { b'0' } else { b }).collect()
+}
+
+/// The name with `/`, NUL and, unless `verbatim`, control characters replaced, cut to [`NAME_MAX`].
+fn legal(name: &[u8], verbatim: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let c = match c {
+                '/' => '\u{ff0f}',
+                '\0' => '\u{2400}',
+                '\u{1}'..='\u{1f}' if !verbatim => {
+                    char::from_u32(0x2400 + c as u32).expect("the pictures follow the order of ASCII")
+                }
+                '\u{7f}' if !verbatim => '\u{2421}',
+                other => other,
+            };
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        out.extend_from_slice(chunk.invalid());
+    }
+    if out.len() > NAME_MAX { shorten(name, &out) } else { out }
+}
+
+/// The start of a name that is too long, a hash of all of it, and its extension.
+fn shorten(original: &[u8], name: &[u8]) -> Vec<u8> {
+    let hash = crate::digest::hex(&Sha256::digest(original)[..4]);
+    let (_, extension) = split_extension(name);
+    let tail = [b"~", hash.as_bytes(), extension].concat();
+    [cut(name, NAME_MAX - tail.len()), &tail].concat()
+}
+
+/// `name (n).ext`, cut to fit.
+fn numbered(name: &[u8], n: usize) -> Vec<u8> {
+    let (stem, extension) = split_extension(name);
+    let tail = [format!(" ({n})").as_bytes(), extension].concat();
+    [cut(stem, NAME_MAX - tail.len()), &tail].concat()
+}
+
+/// What [`numbered`] keeps of a name whatever the number: names that share it may become the same.
+fn what_stays(name: &[u8]) -> Vec<u8> {
+    let (stem, extension) = split_extension(name);
+    // A number has at most 16 digits here: there are not as many names.
+    [cut(stem, NAME_MAX - extension.len() - " ()".len() - 16 - LONGEST_CHARACTER), extension].concat()
+}
+
+/// Stem and extension with its dot; an extension has 1 to 16 bytes, and a leading dot starts none.
+fn split_extension(name: &[u8]) -> (&[u8], &[u8]) {
+    match name.iter().rposition(|&b| b == b'.') {
+        Some(dot) if dot > 0 && (2..=17).contains(&(name.len() - dot)) => name.split_at(dot),
+        _ => (name, b""),
+    }
+}
+
+/// At most `len` bytes from the start, never half of a character.
+fn cut(name: &[u8], len: usize) -> &[u8] {
+    if name.len() <= len {
+        return name;
+    }
+    let mut end = len;
+    while end > 0 && len - end < LONGEST_CHARACTER - 1 && name[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::EntryKind;
+
+    fn entry(name: &[u8]) -> Entry {
+        Entry {
+            name: name.to_vec(),
+            path: RemotePath::root(),
+            kind: EntryKind::File { executable: false },
+            size: Some(0),
+            modified: None,
+            digest: None,
+        }
+    }
+
+    fn names(input: &[&[u8]], verbatim: bool) -> Vec<Vec<u8>> {
+        let entries = input.iter().map(|name| entry(name)).collect();
+        localize(entries, verbatim).named.into_iter().map(|(name, _)| name.to_vec()).collect()
+    }
+
+    #[test]
+    fn names_that_linux_allows_are_kept_byte_for_byte() {
+        let long = [b'x'; 255];
+        for name in [b"-rf".as_slice(), b"a\xff\xfe", b" both ends ", b"\xe4\xbd\xa0", &long] {
+            assert_eq!(names(&[name], false), [name]);
+        }
+        assert_eq!(names(&[b"a\nb"], true), [b"a\nb"]);
+    }
+
+    #[test]
+    fn what_linux_forbids_is_mapped() {
+        assert_eq!(names(&[b"AC/DC"], true), ["AC\u{ff0f}DC".as_bytes()]);
+        assert_eq!(names(&[b"a\0b"], true), ["a\u{2400}b".as_bytes()]);
+        assert_eq!(names(&[b"line\r\nbreak\x7f"], false), ["line\u{240d}\u{240a}break\u{2421}".as_bytes()]);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_left_out() {
+        let bad = [b"..".as_slice(), b".", b"", b"/etc/passwd", b"a/../b"];
+        let entries = bad.iter().chain([&b"ok".as_slice()]).map(|name| entry(name)).collect();
+        let localized = localize(entries, false);
+        assert_eq!(localized.named.len(), 1);
+        assert_eq!(localized.refused.iter().map(|(name, _)| name.as_slice()).collect::<Vec<_>>(), bad);
+        let words = "5 names are left out: \"..\" (";
+        assert!(localized.refusal().is_some_and(|told| told.starts_with(words) && told.ends_with(", …")));
+        let names = (0..100_000).map(|number| entry(format!("/{number}\x1b{}", "x".repeat(1000)).as_bytes()));
+        let told = localize(names.collect(), false).refusal().expect("none is followed");
+        assert!(told.len() < 400 && told.starts_with("100000 names") && told.contains("␛"), "{told}");
+    }
+
+    #[test]
+    fn a_long_name_keeps_start_and_extension() {
+        let name = format!("{}.pdf", "ä".repeat(200));
+        let short = names(&[name.as_bytes()], false).remove(0);
+        let text = String::from_utf8(short).expect("no character is cut");
+        assert!(text.len() <= NAME_MAX && text.starts_with("ää") && text.ends_with(".pdf"), "{text}");
+        let other = format!("{}b.pdf", "ä".repeat(200));
+        assert_eq!(names(&[name.as_bytes(), other.as_bytes()], false).len(), 2);
+    }
+
+    #[test]
+    fn duplicates_are_numbered_in_remote_order_and_never_take_a_real_name() {
+        assert_eq!(
+            names(&[b"a/b.txt", "a\u{ff0f}b.txt".as_bytes(), "a\u{ff0f}b (2).txt".as_bytes()], false),
+            ["a\u{ff0f}b (2).txt", "a\u{ff0f}b (3).txt", "a\u{ff0f}b.txt"].map(str::as_bytes),
+        );
+        assert_eq!(names(&[b"x", b"x"], false), [b"x".to_vec(), b"x (2)".to_vec()]);
+    }
+
+    /// Names all of which become others: equal ones, and long ones that are the same once they are numbered.
+    #[test]
+    fn names_that_must_all_be_numbered_cost_no_more_each_than_few() {
+        let long = |n: usize| format!("{}{:06}", "x".repeat(249), n / 2).into_bytes();
+        let makes: [fn(usize) -> Vec<u8>; 2] = [|_| b"same.txt".to_vec(), |n| format!("same ({n}).txt").into_bytes()];
+        let cases = [(0..400_000).map(makes[0]).collect(), (0..100_000).map(long).collect::<Vec<_>>()];
+        let real = (0..200_000).map(makes[0]).chain((0..200_000).map(makes[1])).collect();
+        for names in cases.into_iter().chain([real]) {
+            let (count, began) = (names.len(), std::time::Instant::now());
+            let localized = localize(names.iter().map(|name| entry(name)).collect(), false);
+            let mut named: Vec<_> = localized.named.into_iter().map(|(name, _)| name).collect();
+            named.dedup();
+            assert_eq!(named.len(), count);
+            // Quadratic, it takes minutes on a fast machine; linear, a few seconds on a slow one that does much else.
+            assert!(began.elapsed().as_secs() < 60, "{count} names took {:?}", began.elapsed());
+        }
+    }
+}
