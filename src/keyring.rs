@@ -8,7 +8,7 @@ use std::fmt;
 use toml::Value;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 
 /// The other forms of a secret, for messages.
 const OTHERS: &str = "use { file = \"…\" }, { command = \"…\" } or { env = \"NAME\" } instead";

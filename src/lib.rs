@@ -84,6 +84,7 @@ pub mod mount;
 pub mod name;
 mod omitted;
 pub mod path;
+pub mod revealed;
 pub mod room;
 pub mod secret;
 pub mod source;

@@ -1,4 +1,4 @@
-//! `Secret`: a credential, and where to get it. It never shows what it holds: neither `Debug` nor an error does.
+//! `Secret`: where to get a credential. It never shows what it holds: neither `Debug` nor an error does.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
-
 use crate::children::starting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Item};
+use crate::revealed::{Revealed, conceal};
 
 /// Where a credential comes from, as the configuration says.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,54 +26,8 @@ pub enum Secret {
     Keyring(Item),
 }
 
-/// A credential in the clear, shown as `[secret]` everywhere but through [`Revealed::expose`].
-#[derive(Clone, PartialEq, Eq)]
-pub struct Revealed(String);
-
-impl Revealed {
-    /// Wraps a credential.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The credential itself; for the request that needs it and nothing else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
 /// How long a command may take: somebody may have to unlock a keyring for it.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
-
-/// Shorter secrets than this would blot out ordinary words.
-const SHORTEST_CONCEALED: usize = 6;
-
-/// What was revealed so far.
-static REVEALED: RwLock<Vec<Revealed>> = RwLock::new(Vec::new());
-
-/// From now on this does not appear in what is written for people.
-pub fn conceal(secret: &Revealed) {
-    let is_new = !REVEALED.read().contains(secret);
-    if is_new && secret.expose().len() >= SHORTEST_CONCEALED {
-        REVEALED.write().push(secret.clone());
-    }
-}
-
-/// A text for people without the secrets that were revealed so far: a server may have repeated what it was told.
-pub fn concealed(mut text: String) -> String {
-    for secret in &*REVEALED.read() {
-        if text.contains(secret.expose()) {
-            text = text.replace(secret.expose(), "[secret]");
-        }
-    }
-    text
-}
-
-impl fmt::Debug for Revealed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,7 +42,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Gets the credential, which is [`concealed`] from now on. May run a command, read a file or ask the keyring: call it where blocking is allowed.
+    /// Gets the credential, which [`conceal`] hides from now on. May run a command, read a file or ask the keyring: call it where blocking is allowed.
     ///
     /// # Errors
     /// `InvalidConfig` naming the place that had no credential, never its content; those of [`keyring::reveal`].
@@ -150,6 +103,7 @@ fn printed_by(command: &str, limit: Duration) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::revealed::concealed;
 
     #[test]
     fn a_secret_never_shows() {

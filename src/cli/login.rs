@@ -15,7 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Store};
 use crate::mount;
 use crate::path::{PrintableLines, RemotePath};
-use crate::secret::{Revealed, Secret};
+use crate::revealed::Revealed;
+use crate::secret::Secret;
 use crate::source::Source as _;
 use crate::source::nearest::nearest;
 

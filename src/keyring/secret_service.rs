@@ -8,7 +8,7 @@ use ::secret_service::{Collection, EncryptionType, Error as ServiceError, Secret
 
 use super::{Item, Store, none_here};
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 
 /// How long the keyring may take where it asks nobody. Starting its program takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use super::nearest::unknown_key;
 use crate::keyring::Item;
 use crate::path::expand_home;
+use crate::revealed::Revealed;
 use crate::room::Rooms;
-use crate::secret::{Revealed, Secret};
+use crate::secret::Secret;
 
 /// Keys that every source's table may hold besides its own.
 pub const COMMON_KEYS: [&str; 9] =

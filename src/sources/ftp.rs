@@ -27,7 +27,8 @@ use super::{LeftOut, warn_of_clear_text};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::secret::{Revealed, Secret};
+use crate::revealed::Revealed;
+use crate::secret::Secret;
 use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,

@@ -34,7 +34,7 @@ use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 use crate::source::{
     Capabilities, Entry, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };

@@ -12,7 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::limit::Limit;
 use crate::path::Printable;
-use crate::secret::concealed;
+use crate::revealed::concealed;
 
 /// The most bytes of a line before what cannot be shown gives way to pictures.
 const LONGEST: usize = 4096;

@@ -4,7 +4,7 @@ use super::super::run::on_runtime;
 use super::Failure;
 use crate::config::SourceConfig;
 use crate::error::{Error, ErrorKind};
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 use crate::source::Source as _;
 use crate::sources::moodle::Moodle;
 

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::facts::{self, Item, Kind};
 use super::reply::{Failure, Reply};
 use super::wire::{self, text_of};
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 use crate::source::Sink;
 use crate::sources::arriving::{self, Heap};
 use crate::sources::version::{Version, ftp_time};

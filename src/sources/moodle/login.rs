@@ -4,7 +4,8 @@ use super::answer::Token;
 use super::refusal::Route;
 use super::site::Site;
 use crate::error::{ErrorKind, Result};
-use crate::secret::{Revealed, Secret, conceal};
+use crate::revealed::{Revealed, conceal};
+use crate::secret::Secret;
 use crate::source::settings::{Reader, Settings};
 use crate::sources::purpose::Purpose;
 

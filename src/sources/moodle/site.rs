@@ -9,7 +9,7 @@ use url::Url;
 use super::answer::Refused;
 use super::refusal::Route;
 use crate::error::{ErrorKind, Result};
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 use crate::sources::object::http::{Answer, Named, Redirects, Transport, refusal, whole};
 use crate::sources::purpose::Purpose;
 

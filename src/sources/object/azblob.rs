@@ -16,7 +16,8 @@ use super::{COMPONENT, body, encode_path, endpoint, join, read_root, warn_if_cle
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::secret::{Revealed, Secret};
+use crate::revealed::Revealed;
+use crate::secret::Secret;
 use crate::source::{
     Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };

@@ -5,7 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::{Revealed, Secret, conceal};
+use crate::revealed::{Revealed, conceal};
+use crate::secret::Secret;
 use crate::source::settings::Reader;
 
 /// Credentials of HTTP itself: Basic or Bearer, or none.

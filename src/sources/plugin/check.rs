@@ -17,7 +17,7 @@ use super::schema;
 use super::voice::Voice;
 use super::wire::{Entry, Hello, PROTOCOL};
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 
 /// Something that the protocol wants, and whether the plugin does it.
 #[derive(Debug, Clone)]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::{Revealed, Secret};
+use crate::revealed::Revealed;
+use crate::secret::Secret;
 use crate::source::settings::{Reader, Setting};
 
 /// What the name of a setting ends with whose plain value is a secret.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, trace, warn};
 
 use crate::path::Printable;
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 
 /// So many lines in so long a time.
 const LINES: u32 = 100;

@@ -13,7 +13,7 @@ use super::config::Inside;
 use super::inside::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::expand_home;
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 
 /// Keys that are tried where none is configured, in this order.
 const USUAL_KEYS: [&str; 3] = ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"];

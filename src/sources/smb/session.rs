@@ -17,7 +17,7 @@ use super::settings::{Config, User};
 use super::wire::{self, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use reqsign_core::hash::{base64_decode, base64_hmac_sha256};
 
-use crate::secret::Revealed;
+use crate::revealed::Revealed;
 
 /// An account and its key, decoded.
 pub(super) struct SharedKey {

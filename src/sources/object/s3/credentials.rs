@@ -11,7 +11,8 @@ use reqsign_file_read_tokio::TokioFileRead;
 
 use super::super::http::{Purpose, Transport};
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::{Revealed, Secret};
+use crate::revealed::Revealed;
+use crate::secret::Secret;
 use crate::source::settings::{Reader, Settings};
 
 /// Where the key comes from, as the configuration says.
