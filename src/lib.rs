@@ -10,11 +10,21 @@
 //!
 //! # Layers
 //!
-//! Calls go down, never up; [`mount`] alone knows everyone.
+//! A module imports only what stands on a layer below its own, never what is above or beside it; the test in `layers` keeps this true.
+//! [`mount`] alone knows everyone.
 //!
 //! ```text
-//! main → cli (→ kitovu) → mount → fuse → fs → { catalog → freshness, transfer → cache } → source ← sources/*
-//! below all: path, name, omitted, digest, content, error, flight, room, config, secret → keyring, children, beneath, cachedir, db
+//! main — the program
+//! cli — commands
+//! mount, kitovu — everything put together; what kitovu's configuration means
+//! config, fuse, status — the file; the kernel; what `status` tells
+//! fs, sources — inodes and handles; one folder for each type of source
+//! catalog, transfer — what sources said; bytes on their way into the cache
+//! freshness, cache, source — decisions; copies on disk; the contract
+//! secret, db
+//! keyring, cachedir, content, omitted
+//! error, children
+//! path, name, digest, revealed, room, flight, beneath, memory — words that import nothing
 //! ```
 //!
 //! # The three walks
@@ -79,6 +89,8 @@ pub mod fuse;
 mod fuzz;
 pub mod keyring;
 pub mod kitovu;
+#[cfg(test)]
+mod layers;
 pub mod memory;
 pub mod mount;
 pub mod name;

@@ -87,7 +87,8 @@ fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
 fn others_secrets(all: &[SourceConfig], this: &SourceConfig) -> Vec<String> {
     let own = this.settings.variables();
     let others = all.iter().filter(|other| other.name != this.name);
-    let mut names: Vec<_> = others.flat_map(crate::sources::secret_variables).collect();
+    let mut names: Vec<_> =
+        others.flat_map(|other| crate::sources::secret_variables(&other.type_name, &other.settings)).collect();
     names.retain(|name| !own.contains(name));
     names
 }

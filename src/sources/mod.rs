@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 pub mod smb;
 
-use crate::config::SourceConfig;
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,11 +44,11 @@ pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
 }
 
 /// The environment variables from which a source gets secrets.
-pub fn secret_variables(config: &SourceConfig) -> BTreeSet<String> {
-    let mut names = config.settings.variables();
-    let flag = |key: &str| config.settings.values.get(key);
+pub fn secret_variables(type_name: &str, settings: &Settings) -> BTreeSet<String> {
+    let mut names = settings.variables();
+    let flag = |key: &str| settings.values.get(key);
     let asks_amazon = flag("profile").is_some() || flag("disable_config_load") == Some(&toml::Value::Boolean(false));
-    if config.type_name == "s3" && asks_amazon {
+    if type_name == "s3" && asks_amazon {
         names.extend(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(str::to_owned));
     }
     names
