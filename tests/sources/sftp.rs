@@ -48,8 +48,8 @@ async fn ten_thousand_files_are_listed_in_few_round_trips() {
         std::fs::write(dir.path().join(format!("{number}")), "x").unwrap();
     }
     let mut server = Sshd::run(dir.path());
-    // A round trip takes 100 ms; asked for one after the other, the hundred answers would take ten seconds.
-    let far = slow(server.port(), Duration::from_millis(50)).await;
+    // A round trip takes 400 ms; asked for one after the other, the hundred answers would take forty seconds.
+    let far = slow(server.port(), Duration::from_millis(200)).await;
     server.reach_through(far);
     let source = source(&server.table()).await;
     let began = Instant::now();
@@ -57,7 +57,8 @@ async fn ten_thousand_files_are_listed_in_few_round_trips() {
     let took = began.elapsed();
     assert_eq!(entries.len(), 10_000);
     assert!(entries.iter().all(|entry| entry.digest.is_some() && entry.size == Some(1)));
-    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    println!("it took {took:?}");
+    assert!(took < Duration::from_secs(20), "it took {took:?}");
 }
 
 /// Waits, with its first bytes, until all others have theirs.
@@ -106,14 +107,16 @@ async fn a_range_over_a_slow_line_does_not_take_a_round_trip_for_each_read() {
     let content: Vec<u8> = (0..8_u32 << 18).flat_map(u32::to_le_bytes).collect();
     Directory::new(dir.path()).write("large", &content);
     let mut server = Sshd::run(dir.path());
-    let far = slow(server.port(), Duration::from_millis(50)).await;
+    // One after the other, 33 reads would take more than thirteen seconds.
+    let far = slow(server.port(), Duration::from_millis(200)).await;
     server.reach_through(far);
     for table in [server.table(), server.table_with_alias("lab")] {
         let source = source(&table).await;
         let began = Instant::now();
         assert!(read(source.as_ref(), "large").await.unwrap() == content);
         let took = began.elapsed();
-        assert!(took < Duration::from_secs(3), "33 reads took {took:?}");
+        println!("33 reads took {took:?}");
+        assert!(took < Duration::from_secs(10), "33 reads took {took:?}");
         source.disconnect().await;
     }
 }
