@@ -40,10 +40,12 @@ impl State {
         }
         let Some(known) = self.remembered.get(dir) else { return };
         known.record.obtained = None;
-        for (name, entry) in known.listing.entries() {
-            if is_affected(&entry.path) {
-                known.record.since.remove(name);
-                names.push((dir.clone(), name.clone()));
+        let entries = known.listing.entries();
+        for number in 0..entries.len() {
+            if is_affected(&entries.path(number)) {
+                let name: LocalName = entries.name(number).into();
+                known.record.since.remove(&name);
+                names.push((dir.clone(), name));
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::Entry;
 
-/// How many bytes the listings of all sources take in memory, about: 100,000 names.
+/// How many bytes the listings of all sources take in memory, about: 300,000 names.
 const HELD: usize = 32 << 20;
 
 /// How many bytes a source takes for the records of listings that are not in memory: 30,000 directories.
@@ -125,7 +125,7 @@ impl Remembered {
         let mut since = self.remove(&dir).map(|record| record.since).unwrap_or_default();
         since.retain(|name, (learned, at)| {
             // A listing without digests says nothing newer about the version, which an outage may make the last word.
-            let silent = learned.is_some() && listing.get(name).is_some_and(|(_, entry)| entry.digest.is_none());
+            let silent = learned.is_some() && listing.get(name).is_some_and(|entry| entry.digest.is_none());
             silent || obtained.is_some_and(|obtained| *at > obtained)
         });
         let names = listing.entries().len();

@@ -17,7 +17,7 @@ impl Catalog {
         let is_listed_without = {
             let mut state = self.state.lock();
             match state.remembered.get(dir) {
-                Some(known) => known.listing.get(name).is_some_and(|(_, listed)| listed.digest.is_none()),
+                Some(known) => known.listing.get(name).is_some_and(|listed| listed.digest.is_none()),
                 // What the listing says is stored as well, and says more or less than this.
                 None => state.remembered.record_alone(dir).is_some(),
             }

@@ -5,19 +5,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::learned;
+use super::{Named, learned};
 use crate::digest::Digest;
 use crate::name::{LocalName, is_local_name};
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
 
 /// A complete listing of one directory: every name that is there, so that any other name is not.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
-    /// Ordered by local name, names distinct.
-    entries: Vec<(LocalName, Entry)>,
-    /// What they take in memory, about.
-    bytes: usize,
+    entries: Named,
 }
 
 /// The number of one listing in the database. No two listings have the same, so that what is read under it is that listing.
@@ -37,26 +34,23 @@ impl ListingId {
 }
 
 impl Listing {
-    /// A listing of entries as `catalog::localize` returns them: ordered, names distinct.
-    pub fn new(entries: Vec<(LocalName, Entry)>) -> Self {
-        debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "names are ordered and distinct");
-        let bytes = entries.iter().map(|(name, entry)| bytes_of(name, entry)).sum();
-        Self { entries, bytes }
+    /// A listing of entries as `catalog::localize` returns them.
+    pub fn new(entries: Named) -> Self {
+        Self { entries }
     }
 
-    /// What the entries take in memory, in bytes, about.
+    /// What the entries take in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.entries.bytes()
     }
 
     /// The entry with this local name.
-    pub fn get(&self, name: &[u8]) -> Option<&(LocalName, Entry)> {
-        let at = self.entries.binary_search_by(|(candidate, _)| (**candidate).cmp(name)).ok()?;
-        Some(&self.entries[at])
+    pub fn get(&self, name: &[u8]) -> Option<Entry> {
+        self.entries.get(name)
     }
 
     /// All entries, ordered by local name.
-    pub fn entries(&self) -> &[(LocalName, Entry)] {
+    pub fn entries(&self) -> &Named {
         &self.entries
     }
 
@@ -69,13 +63,16 @@ impl Listing {
             .query_row(params![source, dir.as_bytes()], |row| row.get(0))
             .optional()?;
         let Some(id) = id else { return Ok(None) };
-        let entries = db
-            .prepare_cached(
-                "SELECT local_name, name, path, kind, target, size, modified, digest
-                 FROM entries WHERE listing = ?1 ORDER BY local_name",
-            )?
-            .query_map([id], read_entry)?
-            .collect::<rusqlite::Result<_>>()?;
+        let mut select = db.prepare_cached(
+            "SELECT local_name, name, path, kind, target, size, modified, digest
+             FROM entries WHERE listing = ?1 ORDER BY local_name",
+        )?;
+        let mut entries = Named::new(dir.clone());
+        for row in select.query_map([id], read_entry)? {
+            let (name, entry) = row?;
+            entries.push(&name, &entry);
+        }
+        entries.shrink();
         Ok(Some((ListingId(id), Self::new(entries))))
     }
 
@@ -107,7 +104,7 @@ impl Listing {
         ListingId(id): ListingId,
     ) -> rusqlite::Result<()> {
         for (name, path) in directories(db, source, dir)? {
-            if self.get(&name).is_none_or(|(_, now)| now.path != path) {
+            if self.get(&name).is_none_or(|now| now.path != path) {
                 Self::delete(db, source, &path)?;
             }
         }
@@ -122,7 +119,7 @@ impl Listing {
             "INSERT INTO entries (listing, local_name, name, path, kind, target, size, modified, digest)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
-        for (name, entry) in &self.entries {
+        for (name, entry) in self.entries.iter() {
             let (kind, target) = match &entry.kind {
                 EntryKind::File { executable: false } => (0, None),
                 EntryKind::File { executable: true } => (1, None),
@@ -131,7 +128,7 @@ impl Listing {
             };
             insert.execute(params![
                 id,
-                &**name,
+                &*name,
                 entry.name,
                 entry.path.as_bytes(),
                 kind,
@@ -169,7 +166,7 @@ fn directories(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Res
     .collect()
 }
 
-/// What an entry takes in memory, in bytes, about: four allocations beside what it holds itself.
+/// What an entry takes in memory that is not packed, in bytes, about: four allocations beside what it holds itself.
 pub(super) fn bytes_of(name: &LocalName, entry: &Entry) -> usize {
     const ALLOCATIONS: usize = 4 * 24;
     size_of::<(LocalName, Entry)>() + ALLOCATIONS + name.len() + entry.bytes()
@@ -226,16 +223,22 @@ mod tests {
     use super::*;
     use crate::db::Database;
 
-    fn entry(dir: &RemotePath, name: &[u8], kind: EntryKind) -> (LocalName, Entry) {
-        let entry = Entry {
+    fn entry(dir: &RemotePath, name: &[u8], kind: EntryKind) -> Entry {
+        Entry {
             name: name.to_vec(),
             path: dir.child(name).expect("a plain name"),
             kind,
             size: Some(u64::MAX),
             modified: Some(from_nanoseconds(-1_500_000_000)),
             digest: Some(Digest::new("d")),
-        };
-        (name.into(), entry)
+        }
+    }
+
+    /// A listing of the root.
+    fn listing(entries: &[Entry]) -> Listing {
+        let mut named = Named::new(RemotePath::root());
+        entries.iter().for_each(|entry| named.push(&entry.name, entry));
+        Listing::new(named)
     }
 
     #[test]
@@ -243,9 +246,10 @@ mod tests {
         let place = tempfile::tempdir().expect("a temporary directory");
         let db = Database::open(place.path(), 1 << 20).expect("a new index");
         let root = RemotePath::root();
-        let listing = Listing::new(vec![
+        let dir_entry = entry(&root, b"dir", EntryKind::Directory);
+        let listing = listing(&[
             entry(&root, b"a\xff", EntryKind::File { executable: true }),
-            entry(&root, b"dir", EntryKind::Directory),
+            dir_entry.clone(),
             entry(&root, b"link", EntryKind::Symlink { target: b"../\xfe".to_vec() }),
         ]);
         let stored = listing.clone();
@@ -254,7 +258,7 @@ mod tests {
         let (id, loaded) = db.read(|c| Listing::load(c, "s", &root)).flatten().expect("it is stored");
         assert_eq!(loaded, listing);
         let one = |id, name| db.read(move |c| Listing::load_entry(c, id, name));
-        assert_eq!(one(id, b"dir"), Some(Some(Some(listing.entries()[1].clone()))));
+        assert_eq!(one(id, b"dir"), Some(Some(Some((b"dir".as_slice().into(), dir_entry)))));
         assert_eq!(one(id, b"other"), Some(Some(None)));
         assert_eq!(one(ListingId::new(), b"dir"), Some(None), "another listing tells nothing");
         assert_eq!(db.read(|c| Listing::load(c, "other", &root)), Some(None));
@@ -266,14 +270,14 @@ mod tests {
         let db = Database::open(place.path(), 1 << 20).expect("a new index");
         let [a, below, neighbour] = [b"a".as_slice(), b"a/b", b"a-b"].map(|p| RemotePath::parse(p).expect("a path"));
         let root = RemotePath::root();
-        let full =
-            Listing::new(vec![entry(&root, b"a", EntryKind::Directory), entry(&root, b"a-b", EntryKind::Directory)]);
-        let less = Listing::new(vec![entry(&root, b"a-b", EntryKind::Directory)]);
+        let [a_entry, neighbour_entry] = [b"a".as_slice(), b"a-b"].map(|name| entry(&root, name, EntryKind::Directory));
+        let full = listing(&[a_entry, neighbour_entry.clone()]);
+        let less = listing(&[neighbour_entry]);
         db.write({
             let dirs = [a.clone(), below.clone(), neighbour.clone()];
             move |c| {
                 full.store(c, "s", &RemotePath::root(), ListingId::new())?;
-                dirs.iter().try_for_each(|dir| Listing::default().store(c, "s", dir, ListingId::new()))?;
+                dirs.iter().try_for_each(|dir| listing(&[]).store(c, "s", dir, ListingId::new()))?;
                 less.store(c, "s", &RemotePath::root(), ListingId::new())
             }
         });

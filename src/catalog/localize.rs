@@ -1,36 +1,33 @@
 //! From remote names to local ones: what a name becomes on Linux. It never computes backwards: the catalog stores the pair.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::digest::Digest;
-use crate::name::{LocalName, NAME_MAX};
+use super::Named;
+use crate::name::NAME_MAX;
 use crate::omitted::Omitted;
-use crate::path::{BadName, RemotePath};
-use crate::source::Entry;
+use crate::path::RemotePath;
+use crate::source::packed::{Packed, Place};
 
 /// The most bytes of a character in UTF-8.
 const LONGEST_CHARACTER: usize = 4;
 
-/// After so many entries, the room that they took is given back.
-const GIVEN_BACK: usize = 8192;
-
-/// The entries of one directory with their local names, ordered by them.
-#[derive(Debug, Default)]
+/// The entries of one directory with their local names.
+#[derive(Debug)]
 pub struct Localized {
-    /// Local name and entry; names are distinct.
-    pub named: Vec<(LocalName, Entry)>,
+    /// Those that are shown.
+    pub named: Named,
     /// Names that lead out of the directory and are never followed, with the reason.
-    pub refused: Vec<(Vec<u8>, BadName)>,
+    refused: Omitted,
 }
 
 impl Localized {
     /// How many names are refused, the first of them, and why, in one line; none if none is.
     pub fn refusal(&self) -> Option<String> {
-        let mut omitted = Omitted::default();
-        self.refused.iter().for_each(|(name, why)| omitted.add(name, why));
-        omitted.told()
+        self.refused.told()
     }
 }
 
@@ -39,57 +36,70 @@ impl Localized {
 /// Names that would lead out of the directory (`..`, absolute ones) are refused. `verbatim` keeps control characters, for sources
 /// whose names are file names already; elsewhere they become their Unicode pictures. The result does not depend on the order in
 /// which entries arrived, and takes time in proportion to them, however they are named.
-pub fn localize(entries: Vec<Entry>, verbatim: bool) -> Localized {
-    let mut refused = Vec::new();
-    let mut entries = entries;
-    entries.retain(|entry| match RemotePath::root().child(&without_nul(&entry.name)) {
-        Ok(_) => true,
-        Err(why) => {
-            refused.push((entry.name.clone(), why));
-            false
-        }
+pub fn localize(mut entries: Packed, verbatim: bool) -> Localized {
+    let mut refused = Omitted::default();
+    let mut places = entries.places();
+    places.retain(|&place| {
+        let name = entries.text(place);
+        let checked = RemotePath::root().child(&without_nul(name));
+        checked.inspect_err(|why| refused.add(name, why)).is_ok()
     });
-    // The first in the remote's order is the last here, so that entries are taken from the end and what they took is free.
-    entries.sort_unstable_by(|a, b| remote_order(b).cmp(&remote_order(a)));
+    // The order in which equal names are numbered.
+    places.sort_unstable_by(|&a, &b| entries.compare(a, b));
 
-    let mut taken: HashSet<LocalName> = HashSet::with_capacity(entries.len());
-    let mut named = Vec::new();
+    let mut named: Vec<(Place, Place)> = Vec::with_capacity(places.len());
     let mut mapped = Vec::new();
-    // Names that need no change keep it, whatever another name becomes.
-    while let Some(entry) = entries.pop() {
-        if entries.len().is_multiple_of(GIVEN_BACK) {
-            entries.shrink_to_fit();
-        }
-        let candidate = legal(&entry.name, verbatim);
-        if candidate == entry.name && taken.insert(candidate.as_slice().into()) {
-            let name: &LocalName = taken.get(candidate.as_slice()).expect("it was inserted");
-            named.push((name.clone(), entry));
+    // Names that need no change keep it, whatever another name becomes. Equal ones stand side by side.
+    for place in places {
+        let name = entries.text(place);
+        let is_taken = named.last().is_some_and(|&(last, _)| entries.text(last) == name);
+        if is_taken || legal(name, verbatim) != name {
+            mapped.push(place);
         } else {
-            mapped.push((candidate, entry));
+            named.push((place, place));
         }
     }
-    let mut numbers = HashMap::new();
-    for (candidate, entry) in mapped {
-        let mut name = LocalName::from(candidate.as_slice());
-        if taken.contains(&name) {
-            // Numbers that were tried are not tried again, so that equal names cost one attempt each.
-            let last = numbers.entry(what_stays(&candidate)).or_insert(1);
-            while taken.contains(&name) {
-                *last += 1;
-                name = numbered(&candidate, *last).into();
-            }
+    if !mapped.is_empty() {
+        let mut taken = Taken::default();
+        named.iter().for_each(|&(name, _)| _ = taken.take(entries.text(name)));
+        for place in mapped {
+            let name = taken.nearest(legal(entries.text(place), verbatim));
+            named.push((entries.push_text(&name), place));
         }
-        taken.insert(name.clone());
-        named.push((name, entry));
     }
-    named.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    Localized { named, refused }
+    Localized { named: Named::of(entries, named), refused }
 }
 
-/// The order in which equal names are numbered.
-fn remote_order(entry: &Entry) -> impl Ord {
-    let digest = entry.digest.as_ref().map(Digest::as_str);
-    (&entry.name, &entry.path, entry.is_directory(), digest, entry.size, entry.modified)
+/// The names of one directory that are given already. It keeps hashes of them: where two names share one, a number is left out.
+#[derive(Default)]
+struct Taken {
+    hasher: RandomState,
+    names: HashSet<u64>,
+    /// The last number that was tried of each name, so that equal names cost one attempt each.
+    numbers: HashMap<u64, usize>,
+}
+
+impl Taken {
+    /// Whether this name was free. It is not any more.
+    fn take(&mut self, name: &[u8]) -> bool {
+        self.names.insert(self.hasher.hash_one(name))
+    }
+
+    /// This name or, if it is taken, with the first number with which it is free.
+    fn nearest(&mut self, name: Vec<u8>) -> Vec<u8> {
+        if self.take(&name) {
+            return name;
+        }
+        let stays = self.hasher.hash_one(what_stays(&name));
+        loop {
+            let number = self.numbers.entry(stays).or_insert(1);
+            *number += 1;
+            let numbered = numbered(&name, *number);
+            if self.take(&numbered) {
+                return numbered;
+            }
+        }
+    }
 }
 
 /// A NUL inside a name has a picture; it must not hide what else is wrong with the name.
@@ -163,7 +173,13 @@ fn cut(name: &[u8], len: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::EntryKind;
+    use crate::source::{Entry, EntryKind};
+
+    fn localized(names: impl IntoIterator<Item = impl AsRef<[u8]>>, verbatim: bool) -> Localized {
+        let mut entries = Packed::new(RemotePath::root());
+        names.into_iter().for_each(|name| _ = entries.push(&entry(name.as_ref())));
+        localize(entries, verbatim)
+    }
 
     fn entry(name: &[u8]) -> Entry {
         Entry {
@@ -177,8 +193,7 @@ mod tests {
     }
 
     fn names(input: &[&[u8]], verbatim: bool) -> Vec<Vec<u8>> {
-        let entries = input.iter().map(|name| entry(name)).collect();
-        localize(entries, verbatim).named.into_iter().map(|(name, _)| name.to_vec()).collect()
+        localized(input, verbatim).named.iter().map(|(name, _)| name.to_vec()).collect()
     }
 
     #[test]
@@ -200,14 +215,12 @@ mod tests {
     #[test]
     fn names_that_lead_elsewhere_are_left_out() {
         let bad = [b"..".as_slice(), b".", b"", b"/etc/passwd", b"a/../b"];
-        let entries = bad.iter().chain([&b"ok".as_slice()]).map(|name| entry(name)).collect();
-        let localized = localize(entries, false);
-        assert_eq!(localized.named.len(), 1);
-        assert_eq!(localized.refused.iter().map(|(name, _)| name.as_slice()).collect::<Vec<_>>(), bad);
+        let shown = localized(bad.iter().chain([&b"ok".as_slice()]), false);
+        assert_eq!(shown.named.iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>(), [b"ok"]);
         let words = "5 names are left out: \"..\" (";
-        assert!(localized.refusal().is_some_and(|told| told.starts_with(words) && told.ends_with(", …")));
-        let names = (0..100_000).map(|number| entry(format!("/{number}\x1b{}", "x".repeat(1000)).as_bytes()));
-        let told = localize(names.collect(), false).refusal().expect("none is followed");
+        assert!(shown.refusal().is_some_and(|told| told.starts_with(words) && told.ends_with(", …")));
+        let names = (0..100_000).map(|number| format!("/{number}\x1b{}", "x".repeat(1000)));
+        let told = localized(names, false).refusal().expect("none is followed");
         assert!(told.len() < 400 && told.starts_with("100000 names") && told.contains("␛"), "{told}");
     }
 
@@ -239,8 +252,8 @@ mod tests {
         let real = (0..200_000).map(makes[0]).chain((0..200_000).map(makes[1])).collect();
         for names in cases.into_iter().chain([real]) {
             let (count, began) = (names.len(), std::time::Instant::now());
-            let localized = localize(names.iter().map(|name| entry(name)).collect(), false);
-            let mut named: Vec<_> = localized.named.into_iter().map(|(name, _)| name).collect();
+            let localized = localized(&names, false);
+            let mut named: Vec<_> = localized.named.iter().map(|(name, _)| name).collect();
             named.dedup();
             assert_eq!(named.len(), count);
             // Quadratic, it takes minutes on a fast machine; linear, a few seconds on a slow one that does much else.

@@ -9,6 +9,7 @@ mod known;
 mod learned;
 mod listing;
 pub mod localize;
+mod named;
 mod patience;
 mod stored;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use tracing::{debug, info, warn};
 
 pub use known::Room;
 pub use listing::Listing;
+pub use named::Named;
 use patience::{Asked, Slowness};
 
 use self::known::{Remembered, Since};
@@ -37,7 +39,8 @@ use crate::freshness::{
 };
 use crate::name::LocalName;
 use crate::path::RemotePath;
-use crate::source::budget::gathering;
+use crate::source::budget::{check_held, gathering};
+use crate::source::packed::Packed;
 use crate::source::retry::retry;
 use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 
@@ -159,7 +162,7 @@ impl Catalog {
             Some(answer) => answer,
             None => {
                 let Answer { value, valid_for, stale } = self.plain_listing(dir).await?;
-                Answer { value: value.get(name).cloned(), valid_for, stale }
+                Answer { value: value.get(name).map(|entry| (name.into(), entry)), valid_for, stale }
             }
         };
         if let Some(answer) = self.state.lock().learned(dir, name, self.policy) {
@@ -224,7 +227,7 @@ impl Catalog {
         if let Some((entry, _)) = state.remembered.record(dir)?.since.get(name) {
             return entry.clone();
         }
-        state.remembered.get(dir)?.listing.get(name).map(|(_, entry)| entry.clone())
+        state.remembered.get(dir)?.listing.get(name)
     }
 
     /// When the source was last asked about this name, alone or by listing its directory; `None`: not since the mount.
@@ -323,14 +326,16 @@ impl Catalog {
 
     async fn retrieve_listing(&self, dir: &RemotePath) -> Result<Localized> {
         let mut listing = self.source.list_path(dir).await?;
-        let mut entries = Vec::new();
+        let mut entries = Packed::new(dir.clone());
         while let Some(entry) = listing.try_next().await? {
-            entries.push(entry);
+            entries.push(&entry);
             // Where all entries are here already, others get a turn.
             tokio::task::consume_budget().await;
         }
         let verbatim = self.source.capabilities().verbatim_names;
-        off_worker(dir, move || localize(entries, verbatim)).await
+        let localized = off_worker(dir, move || localize(entries, verbatim)).await?;
+        check_held(localized.named.len(), localized.named.bytes()).map_err(|exceeded| exceeded.error(dir))?;
+        Ok(localized)
     }
 
     /// Takes a complete listing as what is known. A large one takes a while, in which the state is not locked.
@@ -343,10 +348,8 @@ impl Catalog {
         });
         let mut unchanged = None;
         if let Some((before, id, since)) = known {
-            for (name, entry) in &mut named {
-                keep_observation(&before, &since, name, entry);
-            }
-            unchanged = Some((before, id)).filter(|(before, _)| before.entries() == named);
+            keep_observations(&before, &since, &mut named);
+            unchanged = Some((before, id)).filter(|(before, _)| *before.entries() == named);
         }
         let is_new = unchanged.is_none();
         let (listing, id) = unchanged.unwrap_or_else(|| (Arc::new(Listing::new(named)), ListingId::new()));
@@ -375,16 +378,19 @@ async fn off_worker<T: Send + 'static>(dir: &RemotePath, work: impl FnOnce() -> 
     tokio::task::spawn_blocking(work).await.map_err(lost)
 }
 
-/// A file that cannot be told from what is known of it keeps its digest, although it was observed anew.
-fn keep_observation(listing: &Listing, since: &Since, name: &LocalName, entry: &mut Entry) {
-    let before = match since.get(name) {
-        Some((before, _)) => before.as_ref(),
-        None => listing.get(name).map(|(_, before)| before),
-    };
-    if let (Some(digest), Some(before)) = (&mut entry.digest, before.and_then(|before| before.digest.as_ref()))
-        && before.is_same_observation(digest)
-    {
-        *digest = before.clone();
+/// Files that cannot be told from what is known of them keep their digests, although they were observed anew.
+fn keep_observations(listing: &Listing, since: &Since, named: &mut Named) {
+    for number in 0..named.len() {
+        let entry = named.entry(number);
+        let Some(digest) = entry.digest.as_ref().filter(|digest| digest.unsettled_since().is_some()) else { continue };
+        let before = match since.get(named.name(number)) {
+            Some((before, _)) => before.clone(),
+            None => listing.get(named.name(number)),
+        };
+        let before = before.and_then(|before| before.digest).filter(|before| before != digest);
+        if let Some(before) = before.filter(|before| before.is_same_observation(digest)) {
+            named.replace(number, &Entry { digest: Some(before), ..entry });
+        }
     }
 }
 
@@ -412,10 +418,15 @@ impl State {
     /// `listing`, which is that of `dir`, with what was learned since, if anything was.
     fn overlaid(&mut self, dir: &RemotePath, listing: &Listing) -> Option<Arc<Listing>> {
         let record = self.remembered.record(dir).filter(|record| !record.since.is_empty())?;
-        let entries = listing.entries().iter().filter_map(|(name, entry)| match record.since.get(name) {
-            Some((newer, _)) => newer.clone().map(|newer| (name.clone(), newer)),
-            None => Some((name.clone(), entry.clone())),
-        });
-        Some(Arc::new(Listing::new(entries.collect())))
+        let mut entries = Named::new(dir.clone());
+        for (name, listed) in listing.entries().iter() {
+            let entry = match record.since.get(&name) {
+                Some((newer, _)) => newer.as_ref(),
+                None => Some(&listed),
+            };
+            entry.into_iter().for_each(|entry| entries.push(&name, entry));
+        }
+        entries.shrink();
+        Some(Arc::new(Listing::new(entries)))
     }
 }

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
 use crate::path::{PrintableLines, RemotePath};
+use crate::source::packed::Packed;
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
 /// How many directories are listed in search of a file to retrieve.
@@ -145,11 +146,15 @@ async fn list(source: &dyn Source, dir: &RemotePath, report: &mut Report) -> Res
     if let Some(refusal) = localized.refusal() {
         report.say(&format!("  note    {dir}: {refusal}"));
     }
-    Ok(localized.named.into_iter().map(|(_, entry)| entry).collect())
+    Ok(localized.named.iter().map(|(_, entry)| entry).collect())
 }
 
 async fn list_names(source: &dyn Source, dir: &RemotePath) -> Result<Localized> {
-    let entries: Vec<Entry> = source.list_path(dir).await?.try_collect().await?;
+    let mut listing = source.list_path(dir).await?;
+    let mut entries = Packed::new(dir.clone());
+    while let Some(entry) = listing.try_next().await? {
+        entries.push(&entry);
+    }
     Ok(localize(entries, source.capabilities().verbatim_names))
 }
 
@@ -181,9 +186,10 @@ async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
 
     let failed = |e: std::io::Error| Error::new("check", ErrorKind::Other).on(&entry.path).caused_by(e);
     let dir = TempDir::new().map_err(failed)?;
-    let localized = localize(vec![entry.clone()], true);
-    let name = localized.named.first().map_or(b"file".as_slice(), |(name, _)| name);
-    let path = dir.path().join(OsStr::from_bytes(name));
+    let mut alone = Packed::new(RemotePath::root());
+    alone.push(entry);
+    let named = localize(alone, true).named;
+    let path = dir.path().join(OsStr::from_bytes(if named.is_empty() { b"file" } else { named.name(0) }));
     std::fs::write(&path, &bytes).map_err(failed)?;
     if let Some(modified) = retrieved.modified.or(remote.modified) {
         std::fs::File::options()

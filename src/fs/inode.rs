@@ -1,6 +1,7 @@
 //! `Inodes`: the kernel's numbers of versions, directories and links. It knows no sources and no requests.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Entered;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::UnionIndex;
 use crate::name::LocalName;
 use crate::path::RemotePath;
+use crate::source::packed::{Reader, write_entry, write_number, write_text};
 use crate::source::{Entry, EntryKind};
 
 /// A number by which the kernel knows something. 1 is the mount's root.
@@ -25,10 +27,9 @@ impl Inode {
 pub type FolderIndex = usize;
 
 /// What an inode is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// The directory that holds the folders.
-    #[default]
     Root,
     /// A directory that the configuration makes on the way to a union; its identity is its path.
     Group {
@@ -77,11 +78,10 @@ pub enum Node {
 
 impl Node {
     /// What a source's entry is as a node.
-    pub fn of_entry(folder: FolderIndex, dir: &RemotePath, name: &LocalName, entry: &Entry) -> Self {
-        let entry = entry.clone();
+    pub fn of_entry(folder: FolderIndex, dir: &RemotePath, name: LocalName, entry: Entry) -> Self {
         match &entry.kind {
             EntryKind::Directory => Self::Directory { folder, path: entry.path.clone(), entry: Some(entry) },
-            EntryKind::File { .. } => Self::File { folder, dir: dir.clone(), name: name.clone(), entry },
+            EntryKind::File { .. } => Self::File { folder, dir: dir.clone(), name, entry },
             EntryKind::Symlink { target } => Self::Symlink { folder, target: target.clone(), entry },
         }
     }
@@ -128,12 +128,18 @@ impl Node {
             }
         }
         let hash: [u8; 32] = hash.finalize().into();
-        *hash.first_chunk().expect("a hash has more than 16 bytes")
+        let (words, _) = hash.as_chunks();
+        Identity { number: u64::from_le_bytes(words[0]) >> 1, rest: u64::from_le_bytes(words[1]) }
     }
 }
 
 /// The beginning of a hash of what makes an inode what it is: as long as nobody finds two of 128 bits that are the same.
-type Identity = [u8; 16];
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    /// The number that it gets if that is free.
+    number: u64,
+    rest: u64,
+}
 
 /// The inodes that the kernel holds references to.
 ///
@@ -149,22 +155,68 @@ pub struct Inodes {
 
 #[derive(Debug)]
 struct Slot {
-    identity: Identity,
-    node: Arc<Node>,
+    /// Of the identity: the number tells the other half, but for the few that share one.
+    rest: u64,
+    node: Kept,
     /// How many lookups the kernel has not forgotten yet.
     references: u64,
+}
+
+/// A node as the table keeps it: what a source lists takes few bytes, since there may be a million of them.
+#[derive(Debug)]
+enum Kept {
+    Whole(Arc<Node>),
+    /// The source, the local name and the entry; with the directory of a file, which it shares with others.
+    Packed {
+        dir: Option<RemotePath>,
+        bytes: Box<[u8]>,
+    },
+}
+
+impl Kept {
+    fn of(node: Node) -> Self {
+        let (folder, dir, name, entry) = match &node {
+            Node::File { folder, dir, name, entry } => (*folder, Some(dir), &**name, entry),
+            Node::Directory { folder, entry: Some(entry), .. } | Node::Symlink { folder, entry, .. } => {
+                (*folder, None, b"".as_slice(), entry)
+            }
+            Node::Root | Node::Group { .. } | Node::Union { .. } | Node::Directory { entry: None, .. } => {
+                return Self::Whole(Arc::new(node));
+            }
+        };
+        let mut bytes = Vec::with_capacity(64 + name.len() + entry.bytes());
+        write_number(&mut bytes, folder as u64);
+        // Nearly all local names are the remote ones, and no name is empty.
+        write_text(&mut bytes, if *name == *entry.name { b"" } else { name });
+        write_entry(&mut bytes, dir.unwrap_or(&RemotePath::root()), entry);
+        // Shrunk in its place, it would leave a hole that the next has no use for.
+        Self::Packed { dir: dir.cloned(), bytes: bytes.as_slice().into() }
+    }
+
+    fn node(&self) -> Arc<Node> {
+        let (dir, bytes) = match self {
+            Self::Whole(node) => return node.clone(),
+            Self::Packed { dir, bytes } => (dir.clone().unwrap_or_else(RemotePath::root), bytes),
+        };
+        let mut reader = Reader(bytes);
+        let folder = reader.number() as FolderIndex;
+        let name = reader.text();
+        let entry = reader.entry(&dir);
+        let name = if name.is_empty() { entry.name.as_slice().into() } else { name.into() };
+        Arc::new(Node::of_entry(folder, &dir, name, entry))
+    }
 }
 
 impl Inodes {
     /// A table with nothing but `root` under [`Inode::ROOT`], which is never forgotten.
     pub fn new(root: Node, source_ids: Vec<Arc<str>>) -> Self {
-        let slot = Slot { identity: root.identity(&source_ids), node: Arc::new(root), references: 1 };
+        let slot = Slot { rest: root.identity(&source_ids).rest, node: Kept::of(root), references: 1 };
         Self { source_ids, slots: Mutex::new(BTreeMap::from([(Inode::ROOT.0, slot)])) }
     }
 
     /// What this inode is; `None` for one that was forgotten.
     pub fn get(&self, inode: Inode) -> Option<Arc<Node>> {
-        self.slots.lock().get(&inode.0).map(|slot| slot.node.clone())
+        self.slots.lock().get(&inode.0).map(|slot| slot.node.node())
     }
 
     /// The number that a node has or would get; the kernel gets no reference.
@@ -176,19 +228,24 @@ impl Inodes {
     /// The number of a node, to which the kernel gets one reference.
     pub fn refer(&self, node: Node) -> Inode {
         let identity = node.identity(&self.source_ids);
+        let node = Kept::of(node);
         let mut slots = self.slots.lock();
         let number = place(&slots, &identity);
-        let slot = slots.entry(number).or_insert_with(|| Slot { identity, node: Arc::default(), references: 0 });
-        slot.references += 1;
         // The newer one knows the newer times of a directory.
-        slot.node = Arc::new(node);
+        match slots.entry(number) {
+            Entered::Occupied(mut known) => {
+                let slot = known.get_mut();
+                (slot.node, slot.references) = (node, slot.references + 1);
+            }
+            Entered::Vacant(free) => _ = free.insert(Slot { rest: identity.rest, node, references: 1 }),
+        }
         Inode(number)
     }
 
     /// What this inode is, described better than before; its identity is the same.
     pub fn describe(&self, inode: Inode, node: Node) {
         if let Some(slot) = self.slots.lock().get_mut(&inode.0) {
-            slot.node = Arc::new(node);
+            slot.node = Kept::of(node);
         }
     }
 
@@ -214,10 +271,9 @@ impl Inodes {
 }
 
 fn place(slots: &BTreeMap<u64, Slot>, identity: &Identity) -> u64 {
-    let (first, _) = identity.split_first_chunk().expect("a hash has more than eight bytes");
-    let mut number = u64::from_le_bytes(*first) >> 1;
+    let mut number = identity.number;
     loop {
-        let taken = slots.get(&number).is_some_and(|slot| slot.identity != *identity);
+        let taken = slots.get(&number).is_some_and(|slot| slot.rest != identity.rest);
         if number > Inode::ROOT.0 && !taken {
             return number;
         }
@@ -240,7 +296,7 @@ mod tests {
             modified: None,
             digest: Some(Digest::new(digest)),
         };
-        Node::of_entry(0, &RemotePath::root(), &entry.name.as_slice().into(), &entry)
+        Node::of_entry(0, &RemotePath::root(), entry.name.as_slice().into(), entry)
     }
 
     fn inodes(source: &str) -> Inodes {
@@ -276,7 +332,7 @@ mod tests {
     #[test]
     fn an_abandoned_table_is_empty_and_frees_nothing() {
         let inodes = inodes("s");
-        let inode = inodes.refer(file(b"a", "1"));
+        let inode = inodes.refer(Node::Group { path: Arc::new([]) });
         let node = Arc::downgrade(&inodes.get(inode).expect("it is referred to"));
         inodes.abandon();
         assert!(inodes.get(inode).is_none());
@@ -285,12 +341,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_comes_back_as_it_was() {
+        let inodes = Inodes::new(Node::Root, vec!["s".into(), "t".into()]);
+        let dir = RemotePath::parse(b"some/dir").expect("a path");
+        let path = dir.child(b"a\n").expect("a name");
+        let kinds = [
+            EntryKind::File { executable: true },
+            EntryKind::Directory,
+            EntryKind::Symlink { target: b"../b".to_vec() },
+        ];
+        for (kind, local) in kinds.into_iter().flat_map(|kind| [(kind.clone(), b"a\n".as_slice()), (kind, b"a_")]) {
+            let (size, modified) = (Some(7), Some(SystemTime::UNIX_EPOCH));
+            let entry = Entry { name: b"a\n".to_vec(), path: path.clone(), kind, size, modified, digest: None };
+            let node = Node::of_entry(1, &dir, local.into(), entry);
+            assert_eq!(inodes.get(inodes.refer(node.clone())).as_deref(), Some(&node));
+        }
+        let root = Node::Directory { folder: 1, path: RemotePath::root(), entry: None };
+        assert_eq!(inodes.get(inodes.refer(root.clone())).as_deref(), Some(&root));
+    }
+
+    #[test]
     fn two_identities_with_one_number_get_two() {
         let mut slots = BTreeMap::new();
-        let mut identity = [7; 16];
+        let identity = Identity { number: 7, rest: 7 };
         let number = place(&slots, &identity);
-        slots.insert(number, Slot { identity, node: Arc::default(), references: 1 });
-        identity[15] = 0;
-        assert_eq!(place(&slots, &identity), number + 1);
+        slots.insert(number, Slot { rest: identity.rest, node: Kept::of(Node::Root), references: 1 });
+        assert_eq!(place(&slots, &Identity { rest: 8, ..identity }), number + 1);
     }
 }

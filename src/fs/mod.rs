@@ -33,7 +33,7 @@ use crate::source::{Entry, EntryKind, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Transfer};
 use handle::Handles;
 use inode::Inodes;
-use union::Inside;
+use union::{Inside, Merged};
 
 /// For how long the kernel may keep what never changes while mounted: the folders of the root, and all attributes of a version.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
@@ -168,7 +168,9 @@ struct OpenDirectory {
 enum Names {
     /// Each with what it leads to.
     Made(Vec<(LocalName, Node)>),
-    /// Those of one directory of a source, as the catalog has them: what they lead to is made when it is read.
+    /// Those of one directory of a union: what they lead to is made when it is read.
+    Union(Merged),
+    /// Those of one directory of a source, as the catalog has them.
     Listed { folder: FolderIndex, dir: RemotePath, listing: Arc<Listing> },
 }
 
@@ -176,6 +178,7 @@ impl Names {
     fn len(&self) -> usize {
         match self {
             Self::Made(names) => names.len(),
+            Self::Union(names) => names.len(),
             Self::Listed { listing, .. } => listing.entries().len(),
         }
     }
@@ -183,8 +186,9 @@ impl Names {
     fn at(&self, number: usize) -> (LocalName, Node) {
         match self {
             Self::Made(names) => names[number].clone(),
+            Self::Union(names) => names.at(number),
             Self::Listed { folder, dir, listing } => {
-                let (name, entry) = &listing.entries()[number];
+                let (name, entry) = listing.entries().at(number);
                 (name.clone(), Node::of_entry(*folder, dir, name, entry))
             }
         }
@@ -247,7 +251,7 @@ impl FileSystem {
             Node::Directory { folder, path, .. } => {
                 let source = &self.folders[*folder];
                 let answer = source.waits().during(source.catalog.find(path, name)).await?;
-                let found = answer.value.map(|(name, entry)| Node::of_entry(*folder, path, &name, &entry));
+                let found = answer.value.map(|(name, entry)| Node::of_entry(*folder, path, name, entry));
                 (found, answer.valid_for)
             }
             Node::File { .. } | Node::Symlink { .. } => {

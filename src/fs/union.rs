@@ -14,8 +14,6 @@
 //! A listing in case U4 or U5 shows the names that are known and then fails: whoever mirrors it learns that it is not all.
 //! A name that an earlier part has is never a question to a later one.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -125,7 +123,7 @@ impl<'a> Inside<'a> {
             is_there = true;
             if let Some((name, entry)) = found {
                 let valid_for = if failed.is_some() { valid_for.min(MOMENT) } else { valid_for };
-                return Ok((Some(self.node(part, &dir, &name, &entry)), valid_for));
+                return Ok((Some(node(self.index, self.path, (part.source, &dir), name, entry)), valid_for));
             }
         }
         match failed {
@@ -138,7 +136,7 @@ impl<'a> Inside<'a> {
     /// Everything that is here.
     pub(super) async fn open(&self) -> Result<OpenDirectory> {
         let listings = join_all(self.union().parts.iter().map(|part| self.list(part))).await;
-        let mut names = BTreeMap::new();
+        let (mut names, mut parts) = (Vec::new(), Vec::new());
         let (mut valid_for, mut incomplete, mut is_there) = (self.patience(), None, false);
         for (part, listing) in self.union().parts.iter().zip(listings) {
             let (listing, listing_valid_for) = match listing {
@@ -151,14 +149,11 @@ impl<'a> Inside<'a> {
             valid_for = valid_for.min(listing_valid_for);
             let Some((dir, listing)) = listing else { continue };
             is_there = true;
-            for (name, entry) in listing.entries() {
-                if part.leaves_out(self.below().len(), name, &entry.kind) {
-                    continue;
-                }
-                if let Slot::Vacant(free) = names.entry(name.clone()) {
-                    free.insert(self.node(part, &dir, name, entry));
-                }
-            }
+            let shown = listing.entries().iter().enumerate();
+            let shown = shown.filter(|(_, (name, entry))| !part.leaves_out(self.below().len(), name, &entry.kind));
+            // Nobody configures as many parts, and no listing has as many names.
+            names.extend(shown.map(|(number, _)| (parts.len() as u32, number as u32)));
+            parts.push(ListedPart { folder: part.source, dir, listing });
         }
         match incomplete {
             Some(error) if !is_there => return Err(error),
@@ -169,7 +164,8 @@ impl<'a> Inside<'a> {
                 return Err(Error::new("open_dir", ErrorKind::NotFound).on(self.shown()));
             }
         }
-        Ok(OpenDirectory { names: Names::Made(names.into_iter().collect()), valid_for, incomplete })
+        let names = Names::Union(Merged::of(self.index, self.path.into(), parts, names));
+        Ok(OpenDirectory { names, valid_for, incomplete })
     }
 
     /// For how long the kernel may keep an answer at most: what a source reports by itself reaches only the folder of its own.
@@ -187,14 +183,6 @@ impl<'a> Inside<'a> {
             }
         }
         sources
-    }
-
-    fn node(&self, part: &Part, dir: &RemotePath, name: &LocalName, entry: &Entry) -> Node {
-        if !entry.is_directory() {
-            return Node::of_entry(part.source, dir, name, entry);
-        }
-        let path = self.path.iter().chain([name]).cloned().collect();
-        Node::Union { index: self.index, path, modified: entry.modified }
     }
 
     /// Where this directory is at a part's source, and for how long; `None` if the source has no such directory.
@@ -275,6 +263,58 @@ impl<'a> Inside<'a> {
 
     fn shown(&self) -> String {
         shown(self.path)
+    }
+}
+
+/// What an entry of a part's directory is in the union's directory `path`.
+fn node(
+    index: UnionIndex,
+    path: &[LocalName],
+    (folder, dir): (FolderIndex, &RemotePath),
+    name: LocalName,
+    entry: Entry,
+) -> Node {
+    if !entry.is_directory() {
+        return Node::of_entry(folder, dir, name, entry);
+    }
+    let path = path.iter().cloned().chain([name]).collect();
+    Node::Union { index, path, modified: entry.modified }
+}
+
+/// The names of an open directory of a union: it shares the listings of its parts.
+pub(super) struct Merged {
+    index: UnionIndex,
+    path: Arc<[LocalName]>,
+    parts: Vec<ListedPart>,
+    /// In order of names: the part, and the number in its listing.
+    names: Vec<(u32, u32)>,
+}
+
+/// The directory of a source that is part of a union's directory.
+struct ListedPart {
+    folder: FolderIndex,
+    dir: RemotePath,
+    listing: Arc<Listing>,
+}
+
+impl Merged {
+    /// Of a name that several parts have, the first is shown.
+    fn of(index: UnionIndex, path: Arc<[LocalName]>, parts: Vec<ListedPart>, mut names: Vec<(u32, u32)>) -> Self {
+        let name = |&(part, number): &(u32, u32)| parts[part as usize].listing.entries().name(number as usize);
+        names.sort_unstable_by(|a, b| name(a).cmp(name(b)).then(a.0.cmp(&b.0)));
+        names.dedup_by(|a, b| name(a) == name(b));
+        Self { index, path, parts, names }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn at(&self, number: usize) -> (LocalName, Node) {
+        let (part, number) = self.names[number];
+        let ListedPart { folder, dir, listing } = &self.parts[part as usize];
+        let (name, entry) = listing.entries().at(number as usize);
+        (name.clone(), node(self.index, &self.path, (*folder, dir), name, entry))
     }
 }
 

@@ -57,7 +57,7 @@ impl FileSystem {
         let source = &self.folders[folder];
         let sized = source.waits().during(source.sized(&dir, &name, entry)).await;
         let entry = sized.inspect_err(|error| source.failed(error))?;
-        Ok(entry.map(|entry| Node::of_entry(folder, &dir, &name, &entry)))
+        Ok(entry.map(|entry| Node::of_entry(folder, &dir, name, entry)))
     }
 
     /// Adds to a listed file what is known of its version without asking.
@@ -81,7 +81,7 @@ impl FileSystem {
         let measured = folder.transfer.measure(&entry.path, digest, name).await;
         let facts = folder.or_changed(measured, (dir, name, entry)).await?;
         let sized = with(entry.clone(), facts);
-        self.inodes.describe(inode, Node::of_entry(*index, dir, name, &sized));
+        self.inodes.describe(inode, Node::of_entry(*index, dir, name.clone(), sized.clone()));
         Ok(sized)
     }
 }

@@ -12,14 +12,22 @@ use tokio::time::timeout;
 
 use super::Entry;
 use super::deadline::note_progress;
+use super::packed::packed_bytes;
 use crate::error::{Error, ErrorKind};
 use crate::path::RemotePath;
 
 /// The most names of one directory.
 pub const MOST_NAMES: usize = 500_000;
 
-/// The most bytes that one listing takes in memory while it is gathered: 300,000 names with 150 bytes of name, path and digest each.
-pub const MOST_BYTES: usize = 96 << 20;
+/// The most bytes that one answer takes in memory while it is read, before its entries are packed.
+pub const MOST_BYTES: usize = 80 << 20;
+
+/// The most bytes that one listing takes in memory, with what the kernel may be told of each name: 500,000 names with 60 bytes each, packed,
+/// or 300,000 with 145.
+pub const MOST_HELD: usize = 112 << 20;
+
+/// What the number by which the kernel knows a name takes beside the packed entry, in bytes, which it has twice.
+const INODE: usize = 100;
 
 /// The most pages, where a server tells a listing in pages: those of S3 and Azure have a thousand names and more.
 pub const MOST_PAGES: usize = 5_000;
@@ -67,37 +75,53 @@ pub async fn await_turn(bytes: usize) {
     TURN.with(|own| *own.lock() = turn.ok());
 }
 
-/// What an entry takes in memory beside its bytes: itself, and what three allocations cost.
-const ENTRY: usize = size_of::<Entry>() + 3 * 24;
-
 /// What is left of the limits of one listing.
 #[derive(Debug)]
 pub struct Budget {
     names: usize,
     bytes: usize,
     pages: usize,
+    most_bytes: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { names: MOST_NAMES, bytes: MOST_BYTES, pages: MOST_PAGES }
+        Self { names: MOST_NAMES, bytes: MOST_BYTES, pages: MOST_PAGES, most_bytes: MOST_BYTES }
     }
 }
 
 impl Budget {
-    /// One more name; `bytes` is what is told of it.
+    /// For entries that are packed as they come.
+    pub fn of_entries() -> Self {
+        Self { bytes: MOST_HELD, most_bytes: MOST_HELD, ..Self::default() }
+    }
+
+    /// One more item of an answer, which is read as a `T` that has `bytes` elsewhere.
     ///
     /// # Errors
     /// If this is more than one listing may have.
-    pub fn name(&mut self, bytes: usize) -> Result<(), Exceeded> {
+    pub fn item<T>(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        // Two allocations, as a rule.
+        self.take(size_of::<T>() + 2 * 24 + bytes)
+    }
+
+    /// One more entry of `dir`.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn entry(&mut self, dir: &RemotePath, entry: &Entry) -> Result<(), Exceeded> {
+        self.take(held(1, packed_bytes(dir, entry)))
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), Exceeded> {
         self.names = self.names.checked_sub(1).ok_or(Exceeded::Names)?;
-        self.bytes = self.bytes.checked_sub(ENTRY + bytes).ok_or(Exceeded::Bytes)?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(Exceeded::Bytes(self.most_bytes))?;
         Ok(())
     }
 
     /// The bytes of all names so far.
     pub fn taken(&self) -> usize {
-        MOST_BYTES - self.bytes
+        self.most_bytes - self.bytes
     }
 
     /// One more page.
@@ -110,12 +134,25 @@ impl Budget {
     }
 }
 
+/// Whether a listing may take so much, now that its names are what Linux sees: they may be longer, and are beside the remote ones.
+///
+/// # Errors
+/// If it may not.
+pub fn check_held(names: usize, bytes: usize) -> Result<(), Exceeded> {
+    if held(names, bytes) > MOST_HELD { Err(Exceeded::Bytes(MOST_HELD)) } else { Ok(()) }
+}
+
+/// What names take that have so many bytes, packed, in their listing and for the kernel.
+fn held(names: usize, bytes: usize) -> usize {
+    names * INODE + 2 * bytes
+}
+
 /// The limit that a listing has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum Exceeded {
     Names,
-    Bytes,
+    Bytes(usize),
     Pages,
     Time,
     Item,
@@ -127,8 +164,8 @@ impl fmt::Display for Exceeded {
             Self::Names => {
                 write!(f, "the listing has more than {MOST_NAMES} names, which is the limit of one directory")
             }
-            Self::Bytes => {
-                write!(f, "the listing takes more than {} MiB, which is the limit of one directory", MOST_BYTES >> 20)
+            Self::Bytes(most) => {
+                write!(f, "the listing takes more than {} MiB, which is the limit of one directory", most >> 20)
             }
             Self::Pages => {
                 write!(f, "the listing has more than {MOST_PAGES} pages, which is the limit of one directory")
@@ -190,12 +227,14 @@ mod tests {
     fn a_listing_ends_at_its_limits() {
         let spent = |bytes| {
             let mut budget = Budget::default();
-            (0..).find_map(|count| budget.name(bytes).err().map(|exceeded| (count, exceeded))).expect("it ends")
+            (0..).find_map(|count| budget.item::<u64>(bytes).err().map(|exceeded| (count, exceeded))).expect("it ends")
         };
         assert_eq!(spent(0), (MOST_NAMES, Exceeded::Names));
-        assert!(spent(150).0 > 300_000);
         let (count, exceeded) = spent(LARGEST_ITEM);
-        assert!(count <= MOST_BYTES / LARGEST_ITEM && exceeded.to_string().contains("96 MiB"), "{exceeded}");
+        assert!(count <= MOST_BYTES / LARGEST_ITEM && exceeded.to_string().contains("80 MiB"), "{exceeded}");
+        assert_eq!(check_held(MOST_NAMES, 60 * MOST_NAMES), Ok(()));
+        assert_eq!(check_held(300_000, 145 * 300_000), Ok(()));
+        assert_eq!(check_held(300_000, 300 * 300_000), Err(Exceeded::Bytes(MOST_HELD)));
         let mut budget = Budget::default();
         let pages = std::iter::repeat_with(|| budget.page()).take_while(std::result::Result::is_ok).count();
         assert_eq!(pages, MOST_PAGES);

@@ -12,6 +12,7 @@ pub mod fault;
 pub mod limit;
 pub mod link;
 pub mod nearest;
+pub mod packed;
 pub mod retry;
 pub mod settings;
 pub mod turns;

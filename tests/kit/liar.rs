@@ -18,8 +18,9 @@ use super::listener::Listener;
 
 /// When everything was last changed, in seconds since 1970 and as HTTP writes it.
 const MODIFIED: (u64, &str) = (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT");
-/// So many names are on a page of an S3 listing.
+/// So many names are on a page of an S3 listing, or on one of a large listing.
 const PAGE: usize = 40;
+const LARGE_PAGE: usize = 1000;
 
 /// What the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -295,7 +296,8 @@ impl Shared {
 
     fn page(&self, files: &BTreeMap<String, Vec<u8>>, from: usize) -> String {
         let mut page = String::from("<ListBucketResult><EncodingType>url</EncodingType>");
-        for (name, bytes) in files.iter().skip(from).take(PAGE) {
+        let length = if files.len() > 100 * LARGE_PAGE { LARGE_PAGE } else { PAGE };
+        for (name, bytes) in files.iter().skip(from).take(length) {
             let (tag, size) = (self.tag(bytes), bytes.len());
             write!(
                 page,
@@ -304,10 +306,10 @@ impl Shared {
             )
             .unwrap();
         }
-        let more = from + PAGE < files.len();
+        let more = from + length < files.len();
         write!(page, "<IsTruncated>{more}</IsTruncated>").unwrap();
         if more {
-            write!(page, "<NextContinuationToken>{}</NextContinuationToken>", from + PAGE).unwrap();
+            write!(page, "<NextContinuationToken>{}</NextContinuationToken>", from + length).unwrap();
         }
         page + "</ListBucketResult>"
     }

@@ -9,8 +9,8 @@ use crate::config::{FolderConfig, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::sources::Configured;
 use crate::path::RemotePath;
+use crate::source::Source;
 use crate::source::nearest::nearest;
-use crate::source::{Entry, Source};
 
 /// Looks for every part of a folder, a line for each.
 pub(super) async fn check(folder: &FolderConfig, sources: &[Configured]) -> Report {
@@ -48,16 +48,16 @@ async fn walk(source: &dyn Source, part: &PartConfig) -> Result<usize> {
             }
             Err(error) => return Err(error),
         };
-        dir = match named.iter().find(|(candidate, _)| **candidate == *name.as_bytes()) {
-            Some((_, entry)) if entry.is_directory() => entry.path.clone(),
+        dir = match named.get(name.as_bytes()) {
+            Some(entry) if entry.is_directory() => entry.path,
             Some(_) => {
                 let why = format!("`{}` is a file; a folder is made of directories", name.escape_debug());
                 return Err(Error::new("find directory", ErrorKind::NotADirectory).on(&dir).because(why));
             }
             None => {
-                let directories = named.iter().filter(|(_, entry)| Entry::is_directory(entry));
-                let names: Vec<_> = directories.filter_map(|(name, _)| std::str::from_utf8(name).ok()).collect();
-                let guess = nearest(name, names.iter().copied());
+                let directories = named.iter().filter(|(_, entry)| entry.is_directory());
+                let names: Vec<_> = directories.filter_map(|(name, _)| String::from_utf8(name.to_vec()).ok()).collect();
+                let guess = nearest(name, names.iter().map(String::as_str));
                 let guess = guess.map(|near| format!("; did you mean `{}`?", near.escape_debug())).unwrap_or_default();
                 let why = format!("there is no `{}`{guess}", name.escape_debug());
                 return Err(Error::new("find directory", ErrorKind::NotFound).on(&dir).because(why));

@@ -104,7 +104,7 @@ fn items(body: &mut Arriving, item: impl Fn(&[u8]) -> Result<Option<Item>, Strin
         if !text.is_empty()
             && let Some(item) = item(text)?
         {
-            budget.name(item.name.len())?;
+            budget.item::<Item>(item.name.len())?;
             items.push(item);
         }
         line.clear();

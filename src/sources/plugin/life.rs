@@ -347,7 +347,7 @@ impl Life {
                 // Also what came before costs: nobody says the same for ever.
                 let digest = entry.digest.as_ref().map_or(0, String::len);
                 budget
-                    .name(2 * entry.path.length() + digest)
+                    .item::<(RemotePath, Entry)>(2 * entry.path.length() + digest)
                     .map_err(|exceeded| Failure::Broken(exceeded.to_string()))?;
                 match place(dir, &entry.path) {
                     Ok(path) => drop(entries.insert(path, entry)),

@@ -3,6 +3,7 @@
 use futures::TryStreamExt as _;
 use kitovufs::catalog::localize::localize;
 use kitovufs::path::{Printable, RemotePath};
+use kitovufs::source::packed::Packed;
 use kitovufs::source::{Entry, EntryKind, Source};
 
 use crate::kit::moodle::Moodle;
@@ -15,10 +16,12 @@ async fn tree(source: &dyn Source, dir: &RemotePath, depth: usize) -> String {
     paths.sort();
     paths.dedup();
     assert_eq!(paths.len(), entries.len(), "every entry of {dir} has a path of its own");
-    let named = localize(entries, source.capabilities().verbatim_names);
-    assert!(named.refused.is_empty(), "no name is refused: {:?}", named.refused);
+    let mut packed = Packed::new(dir.clone());
+    entries.iter().for_each(|entry| _ = packed.push(entry));
+    let localized = localize(packed, source.capabilities().verbatim_names);
+    assert_eq!(localized.refusal(), None);
     let mut text = String::new();
-    for (name, entry) in named.named {
+    for (name, entry) in localized.named.iter() {
         let name = format!("{:indent$}{}", "", Printable(&name), indent = 4 * depth);
         if entry.kind == EntryKind::Directory {
             text += &format!("{name}/\n{}", Box::pin(tree(source, &entry.path, depth + 1)).await);

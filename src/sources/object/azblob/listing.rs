@@ -17,7 +17,7 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     // The reader leaves out the byte order mark with which Azure begins.
     let tree = Element::read(body, &meter, &["BlobPrefix", "Blob"], |blob| {
         let name = blob.text_of("Name").ok_or("a blob without a name")?.to_owned();
-        budget.name(name.len())?;
+        budget.item::<(String, Version)>(name.len())?;
         if blob.is("BlobPrefix") {
             directories.insert(name);
             return Ok(());

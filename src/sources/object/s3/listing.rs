@@ -15,14 +15,15 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     let tree = Element::read(body, &meter, &["CommonPrefixes", "Contents"], |record| {
         let is_prefix = record.is("CommonPrefixes");
         let key = record.text_of(if is_prefix { "Prefix" } else { "Key" }).ok_or("an entry without a key")?.to_owned();
-        budget.name(key.len())?;
+        let tag = record.text_of("ETag");
+        budget.item::<(String, Version)>(key.len() + tag.map_or(0, str::len))?;
         if is_prefix {
             page.directories.push(key);
             return Ok(());
         }
         let size = record.text_of("Size").and_then(|size| size.trim().parse().ok()).ok_or("a key without a size")?;
         let modified = record.text_of("LastModified").and_then(iso_date);
-        page.files.push((key, Version::new(record.text_of("ETag"), Some(size), modified)));
+        page.files.push((key, Version::new(tag, Some(size), modified)));
         Ok(())
     })?;
     if !tree.is("ListBucketResult") {

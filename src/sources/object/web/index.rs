@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Listing<'_> {
                 // Devices and sockets.
                 _ => continue,
             };
-            self.budget.name(item.name.0.len()).map_err(A::Error::custom)?;
+            self.budget.item::<Item>(item.name.0.len()).map_err(A::Error::custom)?;
             self.items.push(Item {
                 name: item.name.0,
                 directory,

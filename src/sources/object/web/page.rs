@@ -184,7 +184,7 @@ impl<'a> Page<'a> {
         match Target::of(self.url, self.base.as_ref().unwrap_or(self.url), &link.href) {
             Target::Child(name, directory) => {
                 if !self.children.contains_key(&name) {
-                    self.budget.name(name.len())?;
+                    self.budget.item::<Item>(name.len())?;
                 }
                 *self.children.entry(name).or_default() |= directory;
             }

@@ -21,7 +21,7 @@ pub(super) fn multistatus(body: &mut Arriving) -> Result<Heap<Resource>, String>
     let (meter, mut budget, mut resources) = (body.meter(), Budget::default(), Heap::default());
     let tree = Element::read(body, &meter, &["response"], |response| {
         if let Some(resource) = resource(&response)? {
-            budget.name(resource.components.iter().map(|component| COMPONENT + component.len()).sum())?;
+            budget.item::<Resource>(resource.components.iter().map(|component| COMPONENT + component.len()).sum())?;
             resources.push(resource);
         }
         Ok(())

@@ -1,0 +1,400 @@
+//! `Packed`: the entries of one directory in few bytes each. It knows how they are written, and no order.
+//!
+//! An entry is two texts: its name, and the rest. A text is its length and its bytes; a number has seven bits in each byte, the lowest
+//! first. The path is left out where it is the directory's with the name, as nearly all are; of a digest that ends in a hash in
+//! hexadecimal, the hash takes half as many bytes.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Entry, EntryKind};
+use crate::digest::{Digest, hex};
+use crate::path::RemotePath;
+
+/// So many bytes stand in one allocation, unless one entry alone has more.
+const CHUNK: usize = 1 << CHUNK_BITS;
+const CHUNK_BITS: u32 = 16;
+
+/// The lowest bits tell the kind, the others what follows.
+mod flag {
+    pub(super) const KIND: u8 = 0b11;
+    pub(super) const PROGRAM: u8 = 1;
+    pub(super) const DIRECTORY: u8 = 2;
+    pub(super) const SYMLINK: u8 = 3;
+    pub(super) const PATH: u8 = 1 << 2;
+    pub(super) const SIZE: u8 = 1 << 3;
+    pub(super) const MODIFIED: u8 = 1 << 4;
+    pub(super) const BEFORE_1970: u8 = 1 << 5;
+    pub(super) const DIGEST: u8 = 1 << 6;
+    pub(super) const HEXADECIMAL: u8 = 1 << 7;
+}
+
+/// Entries of one directory, and texts beside them. Nothing is ever taken out.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    dir: RemotePath,
+    chunks: Vec<Vec<u8>>,
+}
+
+/// Where an entry or a text is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place(u32);
+
+impl Packed {
+    /// No entries yet, of `dir`.
+    pub fn new(dir: RemotePath) -> Self {
+        Self { dir, chunks: Vec::new() }
+    }
+
+    /// Adds an entry.
+    pub fn push(&mut self, entry: &Entry) -> Place {
+        let mut bytes = Vec::with_capacity(64 + entry.bytes());
+        write_entry(&mut bytes, &self.dir, entry);
+        self.append(&bytes)
+    }
+
+    /// Adds a text.
+    pub fn push_text(&mut self, text: &[u8]) -> Place {
+        let mut bytes = Vec::with_capacity(4 + text.len());
+        write_text(&mut bytes, text);
+        self.append(&bytes)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Place {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() + bytes.len() > CHUNK) {
+            // A small directory has no more than it needs, a large one whole chunks.
+            self.chunks.push(if self.chunks.is_empty() { Vec::new() } else { Vec::with_capacity(CHUNK) });
+        }
+        let number = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[number];
+        let place = (number << CHUNK_BITS) + chunk.len();
+        chunk.extend_from_slice(bytes);
+        Place(u32::try_from(place).expect("the budget of a listing is less than 4 GiB"))
+    }
+
+    /// Gives back what was reserved for more.
+    pub fn shrink(&mut self) {
+        if let Some(last) = self.chunks.last_mut() {
+            last.shrink_to_fit();
+        }
+    }
+
+    /// Where all entries are, if there are no other texts.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            let mut rest = Reader(chunk);
+            while !rest.0.is_empty() {
+                let at = (number << CHUNK_BITS) + (chunk.len() - rest.0.len());
+                places.push(Place(u32::try_from(at).expect("it has a place")));
+                rest.text();
+                rest.text();
+            }
+        }
+        places
+    }
+
+    /// The text at `place`; of an entry, that is its name.
+    pub fn text(&self, place: Place) -> &[u8] {
+        self.reader(place).text()
+    }
+
+    /// The entry at `place`.
+    pub fn entry(&self, place: Place) -> Entry {
+        self.reader(place).entry(&self.dir)
+    }
+
+    /// The path of the entry at `place`.
+    pub fn path(&self, place: Place) -> RemotePath {
+        let mut reader = self.reader(place);
+        let name = reader.text();
+        match Reader(reader.text()).path() {
+            Some(path) => RemotePath::from_stored(path),
+            None => child(&self.dir, name),
+        }
+    }
+
+    /// Compares two entries by name, path, and whatever else is told of them.
+    pub fn compare(&self, one: Place, other: Place) -> Ordering {
+        let (mut one_reader, mut other_reader) = (self.reader(one), self.reader(other));
+        one_reader.text().cmp(other_reader.text()).then_with(|| {
+            let (one_rest, other_rest) = (one_reader.text(), other_reader.text());
+            let paths = match (Reader(one_rest).path(), Reader(other_rest).path()) {
+                (None, None) => Ordering::Equal,
+                (Some(one), Some(other)) => one.cmp(other),
+                _ => self.path(one).cmp(&self.path(other)),
+            };
+            paths.then_with(|| one_rest.cmp(other_rest))
+        })
+    }
+
+    /// Whether the entry at `place` is the same as that at `other_place` of `other`.
+    pub fn is_same(&self, place: Place, other: &Self, other_place: Place) -> bool {
+        let (mut one, mut other) = (self.reader(place), other.reader(other_place));
+        one.text() == other.text() && one.text() == other.text()
+    }
+
+    /// What it takes in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| size_of::<Vec<u8>>() + chunk.capacity()).sum()
+    }
+
+    /// Whose entries these are.
+    pub fn dir(&self) -> &RemotePath {
+        &self.dir
+    }
+
+    fn reader(&self, Place(place): Place) -> Reader<'_> {
+        let (chunk, at) = (place >> CHUNK_BITS, place as usize % CHUNK);
+        Reader(&self.chunks[chunk as usize][at..])
+    }
+}
+
+/// What an entry of `dir` takes when it is packed, in bytes, about.
+pub fn packed_bytes(dir: &RemotePath, entry: &Entry) -> usize {
+    const NUMBERS: usize = 16;
+    let path = if is_child(dir, entry) { entry.path.as_bytes().len() } else { 0 };
+    let half = entry.digest.as_ref().and_then(|digest| split_hash(digest.as_str()).1).map_or(0, |hash| hash.len());
+    NUMBERS + entry.bytes() - path - half
+}
+
+/// Writes an entry of `dir`.
+pub fn write_entry(out: &mut Vec<u8>, dir: &RemotePath, entry: &Entry) {
+    write_text(out, &entry.name);
+    let mut flags = match &entry.kind {
+        EntryKind::File { executable: false } => 0,
+        EntryKind::File { executable: true } => flag::PROGRAM,
+        EntryKind::Directory => flag::DIRECTORY,
+        EntryKind::Symlink { .. } => flag::SYMLINK,
+    };
+    let mut rest = Vec::with_capacity(32 + entry.bytes());
+    rest.push(0);
+    if !is_child(dir, entry) {
+        flags |= flag::PATH;
+        write_text(&mut rest, entry.path.as_bytes());
+    }
+    if let EntryKind::Symlink { target } = &entry.kind {
+        write_text(&mut rest, target);
+    }
+    if let Some(size) = entry.size {
+        flags |= flag::SIZE;
+        write_number(&mut rest, size);
+    }
+    if let Some(modified) = entry.modified {
+        flags |= flag::MODIFIED;
+        let distance = modified.duration_since(UNIX_EPOCH).unwrap_or_else(|before| {
+            flags |= flag::BEFORE_1970;
+            before.duration()
+        });
+        write_number(&mut rest, distance.as_secs());
+        write_number(&mut rest, distance.subsec_nanos().into());
+    }
+    if let Some(digest) = &entry.digest {
+        flags |= flag::DIGEST;
+        let (scheme, hash) = split_hash(digest.as_str());
+        write_text(&mut rest, scheme.as_bytes());
+        if let Some(hash) = hash {
+            flags |= flag::HEXADECIMAL;
+            write_text(&mut rest, &hash);
+        }
+    }
+    rest[0] = flags;
+    write_text(out, &rest);
+}
+
+/// Writes a text.
+pub fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+    write_number(out, text.len() as u64);
+    out.extend_from_slice(text);
+}
+
+/// Writes a number.
+pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Reads what was written here, in the same order.
+#[derive(Debug)]
+pub struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The next text.
+    pub fn text(&mut self) -> &'a [u8] {
+        let length = self.number() as usize;
+        let (text, rest) = self.0.split_at(length);
+        self.0 = rest;
+        text
+    }
+
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        let (mut number, mut shift) = (0, 0);
+        loop {
+            let byte = self.byte();
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return number;
+            }
+            shift += 7;
+        }
+    }
+
+    /// The next entry, which is one of `dir`.
+    pub fn entry(&mut self, dir: &RemotePath) -> Entry {
+        let name = self.text();
+        let mut rest = Reader(self.text());
+        let path = match rest.path() {
+            Some(path) => RemotePath::from_stored(path),
+            None => child(dir, name),
+        };
+        let flags = rest.byte();
+        if flags & flag::PATH != 0 {
+            rest.text();
+        }
+        let kind = match flags & flag::KIND {
+            flag::SYMLINK => EntryKind::Symlink { target: rest.text().to_vec() },
+            flag::DIRECTORY => EntryKind::Directory,
+            kind => EntryKind::File { executable: kind == flag::PROGRAM },
+        };
+        let size = (flags & flag::SIZE != 0).then(|| rest.number());
+        let modified = (flags & flag::MODIFIED != 0).then(|| rest.time(flags & flag::BEFORE_1970 != 0));
+        let digest = (flags & flag::DIGEST != 0).then(|| rest.digest(flags & flag::HEXADECIMAL != 0));
+        Entry { name: name.to_vec(), path, kind, size, modified, digest }
+    }
+
+    /// The path, if the rest of an entry that begins here tells one.
+    fn path(&self) -> Option<&'a [u8]> {
+        let mut rest = Reader(self.0);
+        (rest.byte() & flag::PATH != 0).then(|| rest.text())
+    }
+
+    fn time(&mut self, is_before: bool) -> SystemTime {
+        let (seconds, nanoseconds) = (self.number(), self.number());
+        let distance = Duration::new(seconds, u32::try_from(nanoseconds).expect("a second has fewer"));
+        if is_before { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+    }
+
+    fn digest(&mut self, has_hash: bool) -> Digest {
+        let mut text = String::from_utf8_lossy(self.text()).into_owned();
+        if has_hash {
+            text += &hex(self.text());
+        }
+        Digest::new(text)
+    }
+
+    fn byte(&mut self) -> u8 {
+        let (byte, rest) = self.0.split_first().expect("what was written ends where it is read to");
+        self.0 = rest;
+        *byte
+    }
+}
+
+/// A digest as what it begins with, up to the colon, and the hash after that, if it is one in lower-case hexadecimal.
+fn split_hash(digest: &str) -> (&str, Option<Vec<u8>>) {
+    let (scheme, text) = digest.split_at(digest.find(':').map_or(0, |colon| colon + 1));
+    let digit = |digit: u8| char::from(digit).to_digit(16).filter(|_| !digit.is_ascii_uppercase());
+    let (pairs, odd) = text.as_bytes().as_chunks();
+    let bytes = pairs.iter().map(|&[high, low]| u8::try_from(digit(high)? << 4 | digit(low)?).ok());
+    match bytes.collect() {
+        Some(hash) if odd.is_empty() && !text.is_empty() => (scheme, Some(hash)),
+        _ => (digest, None),
+    }
+}
+
+/// Whether the entry's path is that of `dir` with its name.
+fn is_child(dir: &RemotePath, entry: &Entry) -> bool {
+    let (path, name) = (entry.path.as_bytes(), entry.name.as_slice());
+    let above = path.strip_suffix(name);
+    if dir.is_root() {
+        above == Some(b"")
+    } else {
+        above.and_then(|above| above.strip_suffix(b"/")) == Some(dir.as_bytes())
+    }
+}
+
+fn child(dir: &RemotePath, name: &[u8]) -> RemotePath {
+    let bytes = if dir.is_root() { Cow::from(name) } else { [dir.as_bytes(), b"/", name].concat().into() };
+    RemotePath::from_stored(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entries() -> impl Strategy<Value = Entry> {
+        let kinds = prop_oneof![
+            any::<bool>().prop_map(|executable| EntryKind::File { executable }),
+            Just(EntryKind::Directory),
+            any::<Vec<u8>>().prop_map(|target| EntryKind::Symlink { target }),
+        ];
+        let names = prop_oneof![any::<Vec<u8>>(), "[a-z/]{0,300}".prop_map(String::into_bytes)];
+        let paths = prop_oneof![Just(None), any::<Vec<u8>>().prop_map(Some)];
+        let times = prop::option::of((-9_000_000_000_000_i64..9_000_000_000_000, 0..1_000_000_000_u32));
+        let digests = prop_oneof![any::<String>(), "[a-z0-9]{0,3}:[0-9a-f]{0,6}[A-F]?", "md5:[0-9a-f]{32}"];
+        let digests = prop::option::of(digests.prop_map(Digest::new));
+        (names, paths, kinds, any::<Option<u64>>(), times, digests).prop_map(
+            |(name, path, kind, size, time, digest)| {
+                let path = match path {
+                    Some(path) => RemotePath::from_stored(&path),
+                    None => child(&dir(), &name),
+                };
+                let modified = time.map(|(seconds, nanoseconds)| {
+                    let distance = Duration::new(seconds.unsigned_abs(), nanoseconds);
+                    if seconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+                });
+                Entry { name, path, kind, size, modified, digest }
+            },
+        )
+    }
+
+    fn dir() -> RemotePath {
+        RemotePath::parse(b"some/dir").expect("a path")
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back_as_it_was(entries in prop::collection::vec(entries(), 0..40)) {
+            for dir in [dir(), RemotePath::root()] {
+                let mut packed = Packed::new(dir.clone());
+                let places: Vec<_> = entries.iter().map(|entry| packed.push(entry)).collect();
+                packed.shrink();
+                prop_assert_eq!(packed.places().len(), entries.len());
+                for ((place, walked), entry) in places.iter().zip(packed.places()).zip(&entries) {
+                    prop_assert_eq!(&packed.entry(*place), entry);
+                    prop_assert_eq!(packed.text(walked), entry.name.as_slice());
+                    prop_assert_eq!(&packed.path(walked), &entry.path);
+                    prop_assert!(packed.is_same(*place, &packed, walked));
+                    let mut alone = Packed::new(dir.clone());
+                    alone.push(entry);
+                    alone.shrink();
+                    prop_assert!(alone.bytes() <= size_of::<Vec<u8>>() + packed_bytes(&dir, entry) + 32);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_directory_costs_little_more_than_its_names() {
+        let mut packed = Packed::new(dir());
+        let name = |n: usize| format!("some-file-name-{n:06}.txt").into_bytes();
+        let places: Vec<_> = (0..100_000)
+            .map(|n| {
+                let (path, kind) = (child(&dir(), &name(n)), EntryKind::File { executable: false });
+                packed.push(&Entry { name: name(n), path, kind, size: Some(1), modified: None, digest: None })
+            })
+            .collect();
+        assert!(packed.bytes() < 100_000 * 32, "{} bytes", packed.bytes());
+        assert_eq!(packed.text(places[99_999]), name(99_999));
+        // One that no chunk has room for has its own.
+        let long = packed.push_text(&[b'x'; 3 * CHUNK]);
+        let next = packed.push_text(b"next");
+        assert_eq!((packed.text(long).len(), packed.text(next)), (3 * CHUNK, b"next".as_slice()));
+    }
+}
