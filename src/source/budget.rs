@@ -75,6 +75,18 @@ pub async fn await_turn(bytes: usize) {
     TURN.with(|own| *own.lock() = turn.ok());
 }
 
+/// Whether a listing that has `bytes` so far may go on without waiting, as [`await_turn`] has it.
+pub fn has_turn(bytes: usize) -> bool {
+    let has = |turn: &Mutex<Option<_>>| {
+        let mut turn = turn.lock();
+        if turn.is_none() {
+            *turn = LARGE_ONES.try_acquire().ok();
+        }
+        turn.is_some()
+    };
+    bytes <= LARGE || TURN.try_with(has).unwrap_or(true)
+}
+
 /// What is left of the limits of one listing.
 #[derive(Debug)]
 pub struct Budget {

@@ -14,6 +14,7 @@ use url::Url;
 pub(in crate::sources) use self::redirect::{Named, Redirects};
 use self::redirect::{NotPublic, PublicOnly, judge, redirected, target};
 use crate::error::{Error, ErrorKind, Result};
+use crate::source::budget::await_turn;
 use crate::sources::arriving::{self, Arriving};
 pub(super) use crate::sources::purpose::Purpose;
 use crate::sources::version::http_date;
@@ -197,6 +198,7 @@ async fn collect(mut response: Response, limit: usize) -> Result<Vec<u8>, Option
             return Err(None);
         }
         body.extend_from_slice(&chunk);
+        await_turn(body.len()).await;
     }
     Ok(body)
 }
@@ -321,8 +323,34 @@ fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use tokio::sync::oneshot;
+
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::path::RemotePath;
+    use crate::source::budget::{LARGE, gathering};
+
+    #[tokio::test]
+    async fn a_large_answer_that_is_read_as_a_whole_waits_for_its_turn() {
+        let (begun, begin) = oneshot::channel();
+        let (over, end) = oneshot::channel::<()>();
+        let other = tokio::spawn(gathering(async {
+            await_turn(LARGE + 1).await;
+            begun.send(()).expect("the test waits");
+            let _ = end.await;
+        }));
+        begin.await.expect("it has its turn");
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "list_path", path: &root };
+        let response = || http::Response::new(vec![b'x'; LARGE + 1]).into();
+        let mut answer = Box::pin(gathering(whole(purpose, response())));
+        assert!((&mut answer).now_or_never().is_none());
+        assert!(whole(purpose, response()).await.is_ok(), "what is no listing waits for nobody");
+        over.send(()).expect("it waits");
+        assert_eq!(answer.await.map(|body| body.len()).ok(), Some(LARGE + 1));
+        other.await.expect("it ends");
+    }
 
     #[test]
     fn fuzz_retry_after() {

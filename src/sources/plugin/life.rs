@@ -18,7 +18,7 @@ use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
-use crate::source::budget::Budget;
+use crate::source::budget::{Budget, LARGE, await_turn, has_turn};
 use crate::source::deadline::note_progress;
 
 /// How long a plugin may take to say who it is, and to read its settings.
@@ -333,6 +333,21 @@ impl Life {
 
     /// Every entry that may be shown of one answer, which has come to its end.
     async fn gather(&self, dir: &RemotePath, written: &Text) -> Result<BTreeMap<RemotePath, Entry>, Failure> {
+        loop {
+            if let Some(entries) = self.gather_in_turn(dir, written).await? {
+                return Ok(entries);
+            }
+            await_turn(LARGE + 1).await;
+        }
+    }
+
+    /// The same; none if the listing is large and another one has the turn. Waiting for it in the middle of an answer would hold up all
+    /// others of this process, that other one perhaps among them: the answer is given up, and asked for again.
+    async fn gather_in_turn(
+        &self,
+        dir: &RemotePath,
+        written: &Text,
+    ) -> Result<Option<BTreeMap<RemotePath, Entry>>, Failure> {
         let mut call = self.dialogue.begin("list_path", json!({ "path": written })).await?;
         let (mut entries, mut budget, mut omitted) = (BTreeMap::new(), Budget::default(), Omitted::default());
         loop {
@@ -363,7 +378,10 @@ impl Life {
             }
             if last {
                 self.tell(dir, &omitted);
-                return Ok(entries);
+                return Ok(Some(entries));
+            }
+            if !has_turn(budget.taken()) {
+                return Ok(None);
             }
         }
     }

@@ -1,5 +1,9 @@
 //! Plugins that list everything below, files only, as upstream's do.
 
+use kitovufs::source::budget::{LARGE, await_turn, gathering};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
 use super::*;
 
 fn tree() -> Odd {
@@ -102,4 +106,35 @@ async fn relative_and_absolute_paths_go_back_as_they_came() {
         assert_eq!(read(&*source, file).await.as_deref(), Ok("x"));
         assert_eq!(odd.count(&format!("retrieve_file {path}")), 1);
     }
+}
+
+#[tokio::test]
+async fn a_large_listing_waits_for_its_turn_and_holds_up_no_other_answer() {
+    let files: Vec<_> = (0..40_000).map(|n| format!("/some-file-name-{n:06}.txt")).collect();
+    let files: Vec<_> = files.iter().map(|path| (path.as_str(), "x")).collect();
+    let odd = Odd::with_files(&files);
+    let source = source(&odd.table()).await;
+    let (over, mut end) = oneshot::channel::<()>();
+    let (begun, begin) = oneshot::channel();
+    let other = tokio::spawn(gathering(async move {
+        await_turn(LARGE + 1).await;
+        begun.send(()).unwrap();
+        let _ = (&mut end).await;
+    }));
+    begin.await.unwrap();
+    let mut listing = Box::pin(gathering(list(&*source, "")));
+    // It was asked for, and given up for the moment: the process answers others.
+    while odd.count("list_path") == 0 {
+        assert!(timeout(Duration::from_millis(10), &mut listing).await.is_err());
+    }
+    let one = tokio::select! {
+        _ = &mut listing => panic!("another listing has the turn"),
+        digest = digest(&*source, "some-file-name-000001.txt") => digest,
+    };
+    assert_eq!(one.map(|digest| digest.starts_with("1:")), Ok(true));
+    over.send(()).unwrap();
+    assert_eq!(listing.await.unwrap().len(), 40_000);
+    // For itself, for the digest, and for itself again.
+    assert_eq!(odd.count("list_path"), 3);
+    other.await.unwrap();
 }
