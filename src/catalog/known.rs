@@ -177,6 +177,15 @@ impl Remembered {
         Some(known.record)
     }
 
+    /// Leaves everything to the end of the process, as the kernel's inodes are left to it: freeing takes longer the more there is.
+    pub(super) fn abandon(&mut self) {
+        let known = std::mem::replace(&mut self.known, LruCache::unbounded());
+        let records = std::mem::replace(&mut self.records, LruCache::unbounded());
+        std::mem::forget((known, records));
+        self.give_back(self.held);
+        self.recorded = 0;
+    }
+
     /// Bytes of the listings in memory.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {

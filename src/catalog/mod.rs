@@ -216,6 +216,11 @@ impl Catalog {
         Answer { value, valid_for: STALE_ANSWER.min(self.policy.fresh_for), stale: true }
     }
 
+    /// Forgets everything that it said, and leaves the memory to the end of the process.
+    pub fn abandon(&self) {
+        self.state.lock().remembered.abandon();
+    }
+
     /// Whether this name was asked for alone, not just listed, within `fresh_for`.
     pub fn is_checked(&self, dir: &RemotePath, name: &[u8]) -> bool {
         self.state.lock().learned(dir, name, self.policy).is_some()

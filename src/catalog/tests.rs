@@ -49,6 +49,18 @@ async fn expire() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_abandoned_catalog_knows_nothing_and_frees_nothing() {
+    let known = Fixture::new(Room::default());
+    known.memory.put("dir/a", "x");
+    let listing = Arc::downgrade(&known.catalog.list(&path("dir")).await.expect("it is there").value);
+    known.catalog.abandon();
+    assert_eq!((known.held(), known.catalog.known(&path("dir"), b"a")), (0, None));
+    let Fixture { catalog, .. } = known;
+    drop(catalog);
+    assert_eq!(listing.strong_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_directory_that_becomes_empty_is_asked_about_twice() {
     let known = Fixture::new(Room::default());
     for dir in ["", "dir"] {

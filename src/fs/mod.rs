@@ -235,9 +235,10 @@ impl FileSystem {
         futures::future::join_all(self.folders.iter().map(|folder| folder.link.disconnect())).await;
     }
 
-    /// Makes the cache durable. The process ends afterwards: what the kernel knew is not freed.
+    /// Makes the cache durable. The process ends afterwards: what the kernel knew, and what sources said, is not freed.
     pub fn finish(&self) {
         self.inodes.abandon();
+        self.folders.iter().for_each(|folder| folder.catalog.abandon());
         self.cache.finish();
     }
 
