@@ -2,13 +2,14 @@
 //!
 //! Call order, which every caller keeps and every source may rely on: `configure` once → `connect` → `list_path`
 //! (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly once for every successful `connect`.
-//! Wrappers (deadlines, limits, counters, faults) are sources too.
+//! Wrappers (deadlines, limits, counters) are sources too.
 
 pub mod budget;
 pub mod conformance;
 pub mod count;
 pub mod deadline;
-pub mod fault;
+#[cfg(test)]
+pub(crate) mod fault;
 pub mod limit;
 pub mod link;
 pub mod nearest;

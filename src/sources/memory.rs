@@ -39,7 +39,7 @@ type Tree = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Node>>;
 
 #[derive(Debug, Clone)]
 enum Node {
-    File { content: Bytes, digest: Digest, modified: SystemTime, executable: bool },
+    File { content: Bytes, digest: Digest, modified: SystemTime },
     Directory { modified: SystemTime },
     Symlink { target: Vec<u8>, modified: SystemTime },
 }
@@ -111,24 +111,14 @@ impl Memory {
     pub fn put_as(&self, path: &str, digest: &str, content: impl Into<Bytes>) {
         let (dir, name) = split(path.as_bytes());
         let (digest, modified) = (Digest::new(digest), Self::default_modified());
-        self.insert(dir, name, Node::File { content: content.into(), digest, modified, executable: false });
-    }
-
-    /// Puts or replaces a file that is a program.
-    pub fn put_program(&self, path: &str, content: impl Into<Bytes>) {
-        self.put(path, content);
-        let (dir, name) = split(path.as_bytes());
-        if let Some(Node::File { executable, .. }) = self.tree.lock().get_mut(dir).and_then(|names| names.get_mut(name))
-        {
-            *executable = true;
-        }
+        self.insert(dir, name, Node::File { content: content.into(), digest, modified });
     }
 
     /// Puts or replaces a file under a name of any bytes in the directory `dir`.
     pub fn put_raw(&self, dir: &[u8], name: &[u8], content: impl Into<Bytes>, modified: SystemTime) {
         let content = content.into();
         let digest = digest_of(&content);
-        self.insert(dir, name, Node::File { content, digest, modified, executable: false });
+        self.insert(dir, name, Node::File { content, digest, modified });
     }
 
     /// Makes a directory; those above it appear by themselves.
@@ -200,8 +190,8 @@ impl Memory {
     fn entry(&self, dir: &RemotePath, name: &[u8], node: &Node) -> Entry {
         let path = dir.child(name).unwrap_or_else(|_| dir.clone());
         let (kind, size, modified, digest) = match node {
-            Node::File { content, digest, modified, executable } => (
-                EntryKind::File { executable: *executable },
+            Node::File { content, digest, modified } => (
+                EntryKind::File { executable: false },
                 self.sizes.then_some(content.len() as u64),
                 *modified,
                 self.capabilities.digest_from_listing.then(|| digest.clone()),

@@ -4,7 +4,8 @@ mod arriving;
 pub mod ftp;
 mod link_text;
 pub mod local;
-pub mod memory;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod moodle;
 pub mod object;
 pub mod plugin;

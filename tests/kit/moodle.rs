@@ -1,4 +1,4 @@
-//! `Moodle`: a Moodle site for tests, made from answers that a real one gave (`tests/moodle`): its web service, its login and its
+//! `Moodle`: a Moodle site for tests, made from answers that a real one gave (`tests/fixtures/moodle`): its web service, its login and its
 //! files, with what it does differently from other web servers. Changes are made as a teacher would make them.
 
 mod changes;

@@ -109,29 +109,29 @@ pub(super) fn key_of(content: &Value) -> Option<String> {
 impl Default for Store {
     fn default() -> Self {
         let mut sections = BTreeMap::new();
-        sections.insert(2, read(include_str!("../../moodle/contents_an.json")));
-        sections.insert(3, read(include_str!("../../moodle/contents_weeks.json")));
-        sections.insert(9, read(include_str!("../../moodle/contents_singleactivity.json")));
+        sections.insert(2, read(include_str!("../../fixtures/moodle/contents_an.json")));
+        sections.insert(3, read(include_str!("../../fixtures/moodle/contents_weeks.json")));
+        sections.insert(9, read(include_str!("../../fixtures/moodle/contents_singleactivity.json")));
         for id in [4, 7] {
             let name = json!([{ "id": 100 + id, "name": "General", "section": 0, "uservisible": true, "modules": [] }]);
             sections.insert(id, name);
         }
         sections.insert(8, many_modules());
-        let mut courses = read(include_str!("../../moodle/users_courses.json"));
+        let mut courses = read(include_str!("../../fixtures/moodle/users_courses.json"));
         let mut store = Self {
             asked: Vec::new(),
             condition: Condition::Normal,
             refuses: None,
             token: TOKEN.to_owned(),
             courses: courses.as_array_mut().map(std::mem::take).unwrap(),
-            info: read(include_str!("../../moodle/site_info.json")),
+            info: read(include_str!("../../fixtures/moodle/site_info.json")),
             accelerated: false,
             no_downloads: false,
             no_slash_arguments: false,
             damaged: BTreeSet::new(),
             elsewhere: BTreeMap::new(),
-            states: read(include_str!("../../moodle/states.json")),
-            errors: read(include_str!("../../moodle/errors_rest.json")),
+            states: read(include_str!("../../fixtures/moodle/states.json")),
+            errors: read(include_str!("../../fixtures/moodle/errors_rest.json")),
             sections,
             hidden: BTreeSet::new(),
             bytes: BTreeMap::new(),
@@ -171,7 +171,7 @@ fn many_modules() -> Value {
 impl Store {
     /// The bodies that were recorded, where they are text.
     fn take_bodies(&mut self) {
-        let cases = read(include_str!("../../moodle/pluginfile.json"));
+        let cases = read(include_str!("../../fixtures/moodle/pluginfile.json"));
         for case in cases.as_array().unwrap() {
             let (request, body) = (case["request"].as_str().unwrap(), case["body"].as_str().unwrap());
             let is_whole =

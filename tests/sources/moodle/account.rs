@@ -132,7 +132,7 @@ async fn logging_in_fails_with_advice() {
 
 #[tokio::test]
 async fn every_recorded_error_has_a_kind() {
-    let errors: Value = serde_json::from_str(include_str!("../../moodle/errors_rest.json")).unwrap();
+    let errors: Value = serde_json::from_str(include_str!("../../fixtures/moodle/errors_rest.json")).unwrap();
     let mut told = Vec::new();
     for (name, recorded) in errors.as_object().unwrap() {
         let Some(code) = recorded["body"]["errorcode"].as_str() else { continue };
@@ -219,7 +219,7 @@ async fn secrets_are_in_no_address_no_header_no_log_and_no_debug() {
     let site = Moodle::start();
     // A file that a listing places at another host, with the address of a real one.
     let elsewhere = site.url().replace("127.0.0.1", "localhost");
-    let strange = include_str!("../../moodle/contents_an.json").replacen(
+    let strange = include_str!("../../fixtures/moodle/contents_an.json").replacen(
         "http://moodle.example/webservice/pluginfile.php/23/",
         &format!("{elsewhere}/webservice/pluginfile.php/23/"),
         1,

@@ -22,7 +22,7 @@ const HEADERS: [&str; 8] = [
 #[tokio::test]
 async fn files_come_as_they_were_recorded() {
     let site = Moodle::start();
-    let cases: Value = serde_json::from_str(include_str!("../../moodle/pluginfile.json")).unwrap();
+    let cases: Value = serde_json::from_str(include_str!("../../fixtures/moodle/pluginfile.json")).unwrap();
     let mut compared = 0;
     for case in cases.as_array().unwrap() {
         let name = case["case"].as_str().unwrap();
@@ -113,7 +113,7 @@ fn reqwest_client() -> reqwest::Client {
 async fn a_web_server_that_sends_the_files_does_so_as_it_was_recorded() {
     let site = Moodle::start();
     site.store().accelerated = true;
-    let cases: Value = serde_json::from_str(include_str!("../../moodle/pluginfile_xaccel.json")).unwrap();
+    let cases: Value = serde_json::from_str(include_str!("../../fixtures/moodle/pluginfile_xaccel.json")).unwrap();
     for case in cases.as_array().unwrap() {
         let mut case = case.clone();
         if case["request_headers"]["If-Range"] == "other" {
@@ -134,7 +134,7 @@ async fn a_web_server_that_sends_the_files_does_so_as_it_was_recorded() {
 #[tokio::test]
 async fn changes_are_listed_as_they_were_recorded() {
     let site = Moodle::start();
-    let steps: Value = serde_json::from_str(include_str!("../../moodle/changes.json")).unwrap();
+    let steps: Value = serde_json::from_str(include_str!("../../fixtures/moodle/changes.json")).unwrap();
     let recorded = |name: &str| {
         let step = steps.as_array().unwrap().iter().find(|step| step["step"] == name).unwrap();
         shape(&step["modules"][0]["contents"])
@@ -164,7 +164,7 @@ async fn changes_are_listed_as_they_were_recorded() {
 async fn addresses_that_are_queries_are_listed_as_they_were_recorded() {
     let site = Moodle::start();
     site.store().no_slash_arguments = true;
-    let recorded: Value = serde_json::from_str(include_str!("../../moodle/slasharguments_off.json")).unwrap();
+    let recorded: Value = serde_json::from_str(include_str!("../../fixtures/moodle/slasharguments_off.json")).unwrap();
     let listed = site.listed(2);
     let book = listed.iter().find(|module| module["name"] == "Book").unwrap();
     let urls = |module: &Value| -> Vec<Value> {
@@ -191,7 +191,7 @@ fn shape(contents: &Value) -> Vec<(String, u64, String)> {
 #[tokio::test]
 async fn every_route_answers_in_every_condition_as_it_was_recorded() {
     let site = Moodle::start();
-    let states: Value = serde_json::from_str(include_str!("../../moodle/states.json")).unwrap();
+    let states: Value = serde_json::from_str(include_str!("../../fixtures/moodle/states.json")).unwrap();
     let all = [
         Condition::Normal,
         Condition::Policy,

@@ -42,25 +42,25 @@ async fn shown(site: &Moodle, course: &str) -> String {
 #[tokio::test]
 async fn a_course_with_everything_is_the_tree_that_a_student_expects() {
     let site = Moodle::start();
-    assert_eq!(shown(&site, "course-2").await, include_str!("../../moodle/tree_an.txt"));
+    assert_eq!(shown(&site, "course-2").await, include_str!("../../fixtures/moodle/tree_an.txt"));
     // The same with names as teachers typed them, and from a site whose addresses are queries.
-    site.store().replace_contents(2, include_str!("../../moodle/contents_an_raw.json"));
+    site.store().replace_contents(2, include_str!("../../fixtures/moodle/contents_an_raw.json"));
     site.store().no_slash_arguments = true;
-    assert_eq!(shown(&site, "course-2").await, include_str!("../../moodle/tree_an.txt"));
+    assert_eq!(shown(&site, "course-2").await, include_str!("../../fixtures/moodle/tree_an.txt"));
 }
 
 #[tokio::test]
 async fn a_teacher_sees_what_is_hidden_from_students() {
     let site = Moodle::start();
-    site.store().replace_contents(2, include_str!("../../moodle/contents_an_teacher.json"));
-    assert_eq!(shown(&site, "course-2").await, include_str!("../../moodle/tree_an_teacher.txt"));
+    site.store().replace_contents(2, include_str!("../../fixtures/moodle/contents_an_teacher.json"));
+    assert_eq!(shown(&site, "course-2").await, include_str!("../../fixtures/moodle/tree_an_teacher.txt"));
 }
 
 #[tokio::test]
 async fn activities_outside_of_the_sections_have_one_of_their_own() {
     let site = Moodle::start();
-    site.store().replace_contents(2, include_str!("../../moodle/contents_an_stealth.json"));
-    let expected = include_str!("../../moodle/tree_an.txt").to_owned();
+    site.store().replace_contents(2, include_str!("../../fixtures/moodle/contents_an_stealth.json"));
+    let expected = include_str!("../../fixtures/moodle/tree_an.txt").to_owned();
     let expected = expected.replace("Same/", "Other/\n    sh.pdf  [130 stat]\nSame/");
     assert_eq!(shown(&site, "course-2").await, expected);
 }
@@ -93,8 +93,8 @@ async fn all_courses_are_folders_of_their_names() {
         })
         .collect();
     let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
-    let expected = include_str!("../../moodle/tree_all.txt")
-        .replace("    (tree_an.txt)\n", &indented(include_str!("../../moodle/tree_an.txt")))
+    let expected = include_str!("../../fixtures/moodle/tree_all.txt")
+        .replace("    (tree_an.txt)\n", &indented(include_str!("../../fixtures/moodle/tree_an.txt")))
         .replace("    (200 files)\n", &many);
     assert_eq!(all, expected);
 }

@@ -143,7 +143,8 @@ async fn chapters_change_with_the_titles_around_them() {
     let site = Moodle::start();
     let source = source(&site.table()).await;
     let before = entry(source.as_ref(), "course-2/module-24", "course-2/book-24/2").await;
-    let renamed = include_str!("../../moodle/contents_an.json").replace("Chapter &amp; one", "Chapter &amp; 1");
+    let renamed =
+        include_str!("../../fixtures/moodle/contents_an.json").replace("Chapter &amp; one", "Chapter &amp; 1");
     site.store().replace_contents(2, &renamed);
     let after = entry(source.as_ref(), "course-2/module-24", "course-2/book-24/2").await;
     assert_eq!((before.name, before.modified), (after.name, after.modified));
