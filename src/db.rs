@@ -9,15 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use crate::cachedir::CacheDir;
+use crate::disk::{Disk, Hangs, PATIENCE};
 use crate::error::{Error, ErrorKind};
 use file::{Opened, is_damage};
 
@@ -32,18 +31,15 @@ enum Message {
     Flush(Box<dyn FnOnce() + Send>),
 }
 
-/// The disk has not answered in time, so that nobody knows what is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hangs;
-
 /// How often a damaged database is replaced before the rest of the run goes without one on disk: a disk that damages each is broken.
 const REPLACEMENTS: u64 = 3;
 
 /// Writes are queued, and one thread commits whatever has gathered in one transaction, so that many changes at once cost few commits.
-/// Who must know that a change survives a kill waits for it. Reads wait for a commit under way, since there is one connection only:
+/// Who must know that a change survives a kill waits for it. Reads wait for what was queued before, since there is one connection only:
 /// two would share an index of the journal in mapped memory, and whoever cuts that file short would end the process.
 #[derive(Debug)]
 pub struct Database {
+    disk: Arc<Disk>,
     shared: Arc<Shared>,
     writes: Mutex<Option<mpsc::Sender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -58,8 +54,8 @@ struct Shared {
     bytes: AtomicU64,
     /// How many bytes its journal may grow by before it is worked in.
     growth: AtomicU64,
-    /// Changes queued and not committed yet.
-    pending: AtomicU64,
+    /// How much of what was queued is done: as long as this grows, the disk answers.
+    done: AtomicU64,
     /// How many databases were begun empty.
     begun: AtomicU64,
     /// Somebody met damage, which was not mended yet.
@@ -92,7 +88,7 @@ impl Database {
             connection: Mutex::new(connection),
             bytes,
             growth,
-            pending: AtomicU64::new(0),
+            done: AtomicU64::new(0),
             begun: AtomicU64::new(is_new.into()),
             damage: Mutex::default(),
             is_unreadable: AtomicBool::new(false),
@@ -106,7 +102,12 @@ impl Database {
                 move || run(&shared, &queue)
             })
             .map_err(|e| Error::new("start index thread", ErrorKind::Cache).caused_by(e))?;
-        Ok(Self { shared, writes: Mutex::new(Some(writes)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { disk: Arc::default(), shared, writes: Mutex::new(Some(writes)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The disk that it lies on.
+    pub fn disk(&self) -> &Arc<Disk> {
+        &self.disk
     }
 
     /// How many times the database was begun empty, at the start or since, so that what was stored before is not in it.
@@ -122,18 +123,15 @@ impl Database {
     /// Queues a change. A change that fails is logged and undone alone; nothing depends on its success but the next start.
     pub fn write(&self, job: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static) {
         if let Some(writes) = &*self.writes.lock() {
-            self.shared.pending.fetch_add(1, Ordering::AcqRel);
             // The thread ends only when the sender is gone.
             let _ = writes.send(Message::Write(Box::new(job)));
         }
     }
 
-    /// Asks for what was committed. `None` if the index cannot answer, which is said once: it is a cache.
+    /// Asks for what was committed, and waits as long as that takes. `None` if the index cannot answer, which is said once: it is a cache.
     pub fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
         let shared = &self.shared;
-        let connection = shared.connection.try_lock();
-        // A commit is under way, and the disk may hang.
-        let result = ask(&connection.unwrap_or_else(|| waiting(|| shared.connection.lock())));
+        let result = ask(&shared.connection.lock());
         if let Some(e) = shared.heard(&result) {
             *shared.damage.lock() = Some(e.to_string());
             // The thread looks for damage whenever it is woken.
@@ -142,29 +140,49 @@ impl Database {
         result.ok()
     }
 
-    /// Asks like [`Database::read`], changes queued so far included, and waits for `patience` at most. A question that was given up is
-    /// dropped when the disk answers.
+    /// Asks like [`Database::read`], changes queued so far included.
+    ///
+    /// # Errors
+    /// The disk does not answer in time, or is left alone for that.
     pub fn ask<T: Send + 'static>(
         &self,
-        patience: Duration,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<Option<T>, Hangs> {
+        let asked = self.disk.begin()?;
         let (answer, answered) = mpsc::channel();
         let shared = self.shared.clone();
         let job = move |db: &Connection| {
             let result = ask(db);
             shared.heard(&result);
+            drop(asked);
             // Nobody listens any more if it was given up.
             result.map(|value| _ = answer.send(value))
         };
         if let Some(writes) = &*self.writes.lock() {
             let _ = writes.send(Message::Read(Box::new(job)));
         }
-        match waiting(|| answered.recv_timeout(patience)) {
-            Ok(value) => Ok(Some(value)),
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => Err(Hangs),
-        }
+        self.wait_for(&answered)
+    }
+
+    fn wait_for<T>(&self, answer: &mpsc::Receiver<T>) -> Result<Option<T>, Hangs> {
+        let done = || self.shared.done.load(Ordering::Relaxed);
+        waiting(|| {
+            loop {
+                let before = done();
+                match answer.recv_timeout(PATIENCE) {
+                    Ok(value) => {
+                        self.disk.answers();
+                        return Ok(Some(value));
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                    Err(RecvTimeoutError::Timeout) if done() > before => {}
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.disk.hangs();
+                        return Err(Hangs);
+                    }
+                }
+            }
+        })
     }
 
     /// Returns when everything queued so far is committed.
@@ -174,23 +192,20 @@ impl Database {
         let _ = wait.recv();
     }
 
-    /// Like [`Database::flush`], for tasks.
-    pub async fn flushed(&self) {
-        let (done, wait) = oneshot::channel();
-        self.then(move || _ = done.send(()));
-        let _ = wait.await;
+    /// Like [`Database::flush`], but gives up while the disk hangs.
+    pub fn settle(&self) {
+        let Ok(asked) = self.disk.begin() else { return };
+        let (done, wait) = mpsc::channel();
+        self.then(move || {
+            drop(asked);
+            let _ = done.send(());
+        });
+        let _ = self.wait_for(&wait);
     }
 
     fn then(&self, flushed: impl FnOnce() + Send + 'static) {
         if let Some(writes) = &*self.writes.lock() {
             let _ = writes.send(Message::Flush(Box::new(flushed)));
-        }
-    }
-
-    /// Like [`Database::flush`], but free when nothing is queued.
-    pub fn settle(&self) {
-        if self.shared.pending.load(Ordering::Acquire) > 0 {
-            waiting(|| self.flush());
         }
     }
 
@@ -217,9 +232,9 @@ impl Drop for Database {
 fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
     while let Ok(first) = queue.recv() {
         let mut messages: VecDeque<_> = std::iter::once(first).chain(queue.try_iter().take(BATCH)).collect();
-        let (mut writes, mut flushes) = (0, Vec::new());
+        let mut flushes = Vec::new();
         while !messages.is_empty() {
-            let result = commit(&mut shared.connection.lock(), &mut messages, &mut writes, &mut flushes);
+            let result = commit(&mut shared.connection.lock(), &mut messages, &mut flushes, &shared.done);
             match result {
                 Ok(()) => {}
                 Err(e) if is_damage(&e) => *shared.damage.lock() = Some(e.to_string()),
@@ -230,7 +245,6 @@ fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
         shared.mend();
         shared.bytes.store(file::bytes(&shared.dir), Ordering::Relaxed);
         shared.growth.store(file::growth(&shared.dir, shared.journal), Ordering::Relaxed);
-        shared.pending.fetch_sub(writes, Ordering::AcqRel);
         for flushed in flushes {
             flushed();
         }
@@ -238,7 +252,7 @@ fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
 }
 
 /// Does what may wait for the disk, so that others on the runtime do not wait with it.
-pub(crate) fn waiting<T>(wait: impl FnOnce() -> T) -> T {
+fn waiting<T>(wait: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
         _ => wait(),
@@ -249,8 +263,8 @@ pub(crate) fn waiting<T>(wait: impl FnOnce() -> T) -> T {
 fn commit(
     connection: &mut Connection,
     messages: &mut VecDeque<Message>,
-    writes: &mut u64,
     flushes: &mut Vec<Box<dyn FnOnce() + Send>>,
+    done: &AtomicU64,
 ) -> rusqlite::Result<()> {
     let begun = connection.transaction();
     let mut transaction = match begun {
@@ -258,16 +272,15 @@ fn commit(
         Err(e) if is_damage(&e) => return Err(e),
         Err(e) => {
             for message in messages.drain(..) {
-                match message {
-                    Message::Flush(flush) => flushes.push(flush),
-                    Message::Write(_) => *writes += 1,
-                    Message::Read(_) => {}
+                if let Message::Flush(flush) = message {
+                    flushes.push(flush);
                 }
             }
             return Err(e);
         }
     };
     while let Some(message) = messages.pop_front() {
+        done.fetch_add(1, Ordering::Relaxed);
         match message {
             Message::Flush(flush) => flushes.push(flush),
             Message::Read(job) => match job(&transaction) {
@@ -275,7 +288,6 @@ fn commit(
                 _ => {}
             },
             Message::Write(job) => {
-                *writes += 1;
                 let savepoint = transaction.savepoint()?;
                 match job(&savepoint) {
                     Ok(()) => savepoint.commit()?,

@@ -24,7 +24,7 @@
 //! secret, db
 //! keyring, cachedir, content, omitted
 //! error, children
-//! path, name, digest, revealed, room, flight, beneath, memory — words that import nothing
+//! path, name, digest, disk, revealed, room, flight, beneath, memory — words that import nothing
 //! ```
 //!
 //! # The three walks
@@ -65,11 +65,15 @@
 //! of requests that wait, refuses those requests, and their tasks are dropped. What others wait for too is a task of its own.
 //! [`source::waits`] knows who waits for which source, and what for: `status` tells.
 //!
+//! Files and rows of the cache lie on a disk that may hang, so they are asked for through [`disk::Disk`], or [`db::Database::ask`]: on threads
+//! that may wait, for two seconds once. Then the disk is left alone, and what it has is had from the source.
+//!
 //! # Lock order
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
 //! `transfer::OpenVersion` (requests) → `cache` (room) → `cache::Copy` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
-//! `fs::handle`, `fuse::passthrough`, `source::link`, `flight` and `db` are leaves.
+//! `fs::handle`, `fuse::passthrough`, `source::link`, `flight`, `db` and `disk` are leaves, and so is that of `cache` on what is free. A copy's
+//! state is locked while the disk is asked about its file; who looks at it waits as for the disk.
 
 mod beneath;
 pub mod cache;
@@ -81,6 +85,7 @@ pub mod config;
 pub mod content;
 pub mod db;
 pub mod digest;
+pub mod disk;
 pub mod error;
 pub mod flight;
 pub mod freshness;

@@ -22,6 +22,7 @@ use super::index::{Fingerprint, Record};
 use super::store::Store;
 use super::{Cache, Facts, Key};
 use crate::digest::Digest;
+use crate::disk::Disk;
 use crate::name::LocalName;
 
 /// After so many bytes the map of a growing copy is stored in the index (or after a while, see `upkeep`): a kill loses no more.
@@ -52,6 +53,8 @@ pub struct Copy {
     /// When the index last heard that it is used.
     use_noted: Mutex<Option<Instant>>,
     running: Running,
+    disk: Arc<Disk>,
+    /// Locked also while the disk is asked for the file's times, or to give room back. See [`Copy::look`].
     state: Mutex<State>,
 }
 
@@ -100,11 +103,11 @@ impl State {
 
 impl Copy {
     pub(super) fn new(
+        cache: &Cache,
         key: Key,
         name: LocalName,
         size: u64,
         modified: Option<SystemTime>,
-        path: PathBuf,
         charge: u64,
         record: Option<Record>,
     ) -> Self {
@@ -138,7 +141,8 @@ impl Copy {
         state.found = charge > 0 && size > 0 && state.map.present() == 0 && state.proven.is_none();
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
-        Self { key, name, size, path, is_apart: false, opens, charge, use_noted, running, state }
+        let (path, disk) = (cache.store.path(&key, &name), cache.disk.clone());
+        Self { key, name, size, path, is_apart: false, opens, charge, use_noted, running, disk, state }
     }
 
     /// A copy of a version of which the disk does not tell what is stored, because it hangs. It has bytes in memory only, writes nothing and
@@ -150,6 +154,11 @@ impl Copy {
     /// See [`Copy::apart`].
     pub(super) fn is_apart(&self) -> bool {
         self.is_apart
+    }
+
+    /// Looks at what is known, which somebody may be changing who waits for the disk. `None` while that hangs.
+    fn look<T>(&self, look: impl FnOnce(&State) -> T) -> Option<T> {
+        self.disk.lock(&self.state).ok().map(|state| look(&state))
     }
 
     /// The copy's key.
@@ -167,10 +176,9 @@ impl Copy {
         self.size
     }
 
-    /// What is known of the version.
-    pub fn facts(&self) -> Facts {
-        let state = self.state.lock();
-        Facts { size: self.size, modified: state.modified, whole: state.proven.is_some() }
+    /// What is known of the version. `None` while the disk hangs.
+    pub fn facts(&self) -> Option<Facts> {
+        self.look(|state| Facts { size: self.size, modified: state.modified, whole: state.proven.is_some() })
     }
 
     /// Where the file lies.
@@ -186,22 +194,22 @@ impl Copy {
 
     /// Whether the file was changed by somebody else, and its blocks are not all proven again yet.
     pub fn is_suspect(&self) -> bool {
-        self.state.lock().suspect
+        self.look(|state| state.suspect).unwrap_or(false)
     }
 
     /// Whether the copy was proven and nothing has been found wrong with it since; looks at no file.
     pub fn is_proven(&self) -> bool {
-        self.state.lock().proven.is_some()
+        self.look(|state| state.proven.is_some()).unwrap_or(false)
     }
 
     /// The local digest that proved the copy.
     pub fn local_digest(&self) -> Option<Digest> {
-        self.state.lock().proven.clone()
+        self.look(|state| state.proven.clone()).flatten()
     }
 
     /// Whether some bytes are there.
     pub fn is_begun(&self) -> bool {
-        self.state.lock().map.present() > 0
+        self.look(|state| state.map.present() > 0).unwrap_or(false)
     }
 
     /// The file, if the copy is whole, nobody else has touched it and every block of it is checked: only then the kernel may
@@ -216,25 +224,25 @@ impl Copy {
 
     /// Which of these blocks cannot be read yet: those that are not there, and one that is held back.
     pub fn missing(&self, cache: &Cache, blocks: Range<usize>) -> Vec<usize> {
-        let state = self.state.lock();
-        let is_shut = state.is_shut() || cache.disk_rests();
-        let is_missing = |block| is_shut || state.map.is_missing(block) || state.held_back == Some(block);
-        let mut missing: Vec<usize> = blocks.filter(|&block| is_missing(block)).collect();
-        drop(state);
+        let seen = |state: &State| {
+            let is_shut = state.is_shut() || self.disk.rests();
+            let is_missing = |block: &usize| is_shut || state.map.is_missing(*block) || state.held_back == Some(*block);
+            blocks.clone().filter(is_missing).collect()
+        };
+        let mut missing: Vec<usize> = self.look(seen).unwrap_or_else(|| blocks.clone().collect());
         if !cache.spill.is_empty() {
             missing.retain(|&block| !cache.spill.contains(&self.key, block));
         }
         missing
     }
 
-    /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged. Waits for the
-    /// disk, unless that is left alone: then it reads what is in memory.
+    /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged. Waits for the disk.
     pub fn read(&self, cache: &Cache, bytes: Range<u64>) -> Option<Bytes> {
         if bytes.is_empty() {
             return Some(Bytes::new());
         }
         self.inspect(cache);
-        let read = self.read_blocks(cache, &bytes);
+        let read = self.read_blocks(&bytes, |block, wanted| self.read_block(cache, block, wanted));
         if read.is_none() {
             // All that are damaged are found now, so that they are had again at once.
             self.check(cache, blocks_of(&bytes));
@@ -242,10 +250,18 @@ impl Copy {
         read
     }
 
-    fn read_blocks(&self, cache: &Cache, bytes: &Range<u64>) -> Option<Bytes> {
+    /// Reads these bytes if all of them wait in memory for somebody to read them.
+    pub fn read_memory(&self, cache: &Cache, bytes: &Range<u64>) -> Option<Bytes> {
+        if bytes.is_empty() {
+            return Some(Bytes::new());
+        }
+        self.read_blocks(bytes, |block, wanted| self.read_spilled(cache, block, &wanted))
+    }
+
+    fn read_blocks(&self, bytes: &Range<u64>, read: impl Fn(usize, Range<u64>) -> Option<Bytes>) -> Option<Bytes> {
         let mut blocks = blocks_of(bytes).map(|block| {
             let whole_block = bytes_of(&(block..block + 1), self.size);
-            self.read_block(cache, block, bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end))
+            read(block, bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end))
         });
         let first = blocks.next()??;
         let Some(second) = blocks.next() else { return Some(first) };
@@ -260,15 +276,18 @@ impl Copy {
 
     /// Reads what is wanted of one block. `None` as in [`Copy::read`].
     fn read_block(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
-        let stored = !cache.disk_rests() && {
-            let state = self.state.lock();
-            state.held_back != Some(block) && !state.map.is_missing(block)
-        };
+        let is_stored = |state: &State| state.held_back != Some(block) && !state.map.is_missing(block);
+        let stored = !self.disk.rests() && self.look(is_stored).unwrap_or(false);
         if stored && let Some(bytes) = self.read_stored(cache, block, wanted.clone()) {
             return Some(bytes);
         }
+        self.read_spilled(cache, block, &wanted)
+    }
+
+    /// The same from memory.
+    fn read_spilled(&self, cache: &Cache, block: usize, wanted: &Range<u64>) -> Option<Bytes> {
         let spilled = cache.spill.get(&self.key, block)?;
-        let within = within(block, &wanted);
+        let within = within(block, wanted);
         if within.end == spilled.len() {
             cache.spill.was_read(&self.key, block);
         }
@@ -412,7 +431,7 @@ impl Copy {
         true
     }
 
-    /// Throws these blocks away: they may be of another version.
+    /// Throws these blocks away: they may be of another version. Waits for the disk.
     pub fn forget(&self, cache: &Cache, blocks: Range<usize>) {
         let mut state = self.state.lock();
         for block in blocks {
@@ -427,7 +446,7 @@ impl Copy {
         self.save(cache, &mut state);
     }
 
-    /// Throws all bytes away: they were not what they should be.
+    /// Throws all bytes away: they were not what they should be. Waits for the disk.
     pub fn discard(&self, cache: &Cache) {
         self.reset(cache, &mut self.state.lock());
     }
@@ -474,18 +493,13 @@ impl Copy {
         due
     }
 
-    /// Nobody has the copy open any more: stores what is not stored, closes the file.
-    pub(super) fn close(&self, cache: &Cache) {
+    /// Nobody has the copy open any more: stores what is not stored. The file is to be closed where the disk may be waited for.
+    pub(super) fn close(&self, cache: &Cache) -> Option<Arc<File>> {
         let mut state = self.state.lock();
-        let had_file = state.file.take().is_some();
-        if self.charge.load(Ordering::Relaxed) == 0 {
-            // A file of which nothing could be written.
-            if had_file {
-                cache.release(self);
-            }
-        } else if state.map.changed_pages() > 0 {
+        if self.charge.load(Ordering::Relaxed) > 0 && state.map.changed_pages() > 0 {
             self.save(cache, &mut state);
         }
+        state.file.take()
     }
 }
 

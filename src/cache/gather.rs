@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -14,14 +13,13 @@ use super::store::Store;
 use super::{Cache, Copy, Held, Key, OpenCopy};
 use crate::name::LocalName;
 
-/// Takes bytes in order. They go to where the copy's file will be, block by block, hashed; where there is no room for them, they are
-/// only counted, so that at least the size is known in the end. Dropped before [`Gathering::finish`], it leaves nothing behind.
+/// Takes bytes in order. They go to where the copy's file will be, block by block, hashed; where there is no room for them, they
+/// are let go. Dropped before [`Gathering::finish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Gathering {
     cache: Arc<Cache>,
     key: Key,
     name: LocalName,
-    path: PathBuf,
     /// None before the first block, and when there is no room.
     file: Option<File>,
     /// What is taken of the cache's room, in bytes.
@@ -36,14 +34,13 @@ pub struct Gathering {
 
 impl Cache {
     /// Begins the copy of a version anew; while somebody has one open, the bytes are only counted. `name` is the base name that its
-    /// file gets.
+    /// file gets. Waits for the disk.
     pub fn gather(self: &Arc<Self>, key: Key, name: &LocalName) -> Gathering {
         let kept = self.forget(&key);
         Gathering {
             cache: self.clone(),
             key,
             name: name.clone(),
-            path: self.store.path(&key, name),
             file: None,
             charge: AtomicU64::new(0),
             kept,
@@ -53,11 +50,8 @@ impl Cache {
         }
     }
 
-    /// Deletes the copy of a version. `false` if it stays: somebody has it open, or the disk hangs.
+    /// Deletes the copy of a version. `false` if it stays: somebody has it open.
     fn forget(&self, key: &Key) -> bool {
-        if self.disk_rests() {
-            return false;
-        }
         let room = self.room.lock();
         let is_free = !room.held.peek(key).is_some_and(Held::is_open) && !room.leaving.contains(key);
         if is_free {
@@ -81,7 +75,7 @@ impl Cache {
 }
 
 impl Gathering {
-    /// Takes the next bytes.
+    /// Takes the next bytes. Waits for the disk.
     pub fn write(&mut self, bytes: &Bytes) {
         self.size += bytes.len() as u64;
         if !self.kept {
@@ -94,29 +88,29 @@ impl Gathering {
         }
     }
 
-    /// Forgets what came so far: the source begins anew.
+    /// Forgets what came so far: the source begins anew. Waits for the disk.
     pub fn restart(&mut self) {
         self.drop_file();
         self.kept = self.cache.forget(&self.key);
         self.size = 0;
     }
 
-    /// How many bytes there were, and the copy if all of them found room: complete, not yet proven.
-    pub fn finish(mut self, modified: Option<SystemTime>) -> (u64, Option<OpenCopy>) {
+    /// The copy, if all bytes found room: complete, not yet proven. Waits for the disk.
+    pub fn finish(&mut self, modified: Option<SystemTime>) -> Option<OpenCopy> {
         let last = std::mem::take(&mut self.begun);
         if self.kept && (!last.is_empty() || self.size == 0) {
             self.keep(&last);
         }
-        let Some(file) = self.file.take().filter(|_| self.kept) else { return (self.size, None) };
+        let file = self.file.take().filter(|_| self.kept)?;
         let charge = *self.charge.get_mut();
-        let copy = Copy::new(self.key, self.name.clone(), self.size, modified, self.path.clone(), charge, None);
+        let copy = Copy::new(&self.cache, self.key, self.name.clone(), self.size, modified, charge, None);
         copy.adopt(file, &std::mem::take(&mut self.hashes));
         let opened = self.cache.open_new(copy);
         if opened.is_some() {
             // The room is the copy's now.
             *self.charge.get_mut() = 0;
         }
-        (self.size, opened)
+        opened
     }
 
     /// Puts one block where it belongs; an empty one makes the file of an empty version.

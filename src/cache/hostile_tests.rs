@@ -67,7 +67,7 @@ fn no_number_or_name_in_the_index_ends_the_process_or_leads_elsewhere() {
         let _ = (copy.is_whole(&cache), copy.proven_file(&cache), copy.facts());
         let read = copy.read(&cache, 0..SIZE);
         assert!(read.is_none_or(|bytes| bytes[..] == [7; SIZE as usize]), "{tampering}");
-        copy.take_found(&cache, &Digest::new("1"));
+        copy.take_found(&cache, &Digest::new("1"), &cache.disk().begin().expect("the disk answers"));
         for block in 0..3 {
             copy.store(&cache, block, Bytes::from(vec![7; BLOCK as usize]));
         }

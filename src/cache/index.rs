@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::block::{BLOCK, PAGE};
-use super::{Asked, DISK_PATIENCE, Facts, Key};
-use crate::db::{Database, Hangs};
+use super::{Facts, Key};
+use crate::db::Database;
 use crate::digest::Digest;
+use crate::disk::Hangs;
 use crate::name::{LocalName, is_local_name};
 
 /// What tells that a file is as it was left: size, times and inode number. Nobody can write to a file and set `ctime` back.
@@ -122,11 +123,10 @@ impl Index {
         })
     }
 
-    /// What is stored of a copy, changes still queued included. `asked` ends with the answer.
-    pub fn load(&self, key: &Key, asked: Asked) -> Result<Option<Record>, Hangs> {
+    /// What is stored of a copy, changes still queued included.
+    pub fn load(&self, key: &Key) -> Result<Option<Record>, Hangs> {
         let key = key.0;
-        let record = self.0.ask(DISK_PATIENCE, move |db| {
-            let _asked = asked;
+        let record = self.0.ask(move |db| {
             let row = db
                 .prepare_cached("SELECT id, size, local_digest, fingerprint FROM copies WHERE key = ?1")?
                 .query_row([key], |row| {
@@ -152,11 +152,10 @@ impl Index {
         record.map(Option::flatten)
     }
 
-    /// What is stored of a copy's version. `asked` ends with the answer.
-    pub fn facts(&self, key: &Key, asked: Asked) -> Result<Option<Facts>, Hangs> {
+    /// What is stored of a copy's version.
+    pub fn facts(&self, key: &Key) -> Result<Option<Facts>, Hangs> {
         let key = key.0;
-        let facts = self.0.ask(DISK_PATIENCE, move |db| {
-            let _asked = asked;
+        let facts = self.0.ask(move |db| {
             db.prepare_cached("SELECT size, fingerprint, local_digest IS NOT NULL FROM copies WHERE key = ?1")?
                 .query_row([key], |row| {
                     let left = row.get::<_, Option<Vec<u8>>>(1)?.and_then(|bytes| Fingerprint::from_bytes(&bytes));
@@ -249,14 +248,14 @@ impl Index {
         });
     }
 
+    /// Returns when everything is stored, or the disk hangs.
+    pub fn settle(&self) {
+        self.0.settle();
+    }
+
     /// Returns when everything is stored.
     pub fn flush(&self) {
         self.0.flush();
-    }
-
-    /// Like [`Index::flush`], for tasks.
-    pub async fn flushed(&self) {
-        self.0.flushed().await;
     }
 }
 
@@ -297,8 +296,8 @@ mod tests {
                 db.execute("INSERT INTO hashes VALUES (1, ?1, ?2)", params![page, hashes])?;
                 Ok(())
             });
-            let _ = index.facts(&key, Asked::default());
-            let record = index.load(&key, Asked::default()).expect("the disk answers").expect("the row is there");
+            let _ = index.facts(&key);
+            let record = index.load(&key).expect("the disk answers").expect("the row is there");
             let _ = record.fingerprint.map(|fingerprint| (fingerprint.modified(), fingerprint.length()));
             let mut map = BlockMap::empty(300_000);
             record.pages.iter().for_each(|(page, hashes)| map.restore_page(*page, hashes));

@@ -68,7 +68,14 @@ impl Ledger {
         self.gone(before.min(bytes));
     }
 
-    /// Whether `bytes` more fit within the limits, where the index takes `index` and the disk tells that `free` are free.
+    /// How many of the bytes that the disk tells to be free nobody has taken yet.
+    pub(super) fn free(&self, disk: impl FnOnce() -> u64) -> u64 {
+        // In this order: what is written meanwhile would else be neither.
+        let unwritten = self.unwritten.load(Ordering::Acquire);
+        disk().saturating_sub(unwritten)
+    }
+
+    /// Whether `bytes` more fit within the limits, where the index takes `index` and `free` are free (see [`Ledger::free`]).
     pub(super) fn fits(&self, bytes: u64, index: u64, free: u64, limits: &Limits) -> Result<(), NoRoom> {
         self.fits_without(0, bytes, index, free, limits)
     }
@@ -83,8 +90,7 @@ impl Ledger {
         if taken.saturating_add(index).saturating_add(bytes) > limits.max_size {
             return Err(NoRoom::MaxSize);
         }
-        let unwritten = self.unwritten.load(Ordering::Relaxed);
-        if free.saturating_add(leaving) < limits.min_free.saturating_add(bytes).saturating_add(unwritten) {
+        if free.saturating_add(leaving) < limits.min_free.saturating_add(bytes) {
             return Err(NoRoom::MinFree(free));
         }
         Ok(())
@@ -93,8 +99,7 @@ impl Ledger {
     /// How many bytes too many there are.
     pub(super) fn surplus(&self, index: u64, free: u64, limits: &Limits) -> u64 {
         let beyond = self.taken().saturating_add(index).saturating_sub(limits.max_size);
-        let reserved = limits.min_free.saturating_add(self.unwritten.load(Ordering::Relaxed));
-        beyond.max(reserved.saturating_sub(free))
+        beyond.max(limits.min_free.saturating_sub(free))
     }
 
     /// Takes `bytes` for what `charge` counts.
@@ -125,7 +130,7 @@ impl Reserved<'_> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.ledger.unwritten.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.ledger.unwritten.fetch_sub(self.bytes, Ordering::Release);
         if !self.written {
             self.ledger.give_back(self.charge, self.bytes);
         }
@@ -157,7 +162,7 @@ impl Lease {
 
     /// Takes room for `bytes` more. `false` if there is none to be had.
     pub fn grow(&mut self, bytes: u64) -> bool {
-        let Some(_room) = self.cache.make_room(bytes) else { return false };
+        let Some(_taking) = self.cache.make_room(bytes) else { return false };
         let ledger = &self.cache.ledger;
         ledger.taken.fetch_add(bytes, Ordering::Relaxed);
         ledger.unwritten.fetch_add(bytes, Ordering::Relaxed);
@@ -211,11 +216,15 @@ mod tests {
     #[test]
     fn what_is_reserved_and_not_written_yet_is_not_free() {
         let (ledger, charge) = (Ledger::default(), AtomicU64::new(0));
-        assert_eq!(ledger.fits(300, 0, 400, &LIMITS), Ok(()));
+        assert_eq!(ledger.fits(300, 0, ledger.free(|| 400), &LIMITS), Ok(()));
         let reserved = ledger.take(&charge, 300);
-        assert_eq!(ledger.fits(1, 0, 400, &LIMITS), Err(NoRoom::MinFree(400)));
-        reserved.written();
-        assert_eq!(ledger.fits(1, 0, 101, &LIMITS), Ok(()), "the disk counts them now");
+        assert_eq!(ledger.fits(1, 0, ledger.free(|| 400), &LIMITS), Err(NoRoom::MinFree(100)));
+        let written_meanwhile = ledger.free(|| {
+            reserved.written();
+            400
+        });
+        assert_eq!(written_meanwhile, 100, "who asked the disk before it counted them");
+        assert_eq!(ledger.fits(1, 0, ledger.free(|| 101), &LIMITS), Ok(()), "the disk counts them now");
         assert_eq!((ledger.taken(), charge.into_inner()), (300, 300));
     }
 

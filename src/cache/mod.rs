@@ -32,10 +32,10 @@ use tracing::{debug, warn};
 pub use copy::{Copy, Stored};
 pub use gather::Gathering;
 pub use ledger::Lease;
-pub use shortage::{Asked, DISK_PATIENCE};
 
 use crate::db::Database;
 use crate::digest::{Digest, hex};
+use crate::disk::{Disk, PATIENCE};
 use crate::error::Result;
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -150,10 +150,13 @@ pub struct Counters {
 pub struct Cache {
     store: Store,
     index: Index,
+    disk: Arc<Disk>,
     limits: Limits,
-    /// What is taken on the disk. Grows only under `room`.
+    /// What is taken on the disk. Grows only under `taking`.
     ledger: Ledger,
     room: Mutex<Room>,
+    /// Locked while somebody asks the disk how much is free and takes some of that.
+    taking: Mutex<()>,
     /// Told when copies that were taken away have given back their room.
     left: Condvar,
     spill: Spill,
@@ -177,6 +180,8 @@ struct Room {
     leaving: HashSet<Key>,
     /// Bytes of copies that were taken away and have not given back their room yet.
     leaving_bytes: u64,
+    /// How many copies that were taken away have given it back.
+    gone: u64,
 }
 
 impl Room {
@@ -284,17 +289,19 @@ impl Cache {
         let store = Store::open(dir)?;
         let journal = u32::try_from(limits.max_size / JOURNAL_SHARE).unwrap_or(u32::MAX).clamp(JOURNAL.0, JOURNAL.1);
         let db = Arc::new(Database::open(dir, journal)?);
-        let index = Index::new(db.clone());
+        let (index, disk) = (Index::new(db.clone()), db.disk().clone());
         let ledger = Ledger::default();
         let held = restore(&store, &index, &db, &ledger);
-        let room = Room { held, loaded: 0, leaving: HashSet::new(), leaving_bytes: 0 };
+        let room = Room { held, loaded: 0, leaving: HashSet::new(), leaving_bytes: 0, gone: 0 };
         let (upkeep, woken) = Upkeep::new();
         let cache = Arc::new(Self {
             store,
             index,
+            disk,
             limits,
             ledger,
             room: Mutex::new(room),
+            taking: Mutex::default(),
             left: Condvar::new(),
             spill: Spill::default(),
             upkeep,
@@ -322,6 +329,11 @@ impl Cache {
     /// The cache directory.
     pub fn dir(&self) -> &Path {
         self.store.dir().path()
+    }
+
+    /// The disk that the cache lies on.
+    pub fn disk(&self) -> &Arc<Disk> {
+        &self.disk
     }
 
     /// The limits.
@@ -372,14 +384,13 @@ impl Cache {
                 None => None,
             };
             // Loading reads the index and looks at the file: not under the lock. Who comes second drops theirs.
-            let record = if stored.is_some() { self.load(&key) } else { Ok(None) };
+            let record = if stored.is_some() { self.index.load(&key) } else { Ok(None) };
             let (name, charge) = stored.unwrap_or_else(|| (name.clone(), 0));
-            let path = self.store.path(&key, &name);
             let Ok(record) = record else {
-                let apart = Copy::new(key, name, size, modified, path, 0, None).apart();
+                let apart = Copy::new(self, key, name, size, modified, 0, None).apart();
                 return OpenCopy { cache: self.clone(), copy: Arc::new(apart) };
             };
-            let copy = Arc::new(Copy::new(key, name, size, modified, path, charge, record));
+            let copy = Arc::new(Copy::new(self, key, name, size, modified, charge, record));
             let mut room = self.room.lock();
             if !matches!(room.held.peek(&key), Some(Held::Loaded(_))) {
                 room.held.put(key, Held::Loaded(copy));
@@ -411,6 +422,7 @@ impl Cache {
             let mut room = self.room.lock();
             self.ledger.gone(bytes);
             room.leaving_bytes -= bytes;
+            room.gone += 1;
             self.left.notify_all();
         }
     }
@@ -426,19 +438,19 @@ impl Cache {
     /// What the copy of a version tells of it. `None` if there is no copy.
     pub fn facts(&self, key: &Key) -> Option<Facts> {
         match self.room.lock().held.peek(key)? {
-            Held::Loaded(copy) => return Some(copy.facts()),
+            Held::Loaded(copy) => return copy.facts(),
             Held::Stored { .. } => {}
         }
-        self.stored_facts(key).ok().flatten()
+        self.index.facts(key).ok().flatten()
     }
 
-    /// The size of the file of a copy of which nothing else is known.
+    /// The size of the file of a copy of which nothing else is known. Waits for the disk.
     pub fn found_size(&self, key: &Key) -> Option<u64> {
         let name = match self.room.lock().held.peek(key)? {
             Held::Stored { name, .. } => name.clone(),
             Held::Loaded(_) => return None,
         };
-        if self.stored_facts(key) != Ok(None) {
+        if self.index.facts(key) != Ok(None) {
             return None;
         }
         Some(self.store.open_file(key, &name, false).ok()?.metadata().ok()?.len())
@@ -452,11 +464,16 @@ impl Cache {
         if copy.opens.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
-        copy.close(self);
+        let file = copy.close(self);
         let charge = copy.charge.load(Ordering::Relaxed);
         if charge == 0 {
-            room.held.pop(copy.key());
-            room.loaded -= 1;
+            // A file of which nothing could be written goes; most were never made.
+            let taken = file.as_ref().and_then(|_| self.take_away(&mut room, copy.key()));
+            if taken.is_none() && room.held.pop(copy.key()).is_some() {
+                room.loaded -= 1;
+            }
+            drop(room);
+            self.destroy(taken.into_iter().collect());
             return;
         }
         if room.loaded > MAPS_IN_MEMORY {
@@ -484,7 +501,7 @@ impl Cache {
     /// Takes room for `bytes` more of what `charge` counts. `None` if there is none to be had.
     fn take_room<'a>(&'a self, charge: &'a AtomicU64, bytes: u64) -> Option<Reserved<'a>> {
         let blocks = bytes.next_multiple_of(DISK_BLOCK);
-        let _room = self.make_room(blocks + COPY_OVERHEAD)?;
+        let _taking = self.make_room(blocks + COPY_OVERHEAD)?;
         let first = if charge.load(Ordering::Relaxed) == 0 { COPY_OVERHEAD } else { 0 };
         Some(self.ledger.take(charge, blocks + first))
     }
@@ -494,25 +511,32 @@ impl Cache {
         self.ledger.give_back(&copy.charge, (bytes.end - bytes.start).next_multiple_of(DISK_BLOCK));
     }
 
-    /// Bytes that are free for copies: the journal of the index takes some of those that the disk has.
+    /// Bytes that are free for copies: the journal of the index takes some of those that the disk has. Waits for the disk.
     fn free(&self) -> u64 {
-        self.store.free().saturating_sub(self.index.growth())
+        self.ledger.free(|| self.store.free().saturating_sub(self.index.growth()))
     }
 
-    /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held.
-    fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, Room>> {
+    /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held. Waits for the disk.
+    fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, ()>> {
         let (mut evicted, mut waits) = (0, true);
         loop {
-            let mut room = self.room.lock();
+            let gone = self.room.lock().gone;
+            let taking = self.disk.lock(&self.taking).ok()?;
             let (index, free) = (self.index.bytes(), self.free());
             let fits = self.ledger.fits(bytes, index, free, &self.limits);
             // What was too much already is evicted elsewhere: nobody waits for that, if it does not grow.
             if fits.is_ok() || evicted >= bytes && self.upkeep.is_evicting() {
-                return Some(room);
+                return Some(taking);
+            }
+            drop(taking);
+            let mut room = self.room.lock();
+            if room.gone != gone {
+                // There may be more room by now.
+                continue;
             }
             // Another thread deletes what will be enough: nothing more has to go for it, unless the disk hangs.
             if waits && self.ledger.will_fit(room.leaving_bytes, bytes, index, free, &self.limits) {
-                waits = !self.left.wait_for(&mut room, DISK_PATIENCE).timed_out();
+                waits = !self.left.wait_for(&mut room, PATIENCE).timed_out();
                 continue;
             }
             let Some(victim) = room.victim() else {
@@ -544,12 +568,12 @@ impl Cache {
     /// How many blocks ahead of its reader a version of this size may bring while there is no room for them on the disk, and they wait in
     /// memory. `None` while there is.
     pub fn ahead_in_memory(&self, size: u64) -> Option<usize> {
-        (size > self.limits.max_size || self.shortage.is_felt()).then(|| self.spill.share())
+        (size > self.limits.max_size || self.shortage.is_felt() || self.disk.rests()).then(|| self.spill.share())
     }
 
     /// Why the latest block found no room on the disk, if it did not: from here on files are read through, as if there were no cache.
     pub fn no_room(&self) -> Option<String> {
-        self.shortage.why().map(|why| why.describe(&self.limits))
+        self.disk.describe().or_else(|| self.shortage.why().map(|why| why.describe(&self.limits)))
     }
 
     fn file_failed(&self, path: &Path, error: &std::io::Error) {
@@ -579,9 +603,9 @@ impl Cache {
         }
     }
 
-    /// Returns when what was proven so far survives a kill.
-    pub async fn settled(&self) {
-        self.index.flushed().await;
+    /// Returns when what was proven so far survives a kill, or the disk hangs.
+    pub fn settle(&self) {
+        self.index.settle();
     }
 
     /// Stores the index and makes everything durable: once, at a clean end.

@@ -60,7 +60,7 @@ fn blocks_that_are_thrown_away_take_no_room() {
 /// How many blocks of a copy a new process would find in the index.
 fn stored_blocks(cache: &Cache, name: &str, blocks: u64) -> usize {
     let mut map = BlockMap::empty(blocks * BLOCK);
-    let record = cache.load(&version(name)).expect("the disk answers");
+    let record = cache.index.load(&version(name)).expect("the disk answers");
     for (page, bytes) in record.into_iter().flat_map(|record| record.pages) {
         map.restore_page(page, &bytes);
     }
@@ -162,7 +162,7 @@ fn who_needs_room_waits_for_what_another_is_deleting() {
     std::thread::scope(|scope| {
         let stored = scope.spawn(|| copy.store(&cache, 0, block(0)));
         let begun = Instant::now();
-        while evicted() == 0 && !stored.is_finished() && begun.elapsed() < DISK_PATIENCE / 4 {
+        while evicted() == 0 && !stored.is_finished() && begun.elapsed() < PATIENCE / 4 {
             std::thread::sleep(Duration::from_millis(5));
         }
         cache.destroy(taken);

@@ -39,8 +39,10 @@ impl Catalog {
         if let Some(known) = self.known(dir, name).filter(tells) {
             return Some(known);
         }
-        let (catalog, dir, name, listed) = (self.clone(), dir.clone(), name.clone(), listed.clone());
-        let load = move || catalog.db.read(|db| load(db, &catalog.source_id, &dir, &name, &listed)).flatten();
+        let (db, source_id) = (self.db.clone(), self.source_id.clone());
+        let (dir, name, listed) = (dir.clone(), name.clone(), listed.clone());
+        let ask = move |db: &Connection| load(db, &source_id, &dir, &name, &listed);
+        let load = move || db.ask(ask).ok().flatten().flatten();
         tokio::task::spawn_blocking(load).await.ok().flatten().filter(tells)
     }
 }

@@ -56,8 +56,6 @@ impl Listing {
 
     /// Loads the listing of `dir` as it was last stored, with its number.
     pub(super) fn load(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<Option<(ListingId, Self)>> {
-        // One snapshot: replaced between the two questions, it would look empty.
-        let db = db.unchecked_transaction()?;
         let id: Option<i64> = db
             .prepare_cached("SELECT id FROM listings WHERE source = ?1 AND dir = ?2")?
             .query_row(params![source, dir.as_bytes()], |row| row.get(0))
@@ -82,7 +80,6 @@ impl Listing {
         id: ListingId,
         name: &[u8],
     ) -> rusqlite::Result<Option<Option<(LocalName, Entry)>>> {
-        let db = db.unchecked_transaction()?;
         if !db.prepare_cached("SELECT 1 FROM listings WHERE id = ?1")?.exists([id.0])? {
             return Ok(None);
         }

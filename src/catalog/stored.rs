@@ -27,12 +27,11 @@ struct Stored {
 impl Catalog {
     /// The listing as last known, from memory, from the database, or from an earlier run.
     pub(super) async fn known_listing(self: &Arc<Self>, dir: &RemotePath) -> Option<Arc<Listing>> {
-        let record = self.state.lock().remembered.record(dir).map(|record| (record.id, record.listing()));
-        let expected = match record {
-            Some((_, Some(listing))) => return Some(listing),
-            record => record.map(|(id, _)| id),
-        };
-        let (id, listing) = self.load(dir, expected).await?;
+        let held = self.state.lock().remembered.record(dir).and_then(|record| record.listing());
+        if held.is_some() {
+            return held;
+        }
+        let (id, listing) = self.load(dir).await?;
         let mut state = self.state.lock();
         let obtained = match state.remembered.record(dir).map(|record| (record.id, record.obtained)) {
             Some((known, obtained)) if known == id => obtained,
@@ -71,33 +70,15 @@ impl Catalog {
             return None;
         }
         let (db, name) = (self.db.clone(), name.to_vec());
-        let load = move || {
-            let read = || db.read(|db| Listing::load_entry(db, id, &name)).flatten();
-            read().or_else(|| {
-                db.settle();
-                read()
-            })
-        };
+        let load = move || db.ask(move |db| Listing::load_entry(db, id, &name)).ok().flatten().flatten();
         let value = off_worker(dir, load).await.ok().flatten()?;
         Some(Answer { value, valid_for, stale: false })
     }
 
-    /// What is stored of `dir`: the listing with the number `expected`, which may be on its way to the database, or else the latest.
-    async fn load(
-        self: &Arc<Self>,
-        dir: &RemotePath,
-        expected: Option<ListingId>,
-    ) -> Option<(ListingId, Arc<Listing>)> {
-        let (catalog, wanted) = (self.clone(), dir.clone());
-        let load = move || {
-            let read = || catalog.db.read(|db| Listing::load(db, &catalog.source_id, &wanted)).flatten();
-            let loaded = read();
-            if expected.is_none() || loaded.as_ref().map(|(id, _)| *id) == expected {
-                return loaded;
-            }
-            catalog.db.settle();
-            read()
-        };
+    /// What is stored of `dir`, or on its way to the database. `None` also while the disk hangs.
+    async fn load(&self, dir: &RemotePath) -> Option<(ListingId, Arc<Listing>)> {
+        let (db, source_id, wanted) = (self.db.clone(), self.source_id.clone(), dir.clone());
+        let load = move || db.ask(move |db| Listing::load(db, &source_id, &wanted)).ok().flatten().flatten();
         let loaded = off_worker(dir, load).await.inspect_err(|e| warn!("{e}")).ok().flatten();
         loaded.map(|(id, listing)| (id, Arc::new(listing)))
     }

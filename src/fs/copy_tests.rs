@@ -183,7 +183,7 @@ async fn a_damaged_index_costs_copies_with_a_hash_as_their_digest_nothing() {
             mount.read(&number.to_string()).await.expect("read");
         }
         mount.read("large").await.expect("read");
-        mount.fs.cache().settled().await;
+        mount.fs.cache().settle();
         let index = mount.cache_dir.path().join("index.sqlite");
         let damage = || {
             let file = std::fs::File::options().write(true).open(&index).expect("it is there");
@@ -202,7 +202,7 @@ async fn a_damaged_index_costs_copies_with_a_hash_as_their_digest_nothing() {
             }
             assert!(mount.read("large").await.expect("read") == content(3 * SMALL));
             // Once more from what the new index tells.
-            mount.fs.cache().settled().await;
+            mount.fs.cache().settle();
             mount = mount.restart(ROOMY).await;
         }
         assert_eq!(mount.faults.bytes() - before, 0, "mounted: {mounted}");
@@ -223,7 +223,7 @@ async fn listings_are_stored_again_after_the_index_was_damaged() {
     file.write_all_at(&vec![0; length as usize - 4096], 4096).expect("written");
     for _ in 0..2 {
         mount.list().await.expect("list");
-        mount.fs.cache().settled().await;
+        mount.fs.cache().settle();
         expire().await;
     }
     assert!(index.with_file_name("index.sqlite.damaged").exists());

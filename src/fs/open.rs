@@ -56,7 +56,7 @@ impl FileSystem {
             }
             BeforeOpening::Open => version_of(entry)?,
         };
-        let version = folder.transfer.open(&version, name);
+        let version = folder.transfer.open(&version, name).await;
         version.take_found().await;
         let whole = version.is_whole().await;
         let counters = self.cache.counters();

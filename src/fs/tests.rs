@@ -274,16 +274,19 @@ async fn extended_attributes_tell_the_state_and_retrieve_nothing() {
     let mount = Fixture::new();
     mount.memory.put("file", content(2 * SMALL));
     let inode = mount.find("file").await.expect("lookup").expect("there").inode;
-    let value = |name| {
-        let value = mount.fs.xattr(inode, name).expect("an inode").map(|value| Printable(&value).to_string());
+    let value = async |name| {
+        let value = mount.fs.xattr(inode, name).await.expect("an inode").map(|value| Printable(&value).to_string());
         value.unwrap_or_default()
     };
-    assert_eq!((value("source"), value("path"), value("state")), ("memory".into(), "/file".into(), "remote".into()));
+    assert_eq!(
+        (value("source").await, value("path").await, value("state").await),
+        ("memory".into(), "/file".into(), "remote".into())
+    );
     let open = mount.open("file").await.expect("open");
     mount.fs.read(open, 0..1).await.expect("read");
-    assert_eq!(value("state"), "partial");
+    assert_eq!(value("state").await, "partial");
     mount.fs.read(open, 0..u64::MAX).await.expect("read");
-    assert_eq!(value("state"), "cached");
-    assert_eq!(value("digest"), value("local_digest"));
-    assert!(mount.fs.xattr_names(inode).expect("an inode").contains(&"checked"));
+    assert_eq!(value("state").await, "cached");
+    assert_eq!(value("digest").await, value("local_digest").await);
+    assert!(mount.fs.xattr_names(inode).await.expect("an inode").contains(&"checked"));
 }

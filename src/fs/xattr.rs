@@ -1,5 +1,6 @@
 //! Extended attributes: what is known of a file, for whoever wants to look behind it. They retrieve nothing.
 
+use super::open::version_of;
 use super::{FileSystem, Folder, Inode, Inside, Node};
 use crate::error::Result;
 use crate::source::link::Health;
@@ -11,8 +12,8 @@ pub const PREFIX: &str = "user.kitovufs.";
 pub const NAMES: [&str; 7] = ["source", "path", "digest", "local_digest", "state", "checked", "error"];
 
 impl FileSystem {
-    /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none. It may wait for the disk.
-    pub fn xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
+    /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none.
+    pub async fn xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
         let node = self.node(inode)?;
         let (folder, path) = match &*node {
             Node::Root | Node::Group { .. } => return Ok(None),
@@ -26,7 +27,7 @@ impl FileSystem {
             "source" => Some(folder.name.to_vec()),
             "path" => Some([b"/", path.as_bytes()].concat()),
             "error" => error_of(folder),
-            _ => self.file_xattr(folder, &node, name)?,
+            _ => file_xattr(folder, &node, name).await?,
         };
         Ok(value)
     }
@@ -42,46 +43,44 @@ impl FileSystem {
         Some(lines.join(&b'\n')).filter(|text| !text.is_empty())
     }
 
-    fn file_xattr(&self, folder: &Folder, node: &Node, name: &str) -> Result<Option<Vec<u8>>> {
-        let Node::File { dir, name: local_name, entry, .. } = node else { return Ok(None) };
-        let text = match name {
-            "digest" => entry.digest.as_ref().map(ToString::to_string),
-            "checked" => folder.catalog.checked_at(dir, local_name).map(|at| humantime::format_rfc3339(at).to_string()),
-            "local_digest" | "state" if entry.size.is_none() => (name == "state").then(|| "remote".to_owned()),
-            "local_digest" => folder
-                .transfer
-                .open(&super::open::version_of(entry)?, local_name)
-                .copy()
-                .local_digest()
-                .map(|d| d.to_string()),
-            "state" => {
-                let version = folder.transfer.open(&super::open::version_of(entry)?, local_name);
-                let down = matches!(folder.link.health().0, Health::Down(_));
-                let newer = folder.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
-                let state = match (version.copy().is_whole(&self.cache), version.copy().is_begun()) {
-                    _ if newer => "stale",
-                    (true, _) if down => "offline",
-                    (true, _) => "cached",
-                    (false, true) => "partial",
-                    (false, false) => "remote",
-                };
-                Some(state.to_owned())
-            }
-            _ => None,
-        };
-        Ok(text.map(String::into_bytes))
-    }
-
     /// The names of all attributes that this inode has, without the prefix.
-    pub fn xattr_names(&self, inode: Inode) -> Result<Vec<&'static str>> {
+    pub async fn xattr_names(&self, inode: Inode) -> Result<Vec<&'static str>> {
         let mut names = Vec::new();
         for name in NAMES {
-            if self.xattr(inode, name)?.is_some() {
+            if self.xattr(inode, name).await?.is_some() {
                 names.push(name);
             }
         }
         Ok(names)
     }
+}
+
+async fn file_xattr(folder: &Folder, node: &Node, name: &str) -> Result<Option<Vec<u8>>> {
+    let Node::File { dir, name: local_name, entry, .. } = node else { return Ok(None) };
+    let text = match name {
+        "digest" => entry.digest.as_ref().map(ToString::to_string),
+        "checked" => folder.catalog.checked_at(dir, local_name).map(|at| humantime::format_rfc3339(at).to_string()),
+        "local_digest" | "state" if entry.size.is_none() => (name == "state").then(|| "remote".to_owned()),
+        "local_digest" => {
+            let version = folder.transfer.open(&version_of(entry)?, local_name).await;
+            version.copy().local_digest().map(|digest| digest.to_string())
+        }
+        "state" => {
+            let version = folder.transfer.open(&version_of(entry)?, local_name).await;
+            let down = matches!(folder.link.health().0, Health::Down(_));
+            let newer = folder.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
+            let state = match (version.is_whole().await, version.copy().is_begun()) {
+                _ if newer => "stale",
+                (true, _) if down => "offline",
+                (true, _) => "cached",
+                (false, true) => "partial",
+                (false, false) => "remote",
+            };
+            Some(state.to_owned())
+        }
+        _ => None,
+    };
+    Ok(text.map(String::into_bytes))
 }
 
 fn error_of(folder: &Folder) -> Option<Vec<u8>> {

@@ -202,12 +202,15 @@ impl Inner {
         }
     }
 
-    fn xattr(&self, inode: Inode, name: &OsStr) -> Result<Option<Vec<u8>>, Error> {
+    async fn xattr(&self, inode: Inode, name: &OsStr) -> Result<Option<Vec<u8>>, Error> {
         let Some(name) = name.to_str() else { return Ok(None) };
         if inode == Inode::ROOT && name == STATUS_XATTR {
             return Ok(Some((self.status)(self.passthrough.describe())));
         }
-        name.strip_prefix(xattr::PREFIX).map_or(Ok(None), |name| self.fs.xattr(inode, name))
+        match name.strip_prefix(xattr::PREFIX) {
+            Some(name) => self.fs.xattr(inode, name).await,
+            None => Ok(None),
+        }
     }
 }
 
@@ -421,28 +424,29 @@ impl Filesystem for Driver {
         reply.statfs(0, 0, 0, 0, 0, 4096, crate::name::NAME_MAX as u32, 4096);
     }
 
-    fn getxattr(&self, _req: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, req: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let (inner, name) = (self.inner.clone(), name.to_owned());
-        // The state of a file is that of its copy, on a disk that may hang.
-        self.runtime.spawn_blocking(move || {
-            contained(|| match inner.xattr(Inode(inode.0), &name) {
+        self.answer(req, reply, ReplyXattr::error, async move {
+            let result = inner.xattr(Inode(inode.0), &name).await;
+            move |reply: ReplyXattr| match result {
                 Ok(Some(value)) => reply_xattr(&value, size, reply),
                 Ok(None) => reply.error(Errno::from_i32(libc::ENODATA)),
                 Err(error) => reply.error(told("getxattr", &error)),
-            });
+            }
         });
     }
 
-    fn listxattr(&self, _req: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        let inner = self.inner.clone();
-        self.runtime.spawn_blocking(move || {
-            contained(|| match inner.fs.xattr_names(Inode(inode.0)) {
+    fn listxattr(&self, req: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        let fs = self.inner.fs.clone();
+        self.answer(req, reply, ReplyXattr::error, async move {
+            let result = fs.xattr_names(Inode(inode.0)).await;
+            move |reply: ReplyXattr| match result {
                 Ok(names) => {
                     let list: String = names.iter().map(|name| format!("{}{name}\0", xattr::PREFIX)).collect();
                     reply_xattr(list.as_bytes(), size, reply);
                 }
                 Err(error) => reply.error(told("listxattr", &error)),
-            });
+            }
         });
     }
 }

@@ -1,34 +1,38 @@
-//! Asking the disk, on threads that may wait for it, and keeping what arrived in memory while it hangs. It asks no source.
+//! Asking the disk about a version's copy, and keeping what arrived in memory while it hangs. It asks no source.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use tokio::time::timeout;
 
 use super::OpenVersion;
-use crate::cache::{Cache, Copy, DISK_PATIENCE, Stored};
+use crate::cache::{Cache, Copy, Stored};
+use crate::disk::Asked;
 
 impl OpenVersion {
-    /// Asks the disk something on a thread that may wait for it. `None` if it does not answer in time, and while it is left alone for that.
+    /// Asks the disk something (see [`Disk::ask`](crate::disk::Disk::ask)). `None` while it hangs.
     pub(super) async fn ask_disk<T: Send + 'static>(
         self: &Arc<Self>,
         ask: impl FnOnce(&Copy, &Cache) -> T + Send + 'static,
     ) -> Option<T> {
-        let cache = &self.transfer.cache;
-        let asked = cache.ask_disk()?;
+        self.ask_disk_much(|copy, cache, _| ask(copy, cache)).await
+    }
+
+    /// The same for what takes long, and tells of its steps.
+    pub(super) async fn ask_disk_much<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&Copy, &Cache, &Asked) -> T + Send + 'static,
+    ) -> Option<T> {
         let version = self.clone();
-        let asking = tokio::task::spawn_blocking(move || {
-            let answer = ask(&version.copy, &version.transfer.cache);
-            drop(asked);
-            answer
-        });
-        let answered = timeout(DISK_PATIENCE, asking).await;
-        if answered.is_err() {
-            cache.disk_hangs();
-        }
-        answered.ok().and_then(Result::ok)
+        let asking = move |asked: &Asked| ask(&version.copy, &version.transfer.cache, asked);
+        self.transfer.cache.disk().ask(asking).await.ok()
+    }
+
+    /// Has the disk do something before it is asked anything else (see [`Disk::tell`](crate::disk::Disk::tell)).
+    pub(super) async fn tell_disk(self: &Arc<Self>, order: impl FnOnce(&Copy, &Cache) + Send + 'static) {
+        let version = self.clone();
+        self.transfer.cache.disk().tell(move || order(&version.copy, &version.transfer.cache)).await;
     }
 
     /// Stores one block. A disk that does not answer in time is left alone for a while.
@@ -47,8 +51,7 @@ impl OpenVersion {
         let wanted = bytes.clone();
         match self.ask_disk(move |copy, cache| copy.read(cache, wanted)).await {
             Some(read) => read,
-            // The disk is not asked for it.
-            None => self.copy.read(&self.transfer.cache, bytes),
+            None => self.copy.read_memory(&self.transfer.cache, &bytes),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,9 +12,9 @@ use tracing::debug;
 
 use super::{Transfer, Version};
 use crate::cache::block::BLOCK;
-use crate::cache::{Facts, Gathering, Key};
-use crate::db::waiting;
+use crate::cache::{Cache, Facts, Gathering, Key, OpenCopy};
 use crate::digest::Digest;
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::name::LocalName;
@@ -119,19 +120,21 @@ impl Transfer {
 
     /// Retrieves the bytes into a copy and proves it. Where the cache has no room for them, they are counted and let go.
     async fn gather(self: &Arc<Self>, key: Key, path: &RemotePath, digest: &Digest, name: &LocalName) -> Result<Facts> {
-        if let Some(size) = self.cache.found_size(&key) {
+        let cache = self.cache.clone();
+        let found = self.cache.disk().ask(move |_| cache.found_size(&key)).await;
+        if let Ok(Some(size)) = found {
             let version = Version { path: path.clone(), digest: digest.clone(), size, modified: None };
-            let opened = self.open(&version, name);
+            let opened = self.open(&version, name).await;
             opened.take_found().await;
-            if opened.copy.is_proven() {
-                return Ok(opened.copy.facts());
+            if let Some(facts) = opened.copy.facts().filter(|facts| facts.whole) {
+                return Ok(facts);
             }
         }
         let mut first_attempt = None;
         // The proof may want the bytes a second time; not a third.
         for _ in 0..2 {
             let _held = self.memory.reserve(self.source.capabilities().buffer + BLOCK).await;
-            let sink = tokio::sync::Mutex::new(GatheringSink(waiting(|| self.cache.gather(key, name))));
+            let sink = tokio::sync::Mutex::new(GatheringSink::new(&self.cache, key, name).await);
             let retrieval = Retrieval::of_unknown_size(path, digest);
             // Each attempt begins anew, so none gets further than another.
             let retrieved = retry_read(
@@ -139,18 +142,18 @@ impl Transfer {
                 || 0,
                 async || {
                     let mut sink = sink.lock().await;
-                    waiting(|| sink.0.restart());
+                    sink.restart().await;
                     self.source.retrieve_file(&retrieval, &mut *sink).await
                 },
             )
             .await?;
-            let (size, copy) = waiting(|| sink.into_inner().0.finish(retrieved.modified));
+            let (size, copy) = sink.into_inner().finish(retrieved.modified).await;
             let facts = Facts { size, modified: retrieved.modified, whole: copy.is_some() };
             if copy.is_none() {
                 return Ok(facts);
             }
             let version = Version { path: path.clone(), digest: digest.clone(), size, modified: retrieved.modified };
-            let opened = self.open(&version, name);
+            let opened = self.open(&version, name).await;
             drop(copy);
             opened.state.lock().first_attempt = first_attempt;
             opened.prove().await?;
@@ -165,12 +168,50 @@ impl Transfer {
     }
 }
 
-struct GatheringSink(Gathering);
+/// Hands what arrives to the disk, as long as that answers in time; then the bytes are only counted.
+struct GatheringSink {
+    disk: Arc<Disk>,
+    /// Shared with what is being written: an attempt that was given up ends before the next one begins.
+    gathering: Option<Arc<Mutex<Gathering>>>,
+    size: u64,
+}
+
+impl GatheringSink {
+    async fn new(cache: &Arc<Cache>, key: Key, name: &LocalName) -> Self {
+        let (disk, cache, name) = (cache.disk().clone(), cache.clone(), name.clone());
+        let gathering = disk.ask(move |_| Arc::new(Mutex::new(cache.gather(key, &name)))).await.ok();
+        Self { disk, gathering, size: 0 }
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &mut self,
+        act: impl FnOnce(&mut Gathering) -> T + Send + 'static,
+    ) -> Option<T> {
+        let gathering = self.gathering.clone()?;
+        let done = self.disk.ask(move |_| act(&mut gathering.lock())).await.ok();
+        if done.is_none() {
+            self.gathering = None;
+        }
+        done
+    }
+
+    async fn restart(&mut self) {
+        self.size = 0;
+        self.on_disk(Gathering::restart).await;
+    }
+
+    /// How many bytes there were, and the copy if all of them found room.
+    async fn finish(mut self, modified: Option<SystemTime>) -> (u64, Option<OpenCopy>) {
+        let copy = self.on_disk(move |gathering| gathering.finish(modified)).await;
+        (self.size, copy.flatten())
+    }
+}
 
 #[async_trait]
 impl Sink for GatheringSink {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        waiting(|| self.0.write(&bytes));
+        self.size += bytes.len() as u64;
+        self.on_disk(move |gathering| gathering.write(&bytes)).await;
         Ok(())
     }
 }

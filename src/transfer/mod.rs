@@ -111,11 +111,11 @@ impl Transfer {
     }
 
     /// Opens a version for reading. All who have it open share one; nothing is retrieved yet. `name` is its base name on disk.
-    pub fn open(self: &Arc<Self>, version: &Version, name: &LocalName) -> Arc<OpenVersion> {
+    pub async fn open(self: &Arc<Self>, version: &Version, name: &LocalName) -> Arc<OpenVersion> {
         let key = self.key(&version.path, &version.digest);
         let open = self.open.lock().get(&key).and_then(Weak::upgrade);
         if let Some(open) = open {
-            open.doubt();
+            open.doubt().await;
             return open;
         }
         let copy = self.cache.open_copy(key, name, version.size, version.modified);
@@ -130,7 +130,7 @@ impl Transfer {
             discards: AtomicU64::new(0),
             retractions: AtomicU64::new(0),
         });
-        opened.doubt();
+        opened.doubt().await;
         // Somebody may have been faster; the copy is the same one either way.
         let mut open = self.open.lock();
         match open.get(&key).and_then(Weak::upgrade) {

@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use tracing::warn;
 
 use super::{OpenVersion, SMALL, Transfer};
+use crate::cache::{Cache, Copy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
+use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::{Promise, Proof, proof, still_counts};
 use crate::source::LocalCopy;
@@ -17,11 +19,8 @@ impl OpenVersion {
     /// Decides by the digest about a file that the index does not know any more.
     pub async fn take_found(self: &Arc<Self>) {
         if self.copy.is_found() {
-            let version = self.clone();
-            let taking = move || version.copy.take_found(&version.transfer.cache, &version.version.digest);
-            if let Err(lost) = tokio::task::spawn_blocking(taking).await {
-                warn!("{}: the copy that was found could not be looked at: {lost}", self.version.path);
-            }
+            let digest = self.version.digest.clone();
+            self.ask_disk_much(move |copy, cache, asked| copy.take_found(cache, &digest, asked)).await;
         }
     }
 
@@ -35,28 +34,27 @@ impl OpenVersion {
     }
 
     /// Whether the digest is a hash of the content, and agrees with the complete copy.
-    fn is_hash_right(&self) -> bool {
+    fn is_hash_right(&self, asked: &Asked) -> bool {
         let Some((algorithm, expected)) = Algorithm::of(&self.version.digest) else { return false };
-        let hash = self.copy.content_hash(&self.transfer.cache, algorithm);
+        let hash = self.copy.content_hash(&self.transfer.cache, algorithm, asked);
         hash.is_some_and(|hash| hash.eq_ignore_ascii_case(expected))
     }
 
     /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C8).
     pub(super) async fn prove(self: &Arc<Self>) -> Result<()> {
         let checking = self.clone();
-        let (sound, agrees) = tokio::task::spawn_blocking(move || {
-            let sound = checking.copy.check_all(&checking.transfer.cache);
-            let agrees = sound && checking.is_hash_right();
+        let check = move |copy: &Copy, cache: &Cache, asked: &Asked| {
+            let sound = copy.check_all(cache, asked);
+            let agrees = sound && checking.is_hash_right(asked);
             if sound {
                 let retrieved = checking.state.lock().retrieved_modified;
-                checking.copy.dress(retrieved);
+                copy.dress(retrieved);
             }
             (sound, agrees)
-        })
-        .await
-        .unwrap_or_default();
+        };
+        let (sound, agrees) = self.ask_disk_much(check).await.unwrap_or_default();
         if !sound {
-            // Readers find the damaged blocks missing, and request them.
+            // Readers find the damaged blocks missing, and request them; all of them while the disk hangs.
             return Ok(());
         }
         let Self { transfer, version, copy, .. } = &**self;
@@ -68,7 +66,7 @@ impl OpenVersion {
             false => transfer.source.create_local_digest(&local_copy).await?,
         };
         if agrees && transfer.evidence.proved_true() {
-            transfer.doubt_all();
+            transfer.doubt_all().await;
         }
         let first_attempt = self.state.lock().first_attempt.replace(local.clone());
         // Damage that is known already need not come twice.
@@ -84,8 +82,9 @@ impl OpenVersion {
                     self.retract();
                 }
                 self.mark_proven(local).await;
-                // Whoever has read the last block has a copy that survives a kill.
-                transfer.cache.settled().await;
+                // Whoever has read the last block has a copy that survives a kill, unless the disk hangs.
+                let cache = transfer.cache.clone();
+                let _ = tokio::task::spawn_blocking(move || cache.settle()).await;
             }
             Proof::Baseline => {
                 warn!(
@@ -100,10 +99,10 @@ impl OpenVersion {
                     "{}: the bytes have the digest {local}, not {}: retrieved once more",
                     version.path, version.digest
                 );
-                self.discard();
+                self.discard().await;
             }
             Proof::Changed => {
-                self.discard();
+                self.discard().await;
                 self.retract();
                 let error = Error::new("retrieve_file", ErrorKind::ChangedDuringRead)
                     .on(&version.path)
@@ -112,7 +111,7 @@ impl OpenVersion {
                 return Err(error);
             }
             Proof::Damaged => {
-                self.discard();
+                self.discard().await;
                 self.retract();
                 return Err(self.damaged(local));
             }
@@ -146,8 +145,8 @@ impl OpenVersion {
     }
 
     /// Throws the bytes away.
-    fn discard(&self) {
-        self.copy.discard(&self.transfer.cache);
+    async fn discard(self: &Arc<Self>) {
+        self.tell_disk(Copy::discard).await;
         self.discards.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -160,8 +159,8 @@ impl OpenVersion {
     }
 
     /// Throws away a copy that counts no longer, and counts one that does though its digests differ.
-    pub(super) fn doubt(&self) {
-        let Self { transfer, version, copy, .. } = self;
+    pub(super) async fn doubt(self: &Arc<Self>) {
+        let Self { transfer, version, copy, .. } = &**self;
         let Some(local) = copy.local_digest().filter(|local| *local != version.digest) else { return };
         if still_counts(&version.digest, &local, self.promise()) {
             return transfer.evidence.count_unconverged(*copy.key());
@@ -170,7 +169,7 @@ impl OpenVersion {
             "{}: a digest of this source proved true, and this one is not that of the bytes: retrieved anew",
             version.path
         );
-        self.discard();
+        self.discard().await;
         transfer.cache.counters().quarantined.fetch_add(1, Ordering::Relaxed);
         transfer.evidence.uncount(copy.key());
         self.is_handed_out.store(true, Ordering::Release);
@@ -180,10 +179,10 @@ impl OpenVersion {
 
 impl Transfer {
     /// Doubts every version that is open now; others are doubted when they are opened.
-    fn doubt_all(&self) {
+    async fn doubt_all(&self) {
         let open: Vec<_> = self.open.lock().values().filter_map(std::sync::Weak::upgrade).collect();
         for version in open {
-            version.doubt();
+            version.doubt().await;
         }
     }
 }

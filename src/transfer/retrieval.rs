@@ -135,7 +135,10 @@ impl OpenVersion {
         match result {
             // What came before the source noticed may be of the new version: nobody must find it here.
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
-                self.copy.forget(&self.transfer.cache, first..sink.next);
+                let came = first..sink.next;
+                // Who finds them missing before the end of this request waits for that, and asks no other.
+                request.progress.send_modify(|progress| progress.upto = first);
+                self.tell_disk(|copy, cache| copy.forget(cache, came)).await;
                 Err(error)
             }
             Err(error) => Err(error),

@@ -12,19 +12,19 @@ use crate::cache::store::Store;
 use crate::cachedir::is_other_type;
 use crate::content::{Algorithm, Hasher};
 use crate::digest::Digest;
+use crate::disk::Asked;
 
 impl Copy {
     /// Whether there is a file of which nobody knows how much is right.
     pub fn is_found(&self) -> bool {
-        let state = self.state.lock();
-        state.found && !state.is_shut()
+        self.look(|state| state.found && !state.is_shut()).unwrap_or(false)
     }
 
     /// Takes a found file in as a whole copy if `digest` is a hash of the content and its bytes have it; throws it away if they do not, or
-    /// if nothing can tell. Reads the whole file: call it where blocking is allowed.
-    pub fn take_found(&self, cache: &Cache, digest: &Digest) {
+    /// if nothing can tell. Reads the whole file, and waits for the disk.
+    pub fn take_found(&self, cache: &Cache, digest: &Digest, asked: &Asked) {
         let Some((algorithm, expected)) = Algorithm::of(digest) else { return self.discard(cache) };
-        match self.hash_found(cache, algorithm) {
+        match self.hash_found(cache, algorithm, asked) {
             Ok(Some((file, hash, blocks))) if hash.eq_ignore_ascii_case(expected) => {
                 if self.is_found() {
                     self.adopt(file, &blocks);
@@ -41,7 +41,12 @@ impl Copy {
     }
 
     /// The file, the hash of its bytes, and those of its blocks; `None` if it has not the version's size.
-    fn hash_found(&self, cache: &Cache, algorithm: Algorithm) -> std::io::Result<Option<(File, String, Vec<Hash>)>> {
+    fn hash_found(
+        &self,
+        cache: &Cache,
+        algorithm: Algorithm,
+        asked: &Asked,
+    ) -> std::io::Result<Option<(File, String, Vec<Hash>)>> {
         let file = cache.store.open_file(&self.key, &self.name, false)?;
         if file.metadata()?.len() != self.size {
             return Ok(None);
@@ -51,6 +56,7 @@ impl Copy {
             let bytes = Store::read(&file, &bytes_of(&(block..block + 1), self.size))?;
             hasher.update(&bytes);
             blocks.push(hash(&bytes));
+            asked.step();
         }
         Ok(Some((file, hasher.finish(), blocks)))
     }

@@ -16,6 +16,7 @@ use crate::cache::Cache;
 use crate::cache::block::{Block, block_count, bytes_of};
 use crate::cache::index::Fingerprint;
 use crate::cachedir::is_other_type;
+use crate::disk::Asked;
 
 impl Copy {
     pub(super) fn checked(&self, cache: &Cache, block: usize) {
@@ -59,7 +60,7 @@ impl Copy {
 
     /// Opens the file if it should be there, and compares it with how it was left.
     pub(super) fn inspect(&self, cache: &Cache) {
-        if cache.disk_rests() {
+        if self.disk.rests() {
             return;
         }
         self.open_stored(cache);
@@ -154,10 +155,13 @@ impl Copy {
     }
 
     /// Hashes every block of a complete copy that was not checked yet, since only sound blocks may be proven together. `false`
-    /// if one is damaged, so that the copy is not complete after all. Reads the whole file: call it where blocking is allowed.
-    pub fn check_all(&self, cache: &Cache) -> bool {
+    /// if one is damaged, so that the copy is not complete after all. Reads the whole file, and waits for the disk.
+    pub fn check_all(&self, cache: &Cache, asked: &Asked) -> bool {
         self.inspect(cache);
-        self.check(cache, 0..block_count(self.size));
+        for block in 0..block_count(self.size) {
+            self.check(cache, block..block + 1);
+            asked.step();
+        }
         let mut state = self.state.lock();
         if !state.map.is_full() {
             state.held_back = None;

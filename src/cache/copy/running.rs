@@ -1,13 +1,15 @@
 //! The running hash of a copy: of its bytes from the beginning on, computed while they arrive. It decides nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Copy;
 use crate::cache::Cache;
 use crate::cache::block::{block_count, bytes_of};
 use crate::content::{Algorithm, Hasher};
+use crate::disk::Asked;
 
 /// How far the hash of a copy's bytes is. It follows what arrives by reading it from the file, where the kernel still has it in memory:
 /// so the order in which blocks come does not matter, and nobody who brings bytes waits for it.
@@ -22,6 +24,9 @@ pub(super) struct Running {
     /// How often blocks that may have been hashed were thrown away.
     losses: AtomicU64,
 }
+
+/// How often who waits for the hash looks whether it goes on.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// No block: nothing is left to hash, until blocks are lost.
 const DONE: usize = usize::MAX;
@@ -39,6 +44,20 @@ impl Running {
         self.losses.fetch_add(1, Ordering::SeqCst);
         self.next.store(0, Ordering::SeqCst);
     }
+
+    /// The hash, once nobody else goes on with it; as long as somebody does, the disk answers.
+    fn lock(&self, asked: &Asked) -> MutexGuard<'_, Option<Begun>> {
+        let mut seen = self.next.load(Ordering::SeqCst);
+        loop {
+            if let Some(hash) = self.hash.try_lock_for(LOOK) {
+                return hash;
+            }
+            let next = self.next.load(Ordering::SeqCst);
+            if std::mem::replace(&mut seen, next) != next {
+                asked.step();
+            }
+        }
+    }
 }
 
 impl Copy {
@@ -52,7 +71,7 @@ impl Copy {
     pub fn hash_arrived(&self, cache: &Cache, algorithm: Algorithm) {
         let running = &self.running;
         loop {
-            self.hash_on(cache, algorithm, &mut running.hash.lock(), &cache.counters.hashed_along);
+            self.hash_on(cache, algorithm, &mut running.hash.lock(), &cache.counters.hashed_along, || ());
             running.following.store(false, Ordering::SeqCst);
             // Somebody may have looked in between and relied on us.
             let next = running.next.load(Ordering::SeqCst);
@@ -64,10 +83,11 @@ impl Copy {
     }
 
     /// The hash of all bytes of a complete copy, for which only what is not hashed yet is read. `None` if a block is missing or damaged.
-    pub fn content_hash(&self, cache: &Cache, algorithm: Algorithm) -> Option<String> {
+    /// Waits for the disk, and for who hashes already.
+    pub fn content_hash(&self, cache: &Cache, algorithm: Algorithm, asked: &Asked) -> Option<String> {
         let running = &self.running;
-        let mut hash = running.hash.lock();
-        self.hash_on(cache, algorithm, &mut hash, &cache.counters.hashed_after);
+        let mut hash = running.lock(asked);
+        self.hash_on(cache, algorithm, &mut hash, &cache.counters.hashed_after, || asked.step());
         let all = block_count(self.size);
         // A follower that comes late finds nothing to do.
         let complete = running.next.compare_exchange(all, DONE, Ordering::SeqCst, Ordering::SeqCst).is_ok();
@@ -78,7 +98,14 @@ impl Copy {
         (complete && begun.losses == running.losses.load(Ordering::SeqCst)).then(|| begun.hasher.finish())
     }
 
-    fn hash_on(&self, cache: &Cache, algorithm: Algorithm, hash: &mut Option<Begun>, counter: &AtomicU64) {
+    fn hash_on(
+        &self,
+        cache: &Cache,
+        algorithm: Algorithm,
+        hash: &mut Option<Begun>,
+        counter: &AtomicU64,
+        step: impl Fn(),
+    ) {
         let running = &self.running;
         loop {
             let losses = running.losses.load(Ordering::SeqCst);
@@ -97,6 +124,7 @@ impl Copy {
             let Some(begun) = hash else { return };
             begun.hasher.update(&bytes);
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            step();
             running.next.store(block + 1, Ordering::SeqCst);
         }
     }

@@ -164,11 +164,11 @@ async fn a_file_is_the_same_file_through_every_folder_and_costs_once() {
         (vec!["file".into()], vec!["file".into(), "other".into()])
     );
     assert_eq!((mount.calls(Method::ListPath), mount.calls(Method::RetrieveFile)), (3, 2));
-    let source = mount.fs.xattr(mount.inode("EPJ/other").await, "source").expect("an inode");
+    let source = mount.fs.xattr(mount.inode("EPJ/other").await, "source").await.expect("an inode");
     assert_eq!(source.as_deref(), Some(&b"b"[..]));
-    let sources = mount.fs.xattr(mount.inode("EPJ").await, "source").expect("an inode");
+    let sources = mount.fs.xattr(mount.inode("EPJ").await, "source").await.expect("an inode");
     assert_eq!(sources.as_deref(), Some(&b"a\nb"[..]));
-    assert_eq!(mount.fs.xattr_names(mount.inode("EPJ").await).expect("an inode"), ["source"]);
+    assert_eq!(mount.fs.xattr_names(mount.inode("EPJ").await).await.expect("an inode"), ["source"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -227,7 +227,7 @@ async fn a_path_of_several_names_makes_the_directories_on_the_way() {
     assert_eq!(mount.complete("HS26").await, ["EPJ"]);
     assert_eq!(mount.read("HS26/EPJ/file").await.expect("read"), "b");
     assert!(!mount.is_there("HS26/other").await.expect("nobody need be asked"));
-    assert_eq!(mount.fs.xattr_names(mount.inode("HS26").await).expect("an inode"), [""; 0]);
+    assert_eq!(mount.fs.xattr_names(mount.inode("HS26").await).await.expect("an inode"), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +278,7 @@ async fn a_part_that_is_known_stays_during_an_outage() {
     assert_eq!(mount.complete("EPJ").await, ["x", "y"]);
     assert_eq!(mount.read("EPJ/y").await.expect("the cached bytes"), "b");
     assert!(!mount.is_there("EPJ/absent").await.expect("known of both"));
-    let error = mount.fs.xattr(mount.inode("EPJ").await, "error").expect("an inode");
+    let error = mount.fs.xattr(mount.inode("EPJ").await, "error").await.expect("an inode");
     assert!(error.is_some(), "who looks behind the folder finds the outage");
 }
 
