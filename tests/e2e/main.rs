@@ -12,6 +12,7 @@ mod check;
 mod configuration;
 mod counts;
 mod deletions;
+mod disk;
 mod documents;
 mod endings;
 mod every_source;

@@ -1,6 +1,7 @@
 //! The test kit: what an end-to-end test needs in order to be four lines long.
 
 pub mod azurite;
+pub mod disk;
 pub mod files;
 pub mod flood;
 pub mod ftp;
