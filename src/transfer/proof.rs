@@ -111,9 +111,11 @@ impl OpenVersion {
                 return Err(error);
             }
             Proof::Damaged => {
+                // Noted first, so that who finds the bytes gone does not ask for them again.
+                let error = self.damaged(local);
                 self.discard().await;
                 self.retract();
-                return Err(self.damaged(local));
+                return Err(error);
             }
         }
         Ok(())
