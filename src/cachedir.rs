@@ -45,7 +45,7 @@ impl CacheDir {
     pub fn claim(path: &Path) -> Result<Self> {
         // Without a trailing slash, which would lead through a link.
         let path: PathBuf = path.components().collect();
-        let failed = |e: io::Error| Error::new("open cache", ErrorKind::Cache).on(path.display()).caused_by(e);
+        let failed = |e: io::Error| cannot_open(&path, e);
         let refused = |why: String| Error::new("open cache", ErrorKind::Cache).on(path.display()).because(why);
         match DirBuilder::new().recursive(true).mode(0o700).create(&path) {
             // What is there is told below.
@@ -184,6 +184,18 @@ impl CacheDir {
         }
         Err(io::Error::other(format!("too much was set aside: remove {label}.{why}-*")))
     }
+}
+
+/// Why what is at `path` cannot be made or opened, and what to do where that is clear.
+pub fn cannot_open(path: &Path, why: io::Error) -> Error {
+    let error = Error::new("open cache", ErrorKind::Cache).on(path.display());
+    let error = match why.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            error.because("the disk is full; make room there, or give cache.dir a directory on another disk")
+        }
+        _ => error,
+    };
+    error.caused_by(why)
 }
 
 impl AsFd for CacheDir {

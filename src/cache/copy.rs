@@ -7,7 +7,8 @@ mod writing;
 
 use std::fs::File;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -181,9 +182,12 @@ impl Copy {
         self.look(|state| Facts { size: self.size, modified: state.modified, whole: state.proven.is_some() })
     }
 
-    /// Where the file lies.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where the file lies now, for those who open it by its path: somebody may have moved the cache directory.
+    pub fn place(&self) -> PathBuf {
+        let file = self.state.lock().file.clone();
+        let place = file.and_then(|file| std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok());
+        // A file that was deleted has another name there.
+        place.filter(|place| place.file_name() == self.path.file_name()).unwrap_or_else(|| self.path.clone())
     }
 
     /// Whether the copy is whole: complete, proven, and its file there as it was left or under suspicion only.

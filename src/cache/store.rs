@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use super::Key;
-use crate::cachedir::{CacheDir, Named, is_other_type, list, open_dir, open_file};
+use crate::cachedir::{CacheDir, Named, cannot_open, is_other_type, list, open_dir, open_file};
 use crate::digest::hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{LocalName, is_local_name};
@@ -70,7 +70,7 @@ impl Store {
         let dir = CacheDir::claim(dir)?;
         let failed = |what: &str| {
             let what = dir.path().join(what);
-            move |e| Error::new("open cache", ErrorKind::Cache).on(what.display()).caused_by(e)
+            move |e| cannot_open(&what, e)
         };
         let lock = take_lock(&dir)?;
         let objects = dir.dir("objects").map_err(failed("objects"))?;
@@ -305,7 +305,7 @@ fn only_file(shard: &OwnedFd, name: &[u8]) -> Option<LocalName> {
 
 fn take_lock(dir: &CacheDir) -> Result<File> {
     let path = dir.path().join("lock");
-    let failed = |e: io::Error| Error::new("open cache", ErrorKind::Cache).on(path.display()).caused_by(e);
+    let failed = |e: io::Error| cannot_open(&path, e);
     let mut file = dir.file("lock").map_err(failed)?;
     let began = Instant::now();
     while let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {

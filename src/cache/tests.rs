@@ -28,7 +28,7 @@ fn room_for_blocks_that_could_not_be_written_is_given_back() {
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "file", 8);
     // Where the copy's directory would be is a file.
-    let shard = copy.path().parent().and_then(Path::parent).expect("it lies below the cache").to_owned();
+    let shard = copy.place().parent().and_then(Path::parent).expect("it lies below the cache").to_owned();
     std::fs::write(&shard, "in the way").expect("written");
     for number in 0..8 {
         assert_eq!(copy.store(&cache, number, block(number)), Stored::Memory);

@@ -395,3 +395,18 @@ async fn what_a_killed_process_left_is_removed() {
     assert!(!litter.exists());
     assert_eq!(mount.objects().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_directory_that_is_moved_while_mounted_is_used_where_it_is() {
+    let memory = Memory::new();
+    let capabilities = Capabilities { content_digest: false, ..memory.capabilities() };
+    let mount = Fixture::with(memory.with_capabilities(capabilities), ROOMY, Offline::Serve);
+    // Only the source can say whether the bytes are those of such a digest, and it opens the file by its path.
+    mount.memory.put_as("file", "rev 7", content(2 * SMALL));
+    let (dir, moved) = (mount.cache_dir.path(), mount.cache_dir.path().with_extension("moved"));
+    std::fs::rename(dir, &moved).expect("moved");
+    let read = mount.read("file").await;
+    std::fs::rename(&moved, dir).expect("moved back");
+    assert!(read.expect("read") == content(2 * SMALL));
+    assert_eq!((mount.faults.calls(Method::CreateLocalDigest), mount.objects().len()), (1, 1));
+}

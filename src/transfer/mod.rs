@@ -41,7 +41,7 @@ use stream::Streams;
 /// Files up to this size, in bytes, come in one request, and wholly before they are opened.
 pub const SMALL: u64 = 1 << 20;
 
-/// How often a read starts over because blocks were pushed out of memory before it had them all.
+/// How often a read starts over because blocks were pushed out of memory before it had them all, or could not be proven.
 const READ_ATTEMPTS: usize = 8;
 
 /// One version of one file.
@@ -271,14 +271,15 @@ impl OpenVersion {
 
     /// Returns when these blocks can be read.
     async fn retrieve(self: &Arc<Self>, blocks: Range<usize>) -> Result<()> {
-        if let Some(error) = self.transfer.evidence.refusal(self.copy.key()) {
-            return Err(error);
-        }
-        loop {
+        let mut unkept = 0;
+        while unkept < READ_ATTEMPTS {
             let (first, coming, request) = {
                 let mut state = self.state.lock();
                 let Some(&first) = self.missing(blocks.clone()).first() else { return Ok(()) };
                 if !state.covers(first) {
+                    if let Some(error) = self.transfer.evidence.refusal(self.copy.key()) {
+                        return Err(error);
+                    }
                     self.request(&mut state, &blocks, 0);
                 }
                 let coming = state.requests.iter().find(|request| request.covers(first));
@@ -296,12 +297,17 @@ impl OpenVersion {
             let there =
                 progress.wait_for(|progress| (coming && progress.upto > first) || progress.result.is_some()).await;
             let result = there.map(|progress| progress.result.clone()).unwrap_or_default();
-            if let Some(Err(error)) = result
+            if let Some(result) = result
                 && self.missing(first..first + 1) == [first]
             {
-                return Err(error);
+                result?;
+                // What came was pushed out of memory, or completed a copy that could not be proven.
+                unkept += usize::from(coming);
             }
         }
+        Err(Error::new("read", ErrorKind::Cache)
+            .on(&self.version.path)
+            .because(format!("its bytes came {READ_ATTEMPTS} times and could not be kept or proven")))
     }
 
     fn missing(&self, blocks: Range<usize>) -> Vec<usize> {

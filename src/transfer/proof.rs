@@ -50,16 +50,16 @@ impl OpenVersion {
                 let retrieved = checking.state.lock().retrieved_modified;
                 copy.dress(retrieved);
             }
-            (sound, agrees)
+            (sound, agrees, copy.place())
         };
-        let (sound, agrees) = self.ask_disk_much(check).await.unwrap_or_default();
+        let (sound, agrees, place) = self.ask_disk_much(check).await.unwrap_or_default();
         if !sound {
             // Readers find the damaged blocks missing, and request them; all of them while the disk hangs.
             return Ok(());
         }
         let Self { transfer, version, copy, .. } = &**self;
         let local_copy =
-            LocalCopy { file: copy.path(), path: &version.path, retrieved_as: &version.digest, size: version.size };
+            LocalCopy { file: &place, path: &version.path, retrieved_as: &version.digest, size: version.size };
         let local = match agrees {
             true => version.digest.clone(),
             // Not a hash, or not of these bytes: the source knows more.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::kit::disk::Disk;
 use crate::kit::files::{noise, random};
+use crate::kit::home::Home;
 use crate::kit::mount::{Mount, bytes_retrieved};
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::wait::{eventually, holds_within};
@@ -192,4 +193,13 @@ fn min_free_is_kept_to_the_byte_at_its_border() {
     let status = mount.status();
     eprintln!("{} free at least after many names: {:#}", disk.least_free(), status["cache"]);
     assert!(disk.least_free() >= MIN_FREE, "{} bytes were free", disk.least_free());
+}
+
+#[test]
+fn a_new_cache_on_a_full_disk_is_refused_with_advice() {
+    let (disk, remote) = (Disk::of(0), Remote::local());
+    let dir = disk.path().join("cache");
+    let (code, said) = Home::of(&format!("[cache]\ndir = {dir:?}\n{}", remote.table("near"))).refusal();
+    assert_ne!(code, 0);
+    assert!(said.contains("the disk is full; make room there"), "{said}");
 }

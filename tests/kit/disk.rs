@@ -103,7 +103,7 @@ impl Kept {
 
     fn write(&self, handle: FileHandle, bytes: &[u8], offset: u64) -> io::Result<usize> {
         if self.free() < bytes.len() as u64 {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(rustix::io::Errno::NOSPC.into());
         }
         let written = self.file(handle).write_at(bytes, offset)?;
         self.least_free.fetch_min(self.free(), Ordering::Relaxed);
