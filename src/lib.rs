@@ -34,8 +34,8 @@
 //! Else one request per directory is under way, whoever asks:
 //! [`source::Source::list_path`], through [`source::link`] (connected? answering?), [`source::limit`], [`source::count`] and
 //! [`source::deadline`]. Only a listing that reached its end within its [`source::budget`], of which one large listing at a time makes use,
-//! replaces what is known, and one without names only when it is told twice. Its entries are packed as they arrive ([`source::packed`])
-//! and stay so in memory, the kernel's inodes included; [`catalog::localize`] makes their names fit for Linux. If
+//! replaces what is known, and one without names only when it is told twice. Its entries are packed as they arrive ([`source::packed`]), where
+//! one answer has them all while that is read (`sources::heap`), and stay so in memory, the kernel's inodes included; [`catalog::localize`] makes their names fit for Linux. If
 //! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error; if it takes longer than
 //! `patience`, [`freshness::while_asking`] lets what is known answer, and the question goes on. `readdir`
 //! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest). A folder put together

@@ -19,7 +19,7 @@ use crate::path::RemotePath;
 /// The most names of one directory.
 pub const MOST_NAMES: usize = 500_000;
 
-/// The most bytes that one answer takes in memory while it is read, before its entries are packed.
+/// The most bytes that one answer takes in memory while it is read, where its entries are not packed at once.
 pub const MOST_BYTES: usize = 80 << 20;
 
 /// The most bytes that one listing takes in memory, with what the kernel may be told of each name: 500,000 names with 60 bytes each, packed,
@@ -122,7 +122,15 @@ impl Budget {
     /// # Errors
     /// As above.
     pub fn entry(&mut self, dir: &RemotePath, entry: &Entry) -> Result<(), Exceeded> {
-        self.take(held(1, packed_bytes(dir, entry)))
+        self.packed(packed_bytes(dir, entry))
+    }
+
+    /// One more name, which has so many bytes with all that is told of it, packed.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn packed(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.take(held(1, bytes))
     }
 
     fn take(&mut self, bytes: usize) -> Result<(), Exceeded> {

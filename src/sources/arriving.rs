@@ -109,48 +109,6 @@ pub(super) async fn parsed<T: Send + 'static, E>(
     Ok(parsing.await.unwrap_or_else(|lost| Err(lost.to_string())))
 }
 
-/// Many items, of which those that were taken out take no room any more.
-#[derive(Debug)]
-pub(super) struct Heap<T>(Vec<Vec<T>>);
-
-impl<T> Default for Heap<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Heap<T> {
-    const PART: usize = 1024;
-
-    pub(super) fn push(&mut self, item: T) {
-        match self.0.last_mut() {
-            Some(part) if part.len() < Self::PART => part.push(item),
-            _ => self.0.push(vec![item]),
-        }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().flatten()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.0.iter_mut().flatten()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl<T> IntoIterator for Heap<T> {
-    type Item = T;
-    type IntoIter = std::iter::Flatten<std::vec::IntoIter<Vec<T>>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter().flatten()
-    }
-}
-
 /// An answer that has arrived.
 #[cfg(test)]
 pub(super) fn read<T>(body: &[u8], parse: impl FnOnce(&mut Arriving) -> Result<T, String>) -> Result<T, String> {

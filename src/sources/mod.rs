@@ -2,6 +2,7 @@
 
 mod arriving;
 pub mod ftp;
+mod heap;
 mod link_text;
 pub mod local;
 #[cfg(test)]

@@ -6,6 +6,8 @@ use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED};
 
 use crate::content::Algorithm;
 use crate::digest::{Digest, UNSETTLED};
+use crate::source::packed::Reader;
+use crate::sources::heap::Pack;
 use crate::sources::observation;
 
 /// Servers keep times in whole seconds: a younger version may share them, and the tag made of them, with the next.
@@ -73,6 +75,20 @@ impl Version {
             None => self.tag.is_some() && !self.weak,
         };
         if settled { Digest::new(text) } else { unsettled(text) }
+    }
+}
+
+impl Pack for Version {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.tag.pack(out);
+        self.weak.pack(out);
+        self.size.pack(out);
+        self.modified.pack(out);
+    }
+
+    fn unpack(packed: &mut Reader<'_>) -> Self {
+        let (tag, weak) = (Pack::unpack(packed), Pack::unpack(packed));
+        Self { tag, weak, size: Pack::unpack(packed), modified: Pack::unpack(packed) }
     }
 }
 

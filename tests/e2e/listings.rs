@@ -124,3 +124,23 @@ fn a_long_listing_of_300_000_names_with_their_hashes_takes_little_memory() {
     println!("peak {} MiB", peak >> 20);
     assert!(peak <= MOST, "{} MiB", peak >> 20);
 }
+
+#[test]
+fn a_long_listing_of_300_000_names_that_is_asked_for_again_takes_little_memory() {
+    const NAMES: usize = 300_000;
+    let name = |n: usize| format!("some-file-name-{n:06}.txt");
+    let liar = Liar::speaking(Speaks::Webdav, (0..NAMES).map(|n| (name(n), Vec::new())).collect());
+    let settings = "fresh_for = \"5s\"\ntimeout = \"60s\"\n";
+    let mount = Mount::of(&format!("[sources.far]\n{}{settings}", liar.table()));
+    let list = || fs::read_dir(mount.path("far")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    assert_eq!(list().filter(|&size| size == 0).count(), NAMES);
+    let at_first = mount.peak_memory() >> 20;
+    // Every version is another one now.
+    (0..NAMES).for_each(|n| liar.put(&name(n), b"1"));
+    while list().next() != Some(1) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    let peak = mount.peak_memory();
+    println!("peak {at_first} MiB at first, then {} MiB", peak >> 20);
+    assert!(peak <= PEAK, "{} MiB", peak >> 20);
+}

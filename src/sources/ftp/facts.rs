@@ -5,8 +5,9 @@ use std::io::BufRead as _;
 use suppaftp::list::ListParser;
 
 use super::wire::{bytes_of, text_of};
-use crate::source::budget::Budget;
-use crate::sources::arriving::{Arriving, Heap};
+use crate::source::packed::Reader;
+use crate::sources::arriving::Arriving;
+use crate::sources::heap::{Heap, Pack};
 use crate::sources::version::{Version, ftp_time};
 
 /// As much of the server's own words as is repeated.
@@ -19,6 +20,18 @@ pub(super) struct Item {
     pub(super) directory: bool,
     /// What identifies the file's version, where the listing tells.
     pub(super) version: Option<Version>,
+}
+
+impl Pack for Item {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.name.pack(out);
+        self.directory.pack(out);
+        self.version.pack(out);
+    }
+
+    fn unpack(packed: &mut Reader<'_>) -> Self {
+        Self { name: Pack::unpack(packed), directory: Pack::unpack(packed), version: Pack::unpack(packed) }
+    }
 }
 
 /// What a line of facts is about.
@@ -96,7 +109,7 @@ pub(super) fn human_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
 
 /// Reads a listing line by line.
 fn items(body: &mut Arriving, item: impl Fn(&[u8]) -> Result<Option<Item>, String>) -> Result<Heap<Item>, String> {
-    let (meter, mut budget, mut items) = (body.meter(), Budget::default(), Heap::default());
+    let (meter, mut items) = (body.meter(), Heap::default());
     let mut line = Vec::new();
     while body.read_until(b'\n', &mut line).map_err(|e| e.to_string())? > 0 {
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
@@ -104,8 +117,7 @@ fn items(body: &mut Arriving, item: impl Fn(&[u8]) -> Result<Option<Item>, Strin
         if !text.is_empty()
             && let Some(item) = item(text)?
         {
-            budget.item::<Item>(item.name.len())?;
-            items.push(item);
+            items.push(&item)?;
         }
         line.clear();
         meter.next();
@@ -148,8 +160,8 @@ mod tests {
             lrwxrwxrwx    1 0 0 1 Nov 23 06:54 l -> a b\r\n";
         let items = read(body, human_listing).expect("it is a listing");
         assert_eq!(
-            items.iter().map(|item| (item.name.as_slice(), item.directory)).collect::<Vec<_>>(),
-            [(b"a b".as_slice(), false), (b"d\xfc", true),]
+            items.iter().map(|item| (item.name, item.directory)).collect::<Vec<_>>(),
+            [(b"a b".to_vec(), false), (b"d\xfc".to_vec(), true)]
         );
         assert!(read(b"what is this\r\n", human_listing).is_err());
     }

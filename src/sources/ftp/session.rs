@@ -17,7 +17,8 @@ use super::reply::{Failure, Reply};
 use super::wire::{self, text_of};
 use crate::revealed::Revealed;
 use crate::source::Sink;
-use crate::sources::arriving::{self, Heap};
+use crate::sources::arriving;
+use crate::sources::heap::Heap;
 use crate::sources::version::{Version, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.

@@ -10,9 +10,9 @@ use super::http::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::budget::Budget;
+use crate::source::budget::{Budget, Exceeded};
 use crate::source::{Entry, EntryKind, EntryStream};
-use crate::sources::arriving::Heap;
+use crate::sources::heap::Heap;
 use crate::sources::version::Version;
 
 /// One page of a listing, in the store's order.
@@ -138,8 +138,11 @@ fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc
                 }
             };
             pages.next = page.next.take().map(Next::Token);
-            let entries = entries_of(purpose.path, &prefix, page, &mut pages.left_out);
-            Some((futures::stream::iter(entries).boxed(), pages))
+            let entries = match entries_of(purpose.path, &prefix, page, &mut pages.left_out) {
+                Ok(entries) => futures::stream::iter(entries.into_iter().map(Ok)).boxed(),
+                Err(exceeded) => futures::stream::iter([Err(exceeded.error(purpose.path))]).boxed(),
+            };
+            Some((entries, pages))
         }
     });
     pages.flatten().boxed()
@@ -168,14 +171,14 @@ pub(super) fn digest(version: &Version, observed: i64) -> Digest {
     version.tag_digest().unwrap_or_else(|| version.digest(observed))
 }
 
-fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut) -> Vec<Result<Entry>> {
+fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut) -> Result<Heap<Entry>, Exceeded> {
     let Page { directories, files, observed, .. } = page;
-    let mut entries = Vec::new();
+    let mut entries = Heap::default();
     for key in directories {
         let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
         let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
         let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
-        entries.push(Ok(Entry { name, path, kind, size: None, modified: None, digest: None }));
+        entries.push(&Entry { name, path, kind, size: None, modified: None, digest: None })?;
     }
     for (key, version) in files {
         // The key that ends in a slash marks the directory itself.
@@ -184,14 +187,14 @@ fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut
         }
         let name = key.strip_prefix(prefix).unwrap_or_default();
         let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
-        entries.push(Ok(Entry {
+        entries.push(&Entry {
             name: name.as_bytes().to_vec(),
             path,
             kind: EntryKind::File { executable: false },
             size: version.size,
             modified: version.modified_time(),
             digest: Some(digest(&version, observed)),
-        }));
+        })?;
     }
-    entries
+    Ok(entries)
 }

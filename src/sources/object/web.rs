@@ -25,6 +25,7 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
+use crate::sources::heap::Heap;
 use crate::sources::version::Version;
 
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
@@ -93,7 +94,7 @@ impl Web {
     }
 
     /// Reads the index of a directory, whose URL ends in a slash.
-    async fn index(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url) -> Result<(Vec<Item>, i64)> {
+    async fn index(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url) -> Result<(Heap<Item>, i64)> {
         let answer = connected.send(purpose, http::Request::get(url.as_str()), &self.ranges).await;
         let (response, observed) = match answer {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -113,8 +114,9 @@ impl Web {
     }
 
     /// Whether the digests that this server gives can be made from sizes and times, as nginx does: one file is asked.
-    async fn are_stamps(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url, listed: &[Item]) -> bool {
-        let Some((item, wanted)) = listed.iter().find_map(|item| Some((item, stamp(item)?))) else { return false };
+    async fn are_stamps(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url, listed: &Heap<Item>) -> bool {
+        let stamped = listed.iter().find_map(|item| stamp(&item).map(|wanted| (item, wanted)));
+        let Some((item, wanted)) = stamped else { return false };
         let url = format!("{url}{}", encode_path(&item.name));
         match connected.examine(purpose, &url, &self.ranges).await {
             Ok(seen) => seen.version == wanted,

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use parking_lot::RwLock;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
-use self::multistatus::{Resource, decoded_components, multistatus};
+use self::multistatus::{Place, Resource, decoded_components, multistatus};
 use super::http::{Named, Purpose, Redirects, Transport};
 use super::login::Login;
 use super::{LeftOut, body, encode_path, endpoint, join, read_root, warn_if_clear};
@@ -21,7 +21,8 @@ use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
-use crate::sources::arriving::{Arriving, Heap};
+use crate::sources::arriving::Arriving;
+use crate::sources::heap::Heap;
 
 /// What is asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
@@ -89,7 +90,8 @@ impl Webdav {
             .header(CONTENT_TYPE, "application/xml; charset=utf-8")
             .body(Bytes::from_static(PROPERTIES.as_bytes()))
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let found = |body: &mut Arriving, observed| Ok(Found { resources: multistatus(body)?, observed });
+        let asked = self.place(path);
+        let found = move |body: &mut Arriving, observed| Ok(Found { resources: multistatus(body, &asked)?, observed });
         match connected.transport.send_and_parse(purpose, request, found).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 let why = "the server does not speak WebDAV at this address: is `endpoint` right?";
@@ -110,8 +112,7 @@ impl Webdav {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
-        let place = self.place(path);
-        match found.resources.into_iter().find(|resource| resource.components == place) {
+        match found.resources.into_iter().find(|resource| resource.place == Place::Itself) {
             Some(resource) => Ok((resource, found.observed)),
             None => Err(purpose.protocol("the answer is about something else than asked for")),
         }
@@ -216,8 +217,7 @@ impl Source for Webdav {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
-        let place = self.place(dir);
-        match found.resources.iter().find(|resource| resource.components == place) {
+        match found.resources.iter().find(|resource| resource.place == Place::Itself) {
             Some(itself) if itself.directory => {}
             Some(_) => return Err(purpose.error(ErrorKind::NotADirectory)),
             // Without it, an empty answer would prove nothing.
@@ -225,18 +225,15 @@ impl Source for Webdav {
                 return Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?"));
             }
         }
-        let entries = LeftOut::of(dir).over(found.resources.into_iter(), move |left_out, resource| {
-            let name = match resource.components.strip_prefix(place.as_slice()) {
-                Some([]) => return None,
-                Some([name]) => name,
-                _ => {
-                    let path = resource.components.join(b"/".as_slice());
-                    left_out.add(&path, "it is not in this directory");
-                    return None;
+        let entries =
+            LeftOut::of(dir).over(found.resources.into_iter(), move |left_out, resource| match &resource.place {
+                Place::Itself => None,
+                Place::Inside(name) => Some(Ok(entry(left_out.child(dir, name)?, &resource, found.observed))),
+                Place::Elsewhere(path) => {
+                    left_out.add(path, "it is not in this directory");
+                    None
                 }
-            };
-            Some(Ok(entry(left_out.child(dir, name)?, &resource, found.observed)))
-        });
+            });
         Ok(futures::stream::iter(entries).boxed())
     }
 

@@ -8,35 +8,41 @@ use crate::source::budget::Budget;
 use crate::sources::arriving::Arriving;
 use crate::sources::version::{Version, http_date};
 
+/// What a name takes in a set beside its bytes.
+const IN_SET: usize = 64;
+
 /// Reads one answer to List Blobs.
 pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> {
     let mut page = Page { observed, ..Page::default() };
     // Accounts with real directories list them as blobs too, so that one may come twice.
     let mut directories = HashSet::new();
-    let (meter, mut budget) = (body.meter(), Budget::default());
+    let (meter, mut budget) = (body.meter(), Budget::of_entries());
     // The reader leaves out the byte order mark with which Azure begins.
     let tree = Element::read(body, &meter, &["BlobPrefix", "Blob"], |blob| {
         let name = blob.text_of("Name").ok_or("a blob without a name")?.to_owned();
-        budget.item::<(String, Version)>(name.len())?;
         if blob.is("BlobPrefix") {
+            budget.packed(IN_SET + name.len())?;
             directories.insert(name);
             return Ok(());
         }
         let properties = blob.child("Properties").ok_or("a blob without properties")?;
         if properties.text_of("ResourceType") == Some("directory") {
+            budget.packed(IN_SET + name.len())?;
             directories.insert(format!("{}/", name.trim_end_matches('/')));
             return Ok(());
         }
         let size = properties.text_of("Content-Length").and_then(|size| size.trim().parse().ok());
         let size = size.ok_or("a blob without a size")?;
         let modified = properties.text_of("Last-Modified").and_then(http_date);
-        page.files.push((name, Version::new(properties.text_of("Etag"), Some(size), modified)));
+        page.files.push(&(name, Version::new(properties.text_of("Etag"), Some(size), modified)))?;
         Ok(())
     })?;
     if !tree.is("EnumerationResults") || tree.child("Blobs").is_none() {
         return Err("the answer is no listing of a container: is this Azure Blob Storage?".into());
     }
-    directories.into_iter().for_each(|directory| page.directories.push(directory));
+    for directory in directories {
+        page.directories.push(&directory)?;
+    }
     page.next = tree.text_of("NextMarker").filter(|marker| !marker.is_empty()).map(str::to_owned);
     Ok(page)
 }
@@ -59,7 +65,7 @@ mod tests {
         directories.sort();
         assert_eq!(directories, ["dir/", "real/"]);
         let file = (" a&b".to_owned(), Version::new(Some("\"0x8D\""), Some(7), Some(784_111_777)));
-        assert_eq!(page.files.iter().collect::<Vec<_>>(), [&file]);
+        assert_eq!(page.files.iter().collect::<Vec<_>>(), [file]);
         assert_eq!(page.next.as_deref(), Some("m"));
     }
 

@@ -4,26 +4,24 @@ use percent_encoding::percent_decode_str;
 
 use super::super::keys::Page;
 use super::super::xml::Element;
-use crate::source::budget::Budget;
 use crate::sources::arriving::Arriving;
 use crate::sources::version::{Version, iso_date};
 
 /// Reads one answer to ListObjectsV2.
 pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> {
     let mut page = Page { observed, ..Page::default() };
-    let (meter, mut budget) = (body.meter(), Budget::default());
+    let meter = body.meter();
     let tree = Element::read(body, &meter, &["CommonPrefixes", "Contents"], |record| {
         let is_prefix = record.is("CommonPrefixes");
         let key = record.text_of(if is_prefix { "Prefix" } else { "Key" }).ok_or("an entry without a key")?.to_owned();
         let tag = record.text_of("ETag");
-        budget.item::<(String, Version)>(key.len() + tag.map_or(0, str::len))?;
         if is_prefix {
-            page.directories.push(key);
+            page.directories.push(&key)?;
             return Ok(());
         }
         let size = record.text_of("Size").and_then(|size| size.trim().parse().ok()).ok_or("a key without a size")?;
         let modified = record.text_of("LastModified").and_then(iso_date);
-        page.files.push((key, Version::new(tag, Some(size), modified)));
+        page.files.push(&(key, Version::new(tag, Some(size), modified)))?;
         Ok(())
     })?;
     if !tree.is("ListBucketResult") {
@@ -31,8 +29,8 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     }
     // Some stores say only at the end how keys are written.
     if tree.text_of("EncodingType") == Some("url") {
-        page.directories.iter_mut().try_for_each(decode)?;
-        page.files.iter_mut().try_for_each(|(key, _)| decode(key))?;
+        page.directories = page.directories.map(|key| decoded(&key))?;
+        page.files = page.files.map(|(key, version)| Ok((decoded(&key)?, version)))?;
     }
     let more = tree.text_of("IsTruncated").is_some_and(|flag| flag.trim() == "true");
     page.next = tree.text_of("NextContinuationToken").map(str::to_owned).filter(|token| more && !token.is_empty());
@@ -43,11 +41,9 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
 }
 
 /// Stores write a blank as `+`, and a plus sign as `%2B`.
-fn decode(key: &mut String) -> Result<(), String> {
+fn decoded(key: &str) -> Result<String, String> {
     let blank = key.replace('+', " ");
-    *key = percent_decode_str(&blank).decode_utf8().map_err(|_| "a key that is not UTF-8")?.into_owned();
-    key.shrink_to_fit();
-    Ok(())
+    Ok(percent_decode_str(&blank).decode_utf8().map_err(|_| "a key that is not UTF-8")?.into_owned())
 }
 
 #[cfg(test)]
@@ -65,7 +61,7 @@ mod tests {
             );
             let page = read(text.as_bytes(), |body| parse(body, 0)).expect("it is a listing");
             let (file, directory) = (page.files.iter().next(), page.directories.iter().next());
-            (file.expect("it is there").0.clone(), directory.expect("it is there").clone())
+            (file.expect("it is there").0, directory.expect("it is there"))
         };
         assert_eq!(page("", " a+b%20 "), (" a+b%20 ".into(), " a+b%20 /".into()));
         assert_eq!(page("<EncodingType>url</EncodingType>", "+a%2Bb%0A"), (" a+b\n".into(), " a+b\n/".into()));

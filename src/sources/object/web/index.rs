@@ -7,8 +7,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use url::Url;
 
 use super::page;
-use crate::source::budget::Budget;
+use crate::source::packed::Reader;
 use crate::sources::arriving::{Arriving, Meter};
+use crate::sources::heap::{Heap, Pack};
 use crate::sources::version::http_date;
 
 /// One name in an index.
@@ -22,8 +23,22 @@ pub(super) struct Item {
     pub(super) modified: Option<i64>,
 }
 
+impl Pack for Item {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.name.pack(out);
+        self.directory.pack(out);
+        self.size.pack(out);
+        self.modified.pack(out);
+    }
+
+    fn unpack(packed: &mut Reader<'_>) -> Self {
+        let (name, directory) = (Pack::unpack(packed), Pack::unpack(packed));
+        Self { name, directory, size: Pack::unpack(packed), modified: Pack::unpack(packed) }
+    }
+}
+
 /// Reads the index at `url`. What is none is an error that says what it is: taken for an index, it would look like an empty directory.
-pub(super) fn parse(url: &Url, content_type: &str, body: &mut Arriving) -> Result<Vec<Item>, String> {
+pub(super) fn parse(url: &Url, content_type: &str, body: &mut Arriving) -> Result<Heap<Item>, String> {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
         "application/json" | "text/json" => json(body),
@@ -48,11 +63,11 @@ fn begins(body: &mut Arriving) -> Result<Option<u8>, String> {
 }
 
 /// The index of nginx with `autoindex_format json`.
-fn json(body: &mut Arriving) -> Result<Vec<Item>, String> {
+fn json(body: &mut Arriving) -> Result<Heap<Item>, String> {
     let meter = body.meter();
-    let mut items = Vec::new();
+    let mut items = Heap::default();
     let mut reader = serde_json::Deserializer::from_reader(body);
-    let all = Listing { items: &mut items, budget: Budget::default(), meter };
+    let all = Listing { items: &mut items, meter };
     let read = all.deserialize(&mut reader).and_then(|()| reader.end());
     read.map_err(|e| format!("the answer is JSON, but no index of files: {e}"))?;
     Ok(items)
@@ -60,8 +75,7 @@ fn json(body: &mut Arriving) -> Result<Vec<Item>, String> {
 
 /// Takes the items of an index one by one.
 struct Listing<'a> {
-    items: &'a mut Vec<Item>,
-    budget: Budget,
+    items: &'a mut Heap<Item>,
     meter: Meter,
 }
 
@@ -80,7 +94,7 @@ impl<'de> Visitor<'de> for Listing<'_> {
         f.write_str("a list of files")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut listed: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut listed: A) -> Result<(), A::Error> {
         while let Some(item) = listed.next_element::<Listed>()? {
             self.meter.next();
             let directory = match item.kind.as_str() {
@@ -89,13 +103,8 @@ impl<'de> Visitor<'de> for Listing<'_> {
                 // Devices and sockets.
                 _ => continue,
             };
-            self.budget.item::<Item>(item.name.0.len()).map_err(A::Error::custom)?;
-            self.items.push(Item {
-                name: item.name.0,
-                directory,
-                size: item.size.filter(|_| !directory),
-                modified: item.mtime.as_deref().and_then(http_date),
-            });
+            let (size, modified) = (item.size.filter(|_| !directory), item.mtime.as_deref().and_then(http_date));
+            self.items.push(&Item { name: item.name.0, directory, size, modified }).map_err(A::Error::custom)?;
         }
         Ok(())
     }
@@ -148,6 +157,7 @@ mod tests {
             { \"name\":\"c\", \"type\":\"file\", \"mtime\":\"Sun, 06 Nov 1994 08:49:38 GMT\", \"size\":7 },\n\
             { \"name\":\"socket\", \"type\":\"other\", \"mtime\":\"Sun, 06 Nov 1994 08:49:38 GMT\" }\r\n]";
         let items = read(body, |body| parse(&url(), "application/json", body)).expect("it is an index");
+        let items: Vec<_> = items.into_iter().collect();
         let (dir, file) = (&items[0], &items[1]);
         assert_eq!((dir.name.as_slice(), dir.directory, dir.size), (b"a \"b\xff".as_slice(), true, None));
         assert_eq!((file.directory, file.size, file.modified), (false, Some(7), Some(784_111_778)));

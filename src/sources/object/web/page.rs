@@ -13,6 +13,7 @@ use super::index::Item;
 use crate::path::Printable;
 use crate::source::budget::Budget;
 use crate::sources::arriving::Arriving;
+use crate::sources::heap::Heap;
 
 /// With what the titles and headings of index pages begin: Apache, nginx, lighttpd; Python, rclone; Tomcat; Jetty; PyPI.
 const TITLES: [&str; 6] =
@@ -24,6 +25,8 @@ const RAW: &AsciiSet = &AsciiSet::EMPTY;
 
 /// As much of a text is kept, in bytes, as tells what it says.
 const LONGEST_TEXT: usize = 1024;
+/// What a name takes in a tree beside its bytes.
+const IN_TREE: usize = 80;
 /// So many headings are looked at.
 const HEADINGS: usize = 16;
 
@@ -53,7 +56,7 @@ struct Link {
 }
 
 /// The direct children of `url` to which the index page at `url` links.
-pub(super) fn parse(url: &Url, body: &mut Arriving) -> Result<Vec<Item>, String> {
+pub(super) fn parse(url: &Url, body: &mut Arriving) -> Result<Heap<Item>, String> {
     let page = Page::read(url, body)?;
     let is_titled = page.is_titled();
     let title = if page.title.is_empty() { page.headings.first().cloned().unwrap_or_default() } else { page.title };
@@ -66,8 +69,11 @@ pub(super) fn parse(url: &Url, body: &mut Arriving) -> Result<Vec<Item>, String>
         return Err(format!("the answer ends in the middle of {what}"));
     }
     if is_titled || page.parent || (!page.children.is_empty() && page.children.len() >= page.elsewhere) {
-        let item = |(name, directory)| Item { name, directory, size: None, modified: None };
-        return Ok(page.children.into_iter().map(item).collect());
+        let mut items = Heap::default();
+        for (name, directory) in page.children {
+            items.push(&Item { name, directory, size: None, modified: None })?;
+        }
+        return Ok(items);
     }
     Err(format!("the answer is {what}, no index of files"))
 }
@@ -119,7 +125,7 @@ impl<'a> Page<'a> {
             headings: Vec::new(),
             base: None,
             children: BTreeMap::new(),
-            budget: Budget::default(),
+            budget: Budget::of_entries(),
             elsewhere: 0,
             parent: false,
             complete: false,
@@ -184,7 +190,7 @@ impl<'a> Page<'a> {
         match Target::of(self.url, self.base.as_ref().unwrap_or(self.url), &link.href) {
             Target::Child(name, directory) => {
                 if !self.children.contains_key(&name) {
-                    self.budget.item::<Item>(name.len())?;
+                    self.budget.packed(IN_TREE + name.len())?;
                 }
                 *self.children.entry(name).or_default() |= directory;
             }

@@ -1,28 +1,85 @@
-//! Reading the answer to a PROPFIND. It knows resources, and nothing of which directory was asked about.
+//! Reading the answer to a PROPFIND. It knows resources, and which of them are in the place that was asked about.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
 use super::super::xml::Element;
-use crate::source::budget::Budget;
-use crate::sources::arriving::{Arriving, Heap};
+use crate::source::packed::Reader;
+use crate::sources::arriving::Arriving;
+use crate::sources::heap::{Heap, Pack};
 use crate::sources::version::{Version, http_date};
 
 /// One `response` of a multistatus: where, and what.
 pub(super) struct Resource {
-    pub(super) components: Vec<Vec<u8>>,
+    pub(super) place: Place,
     pub(super) directory: bool,
     pub(super) version: Version,
 }
 
-/// Reads the answer to a PROPFIND.
-pub(super) fn multistatus(body: &mut Arriving) -> Result<Heap<Resource>, String> {
-    let (meter, mut budget, mut resources) = (body.meter(), Budget::default(), Heap::default());
+/// Where a resource is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is what was asked about.
+    Itself,
+    /// Directly in that, by this name.
+    Inside(Vec<u8>),
+    /// Elsewhere, at this path.
+    Elsewhere(Vec<u8>),
+}
+
+impl Place {
+    fn of(components: &[Vec<u8>], asked: &[Vec<u8>]) -> Self {
+        match components.strip_prefix(asked) {
+            Some([]) => Self::Itself,
+            Some([name]) => Self::Inside(name.clone()),
+            _ => Self::Elsewhere(components.join(b"/".as_slice())),
+        }
+    }
+}
+
+impl Pack for Place {
+    fn pack(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Itself => out.push(0),
+            Self::Inside(name) => {
+                out.push(1);
+                name.pack(out);
+            }
+            Self::Elsewhere(path) => {
+                out.push(2);
+                path.pack(out);
+            }
+        }
+    }
+
+    fn unpack(packed: &mut Reader<'_>) -> Self {
+        match packed.number() {
+            0 => Self::Itself,
+            1 => Self::Inside(Pack::unpack(packed)),
+            _ => Self::Elsewhere(Pack::unpack(packed)),
+        }
+    }
+}
+
+impl Pack for Resource {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.place.pack(out);
+        self.directory.pack(out);
+        self.version.pack(out);
+    }
+
+    fn unpack(packed: &mut Reader<'_>) -> Self {
+        Self { place: Pack::unpack(packed), directory: Pack::unpack(packed), version: Pack::unpack(packed) }
+    }
+}
+
+/// Reads the answer to a PROPFIND about what has the components `asked`.
+pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<Heap<Resource>, String> {
+    let (meter, mut resources) = (body.meter(), Heap::default());
     let tree = Element::read(body, &meter, &["response"], |response| {
-        if let Some(resource) = resource(&response)? {
-            budget.item::<Resource>(resource.components.iter().map(|component| COMPONENT + component.len()).sum())?;
-            resources.push(resource);
+        if let Some(resource) = resource(&response, asked)? {
+            resources.push(&resource)?;
         }
         Ok(())
     })?;
@@ -32,11 +89,8 @@ pub(super) fn multistatus(body: &mut Arriving) -> Result<Heap<Resource>, String>
     Ok(resources)
 }
 
-/// What one component of a path takes in memory beside its bytes.
-const COMPONENT: usize = 48;
-
 /// One resource; none if the server says in its place that there is none.
-fn resource(response: &Element) -> Result<Option<Resource>, String> {
+fn resource(response: &Element, asked: &[Vec<u8>]) -> Result<Option<Resource>, String> {
     let href = response.text_of("href").ok_or("a response without href")?;
     let status = |element: &Element| {
         let text = element.text_of("status").unwrap_or("HTTP/1.1 200 OK");
@@ -58,7 +112,8 @@ fn resource(response: &Element) -> Result<Option<Resource>, String> {
     let directory = types.is_some_and(|types| types.child("collection").is_some());
     let size = text("getcontentlength").map(|size| size.parse().map_err(|_| "a size that is no number".to_owned()));
     let version = Version::new(text("getetag"), size.transpose()?, text("getlastmodified").and_then(http_date));
-    Ok(Some(Resource { components: decoded_components(path_of(href.trim())), directory, version }))
+    let place = Place::of(&decoded_components(path_of(href.trim())), asked);
+    Ok(Some(Resource { place, directory, version }))
 }
 
 /// The path of a reference, which may be a whole URL.
@@ -70,16 +125,9 @@ fn path_of(href: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// One component, in no more memory than it has bytes.
-fn decoded(component: &str) -> Vec<u8> {
-    let mut bytes = Cow::from(percent_decode_str(component)).into_owned();
-    bytes.shrink_to_fit();
-    bytes
-}
-
 pub(super) fn decoded_components(path: &str) -> Vec<Vec<u8>> {
     let components = path.split('/').filter(|component| !component.is_empty());
-    components.map(decoded).collect()
+    components.map(|component| Cow::from(percent_decode_str(component)).into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -101,24 +149,33 @@ mod tests {
             </d:response>
             <d:response><d:href>/dav/gone</d:href><d:status>HTTP/1.1 404 Not Found</d:status></d:response>
         </d:multistatus>"#;
-        let found: Vec<_> = read(body, multistatus).expect("it is well-formed").into_iter().collect();
+        let asked = decoded_components("/dav/a%20b");
+        let found: Vec<_> =
+            read(body, |body| multistatus(body, &asked)).expect("it is well-formed").into_iter().collect();
         assert_eq!(found.len(), 2);
         assert!(found[0].directory);
-        assert_eq!(found[0].components, [b"dav".to_vec(), b"a b".to_vec()]);
-        assert_eq!(found[1].components[2], b"A%41\xff");
+        let places = |found: &[Resource]| found.iter().map(|resource| resource.place.clone()).collect::<Vec<_>>();
+        assert_eq!(places(&found), [Place::Itself, Place::Inside(b"A%41\xff".to_vec())]);
+        let elsewhere = read(body, |body| multistatus(body, &decoded_components("/dav"))).expect("it is well-formed");
+        assert_eq!(
+            places(&elsewhere.into_iter().collect::<Vec<_>>()),
+            [Place::Inside(b"a b".to_vec()), Place::Elsewhere(b"dav/a b/A%41\xff".to_vec())]
+        );
         assert_eq!((found[1].directory, found[1].version.size), (false, Some(3)));
     }
 
     #[test]
     fn what_is_no_listing_is_an_error() {
         for body in ["<html/>", "", "<multistatus><response/></multistatus>"] {
-            assert!(read(body.as_bytes(), multistatus).is_err(), "{body:?}");
+            assert!(read(body.as_bytes(), |body| multistatus(body, &[])).is_err(), "{body:?}");
         }
     }
 
     #[test]
     fn fuzz_multistatus() {
         let corpus = Corpus::of("multistatus");
-        bolero::check!().with_type::<Input>().for_each(|input| drop(read(&corpus.bytes(input), multistatus)));
+        bolero::check!()
+            .with_type::<Input>()
+            .for_each(|input| drop(read(&corpus.bytes(input), |body| multistatus(body, &[b"dav".to_vec()]))));
     }
 }
