@@ -58,6 +58,8 @@ struct Shared {
     done: AtomicU64,
     /// How many databases were begun empty.
     begun: AtomicU64,
+    /// How many changes were lost, a damaged database counted as one.
+    losses: AtomicU64,
     /// Somebody met damage, which was not mended yet.
     damage: Mutex<Option<String>>,
     /// It was said that the database cannot be read, and it could not since.
@@ -90,6 +92,7 @@ impl Database {
             growth,
             done: AtomicU64::new(0),
             begun: AtomicU64::new(is_new.into()),
+            losses: AtomicU64::new(0),
             damage: Mutex::default(),
             is_unreadable: AtomicBool::new(false),
             replaced: Mutex::default(),
@@ -113,6 +116,11 @@ impl Database {
     /// How many times the database was begun empty, at the start or since, so that what was stored before is not in it.
     pub fn begun(&self) -> u64 {
         self.shared.begun.load(Ordering::Acquire)
+    }
+
+    /// Grows with every change that is lost, by a full disk or with a damaged database: what was written before may not be stored.
+    pub fn losses(&self) -> u64 {
+        self.shared.losses.load(Ordering::Acquire)
     }
 
     /// Has `replaced` called, on the thread that writes, whenever an empty database has replaced a damaged one. It must not wait for writes.
@@ -234,11 +242,11 @@ fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
         let mut messages: VecDeque<_> = std::iter::once(first).chain(queue.try_iter().take(BATCH)).collect();
         let mut flushes = Vec::new();
         while !messages.is_empty() {
-            let result = commit(&mut shared.connection.lock(), &mut messages, &mut flushes, &shared.done);
+            let result = commit(shared, &mut messages, &mut flushes);
             match result {
                 Ok(()) => {}
                 Err(e) if is_damage(&e) => *shared.damage.lock() = Some(e.to_string()),
-                Err(e) => warn!("{}: a change of the index is lost: {e}", shared.dir.path().display()),
+                Err(e) => shared.lost(&e),
             }
             shared.mend();
         }
@@ -261,11 +269,11 @@ fn waiting<T>(wait: impl FnOnce() -> T) -> T {
 
 /// Carries out what is queued, until damage is met: what follows is for the next database.
 fn commit(
-    connection: &mut Connection,
+    shared: &Shared,
     messages: &mut VecDeque<Message>,
     flushes: &mut Vec<Box<dyn FnOnce() + Send>>,
-    done: &AtomicU64,
 ) -> rusqlite::Result<()> {
+    let mut connection = shared.connection.lock();
     let begun = connection.transaction();
     let mut transaction = match begun {
         Ok(transaction) => transaction,
@@ -280,7 +288,7 @@ fn commit(
         }
     };
     while let Some(message) = messages.pop_front() {
-        done.fetch_add(1, Ordering::Relaxed);
+        shared.done.fetch_add(1, Ordering::Relaxed);
         match message {
             Message::Flush(flush) => flushes.push(flush),
             Message::Read(job) => match job(&transaction) {
@@ -292,7 +300,7 @@ fn commit(
                 match job(&savepoint) {
                     Ok(()) => savepoint.commit()?,
                     Err(e) if is_damage(&e) => return Err(e),
-                    Err(e) => warn!("a change of the index is lost: {e}"),
+                    Err(e) => shared.lost(&e),
                 }
             }
         }
@@ -310,6 +318,11 @@ impl Shared {
             Err(e) => debug!("the index cannot be read: {e}"),
         }
         None
+    }
+
+    fn lost(&self, e: &rusqlite::Error) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
+        warn!("{}: a change of the index is lost: {e}", self.dir.path().display());
     }
 
     /// Puts an empty database in the place of a damaged one.
@@ -333,6 +346,7 @@ impl Shared {
         // Whoever met the damage a second time meanwhile met it in the old one.
         self.damage.lock().take();
         self.begun.fetch_add(1, Ordering::AcqRel);
+        self.losses.fetch_add(1, Ordering::AcqRel);
         if let Some(replaced) = &*self.replaced.lock() {
             replaced();
         }

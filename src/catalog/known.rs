@@ -65,14 +65,22 @@ pub(super) struct Record {
     /// `None`: in an earlier run.
     pub(super) obtained: Option<Instant>,
     pub(super) since: Since,
-    /// The listing's number in the database.
-    pub(super) id: ListingId,
+    pub(super) stored: Stored,
     /// How many entries it has.
     pub(super) names: usize,
     /// The listing, as long as somebody has it.
     listing: Weak<Listing>,
     /// What this record takes.
     bytes: usize,
+}
+
+/// How a listing is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    /// Its number in the database.
+    pub(super) id: ListingId,
+    /// [`crate::db::Database::losses`] before it was stored: where there are more by now, it may not be there.
+    pub(super) losses: u64,
 }
 
 /// What was learned about single names after their listing, and when; `None`: it is gone.
@@ -121,7 +129,7 @@ impl Remembered {
     }
 
     /// Remembers a listing, and as much of what was learned since an earlier one as still says more.
-    pub(super) fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, id: ListingId, obtained: Option<Instant>) {
+    pub(super) fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, stored: Stored, obtained: Option<Instant>) {
         let mut since = self.remove(&dir).map(|record| record.since).unwrap_or_default();
         since.retain(|name, (learned, at)| {
             // A listing without digests says nothing newer about the version, which an outage may make the last word.
@@ -131,7 +139,7 @@ impl Remembered {
         let names = listing.entries().len();
         let learned: usize = since.iter().map(|(name, (entry, _))| learned_bytes(name, entry.as_ref())).sum();
         let bytes = RECORD + dir.as_bytes().len() + learned;
-        let record = Record { obtained, since, id, names, listing: Arc::downgrade(&listing), bytes };
+        let record = Record { obtained, since, stored, names, listing: Arc::downgrade(&listing), bytes };
         self.hold(listing.bytes() + bytes);
         self.known.put(dir, Known { listing, record });
         self.make_room();

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::Catalog;
+use super::known::Since;
 use super::listing::{from_nanoseconds, to_nanoseconds};
+use super::{Catalog, Listing};
 use crate::digest::Digest;
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -45,6 +46,22 @@ impl Catalog {
         let load = move || db.ask(ask).ok().flatten().flatten();
         tokio::task::spawn_blocking(load).await.ok().flatten().filter(tells)
     }
+}
+
+/// Stores what was learned about files of `dir` of which `listing` says less.
+pub(super) fn store_all(
+    db: &Connection,
+    source: &str,
+    dir: &RemotePath,
+    listing: &Listing,
+    since: &Since,
+) -> rusqlite::Result<()> {
+    for (name, (learned, _)) in since {
+        if listing.get(name).is_some_and(|listed| listed.digest.is_none()) {
+            store(db, source, dir, name, learned.as_ref())?;
+        }
+    }
+    Ok(())
 }
 
 /// Stores what was learned about `name` in `dir`; with `None`, that nothing is known of it.

@@ -28,7 +28,7 @@ pub use listing::Listing;
 pub use named::Named;
 use patience::{Asked, Slowness};
 
-use self::known::{Remembered, Since};
+use self::known::{Remembered, Since, Stored};
 use self::listing::ListingId;
 use self::localize::{Localized, localize};
 use crate::db::Database;
@@ -76,8 +76,6 @@ pub struct Catalog {
     source_id: Arc<str>,
     policy: Policy,
     db: Arc<Database>,
-    /// Of `db`, when this catalog began: see [`Database::begun`].
-    begun: u64,
     /// Listings that are being retrieved.
     under_way: Arc<Flights<RemotePath, Result<Answer<Arc<Listing>>>>>,
     /// Single files that are being asked for.
@@ -107,8 +105,7 @@ impl Catalog {
     ) -> Arc<Self> {
         let state = Mutex::new(State { remembered: Remembered::new(room), changed: None });
         let (under_way, checks, reloads, slowness) = Default::default();
-        let begun = db.begun();
-        Arc::new(Self { source, source_id, policy, db, begun, under_way, checks, reloads, slowness, state })
+        Arc::new(Self { source, source_id, policy, db, under_way, checks, reloads, slowness, state })
     }
 
     /// The complete listing of `dir`, with what was learned about single files since.
@@ -349,23 +346,32 @@ impl Catalog {
         let Localized { mut named, .. } = localized;
         let known = self.state.lock().remembered.get(dir).map(|known| {
             let record = &known.record;
-            (known.listing.clone(), record.id, record.since.clone())
+            (known.listing.clone(), record.stored, record.since.clone())
         });
-        let mut unchanged = None;
-        if let Some((before, id, since)) = known {
+        let losses = self.db.losses();
+        let (mut unchanged, mut learned) = (None, Since::new());
+        if let Some((before, stored, since)) = known {
             keep_observations(&before, &since, &mut named);
-            unchanged = Some((before, id)).filter(|(before, _)| *before.entries() == named);
+            if *before.entries() == named {
+                (unchanged, learned) = (Some((before, stored)), since);
+            }
         }
         let is_new = unchanged.is_none();
-        let (listing, id) = unchanged.unwrap_or_else(|| (Arc::new(Listing::new(named)), ListingId::new()));
-        self.state.lock().remembered.insert(dir.clone(), listing.clone(), id, obtained);
+        let is_stored = unchanged.as_ref().is_some_and(|(_, stored)| stored.losses == losses);
+        let (listing, id) = match unchanged {
+            Some((listing, stored)) => (listing, stored.id),
+            None => (Arc::new(Listing::new(named)), ListingId::new()),
+        };
+        self.state.lock().remembered.insert(dir.clone(), listing.clone(), Stored { id, losses }, obtained);
         if is_new && let Some(refusal) = refusal {
             warn!("{dir}: {refusal}");
         }
-        // A database that replaced a damaged one may not have it yet.
-        if is_new || self.db.begun() != self.begun {
+        if !is_stored {
             let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
-            self.db.write(move |db| stored.store(db, &source_id, &dir, id));
+            self.db.write(move |db| {
+                stored.store(db, &source_id, &dir, id)?;
+                learned::store_all(db, &source_id, &dir, &stored, &learned)
+            });
         }
         listing
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::known::Stored;
 use super::listing::ListingId;
 use super::{Answer, Catalog, Listing, Policy, State, off_worker};
 use crate::freshness::{BeforeAsking, before_asking};
@@ -17,7 +18,7 @@ use crate::source::Entry;
 pub(super) const FEW: usize = 1_000;
 
 /// A fresh listing that is in the database only.
-struct Stored {
+struct OnDisk {
     id: ListingId,
     obtained: Instant,
     valid_for: Duration,
@@ -31,16 +32,17 @@ impl Catalog {
         if held.is_some() {
             return held;
         }
+        let losses = self.db.losses();
         let (id, listing) = self.load(dir).await?;
         let mut state = self.state.lock();
-        let obtained = match state.remembered.record(dir).map(|record| (record.id, record.obtained)) {
+        let obtained = match state.remembered.record(dir).map(|record| (record.stored.id, record.obtained)) {
             Some((known, obtained)) if known == id => obtained,
-            // A newer answer has come meanwhile.
+            // A newer answer has come meanwhile, or could not be stored.
             Some(_) => return Some(listing),
             // It is from an earlier run.
             None => None,
         };
-        state.remembered.insert(dir.clone(), listing.clone(), id, obtained);
+        state.remembered.insert(dir.clone(), listing.clone(), Stored { id, losses }, obtained);
         Some(listing)
     }
 
@@ -51,7 +53,10 @@ impl Catalog {
         let load = || async move { catalog.known_listing(&wanted).await };
         let listing = self.reloads.join(dir.clone(), load).await??;
         // It may have been reported as changed meanwhile, or be another one than was thought.
-        let is_same = self.state.lock().remembered.record(dir).is_some_and(|record| record.obtained == Some(obtained));
+        let is_same = self.state.lock().remembered.record(dir).is_some_and(|record| {
+            let is_held = record.listing().is_some_and(|held| Arc::ptr_eq(&held, &listing));
+            is_held && record.obtained == Some(obtained)
+        });
         let age = is_same.then(|| obtained.elapsed());
         match before_asking(Some(age), self.policy.fresh_for) {
             BeforeAsking::Serve(valid_for) => Some(Answer { value: listing, valid_for, stale: false }),
@@ -65,7 +70,7 @@ impl Catalog {
         dir: &RemotePath,
         name: &[u8],
     ) -> Option<Answer<Option<(LocalName, Entry)>>> {
-        let Stored { id, valid_for, names, .. } = self.state.lock().stored(dir, self.policy)?;
+        let OnDisk { id, valid_for, names, .. } = self.state.lock().stored(dir, self.policy)?;
         if names <= FEW {
             return None;
         }
@@ -86,11 +91,13 @@ impl Catalog {
 
 impl State {
     /// The listing of `dir`, if it is fresh and not in memory.
-    fn stored(&mut self, dir: &RemotePath, policy: Policy) -> Option<Stored> {
+    fn stored(&mut self, dir: &RemotePath, policy: Policy) -> Option<OnDisk> {
         let record = self.remembered.record_alone(dir)?;
         let obtained = record.obtained?;
         match before_asking(Some(Some(obtained.elapsed())), policy.fresh_for) {
-            BeforeAsking::Serve(valid_for) => Some(Stored { id: record.id, obtained, valid_for, names: record.names }),
+            BeforeAsking::Serve(valid_for) => {
+                Some(OnDisk { id: record.stored.id, obtained, valid_for, names: record.names })
+            }
             BeforeAsking::Ask => None,
         }
     }

@@ -164,3 +164,44 @@ async fn what_memory_has_no_room_for_is_read_from_the_database_while_it_is_fresh
     assert_eq!(known.names("large").await.expect("it is there"), large);
     assert_eq!(known.listed(), 103, "what is old is asked anew");
 }
+
+/// Lets every change that needs more room fail, or none any more.
+fn fill_disk(known: &Fixture, is_full: bool) {
+    let pages = if is_full { 1 } else { i32::MAX };
+    known.catalog.db.write(move |db| db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())));
+    known.catalog.db.flush();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_the_disk_had_no_room_for_is_stored_with_the_next_answer() {
+    let known = Fixture::new(Room::default());
+    (0..FEW).for_each(|n| known.memory.put(&format!("dir/{n}"), "x"));
+    fill_disk(&known, true);
+    assert_eq!(known.names("dir").await.expect("it is there"), FEW);
+    known.catalog.db.flush();
+    fill_disk(&known, false);
+    expire().await;
+    assert_eq!(known.names("dir").await.expect("it is there"), FEW);
+    known.catalog.db.flush();
+    // Another run, in which the source cannot be asked.
+    let Catalog { source, source_id, policy, db, .. } = &*known.catalog;
+    let later = Catalog::new(source.clone(), source_id.clone(), *policy, db.clone(), Arc::default());
+    known.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    let listing = later.list(&path("dir")).await.expect("it is known").value;
+    assert_eq!(listing.entries().len(), FEW);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_listing_does_not_pass_for_one_that_the_disk_had_no_room_for() {
+    let known = Fixture::new(Room::of(0));
+    known.memory.put("dir/old", "x");
+    assert_eq!(known.names("dir").await.expect("it is there"), 1);
+    known.catalog.db.flush();
+    fill_disk(&known, true);
+    (0..FEW).for_each(|n| known.memory.put(&format!("dir/{n}"), "x"));
+    expire().await;
+    for _ in 0..2 {
+        assert_eq!(known.names("dir").await.expect("it is there"), FEW + 1);
+        known.catalog.db.flush();
+    }
+}
