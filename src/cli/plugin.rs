@@ -14,8 +14,8 @@ use crate::config::{Config, Diagnostics};
 use crate::error::{Error, ErrorKind};
 use crate::path::PrintableLines;
 use crate::source::Settings;
-use crate::sources::create_plugin;
 use crate::sources::plugin::check::{Finding, Subject, check};
+use crate::sources::plugin_kind;
 pub use new::Language;
 
 /// How long an answer may take where nobody says otherwise.
@@ -144,7 +144,7 @@ fn configured(file: &Path, name: &str) -> Result<(String, Settings, Duration), F
 }
 
 async fn examine(type_name: &str, settings: &Settings, timeout: Duration) -> Result<bool, Failure> {
-    let plugin = create_plugin(type_name)
+    let plugin = plugin_kind(type_name)
         .ok_or_else(|| Failure::Usage(format!("a source of type `{type_name}` has no plugin to be checked")))?;
     let problems = |problems: Vec<crate::source::Problem>| {
         Diagnostics(problems.into_iter().map(|problem| crate::config::Diagnostic::new(problem.message)).collect())

@@ -59,14 +59,14 @@ pub async fn configure(
         source_config.settings.fresh_for = source_config.fresh_for;
         source_config.settings.scratch.clone_from(&config.cache.dir);
         // The configuration has said so already if there is no such type.
-        let mut source = crate::sources::create(&source_config.type_name)?;
-        let result = source.configure(&source_config.settings).await;
-        Some((source_config, source, result))
+        let kind = crate::sources::kind(&source_config.type_name)?;
+        let configured = kind.configure(&source_config.settings).await;
+        Some((source_config, configured))
     });
     let mut configured = Vec::new();
-    for (source_config, source, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
+    for (source_config, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
         match result {
-            Ok(()) => configured.push(wrap(source_config, source)),
+            Ok(source) => configured.push(wrap(source_config, source)),
             Err(wrong) => problems.0.extend(wrong.iter().map(|problem| source_config.locate(problem))),
         }
     }

@@ -9,9 +9,7 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 
 use super::waits::Waits;
-use super::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
-};
+use super::{Capabilities, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::path::RemotePath;
@@ -73,10 +71,6 @@ fn up(counter: &AtomicU64) {
 
 #[async_trait]
 impl<S: Source> Source for Counted<S> {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.inner.configure(settings).await
-    }
-
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

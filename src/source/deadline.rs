@@ -13,9 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::budget::{Budget, Exceeded, LONGEST, await_turn};
 use super::count::Counters;
 use super::waits::Silence;
-use super::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
-};
+use super::{Capabilities, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -89,10 +87,6 @@ impl<S: Source> Deadline<S> {
 
 #[async_trait]
 impl<S: Source> Source for Deadline<S> {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.inner.configure(settings).await
-    }
-
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

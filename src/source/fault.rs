@@ -10,9 +10,7 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{
-    Capabilities, Entry, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
-};
+use super::{Capabilities, Entry, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -20,8 +18,6 @@ use crate::path::RemotePath;
 /// One method of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// `configure`; counted, never faulty.
-    Configure,
     /// `connect`.
     Connect,
     /// `disconnect`; it can hang or be late, but has no way to fail.
@@ -39,7 +35,6 @@ pub enum Method {
 impl Method {
     fn name(self) -> &'static str {
         match self {
-            Self::Configure => "configure",
             Self::Connect => "connect",
             Self::Disconnect => "disconnect",
             Self::ListPath => "list_path",
@@ -208,11 +203,6 @@ impl std::fmt::Debug for Faulty {
 
 #[async_trait]
 impl Source for Faulty {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.faults.begin(Method::Configure);
-        self.inner.configure(settings).await
-    }
-
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

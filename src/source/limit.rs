@@ -8,9 +8,7 @@ use futures::StreamExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::turns::{Turns, Urgency};
-use super::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
-};
+use super::{Capabilities, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::path::RemotePath;
@@ -44,10 +42,6 @@ impl<S: Source> Limited<S> {
 
 #[async_trait]
 impl<S: Source> Source for Limited<S> {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.inner.configure(settings).await
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities { concurrency: self.requests, ..self.inner.capabilities() }
     }

@@ -14,9 +14,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, error_span, info, warn};
 
 use super::retry::{PATIENCE, wait_for_end};
-use super::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
-};
+use super::{Capabilities, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -340,10 +338,6 @@ impl State {
 
 #[async_trait]
 impl Source for Link {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.inner.configure(settings).await
-    }
-
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

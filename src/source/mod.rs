@@ -1,8 +1,8 @@
 //! The contract: seven methods that make a service readable, as an async trait. It knows no cache, no kernel, no names of folders.
 //!
-//! Call order, which every caller keeps and every source may rely on: `configure` once → `connect` → `list_path`
-//! (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly once for every successful `connect`.
-//! Wrappers (deadlines, limits, counters) are sources too.
+//! [`Kind::configure`] makes a [`Source`], which has the other six. Call order, which every caller keeps and every source may rely on:
+//! `configure` once → `connect` → `list_path` (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly
+//! once for every successful `connect`. Wrappers (deadlines, limits, counters) are sources too.
 
 pub mod budget;
 pub mod conformance;
@@ -10,6 +10,7 @@ pub mod count;
 pub mod deadline;
 #[cfg(test)]
 pub(crate) mod fault;
+pub mod kind;
 pub mod limit;
 pub mod link;
 pub mod nearest;
@@ -33,18 +34,13 @@ use crate::error::Result;
 use crate::path::RemotePath;
 use turns::Urgency;
 
+pub use kind::Kind;
 pub use settings::{Problem, Settings};
 
-/// A remote of any kind: a share, a bucket, a web folder, a directory.
+/// A remote of any kind, ready to be asked: a share, a bucket, a web folder, a directory. A [`Kind`] made it of its settings.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    /// Reads the source's own table of the configuration. Called once, before anything else; does no network request.
-    ///
-    /// # Errors
-    /// All problems at once, each naming its key.
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>>;
-
-    /// What this source can do beyond the bare contract. Constant after `configure`, but that `ranges` may end once a server has
+    /// What this source can do beyond the bare contract. Constant, but that `ranges` may end once a server has
     /// shown that it sends none; a request for a part is answered nevertheless.
     fn capabilities(&self) -> Capabilities;
 
@@ -76,7 +72,7 @@ pub trait Source: Send + Sync + 'static {
     /// to `out` before an error count only if the source proved that they are of that version, as it must before it writes them.
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved>;
 
-    /// What the source says about changes by itself, if it notices them (the capability `notify`). Called once, after `configure`.
+    /// What the source says about changes by itself, if it notices them (the capability `notify`). Called once.
     fn changes(&self) -> Option<Changes> {
         None
     }
@@ -246,10 +242,6 @@ pub struct LocalCopy<'a> {
 
 #[async_trait]
 impl<S: Source + ?Sized> Source for Box<S> {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        (**self).configure(settings).await
-    }
-
     fn capabilities(&self) -> Capabilities {
         (**self).capabilities()
     }

@@ -1,4 +1,4 @@
-//! `Settings`: one source's own table, as `Source::configure` reads it. It knows no file and no line numbers.
+//! `Settings`: one source's own table, as `Kind::configure` reads it. It knows no file and no line numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -320,6 +320,11 @@ impl<'a> Reader<'a> {
             }
         }
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
+    }
+
+    /// The same with what was made of the settings: none only where a problem was noted.
+    pub fn finish_with<T>(self, made: Option<T>) -> Result<T, Vec<Problem>> {
+        self.finish().and_then(|()| made.ok_or_else(Vec::new))
     }
 }
 

@@ -14,13 +14,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use parking_lot::RwLock;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use self::facts::Item;
 use self::pool::Pool;
 use self::reply::{Failure, Reply};
 use self::session::{Abilities, Seen, Session, Target};
+use super::current::Current;
 use super::purpose::Purpose;
 use super::version::{self, Match, Version, Wanted};
 use super::{LeftOut, warn_of_clear_text};
@@ -30,8 +30,8 @@ use crate::path::RemotePath;
 use crate::revealed::Revealed;
 use crate::secret::Secret;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
-    Sink, Source,
+    Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
+    Settings, Sink, Source,
 };
 
 const PORT: u16 = 21;
@@ -44,15 +44,13 @@ const PIECE: u64 = 8 << 20;
 ///
 /// Keys: `host` (required), `port`, `root`, `username` with `password` (else anonymous), `tls` (explicit: `AUTH TLS`). Paths start
 /// where the server puts the user; a `root` that begins with a slash starts at the server's own root.
-#[derive(Default)]
 pub struct Ftp {
     config: Config,
-    connected: RwLock<Option<Arc<Connected>>>,
+    connected: Current<Connected>,
     no_machine_listings: AtomicBool,
     no_ranges: AtomicBool,
 }
 
-#[derive(Default)]
 struct Config {
     host: String,
     port: u16,
@@ -80,17 +78,46 @@ impl Connected {
     }
 }
 
+/// The type `ftp`.
+pub struct FtpKind;
+
+#[async_trait]
+impl Kind for FtpKind {
+    fn type_name(&self) -> &'static str {
+        "ftp"
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let mut reader = settings.reader();
+        let host = reader.required_string("host", "ftp.example.org");
+        let port = reader.integer("port", 1..=65_535).and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT);
+        let root = reader.string("root").unwrap_or_default();
+        let username = reader.string("username");
+        let password = reader.secret("password");
+        let tls = reader.boolean("tls").unwrap_or_default();
+        if password.is_some() && username.is_none() {
+            reader.problem(Some("password"), "`password` needs `username`");
+        }
+        if let Err(bad) = RemotePath::parse(root.trim_matches('/').as_bytes()) {
+            reader.problem(Some("root"), format!("`root` cannot be used: {bad}"));
+        }
+        if host.contains(['/', ' ', '@']) {
+            reader.problem(Some("host"), "`host` is the server's name alone; port and root have settings of their own");
+        }
+        if password.is_some() && !tls {
+            warn_of_clear_text(settings, &host, "tls = true");
+        }
+        reader.finish()?;
+        Ok(Box::new(Ftp {
+            config: Config { host, port, root, username, password, tls },
+            connected: Current::default(),
+            no_machine_listings: AtomicBool::new(false),
+            no_ranges: AtomicBool::new(false),
+        }))
+    }
+}
+
 impl Ftp {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
-        let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
-    }
-
     /// What comes of a request for a path, made on this connection.
     async fn settle<T>(
         &self,
@@ -214,30 +241,6 @@ async fn absence(
 
 #[async_trait]
 impl Source for Ftp {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let host = reader.required_string("host", "ftp.example.org");
-        let port = reader.integer("port", 1..=65_535).and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT);
-        let root = reader.string("root").unwrap_or_default();
-        let username = reader.string("username");
-        let password = reader.secret("password");
-        let tls = reader.boolean("tls").unwrap_or_default();
-        if password.is_some() && username.is_none() {
-            reader.problem(Some("password"), "`password` needs `username`");
-        }
-        if let Err(bad) = RemotePath::parse(root.trim_matches('/').as_bytes()) {
-            reader.problem(Some("root"), format!("`root` cannot be used: {bad}"));
-        }
-        if host.contains(['/', ' ', '@']) {
-            reader.problem(Some("host"), "`host` is the server's name alone; port and root have settings of their own");
-        }
-        if password.is_some() && !tls {
-            warn_of_clear_text(settings, &host, "tls = true");
-        }
-        self.config = Config { host, port, root, username, password, tls };
-        reader.finish()
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             digest_from_listing: !self.no_machine_listings.load(Ordering::Relaxed),
@@ -283,17 +286,17 @@ impl Source for Ftp {
             );
         }
         connected.pool.give_back(session);
-        *self.connected.write() = Some(Arc::new(connected));
+        self.connected.set(connected);
         Ok(())
     }
 
     async fn disconnect(&self) {
-        *self.connected.write() = None;
+        self.connected.take();
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let purpose = Purpose { op: "list_path", path: dir };
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
         let observed = now();
         let items = session.list(&connected.place(dir), connected.abilities).await;
@@ -306,7 +309,7 @@ impl Source for Ftp {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let observed = now();
         let Seen { version, .. } = self.stat(purpose, &connected).await?;
         Ok(RemoteDigest { digest: version.digest(observed), size: version.size, modified: version.modified_time() })
@@ -318,7 +321,7 @@ impl Source for Ftp {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         // A second change within the second of the first would not show.
         version::settle(request.digest).await;
         let (mut at, mut modified) = (request.range.start, None);

@@ -25,7 +25,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
 
 /// How many bytes one `pread` asks for.
@@ -35,13 +35,13 @@ const CHUNK: u64 = 1024 * 1024;
 ///
 /// Everything is opened relative to the directory and never outside it, whatever links others put there meanwhile.
 /// The directory itself must be there: one that has gone is an outage ([`ErrorKind::Unreachable`]), never an empty tree.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Local {
     place: Arc<Place>,
 }
 
-/// Where the source is; set once by `configure`.
-#[derive(Debug, Default)]
+/// Where the source is.
+#[derive(Debug)]
 struct Place {
     /// Without symbolic links.
     root: PathBuf,
@@ -53,12 +53,25 @@ struct Place {
     volume: (u64, u64),
 }
 
-impl Local {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::default()
+/// The type `local`.
+pub struct LocalKind;
+
+#[async_trait]
+impl Kind for LocalKind {
+    fn type_name(&self) -> &'static str {
+        "local"
     }
 
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let mut reader = settings.reader();
+        let text = reader.required_string("path", "/usr/share/doc");
+        let place = (!text.is_empty()).then(|| Place::find(&text, &settings.reserved));
+        let place = place.and_then(|place| place.map_err(|why| reader.problem(Some("path"), why)).ok());
+        Ok(Box::new(Local { place: Arc::new(reader.finish_with(place)?) }))
+    }
+}
+
+impl Local {
     /// Runs what blocks where blocking is allowed.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -76,18 +89,6 @@ impl Local {
 
 #[async_trait]
 impl Source for Local {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let text = reader.required_string("path", "/usr/share/doc");
-        if !text.is_empty() {
-            match Place::find(&text, &settings.reserved) {
-                Ok(place) => self.place = Arc::new(place),
-                Err(why) => reader.problem(Some("path"), why),
-            }
-        }
-        reader.finish()
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             digest_from_listing: true,

@@ -14,8 +14,7 @@ use crate::digest::{Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
-    Sink, Source,
+    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source,
 };
 
 /// How many bytes one `write` to a sink carries.
@@ -207,10 +206,6 @@ impl Memory {
 
 #[async_trait]
 impl Source for Memory {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        settings.reader().finish()
-    }
-
     fn capabilities(&self) -> Capabilities {
         self.capabilities
     }

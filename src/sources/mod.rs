@@ -1,6 +1,7 @@
 //! The sources that come with kitovufs, by type name.
 
 mod arriving;
+mod current;
 pub mod ftp;
 mod heap;
 mod link_text;
@@ -13,35 +14,50 @@ pub mod plugin;
 mod purpose;
 pub mod python;
 pub mod sftp;
+pub mod smb;
 mod version;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-pub mod smb;
 
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
-use crate::source::{LocalCopy, Settings, Source};
+use crate::source::{Kind, LocalCopy, Problem, Settings, Source};
 
-/// A source of the given type, which waits for `configure`; none if there is no such type.
-pub fn create(type_name: &str) -> Option<Box<dyn Source>> {
-    match type_name {
-        "azblob" => Some(Box::new(object::Azblob::new())),
-        "ftp" => Some(Box::new(ftp::Ftp::new())),
-        "gcs" => Some(Box::new(object::S3::google())),
-        "http" => Some(Box::new(object::Web::new())),
-        "local" => Some(Box::new(local::Local::new())),
-        "moodle" => Some(Box::new(moodle::Moodle::new())),
-        "s3" => Some(Box::new(object::S3::new())),
-        "sftp" => Some(Box::new(sftp::Sftp::new())),
-        "smb" => Some(Box::new(smb::Smb::new())),
-        "webdav" => Some(Box::new(object::Webdav::new())),
-        _ => Some(Box::new(create_plugin(type_name)?)),
+/// The types of sources that this build has.
+pub static KINDS: [&dyn Kind; 12] = [
+    &object::WebdavKind,
+    &object::WebKind,
+    &ftp::FtpKind,
+    &sftp::SftpKind,
+    &object::Store::Amazon,
+    &smb::SmbKind,
+    &object::AzblobKind,
+    &object::Store::Google,
+    &moodle::MoodleKind,
+    &local::LocalKind,
+    &plugin::KIND,
+    &python::KIND,
+];
+
+/// The type of this name, if there is one.
+pub fn kind(type_name: &str) -> Option<&'static dyn Kind> {
+    KINDS.into_iter().find(|kind| kind.type_name() == type_name)
+}
+
+/// A source of the given type, ready to be connected.
+///
+/// # Errors
+/// Everything that is wrong with the settings; there is no such type.
+pub async fn configure(type_name: &str, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+    match kind(type_name) {
+        Some(kind) => kind.configure(settings).await,
+        None => Err(vec![Problem { key: None, message: format!("there is no type of sources `{type_name}`") }]),
     }
 }
 
@@ -56,11 +72,11 @@ pub fn secret_variables(type_name: &str, settings: &Settings) -> BTreeSet<String
     names
 }
 
-/// A source of the given type if it is somebody else's program that speaks the plugin protocol.
-pub fn create_plugin(type_name: &str) -> Option<plugin::Plugin> {
+/// The type of this name if its sources are programs that speak the plugin protocol.
+pub fn plugin_kind(type_name: &str) -> Option<&'static plugin::PluginKind> {
     match type_name {
-        "plugin" => Some(plugin::Plugin::new()),
-        "python" => Some(python::source()),
+        "plugin" => Some(&plugin::KIND),
+        "python" => Some(&python::KIND),
         _ => None,
     }
 }

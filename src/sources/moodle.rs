@@ -12,11 +12,8 @@ mod stream;
 mod title;
 mod tree;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use parking_lot::RwLock;
 use url::Url;
 
 use self::answer::SiteInfo;
@@ -27,8 +24,9 @@ use self::retrieval::{Connected, Request};
 use self::site::Site;
 use self::stream::Streams;
 use self::tree::Place;
+use super::current::Current;
 use super::object::http::Named;
-use super::object::{HELD, endpoint, warn_if_clear};
+use super::object::{HELD, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use crate::content::Algorithm;
 use crate::digest::Digest;
@@ -36,7 +34,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::revealed::Revealed;
 use crate::source::{
-    Capabilities, Entry, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, Entry, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
+    Source,
 };
 
 /// What the token's service must have.
@@ -45,18 +44,17 @@ const FUNCTIONS: [&str; 2] = ["core_enrol_get_users_courses", "core_course_get_c
 /// A Moodle site as a source: `type = "moodle"`.
 ///
 /// Keys: `url` (required), and `token`, or `username` with `password`; `redirect_hosts`. Courses are folders, with sections, activities and files in them.
-#[derive(Default)]
 pub struct Moodle {
     config: Config,
-    connected: RwLock<Option<Arc<Connected>>>,
+    connected: Current<Connected>,
     courses: Courses,
     ledger: Ledger,
     streams: Streams,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Config {
-    url: Option<Url>,
+    url: Url,
     login: Login,
     named: Named,
 }
@@ -67,10 +65,42 @@ impl std::fmt::Debug for Moodle {
     }
 }
 
+/// The type `moodle`.
+pub struct MoodleKind;
+
+#[async_trait]
+impl Kind for MoodleKind {
+    fn type_name(&self) -> &'static str {
+        "moodle"
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        Ok(Box::new(Moodle::read(settings)?))
+    }
+}
+
 impl Moodle {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::default()
+    /// A source of these settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn read(settings: &Settings) -> Result<Self, Vec<Problem>> {
+        let mut reader = settings.reader();
+        let written = reader.required_string("url", "https://moodle.example.edu");
+        let login = Login::read(settings, &mut reader);
+        let named = Named::read(&mut reader);
+        let url = read_endpoint(&mut reader, "url", &written);
+        let config = url.zip(login).map(|(url, login)| {
+            warn_if_clear(settings, &url, true);
+            Config { named: named.with(&url), url, login }
+        });
+        Ok(Self {
+            config: reader.finish_with(config)?,
+            connected: Current::default(),
+            courses: Courses::new(settings.fresh_for),
+            ledger: Ledger::default(),
+            streams: Streams::default(),
+        })
     }
 
     /// The token with which a configured source connects: who has a password gets it from the site.
@@ -80,21 +110,16 @@ impl Moodle {
     pub async fn token(&self) -> Result<Revealed> {
         let root = RemotePath::root();
         let purpose = Purpose { op: "log in", path: &root };
-        let site = self.site(purpose)?;
+        let site = self.site()?;
         self.config.login.token(purpose, &site).await
     }
 
-    fn site(&self, purpose: Purpose<'_>) -> Result<Site> {
-        match &self.config.url {
-            Some(url) => Site::new(url, self.config.named.clone()),
-            None => Err(purpose.error(ErrorKind::Other).because("not configured")),
-        }
+    fn site(&self) -> Result<Site> {
+        Site::new(&self.config.url, self.config.named.clone())
     }
 
     fn request<'a>(&'a self, purpose: Purpose<'a>) -> Result<Request<'a>> {
-        let connected = self.connected.read().clone();
-        let connected = connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))?;
-        Ok(Request { moodle: self, connected, purpose })
+        Ok(Request { moodle: self, connected: self.connected.get(purpose)?, purpose })
     }
 
     /// The entries of a directory of a course.
@@ -118,25 +143,6 @@ impl Moodle {
 
 #[async_trait]
 impl Source for Moodle {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let written = reader.required_string("url", "https://moodle.example.edu");
-        let login = Login::read(settings, &mut reader);
-        let named = Named::read(&mut reader);
-        if !written.is_empty() {
-            match endpoint("url", &written) {
-                Ok(url) => {
-                    warn_if_clear(settings, &url, true);
-                    let named = named.with(&url);
-                    self.config = Config { url: Some(url), login, named };
-                    self.courses = Courses::new(settings.fresh_for);
-                }
-                Err(why) => reader.problem(Some("url"), why),
-            }
-        }
-        reader.finish()
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             // Listings tell all versions but those of aliases, and of HTML that the site may filter.
@@ -154,7 +160,7 @@ impl Source for Moodle {
     async fn connect(&self) -> Result<()> {
         let root = RemotePath::root();
         let purpose = Purpose { op: "connect", path: &root };
-        let site = self.site(purpose)?;
+        let site = self.site()?;
         let token = self.config.login.token(purpose, &site).await?;
         let site = site.with_token(token);
         let info: SiteInfo = site.call(purpose, "core_webservice_get_site_info", &[]).await?;
@@ -175,12 +181,12 @@ impl Source for Moodle {
             );
         }
         let who = Account { user: info.userid, home: info.siteid.unwrap_or(1) };
-        *self.connected.write() = Some(Arc::new(Connected { site, who }));
+        self.connected.set(Connected { site, who });
         Ok(())
     }
 
     async fn disconnect(&self) {
-        *self.connected.write() = None;
+        self.connected.take();
         self.streams.clear();
     }
 

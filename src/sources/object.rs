@@ -13,15 +13,16 @@ mod web;
 mod webdav;
 mod xml;
 
-pub use azblob::Azblob;
-pub use s3::S3;
-pub use web::Web;
-pub use webdav::Webdav;
+pub use azblob::AzblobKind;
+pub use s3::Store;
+pub use web::WebKind;
+pub use webdav::WebdavKind;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{LeftOut, read_root};
 use crate::source::Settings;
+use crate::source::settings::Reader;
 
 /// Bytes that the HTTP client holds of one answer: what was received and not taken yet, and the last chunk that was.
 pub(super) const HELD: u64 = 512 * 1024;
@@ -39,6 +40,12 @@ fn encode_path(path: &[u8]) -> String {
 fn join(parts: &[&str]) -> String {
     let parts = parts.iter().map(|part| part.trim_matches('/')).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("/")
+}
+
+/// The endpoint that the setting `key` says; none if it is empty or wrong, which is noted.
+pub(super) fn read_endpoint(reader: &mut Reader<'_>, key: &str, written: &str) -> Option<url::Url> {
+    let url = (!written.is_empty()).then(|| endpoint(key, written))?;
+    url.map_err(|why| reader.problem(Some(key), why)).ok()
 }
 
 /// Where a source is reached, as the setting `key` says: an `http` or `https` URL without credentials, query or fragment.

@@ -17,7 +17,6 @@ mod told;
 mod voice;
 mod wire;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,7 +40,6 @@ use self::wire::{Abilities, Digested, Entry, Kind, Refusal, Text};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::room::Rooms;
 use crate::source::settings::Reader;
 use crate::source::{
     self, Capabilities, Changes, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
@@ -57,72 +55,23 @@ const DIGESTED: u64 = 4 << 20;
 /// How many reports of changes wait to be heard.
 const CHANGES: usize = 1024;
 
-/// From a source's table to how its plugin is started; none if that is a problem, which is noted. Keys that it does not read are the
-/// plugin's.
-type Launcher = Box<dyn Fn(&mut Reader<'_>) -> Option<Launch> + Send + Sync>;
+/// A type of sources that are programs of somebody else.
+pub struct PluginKind {
+    type_name: &'static str,
+    /// From a source's table to how its plugin is started; none if that is a problem, which is noted. Keys that it does not read are
+    /// the plugin's.
+    launcher: fn(&mut Reader<'_>) -> Option<Launch>,
+}
 
 /// A program as a source: `type = "plugin"`.
 ///
 /// Keys: `command` (required): the program and its arguments. Everything else goes to the plugin.
-pub struct Plugin {
-    launcher: Launcher,
-    setup: Setup,
-    /// The process that serves; none before the first call and between `disconnect` and `connect`.
-    life: tokio::sync::Mutex<Option<Arc<Life>>>,
-    abilities: RwLock<Abilities>,
-    connected: AtomicBool,
-    starts: Starts,
-    /// Where changes go in, and where they come out until somebody takes that.
-    changes: (mpsc::Sender<RemotePath>, Mutex<Option<Changes>>),
-}
+pub static KIND: PluginKind = PluginKind::new("plugin", program::command);
 
-/// What `configure` finds out.
-struct Setup {
-    launch: Launch,
-    info: Info,
-    voice: Arc<Voice>,
-    staging: Staging,
-    fresh_for: Duration,
-}
-
-impl Default for Plugin {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Plugin {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::started_by(program::command)
-    }
-
-    /// A source whose plugin is started in another way.
-    pub fn started_by(launcher: impl Fn(&mut Reader<'_>) -> Option<Launch> + Send + Sync + 'static) -> Self {
-        let (reports, changes) = mpsc::channel(CHANGES);
-        let launch = Launch {
-            program: PathBuf::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-            withheld: Vec::new(),
-            longest_file: None,
-        };
-        let setup = Setup {
-            launch,
-            info: Info::default(),
-            voice: Arc::new(Voice::new("")),
-            staging: Staging::new(&std::env::temp_dir(), Rooms::default()),
-            fresh_for: Duration::ZERO,
-        };
-        Self {
-            launcher: Box::new(launcher),
-            setup,
-            life: tokio::sync::Mutex::new(None),
-            abilities: RwLock::default(),
-            connected: AtomicBool::new(false),
-            starts: Starts::default(),
-            changes: (reports, Mutex::new(Some(changes))),
-        }
+impl PluginKind {
+    /// The type of this name, whose plugins are started in this way.
+    pub const fn new(type_name: &'static str, launcher: fn(&mut Reader<'_>) -> Option<Launch>) -> Self {
+        Self { type_name, launcher }
     }
 
     /// How the plugin of this table is started, and what it is told.
@@ -133,24 +82,112 @@ impl Plugin {
         let mut reader = settings.reader();
         let launch = (self.launcher)(&mut reader);
         let info = Info::read(&mut reader);
-        reader.finish()?;
+        let launch = reader.finish_with(launch)?;
         let (withheld, longest_file) = (settings.withheld.clone(), settings.rooms.most());
-        launch.map(|launch| (Launch { withheld, longest_file, ..launch }, info)).ok_or_else(Vec::new)
+        Ok((Launch { withheld, longest_file, ..launch }, info))
+    }
+}
+
+#[async_trait]
+impl source::Kind for PluginKind {
+    fn type_name(&self) -> &'static str {
+        self.type_name
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let (launch, info) = self.read(settings)?;
+        let mut plugin = Plugin::new(launch, info, settings);
+        plugin.begin(&settings.name).await?;
+        Ok(Box::new(plugin))
+    }
+}
+
+/// A program as a source.
+struct Plugin {
+    launch: Launch,
+    info: Info,
+    voice: Arc<Voice>,
+    staging: Staging,
+    fresh_for: Duration,
+    /// The process that serves; none before the first call and between `disconnect` and `connect`.
+    life: tokio::sync::Mutex<Option<Arc<Life>>>,
+    abilities: RwLock<Abilities>,
+    connected: AtomicBool,
+    starts: Starts,
+    /// Where changes go in, and where they come out until somebody takes that.
+    changes: (mpsc::Sender<RemotePath>, Mutex<Option<Changes>>),
+}
+
+impl Plugin {
+    fn new(launch: Launch, info: Info, settings: &Settings) -> Self {
+        let (reports, changes) = mpsc::channel(CHANGES);
+        Self {
+            launch,
+            info,
+            voice: Arc::new(Voice::new(&settings.name)),
+            staging: Staging::new(&settings.scratch, settings.rooms.clone()),
+            fresh_for: settings.fresh_for,
+            life: tokio::sync::Mutex::new(None),
+            abilities: RwLock::default(),
+            connected: AtomicBool::new(false),
+            starts: Starts::default(),
+            changes: (reports, Mutex::new(Some(changes))),
+        }
+    }
+
+    /// Starts the plugin for the first time, and gives it its settings where none of them has to be asked for.
+    ///
+    /// # Errors
+    /// What the plugin, or its schema, says against them. A plugin that cannot be started, or does not answer, is none: it must not keep
+    /// the others from being mounted.
+    async fn begin(&mut self, name: &str) -> Result<(), Vec<Problem>> {
+        let life = match self.start().await {
+            Ok(life) => life,
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                return Err(vec![Problem { key: None, message: error.to_string() }]);
+            }
+            Err(error) => {
+                tracing::warn!("source {}: {error}", name);
+                return Ok(());
+            }
+        };
+        // Commands that tell secrets wait until the source connects, and so does what needs the secrets.
+        if self.info.asks() {
+            *self.life.get_mut() = None;
+            return Ok(());
+        }
+        let told = self.info.reveal().await.map_err(|e| vec![Problem { key: None, message: e.to_string() }])?;
+        self.voice.conceal(told.1);
+        if let Some(schema) = &life.hello.schema {
+            match schema::problems(schema, &told.0) {
+                Ok(problems) if problems.is_empty() => {}
+                Ok(problems) => return Err(problems),
+                Err(why) => tracing::warn!("source {}: the plugin's schema cannot be used: {why}", name),
+            }
+        }
+        match life.configure(told.0).await {
+            Ok(()) => *self.life.get_mut() = Some(Arc::new(life)),
+            // Nor must one that cannot tell yet: a keyring that is locked now may be open later.
+            Err(failure) if failure.is_refusal() && !failure.is("crashed") => return Err(vec![self.problem(failure)]),
+            Err(failure) => {
+                tracing::warn!("source {}: {}", name, failure.error("configure", &self.voice))
+            }
+        }
+        Ok(())
     }
 
     /// Starts a process and hears what it can.
     async fn start(&self) -> Result<Life> {
-        let Setup { launch, voice, fresh_for, .. } = &self.setup;
         self.starts.wait().await;
-        let life = Life::begin(launch, voice, self.changes.0.clone(), *fresh_for).await?;
+        let life = Life::begin(&self.launch, &self.voice, self.changes.0.clone(), self.fresh_for).await?;
         *self.abilities.write() = life.hello.capabilities.clone();
         Ok(life)
     }
 
     /// Gives a new process its settings.
     async fn furnish(&self, life: &Life) -> Result<(), Failure> {
-        let (info, secrets) = self.setup.info.reveal().await?;
-        self.setup.voice.conceal(secrets);
+        let (info, secrets) = self.info.reveal().await?;
+        self.voice.conceal(secrets);
         life.configure(info).await
     }
 
@@ -197,7 +234,7 @@ impl Plugin {
                 }
                 Err(failure) => {
                     if failure.is("crashed") {
-                        self.setup.voice.say("warn", "the plugin is started anew, as it asks to be");
+                        self.voice.say("warn", "the plugin is started anew, as it asks to be");
                         life.end(true).await;
                     }
                     return Err(self.failed(op, path, failure));
@@ -207,7 +244,7 @@ impl Plugin {
     }
 
     fn failed(&self, op: &'static str, path: &RemotePath, failure: Failure) -> Error {
-        let error = failure.error(op, &self.setup.voice);
+        let error = failure.error(op, &self.voice);
         if path.is_root() { error } else { error.on(path) }
     }
 
@@ -227,7 +264,7 @@ impl Plugin {
             Failure::Refused(refusal) => (refusal.data.key.clone(), refusal.data.problem.clone()),
             _ => (None, None),
         };
-        let told = failure.error("configure", &self.setup.voice).to_string();
+        let told = failure.error("configure", &self.voice).to_string();
         match (key, what.as_deref()) {
             (Some(key), Some("missing")) => Problem { key: None, message: format!("`{key}` is missing ({told})") },
             (key, _) => Problem { key, message: told },
@@ -237,51 +274,6 @@ impl Plugin {
 
 #[async_trait]
 impl Source for Plugin {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let (launch, info) = self.read(settings)?;
-        self.setup = Setup {
-            launch,
-            info,
-            voice: Arc::new(Voice::new(&settings.name)),
-            staging: Staging::new(&settings.scratch, settings.rooms.clone()),
-            fresh_for: settings.fresh_for,
-        };
-        let life = match self.start().await {
-            Ok(life) => life,
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                return Err(vec![Problem { key: None, message: error.to_string() }]);
-            }
-            // A plugin that hangs today must not keep the others from being mounted.
-            Err(error) => {
-                tracing::warn!("source {}: {error}", settings.name);
-                return Ok(());
-            }
-        };
-        // Commands that tell secrets wait until the source connects, and so does what needs the secrets.
-        if self.setup.info.asks() {
-            *self.life.get_mut() = None;
-            return Ok(());
-        }
-        let told = self.setup.info.reveal().await.map_err(|e| vec![Problem { key: None, message: e.to_string() }])?;
-        self.setup.voice.conceal(told.1);
-        if let Some(schema) = &life.hello.schema {
-            match schema::problems(schema, &told.0) {
-                Ok(problems) if problems.is_empty() => {}
-                Ok(problems) => return Err(problems),
-                Err(why) => tracing::warn!("source {}: the plugin's schema cannot be used: {why}", settings.name),
-            }
-        }
-        match life.configure(told.0).await {
-            Ok(()) => *self.life.get_mut() = Some(Arc::new(life)),
-            // Nor must one that cannot tell yet: a keyring that is locked now may be open later.
-            Err(failure) if failure.is_refusal() && !failure.is("crashed") => return Err(vec![self.problem(failure)]),
-            Err(failure) => {
-                tracing::warn!("source {}: {}", settings.name, failure.error("configure", &self.setup.voice))
-            }
-        }
-        Ok(())
-    }
-
     fn capabilities(&self) -> Capabilities {
         let abilities = self.abilities.read();
         Capabilities {
@@ -300,7 +292,7 @@ impl Source for Plugin {
     }
 
     async fn connect(&self) -> Result<()> {
-        let failed = |failure: Failure| failure.error("connect", &self.setup.voice);
+        let failed = |failure: Failure| failure.error("connect", &self.voice);
         let life = self.life().await.map_err(failed)?;
         if let Err(failure) = life.connect().await {
             if failure.is("crashed") {
@@ -378,7 +370,7 @@ impl Source for Plugin {
                 }
             }
             let wanted = request.size.map(|_| request.range.end - request.range.start);
-            let file = self.setup.staging.leased(wanted)?;
+            let file = self.staging.leased(wanted)?;
             retrieve(&life, request, &written, file, &mut *delivery.lock().await).await
         });
         Ok(Retrieved { modified: filled.await?.modified.and_then(|time| time.time()) })

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::plugin::{Launch, Plugin, find_program};
+use super::plugin::{Launch, PluginKind, find_program};
 use crate::source::settings::Reader;
 
 /// The adapter's modules, in the order in which they import each other.
@@ -31,9 +31,7 @@ const BOOTSTRAP: &str = "import os; exec(os.environ.pop('KITOVUFS_ADAPTER'))";
 ///
 /// Keys: `plugin` (required): `module:Class`, or the name of an entry point; `python`: the Python that runs it; `path`: directories to
 /// import from. Everything else goes to the plugin.
-pub fn source() -> Plugin {
-    Plugin::started_by(|reader| Some(Adapter::read(reader)?.launch()))
-}
+pub static KIND: PluginKind = PluginKind::new("python", |reader| Some(Adapter::read(reader)?.launch()));
 
 /// Which plugin the adapter runs, and with which Python.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,17 +23,18 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use parking_lot::RwLock;
 
 use self::codec::FileType;
 use self::config::Config;
 use self::connection::Connection;
 use self::stamp::Stamp;
+use super::current::{Current, not_connected};
+use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
 
 /// A directory of an SSH server as a source: `type = "sftp"`.
@@ -41,27 +42,36 @@ use crate::source::{
 /// Keys: `host` (required), `port`, `username`, `password`, `key` with `passphrase`, `agent` (its socket), `known_hosts`, `root`
 /// (relative to the home directory there, which is the default, or absolute), and `ssh_config`: `true`, or a file, to let the
 /// program `ssh` connect as its configuration says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sftp {
     config: Config,
-    connection: RwLock<Option<Arc<Connection>>>,
+    connection: Current<Connection>,
     /// Held while a lost connection is replaced, so that one is enough.
     replacing: tokio::sync::Mutex<()>,
 }
 
-impl Sftp {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::default()
+/// The type `sftp`.
+pub struct SftpKind;
+
+#[async_trait]
+impl Kind for SftpKind {
+    fn type_name(&self) -> &'static str {
+        "sftp"
     }
 
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let config = Config::read(settings)?;
+        Ok(Box::new(Sftp { config, connection: Current::default(), replacing: tokio::sync::Mutex::default() }))
+    }
+}
+
+impl Sftp {
     /// The connection. One that was lost while nobody used it, as servers end idle ones, is replaced first.
     async fn connection(&self, op: &'static str, path: &RemotePath) -> Result<Arc<Connection>> {
+        let purpose = Purpose { op, path };
         let current = || {
-            let connection = self.connection.read().clone();
-            let connection =
-                connection.ok_or_else(|| Error::new(op, ErrorKind::Unreachable).on(path).because("not connected"));
-            connection.map(|connection| (connection.client.lost().is_none(), connection))
+            let connection = self.connection.get(purpose)?;
+            Ok::<_, Error>((connection.client.lost().is_none(), connection))
         };
         if let (true, connection) = current()? {
             return Ok(connection);
@@ -71,16 +81,12 @@ impl Sftp {
             return Ok(connection);
         }
         let fresh = Connection::open(&self.config).await?;
-        let lost = match self.connection.write().as_mut() {
-            Some(connection) => Some(std::mem::replace(connection, Arc::clone(&fresh))),
-            None => None,
-        };
-        match lost {
+        match self.connection.replace(Arc::clone(&fresh)) {
             Some(lost) => lost.close().await,
             // Disconnected meanwhile.
             None => {
                 fresh.close().await;
-                return Err(Error::new(op, ErrorKind::Unreachable).on(path).because("not connected"));
+                return Err(not_connected(purpose));
             }
         }
         Ok(fresh)
@@ -89,11 +95,6 @@ impl Sftp {
 
 #[async_trait]
 impl Source for Sftp {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.config = Config::read(settings)?;
-        Ok(())
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             digest_from_listing: true,
@@ -109,7 +110,7 @@ impl Source for Sftp {
 
     async fn connect(&self) -> Result<()> {
         let fresh = Connection::open(&self.config).await?;
-        let former = self.connection.write().replace(fresh);
+        let former = self.connection.set(fresh);
         if let Some(former) = former {
             former.close().await;
         }
@@ -117,7 +118,7 @@ impl Source for Sftp {
     }
 
     async fn disconnect(&self) {
-        let former = self.connection.write().take();
+        let former = self.connection.take();
         if let Some(former) = former {
             former.close().await;
         }

@@ -23,7 +23,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
 
 /// How many answers wait for whoever takes them.
@@ -39,7 +39,6 @@ const WAITING: usize = 2;
 /// somebody has a file open and changes it (Samba keeps the old times, Windows the old size too); what is asked of a single file,
 /// and what was read, is checked against the server's own view of the file, so that then a retrieval fails with `Changed`.
 /// Symbolic links are what the server makes of them: Samba follows them. Folders on other servers (DFS) are not followed.
-#[derive(Default)]
 pub struct Smb {
     config: Config,
     /// Locked while somebody logs in, so that all others wait for that one login.
@@ -52,12 +51,21 @@ struct Connected {
     session: Result<Arc<Session>>,
 }
 
-impl Smb {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::default()
+/// The type `smb`.
+pub struct SmbKind;
+
+#[async_trait]
+impl Kind for SmbKind {
+    fn type_name(&self) -> &'static str {
+        "smb"
     }
 
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        Ok(Box::new(Smb { config: Config::read(settings)?, connected: Mutex::default() }))
+    }
+}
+
+impl Smb {
     /// The session, a new one if the latest has ended: servers end those that were idle.
     async fn session(&self, purpose: &Purpose) -> Result<Arc<Session>> {
         let mut slot = self.connected.lock().await;
@@ -78,11 +86,6 @@ impl Smb {
 
 #[async_trait]
 impl Source for Smb {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.config = Config::read(settings)?;
-        Ok(())
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             digest_from_listing: true,

@@ -39,9 +39,7 @@ async fn source(table: &str) -> Box<dyn Source> {
 async fn configured(table: &str) -> Result<Box<dyn Source>, Vec<kitovufs::source::Problem>> {
     let mut values: BTreeMap<String, toml::Value> = toml::from_str(table).expect("the table is TOML");
     let kind = values.remove("type").expect("a table has a type");
-    let mut source = kitovufs::sources::create(kind.as_str().unwrap()).expect("a known type");
-    source.configure(&Settings::of("test", values)).await?;
-    Ok(source)
+    kitovufs::sources::configure(kind.as_str().unwrap(), &Settings::of("test", values)).await
 }
 
 fn remote(path: &str) -> RemotePath {

@@ -2,10 +2,9 @@
 
 use super::super::run::on_runtime;
 use super::Failure;
-use crate::config::SourceConfig;
+use crate::config::{Diagnostics, SourceConfig};
 use crate::error::{Error, ErrorKind};
 use crate::revealed::Revealed;
-use crate::source::Source as _;
 use crate::sources::moodle::Moodle;
 
 /// Asks the site for the token.
@@ -18,11 +17,9 @@ pub(super) fn token(source: &SourceConfig, username: &str, password: Revealed) -
     settings.values.remove("token");
     settings.values.insert("username".to_owned(), username.into());
     on_runtime(async {
-        let mut moodle = Moodle::new();
-        if let Err(problems) = moodle.configure(&settings).await {
-            let problems = problems.iter().map(|problem| source.locate(problem)).collect();
-            return Err(Failure::Config(crate::config::Diagnostics(problems)));
-        }
+        let moodle = Moodle::read(&settings).map_err(|problems| {
+            Failure::Config(Diagnostics(problems.iter().map(|problem| source.locate(problem)).collect()))
+        })?;
         let token = tokio::time::timeout(source.timeout, moodle.token()).await;
         Ok(token.map_err(|_| failed)??)
     })

@@ -1,6 +1,7 @@
 use super::*;
+use crate::source::Kind as _;
 use crate::source::Settings;
-use crate::sources::local::Local;
+use crate::sources::local::LocalKind;
 use crate::sources::memory::Memory;
 
 #[async_trait]
@@ -49,8 +50,7 @@ async fn a_directory_keeps_the_contract() {
     let (dir, scratch) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let path = toml::Value::String(dir.path().display().to_string());
     let values = BTreeMap::from([("path".to_owned(), path)]);
-    let mut source = Local::new();
-    source.configure(&Settings::of("here", values)).await.expect("the settings are right");
+    let source = LocalKind.configure(&Settings::of("here", values)).await.expect("the settings are right");
     let report = run(&source, &Directory(dir.path().to_owned()), scratch.path()).await;
     assert!(report.passed(), "{report}");
 }

@@ -12,7 +12,7 @@ use crate::source::{Entry, EntryKind};
 
 struct Fixture {
     dir: tempfile::TempDir,
-    source: Local,
+    source: Box<dyn Source>,
 }
 
 fn settings(path: &Path, reserved: Vec<PathBuf>) -> Settings {
@@ -29,8 +29,8 @@ async fn fixture(reserved: &[&str]) -> Fixture {
         std::fs::write(place.join("inner"), "x").expect("a file");
     }
     std::fs::create_dir_all(canonical.join("root")).expect("a directory");
-    let mut source = Local::new();
-    source.configure(&settings(&canonical.join("root"), reserved)).await.expect("the settings are right");
+    let source =
+        LocalKind.configure(&settings(&canonical.join("root"), reserved)).await.expect("the settings are right");
     Fixture { dir, source }
 }
 
@@ -221,10 +221,10 @@ async fn a_source_inside_a_reserved_directory_is_a_problem() {
     let canonical = dir.path().canonicalize().expect("it exists");
     for (path, reserved) in [(canonical.clone(), canonical.clone()), (canonical.join("below"), canonical.clone())] {
         std::fs::create_dir_all(&path).expect("a directory");
-        let problems = Local::new().configure(&settings(&path, vec![reserved])).await.expect_err("it is inside");
+        let problems = LocalKind.configure(&settings(&path, vec![reserved])).await.err().expect("it is inside");
         assert_eq!(problems[0].key.as_deref(), Some("path"));
     }
-    let problems = Local::new().configure(&settings(Path::new("x"), Vec::new())).await.expect_err("not absolute");
+    let problems = LocalKind.configure(&settings(Path::new("x"), Vec::new())).await.err().expect("not absolute");
     assert_eq!(problems[0].key.as_deref(), Some("path"));
 }
 

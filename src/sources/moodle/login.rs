@@ -13,11 +13,8 @@ use crate::sources::purpose::Purpose;
 const SERVICE: &str = "moodle_mobile_app";
 
 /// Where the token comes from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) enum Login {
-    /// Nothing was configured.
-    #[default]
-    None,
     /// The token itself.
     Token(Secret),
     /// Whom the site gives one.
@@ -25,17 +22,17 @@ pub(super) enum Login {
 }
 
 impl Login {
-    pub(super) fn read(settings: &Settings, reader: &mut Reader<'_>) -> Self {
+    /// None if something is wrong with the settings, which is noted.
+    pub(super) fn read(settings: &Settings, reader: &mut Reader<'_>) -> Option<Self> {
         let username = reader.string("username");
         let (password, token) = (reader.secret("password"), reader.secret("token"));
         // What cannot be had is a problem already, and what cannot be had is not missing.
         let [has_token, has_username, has_password] =
             ["token", "username", "password"].map(|key| settings.values.contains_key(key));
         let (key, message) = match (has_token, has_username, has_password) {
-            (true, false, false) => return token.map_or(Self::None, Self::Token),
+            (true, false, false) => return token.map(Self::Token),
             (false, true, true) => {
-                let login = username.zip(password);
-                return login.map_or(Self::None, |(username, password)| Self::Password { username, password });
+                return username.zip(password).map(|(username, password)| Self::Password { username, password });
             }
             (true, _, _) => (Some("token"), "`token` excludes `username` and `password`"),
             (false, false, true) => (Some("password"), "`password` needs `username`"),
@@ -49,13 +46,12 @@ impl Login {
             ),
         };
         reader.problem(key, message);
-        Self::None
+        None
     }
 
     /// The token. Runs the commands that know secrets; who has a password gets the token from the site.
     pub(super) async fn token(&self, purpose: Purpose<'_>, site: &Site) -> Result<Revealed> {
         let (username, secret) = match self {
-            Self::None => return Err(purpose.error(ErrorKind::Other).because("not configured")),
             Self::Token(token) => (None, token.clone()),
             Self::Password { username, password } => (Some(username), password.clone()),
         };

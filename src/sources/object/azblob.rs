@@ -3,11 +3,8 @@
 mod listing;
 mod shared_key;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::RwLock;
 
 use self::shared_key::SharedKey;
 use super::http::{Answer, Named, Purpose, Redirects, Transport};
@@ -19,8 +16,9 @@ use crate::path::RemotePath;
 use crate::revealed::Revealed;
 use crate::secret::Secret;
 use crate::source::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
+use crate::sources::current::Current;
 use crate::sources::version::{Match, Version, Wanted};
 
 /// The protocol's version that is spoken; all services and emulators know it.
@@ -32,13 +30,13 @@ const BLOB_TYPE: &str = "x-ms-blob-type";
 ///
 /// Keys, named as in OpenDAL: `container` (required), `account_name`, `endpoint` (by default Azure's own, by the account's name),
 /// `root`, and for credentials `account_key` or `sas_token`. Without either, requests are anonymous.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Azblob {
     config: Config,
-    connected: RwLock<Option<Arc<Connected>>>,
+    connected: Current<Connected>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Config {
     /// The container's URL, without a slash at the end.
     url: String,
@@ -89,21 +87,62 @@ impl Connected {
     }
 }
 
+/// The type `azblob`.
+pub struct AzblobKind;
+
+#[async_trait]
+impl Kind for AzblobKind {
+    fn type_name(&self) -> &'static str {
+        "azblob"
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let mut reader = settings.reader();
+        let container = reader.required_string("container", "my-container");
+        let account = reader.string("account_name");
+        let written = reader.string("endpoint");
+        let root = read_root(&mut reader);
+        let (key, sas) = (reader.secret("account_key"), reader.secret("sas_token"));
+        if key.is_some() && sas.is_some() {
+            reader.problem(Some("sas_token"), "`account_key` and `sas_token` exclude each other");
+        }
+        if (key.is_some() || written.is_none()) && account.is_none() {
+            reader.problem(None, "`account_name` is missing; add for example: account_name = \"myaccount\"");
+        }
+        let prefix = keys::prefix_of(&root);
+        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'$'));
+        if !plain(&container) {
+            reader.problem(Some("container"), "`container` is the container's name alone: letters, digits and `-`");
+        }
+        let account = account.unwrap_or_default();
+        if !plain(&account) {
+            reader.problem(Some("account_name"), "`account_name` is the account's name alone: letters and digits");
+            return Err(reader.finish_with(None::<()>).err().unwrap_or_default());
+        }
+        let text = written.unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+        let config = match endpoint("endpoint", &text) {
+            Ok(mut url) => {
+                warn_if_clear(settings, &url, sas.is_some());
+                url.set_path(&join(&[url.path(), &container]));
+                let url = url.as_str().trim_end_matches('/').to_owned();
+                Some(Config { url, prefix, account, key, sas })
+            }
+            // What was made up from a missing name has been told.
+            Err(_) if account.is_empty() && !settings.values.contains_key("endpoint") => None,
+            Err(why) => {
+                reader.problem(Some("endpoint"), why);
+                None
+            }
+        };
+        Ok(Box::new(Azblob { config: reader.finish_with(config)?, connected: Current::default() }))
+    }
+}
+
 impl Azblob {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
-        let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
-    }
-
     /// Asks for one blob, or about it.
     async fn ask(&self, purpose: Purpose<'_>, method: &str, request: http::request::Builder) -> Result<Answer> {
         let url = format!("{}/{}", self.config.url, encode_path(self.key(purpose)?.as_bytes()));
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let request = connected.sign(purpose, method, &url, request)?;
         match connected.transport.send(purpose, request).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
@@ -137,7 +176,7 @@ impl Keys for Azblob {
         if let Some(most) = most {
             url += &format!("&maxresults={most}");
         }
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let request = connected.sign(purpose, "GET", &url, http::Request::builder())?;
         match connected.transport.send_and_parse(purpose, request, listing::parse).await {
             // That is also what strangers hear of a container that is not for everybody.
@@ -152,44 +191,6 @@ impl Keys for Azblob {
 
 #[async_trait]
 impl Source for Azblob {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let container = reader.required_string("container", "my-container");
-        let account = reader.string("account_name");
-        let written = reader.string("endpoint");
-        let root = read_root(&mut reader);
-        let (key, sas) = (reader.secret("account_key"), reader.secret("sas_token"));
-        if key.is_some() && sas.is_some() {
-            reader.problem(Some("sas_token"), "`account_key` and `sas_token` exclude each other");
-        }
-        if (key.is_some() || written.is_none()) && account.is_none() {
-            reader.problem(None, "`account_name` is missing; add for example: account_name = \"myaccount\"");
-        }
-        let prefix = keys::prefix_of(&root);
-        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'$'));
-        if !plain(&container) {
-            reader.problem(Some("container"), "`container` is the container's name alone: letters, digits and `-`");
-        }
-        let account = account.unwrap_or_default();
-        if !plain(&account) {
-            reader.problem(Some("account_name"), "`account_name` is the account's name alone: letters and digits");
-            return reader.finish();
-        }
-        let text = written.unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
-        match endpoint("endpoint", &text) {
-            Ok(mut url) => {
-                warn_if_clear(settings, &url, sas.is_some());
-                url.set_path(&join(&[url.path(), &container]));
-                let url = url.as_str().trim_end_matches('/').to_owned();
-                self.config = Config { url, prefix, account, key, sas };
-            }
-            // What was made up from a missing name has been told.
-            Err(_) if account.is_empty() && !settings.values.contains_key("endpoint") => {}
-            Err(why) => reader.problem(Some("endpoint"), why),
-        }
-        reader.finish()
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             digest_from_listing: true,
@@ -211,12 +212,12 @@ impl Source for Azblob {
         let key = key.map(|key| SharedKey::new(&self.config.account, &key)).transpose();
         let key = key.map_err(|why| Error::new("connect", ErrorKind::InvalidConfig).because(why))?;
         let transport = Transport::new(Redirects::Refuse, Named::default())?;
-        *self.connected.write() = Some(Arc::new(Connected { transport, key, sas }));
+        self.connected.set(Connected { transport, key, sas });
         Ok(())
     }
 
     async fn disconnect(&self) {
-        *self.connected.write() = None;
+        self.connected.take();
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

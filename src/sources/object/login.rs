@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::source::settings::Reader;
 
 /// Credentials of HTTP itself: Basic or Bearer, or none.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Login {
     username: Option<String>,
     password: Option<Secret>,

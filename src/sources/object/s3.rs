@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use lru::LruCache;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use reqsign_aws_v4::Credential;
 use reqsign_core::Signer;
 
@@ -27,8 +27,9 @@ use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::secret::Secret;
 use crate::source::{
-    Capabilities, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
+use crate::sources::current::Current;
 use crate::sources::version::{Version, Wanted};
 
 /// Where a bucket is when nothing else is said; services other than Amazon's do not care.
@@ -58,20 +59,21 @@ const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 pub struct S3 {
     store: Store,
     config: Config,
-    connected: RwLock<Option<Arc<Connected>>>,
+    connected: Current<Connected>,
     /// Versions that the store encrypts, so that their tags, which look like an MD5, are none.
     opaque: Mutex<LruCache<(RemotePath, Digest), ()>>,
 }
 
-/// Whose bucket it is: Google speaks S3, with other credentials.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Store {
-    #[default]
+/// Whose bucket it is, which is the type: Google speaks S3, with other credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// The type `s3`: Amazon's, or whoever speaks as Amazon does.
     Amazon,
+    /// The type `gcs`.
     Google,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Config {
     /// The bucket's URL, without a slash at the end.
     url: String,
@@ -90,37 +92,58 @@ struct Connected {
     bearer: Option<Bearer>,
 }
 
-impl Default for S3 {
-    fn default() -> Self {
-        Self::new()
+#[async_trait]
+impl Kind for Store {
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::Amazon => "s3",
+            Self::Google => "gcs",
+        }
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let mut reader = settings.reader();
+        let bucket = reader.required_string("bucket", "my-bucket");
+        let mut written = reader.string("endpoint");
+        let root = read_root(&mut reader);
+        let region;
+        let mut token = None;
+        let (mut virtual_host, mut request_payer) = (false, false);
+        let credentials = match self {
+            Self::Amazon => {
+                region = reader.string("region");
+                virtual_host = reader.boolean("enable_virtual_host_style").unwrap_or_default();
+                request_payer = reader.boolean("enable_request_payer").unwrap_or_default();
+                Credentials::read(settings, &mut reader)
+            }
+            Self::Google => {
+                token = reader.secret("token");
+                region = Some(GOOGLE.1.to_owned());
+                written = written.or_else(|| Some(GOOGLE.0.to_owned()));
+                Credentials::read_key(settings, &mut reader)
+            }
+        };
+        if token.is_some() && credentials.has_key() {
+            reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
+        }
+        let prefix = keys::prefix_of(&root);
+        let region = region.or_else(|| credentials.region()).unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        let place = place::bucket_url(&mut reader, &bucket, written, &region, virtual_host);
+        let config = place.map(|place| {
+            warn_if_clear(settings, &place, credentials.has_token() || token.is_some());
+            let url = place.as_str().trim_end_matches('/').to_owned();
+            Config { url, prefix, region, request_payer, credentials, token }
+        });
+        let (config, opaque) = (reader.finish_with(config)?, Mutex::new(LruCache::new(OPAQUE)));
+        Ok(Box::new(S3 { store: *self, config, connected: Current::default(), opaque }))
     }
 }
 
 impl S3 {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::of(Store::Amazon)
-    }
-
-    /// The same for a bucket of Google.
-    pub fn google() -> Self {
-        Self::of(Store::Google)
-    }
-
-    fn of(store: Store) -> Self {
-        let opaque = Mutex::new(LruCache::new(OPAQUE));
-        Self { store, config: Config::default(), connected: RwLock::default(), opaque }
-    }
-
-    fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
-        let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
-    }
-
     /// Asks for one object, or about it.
     async fn ask(&self, purpose: Purpose<'_>, request: http::request::Builder) -> Result<Answer> {
         let key = encode_path(self.key(purpose)?.as_bytes());
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let request = request.uri(format!("{}/{key}", self.config.url));
         let mut request = self.sign(purpose, &connected, request).await?;
         if self.store == Store::Google {
@@ -197,7 +220,7 @@ impl Keys for S3 {
         if let Some(most) = most {
             url += &format!("&max-keys={most}");
         }
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let request = self.sign(purpose, &connected, http::Request::get(url)).await?;
         match connected.transport.send_and_parse(purpose, request, listing::parse).await {
             // A store that knows the bucket answers with an empty page.
@@ -230,42 +253,6 @@ impl body::Get for S3 {
 
 #[async_trait]
 impl Source for S3 {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let bucket = reader.required_string("bucket", "my-bucket");
-        let mut written = reader.string("endpoint");
-        let root = read_root(&mut reader);
-        let region;
-        let mut token = None;
-        let (mut virtual_host, mut request_payer) = (false, false);
-        let credentials = match self.store {
-            Store::Amazon => {
-                region = reader.string("region");
-                virtual_host = reader.boolean("enable_virtual_host_style").unwrap_or_default();
-                request_payer = reader.boolean("enable_request_payer").unwrap_or_default();
-                Credentials::read(settings, &mut reader)
-            }
-            Store::Google => {
-                token = reader.secret("token");
-                region = Some(GOOGLE.1.to_owned());
-                written = written.or_else(|| Some(GOOGLE.0.to_owned()));
-                Credentials::read_key(settings, &mut reader)
-            }
-        };
-        if token.is_some() && credentials.has_key() {
-            reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
-        }
-        let prefix = keys::prefix_of(&root);
-        let region = region.or_else(|| credentials.region()).unwrap_or_else(|| DEFAULT_REGION.to_owned());
-        let place = place::bucket_url(&mut reader, &bucket, written, &region, virtual_host);
-        if let Some(place) = place {
-            warn_if_clear(settings, &place, credentials.has_token() || token.is_some());
-            let url = place.as_str().trim_end_matches('/').to_owned();
-            self.config = Config { url, prefix, region, request_payer, credentials, token };
-        }
-        reader.finish()
-    }
-
     fn capabilities(&self) -> Capabilities {
         // Not all tags are hashes of the content, so `content_digest` would promise too much.
         Capabilities {
@@ -283,12 +270,12 @@ impl Source for S3 {
         let transport = Arc::new(Transport::new(Redirects::Refuse, Named::default())?);
         let signer = self.config.credentials.signer(&self.config.region, &transport).await?;
         let bearer = self.config.token.clone().map(Bearer::new);
-        *self.connected.write() = Some(Arc::new(Connected { transport, signer, bearer }));
+        self.connected.set(Connected { transport, signer, bearer });
         Ok(())
     }
 
     async fn disconnect(&self) {
-        *self.connected.write() = None;
+        self.connected.take();
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

@@ -4,27 +4,25 @@ mod connected;
 mod index;
 mod page;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use parking_lot::RwLock;
 use url::Url;
 
 use self::connected::{Connected, Place, Ranges, Seen};
 use self::index::Item;
 use super::http::{Named, Purpose, Redirects, Transport, parsed};
 use super::login::Login;
-use super::{LeftOut, body, encode_path, endpoint, warn_if_clear};
+use super::{LeftOut, body, encode_path, read_endpoint, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
-    Sink, Source,
+    Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
+    Settings, Sink, Source,
 };
+use crate::sources::current::Current;
 use crate::sources::heap::Heap;
 use crate::sources::version::Version;
 
@@ -32,30 +30,42 @@ use crate::sources::version::Version;
 ///
 /// Keys: `url` (required), `username` with `password`, or `token`. A URL that ends in a slash is a directory, whose index
 /// the server must show; any other is asked whether it is one, and otherwise appears as the only file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Web {
     config: Config,
-    connected: RwLock<Option<Arc<Connected>>>,
+    connected: Current<Connected>,
     ranges: Ranges,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Config {
-    url: Option<Url>,
+    url: Url,
     login: Login,
 }
 
+/// The type `http`.
+pub struct WebKind;
+
+#[async_trait]
+impl Kind for WebKind {
+    fn type_name(&self) -> &'static str {
+        "http"
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let mut reader = settings.reader();
+        let written = reader.required_string("url", "https://www.example.org/pub/");
+        let login = Login::read(&mut reader);
+        let config = read_endpoint(&mut reader, "url", &written).map(|url| {
+            warn_if_clear(settings, &url, login.has_secret());
+            Config { url, login }
+        });
+        let config = reader.finish_with(config)?;
+        Ok(Box::new(Web { config, connected: Current::default(), ranges: Ranges::default() }))
+    }
+}
+
 impl Web {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
-        let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
-    }
-
     /// What is known of one file.
     async fn stat(&self, purpose: Purpose<'_>, connected: &Connected) -> Result<Seen> {
         let url = match &connected.place {
@@ -147,7 +157,7 @@ impl body::Get for Web {
         confirmed: bool,
         out: &mut dyn Sink,
     ) -> Result<Retrieved> {
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let url = match &connected.place {
             Place::Directory(url) => format!("{url}{}", encode_path(wanted.path.as_bytes())),
             Place::File { url, path } if path == wanted.path => url.to_string(),
@@ -179,22 +189,6 @@ impl body::Get for Web {
 
 #[async_trait]
 impl Source for Web {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let written = reader.required_string("url", "https://www.example.org/pub/");
-        let login = Login::read(&mut reader);
-        if !written.is_empty() {
-            match endpoint("url", &written) {
-                Ok(url) => {
-                    warn_if_clear(settings, &url, login.has_secret());
-                    self.config = Config { url: Some(url), login };
-                }
-                Err(why) => reader.problem(Some("url"), why),
-            }
-        }
-        reader.finish()
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             // nginx's JSON carries what digests are made of; pages for people do not.
@@ -211,9 +205,7 @@ impl Source for Web {
     async fn connect(&self) -> Result<()> {
         let root = RemotePath::root();
         let purpose = Purpose { op: "connect", path: &root };
-        let Some(url) = self.config.url.clone() else {
-            return Err(purpose.error(ErrorKind::Other).because("not configured"));
-        };
+        let url = self.config.url.clone();
         let authorization = self.config.login.header().await?;
         let is_directory = url.path().ends_with('/');
         let transport = Transport::new(Redirects::SameOrigin, Named::default().with(&url))?;
@@ -232,17 +224,17 @@ impl Source for Web {
                 Place::File { url, path }
             };
         }
-        *self.connected.write() = Some(Arc::new(connected));
+        self.connected.set(connected);
         Ok(())
     }
 
     async fn disconnect(&self) {
-        *self.connected.write() = None;
+        self.connected.take();
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let purpose = Purpose { op: "list_path", path: dir };
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let mut url = match &connected.place {
             Place::Directory(url) => url.clone(),
             Place::File { path, .. } if dir.is_root() => {
@@ -269,7 +261,7 @@ impl Source for Web {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         Ok(self.stat(purpose, &connected).await?.remote_digest())
     }
 

@@ -2,26 +2,24 @@
 
 mod multistatus;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use parking_lot::RwLock;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Place, Resource, decoded_components, multistatus};
 use super::http::{Named, Purpose, Redirects, Transport};
 use super::login::Login;
-use super::{LeftOut, body, encode_path, endpoint, join, read_root, warn_if_clear};
+use super::{LeftOut, body, encode_path, join, read_endpoint, read_root, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
-    Sink, Source,
+    Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
+    Settings, Sink, Source,
 };
 use crate::sources::arriving::Arriving;
+use crate::sources::current::Current;
 use crate::sources::heap::Heap;
 
 /// What is asked of every file.
@@ -31,13 +29,13 @@ const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind 
 /// A WebDAV server as a source: `type = "webdav"`.
 ///
 /// Keys: `endpoint` (required), `root`, `username` with `password`, or `token`; `redirect_hosts`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Webdav {
     config: Config,
-    connected: RwLock<Option<Arc<Connected>>>,
+    connected: Current<Connected>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Config {
     /// Scheme, host and port, without a slash at the end.
     origin: String,
@@ -60,17 +58,32 @@ struct Found {
     observed: i64,
 }
 
+/// The type `webdav`.
+pub struct WebdavKind;
+
+#[async_trait]
+impl Kind for WebdavKind {
+    fn type_name(&self) -> &'static str {
+        "webdav"
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let mut reader = settings.reader();
+        let written = reader.required_string("endpoint", "https://dav.example.org/files");
+        let root = read_root(&mut reader);
+        let login = Login::read(&mut reader);
+        let named = Named::read(&mut reader);
+        let config = read_endpoint(&mut reader, "endpoint", &written).map(|url| {
+            warn_if_clear(settings, &url, login.has_secret());
+            let base = join(&[url.path(), &encode_path(root.as_bytes())]);
+            let base_components = decoded_components(&base);
+            Config { origin: url.origin().ascii_serialization(), base, base_components, login, named: named.with(&url) }
+        });
+        Ok(Box::new(Webdav { config: reader.finish_with(config)?, connected: Current::default() }))
+    }
+}
+
 impl Webdav {
-    /// A source that waits for `configure`.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn connected(&self, purpose: Purpose<'_>) -> Result<Arc<Connected>> {
-        let connected = self.connected.read().clone();
-        connected.ok_or_else(|| purpose.error(ErrorKind::Unreachable).because("not connected"))
-    }
-
     fn request(&self, connected: &Connected, method: &str, path: &RemotePath, slash: bool) -> http::request::Builder {
         let path = join(&[&self.config.base, &encode_path(path.as_bytes())]);
         let slash = if slash && !path.is_empty() { "/" } else { "" };
@@ -83,7 +96,7 @@ impl Webdav {
 
     /// Asks about a path, or about a directory and what is in it.
     async fn propfind(&self, purpose: Purpose<'_>, path: &RemotePath, depth: &str, slash: bool) -> Result<Found> {
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let request = self
             .request(&connected, "PROPFIND", path, slash)
             .header("Depth", depth)
@@ -147,7 +160,7 @@ impl body::Get for Webdav {
         confirmed: bool,
         out: &mut dyn Sink,
     ) -> Result<Retrieved> {
-        let connected = self.connected(purpose)?;
+        let connected = self.connected.get(purpose)?;
         let get = body::ask_for(self.request(&connected, "GET", wanted.path, false), wanted)
             .body(Bytes::new())
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
@@ -164,28 +177,6 @@ impl body::Get for Webdav {
 
 #[async_trait]
 impl Source for Webdav {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        let mut reader = settings.reader();
-        let written = reader.required_string("endpoint", "https://dav.example.org/files");
-        let root = read_root(&mut reader);
-        let login = Login::read(&mut reader);
-        let named = Named::read(&mut reader);
-        if !written.is_empty() {
-            match endpoint("endpoint", &written) {
-                Ok(url) => {
-                    warn_if_clear(settings, &url, login.has_secret());
-                    let base = join(&[url.path(), &encode_path(root.as_bytes())]);
-                    let base_components = decoded_components(&base);
-                    let origin = url.origin().ascii_serialization();
-                    let named = named.with(&url);
-                    self.config = Config { origin, base, base_components, login, named };
-                }
-                Err(why) => reader.problem(Some("endpoint"), why),
-            }
-        }
-        reader.finish()
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             digest_from_listing: true,
@@ -200,15 +191,13 @@ impl Source for Webdav {
 
     async fn connect(&self) -> Result<()> {
         let authorization = self.config.login.header().await?;
-        *self.connected.write() = Some(Arc::new(Connected {
-            transport: Transport::new(Redirects::Follow, self.config.named.clone())?,
-            authorization,
-        }));
+        self.connected
+            .set(Connected { transport: Transport::new(Redirects::Follow, self.config.named.clone())?, authorization });
         Ok(())
     }
 
     async fn disconnect(&self) {
-        *self.connected.write() = None;
+        self.connected.take();
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

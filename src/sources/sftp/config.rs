@@ -8,7 +8,7 @@ use crate::source::settings::Reader;
 use crate::source::{Problem, Settings};
 
 /// Where a server is, who asks, and how to get there.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Config {
     /// A host name or address, or with [`Way::Program`] whatever `ssh` takes for one.
     pub(super) host: String,
@@ -24,12 +24,6 @@ pub(super) enum Way {
     Inside(Box<Inside>),
     /// By the program `ssh`, which reads its own configuration.
     Program(Program),
-}
-
-impl Default for Way {
-    fn default() -> Self {
-        Self::Program(Program::default())
-    }
 }
 
 /// What the SSH client inside has to know.

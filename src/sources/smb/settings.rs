@@ -9,7 +9,7 @@ use crate::source::{Problem, Settings};
 const PORT: u16 = 445;
 
 /// Where the share is, and who asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Config {
     /// A name or an address, without brackets.
     pub(super) host: String,
@@ -21,15 +21,10 @@ pub(super) struct Config {
 }
 
 /// Who asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum User {
-    #[default]
     Guest,
-    Account {
-        username: String,
-        domain: String,
-        password: Secret,
-    },
+    Account { username: String, domain: String, password: Secret },
 }
 
 impl Config {
@@ -45,8 +40,7 @@ impl Config {
         let root = root(&mut reader);
         let user = user(&mut reader, settings);
         protocol(&mut reader, settings);
-        reader.finish()?;
-        Ok(Self { host, port, share, root, user: user.unwrap_or_default() })
+        Ok(Self { user: reader.finish_with(user)?, host, port, share, root })
     }
 
     /// What to connect to.

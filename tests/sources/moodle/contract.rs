@@ -6,9 +6,7 @@ use kitovufs::digest::Digest;
 use kitovufs::error::Result;
 use kitovufs::path::RemotePath;
 use kitovufs::source::conformance::{self, Remote};
-use kitovufs::source::{
-    Capabilities, Entry, EntryStream, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
-};
+use kitovufs::source::{Capabilities, Entry, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 
 use crate::configured;
 use crate::kit::moodle::Moodle;
@@ -31,10 +29,6 @@ impl Inside {
 
 #[async_trait]
 impl Source for Inside {
-    async fn configure(&mut self, settings: &Settings) -> Result<(), Vec<Problem>> {
-        self.source.configure(settings).await
-    }
-
     fn capabilities(&self) -> Capabilities {
         self.source.capabilities()
     }
