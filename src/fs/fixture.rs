@@ -12,11 +12,9 @@ use crate::cache::block::BLOCK;
 use crate::catalog::Policy;
 use crate::db::Database;
 use crate::freshness::Offline;
-use crate::source::count::Counted;
-use crate::source::deadline::Deadline;
 use crate::source::fault::{Faults, Faulty};
-use crate::source::limit::Limited;
 use crate::source::retry::short_break;
+use crate::source::stack::{Bounds, stack};
 use crate::sources::memory::Memory;
 
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
@@ -149,10 +147,8 @@ pub(super) fn folder(
     db: &Arc<Database>,
 ) -> (Folder, Faults) {
     let (faulty, faults) = Faulty::new(memory);
-    let counters = Arc::new(Counters::default());
-    let counted = Counted::new(faulty, counters.clone());
-    let limited = Limited::new(Deadline::new(counted, TIMEOUT, counters.clone()), None, None);
-    let link = Link::new(Box::new(limited), name, short_break(TIMEOUT));
+    let bounds = Bounds { timeout: TIMEOUT, max_requests: None, max_bandwidth: None };
+    let (link, counters) = stack(faulty, name, bounds);
     let id: Arc<str> = name.into();
     let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline };
     let folder = Folder {

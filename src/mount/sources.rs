@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
 use crate::room::Rooms;
-use crate::source::count::{Counted, Counters};
-use crate::source::deadline::Deadline;
-use crate::source::limit::Limited;
+use crate::source::count::Counters;
 use crate::source::link::Link;
-use crate::source::retry::short_break;
+use crate::source::stack::{Bounds, stack};
 use crate::source::{Changes, Source};
 
 /// A source with its settings, wrapped in everything that the mount expects of one.
@@ -74,12 +72,9 @@ pub async fn configure(
 }
 
 fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
-    let (changes, notes) = (source.changes(), config.settings.notes.take());
-    let counters = Arc::new(Counters::default());
-    // Outside of the deadline, so that a timeout counts as the failure that it is.
-    let counted = Counted::new(Deadline::new(source, config.timeout, counters.clone()), counters.clone());
-    let limited = Limited::new(counted, config.max_requests, config.max_bandwidth);
-    let link = Link::new(Box::new(limited), &config.name, short_break(config.timeout));
+    let SourceConfig { timeout, max_requests, max_bandwidth, .. } = config;
+    let (link, counters) = stack(source, &config.name, Bounds { timeout, max_requests, max_bandwidth });
+    let (changes, notes) = (link.changes(), config.settings.notes.take());
     Configured { config, link, counters, notes, changes }
 }
 

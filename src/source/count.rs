@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 
 use super::waits::Waits;
-use super::{Capabilities, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
+use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::path::RemotePath;
@@ -69,6 +69,7 @@ fn up(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
 impl<S: Source> Source for Counted<S> {
     fn capabilities(&self) -> Capabilities {
@@ -103,6 +104,10 @@ impl<S: Source> Source for Counted<S> {
         up(&self.counters.retrieve_file);
         let mut counted = CountedSink { out, bytes: &self.counters.bytes_retrieved };
         self.counters.note(self.inner.retrieve_file(request, &mut counted).await)
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        self.inner.changes()
     }
 }
 

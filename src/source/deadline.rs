@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::budget::{Budget, Exceeded, LONGEST, await_turn};
 use super::count::Counters;
 use super::waits::Silence;
-use super::{Capabilities, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
+use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -85,6 +85,7 @@ impl<S: Source> Deadline<S> {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
 impl<S: Source> Source for Deadline<S> {
     fn capabilities(&self) -> Capabilities {
@@ -149,6 +150,10 @@ impl<S: Source> Source for Deadline<S> {
         let call = self.inner.retrieve_file(request, &mut watched);
         let result = self.watch(Arc::clone(&silent_since), call).await;
         result.unwrap_or_else(|| Err(self.timed_out("retrieve_file").on(request.path)))
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        self.inner.changes()
     }
 }
 

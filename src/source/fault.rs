@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Capabilities, Entry, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
+use super::{Capabilities, Changes, Entry, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -201,6 +201,7 @@ impl std::fmt::Debug for Faulty {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
 impl Source for Faulty {
     fn capabilities(&self) -> Capabilities {
@@ -260,6 +261,10 @@ impl Source for Faulty {
             Some(ErrorKind::Other) => Ok(Retrieved::default()),
             Some(kind) => Err(injected(Method::RetrieveFile, kind).on(request.path)),
         }
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        self.inner.changes()
     }
 }
 

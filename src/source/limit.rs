@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::turns::{Turns, Urgency};
-use super::{Capabilities, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
+use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::path::RemotePath;
@@ -40,6 +40,7 @@ impl<S: Source> Limited<S> {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
 impl<S: Source> Source for Limited<S> {
     fn capabilities(&self) -> Capabilities {
@@ -81,6 +82,10 @@ impl<S: Source> Source for Limited<S> {
         };
         turn.note(&result);
         result
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        self.inner.changes()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, error_span, info, warn};
 
 use super::retry::{PATIENCE, wait_for_end};
-use super::{Capabilities, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
+use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -336,6 +336,7 @@ impl State {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
 impl Source for Link {
     fn capabilities(&self) -> Capabilities {
@@ -391,6 +392,10 @@ impl Source for Link {
             result = self.noted(self.inner.retrieve_file(request, out)).await;
         }
         result
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        self.inner.changes()
     }
 }
 

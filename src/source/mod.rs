@@ -2,7 +2,8 @@
 //!
 //! [`Kind::configure`] makes a [`Source`], which has the other six. Call order, which every caller keeps and every source may rely on:
 //! `configure` once → `connect` → `list_path` (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly
-//! once for every successful `connect`. Wrappers (deadlines, limits, counters) are sources too.
+//! once for every successful `connect`. Wrappers (deadlines, limits, counters) are sources too; each must pass on every method,
+//! those with a default too, which `clippy::missing_trait_methods` demands of it.
 
 pub mod budget;
 pub mod conformance;
@@ -17,6 +18,7 @@ pub mod nearest;
 pub mod packed;
 pub mod retry;
 pub mod settings;
+pub mod stack;
 pub mod turns;
 pub mod waits;
 
@@ -240,6 +242,7 @@ pub struct LocalCopy<'a> {
     pub size: u64,
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
 impl<S: Source + ?Sized> Source for Box<S> {
     fn capabilities(&self) -> Capabilities {

@@ -1,0 +1,33 @@
+//! The wrappers that a mounted source has around it, in their order. It wraps, and asks nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Source;
+use super::count::{Counted, Counters};
+use super::deadline::Deadline;
+use super::limit::Limited;
+use super::link::Link;
+use super::retry::short_break;
+
+/// What a source may take of the time and of the network.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// No request waits longer than this without progress.
+    pub timeout: Duration,
+    /// How many requests may be under way at once; `None`: as many as the source serves well.
+    pub max_requests: Option<usize>,
+    /// How many bytes of content may arrive in a second; `None`: as many as will.
+    pub max_bandwidth: Option<u64>,
+}
+
+/// Wraps `source`, from the inside out, in a deadline, counters, limits and what keeps its connection. `name` is for log lines.
+///
+/// Counters are outside of the deadline, so that a timeout counts as the failure that it is.
+pub fn stack(source: impl Source, name: &str, bounds: Bounds) -> (Arc<Link>, Arc<Counters>) {
+    let Bounds { timeout, max_requests, max_bandwidth } = bounds;
+    let counters = Arc::new(Counters::default());
+    let counted = Counted::new(Deadline::new(source, timeout, counters.clone()), counters.clone());
+    let limited = Limited::new(counted, max_requests, max_bandwidth);
+    (Link::new(Box::new(limited), name, short_break(timeout)), counters)
+}
