@@ -25,8 +25,8 @@ const RAW: &AsciiSet = &AsciiSet::EMPTY;
 
 /// As much of a text is kept, in bytes, as tells what it says.
 const LONGEST_TEXT: usize = 1024;
-/// What a name takes in a tree beside its bytes.
-const IN_TREE: usize = 80;
+/// What a name takes in a tree beside its bytes, for a budget that counts three copies of it.
+const IN_TREE: usize = 24;
 /// So many headings are looked at.
 const HEADINGS: usize = 16;
 
