@@ -4,7 +4,6 @@
 //! slow slows both. Ratios count; seconds are shown so that one sees whether they are large enough to mean anything.
 
 #![allow(clippy::unwrap_used, reason = "in a measurement, whatever the world causes ends it")]
-#![allow(unreachable_pub, dead_code, reason = "the kit is shared with the tests, and nothing outside reaches it")]
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -12,15 +11,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-#[path = "../tests/kit/mod.rs"]
-mod kit;
-#[path = "../tests/e2e/remote.rs"]
-mod remote;
-
 use kit::files::{noise, random};
 use kit::mount::Mount;
 use kit::proxy::{Link, Proxy};
-use remote::Remote;
+use kit::remote::Remote;
 
 /// Seconds of our side and of the other, turn by turn.
 type Turns = (Vec<f64>, Vec<f64>);

@@ -4,7 +4,6 @@
 //! to be asked again has `fresh_for = "300ms"`, one that is not has `"1h"`.
 
 #![allow(clippy::unwrap_used, reason = "in a test, whatever the world causes is a failed test")]
-#![allow(unreachable_pub, dead_code, reason = "several test programs share the kit, and nothing outside reaches them")]
 
 mod attributes;
 mod cachedir;
@@ -22,8 +21,6 @@ mod folders;
 mod import;
 mod integrity;
 mod interrupts;
-#[path = "../kit/mod.rs"]
-mod kit;
 mod lies;
 mod lifecycle;
 mod limits;
@@ -39,7 +36,6 @@ mod plugin;
 mod programs;
 mod python;
 mod read_only;
-mod remote;
 mod restart;
 mod secrets;
 mod semantics;
@@ -50,3 +46,5 @@ mod trees;
 mod unmounting;
 mod unsized_files;
 mod versions;
+
+use kit::{self, remote};

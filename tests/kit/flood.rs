@@ -68,6 +68,7 @@ struct Shared {
 const NAME: usize = 3000;
 
 impl Flood {
+    /// A server that never ends like this.
     pub fn of(endless: Endless) -> Self {
         let shared = Arc::new(Shared::default());
         let serving = shared.clone();

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
@@ -38,7 +39,7 @@ impl Home {
         let dir = reaper::reachable();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let home = Self { dir, nobody: true, env: Vec::new(), tracer: Vec::new() };
-        fs::copy(env!("CARGO_BIN_EXE_kitovufs"), home.binary()).unwrap();
+        fs::copy(program(), home.binary()).unwrap();
         home.furnished(config)
     }
 
@@ -96,7 +97,7 @@ impl Home {
 
     /// The program.
     pub fn binary(&self) -> PathBuf {
-        if self.nobody { self.dir.path().join("kitovufs") } else { env!("CARGO_BIN_EXE_kitovufs").into() }
+        if self.nobody { self.dir.path().join("kitovufs") } else { program().into() }
     }
 
     /// Any program, run by this home's user in this home.
@@ -194,6 +195,22 @@ pub fn is_mounted(path: &Path) -> bool {
         let (left, right) = line.split_once(" - ").expect("proc(5): a separator is in every line");
         left.split(' ').nth(4) == Some(text(path).as_str()) && right.starts_with("fuse")
     })
+}
+
+/// The program of the build that this test program is part of.
+///
+/// Only the tests of the program's own package learn its path from Cargo, as a constant when they are compiled. The kit looks for it above the
+/// directory of the test program (`target/debug/deps`): Cargo puts it there (`target/debug`) before it compiles the tests.
+pub fn program() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let test = std::env::current_exe().unwrap();
+        let mut places = test.ancestors().skip(1).map(|dir| dir.join("kitovufs"));
+        let found = places.find(|place| place.is_file());
+        found.unwrap_or_else(|| {
+            panic!("no kitovufs in a directory above {}; `cargo build` puts it there", test.display())
+        })
+    });
+    &PROGRAM
 }
 
 /// Whether root runs the tests.

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use kitovufs::digest::hex;
 use md5::{Digest as _, Md5};
 use rustix::net::sockopt::set_socket_linger;
 
+use super::files::hex;
 use super::listener::Listener;
 
 /// When everything was last changed, in seconds since 1970 and as HTTP writes it.
@@ -25,7 +25,9 @@ const LARGE_PAGE: usize = 1000;
 /// What the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
+    /// WebDAV.
     Webdav,
+    /// S3 whose tags are no hashes.
     S3,
     /// S3 whose tags are the MD5 of the bytes.
     Hashes,
@@ -51,9 +53,12 @@ pub enum For {
 /// An answer, true until somebody changes it.
 #[derive(Debug, Clone)]
 pub struct Answer {
+    /// The status of HTTP.
     pub status: u16,
     headers: Vec<(&'static str, String)>,
+    /// What follows the headers.
     pub body: Vec<u8>,
+    /// How it ends.
     pub end: End,
 }
 

@@ -56,11 +56,8 @@ type Answer = Response<Full<Bytes>>;
 impl Moodle {
     /// The recorded site.
     pub fn start() -> Self {
-        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), Arc::default())
-    }
-
-    fn at(address: SocketAddr, store: Arc<Mutex<Store>>) -> Self {
-        let listener = std::net::TcpListener::bind(address).unwrap();
+        let store = Arc::<Mutex<Store>>::default();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -82,11 +79,6 @@ impl Moodle {
     pub fn stop(&mut self) {
         drop(self.stop.take());
         self.thread.take().unwrap().join().unwrap();
-    }
-
-    /// Brings it back, at the same address and with all it had.
-    pub fn start_again(&mut self) {
-        *self = Self::at(self.address, self.store.clone());
     }
 
     /// The site's address.

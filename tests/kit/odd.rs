@@ -41,7 +41,7 @@ impl Odd {
 
     /// The source's table.
     pub fn table(&self) -> String {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/kit/odd.py");
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("odd.py");
         let command =
             toml::Value::from(vec!["python3".to_owned(), script.display().to_string(), self.info.to_string()]);
         format!("type = \"plugin\"\ncommand = {command}\n")

@@ -13,6 +13,8 @@ use std::sync::LazyLock;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use super::home::program;
+
 /// The environment variable that marks the processes of one test program.
 const MARK: &str = "KITOVUFS_TEST_PROGRAM";
 
@@ -48,9 +50,11 @@ struct Reaper {
 static REAPER: LazyLock<Reaper> = LazyLock::new(|| {
     let run = std::env::var(RUN).unwrap_or_else(|_| "run".to_owned());
     let name = format!("{run}.{}.{:08x}", std::process::id(), rand::random::<u32>());
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&name);
+    // `target/tmp`, which Cargo makes for tests.
+    let profile = program().parent().expect("the program is in a directory");
+    let dir = profile.with_file_name("tmp").join(&name);
     let reachable = std::env::temp_dir().join(&name);
-    fs::create_dir(&dir).unwrap();
+    fs::create_dir_all(&dir).unwrap();
     fs::create_dir(&reachable).unwrap();
     fs::set_permissions(&reachable, fs::Permissions::from_mode(0o755)).unwrap();
     let mut shell = Command::new("sh");

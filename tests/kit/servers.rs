@@ -127,11 +127,14 @@ enum Program {
     Other(Launch),
 }
 
-/// A server of another file of the kit: its name, how it is started on the server's port, and whether it needs a login.
+/// A server of another file of the kit.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch {
+    /// What it is called in messages.
     pub name: &'static str,
+    /// How it is started on the server's port.
     pub command: fn(&Server) -> Command,
+    /// Whether it needs a login.
     pub login: bool,
 }
 

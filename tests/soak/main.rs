@@ -3,7 +3,6 @@
 //! the cache directory (`damage`). `scripts/soak` lets the first run for longer, `scripts/torture` all of them.
 
 #![allow(clippy::unwrap_used, reason = "in a test, whatever the world causes is a failed test")]
-#![allow(unreachable_pub, dead_code, reason = "several test programs share the kit, and nothing outside reaches them")]
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -19,18 +18,15 @@ use rand::{Rng as _, SeedableRng as _};
 
 mod damage;
 mod kills;
-#[path = "../kit/mod.rs"]
-mod kit;
 mod place;
-#[path = "../e2e/remote.rs"]
-mod remote;
 
 use kit::files::random;
 use kit::mount::{MEMORY, Mount, number};
 use kit::proxy::{Fate, Link, Proxy};
+use kit::remote::{self, Remote};
 use kit::wait::eventually;
+use kit::{self};
 use place::{FILES, Outages, Place};
-use remote::Remote;
 
 /// How long it runs, if nobody says otherwise.
 const DURATION: Duration = Duration::from_secs(60);

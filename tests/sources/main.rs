@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
-#[path = "../kit/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with other tests, which use other parts")]
-mod kit;
-
 mod azblob;
 mod ftp;
 mod gcs;
@@ -25,6 +21,7 @@ mod web;
 
 use std::collections::BTreeMap;
 
+use kit::{self};
 use kitovufs::error::{ErrorKind, Result};
 use kitovufs::path::RemotePath;
 use kitovufs::source::{Settings, Source};

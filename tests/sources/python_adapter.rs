@@ -1,5 +1,6 @@
 //! The Python adapter by itself: what plugins for kitovu may rely on, and what they may do, over the protocol.
 
+mod dialogue;
 mod failures;
 mod loading;
 mod process;
@@ -10,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use serde_json::json;
 
 use crate::kit::home::text;
-use crate::kit::python::Dialogue;
+use dialogue::Dialogue;
 
 /// What every test's plugin begins with: a whole plugin over a table of files, of which a test replaces what it is about.
 const BASE: &str = r#"

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::store::{Condition, Store, key};
 use super::{Answer, field, header, recorded};
+use crate::files::hex;
 
 const CACHED: &str = "private, max-age=21600, no-transform";
 const NOT_CACHED: &str = "private, must-revalidate, pre-check=0, post-check=0, max-age=0, no-transform";
@@ -104,7 +105,7 @@ impl Sent<'_> {
 
     fn etag(&self) -> String {
         let hash = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &self.bytes);
-        format!("\"{}\"", kitovufs::digest::hex(hash.as_ref()))
+        format!("\"{}\"", hex(hash.as_ref()))
     }
 
     fn disposition(&self) -> Vec<u8> {

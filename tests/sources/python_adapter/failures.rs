@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::dialogue::{Answer, Dialogue};
 use super::{class, plugin};
 use crate::kit::home::text;
-use crate::kit::python::{Answer, Dialogue};
 
 /// A plugin whose every method raises what `info["raise"]` says of it.
 const RAISING: &str = "

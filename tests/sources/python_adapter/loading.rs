@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::dialogue::Dialogue;
 use super::{BASE, class, plugin};
-use crate::kit::python::Dialogue;
 
 /// What `configure` answers: the key and the message.
 fn refusal(mut plugin: Dialogue) -> (String, String) {

@@ -5,6 +5,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use super::dialogue::Dialogue;
 use super::{BASE, plugin};
 use crate::kit::home::text;
 use crate::kit::wait::{SOON, eventually, holds_within};
@@ -151,7 +152,7 @@ fn threads_of_a_plugin_do_not_keep_the_process_alive() {
         "def connect(self): pass",
         "def connect(self): import threading, time; threading.Thread(target=time.sleep, args=(3600,)).start()",
     );
-    let mut plugin = crate::kit::python::Dialogue::of(&format!("{module}\nPlugin = Base"));
+    let mut plugin = Dialogue::of(&format!("{module}\nPlugin = Base"));
     plugin.begin(json!({}));
     let ended = std::time::Instant::now();
     plugin.end();

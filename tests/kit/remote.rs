@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::kit::azurite::Azurite;
-use crate::kit::ftp::Ftp;
-use crate::kit::gcs::Gcs;
-use crate::kit::home::local;
-use crate::kit::moto::Moto;
-use crate::kit::proxy::Proxy;
-use crate::kit::reaper;
-use crate::kit::samba::Samba;
-use crate::kit::servers::{S3, Webdav};
-use crate::kit::sshd::Sshd;
-use crate::kit::web::Web;
+use crate::azurite::Azurite;
+use crate::ftp::Ftp;
+use crate::gcs::Gcs;
+use crate::home::local;
+use crate::moto::Moto;
+use crate::proxy::Proxy;
+use crate::reaper;
+use crate::samba::Samba;
+use crate::servers::{S3, Webdav};
+use crate::sshd::Sshd;
+use crate::web::Web;
 
 /// A bucket is a directory of what `rclone serve s3` serves.
 const BUCKET: &str = "bucket";

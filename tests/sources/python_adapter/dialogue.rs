@@ -9,8 +9,8 @@ use kitovufs::sources::python::Adapter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::reaper;
-use super::wait::{SOON, wait};
+use crate::kit::reaper;
+use crate::kit::wait::{SOON, wait};
 
 /// A running adapter with one plugin.
 #[derive(Debug)]
