@@ -44,8 +44,7 @@ def configure(params):
 
 
 def connect(params):
-    if not os.path.isdir(root):
-        raise Refused("unreachable", "the directory is not there: is its disk mounted?")
+    local("/")
 
 
 def list_path(params):
@@ -107,10 +106,13 @@ def decimal(nanoseconds):
 
 
 def local(path):
-    """The place of a path of the source; one that would lead out of it is refused."""
+    """The place of a path of the source; one that would lead out of it is refused, and all are while the directory is away."""
     path = base64.b64decode(path["base64"]) if isinstance(path, dict) else path.encode()
     if b".." in path.split(b"/") or b"\0" in path:
         raise Refused("not_found", "there is no such path")
+    # Without this, everything in it would be taken for removed.
+    if not os.path.isdir(root):
+        raise Refused("unreachable", "the directory is not there: is its disk mounted?")
     return os.path.join(root, path.lstrip(b"/"))
 
 

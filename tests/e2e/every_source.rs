@@ -14,6 +14,16 @@ use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 #[test]
+fn local() {
+    keeps_its_promises(with_tree(Remote::local()));
+}
+
+#[test]
+fn plugin() {
+    keeps_its_promises(with_tree(Remote::plugin()));
+}
+
+#[test]
 fn sftp() {
     keeps_its_promises(with_tree(Remote::sftp()));
 }

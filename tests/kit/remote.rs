@@ -22,6 +22,9 @@ use crate::web::Web;
 /// A bucket is a directory of what `rclone serve s3` serves.
 const BUCKET: &str = "bucket";
 
+/// The plugin that shows a directory.
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/directory.py");
+
 /// A directory and who serves it.
 pub struct Remote {
     server: Server,
@@ -30,6 +33,7 @@ pub struct Remote {
 
 enum Server {
     Local,
+    Plugin,
     Webdav(Webdav),
     S3(S3),
     Sftp(Sshd),
@@ -45,6 +49,11 @@ impl Remote {
     /// No server: the mount reads the directory itself.
     pub fn local() -> Self {
         Self::served_by(|_| Server::Local)
+    }
+
+    /// A plugin, which reads the directory: that of the examples.
+    pub fn plugin() -> Self {
+        Self::served_by(|_| Server::Plugin)
     }
 
     /// WebDAV, by rclone.
@@ -123,6 +132,11 @@ impl Remote {
         self.root.path().join(BUCKET)
     }
 
+    /// Where the directory is during an outage, if there is no server that could stop.
+    fn away(&self) -> PathBuf {
+        self.root.path().join("away")
+    }
+
     /// Puts a file there; directories on the way are made.
     pub fn put(&self, below: &str, bytes: impl AsRef<[u8]>) {
         let path = self.dir().join(below);
@@ -161,6 +175,9 @@ impl Remote {
         thread::sleep(self.settles_within());
         match &self.server {
             Server::Local => local(name, &self.dir()),
+            Server::Plugin => {
+                format!("[sources.{name}]\ntype = \"plugin\"\ncommand = [{DIRECTORY:?}]\npath = {:?}\n", self.dir())
+            }
             Server::Webdav(server) => format!("[sources.{name}]\n{}", server.table()),
             Server::S3(server) => format!("[sources.{name}]\n{}", server.table(BUCKET)),
             Server::Sftp(server) => format!("[sources.{name}]\n{}", server.table()),
@@ -176,7 +193,7 @@ impl Remote {
     /// The same, with a link of its own to the server.
     pub fn table_over(&self, name: &str, link: impl FnOnce(u16) -> Proxy) -> (String, Proxy) {
         let port = match &self.server {
-            Server::Local => unreachable!("there is no link to a directory"),
+            Server::Local | Server::Plugin => unreachable!("there is no link to a directory"),
             Server::Ftp(server) => server.port(),
             Server::Gcs(server) => server.port(),
             Server::Webdav(server) => server.port(),
@@ -202,7 +219,7 @@ impl Remote {
     fn settles_within(&self) -> Duration {
         match &self.server {
             // A clock that ticks every 10 ms, and some.
-            Server::Local => Duration::from_millis(50),
+            Server::Local | Server::Plugin => Duration::from_millis(50),
             // Apache's entity tags are weak for a second, and others keep whole seconds.
             _ => Duration::from_millis(2_100),
         }
@@ -211,7 +228,7 @@ impl Remote {
     /// Stops the server, as an outage does.
     pub fn stop(&mut self) {
         match &mut self.server {
-            Server::Local => unreachable!("a directory has no server to stop"),
+            Server::Local | Server::Plugin => fs::rename(self.dir(), self.away()).unwrap(),
             Server::Webdav(server) => server.stop(),
             Server::S3(server) => server.stop(),
             Server::Sftp(server) => server.stop(),
@@ -227,7 +244,7 @@ impl Remote {
     /// Starts it again, where it was.
     pub fn start(&mut self) {
         match &mut self.server {
-            Server::Local => unreachable!("a directory has no server to start"),
+            Server::Local | Server::Plugin => fs::rename(self.away(), self.dir()).unwrap(),
             Server::Webdav(server) => server.start(),
             Server::S3(server) => server.start(),
             Server::Sftp(server) => server.start(),
