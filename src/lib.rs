@@ -17,7 +17,7 @@
 //! main — the program
 //! cli — commands
 //! mount, kitovu — everything put together; what kitovu's configuration means
-//! config, fuse, status — the file; the kernel; what `status` tells
+//! config, fuse, status — the file, the kernel, what `status` tells
 //! fs, sources — inodes and handles; one folder for each type of source
 //! catalog, transfer — what sources said; bytes on their way into the cache
 //! freshness, cache, source — decisions; copies on disk; the contract

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::identity::without_password;
 use crate::keyring::Item;
+use crate::source::identity::without_password;
 
 /// What may name the account, in this order.
 const ACCOUNTS: [&str; 4] = ["username", "user", "access_key_id", "account_name"];

@@ -1,7 +1,6 @@
 //! `Config`: what the configuration file, or a URL in its place, means. It knows the keys that all sources share, never a source's own.
 
 mod diagnostic;
-mod identity;
 mod keyring;
 mod parse;
 mod syntax;
@@ -22,12 +21,9 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::hex;
 use crate::freshness::Offline;
 use crate::fs::UnknownSize;
+use crate::source::identity::identity;
 use crate::source::{Problem, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics};
-
-/// The types of sources that this build has.
-pub const SOURCE_TYPES: [&str; 12] =
-    ["azblob", "ftp", "gcs", "http", "local", "moodle", "plugin", "python", "s3", "sftp", "smb", "webdav"];
 
 /// Permission bits that let somebody else than the owner at a file.
 const OTHERS: u32 = 0o077;
@@ -72,7 +68,7 @@ impl CacheConfig {
 pub struct SourceConfig {
     /// The name of its folder.
     pub name: String,
-    /// One of [`SOURCE_TYPES`].
+    /// The name of one of [`crate::sources::KINDS`].
     pub type_name: String,
     /// It has no folder of its own, and is seen only through [`Config::folders`].
     pub hidden: bool,
@@ -196,7 +192,7 @@ impl SourceConfig {
     /// What identifies the remote, for keys of the cache: the type and all its settings that are no secrets. Independent of
     /// the folder's name, of the order of keys and of what every source shares ([`crate::source::settings::COMMON_KEYS`]). Contains no secret.
     pub fn identity(&self) -> String {
-        identity::identity(&self.type_name, self.settings.values.iter())
+        identity(&self.type_name, self.settings.values.iter())
     }
 }
 

@@ -11,14 +11,13 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::syntax::{Lines, Syntax, without_stops};
-use super::{
-    CacheConfig, Config, Diagnostic, Diagnostics, Origin, SOURCE_TYPES, SourceConfig, about_source, keyring, value,
-};
+use super::{CacheConfig, Config, Diagnostic, Diagnostics, Origin, SourceConfig, about_source, keyring, value};
 use crate::freshness::Offline;
 use crate::fs::UnknownSize;
 use crate::path::expand_home;
 use crate::source::nearest::{listed, nearest, unknown_key};
 use crate::source::settings::{COMMON_KEYS, FRESH_FOR, Settings};
+use crate::sources::{self, KINDS};
 
 const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
@@ -340,18 +339,24 @@ fn table_of<'t, 'i>(
     Some(value.get_ref().as_table().ok_or((key.span(), value.get_ref())))
 }
 
+fn type_names() -> impl Iterator<Item = &'static str> {
+    let mut names = KINDS.map(|kind| kind.type_name());
+    names.sort_unstable();
+    names.into_iter()
+}
+
 fn known_types() -> String {
-    listed(SOURCE_TYPES.into_iter())
+    listed(type_names())
 }
 
 fn source_type(value: &DeValue<'_>) -> Result<Option<String>, String> {
     let Some(text) = value.as_str() else {
         return Err(value::wrong_type("type", "a string", value));
     };
-    if SOURCE_TYPES.contains(&text) {
+    if sources::kind(text).is_some() {
         return Ok(Some(text.to_owned()));
     }
-    let guess = nearest(text, SOURCE_TYPES.into_iter()).map(|near| format!("did you mean `{near}`? "));
+    let guess = nearest(text, type_names()).map(|near| format!("did you mean `{near}`? "));
     let shown = value::shown(value);
     Err(format!("unknown type {shown}; {}the known types are {}", guess.unwrap_or_default(), known_types()))
 }

@@ -313,7 +313,7 @@ fn the_example_is_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/config.example.toml");
     let config = Config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
     let types: Vec<_> = config.sources.iter().map(|source| source.type_name.as_str()).collect();
-    for known in SOURCE_TYPES {
+    for known in crate::sources::KINDS.map(|kind| kind.type_name()) {
         assert!(types.contains(&known), "the example shows a source of type {known}");
     }
     let text = std::fs::read_to_string(&path).expect("the example");

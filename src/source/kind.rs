@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::url::Urls;
 use super::{Problem, Settings, Source};
 
 /// A type of source: what the word after `type =` stands for.
@@ -9,6 +10,11 @@ use super::{Problem, Settings, Source};
 pub trait Kind: Send + Sync + 'static {
     /// Its name in the configuration.
     fn type_name(&self) -> &'static str;
+
+    /// The URLs that mean a source of this type; none if none does.
+    fn urls(&self) -> Option<&'static Urls> {
+        None
+    }
 
     /// Makes a source of its own table of the configuration: the first of the contract's seven methods, called once for each source and
     /// before anything else. It does no network request.

@@ -11,6 +11,7 @@ pub mod count;
 pub mod deadline;
 #[cfg(test)]
 pub(crate) mod fault;
+pub mod identity;
 pub mod kind;
 pub mod limit;
 pub mod link;
@@ -20,6 +21,7 @@ pub mod retry;
 pub mod settings;
 pub mod stack;
 pub mod turns;
+pub mod url;
 pub mod waits;
 
 use std::ops::Range;

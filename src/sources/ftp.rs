@@ -4,6 +4,7 @@ mod facts;
 mod pool;
 mod reply;
 mod session;
+mod url;
 mod wire;
 
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::revealed::Revealed;
 use crate::secret::Secret;
+use crate::source::url::Urls;
 use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
     Settings, Sink, Source,
@@ -85,6 +87,10 @@ pub struct FtpKind;
 impl Kind for FtpKind {
     fn type_name(&self) -> &'static str {
         "ftp"
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(&url::URLS)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {

@@ -24,6 +24,7 @@ use crate::beneath;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -60,6 +61,10 @@ pub struct LocalKind;
 impl Kind for LocalKind {
     fn type_name(&self) -> &'static str {
         "local"
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(&url::URLS)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
@@ -319,3 +324,4 @@ fn outage(errno: Errno) -> ErrorKind {
 
 #[cfg(test)]
 mod tests;
+mod url;

@@ -11,10 +11,11 @@ mod site;
 mod stream;
 mod title;
 mod tree;
+mod url;
 
+use ::url::Url;
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use url::Url;
 
 use self::answer::SiteInfo;
 use self::courses::{Account, Courses};
@@ -33,6 +34,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::revealed::Revealed;
+use crate::source::url::Urls;
 use crate::source::{
     Capabilities, Entry, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
     Source,
@@ -72,6 +74,10 @@ pub struct MoodleKind;
 impl Kind for MoodleKind {
     fn type_name(&self) -> &'static str {
         "moodle"
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(&url::URLS)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {

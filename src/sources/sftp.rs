@@ -17,6 +17,7 @@ mod program;
 mod retrieve;
 mod share;
 mod stamp;
+mod url;
 mod wire;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -57,6 +59,10 @@ pub struct SftpKind;
 impl Kind for SftpKind {
     fn type_name(&self) -> &'static str {
         "sftp"
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(&url::URLS)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {

@@ -7,6 +7,7 @@ mod requests;
 mod session;
 mod settings;
 mod stamp;
+mod url;
 mod wire;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use self::settings::{Config, User};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -58,6 +60,10 @@ pub struct SmbKind;
 impl Kind for SmbKind {
     fn type_name(&self) -> &'static str {
         "smb"
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(&url::URLS)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {

@@ -4,6 +4,7 @@ mod bearer;
 mod credentials;
 mod listing;
 mod place;
+mod url;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::secret::Secret;
+use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
@@ -99,6 +101,13 @@ impl Kind for Store {
             Self::Amazon => "s3",
             Self::Google => "gcs",
         }
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(match self {
+            Self::Amazon => &url::AMAZON,
+            Self::Google => &url::GOOGLE,
+        })
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {

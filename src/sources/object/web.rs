@@ -3,12 +3,13 @@
 mod connected;
 mod index;
 mod page;
+mod url;
 
+use ::url::Url;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use url::Url;
 
 use self::connected::{Connected, Place, Ranges, Seen};
 use self::index::Item;
@@ -18,6 +19,7 @@ use super::{LeftOut, body, encode_path, read_endpoint, warn_if_clear};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
+use crate::source::url::Urls;
 use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
     Settings, Sink, Source,
@@ -50,6 +52,10 @@ pub struct WebKind;
 impl Kind for WebKind {
     fn type_name(&self) -> &'static str {
         "http"
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(&url::URLS)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {

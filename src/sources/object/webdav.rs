@@ -1,6 +1,7 @@
 //! `Webdav`: a WebDAV server (RFC 4918) as a source. It only asks: PROPFIND and GET.
 
 mod multistatus;
+mod url;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use super::{LeftOut, body, encode_path, join, read_endpoint, read_root, warn_if_
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::url::Urls;
 use crate::source::{
     Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
     Settings, Sink, Source,
@@ -65,6 +67,10 @@ pub struct WebdavKind;
 impl Kind for WebdavKind {
     fn type_name(&self) -> &'static str {
         "webdav"
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(&url::URLS)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {

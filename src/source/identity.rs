@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ::url::Url;
 use toml::Value;
-use url::Url;
 
 /// The type and all settings that are no secrets, sorted by key. A changed password is the same remote; a changed user is not,
 /// since another user may see other files.
-pub(super) fn identity<'a>(type_name: &str, values: impl Iterator<Item = (&'a String, &'a Value)>) -> String {
+pub fn identity<'a>(type_name: &str, values: impl Iterator<Item = (&'a String, &'a Value)>) -> String {
     let mut text = type_name.to_owned();
     for (key, value) in sorted(values) {
         text.push_str(&format!("\n{} = {}", quoted(key), canonical(value)));
@@ -42,13 +42,13 @@ fn quoted(text: &str) -> String {
 }
 
 /// `https://anna:pw@host` is a place where people leave passwords.
-pub(super) fn without_password(text: &str) -> String {
+pub fn without_password(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return text.to_owned() };
     if url.password().is_some() && url.set_password(None).is_ok() { url.into() } else { text.to_owned() }
 }
 
 /// Whether a key's name says that its value is a credential. `access_key_id` is none: it names an account.
-pub(super) fn is_secret_key(key: &str) -> bool {
+pub fn is_secret_key(key: &str) -> bool {
     let key = key.to_lowercase();
     ["password", "passphrase", "token", "secret", "credential"].iter().any(|word| key.contains(word))
         || key == "key"

@@ -1,0 +1,74 @@
+//! URLs of buckets, of Amazon's kind and of Google's.
+
+use ::url::Url;
+
+use crate::source::identity::is_secret_key;
+use crate::source::nearest::unknown_key;
+use crate::source::url::{Remote, Typed, Urls};
+
+pub(super) static AMAZON: Urls = Urls { schemes: &[("s3", "s3://bucket/prefix")], read: amazon };
+pub(super) static GOOGLE: Urls = Urls { schemes: &[("gs", "gs://bucket/prefix"), ("gcs", "")], read: google };
+
+/// Query keys of an s3 URL; they are the keys of the source.
+const QUERY: [&str; 2] = ["endpoint", "region"];
+
+/// Keys of the source, and the environment variables in which every tool of that world looks for them.
+const VARIABLES: [(&str, &str); 3] = [
+    ("access_key_id", "AWS_ACCESS_KEY_ID"),
+    ("secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+    ("session_token", "AWS_SESSION_TOKEN"),
+];
+
+/// A token for Google, as other tools of that world read it.
+const GOOGLE_VARIABLE: &str = "GOOGLE_OAUTH_ACCESS_TOKEN";
+
+fn amazon(typed: &Typed<'_>) -> Result<Remote, String> {
+    let credentials = VARIABLES.map(|(_, variable)| variable).join(", ");
+    let elsewhere = format!("credentials come from the environment variables {credentials}");
+    let url = typed.read_as("s3")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("a key in a URL shows in `ps` and in the shell's history; {elsewhere}"));
+    }
+    if url.port().is_some() || url.fragment().is_some() {
+        return Err("an s3 URL is s3://bucket/prefix; the server is named by ?endpoint=https://host:port".into());
+    }
+    let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or("the URL names no bucket: s3://bucket/prefix")?;
+    let mut remote = Remote::new(bucket);
+    remote.set("bucket", bucket);
+    remote.set_root(url.path())?;
+    for (key, value) in url.query_pairs() {
+        if is_secret_key(&key) || key == "access_key_id" {
+            return Err(format!("a key in a URL shows in `ps` and in the shell's history; {elsewhere}"));
+        }
+        if !QUERY.contains(&&*key) {
+            return Err(format!("after `?`: {}", unknown_key(&key, QUERY.into_iter())));
+        }
+        if Url::parse(&value).is_ok_and(|endpoint| endpoint.password().is_some()) {
+            return Err(format!("a password in a URL shows in `ps` and in the shell's history; {elsewhere}"));
+        }
+        remote.set(&key, value.as_ref());
+    }
+    for (key, variable) in VARIABLES {
+        if (typed.is_set)(variable) {
+            remote.set_variable(key, variable);
+        }
+    }
+    Ok(remote)
+}
+
+fn google(typed: &Typed<'_>) -> Result<Remote, String> {
+    const FORM: &str = "such a URL is gs://bucket/prefix";
+    let url = typed.read_as("gs")?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        let elsewhere = format!("a token comes from the environment variable {GOOGLE_VARIABLE}");
+        return Err(format!("{FORM}; a key in a URL shows in `ps` and in the shell's history: {elsewhere}"));
+    }
+    let bucket = url.host_str().filter(|host| !host.is_empty() && url.port().is_none()).ok_or(FORM)?;
+    let mut remote = Remote::new(bucket);
+    remote.set("bucket", bucket);
+    remote.set_root(url.path())?;
+    if (typed.is_set)(GOOGLE_VARIABLE) {
+        remote.set_variable("token", GOOGLE_VARIABLE);
+    }
+    Ok(remote)
+}
