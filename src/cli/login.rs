@@ -1,7 +1,5 @@
 //! `login`: asks for a source's secret, tries it, and puts it where the configuration says once it has worked. It never shows one.
 
-mod moodle;
-
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,8 +15,10 @@ use crate::mount;
 use crate::path::{PrintableLines, RemotePath};
 use crate::revealed::Revealed;
 use crate::secret::Secret;
-use crate::source::Source as _;
+use crate::source::kind::TokenIssuer;
 use crate::source::nearest::nearest;
+use crate::source::{Problem, Source as _};
+use crate::sources::{KINDS, kind};
 
 /// Whose secret is asked for.
 #[derive(Debug)]
@@ -57,10 +57,15 @@ fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Resu
              password = {{ file = \"~/.config/kitovufs/{name}\" }} in [sources.{name}]"
         )));
     }
-    let is_for_token = source.type_name == "moodle" && kept.iter().map(|(key, _)| key).eq(["token"]);
-    if request.username.is_some() && !is_for_token {
-        let why = "--username is for a source of type moodle with token = { keyring = true }; elsewhere, `username` stands in";
-        return Err(Failure::Usage(format!("{why} [sources.{name}]")));
+    let issuer = kind(&source.type_name).and_then(|kind| kind.token_issuer());
+    let issuer = issuer.filter(|_| kept.iter().map(|(key, _)| key).eq(["token"]));
+    if request.username.is_some() && issuer.is_none() {
+        let types = KINDS.into_iter().filter(|kind| kind.token_issuer().is_some()).map(|kind| kind.type_name());
+        return Err(Failure::Usage(format!(
+            "--username is for a source of type {} with token = {{ keyring = true }}; elsewhere, `username` stands in \
+             [sources.{name}]",
+            types.collect::<Vec<_>>().join(" or ")
+        )));
     }
     // Before anybody types anything.
     if kept.iter().any(|(_, place)| matches!(place, Secret::Keyring(_))) {
@@ -74,10 +79,10 @@ fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Resu
             _ => Ok(Revealed::new(typed)),
         }
     };
-    let secrets: Vec<(String, Revealed)> = match &request.username {
-        Some(user) => {
+    let secrets: Vec<(String, Revealed)> = match issuer.zip(request.username.as_deref()) {
+        Some((issuer, user)) => {
             let password = asked(&format!("password of {}", user.escape_debug()))?;
-            vec![("token".to_owned(), moodle::token(source, user, password)?)]
+            vec![("token".to_owned(), token(issuer, source, user, password)?)]
         }
         None => {
             let typed = kept.iter().map(|(key, _)| Ok((key.clone(), asked(key)?)));
@@ -90,6 +95,24 @@ fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Resu
         said.push(keep(key, place, secret, store)?);
     }
     Ok(said)
+}
+
+/// Asks the service for the token of a user with this password, which is then no longer needed.
+fn token(
+    issuer: &dyn TokenIssuer,
+    source: &SourceConfig,
+    username: &str,
+    password: Revealed,
+) -> Result<Revealed, Failure> {
+    let failed = Error::new("log in", ErrorKind::TimedOut);
+    let mut settings = source.settings.clone().with_secrets([("password".to_owned(), password)]);
+    settings.values.remove("token");
+    settings.values.insert("username".to_owned(), username.into());
+    on_runtime(async {
+        let token = tokio::time::timeout(source.timeout, issuer.token(&settings)).await.map_err(|_| failed)?;
+        let wrong = |problems: Vec<Problem>| Diagnostics(problems.iter().map(|wrong| source.locate(wrong)).collect());
+        Ok(token.map_err(wrong)??)
+    })
 }
 
 fn named<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig, Failure> {

@@ -1,7 +1,6 @@
 //! `Config`: what the configuration file, or a URL in its place, means. It knows the keys that all sources share, never a source's own.
 
 mod diagnostic;
-mod keyring;
 mod parse;
 mod syntax;
 mod url;

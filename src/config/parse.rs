@@ -11,10 +11,11 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::syntax::{Lines, Syntax, without_stops};
-use super::{CacheConfig, Config, Diagnostic, Diagnostics, Origin, SourceConfig, about_source, keyring, value};
+use super::{CacheConfig, Config, Diagnostic, Diagnostics, Origin, SourceConfig, about_source, value};
 use crate::freshness::Offline;
 use crate::fs::UnknownSize;
 use crate::path::expand_home;
+use crate::source::keyring;
 use crate::source::nearest::{listed, nearest, unknown_key};
 use crate::source::settings::{COMMON_KEYS, FRESH_FOR, Settings};
 use crate::sources::{self, KINDS};
@@ -284,8 +285,10 @@ impl<'a> Walk<'a> {
         };
         let keys: Vec<String> =
             values.iter().filter(|(_, value)| in_keyring(value)).map(|(key, _)| key.clone()).collect();
+        // What is no type has been told.
+        let Some(kind) = sources::kind(type_name) else { return };
         for key in keys {
-            match keyring::item(type_name, name, &key, values) {
+            match keyring::item(kind, &key, keyring::Table { name, values }) {
                 Ok(item) => {
                     let form = toml::Table::from_iter([("keyring".to_owned(), item.to_toml())]);
                     values.insert(key, form.into());

@@ -82,8 +82,8 @@ fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
 fn others_secrets(all: &[SourceConfig], this: &SourceConfig) -> Vec<String> {
     let own = this.settings.variables();
     let others = all.iter().filter(|other| other.name != this.name);
-    let mut names: Vec<_> =
-        others.flat_map(|other| crate::sources::secret_variables(&other.type_name, &other.settings)).collect();
+    let kinds = others.filter_map(|other| Some((crate::sources::kind(&other.type_name)?, &other.settings)));
+    let mut names: Vec<_> = kinds.flat_map(|(kind, settings)| kind.secret_variables(settings)).collect();
     names.retain(|name| !own.contains(name));
     names
 }

@@ -1,9 +1,14 @@
 //! `Kind`: a type of source, which makes sources of settings. It knows no other type.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
+use super::keyring::Table;
 use super::url::Urls;
 use super::{Problem, Settings, Source};
+use crate::error;
+use crate::revealed::Revealed;
 
 /// A type of source: what the word after `type =` stands for.
 #[async_trait]
@@ -16,10 +21,38 @@ pub trait Kind: Send + Sync + 'static {
         None
     }
 
+    /// The user name under which the keyring keeps the secret `key` of a source with this table.
+    ///
+    /// # Errors
+    /// What to write instead of a secret that is not kept.
+    fn keyring_user(&self, key: &str, table: Table<'_>) -> Result<String, String> {
+        Ok(table.account_and_place(key))
+    }
+
+    /// The environment variables from which a source with these settings gets secrets.
+    fn secret_variables(&self, settings: &Settings) -> BTreeSet<String> {
+        settings.variables()
+    }
+
+    /// How the service gives a token for a password, if it does: then only the token need be kept.
+    fn token_issuer(&self) -> Option<&dyn TokenIssuer> {
+        None
+    }
+
     /// Makes a source of its own table of the configuration: the first of the contract's seven methods, called once for each source and
     /// before anything else. It does no network request.
     ///
     /// # Errors
     /// All problems at once, each naming its key.
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>>;
+}
+
+/// Gets a token for a password.
+#[async_trait]
+pub trait TokenIssuer: Send + Sync {
+    /// Asks the service for the token of the user and the password in these settings.
+    ///
+    /// # Errors
+    /// What is wrong with the settings; or else the service does not answer, or does not accept the password.
+    async fn token(&self, settings: &Settings) -> Result<error::Result<Revealed>, Vec<Problem>>;
 }

@@ -12,6 +12,7 @@ pub mod deadline;
 #[cfg(test)]
 pub(crate) mod fault;
 pub mod identity;
+pub mod keyring;
 pub mod kind;
 pub mod limit;
 pub mod link;

@@ -17,7 +17,6 @@ pub mod sftp;
 pub mod smb;
 mod version;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -59,17 +58,6 @@ pub async fn configure(type_name: &str, settings: &Settings) -> Result<Box<dyn S
         Some(kind) => kind.configure(settings).await,
         None => Err(vec![Problem { key: None, message: format!("there is no type of sources `{type_name}`") }]),
     }
-}
-
-/// The environment variables from which a source gets secrets.
-pub fn secret_variables(type_name: &str, settings: &Settings) -> BTreeSet<String> {
-    let mut names = settings.variables();
-    let flag = |key: &str| settings.values.get(key);
-    let asks_amazon = flag("profile").is_some() || flag("disable_config_load") == Some(&toml::Value::Boolean(false));
-    if type_name == "s3" && asks_amazon {
-        names.extend(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(str::to_owned));
-    }
-    names
 }
 
 /// The type of this name if its sources are programs that speak the plugin protocol.

@@ -3,6 +3,7 @@
 mod answer;
 mod answered;
 mod courses;
+mod keyring;
 mod ledger;
 mod login;
 mod refusal;
@@ -34,6 +35,8 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::revealed::Revealed;
+use crate::source::keyring::Table;
+use crate::source::kind::TokenIssuer;
 use crate::source::url::Urls;
 use crate::source::{
     Capabilities, Entry, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
@@ -76,6 +79,14 @@ impl Kind for MoodleKind {
         "moodle"
     }
 
+    fn keyring_user(&self, key: &str, table: Table<'_>) -> Result<String, String> {
+        keyring::user(key, table)
+    }
+
+    fn token_issuer(&self) -> Option<&dyn TokenIssuer> {
+        Some(self)
+    }
+
     fn urls(&self) -> Option<&'static Urls> {
         Some(&url::URLS)
     }
@@ -85,12 +96,19 @@ impl Kind for MoodleKind {
     }
 }
 
+#[async_trait]
+impl TokenIssuer for MoodleKind {
+    async fn token(&self, settings: &Settings) -> Result<Result<Revealed>, Vec<Problem>> {
+        Ok(Moodle::read(settings)?.token().await)
+    }
+}
+
 impl Moodle {
     /// A source of these settings.
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn read(settings: &Settings) -> Result<Self, Vec<Problem>> {
+    fn read(settings: &Settings) -> Result<Self, Vec<Problem>> {
         let mut reader = settings.reader();
         let written = reader.required_string("url", "https://moodle.example.edu");
         let login = Login::read(settings, &mut reader);
@@ -113,7 +131,7 @@ impl Moodle {
     ///
     /// # Errors
     /// `Unauthenticated` if the site does not accept the password.
-    pub async fn token(&self) -> Result<Revealed> {
+    async fn token(&self) -> Result<Revealed> {
         let root = RemotePath::root();
         let purpose = Purpose { op: "log in", path: &root };
         let site = self.site()?;

@@ -1,6 +1,7 @@
 //! `Smb`: a share of a Windows or Samba server (SMB 2 and 3) as a source. It only asks.
 
 mod failure;
+mod keyring;
 mod listing;
 mod reading;
 mod requests;
@@ -23,6 +24,7 @@ use self::settings::{Config, User};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::keyring::Table;
 use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
@@ -60,6 +62,10 @@ pub struct SmbKind;
 impl Kind for SmbKind {
     fn type_name(&self) -> &'static str {
         "smb"
+    }
+
+    fn keyring_user(&self, key: &str, table: Table<'_>) -> Result<String, String> {
+        Ok(keyring::user(key, table))
     }
 
     fn urls(&self) -> Option<&'static Urls> {

@@ -6,6 +6,7 @@ mod listing;
 mod place;
 mod url;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -101,6 +102,16 @@ impl Kind for Store {
             Self::Amazon => "s3",
             Self::Google => "gcs",
         }
+    }
+
+    fn secret_variables(&self, settings: &Settings) -> BTreeSet<String> {
+        let mut names = settings.variables();
+        let flag = |key: &str| settings.values.get(key);
+        let asks_amazon = flag("profile").is_some() || flag("disable_config_load") == Some(&false.into());
+        if *self == Self::Amazon && asks_amazon {
+            names.extend(url::VARIABLES.map(|(_, variable)| variable.to_owned()));
+        }
+        names
     }
 
     fn urls(&self) -> Option<&'static Urls> {

@@ -13,7 +13,7 @@ pub(super) static GOOGLE: Urls = Urls { schemes: &[("gs", "gs://bucket/prefix"),
 const QUERY: [&str; 2] = ["endpoint", "region"];
 
 /// Keys of the source, and the environment variables in which every tool of that world looks for them.
-const VARIABLES: [(&str, &str); 3] = [
+pub(super) const VARIABLES: [(&str, &str); 3] = [
     ("access_key_id", "AWS_ACCESS_KEY_ID"),
     ("secret_access_key", "AWS_SECRET_ACCESS_KEY"),
     ("session_token", "AWS_SESSION_TOKEN"),
