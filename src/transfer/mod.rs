@@ -206,7 +206,10 @@ impl OpenVersion {
                 self.retrieve_whole().await?;
             }
             let discards = self.discards.load(Ordering::Acquire);
-            if let Some(bytes) = self.read_copy(bytes.clone()).await {
+            // The disk is asked only for what may be there. A request that fails meanwhile would end unnoticed, and be made again.
+            if self.missing(blocks.clone()).is_empty()
+                && let Some(bytes) = self.read_copy(bytes.clone()).await
+            {
                 if self.copy.is_proven() {
                     return Ok(bytes);
                 }
