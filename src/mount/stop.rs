@@ -15,7 +15,7 @@ const ENDED_EARLY: i32 = 1;
 
 /// Whether this process was asked to end.
 ///
-/// Until [`Stop::hold`], a signal ends the process at once, whatever it is doing. From then on there may be something to take away first.
+/// Until `Stop::hold`, a signal ends the process at once, whatever it is doing. From then on there may be something to take away first.
 pub struct Stop {
     asked: watch::Receiver<bool>,
     held: Arc<Mutex<bool>>,
@@ -55,12 +55,12 @@ impl Stop {
         *self.held.lock() = true;
     }
 
-    /// Whether a signal has come since [`Stop::hold`].
+    /// Whether a signal has come since `Stop::hold`.
     pub(super) fn is_asked(&self) -> bool {
         *self.asked.borrow()
     }
 
-    /// Returns when a signal has come since [`Stop::hold`].
+    /// Returns when a signal has come since `Stop::hold`.
     pub(super) async fn asked(&mut self) {
         if self.asked.wait_for(|asked| *asked).await.is_err() {
             // There are no signals that could be heard.
