@@ -66,8 +66,8 @@ fn send(child: &Child, signal: Signal) {
 
 /// A signal ends each program that waits, and as it is meant to.
 fn ends(mount: &Mount, program: &str, signal: Signal) {
-    // Without a core, which SIGQUIT would leave.
-    let script = format!("ulimit -c 0; exec {program}");
+    // Without a core, which SIGQUIT would leave. A shell that runs the tests in the background has them ignore SIGINT and SIGQUIT.
+    let script = format!("ulimit -c 0; exec env --default-signal {program}");
     let mut child = begin(mount, &script);
     until_it_waits(&child, program.split(' ').next().expect("its name"));
     send(&child, signal);
