@@ -24,7 +24,7 @@ fn files(src: &Path) -> Vec<PathBuf> {
     while let Some(dir) = dirs.pop() {
         for entry in dir.read_dir().expect("it is a directory").map(|entry| entry.expect("it can be read").path()) {
             let stem = entry.file_stem().unwrap_or_default().to_string_lossy();
-            if stem == "tests" || stem.ends_with("_tests") || ["fixture", "fuzz", "layers"].contains(&&*stem) {
+            if stem == "tests" || stem.ends_with("_tests") || ["fuzz", "layers"].contains(&&*stem) {
                 continue;
             }
             if entry.is_dir() {

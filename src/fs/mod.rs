@@ -462,24 +462,4 @@ impl FileSystem {
 }
 
 #[cfg(test)]
-mod break_tests;
-#[cfg(test)]
-mod content_tests;
-#[cfg(test)]
-mod copy_tests;
-#[cfg(test)]
-mod damage_tests;
-#[cfg(test)]
-mod fixture;
-#[cfg(test)]
-mod history_tests;
-#[cfg(test)]
-mod pace_tests;
-#[cfg(test)]
-mod patience_tests;
-#[cfg(test)]
-mod room_tests;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod unsized_tests;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::cache::Cache;
 use crate::freshness::Offline;
-use crate::fs::fixture::{FRESH_FOR, ROOMY, TIMEOUT, expire, folder};
+use crate::fs::tests::fixture::{FRESH_FOR, ROOMY, TIMEOUT, expire, folder};
 use crate::fs::{Attributes, Inode, Kind, Layout};
 use crate::source::fault::{Fault, Faults, Method};
 use crate::sources::memory::Memory;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::fixture::{Fixture, ROOMY, content, expire};
-use super::*;
 use crate::cache::Limits;
 use crate::cache::block::BLOCK;
 use crate::freshness::Offline;
+use crate::fs::*;
 use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;

@@ -1,11 +1,11 @@
 //! Files that the cache has no room for, as the file system reads them: each byte comes once. The source is in memory.
 
 use super::fixture::{Fixture, ROOMY, content};
-use super::*;
 use crate::cache::Limits;
 use crate::cache::block::BLOCK;
 use crate::disk::PATIENCE;
 use crate::freshness::Offline;
+use crate::fs::*;
 use crate::source::Capabilities;
 use crate::source::fault::Method;
 use crate::sources::memory::Memory;

@@ -6,42 +6,42 @@ use std::sync::atomic::Ordering;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-use super::*;
 use crate::cache::Limits;
 use crate::cache::block::BLOCK;
 use crate::catalog::Policy;
 use crate::db::Database;
 use crate::freshness::Offline;
+use crate::fs::*;
 use crate::source::fault::{Faults, Faulty};
 use crate::source::retry::short_break;
 use crate::source::stack::{Bounds, stack};
 use crate::sources::memory::Memory;
 
-pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(in crate::fs) const FRESH_FOR: Duration = Duration::from_secs(60);
+pub(in crate::fs) const PATIENCE: Duration = Duration::from_secs(2);
+pub(in crate::fs) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a version that was found damaged for the first time is not retrieved.
-pub(super) const DAMAGED_FOR: Duration = Duration::from_secs(60);
-pub(super) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
+pub(in crate::fs) const DAMAGED_FOR: Duration = Duration::from_secs(60);
+pub(in crate::fs) const ROOMY: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 
 /// A mounted memory source, with everything between it and the file system as in a real mount.
-pub(super) struct Fixture {
-    pub(super) fs: Arc<FileSystem>,
-    pub(super) memory: Memory,
-    pub(super) faults: Faults,
-    pub(super) cache_dir: TempDir,
+pub(in crate::fs) struct Fixture {
+    pub(in crate::fs) fs: Arc<FileSystem>,
+    pub(in crate::fs) memory: Memory,
+    pub(in crate::fs) faults: Faults,
+    pub(in crate::fs) cache_dir: TempDir,
 }
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(in crate::fs) fn new() -> Self {
         Self::with(Memory::new(), ROOMY, Offline::Serve)
     }
 
-    pub(super) fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
+    pub(in crate::fs) fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
         Self::start(memory, limits, offline, UnknownSize::Retrieve, TempDir::new().expect("a temporary directory"))
     }
 
-    pub(super) fn start(
+    pub(in crate::fs) fn start(
         memory: Memory,
         limits: Limits,
         offline: Offline,
@@ -55,12 +55,12 @@ impl Fixture {
     }
 
     /// The same cache directory under a new process, as far as the file system can tell.
-    pub(super) async fn restart(self, limits: Limits) -> Self {
+    pub(in crate::fs) async fn restart(self, limits: Limits) -> Self {
         self.restart_with(limits, || ()).await
     }
 
     /// The same after something was done to the cache directory between the two processes.
-    pub(super) async fn restart_after(self, done: impl FnOnce()) -> Self {
+    pub(in crate::fs) async fn restart_after(self, done: impl FnOnce()) -> Self {
         self.restart_with(ROOMY, done).await
     }
 
@@ -76,7 +76,7 @@ impl Fixture {
         Self::start(memory, limits, Offline::Serve, UnknownSize::Retrieve, cache_dir)
     }
 
-    pub(super) async fn find(&self, path: &str) -> Result<Option<Attributes>> {
+    pub(in crate::fs) async fn find(&self, path: &str) -> Result<Option<Attributes>> {
         let mut at = Inode::ROOT;
         let mut found = None;
         for name in path.split('/') {
@@ -91,7 +91,7 @@ impl Fixture {
         Ok(found)
     }
 
-    pub(super) async fn open(&self, path: &str) -> Result<HandleId> {
+    pub(in crate::fs) async fn open(&self, path: &str) -> Result<HandleId> {
         let inode = self.find(path).await?.ok_or_else(|| Error::new("lookup", ErrorKind::NotFound))?.inode;
         match self.fs.open(inode).await {
             // As the kernel does.
@@ -103,14 +103,14 @@ impl Fixture {
         }
     }
 
-    pub(super) async fn read(&self, path: &str) -> Result<Bytes> {
+    pub(in crate::fs) async fn read(&self, path: &str) -> Result<Bytes> {
         let handle = self.open(path).await?;
         let bytes = self.fs.read(handle, 0..u64::MAX).await;
         self.fs.release(handle);
         bytes
     }
 
-    pub(super) fn names(&self, handle: HandleId) -> Vec<String> {
+    pub(in crate::fs) fn names(&self, handle: HandleId) -> Vec<String> {
         let mut names = Vec::new();
         let take = |_, listed: Listed<'_>| {
             names.push(Printable(listed.name).to_string());
@@ -120,26 +120,26 @@ impl Fixture {
         names
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<String>> {
+    pub(in crate::fs) async fn list(&self) -> Result<Vec<String>> {
         let handle = self.fs.open_dir(Inode::ROOT).await?;
         let names = self.names(handle);
         self.fs.release_dir(handle);
         Ok(names)
     }
 
-    pub(super) fn quarantined(&self) -> u64 {
+    pub(in crate::fs) fn quarantined(&self) -> u64 {
         self.fs.cache().counters().quarantined.load(Ordering::Relaxed)
     }
 
     /// The files of all copies.
-    pub(super) fn objects(&self) -> Vec<PathBuf> {
+    pub(in crate::fs) fn objects(&self) -> Vec<PathBuf> {
         let files = WalkDir::new(self.cache_dir.path().join("objects")).into_iter();
         files.map(|entry| entry.expect("listable")).filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
     }
 }
 
 /// A source as a mount has it, and its faults.
-pub(super) fn folder(
+pub(in crate::fs) fn folder(
     name: &str,
     memory: Memory,
     offline: Offline,
@@ -173,10 +173,10 @@ pub(super) fn folder(
 }
 
 /// Bytes of which every block differs.
-pub(super) fn content(length: u64) -> Vec<u8> {
+pub(in crate::fs) fn content(length: u64) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at / BLOCK) ^ (at >> 8)) as u8).collect()
 }
 
-pub(super) async fn expire() {
+pub(in crate::fs) async fn expire() {
     tokio::time::sleep(FRESH_FOR + Duration::from_secs(1)).await;
 }

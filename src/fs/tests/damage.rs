@@ -1,9 +1,9 @@
 //! Bytes that do not have the digest they should: what is thrown away, what fails, and what counts all the same (see `freshness`).
 
 use super::fixture::{FRESH_FOR, Fixture, ROOMY, TIMEOUT, content};
-use super::*;
 use crate::cache::block::BLOCK;
 use crate::freshness::Offline;
+use crate::fs::*;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
 

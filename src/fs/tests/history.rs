@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::copy_tests::flip_a_byte;
+use super::copy::flip_a_byte;
 use super::fixture::{Fixture, ROOMY, expire};
-use super::*;
+use crate::fs::*;
 use crate::source::fault::Fault;
 
 const NAMES: [&str; 3] = ["a", "b", "dir/c"];

@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::fixture::*;
-use super::*;
 use crate::cache::block::BLOCK;
 use crate::freshness::Offline;
+use crate::fs::*;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
 

@@ -7,9 +7,9 @@ use futures::future::join_all;
 use tempfile::TempDir;
 
 use super::fixture::{DAMAGED_FOR, Fixture, ROOMY, content, expire};
-use super::*;
 use crate::cache::Limits;
 use crate::freshness::Offline;
+use crate::fs::*;
 use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;

@@ -1,8 +1,19 @@
 //! The file system without a kernel, over a source in memory whose faults are set by hand. Time is tokio's, so nothing waits.
 
+mod breaks;
+mod content;
+mod copy;
+mod damage;
+pub(super) mod fixture;
+mod history;
+mod pace;
+mod patience;
+mod room;
+mod unsized_files;
+
 use std::sync::atomic::Ordering;
 
-use super::fixture::*;
+use self::fixture::*;
 use super::*;
 use crate::cache::block::BLOCK;
 use crate::freshness::Offline;

@@ -1,8 +1,8 @@
 //! A source on which requests are costly: few and long ones, which end where their readers do.
 
 use super::fixture::{Fixture, content};
-use super::*;
 use crate::cache::block::BLOCK;
+use crate::fs::*;
 use crate::source::fault::{Fault, Method};
 
 const BLOCKS: u64 = 128;

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::fixture::{DAMAGED_FOR, Fixture, ROOMY, content};
-use super::*;
 use crate::cache::block::BLOCK;
+use crate::fs::*;
 use crate::source::fault::{Fault, Method};
 
 const SIZE: u64 = 64 * BLOCK;

@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 
 use super::fixture::*;
-use super::*;
 use crate::cache::block::BLOCK;
+use crate::fs::*;
 use crate::source::fault::{Fault, Method};
 
 /// For how long reads wait: the timeout is as long.
