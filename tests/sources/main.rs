@@ -20,11 +20,16 @@ mod smb;
 mod web;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use kit::{self};
 use kitovufs::error::{ErrorKind, Result};
 use kitovufs::path::RemotePath;
 use kitovufs::source::{Settings, Source};
+use tempfile::TempDir;
+
+/// Where plugins stage what they retrieve. It is removed when this program ends.
+static SCRATCH: LazyLock<TempDir> = LazyLock::new(kit::reaper::temporary);
 
 /// A configured and connected source from a table in TOML.
 async fn source(table: &str) -> Box<dyn Source> {
@@ -36,7 +41,8 @@ async fn source(table: &str) -> Box<dyn Source> {
 async fn configured(table: &str) -> Result<Box<dyn Source>, Vec<kitovufs::source::Problem>> {
     let mut values: BTreeMap<String, toml::Value> = toml::from_str(table).expect("the table is TOML");
     let kind = values.remove("type").expect("a table has a type");
-    kitovufs::sources::configure(kind.as_str().unwrap(), &Settings::of("test", values)).await
+    let settings = Settings { scratch: SCRATCH.path().to_owned(), ..Settings::of("test", values) };
+    kitovufs::sources::configure(kind.as_str().unwrap(), &settings).await
 }
 
 fn remote(path: &str) -> RemotePath {
