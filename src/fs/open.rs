@@ -26,7 +26,7 @@ impl FileSystem {
             Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
         };
         let folder = &self.folders[folder_index];
-        let opening = self.open_file(inode, &node, (folder_index, dir, name, entry));
+        let opening = self.open_file(inode, folder_index, (dir, name, entry));
         let opened = folder.waits().during(opening).await;
         opened.inspect_err(|error| {
             if error.kind() != ErrorKind::Changed {
@@ -38,8 +38,8 @@ impl FileSystem {
     async fn open_file(
         &self,
         inode: Inode,
-        node: &Node,
-        (folder_index, dir, name, entry): (FolderIndex, &RemotePath, &LocalName, &Entry),
+        folder_index: FolderIndex,
+        (dir, name, entry): (&RemotePath, &LocalName, &Entry),
     ) -> Result<Opened> {
         let folder = &self.folders[folder_index];
         let current = folder.catalog.find(dir, name).await?;
@@ -47,7 +47,7 @@ impl FileSystem {
         let proven_whole = folder.link.capabilities().proven_whole;
         let version = match before_opening(same, entry.size.is_some(), proven_whole) {
             BeforeOpening::LookUpAgain => return Err(changed(entry)),
-            BeforeOpening::Measure => version_of(&self.measured(inode, node, folder).await?)?,
+            BeforeOpening::Measure => version_of(&self.measured(inode, folder_index, (dir, name, entry)).await?)?,
             BeforeOpening::RetrieveWhole => {
                 let version = version_of(entry)?;
                 let retrieved = folder.transfer.bring(&version.path, &version.digest, name, version.size).await;

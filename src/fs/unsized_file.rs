@@ -1,6 +1,6 @@
 //! Files of which their source tells no size: the contract has none. The order of knowledge: listing, copy, retrieval.
 
-use super::{FileSystem, Folder, Inode, Node, UnknownSize};
+use super::{FileSystem, Folder, FolderIndex, Inode, Node, UnknownSize};
 use crate::cache::Facts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
@@ -73,15 +73,18 @@ impl FileSystem {
     ///
     /// # Errors
     /// `Changed` if the version is no longer there: whoever opens should look the name up again.
-    pub(super) async fn measured(&self, inode: Inode, node: &Node, folder: &Folder) -> Result<Entry> {
-        let Node::File { folder: index, dir, name, entry } = node else {
-            return Err(self.refuse("open", node, ErrorKind::Unsupported));
-        };
+    pub(super) async fn measured(
+        &self,
+        inode: Inode,
+        index: FolderIndex,
+        (dir, name, entry): (&RemotePath, &LocalName, &Entry),
+    ) -> Result<Entry> {
+        let folder = &self.folders[index];
         let Some(digest) = &entry.digest else { return Ok(entry.clone()) };
         let measured = folder.transfer.measure(&entry.path, digest, name).await;
         let facts = folder.or_changed(measured, (dir, name, entry)).await?;
         let sized = with(entry.clone(), facts);
-        self.inodes.describe(inode, Node::of_entry(*index, dir, name.clone(), sized.clone()));
+        self.inodes.describe(inode, Node::of_entry(index, dir, name.clone(), sized.clone()));
         Ok(sized)
     }
 }
