@@ -42,7 +42,7 @@
 //!
 //! | case | listed digest | size | the source | decision |
 //! |---|---|---|---|---|
-//! | O1 | another, or none | | | fail: changed, so that the kernel looks the name up again |
+//! | O1 | another, or none | | | ask which one there is now, and fail: changed, so that the kernel looks the name up again |
 //! | O2 | the same | unknown | | retrieve the whole file, which tells its size |
 //! | O3 | the same | known | has digests that only a whole copy can have (`proven_whole`) | retrieve and prove the whole file |
 //! | O4 | the same | known | | open its copy |

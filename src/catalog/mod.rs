@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt as _;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 pub use known::Room;
@@ -260,6 +260,16 @@ impl Catalog {
         self.remember_alone(dir, name, checked.as_ref());
         self.state.lock().remembered.learn(dir, name.clone(), checked.clone());
         Ok(checked)
+    }
+
+    /// Asks as [`Catalog::recheck`] does, and waits for the answer for no longer than the source may take to confirm what is known.
+    /// A later answer is remembered too.
+    pub async fn recheck_briefly(self: &Arc<Self>, dir: &RemotePath, name: &LocalName, entry: &Entry) {
+        let (catalog, place, name, entry) = (self.clone(), dir.clone(), name.clone(), entry.clone());
+        let question = tokio::spawn(async move { catalog.recheck(&place, &name, &entry).await });
+        if let Ok(Ok(Err(error))) = timeout(self.policy.patience, question).await {
+            debug!("{dir}: {error}");
+        }
     }
 
     /// Notes that the source has just shown otherwise that this entry is as it was.

@@ -386,8 +386,7 @@ impl FileSystem {
         if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
             error = Error::new("read", ErrorKind::ChangedDuringRead).on(&open.entry.path).caused_by(error);
             // The next open must not lead to this version again.
-            let catalog = folder.catalog.clone();
-            tokio::spawn(async move { catalog.recheck(&open.dir, &open.name, &open.entry).await });
+            folder.waits().during(folder.catalog.recheck_briefly(&open.dir, &open.name, &open.entry)).await;
         }
         folder.failed(&error);
         Err(error)

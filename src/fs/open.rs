@@ -43,10 +43,15 @@ impl FileSystem {
     ) -> Result<Opened> {
         let folder = &self.folders[folder_index];
         let current = folder.catalog.find(dir, name).await?;
-        let same = current.value.is_some_and(|(_, current)| current.digest == entry.digest);
+        let listed = current.value.map(|(_, listed)| listed);
+        let same = listed.as_ref().is_some_and(|listed| listed.digest == entry.digest);
         let proven_whole = folder.link.capabilities().proven_whole;
         let version = match before_opening(same, entry.size.is_some(), proven_whole) {
-            BeforeOpening::LookUpAgain => return Err(changed(entry)),
+            BeforeOpening::LookUpAgain => {
+                // The kernel looks up and opens once more, and not twice: what it finds then must be what is there now.
+                folder.catalog.recheck_briefly(dir, name, listed.as_ref().unwrap_or(entry)).await;
+                return Err(changed(entry));
+            }
             BeforeOpening::Measure => version_of(&self.measured(inode, folder_index, (dir, name, entry)).await?)?,
             BeforeOpening::RetrieveWhole => {
                 let version = version_of(entry)?;

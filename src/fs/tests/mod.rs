@@ -136,6 +136,23 @@ async fn a_change_between_listing_and_open_shows_the_new_version_and_no_error() 
     }
 }
 
+/// The kernel opens by the number that it has, and looks up and opens once more if that fails.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_has_changed_again_since_its_change_was_noticed_is_open_at_the_second_attempt() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(8 * SMALL));
+    let first = mount.find("file").await.expect("lookup").expect("there").inode;
+    let open = mount.fs.open(first).await.expect("open").handle;
+    mount.memory.put("file", content(4 * SMALL));
+    let error = mount.fs.read(open, 4 * SMALL..5 * SMALL).await.expect_err("these bytes are gone");
+    assert_eq!(error.kind(), ErrorKind::ChangedDuringRead);
+    mount.memory.put("file", content(6 * SMALL));
+    assert_eq!(mount.fs.open(first).await.err().expect("another version").kind(), ErrorKind::Changed);
+    let second = mount.find("file").await.expect("lookup").expect("there");
+    assert_eq!(second.size, 6 * SMALL);
+    assert!(mount.fs.open(second.inode).await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_replaced_under_an_open_descriptor_never_mixes_versions() {
     let mount = Fixture::new();
