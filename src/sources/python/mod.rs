@@ -9,16 +9,16 @@ use crate::source::settings::Reader;
 
 /// The adapter's modules, in the order in which they import each other.
 const MODULES: [(&str, &str); 7] = [
-    ("wire", include_str!("python/adapter/wire.py")),
-    ("streams", include_str!("python/adapter/streams.py")),
-    ("loading", include_str!("python/adapter/loading.py")),
-    ("failures", include_str!("python/adapter/failures.py")),
-    ("passwords", include_str!("python/adapter/passwords.py")),
-    ("stand_ins", include_str!("python/adapter/stand_ins.py")),
-    ("main", include_str!("python/adapter/main.py")),
+    ("wire", include_str!("adapter/wire.py")),
+    ("streams", include_str!("adapter/streams.py")),
+    ("loading", include_str!("adapter/loading.py")),
+    ("failures", include_str!("adapter/failures.py")),
+    ("passwords", include_str!("adapter/passwords.py")),
+    ("stand_ins", include_str!("adapter/stand_ins.py")),
+    ("main", include_str!("adapter/main.py")),
 ];
 
-const LOADER: &str = include_str!("python/adapter/loader.py");
+const LOADER: &str = include_str!("adapter/loader.py");
 
 /// The environment variable in which the adapter travels: there is no file that could be missing or be another version's, and a list
 /// of processes shows what the process is for.
