@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{FileSystem, Folder};
+use crate::fs::{FileSystem, MountedSource};
 use crate::path::Printable;
 use crate::source::link::Health;
 use crate::source::waits::{Waiting, Waits};
@@ -129,7 +129,8 @@ impl Report {
 
     /// The state now. `passthrough` is what the kernel's side says of it.
     pub fn now(&self, passthrough: String) -> Status {
-        let sources = self.fs.folders().iter().map(|folder| (Printable(&folder.name).to_string(), source(folder)));
+        let sources =
+            self.fs.sources().iter().map(|source| (Printable(&source.name).to_string(), source_status(source)));
         let cache = self.fs.cache();
         let counters = cache.counters();
         Status {
@@ -165,12 +166,12 @@ fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-fn source(folder: &Folder) -> SourceStatus {
-    let (health, since) = folder.link.health();
-    let counters = &folder.counters;
+fn source_status(source: &MountedSource) -> SourceStatus {
+    let (health, since) = source.link.health();
+    let counters = &source.counters;
     let waiting = waiting(&counters.waits);
     let state = match health {
-        Health::Idle | Health::Up | Health::Failing(_) if waiting.is_some() || folder.catalog.is_slow() => "slow",
+        Health::Idle | Health::Up | Health::Failing(_) if waiting.is_some() || source.catalog.is_slow() => "slow",
         Health::Idle => "idle",
         Health::Up => "ok",
         Health::Failing(_) => "failing",
@@ -182,7 +183,7 @@ fn source(folder: &Folder) -> SourceStatus {
         _ => rfc3339(since),
     };
     SourceStatus {
-        source_type: folder.source_type.clone(),
+        source_type: source.source_type.clone(),
         state: state.into(),
         since,
         last_error: counters.last_error.lock().clone(),
@@ -195,7 +196,7 @@ fn source(folder: &Folder) -> SourceStatus {
         },
         bytes_retrieved: count(&counters.bytes_retrieved),
         errors: count(&counters.errors),
-        unconverged_digests: folder.transfer.unconverged(),
+        unconverged_digests: source.transfer.unconverged(),
     }
 }
 

@@ -1,22 +1,22 @@
 //! Changes that a source reports by itself, as far as they concern the tree.
 
-use super::{FileSystem, FolderIndex, Inode, Node};
+use super::{FileSystem, Inode, Node, SourceIndex};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 
 impl FileSystem {
     /// A source says that this file, or this directory, has changed: it is asked anew by whoever looks next. Returns the names that
     /// the kernel must no longer follow without asking, each with its directory's number.
-    pub fn changed(&self, folder: FolderIndex, path: &RemotePath) -> Vec<(Inode, LocalName)> {
-        let names = self.folders[folder].catalog.expire(path);
-        names.into_iter().map(|(dir, name)| (self.directory(folder, dir), name)).collect()
+    pub fn changed(&self, source: SourceIndex, path: &RemotePath) -> Vec<(Inode, LocalName)> {
+        let names = self.sources[source].catalog.expire(path);
+        names.into_iter().map(|(dir, name)| (self.directory(source, dir), name)).collect()
     }
 
-    fn directory(&self, folder: FolderIndex, path: RemotePath) -> Inode {
+    fn directory(&self, source: SourceIndex, path: RemotePath) -> Inode {
         match self.inodes.get(Inode::ROOT).as_deref() {
             // The only source may be the root itself.
             Some(Node::Directory { .. }) if path.is_root() => Inode::ROOT,
-            _ => self.inodes.number(&Node::Directory { folder, path, entry: None }),
+            _ => self.inodes.number(&Node::Directory { source, path, entry: None }),
         }
     }
 }

@@ -24,12 +24,12 @@ impl Inode {
 }
 
 /// Which of the mounted sources, by its place in the configuration.
-pub type FolderIndex = usize;
+pub type SourceIndex = usize;
 
 /// What an inode is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
-    /// The directory that holds the folders.
+    /// The root of a mount that shows several sources or unions.
     Root,
     /// A directory that the configuration makes on the way to a union; its identity is its path.
     Group {
@@ -48,7 +48,7 @@ pub enum Node {
     /// A directory of a source; its identity is its path.
     Directory {
         /// The source.
-        folder: FolderIndex,
+        source: SourceIndex,
         /// Where it is.
         path: RemotePath,
         /// As listed; `None` for a source's root.
@@ -57,7 +57,7 @@ pub enum Node {
     /// One version of a file; its identity is path and digest.
     File {
         /// The source.
-        folder: FolderIndex,
+        source: SourceIndex,
         /// The directory that lists it.
         dir: RemotePath,
         /// Its name there.
@@ -68,7 +68,7 @@ pub enum Node {
     /// A symbolic link; its identity is path and target.
     Symlink {
         /// The source.
-        folder: FolderIndex,
+        source: SourceIndex,
         /// As listed.
         entry: Entry,
         /// Its text.
@@ -78,11 +78,11 @@ pub enum Node {
 
 impl Node {
     /// What a source's entry is as a node.
-    pub fn of_entry(folder: FolderIndex, dir: &RemotePath, name: LocalName, entry: Entry) -> Self {
+    pub fn of_entry(source: SourceIndex, dir: &RemotePath, name: LocalName, entry: Entry) -> Self {
         match &entry.kind {
-            EntryKind::Directory => Self::Directory { folder, path: entry.path.clone(), entry: Some(entry) },
-            EntryKind::File { .. } => Self::File { folder, dir: dir.clone(), name, entry },
-            EntryKind::Symlink { target } => Self::Symlink { folder, target: target.clone(), entry },
+            EntryKind::Directory => Self::Directory { source, path: entry.path.clone(), entry: Some(entry) },
+            EntryKind::File { .. } => Self::File { source, dir: dir.clone(), name, entry },
+            EntryKind::Symlink { target } => Self::Symlink { source, target: target.clone(), entry },
         }
     }
 
@@ -109,20 +109,20 @@ impl Node {
                 add(b"folder");
                 path.iter().for_each(|name| add(name));
             }
-            Self::Directory { folder, path, .. } => {
+            Self::Directory { source, path, .. } => {
                 add(b"directory");
-                add(source_ids[*folder].as_bytes());
+                add(source_ids[*source].as_bytes());
                 add(path.as_bytes());
             }
-            Self::File { folder, entry, .. } => {
+            Self::File { source, entry, .. } => {
                 add(b"file");
-                add(source_ids[*folder].as_bytes());
+                add(source_ids[*source].as_bytes());
                 add(entry.path.as_bytes());
                 add(entry.digest.as_ref().map_or("", |digest| digest.as_str()).as_bytes());
             }
-            Self::Symlink { folder, entry, target } => {
+            Self::Symlink { source, entry, target } => {
                 add(b"link");
-                add(source_ids[*folder].as_bytes());
+                add(source_ids[*source].as_bytes());
                 add(entry.path.as_bytes());
                 add(target);
             }
@@ -147,7 +147,7 @@ struct Identity {
 /// a number, the later one takes the next that is free.
 #[derive(Debug)]
 pub struct Inodes {
-    /// Identities of the mounted sources, by folder.
+    /// Identities of the mounted sources, by their index.
     source_ids: Vec<Arc<str>>,
     /// Ordered, since such a table grows by little pieces: a hash table is there twice while it doubles.
     slots: Mutex<BTreeMap<u64, Slot>>,
@@ -175,17 +175,17 @@ enum Kept {
 
 impl Kept {
     fn of(node: Node) -> Self {
-        let (folder, dir, name, entry) = match &node {
-            Node::File { folder, dir, name, entry } => (*folder, Some(dir), &**name, entry),
-            Node::Directory { folder, entry: Some(entry), .. } | Node::Symlink { folder, entry, .. } => {
-                (*folder, None, b"".as_slice(), entry)
+        let (source, dir, name, entry) = match &node {
+            Node::File { source, dir, name, entry } => (*source, Some(dir), &**name, entry),
+            Node::Directory { source, entry: Some(entry), .. } | Node::Symlink { source, entry, .. } => {
+                (*source, None, b"".as_slice(), entry)
             }
             Node::Root | Node::Group { .. } | Node::Union { .. } | Node::Directory { entry: None, .. } => {
                 return Self::Whole(Arc::new(node));
             }
         };
         let mut bytes = Vec::with_capacity(64 + name.len() + entry.bytes());
-        write_number(&mut bytes, folder as u64);
+        write_number(&mut bytes, source as u64);
         // Nearly all local names are the remote ones, and no name is empty.
         write_text(&mut bytes, if *name == *entry.name { b"" } else { name });
         write_entry(&mut bytes, dir.unwrap_or(&RemotePath::root()), entry);
@@ -199,11 +199,11 @@ impl Kept {
             Self::Packed { dir, bytes } => (dir.clone().unwrap_or_else(RemotePath::root), bytes),
         };
         let mut reader = Reader(bytes);
-        let folder = reader.number() as FolderIndex;
+        let source = reader.number() as SourceIndex;
         let name = reader.text();
         let entry = reader.entry(&dir);
         let name = if name.is_empty() { entry.name.as_slice().into() } else { name.into() };
-        Arc::new(Node::of_entry(folder, &dir, name, entry))
+        Arc::new(Node::of_entry(source, &dir, name, entry))
     }
 }
 
@@ -356,7 +356,7 @@ mod tests {
             let node = Node::of_entry(1, &dir, local.into(), entry);
             assert_eq!(inodes.get(inodes.refer(node.clone())).as_deref(), Some(&node));
         }
-        let root = Node::Directory { folder: 1, path: RemotePath::root(), entry: None };
+        let root = Node::Directory { source: 1, path: RemotePath::root(), entry: None };
         assert_eq!(inodes.get(inodes.refer(root.clone())).as_deref(), Some(&root));
     }
 

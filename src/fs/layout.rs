@@ -1,6 +1,6 @@
 //! `Layout`: what the mount's root holds, and the directories that lead to what the configuration puts deeper. It asks no source.
 
-use super::{Folder, FolderIndex, Node, Union, UnionIndex};
+use super::{MountedSource, Node, SourceIndex, Union, UnionIndex};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 
@@ -8,7 +8,7 @@ use crate::path::RemotePath;
 #[derive(Debug)]
 pub struct Layout {
     root: Node,
-    shown: Vec<FolderIndex>,
+    shown: Vec<SourceIndex>,
     unions: Vec<Union>,
 }
 
@@ -19,7 +19,7 @@ impl Layout {
     }
 
     /// The sources `shown` by their names, and folders that are put together from sources.
-    pub fn folders(shown: Vec<FolderIndex>, unions: Vec<Union>) -> Self {
+    pub fn of(shown: Vec<SourceIndex>, unions: Vec<Union>) -> Self {
         Self { root: Node::Root, shown, unions }
     }
 
@@ -34,10 +34,10 @@ impl Layout {
     }
 
     /// What is in the directory `path`, counted from the root, in the order of names.
-    pub(super) fn children(&self, path: &[LocalName], folders: &[Folder]) -> Vec<(LocalName, Node)> {
+    pub(super) fn children(&self, path: &[LocalName], sources: &[MountedSource]) -> Vec<(LocalName, Node)> {
         let mut children: Vec<(LocalName, Node)> = Vec::new();
         if path.is_empty() {
-            children.extend(self.shown.iter().map(|&folder| (folders[folder].name.clone(), top_of(folder))));
+            children.extend(self.shown.iter().map(|&source| (sources[source].name.clone(), top_of(source))));
         }
         for (index, union) in self.unions.iter().enumerate() {
             let Some([name, further @ ..]) = union.path.strip_prefix(path) else { continue };
@@ -55,6 +55,6 @@ impl Layout {
     }
 }
 
-fn top_of(folder: FolderIndex) -> Node {
-    Node::Directory { folder, path: RemotePath::root(), entry: None }
+fn top_of(source: SourceIndex) -> Node {
+    Node::Directory { source, path: RemotePath::root(), entry: None }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 pub use handle::HandleId;
-pub use inode::{FolderIndex, Inode, Node};
+pub use inode::{Inode, Node, SourceIndex};
 pub use layout::Layout;
 pub use union::{Part, Union, UnionIndex};
 
@@ -35,7 +35,7 @@ use handle::Handles;
 use inode::Inodes;
 use union::{Inside, Merged};
 
-/// For how long the kernel may keep what never changes while mounted: the folders of the root, and all attributes of a version.
+/// For how long the kernel may keep what never changes while mounted: the directories of the root, and all attributes of a version.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// How to learn the size of a file of which the source tells none.
@@ -48,7 +48,7 @@ pub enum UnknownSize {
 }
 
 /// One mounted source with everything that serves it.
-pub struct Folder {
+pub struct MountedSource {
     /// Its name in the mount's root.
     pub name: LocalName,
     /// Its type, as in the configuration.
@@ -69,7 +69,7 @@ pub struct Folder {
     pub reports_changes: bool,
 }
 
-impl Folder {
+impl MountedSource {
     /// Who waits for the source.
     fn waits(&self) -> &Waits {
         &self.counters.waits
@@ -90,7 +90,7 @@ impl Folder {
 
 /// The mounted sources as one tree.
 pub struct FileSystem {
-    folders: Vec<Folder>,
+    sources: Vec<MountedSource>,
     layout: Layout,
     cache: Arc<Cache>,
     inodes: Inodes,
@@ -147,7 +147,7 @@ pub struct Opened {
 }
 
 struct OpenFile {
-    folder: FolderIndex,
+    source: SourceIndex,
     dir: RemotePath,
     name: LocalName,
     entry: Entry,
@@ -171,7 +171,7 @@ enum Names {
     /// Those of one directory of a union: what they lead to is made when it is read.
     Union(Merged),
     /// Those of one directory of a source, as the catalog has them.
-    Listed { folder: FolderIndex, dir: RemotePath, listing: Arc<Listing> },
+    Listed { source: SourceIndex, dir: RemotePath, listing: Arc<Listing> },
 }
 
 impl Names {
@@ -187,9 +187,9 @@ impl Names {
         match self {
             Self::Made(names) => names[number].clone(),
             Self::Union(names) => names.at(number),
-            Self::Listed { folder, dir, listing } => {
+            Self::Listed { source, dir, listing } => {
                 let (name, entry) = listing.entries().at(number);
-                (name.clone(), Node::of_entry(*folder, dir, name, entry))
+                (name.clone(), Node::of_entry(*source, dir, name, entry))
             }
         }
     }
@@ -206,12 +206,12 @@ pub struct Listed<'a> {
 }
 
 impl FileSystem {
-    /// A tree of `folders`, laid out as `layout` says, over one cache.
-    pub fn new(folders: Vec<Folder>, layout: Layout, cache: Arc<Cache>) -> Arc<Self> {
-        let source_ids = folders.iter().map(|folder| folder.source_id.clone()).collect();
+    /// A tree of `sources`, laid out as `layout` says, over one cache.
+    pub fn new(sources: Vec<MountedSource>, layout: Layout, cache: Arc<Cache>) -> Arc<Self> {
+        let source_ids = sources.iter().map(|source| source.source_id.clone()).collect();
         Arc::new(Self {
             inodes: Inodes::new(layout.root(), source_ids),
-            folders,
+            sources,
             layout,
             cache,
             files: Handles::default(),
@@ -221,8 +221,8 @@ impl FileSystem {
     }
 
     /// The mounted sources.
-    pub fn folders(&self) -> &[Folder] {
-        &self.folders
+    pub fn sources(&self) -> &[MountedSource] {
+        &self.sources
     }
 
     /// The cache under them.
@@ -232,13 +232,13 @@ impl FileSystem {
 
     /// Says goodbye to every source.
     pub async fn disconnect(&self) {
-        futures::future::join_all(self.folders.iter().map(|folder| folder.link.disconnect())).await;
+        futures::future::join_all(self.sources.iter().map(|source| source.link.disconnect())).await;
     }
 
     /// Makes the cache durable. The process ends afterwards: what the kernel knew, and what sources said, is not freed.
     pub fn finish(&self) {
         self.inodes.abandon();
-        self.folders.iter().for_each(|folder| folder.catalog.abandon());
+        self.sources.iter().for_each(|source| source.catalog.abandon());
         self.cache.finish();
     }
 
@@ -249,10 +249,10 @@ impl FileSystem {
             Node::Root => (self.child_named(&[], name), FOREVER),
             Node::Group { path } => (self.child_named(path, name), FOREVER),
             Node::Union { index, path, .. } => Inside::new(self, *index, path).lookup(name).await?,
-            Node::Directory { folder, path, .. } => {
-                let source = &self.folders[*folder];
+            Node::Directory { source: index, path, .. } => {
+                let source = &self.sources[*index];
                 let answer = source.waits().during(source.catalog.find(path, name)).await?;
-                let found = answer.value.map(|(name, entry)| Node::of_entry(*folder, path, name, entry));
+                let found = answer.value.map(|(name, entry)| Node::of_entry(*index, path, name, entry));
                 (found, answer.valid_for)
             }
             Node::File { .. } | Node::Symlink { .. } => {
@@ -279,12 +279,12 @@ impl FileSystem {
 
     /// Fails for a file of a size that Linux has no number for, and leaves word of it.
     fn refuse_impossible_size(&self, node: &Node) -> Result<()> {
-        let Node::File { folder, entry, .. } = node else { return Ok(()) };
+        let Node::File { source, entry, .. } = node else { return Ok(()) };
         let Some(size) = entry.size.filter(|&size| size > MAX_SIZE) else { return Ok(()) };
         let error = Error::new("lookup", ErrorKind::TooLarge)
             .on(&entry.path)
             .because(format!("the source tells {size} bytes; Linux shows files of up to {MAX_SIZE}"));
-        self.folders[*folder].link.tell(&error);
+        self.sources[*source].link.tell(&error);
         Err(error)
     }
 
@@ -314,10 +314,10 @@ impl FileSystem {
             Node::Root => self.open_made(&[]),
             Node::Group { path } => self.open_made(path),
             Node::Union { index, path, .. } => Inside::new(self, *index, path).open().await?,
-            Node::Directory { folder, path, .. } => {
-                let source = &self.folders[*folder];
+            Node::Directory { source: index, path, .. } => {
+                let source = &self.sources[*index];
                 let answer = source.waits().during(source.catalog.list(path)).await?;
-                let names = Names::Listed { folder: *folder, dir: path.clone(), listing: answer.value };
+                let names = Names::Listed { source: *index, dir: path.clone(), listing: answer.value };
                 OpenDirectory { names, valid_for: answer.valid_for, incomplete: None }
             }
             Node::File { .. } | Node::Symlink { .. } => {
@@ -375,8 +375,8 @@ impl FileSystem {
         let Some(open) = self.files.get(handle) else {
             return Err(Error::new("read", ErrorKind::Other).because("the file is not open"));
         };
-        let folder = &self.folders[open.folder];
-        let mut error = match folder.waits().during(open.version.read(bytes)).await {
+        let source = &self.sources[open.source];
+        let mut error = match source.waits().during(open.version.read(bytes)).await {
             Ok(bytes) if open.version.retractions() == open.retractions => return Ok(bytes),
             Ok(_) => Error::new("read", ErrorKind::ChangedDuringRead)
                 .on(&open.entry.path)
@@ -386,9 +386,9 @@ impl FileSystem {
         if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
             error = Error::new("read", ErrorKind::ChangedDuringRead).on(&open.entry.path).caused_by(error);
             // The next open must not lead to this version again.
-            folder.waits().during(folder.catalog.recheck_briefly(&open.dir, &open.name, &open.entry)).await;
+            source.waits().during(source.catalog.recheck_briefly(&open.dir, &open.name, &open.entry)).await;
         }
-        folder.failed(&error);
+        source.failed(&error);
         Err(error)
     }
 
@@ -399,7 +399,7 @@ impl FileSystem {
         let mut at = 0;
         while at < size {
             let end = (at + SMALL).min(size);
-            open.version.read(at..end).await.inspect_err(|error| self.folders[open.folder].failed(error)).ok()?;
+            open.version.read(at..end).await.inspect_err(|error| self.sources[open.source].failed(error)).ok()?;
             at = end;
         }
         open.version.proven_file().await
@@ -416,12 +416,12 @@ impl FileSystem {
     }
 
     fn child_named(&self, path: &[LocalName], name: &[u8]) -> Option<Node> {
-        let children = self.layout.children(path, &self.folders);
+        let children = self.layout.children(path, &self.sources);
         children.into_iter().find(|(child, _)| **child == *name).map(|(_, node)| node)
     }
 
     fn open_made(&self, path: &[LocalName]) -> OpenDirectory {
-        let names = Names::Made(self.layout.children(path, &self.folders));
+        let names = Names::Made(self.layout.children(path, &self.sources));
         OpenDirectory { names, valid_for: FOREVER, incomplete: None }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{FileSystem, Folder, FolderIndex, Inode, Node, OpenFile, Opened};
+use super::{FileSystem, Inode, MountedSource, Node, OpenFile, Opened, SourceIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::{AfterFailure, AtOpen, BeforeOpening, Here, after_failed_open, at_open, before_opening};
 use crate::name::LocalName;
@@ -18,19 +18,19 @@ impl FileSystem {
     /// `Changed` if the name leads to another version by now, or nowhere: whoever asked should look the name up again.
     pub async fn open(&self, inode: Inode) -> Result<Opened> {
         let node = self.node(inode)?;
-        let (folder_index, dir, name, entry) = match &*node {
-            Node::File { folder, dir, name, entry } => (*folder, dir, name, entry),
+        let (index, dir, name, entry) = match &*node {
+            Node::File { source, dir, name, entry } => (*source, dir, name, entry),
             Node::Root | Node::Group { .. } | Node::Union { .. } | Node::Directory { .. } => {
                 return Err(self.refuse("open", &node, ErrorKind::IsADirectory));
             }
             Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
         };
-        let folder = &self.folders[folder_index];
-        let opening = self.open_file(inode, folder_index, (dir, name, entry));
-        let opened = folder.waits().during(opening).await;
+        let source = &self.sources[index];
+        let opening = self.open_file(inode, index, (dir, name, entry));
+        let opened = source.waits().during(opening).await;
         opened.inspect_err(|error| {
             if error.kind() != ErrorKind::Changed {
-                folder.failed(error);
+                source.failed(error);
             }
         })
     }
@@ -38,45 +38,45 @@ impl FileSystem {
     async fn open_file(
         &self,
         inode: Inode,
-        folder_index: FolderIndex,
+        index: SourceIndex,
         (dir, name, entry): (&RemotePath, &LocalName, &Entry),
     ) -> Result<Opened> {
-        let folder = &self.folders[folder_index];
-        let current = folder.catalog.find(dir, name).await?;
+        let source = &self.sources[index];
+        let current = source.catalog.find(dir, name).await?;
         let listed = current.value.map(|(_, listed)| listed);
         let same = listed.as_ref().is_some_and(|listed| listed.digest == entry.digest);
-        let proven_whole = folder.link.capabilities().proven_whole;
+        let proven_whole = source.link.capabilities().proven_whole;
         let version = match before_opening(same, entry.size.is_some(), proven_whole) {
             BeforeOpening::LookUpAgain => {
                 // The kernel looks up and opens once more, and not twice: what it finds then must be what is there now.
-                folder.catalog.recheck_briefly(dir, name, listed.as_ref().unwrap_or(entry)).await;
+                source.catalog.recheck_briefly(dir, name, listed.as_ref().unwrap_or(entry)).await;
                 return Err(changed(entry));
             }
-            BeforeOpening::Measure => version_of(&self.measured(inode, folder_index, (dir, name, entry)).await?)?,
+            BeforeOpening::Measure => version_of(&self.measured(inode, index, (dir, name, entry)).await?)?,
             BeforeOpening::RetrieveWhole => {
                 let version = version_of(entry)?;
-                let retrieved = folder.transfer.bring(&version.path, &version.digest, name, version.size).await;
-                folder.or_changed(retrieved, (dir, name, entry)).await?;
+                let retrieved = source.transfer.bring(&version.path, &version.digest, name, version.size).await;
+                source.or_changed(retrieved, (dir, name, entry)).await?;
                 version
             }
             BeforeOpening::Open => version_of(entry)?,
         };
-        let version = folder.transfer.open(&version, name).await;
+        let version = source.transfer.open(&version, name).await;
         version.take_found().await;
         let whole = version.is_whole().await;
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
-        Opening { folder, dir, name, entry, version: &version }.begin(whole, current.stale).await?;
+        Opening { source, dir, name, entry, version: &version }.begin(whole, current.stale).await?;
         let proven_file = version.proven_file().await;
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
-        let open = OpenFile { folder: folder_index, dir, name, entry, version, retractions };
+        let open = OpenFile { source: index, dir, name, entry, version, retractions };
         Ok(Opened { handle: self.files.insert(open), proven_file, keeps_pages })
     }
 }
 
-impl Folder {
+impl MountedSource {
     /// The result of a retrieval; of a version that is gone, that its name must be looked up again.
     pub(super) async fn or_changed<T>(
         &self,
@@ -109,7 +109,7 @@ fn changed(entry: &Entry) -> Error {
 
 /// A version on its way to being read, while its name can still be looked up again.
 struct Opening<'a> {
-    folder: &'a Folder,
+    source: &'a MountedSource,
     dir: &'a RemotePath,
     name: &'a LocalName,
     entry: &'a Entry,
@@ -119,10 +119,10 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// Cases O5 to O11. `stale`: the source could not be asked for the listing just now, or did not answer.
     async fn begin(&self, whole: bool, stale: bool) -> Result<()> {
-        let Self { folder, dir, name, version, .. } = self;
+        let Self { source, dir, name, version, .. } = self;
         let small = version.version().size <= SMALL;
         let here = Here { whole, suspect: version.copy().is_suspect(), can_begin: version.can_begin() };
-        let asked = match at_open(small, here, folder.catalog.is_checked(dir, name)) {
+        let asked = match at_open(small, here, source.catalog.is_checked(dir, name)) {
             AtOpen::Serve => return Ok(()),
             // The kernel may then read it without us.
             AtOpen::ReadAll => return self.or_changed(version.read(0..SMALL).await.map(|_| ())).await,
@@ -140,13 +140,13 @@ impl Opening<'_> {
     /// Retrieves the first block, which is probably read next, and tells as well as its digest whether the version is there still.
     async fn retrieve_first(&self) -> Result<()> {
         self.or_changed(self.version.begin().await).await?;
-        self.folder.catalog.confirm(self.dir, self.name, self.entry);
+        self.source.catalog.confirm(self.dir, self.name, self.entry);
         Ok(())
     }
 
     async fn ask_digest(&self) -> Result<()> {
         let known = async { self.version.copy().is_begun().then(|| self.entry.clone()) };
-        let current = self.folder.catalog.check(self.dir, self.name, self.entry, known).await?;
+        let current = self.source.catalog.check(self.dir, self.name, self.entry, known).await?;
         match current.value {
             Some(current) if current.digest == self.entry.digest => Ok(()),
             _ => Err(changed(self.entry)),
@@ -154,6 +154,6 @@ impl Opening<'_> {
     }
 
     async fn or_changed(&self, retrieved: Result<()>) -> Result<()> {
-        self.folder.or_changed(retrieved, (self.dir, self.name, self.entry)).await
+        self.source.or_changed(retrieved, (self.dir, self.name, self.entry)).await
     }
 }

@@ -1,6 +1,6 @@
 //! Files of which their source tells no size: the contract has none. The order of knowledge: listing, copy, retrieval.
 
-use super::{FileSystem, Folder, FolderIndex, Inode, Node, UnknownSize};
+use super::{FileSystem, Inode, MountedSource, Node, SourceIndex, UnknownSize};
 use crate::cache::Facts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
@@ -10,7 +10,7 @@ use crate::source::{Entry, EntryKind};
 /// How often a file that changes while it is measured is measured anew.
 const ATTEMPTS: usize = 2;
 
-impl Folder {
+impl MountedSource {
     /// The entry with what was learned of its version by retrieving it, now or earlier.
     fn with_known_size(&self, entry: Entry) -> Entry {
         match (&entry.kind, &entry.digest, entry.size) {
@@ -51,21 +51,21 @@ impl Folder {
 }
 
 impl FileSystem {
-    /// What a name leads to, with its size; see [`Folder::sized`].
+    /// What a name leads to, with its size; see [`MountedSource::sized`].
     pub(super) async fn sized(&self, node: Node) -> Result<Option<Node>> {
-        let Node::File { folder, dir, name, entry } = node else { return Ok(Some(node)) };
-        let source = &self.folders[folder];
+        let Node::File { source: index, dir, name, entry } = node else { return Ok(Some(node)) };
+        let source = &self.sources[index];
         let sized = source.waits().during(source.sized(&dir, &name, entry)).await;
         let entry = sized.inspect_err(|error| source.failed(error))?;
-        Ok(entry.map(|entry| Node::of_entry(folder, &dir, name, entry)))
+        Ok(entry.map(|entry| Node::of_entry(index, &dir, name, entry)))
     }
 
     /// Adds to a listed file what is known of its version without asking.
     pub(super) fn complete(&self, node: &mut Node) {
-        if let Node::File { folder, entry, .. } = node
+        if let Node::File { source, entry, .. } = node
             && entry.size.is_none()
         {
-            *entry = self.folders[*folder].with_known_size(entry.clone());
+            *entry = self.sources[*source].with_known_size(entry.clone());
         }
     }
 
@@ -76,13 +76,13 @@ impl FileSystem {
     pub(super) async fn measured(
         &self,
         inode: Inode,
-        index: FolderIndex,
+        index: SourceIndex,
         (dir, name, entry): (&RemotePath, &LocalName, &Entry),
     ) -> Result<Entry> {
-        let folder = &self.folders[index];
+        let source = &self.sources[index];
         let Some(digest) = &entry.digest else { return Ok(entry.clone()) };
-        let measured = folder.transfer.measure(&entry.path, digest, name).await;
-        let facts = folder.or_changed(measured, (dir, name, entry)).await?;
+        let measured = source.transfer.measure(&entry.path, digest, name).await;
+        let facts = source.or_changed(measured, (dir, name, entry)).await?;
         let sized = with(entry.clone(), facts);
         self.inodes.describe(inode, Node::of_entry(index, dir, name.clone(), sized.clone()));
         Ok(sized)

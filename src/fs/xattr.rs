@@ -1,7 +1,7 @@
 //! Extended attributes: what is known of a file, for whoever wants to look behind it. They retrieve nothing.
 
 use super::open::version_of;
-use super::{FileSystem, Folder, Inode, Inside, Node};
+use super::{FileSystem, Inode, Inside, MountedSource, Node};
 use crate::error::Result;
 use crate::source::link::Health;
 
@@ -15,29 +15,29 @@ impl FileSystem {
     /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none.
     pub async fn xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
         let node = self.node(inode)?;
-        let (folder, path) = match &*node {
+        let (source, path) = match &*node {
             Node::Root | Node::Group { .. } => return Ok(None),
             Node::Union { index, path, .. } => return Ok(self.union_xattr(&Inside::new(self, *index, path), name)),
-            Node::Directory { folder, path, .. } => (&self.folders[*folder], path),
-            Node::File { folder, entry, .. } | Node::Symlink { folder, entry, .. } => {
-                (&self.folders[*folder], &entry.path)
+            Node::Directory { source, path, .. } => (&self.sources[*source], path),
+            Node::File { source, entry, .. } | Node::Symlink { source, entry, .. } => {
+                (&self.sources[*source], &entry.path)
             }
         };
         let value = match name {
-            "source" => Some(folder.name.to_vec()),
+            "source" => Some(source.name.to_vec()),
             "path" => Some([b"/", path.as_bytes()].concat()),
-            "error" => error_of(folder),
-            _ => file_xattr(folder, &node, name).await?,
+            "error" => error_of(source),
+            _ => file_xattr(source, &node, name).await?,
         };
         Ok(value)
     }
 
     /// Of a directory that several sources make: their names and what failed last, a line for each.
     fn union_xattr(&self, inside: &Inside<'_>, name: &str) -> Option<Vec<u8>> {
-        let folders = inside.sources().into_iter().map(|source| &self.folders[source]);
+        let sources = inside.sources().into_iter().map(|source| &self.sources[source]);
         let lines: Vec<Vec<u8>> = match name {
-            "source" => folders.map(|folder| folder.name.to_vec()).collect(),
-            "error" => folders.filter_map(error_of).collect(),
+            "source" => sources.map(|source| source.name.to_vec()).collect(),
+            "error" => sources.filter_map(error_of).collect(),
             _ => return None,
         };
         Some(lines.join(&b'\n')).filter(|text| !text.is_empty())
@@ -55,20 +55,20 @@ impl FileSystem {
     }
 }
 
-async fn file_xattr(folder: &Folder, node: &Node, name: &str) -> Result<Option<Vec<u8>>> {
+async fn file_xattr(source: &MountedSource, node: &Node, name: &str) -> Result<Option<Vec<u8>>> {
     let Node::File { dir, name: local_name, entry, .. } = node else { return Ok(None) };
     let text = match name {
         "digest" => entry.digest.as_ref().map(ToString::to_string),
-        "checked" => folder.catalog.checked_at(dir, local_name).map(|at| humantime::format_rfc3339(at).to_string()),
+        "checked" => source.catalog.checked_at(dir, local_name).map(|at| humantime::format_rfc3339(at).to_string()),
         "local_digest" | "state" if entry.size.is_none() => (name == "state").then(|| "remote".to_owned()),
         "local_digest" => {
-            let version = folder.transfer.open(&version_of(entry)?, local_name).await;
+            let version = source.transfer.open(&version_of(entry)?, local_name).await;
             version.copy().local_digest().map(|digest| digest.to_string())
         }
         "state" => {
-            let version = folder.transfer.open(&version_of(entry)?, local_name).await;
-            let down = matches!(folder.link.health().0, Health::Down(_));
-            let newer = folder.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
+            let version = source.transfer.open(&version_of(entry)?, local_name).await;
+            let down = matches!(source.link.health().0, Health::Down(_));
+            let newer = source.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
             let state = match (version.is_whole().await, version.copy().is_begun()) {
                 _ if newer => "stale",
                 (true, _) if down => "offline",
@@ -83,8 +83,8 @@ async fn file_xattr(folder: &Folder, node: &Node, name: &str) -> Result<Option<V
     Ok(text.map(String::into_bytes))
 }
 
-fn error_of(folder: &Folder) -> Option<Vec<u8>> {
-    match folder.link.health().0 {
+fn error_of(source: &MountedSource) -> Option<Vec<u8>> {
+    match source.link.health().0 {
         Health::Down(error) => Some(error.to_string().into_bytes()),
         Health::Failing(error) => Some(error.to_string().into_bytes()),
         Health::Idle | Health::Up => None,

@@ -8,7 +8,7 @@ use fuser::{INodeNo, Notifier};
 use tokio::runtime::Runtime;
 use tracing::debug;
 
-use crate::fs::{FileSystem, FolderIndex};
+use crate::fs::{FileSystem, SourceIndex};
 use crate::path::Printable;
 use crate::source::Changes;
 
@@ -17,18 +17,18 @@ pub(super) fn follow(
     runtime: &Runtime,
     fs: &Arc<FileSystem>,
     notifier: &Notifier,
-    sources: Vec<(FolderIndex, Changes)>,
+    sources: Vec<(SourceIndex, Changes)>,
 ) {
-    for (folder, changes) in sources {
-        runtime.spawn(forward(Arc::downgrade(fs), notifier.clone(), folder, changes));
+    for (source, changes) in sources {
+        runtime.spawn(forward(Arc::downgrade(fs), notifier.clone(), source, changes));
     }
 }
 
-async fn forward(fs: Weak<FileSystem>, notifier: Notifier, folder: FolderIndex, mut changes: Changes) {
+async fn forward(fs: Weak<FileSystem>, notifier: Notifier, source: SourceIndex, mut changes: Changes) {
     while let Some(path) = changes.recv().await {
         let Some(fs) = fs.upgrade() else { return };
-        let (names, notifier) = (fs.changed(folder, &path), notifier.clone());
-        debug!("{}: {path} has changed, says the source", Printable(&fs.folders()[folder].name));
+        let (names, notifier) = (fs.changed(source, &path), notifier.clone());
+        debug!("{}: {path} has changed, says the source", Printable(&fs.sources()[source].name));
         // The kernel may hold the directory while it waits for an answer of ours: not on a thread that answers.
         let told = tokio::task::spawn_blocking(move || {
             for (dir, name) in names {

@@ -23,7 +23,7 @@ use crate::catalog::{Catalog, Policy, Room};
 use crate::children;
 use crate::config::{Config, Diagnostic, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FileSystem, Folder, FolderIndex, Layout, Part, Union};
+use crate::fs::{FileSystem, Layout, MountedSource, Part, SourceIndex, Union};
 use crate::fuse::Driver;
 use crate::path::PrintableLines;
 use crate::source::Changes;
@@ -160,7 +160,7 @@ fn tell_notes(configured: &[Configured], is_daemon: bool) {
     }
 }
 
-type Assembled = (Arc<FileSystem>, Report, Vec<(FolderIndex, Changes)>);
+type Assembled = (Arc<FileSystem>, Report, Vec<(SourceIndex, Changes)>);
 
 fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>) -> Result<Assembled> {
     let limits = Limits { max_size: config.cache.max_size, min_free: config.cache.min_free };
@@ -168,12 +168,12 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
     let memory = Arc::new(Memory::default());
     let room = Arc::new(Room::default());
     let mut reported = Vec::new();
-    let folders = configured.into_iter().enumerate().map(|(index, configured)| {
+    let sources = configured.into_iter().enumerate().map(|(index, configured)| {
         let Configured { config, link, counters, changes, .. } = configured;
         config.settings.rooms.give(cache.clone());
         let source_id: Arc<str> = config.identity().into();
         let policy = Policy { fresh_for: config.fresh_for, patience: config.patience, offline: config.offline };
-        Folder {
+        MountedSource {
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
             catalog: Catalog::new(link.clone(), source_id.clone(), policy, db.clone(), room.clone()),
@@ -192,7 +192,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             reports_changes: changes.map(|changes| reported.push((index, changes))).is_some(),
         }
     });
-    let fs = FileSystem::new(folders.collect(), layout(config), cache);
+    let fs = FileSystem::new(sources.collect(), layout(config), cache);
     let report = Report::new(fs.clone(), request.mountpoint.clone());
     Ok((fs, report, reported))
 }
@@ -209,7 +209,7 @@ fn layout(config: &Config) -> Layout {
         let part = |part: &PartConfig| Some(Part::new(number(&part.source)?, names(&part.path), part.ignore.clone()));
         Union { path: names(&folder.path), parts: folder.parts.iter().filter_map(part).collect() }
     });
-    Layout::folders(shown.collect(), unions.collect())
+    Layout::of(shown.collect(), unions.collect())
 }
 
 /// Every open file that the kernel does not read itself needs a descriptor of ours.

@@ -22,11 +22,11 @@ fn retrievals(mount: &Fixture) -> u64 {
 }
 
 fn unconverged(mount: &Fixture) -> usize {
-    mount.fs.folders()[0].transfer.unconverged()
+    mount.fs.sources()[0].transfer.unconverged()
 }
 
 fn last_error(mount: &Fixture) -> String {
-    mount.fs.folders()[0].counters.last_error.lock().clone().unwrap_or_default()
+    mount.fs.sources()[0].counters.last_error.lock().clone().unwrap_or_default()
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,9 +49,9 @@ impl Fixture {
         cache_dir: TempDir,
     ) -> Self {
         let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
-        let (mut folder, faults) = folder("memory", memory.clone(), offline, &cache, &db);
-        folder.unknown_size = unknown_size;
-        Self { fs: FileSystem::new(vec![folder], Layout::one_source(), cache), memory, faults, cache_dir }
+        let (mut source, faults) = mounted("memory", memory.clone(), offline, &cache, &db);
+        source.unknown_size = unknown_size;
+        Self { fs: FileSystem::new(vec![source], Layout::one_source(), cache), memory, faults, cache_dir }
     }
 
     /// The same cache directory under a new process, as far as the file system can tell.
@@ -139,19 +139,19 @@ impl Fixture {
 }
 
 /// A source as a mount has it, and its faults.
-pub(in crate::fs) fn folder(
+pub(in crate::fs) fn mounted(
     name: &str,
     memory: Memory,
     offline: Offline,
     cache: &Arc<Cache>,
     db: &Arc<Database>,
-) -> (Folder, Faults) {
+) -> (MountedSource, Faults) {
     let (faulty, faults) = Faulty::new(memory);
     let bounds = Bounds { timeout: TIMEOUT, max_requests: None, max_bandwidth: None };
     let (link, counters) = stack(faulty, name, bounds);
     let id: Arc<str> = name.into();
     let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline };
-    let folder = Folder {
+    let source = MountedSource {
         name: name.as_bytes().into(),
         source_type: "memory".into(),
         catalog: Catalog::new(link.clone(), id.clone(), policy, db.clone(), Arc::default()),
@@ -169,7 +169,7 @@ pub(in crate::fs) fn folder(
         unknown_size: UnknownSize::Retrieve,
         reports_changes: false,
     };
-    (folder, faults)
+    (source, faults)
 }
 
 /// Bytes of which every block differs.

@@ -75,9 +75,9 @@ async fn the_question_goes_on_and_its_answer_counts() {
     mount.memory.put("file", "new");
     mount.faults.set(Method::ListPath, Fault::Delay(PATIENCE + Duration::from_secs(3)));
     assert_eq!(mount.read("file").await.expect("read"), "old", "the source had its time");
-    assert!(mount.fs.folders[0].catalog.is_slow());
+    assert!(mount.fs.sources[0].catalog.is_slow());
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert!(!mount.fs.folders[0].catalog.is_slow(), "it has answered");
+    assert!(!mount.fs.sources[0].catalog.is_slow(), "it has answered");
     let (read, time) = took(mount.read("file")).await;
     assert_eq!((read.expect("read"), time), ("new".into(), Duration::ZERO));
     assert_eq!(mount.faults.calls(Method::ListPath), 2, "nothing was asked twice");

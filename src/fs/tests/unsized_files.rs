@@ -199,7 +199,7 @@ async fn whoever_opens_a_version_while_it_is_brought_disturbs_nobody() {
         let path = RemotePath::parse(b"file").expect("a path");
         let digest = Memory::digest_of(b"content");
         let version = Version { path, digest, size: 7, modified: None };
-        let open = mount.fs.folders()[0].transfer.open(&version, &b"file".as_slice().into()).await;
+        let open = mount.fs.sources()[0].transfer.open(&version, &b"file".as_slice().into()).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         drop(open);
     };

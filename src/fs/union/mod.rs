@@ -24,7 +24,7 @@ use futures::future::join_all;
 use globset::GlobSet;
 use tracing::warn;
 
-use super::{FOREVER, FileSystem, FolderIndex, Names, Node, OpenDirectory};
+use super::{FOREVER, FileSystem, Names, Node, OpenDirectory, SourceIndex};
 use crate::catalog::Listing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
@@ -50,8 +50,8 @@ pub struct Union {
 #[derive(Debug)]
 pub struct Part {
     /// The source.
-    pub source: FolderIndex,
-    /// Which of its directories, by the names that its own folder shows; empty: all of it.
+    pub source: SourceIndex,
+    /// Which of its directories, by the names that its own directory in the root shows; empty: all of it.
     pub path: Vec<LocalName>,
     /// Names that are left out, in the directory itself and in every one below.
     pub ignore: GlobSet,
@@ -60,7 +60,7 @@ pub struct Part {
 
 impl Part {
     /// The directory `path` of a source, without what `ignore` says.
-    pub fn new(source: FolderIndex, path: Vec<LocalName>, ignore: GlobSet) -> Self {
+    pub fn new(source: SourceIndex, path: Vec<LocalName>, ignore: GlobSet) -> Self {
         Self { source, path, ignore, is_missing_told: AtomicBool::new(false) }
     }
 
@@ -153,7 +153,7 @@ impl<'a> Inside<'a> {
             let shown = shown.filter(|(_, (name, entry))| !part.leaves_out(self.below().len(), name, &entry.kind));
             // Nobody configures as many parts, and no listing has as many names.
             names.extend(shown.map(|(number, _)| (parts.len() as u32, number as u32)));
-            parts.push(ListedPart { folder: part.source, dir, listing });
+            parts.push(ListedPart { source: part.source, dir, listing });
         }
         match incomplete {
             Some(error) if !is_there => return Err(error),
@@ -168,14 +168,14 @@ impl<'a> Inside<'a> {
         Ok(OpenDirectory { names, valid_for, incomplete })
     }
 
-    /// For how long the kernel may keep an answer at most: what a source reports by itself reaches only the folder of its own.
+    /// For how long the kernel may keep an answer at most: what a source reports by itself reaches only its own directory in the root.
     fn patience(&self) -> Duration {
-        let reports = self.union().parts.iter().any(|part| self.fs.folders[part.source].reports_changes);
+        let reports = self.union().parts.iter().any(|part| self.fs.sources[part.source].reports_changes);
         if reports { MOMENT } else { FOREVER }
     }
 
     /// The sources that this directory may come from, each once.
-    pub(super) fn sources(&self) -> Vec<FolderIndex> {
+    pub(super) fn sources(&self) -> Vec<SourceIndex> {
         let mut sources = Vec::new();
         for part in &self.union().parts {
             if !sources.contains(&part.source) {
@@ -187,7 +187,7 @@ impl<'a> Inside<'a> {
 
     /// Where this directory is at a part's source, and for how long; `None` if the source has no such directory.
     async fn locate(&self, part: &Part) -> Result<(Option<RemotePath>, Duration)> {
-        let source = &self.fs.folders[part.source];
+        let source = &self.fs.sources[part.source];
         let (catalog, waits) = (&source.catalog, source.waits());
         let (mut dir, mut valid_for) = (RemotePath::root(), FOREVER);
         for (depth, name) in part.path.iter().chain(self.below()).enumerate() {
@@ -221,7 +221,7 @@ impl<'a> Inside<'a> {
         if part.ignore.is_match(OsStr::from_bytes(name)) {
             return Ok((Some((dir, None)), valid_for));
         }
-        let source = &self.fs.folders[part.source];
+        let source = &self.fs.sources[part.source];
         match source.waits().during(source.catalog.find(&dir, name)).await {
             Ok(found) => {
                 let shown = found.value.filter(|(name, entry)| !part.leaves_out(self.below().len(), name, &entry.kind));
@@ -235,7 +235,7 @@ impl<'a> Inside<'a> {
     async fn list(&self, part: &Part) -> Result<(Option<(RemotePath, Arc<Listing>)>, Duration)> {
         let (dir, valid_for) = self.locate(part).await?;
         let Some(dir) = dir else { return Ok((None, valid_for)) };
-        let source = &self.fs.folders[part.source];
+        let source = &self.fs.sources[part.source];
         match source.waits().during(source.catalog.list(&dir)).await {
             Ok(listing) => Ok((Some((dir, listing.value)), valid_for.min(listing.valid_for))),
             Err(error) if is_absence(&error) => Ok((None, valid_for)),
@@ -256,7 +256,7 @@ impl<'a> Inside<'a> {
     /// Once in a mount's life: a wrong setting, in all likelihood.
     fn tell_once(&self, part: &Part, dir: &RemotePath, name: &[u8]) {
         if !part.is_missing_told.swap(true, Ordering::Relaxed) {
-            let (source, name) = (Printable(&self.fs.folders[part.source].name), Printable(name));
+            let (source, name) = (Printable(&self.fs.sources[part.source].name), Printable(name));
             warn!("folder {}: source {source} has no directory {name} in {dir}", self.shown());
         }
     }
@@ -270,12 +270,12 @@ impl<'a> Inside<'a> {
 fn node(
     index: UnionIndex,
     path: &[LocalName],
-    (folder, dir): (FolderIndex, &RemotePath),
+    (source, dir): (SourceIndex, &RemotePath),
     name: LocalName,
     entry: Entry,
 ) -> Node {
     if !entry.is_directory() {
-        return Node::of_entry(folder, dir, name, entry);
+        return Node::of_entry(source, dir, name, entry);
     }
     let path = path.iter().cloned().chain([name]).collect();
     Node::Union { index, path, modified: entry.modified }
@@ -292,7 +292,7 @@ pub(super) struct Merged {
 
 /// The directory of a source that is part of a union's directory.
 struct ListedPart {
-    folder: FolderIndex,
+    source: SourceIndex,
     dir: RemotePath,
     listing: Arc<Listing>,
 }
@@ -312,9 +312,9 @@ impl Merged {
 
     pub(super) fn at(&self, number: usize) -> (LocalName, Node) {
         let (part, number) = self.names[number];
-        let ListedPart { folder, dir, listing } = &self.parts[part as usize];
+        let ListedPart { source, dir, listing } = &self.parts[part as usize];
         let (name, entry) = listing.entries().at(number as usize);
-        (name.clone(), node(self.index, &self.path, (*folder, dir), name, entry))
+        (name.clone(), node(self.index, &self.path, (*source, dir), name, entry))
     }
 }
 

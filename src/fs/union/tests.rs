@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::cache::Cache;
 use crate::freshness::Offline;
-use crate::fs::tests::fixture::{FRESH_FOR, ROOMY, TIMEOUT, expire, folder};
+use crate::fs::tests::fixture::{FRESH_FOR, ROOMY, TIMEOUT, expire, mounted};
 use crate::fs::{Attributes, Inode, Kind, Layout};
 use crate::source::fault::{Fault, Faults, Method};
 use crate::sources::memory::Memory;
@@ -44,9 +44,9 @@ impl Fixture {
         let (cache, db) = Cache::open(cache_dir.path(), ROOMY).expect("a cache");
         let (a, b) = (Memory::new(), Memory::new());
         a.mkdir("epj");
-        let (first, first_faults) = folder("a", a.clone(), Offline::Serve, &cache, &db);
-        let (second, second_faults) = folder("b", b.clone(), Offline::Serve, &cache, &db);
-        let layout = Layout::folders(vec![0, 1], vec![Union { path: names(path), parts }]);
+        let (first, first_faults) = mounted("a", a.clone(), Offline::Serve, &cache, &db);
+        let (second, second_faults) = mounted("b", b.clone(), Offline::Serve, &cache, &db);
+        let layout = Layout::of(vec![0, 1], vec![Union { path: names(path), parts }]);
         let fs = FileSystem::new(vec![first, second], layout, cache);
         Self { fs, a, b, faults: [first_faults, second_faults], _cache_dir: cache_dir }
     }
