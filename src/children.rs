@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::memory::as_usual;
+use crate::allocator::without_arena_limit;
 
 /// How long [`end_all`] waits for processes to end after SIGTERM, and after SIGKILL.
 const WAITS: [(Signal, Duration); 2] =
@@ -40,7 +40,7 @@ pub fn starting(command: &mut Command) -> io::Result<Starting> {
     if groups.is_none() {
         return Err(io::Error::new(io::ErrorKind::Interrupted, "kitovufs is ending"));
     }
-    as_usual(command).process_group(0);
+    without_arena_limit(command).process_group(0);
     Ok(Starting(groups))
 }
 

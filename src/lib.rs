@@ -24,7 +24,7 @@
 //! secret, db
 //! keyring, cachedir, content, omitted
 //! error, children
-//! path, name, digest, disk, revealed, room, flight, beneath, memory — words that import nothing
+//! path, name, digest, disk, revealed, room, flight, beneath, allocator — words that import nothing
 //! ```
 //!
 //! # The three walks
@@ -75,6 +75,7 @@
 //! `fs::handle`, `fuse::passthrough`, `source::link`, `flight`, `db` and `disk` are leaves, and so is that of `cache` on what is free. A copy's
 //! state is locked while the disk is asked about its file; who looks at it waits as for the disk.
 
+pub mod allocator;
 mod beneath;
 pub mod cache;
 pub mod cachedir;
@@ -97,7 +98,6 @@ pub mod keyring;
 pub mod kitovu;
 #[cfg(test)]
 mod layers;
-pub mod memory;
 pub mod mount;
 pub mod name;
 mod omitted;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use kitovufs::path::PrintableLines;
 
 fn main() -> ExitCode {
-    kitovufs::memory::keep_freed_buffers();
+    kitovufs::allocator::keep_freed_buffers();
     match kitovufs::cli::run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

@@ -5,9 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::LowArgs;
 use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
+use crate::allocator::share_one_arena;
 use crate::children;
 use crate::error::{Error, ErrorKind};
-use crate::memory::share_one_arena;
 use crate::mount::{self, ask::ask_here, stop::Stop};
 use crate::path::PrintableLines;
 

@@ -10,8 +10,8 @@ use rustix::process::getuid;
 use tracing::warn;
 
 use super::ask::{Answer, Asked};
+use crate::allocator::without_arena_limit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::as_usual;
 
 /// What `/proc/self/mountinfo` shows as the source of our mounts.
 pub const FS_NAME: &str = "kitovufs";
@@ -196,8 +196,9 @@ pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
     }
     let mut command = Command::new("fusermount3");
     command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(path);
-    let output =
-        as_usual(&mut command).output().map_err(|e| failed().because("cannot run fusermount3").caused_by(e))?;
+    let output = without_arena_limit(&mut command)
+        .output()
+        .map_err(|e| failed().because("cannot run fusermount3").caused_by(e))?;
     if output.status.success() {
         return Ok(());
     }
