@@ -32,7 +32,7 @@
 //! **readdir.** [`fuse`] decodes `opendir` → [`fs::FileSystem::open_dir`] → [`catalog::Catalog::list`]: fresh by
 //! [`freshness::before_asking`]? Then from memory, or from the database what memory has no room for.
 //! Else one request per directory is under way, whoever asks:
-//! [`source::Source::list_path`], through [`source::link`] (connected? answering?), [`source::limit`], [`source::count`] and
+//! [`source::Source::list_path`], through [`source::connection`] (connected? answering?), [`source::limit`], [`source::count`] and
 //! [`source::deadline`]. Only a listing that reached its end within its [`source::budget`], of which one large listing at a time makes use,
 //! replaces what is known, and one without names only when it is told twice. Its entries are packed as they arrive ([`source::packed`]), where
 //! one answer has them all while that is read (`sources::heap`), and stay so in memory, the kernel's inodes included; [`catalog::localize`] makes their names fit for Linux. If
@@ -72,7 +72,7 @@
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
 //! `transfer::OpenVersion` (requests) → `cache` (room) → `cache::Copy` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
-//! `fs::handle`, `fuse::passthrough`, `source::link`, `flight`, `db` and `disk` are leaves, and so is that of `cache` on what is free. A copy's
+//! `fs::handle`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves, and so is that of `cache` on what is free. A copy's
 //! state is locked while the disk is asked about its file; who looks at it waits as for the disk.
 
 pub mod allocator;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::{FileSystem, MountedSource};
 use crate::path::Printable;
-use crate::source::link::Health;
+use crate::source::connection::Health;
 use crate::source::waits::{Waiting, Waits};
 
 /// What `kitovufs status --json` prints.
@@ -167,7 +167,7 @@ fn count(counter: &AtomicU64) -> u64 {
 }
 
 fn source_status(source: &MountedSource) -> SourceStatus {
-    let (health, since) = source.link.health();
+    let (health, since) = source.connection.health();
     let counters = &source.counters;
     let waiting = waiting(&counters.waits);
     let state = match health {

@@ -26,8 +26,8 @@ use crate::catalog::{Catalog, Listing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::{Printable, RemotePath};
+use crate::source::connection::Connection;
 use crate::source::count::Counters;
-use crate::source::link::Link;
 use crate::source::waits::Waits;
 use crate::source::{Entry, EntryKind, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Transfer};
@@ -56,7 +56,7 @@ pub struct MountedSource {
     /// Its identity: what cache and catalog know it by.
     pub source_id: Arc<str>,
     /// The source itself, and whether it answers.
-    pub link: Arc<Link>,
+    pub connection: Arc<Connection>,
     /// What was asked of it.
     pub counters: Arc<Counters>,
     /// What it said.
@@ -79,10 +79,10 @@ impl MountedSource {
     fn failed(&self, error: &Error) {
         if !error.kind().is_outage() {
             self.counters.keep(error);
-            self.link.tell(error);
+            self.connection.tell(error);
             // The disk of the cache is no fault of the source.
             if error.kind() != ErrorKind::Cache {
-                self.link.brought(error);
+                self.connection.brought(error);
             }
         }
     }
@@ -232,7 +232,7 @@ impl FileSystem {
 
     /// Says goodbye to every source.
     pub async fn disconnect(&self) {
-        futures::future::join_all(self.sources.iter().map(|source| source.link.disconnect())).await;
+        futures::future::join_all(self.sources.iter().map(|source| source.connection.disconnect())).await;
     }
 
     /// Makes the cache durable. The process ends afterwards: what the kernel knew, and what sources said, is not freed.
@@ -284,7 +284,7 @@ impl FileSystem {
         let error = Error::new("lookup", ErrorKind::TooLarge)
             .on(&entry.path)
             .because(format!("the source tells {size} bytes; Linux shows files of up to {MAX_SIZE}"));
-        self.sources[*source].link.tell(&error);
+        self.sources[*source].connection.tell(&error);
         Err(error)
     }
 

@@ -45,7 +45,7 @@ impl FileSystem {
         let current = source.catalog.find(dir, name).await?;
         let listed = current.value.map(|(_, listed)| listed);
         let same = listed.as_ref().is_some_and(|listed| listed.digest == entry.digest);
-        let proven_whole = source.link.capabilities().proven_whole;
+        let proven_whole = source.connection.capabilities().proven_whole;
         let version = match before_opening(same, entry.size.is_some(), proven_whole) {
             BeforeOpening::LookUpAgain => {
                 // The kernel looks up and opens once more, and not twice: what it finds then must be what is there now.

@@ -3,7 +3,7 @@
 use super::open::version_of;
 use super::{FileSystem, Inode, Inside, MountedSource, Node};
 use crate::error::Result;
-use crate::source::link::Health;
+use crate::source::connection::Health;
 
 /// Every attribute begins with this.
 pub const PREFIX: &str = "user.kitovufs.";
@@ -67,7 +67,7 @@ async fn file_xattr(source: &MountedSource, node: &Node, name: &str) -> Result<O
         }
         "state" => {
             let version = source.transfer.open(&version_of(entry)?, local_name).await;
-            let down = matches!(source.link.health().0, Health::Down(_));
+            let down = matches!(source.connection.health().0, Health::Down(_));
             let newer = source.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
             let state = match (version.is_whole().await, version.copy().is_begun()) {
                 _ if newer => "stale",
@@ -84,7 +84,7 @@ async fn file_xattr(source: &MountedSource, node: &Node, name: &str) -> Result<O
 }
 
 fn error_of(source: &MountedSource) -> Option<Vec<u8>> {
-    match source.link.health().0 {
+    match source.connection.health().0 {
         Health::Down(error) => Some(error.to_string().into_bytes()),
         Health::Failing(error) => Some(error.to_string().into_bytes()),
         Health::Idle | Health::Up => None,

@@ -169,16 +169,16 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
     let room = Arc::new(Room::default());
     let mut reported = Vec::new();
     let sources = configured.into_iter().enumerate().map(|(index, configured)| {
-        let Configured { config, link, counters, changes, .. } = configured;
+        let Configured { config, connection, counters, changes, .. } = configured;
         config.settings.rooms.give(cache.clone());
         let source_id: Arc<str> = config.identity().into();
         let policy = Policy { fresh_for: config.fresh_for, patience: config.patience, offline: config.offline };
         MountedSource {
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
-            catalog: Catalog::new(link.clone(), source_id.clone(), policy, db.clone(), room.clone()),
+            catalog: Catalog::new(connection.clone(), source_id.clone(), policy, db.clone(), room.clone()),
             transfer: Transfer::new(
-                link.clone(),
+                connection.clone(),
                 source_id.clone(),
                 counters.clone(),
                 cache.clone(),
@@ -186,7 +186,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
                 short_break(config.timeout),
             ),
             source_id,
-            link,
+            connection,
             counters,
             unknown_size: config.unknown_size,
             reports_changes: changes.map(|changes| reported.push((index, changes))).is_some(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
 use crate::room::Rooms;
+use crate::source::connection::Connection;
 use crate::source::count::Counters;
-use crate::source::link::Link;
 use crate::source::stack::{Bounds, stack};
 use crate::source::{Changes, Source};
 
@@ -15,7 +15,7 @@ pub struct Configured {
     /// Its place in the configuration.
     pub config: SourceConfig,
     /// Connected lazily, asked within limits and deadlines, counted.
-    pub link: Arc<Link>,
+    pub connection: Arc<Connection>,
     /// What was asked of it.
     pub counters: Arc<Counters>,
     /// What the user should hear about its settings, though they are right.
@@ -73,9 +73,9 @@ pub async fn configure(
 
 fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
     let SourceConfig { timeout, max_requests, max_bandwidth, .. } = config;
-    let (link, counters) = stack(source, &config.name, Bounds { timeout, max_requests, max_bandwidth });
-    let (changes, notes) = (link.changes(), config.settings.notes.take());
-    Configured { config, link, counters, notes, changes }
+    let (connection, counters) = stack(source, &config.name, Bounds { timeout, max_requests, max_bandwidth });
+    let (changes, notes) = (connection.changes(), config.settings.notes.take());
+    Configured { config, connection, counters, notes, changes }
 }
 
 /// The environment variables that hold secrets of other sources than this one.

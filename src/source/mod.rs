@@ -7,6 +7,7 @@
 
 pub mod budget;
 pub mod conformance;
+pub mod connection;
 pub mod count;
 pub mod deadline;
 #[cfg(test)]
@@ -15,7 +16,6 @@ pub mod identity;
 pub mod keyring;
 pub mod kind;
 pub mod limit;
-pub mod link;
 pub mod nearest;
 pub mod packed;
 pub mod retry;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Source;
+use super::connection::Connection;
 use super::count::{Counted, Counters};
 use super::deadline::Deadline;
 use super::limit::Limited;
-use super::link::Link;
 use super::retry::short_break;
 
 /// What a source may take of the time and of the network.
@@ -24,10 +24,10 @@ pub struct Bounds {
 /// Wraps `source`, from the inside out, in a deadline, counters, limits and what keeps its connection. `name` is for log lines.
 ///
 /// Counters are outside of the deadline, so that a timeout counts as the failure that it is.
-pub fn stack(source: impl Source, name: &str, bounds: Bounds) -> (Arc<Link>, Arc<Counters>) {
+pub fn stack(source: impl Source, name: &str, bounds: Bounds) -> (Arc<Connection>, Arc<Counters>) {
     let Bounds { timeout, max_requests, max_bandwidth } = bounds;
     let counters = Arc::new(Counters::default());
     let counted = Counted::new(Deadline::new(source, timeout, counters.clone()), counters.clone());
     let limited = Limited::new(counted, max_requests, max_bandwidth);
-    (Link::new(Box::new(limited), name, short_break(timeout)), counters)
+    (Connection::new(Box::new(limited), name, short_break(timeout)), counters)
 }

@@ -18,7 +18,7 @@ pub(super) async fn check(folder: &FolderConfig, sources: &[Configured]) -> Repo
     for part in &folder.parts {
         let Some(source) = sources.iter().find(|source| source.config.name == part.source) else { continue };
         let began = Instant::now();
-        match walk(&*source.link, part).await {
+        match walk(&*source.connection, part).await {
             Ok(names) => report.passed(began, &format!("{} has {names} names for it", shown(part))),
             Err(error) => {
                 report.failed = true;

@@ -55,7 +55,7 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
         let folders = told(folders.buffered(AT_ONCE)).await;
         // Whoever does not answer is not waited for once more.
-        let goodbyes = configured.iter().map(|source| source.link.disconnect());
+        let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(GOODBYE, futures::future::join_all(goodbyes)).await;
         Ok(u8::from(sources || folders))
     })
@@ -96,7 +96,7 @@ impl Report {
 
 async fn check_source(configured: &Configured) -> Report {
     let mut report = Report::about(&format!("{} ({})", configured.config.name, configured.config.type_name));
-    let source = &*configured.link;
+    let source = &*configured.connection;
     for note in &configured.notes {
         report.say(&format!("  note    {note}"));
     }

@@ -134,8 +134,8 @@ fn prove(config: &Config, source: &SourceConfig, secrets: &[(String, Revealed)])
     let config = Config { sources: vec![source], folders: Vec::new(), ..config.clone() };
     on_runtime(async {
         for configured in mount::examine(&config, Diagnostics::default()).await? {
-            let proof = answers(&*configured.link).await;
-            configured.link.disconnect().await;
+            let proof = answers(&*configured.connection).await;
+            configured.connection.disconnect().await;
             proof?;
         }
         Ok(())

@@ -148,15 +148,15 @@ pub(in crate::fs) fn mounted(
 ) -> (MountedSource, Faults) {
     let (faulty, faults) = Faulty::new(memory);
     let bounds = Bounds { timeout: TIMEOUT, max_requests: None, max_bandwidth: None };
-    let (link, counters) = stack(faulty, name, bounds);
+    let (connection, counters) = stack(faulty, name, bounds);
     let id: Arc<str> = name.into();
     let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline };
     let source = MountedSource {
         name: name.as_bytes().into(),
         source_type: "memory".into(),
-        catalog: Catalog::new(link.clone(), id.clone(), policy, db.clone(), Arc::default()),
+        catalog: Catalog::new(connection.clone(), id.clone(), policy, db.clone(), Arc::default()),
         transfer: Transfer::new(
-            link.clone(),
+            connection.clone(),
             id.clone(),
             counters.clone(),
             cache.clone(),
@@ -164,7 +164,7 @@ pub(in crate::fs) fn mounted(
             short_break(TIMEOUT),
         ),
         source_id: id,
-        link,
+        connection,
         counters,
         unknown_size: UnknownSize::Retrieve,
         reports_changes: false,

@@ -1,4 +1,4 @@
-//! `Link`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on.
+//! `Connection`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on.
 
 use std::mem::discriminant;
 use std::pin::pin;
@@ -43,7 +43,7 @@ const TRIAL: Duration = Duration::from_secs(1);
 ///
 /// A source that asks to be left alone for a while ([`Error::wait`]) is asked nothing meanwhile, probes included: calls wait for the end of
 /// it if that is near, and fail otherwise.
-pub struct Link {
+pub struct Connection {
     inner: Box<dyn Source>,
     /// How long a break may be that reads do not notice.
     short_break: Duration,
@@ -81,7 +81,7 @@ pub enum Health {
     Down(Error),
 }
 
-impl Link {
+impl Connection {
     /// Wraps `inner`, already configured. `name` is for log lines; reads that are under way wait for a source that has become unreachable
     /// for at most `short_break`.
     pub fn new(inner: Box<dyn Source>, name: &str, short_break: Duration) -> Arc<Self> {
@@ -121,7 +121,7 @@ impl Link {
         }
     }
 
-    /// [`Link::ready`] for a read of a file that was opened then: also a break that begins while it waits for a connection is waited for, but not
+    /// [`Connection::ready`] for a read of a file that was opened then: also a break that begins while it waits for a connection is waited for, but not
     /// one after another for ever.
     async fn ready_to_read(&self, opened: Instant) -> Result<()> {
         let began = Instant::now();
@@ -289,37 +289,37 @@ impl Link {
         }
     }
 
-    /// Tries until the source answers or the last user of this link is gone.
+    /// Tries until the source answers or the last user of this connection is gone.
     async fn probe(self: Arc<Self>, over: watch::Sender<bool>) {
         let me = Arc::downgrade(&self);
-        let mut link = self;
+        let mut connection = self;
         let mut wait = PROBE_WAITS.0;
         loop {
-            let (Health::Down(error), _) = link.health() else { return };
-            if let Some((left, _)) = link.rest() {
+            let (Health::Down(error), _) = connection.health() else { return };
+            if let Some((left, _)) = connection.rest() {
                 wait = left;
             } else if error.kind() == ErrorKind::Unauthenticated {
                 wait = LOGIN_WAIT;
             } else {
-                link.ensure_disconnected().await;
-                match link.answers().await {
-                    Err(error) if error.kind().is_outage() => link.heed(&error),
-                    Err(error) => return link.answered(&error),
-                    Ok(()) => return link.now(Health::Up),
+                connection.ensure_disconnected().await;
+                match connection.answers().await {
+                    Err(error) if error.kind().is_outage() => connection.heed(&error),
+                    Err(error) => return connection.answered(&error),
+                    Ok(()) => return connection.now(Health::Up),
                 }
             }
             over.send_replace(true);
-            drop(link);
+            drop(connection);
             tokio::time::sleep(wait).await;
             let Some(alive) = me.upgrade() else { return };
-            link = alive;
-            let lasts = link.state.lock().began.elapsed();
-            let longest = if lasts < link.short_break { PROBE_IN_BREAK } else { PROBE_WAITS.1 };
+            connection = alive;
+            let lasts = connection.state.lock().began.elapsed();
+            let longest = if lasts < connection.short_break { PROBE_IN_BREAK } else { PROBE_WAITS.1 };
             wait = (wait * 2).min(longest);
             if error.kind() == ErrorKind::Unauthenticated {
                 // Somebody may have mended the credentials: connecting reads them anew.
-                link.ensure_disconnected().await;
-                return link.now(Health::Up);
+                connection.ensure_disconnected().await;
+                return connection.now(Health::Up);
             }
         }
     }
@@ -338,7 +338,7 @@ impl State {
 
 #[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
-impl Source for Link {
+impl Source for Connection {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
@@ -413,32 +413,32 @@ mod tests {
     use crate::source::fault::{Fault, Faults, Faulty, Method};
     use crate::sources::memory::Memory;
 
-    fn linked() -> (Arc<Link>, Faults) {
+    fn flaky_connection() -> (Arc<Connection>, Faults) {
         let memory = Memory::new();
         memory.put("a", "hello");
         let (source, faults) = Faulty::new(memory);
-        (Link::new(Box::new(source), "far", Duration::from_secs(10)), faults)
+        (Connection::new(Box::new(source), "far", Duration::from_secs(10)), faults)
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_connection_that_broke_is_no_outage_for_others() {
-        let (link, faults) = linked();
+        let (connection, faults) = flaky_connection();
         let file = RemotePath::parse(b"a").expect("a plain path");
         faults.set_times(Method::CreateRemoteDigest, Fault::Fail(ErrorKind::Unreachable), 1);
-        assert!(link.create_remote_digest(&file).await.is_err());
-        link.create_remote_digest(&file).await.expect("the source answers");
+        assert!(connection.create_remote_digest(&file).await.is_err());
+        connection.create_remote_digest(&file).await.expect("the source answers");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_during_an_outage_fails_at_once_when_one_probe_has_failed() {
-        let (link, faults) = linked();
+        let (connection, faults) = flaky_connection();
         let file = RemotePath::parse(b"a").expect("a plain path");
-        link.create_remote_digest(&file).await.expect("the source answers");
+        connection.create_remote_digest(&file).await.expect("the source answers");
         for method in [Method::Connect, Method::ListPath, Method::CreateRemoteDigest] {
             faults.set(method, Fault::Fail(ErrorKind::Unreachable));
         }
         for _ in 0..5 {
-            assert!(link.create_remote_digest(&file).await.is_err());
+            assert!(connection.create_remote_digest(&file).await.is_err());
         }
         // The first by itself, and its probe by connecting anew.
         assert_eq!((faults.calls(Method::CreateRemoteDigest), faults.calls(Method::Connect)), (2, 2));
@@ -446,54 +446,54 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_source_is_well_only_if_what_it_answers_is_of_use() {
-        let (link, faults) = linked();
+        let (connection, faults) = flaky_connection();
         let file = RemotePath::parse(b"a").expect("a plain path");
         for kind in [ErrorKind::InvalidConfig, ErrorKind::Protocol, ErrorKind::Other, ErrorKind::Unsupported] {
             faults.set_times(Method::CreateRemoteDigest, Fault::Fail(kind), 1);
-            assert!(link.create_remote_digest(&file).await.is_err());
-            assert!(matches!(link.health().0, Health::Failing(error) if error.kind() == kind));
-            link.create_remote_digest(&file).await.expect("the source answers");
-            assert!(matches!(link.health().0, Health::Up));
+            assert!(connection.create_remote_digest(&file).await.is_err());
+            assert!(matches!(connection.health().0, Health::Failing(error) if error.kind() == kind));
+            connection.create_remote_digest(&file).await.expect("the source answers");
+            assert!(matches!(connection.health().0, Health::Up));
         }
         for kind in [ErrorKind::NotFound, ErrorKind::PermissionDenied, ErrorKind::Changed] {
             faults.set_times(Method::CreateRemoteDigest, Fault::Fail(kind), 1);
-            assert!(link.create_remote_digest(&file).await.is_err());
-            assert!(matches!(link.health().0, Health::Up), "{kind:?} is an answer");
+            assert!(connection.create_remote_digest(&file).await.is_err());
+            assert!(matches!(connection.health().0, Health::Up), "{kind:?} is an answer");
         }
         faults.set_times(Method::ListPath, Fault::Fail(ErrorKind::NotFound), 1);
-        assert!(link.list_path(&RemotePath::root()).await.is_err());
-        assert!(matches!(link.health().0, Health::Failing(_)), "without a root there is nothing to show");
+        assert!(connection.list_path(&RemotePath::root()).await.is_err());
+        assert!(matches!(connection.health().0, Health::Failing(_)), "without a root there is nothing to show");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_that_asks_to_be_left_alone_is_not_asked_meanwhile() {
-        let (link, faults) = linked();
+        let (connection, faults) = flaky_connection();
         let file = RemotePath::parse(b"a").expect("a plain path");
         faults.set_times(Method::CreateRemoteDigest, Fault::Busy(Duration::from_secs(60)), 1);
         for _ in 0..5 {
-            let error = link.create_remote_digest(&file).await.expect_err("it is to be left alone");
+            let error = connection.create_remote_digest(&file).await.expect_err("it is to be left alone");
             assert_eq!(error.kind(), ErrorKind::RateLimited);
         }
         assert_eq!(faults.calls(Method::CreateRemoteDigest), 1);
         // Who comes shortly before the end waits for it.
         tokio::time::sleep(Duration::from_secs(55)).await;
         let began = Instant::now();
-        link.create_remote_digest(&file).await.expect("the source answers");
+        connection.create_remote_digest(&file).await.expect("the source answers");
         assert_eq!(began.elapsed().as_secs(), 5);
         assert_eq!(faults.calls(Method::CreateRemoteDigest), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn probes_leave_a_source_alone_too_but_not_for_a_year() {
-        let (link, faults) = linked();
+        let (connection, faults) = flaky_connection();
         let file = RemotePath::parse(b"a").expect("a plain path");
         let year = Duration::from_secs(365 * 24 * 3600);
         let closed = Error::new("x", ErrorKind::Unreachable).retry_after(year);
-        link.went_down(&closed);
+        connection.went_down(&closed);
         tokio::time::sleep(LONGEST_REST - Duration::from_secs(1)).await;
-        assert!(link.create_remote_digest(&file).await.is_err());
+        assert!(connection.create_remote_digest(&file).await.is_err());
         assert_eq!(faults.calls(Method::Connect), 0);
         tokio::time::sleep(Duration::from_secs(20)).await;
-        link.create_remote_digest(&file).await.expect("the source answers");
+        connection.create_remote_digest(&file).await.expect("the source answers");
     }
 }
