@@ -16,7 +16,7 @@ impl Catalog {
         let mut names = Vec::new();
         if let Some(dir) = path.parent() {
             state.expire(&dir, |entry| entry == path, &mut names);
-            if names.is_empty() && state.remembered.record_alone(&dir).is_some() {
+            if names.is_empty() && state.listings.record_on_disk(&dir).is_some() {
                 // Its listing is not in memory. Where this is another name, the kernel has none such.
                 names.push((dir, path.name().into()));
             }
@@ -33,18 +33,18 @@ impl State {
         is_affected: impl Fn(&RemotePath) -> bool,
         names: &mut Vec<(RemotePath, LocalName)>,
     ) {
-        if let Some(record) = self.remembered.record_alone(dir) {
+        if let Some(record) = self.listings.record_on_disk(dir) {
             record.obtained = None;
-            record.since.retain(|_, (entry, _)| !entry.as_ref().is_some_and(|entry| is_affected(&entry.path)));
+            record.overlay.retain(|_, (entry, _)| !entry.as_ref().is_some_and(|entry| is_affected(&entry.path)));
             return;
         }
-        let Some(known) = self.remembered.get(dir) else { return };
+        let Some(known) = self.listings.get(dir) else { return };
         known.record.obtained = None;
         let entries = known.listing.entries();
         for number in 0..entries.len() {
             if is_affected(&entries.path(number)) {
                 let name: LocalName = entries.name(number).into();
-                known.record.since.remove(&name);
+                known.record.overlay.remove(&name);
                 names.push((dir.clone(), name));
             }
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{Named, learned};
+use super::{LocalEntries, overlay};
 use crate::digest::Digest;
 use crate::name::{LocalName, is_local_name};
 use crate::path::RemotePath;
@@ -14,7 +14,7 @@ use crate::source::{Entry, EntryKind};
 /// A complete listing of one directory: every name that is there, so that any other name is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
-    entries: Named,
+    entries: LocalEntries,
 }
 
 /// The number of one listing in the database. No two listings have the same, so that what is read under it is that listing.
@@ -35,7 +35,7 @@ impl ListingId {
 
 impl Listing {
     /// A listing of entries as `catalog::localize` returns them.
-    pub fn new(entries: Named) -> Self {
+    pub fn new(entries: LocalEntries) -> Self {
         Self { entries }
     }
 
@@ -50,7 +50,7 @@ impl Listing {
     }
 
     /// All entries, ordered by local name.
-    pub fn entries(&self) -> &Named {
+    pub fn entries(&self) -> &LocalEntries {
         &self.entries
     }
 
@@ -65,7 +65,7 @@ impl Listing {
             "SELECT local_name, name, path, kind, target, size, modified, digest
              FROM entries WHERE listing = ?1 ORDER BY local_name",
         )?;
-        let mut entries = Named::new(dir.clone());
+        let mut entries = LocalEntries::new(dir.clone());
         for row in select.query_map([id], read_entry)? {
             let (name, entry) = row?;
             entries.push(&name, &entry);
@@ -135,7 +135,7 @@ impl Listing {
                 entry.digest.as_ref().map(Digest::as_str),
             ])?;
         }
-        learned::tidy(db, source, dir, id)
+        overlay::tidy(db, source, dir, id)
     }
 
     /// Drops what is stored of `dir` and of everything below it.
@@ -233,7 +233,7 @@ mod tests {
 
     /// A listing of the root.
     fn listing(entries: &[Entry]) -> Listing {
-        let mut named = Named::new(RemotePath::root());
+        let mut named = LocalEntries::new(RemotePath::root());
         entries.iter().for_each(|entry| named.push(&entry.name, entry));
         Listing::new(named)
     }

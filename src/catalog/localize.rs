@@ -6,7 +6,7 @@ use std::hash::BuildHasher as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::Named;
+use super::LocalEntries;
 use crate::name::NAME_MAX;
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
@@ -19,7 +19,7 @@ const LONGEST_CHARACTER: usize = 4;
 #[derive(Debug)]
 pub struct Localized {
     /// Those that are shown.
-    pub named: Named,
+    pub named: LocalEntries,
     /// Names that lead out of the directory and are never followed, with the reason.
     refused: Omitted,
 }
@@ -67,7 +67,7 @@ pub fn localize(mut entries: Packed, verbatim: bool) -> Localized {
             named.push((entries.push_text(&name), place));
         }
     }
-    Localized { named: Named::of(entries, named), refused }
+    Localized { named: LocalEntries::of(entries, named), refused }
 }
 
 /// The names of one directory that are given already. It keeps hashes of them: where two names share one, a number is left out.

@@ -5,11 +5,11 @@
 //! its answer.
 
 mod expire;
-mod known;
-mod learned;
 mod listing;
+mod listing_cache;
+mod local_entries;
 pub mod localize;
-mod named;
+mod overlay;
 mod patience;
 mod stored;
 #[cfg(test)]
@@ -23,13 +23,13 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-pub use known::Room;
 pub use listing::Listing;
-pub use named::Named;
+pub use listing_cache::Room;
+pub use local_entries::LocalEntries;
 use patience::{Asked, Slowness};
 
-use self::known::{Remembered, Since, Stored};
 use self::listing::ListingId;
+use self::listing_cache::{ListingCache, Overlay, Stored};
 use self::localize::{Localized, localize};
 use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
@@ -89,7 +89,7 @@ pub struct Catalog {
 type Checks = Flights<(RemotePath, LocalName), Result<Option<Entry>>>;
 
 struct State {
-    remembered: Remembered,
+    listings: ListingCache,
     /// When the source last said by itself that something has changed.
     changed: Option<Instant>,
 }
@@ -103,7 +103,7 @@ impl Catalog {
         db: Arc<Database>,
         room: Arc<Room>,
     ) -> Arc<Self> {
-        let state = Mutex::new(State { remembered: Remembered::new(room), changed: None });
+        let state = Mutex::new(State { listings: ListingCache::new(room), changed: None });
         let (under_way, checks, reloads, slowness) = Default::default();
         Arc::new(Self { source, source_id, policy, db, under_way, checks, reloads, slowness, state })
     }
@@ -114,7 +114,7 @@ impl Catalog {
     /// `NotFound` only if the source said so; a failure of the source, if nothing is known or `offline` says to fail.
     pub async fn list(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
         let mut answer = self.plain_listing(dir).await?;
-        if let Some(newer) = self.state.lock().overlaid(dir, &answer.value) {
+        if let Some(newer) = self.state.lock().with_overlay(dir, &answer.value) {
             answer.value = newer;
         }
         Ok(answer)
@@ -140,7 +140,7 @@ impl Catalog {
                 }
             }
         };
-        match self.ask(&self.under_way, dir.clone(), question, self.known_listing(dir)).await {
+        match self.ask(&self.under_way, dir.clone(), question, self.last_listing(dir)).await {
             Asked::Answered(answer) => answer,
             Asked::Overdue(known) => Ok(self.stale(known)),
         }
@@ -151,7 +151,7 @@ impl Catalog {
     /// # Errors
     /// Those of [`Catalog::list`]. A file whose listing carries no digest is asked for its digest.
     pub async fn find(self: &Arc<Self>, dir: &RemotePath, name: &[u8]) -> Result<Answer<Option<(LocalName, Entry)>>> {
-        let known = self.state.lock().learned(dir, name, self.policy);
+        let known = self.state.lock().overlay_entry(dir, name, self.policy);
         if let Some(answer) = known {
             return Ok(answer);
         }
@@ -162,13 +162,13 @@ impl Catalog {
                 Answer { value: value.get(name).map(|entry| (name.into(), entry)), valid_for, stale }
             }
         };
-        if let Some(answer) = self.state.lock().learned(dir, name, self.policy) {
+        if let Some(answer) = self.state.lock().overlay_entry(dir, name, self.policy) {
             return Ok(answer);
         }
         let Answer { value: found, valid_for, stale } = listed;
         match found {
             Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
-                let known = self.known_alone(dir, &name, &entry);
+                let known = self.overlay_or_stored(dir, &name, &entry);
                 let error = match self.check(dir, &name, &entry, known).await {
                     Ok(Answer { value, valid_for, stale }) => {
                         let value = value.map(|entry| (name, entry));
@@ -176,7 +176,7 @@ impl Catalog {
                     }
                     Err(error) => error,
                 };
-                let known = self.known_alone(dir, &name, &entry).await;
+                let known = self.overlay_or_stored(dir, &name, &entry).await;
                 match after_failure(known.is_some(), error.kind(), self.policy.offline) {
                     AfterFailure::Fail => Err(error),
                     AfterFailure::Serve => Ok(self.stale(known.map(|known| (name, known)))),
@@ -215,28 +215,28 @@ impl Catalog {
 
     /// Forgets everything that it said, and leaves the memory to the end of the process.
     pub fn abandon(&self) {
-        self.state.lock().remembered.abandon();
+        self.state.lock().listings.abandon();
     }
 
     /// Whether this name was asked for alone, not just listed, within `fresh_for`.
     pub fn is_checked(&self, dir: &RemotePath, name: &[u8]) -> bool {
-        self.state.lock().learned(dir, name, self.policy).is_some()
+        self.state.lock().overlay_entry(dir, name, self.policy).is_some()
     }
 
     /// What is known of this name, fresh or not, without asking.
-    pub fn known(&self, dir: &RemotePath, name: &[u8]) -> Option<Entry> {
+    pub fn last_entry(&self, dir: &RemotePath, name: &[u8]) -> Option<Entry> {
         let mut state = self.state.lock();
-        if let Some((entry, _)) = state.remembered.record(dir)?.since.get(name) {
+        if let Some((entry, _)) = state.listings.record(dir)?.overlay.get(name) {
             return entry.clone();
         }
-        state.remembered.get(dir)?.listing.get(name)
+        state.listings.get(dir)?.listing.get(name)
     }
 
     /// When the source was last asked about this name, alone or by listing its directory; `None`: not since the mount.
     pub fn checked_at(&self, dir: &RemotePath, name: &[u8]) -> Option<SystemTime> {
         let mut state = self.state.lock();
-        let record = state.remembered.record(dir)?;
-        let at = record.since.get(name).map(|(_, at)| *at).or(record.obtained)?;
+        let record = state.listings.record(dir)?;
+        let at = record.overlay.get(name).map(|(_, at)| *at).or(record.obtained)?;
         SystemTime::now().checked_sub(at.elapsed())
     }
 
@@ -257,8 +257,8 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
-        self.remember_alone(dir, name, checked.as_ref());
-        self.state.lock().remembered.learn(dir, name.clone(), checked.clone());
+        self.store_overlay(dir, name, checked.as_ref());
+        self.state.lock().listings.lay_over(dir, name.clone(), checked.clone());
         Ok(checked)
     }
 
@@ -274,7 +274,7 @@ impl Catalog {
 
     /// Notes that the source has just shown otherwise that this entry is as it was.
     pub fn confirm(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) {
-        self.state.lock().remembered.learn(dir, name.clone(), Some(entry.clone()));
+        self.state.lock().listings.lay_over(dir, name.clone(), Some(entry.clone()));
     }
 
     /// Asks the source, and falls back on what is known as `freshness` says.
@@ -300,7 +300,7 @@ impl Catalog {
             self.drop_listing(dir);
             return Err(error);
         }
-        let known = self.known_listing(dir).await;
+        let known = self.last_listing(dir).await;
         match after_failure(known.is_some(), error.kind(), self.policy.offline) {
             AfterFailure::Fail => Err(error),
             AfterFailure::Serve => {
@@ -325,7 +325,7 @@ impl Catalog {
             if !leaves_none {
                 return (asked, answer);
             }
-            let known = self.known_listing(dir).await.map_or(0, |known| known.entries().len());
+            let known = self.last_listing(dir).await.map_or(0, |known| known.entries().len());
             match before_emptying(known, answers) {
                 Emptying::Believe => return (asked, answer),
                 Emptying::AskAgain => {
@@ -354,16 +354,16 @@ impl Catalog {
     fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
         let refusal = localized.refusal();
         let Localized { mut named, .. } = localized;
-        let known = self.state.lock().remembered.get(dir).map(|known| {
+        let known = self.state.lock().listings.get(dir).map(|known| {
             let record = &known.record;
-            (known.listing.clone(), record.stored, record.since.clone())
+            (known.listing.clone(), record.stored, record.overlay.clone())
         });
         let losses = self.db.losses();
-        let (mut unchanged, mut learned) = (None, Since::new());
-        if let Some((before, stored, since)) = known {
-            keep_observations(&before, &since, &mut named);
+        let (mut unchanged, mut learned) = (None, Overlay::new());
+        if let Some((before, stored, overlay)) = known {
+            keep_observations(&before, &overlay, &mut named);
             if *before.entries() == named {
-                (unchanged, learned) = (Some((before, stored)), since);
+                (unchanged, learned) = (Some((before, stored)), overlay);
             }
         }
         let is_new = unchanged.is_none();
@@ -372,7 +372,7 @@ impl Catalog {
             Some((listing, stored)) => (listing, stored.id),
             None => (Arc::new(Listing::new(named)), ListingId::new()),
         };
-        self.state.lock().remembered.insert(dir.clone(), listing.clone(), Stored { id, losses }, obtained);
+        self.state.lock().listings.insert(dir.clone(), listing.clone(), Stored { id, losses }, obtained);
         if is_new && let Some(refusal) = refusal {
             warn!("{dir}: {refusal}");
         }
@@ -380,14 +380,14 @@ impl Catalog {
             let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
             self.db.write(move |db| {
                 stored.store(db, &source_id, &dir, id)?;
-                learned::store_all(db, &source_id, &dir, &stored, &learned)
+                overlay::store_all(db, &source_id, &dir, &stored, &learned)
             });
         }
         listing
     }
 
     fn drop_listing(&self, dir: &RemotePath) {
-        self.state.lock().remembered.remove(dir);
+        self.state.lock().listings.remove(dir);
         let (source_id, dir) = (self.source_id.clone(), dir.clone());
         self.db.write(move |db| Listing::delete(db, &source_id, &dir));
     }
@@ -400,11 +400,11 @@ async fn off_worker<T: Send + 'static>(dir: &RemotePath, work: impl FnOnce() -> 
 }
 
 /// Files that cannot be told from what is known of them keep their digests, although they were observed anew.
-fn keep_observations(listing: &Listing, since: &Since, named: &mut Named) {
+fn keep_observations(listing: &Listing, overlay: &Overlay, named: &mut LocalEntries) {
     for number in 0..named.len() {
         let entry = named.entry(number);
         let Some(digest) = entry.digest.as_ref().filter(|digest| digest.unsettled_since().is_some()) else { continue };
-        let before = match since.get(named.name(number)) {
+        let before = match overlay.get(named.name(number)) {
             Some((before, _)) => before.clone(),
             None => listing.get(named.name(number)),
         };
@@ -417,7 +417,7 @@ fn keep_observations(listing: &Listing, since: &Since, named: &mut Named) {
 
 impl State {
     fn fresh_listing(&mut self, dir: &RemotePath, policy: Policy) -> Option<Answer<Arc<Listing>>> {
-        let known = self.remembered.get(dir)?;
+        let known = self.listings.get(dir)?;
         match before_asking(Some(known.record.obtained.map(|at| at.elapsed())), policy.fresh_for) {
             BeforeAsking::Serve(valid_for) => Some(Answer { value: known.listing.clone(), valid_for, stale: false }),
             BeforeAsking::Ask => None,
@@ -425,8 +425,13 @@ impl State {
     }
 
     /// What was learned about this name alone, if that is still fresh.
-    fn learned(&mut self, dir: &RemotePath, name: &[u8], policy: Policy) -> Option<Answer<Option<(LocalName, Entry)>>> {
-        let (name, (entry, at)) = self.remembered.record(dir)?.since.get_key_value(name)?;
+    fn overlay_entry(
+        &mut self,
+        dir: &RemotePath,
+        name: &[u8],
+        policy: Policy,
+    ) -> Option<Answer<Option<(LocalName, Entry)>>> {
+        let (name, (entry, at)) = self.listings.record(dir)?.overlay.get_key_value(name)?;
         match before_asking(Some(Some(at.elapsed())), policy.fresh_for) {
             BeforeAsking::Serve(valid_for) => {
                 let value = entry.clone().map(|entry| (name.clone(), entry));
@@ -437,11 +442,11 @@ impl State {
     }
 
     /// `listing`, which is that of `dir`, with what was learned since, if anything was.
-    fn overlaid(&mut self, dir: &RemotePath, listing: &Listing) -> Option<Arc<Listing>> {
-        let record = self.remembered.record(dir).filter(|record| !record.since.is_empty())?;
-        let mut entries = Named::new(dir.clone());
+    fn with_overlay(&mut self, dir: &RemotePath, listing: &Listing) -> Option<Arc<Listing>> {
+        let record = self.listings.record(dir).filter(|record| !record.overlay.is_empty())?;
+        let mut entries = LocalEntries::new(dir.clone());
         for (name, listed) in listing.entries().iter() {
-            let entry = match record.since.get(&name) {
+            let entry = match record.overlay.get(&name) {
                 Some((newer, _)) => newer.as_ref(),
                 None => Some(&listed),
             };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::known::Stored;
 use super::listing::ListingId;
+use super::listing_cache::Stored;
 use super::{Answer, Catalog, Listing, Policy, State, off_worker};
 use crate::freshness::{BeforeAsking, before_asking};
 use crate::name::LocalName;
@@ -27,22 +27,22 @@ struct OnDisk {
 
 impl Catalog {
     /// The listing as last known, from memory, from the database, or from an earlier run.
-    pub(super) async fn known_listing(self: &Arc<Self>, dir: &RemotePath) -> Option<Arc<Listing>> {
-        let held = self.state.lock().remembered.record(dir).and_then(|record| record.listing());
+    pub(super) async fn last_listing(self: &Arc<Self>, dir: &RemotePath) -> Option<Arc<Listing>> {
+        let held = self.state.lock().listings.record(dir).and_then(|record| record.listing());
         if held.is_some() {
             return held;
         }
         let losses = self.db.losses();
         let (id, listing) = self.load(dir).await?;
         let mut state = self.state.lock();
-        let obtained = match state.remembered.record(dir).map(|record| (record.stored.id, record.obtained)) {
+        let obtained = match state.listings.record(dir).map(|record| (record.stored.id, record.obtained)) {
             Some((known, obtained)) if known == id => obtained,
             // A newer answer has come meanwhile, or could not be stored.
             Some(_) => return Some(listing),
             // It is from an earlier run.
             None => None,
         };
-        state.remembered.insert(dir.clone(), listing.clone(), Stored { id, losses }, obtained);
+        state.listings.insert(dir.clone(), listing.clone(), Stored { id, losses }, obtained);
         Some(listing)
     }
 
@@ -50,10 +50,10 @@ impl Catalog {
     pub(super) async fn reload(self: &Arc<Self>, dir: &RemotePath) -> Option<Answer<Arc<Listing>>> {
         let obtained = self.state.lock().stored(dir, self.policy)?.obtained;
         let (catalog, wanted) = (self.clone(), dir.clone());
-        let load = || async move { catalog.known_listing(&wanted).await };
+        let load = || async move { catalog.last_listing(&wanted).await };
         let listing = self.reloads.join(dir.clone(), load).await??;
         // It may have been reported as changed meanwhile, or be another one than was thought.
-        let is_same = self.state.lock().remembered.record(dir).is_some_and(|record| {
+        let is_same = self.state.lock().listings.record(dir).is_some_and(|record| {
             let is_held = record.listing().is_some_and(|held| Arc::ptr_eq(&held, &listing));
             is_held && record.obtained == Some(obtained)
         });
@@ -92,7 +92,7 @@ impl Catalog {
 impl State {
     /// The listing of `dir`, if it is fresh and not in memory.
     fn stored(&mut self, dir: &RemotePath, policy: Policy) -> Option<OnDisk> {
-        let record = self.remembered.record_alone(dir)?;
+        let record = self.listings.record_on_disk(dir)?;
         let obtained = record.obtained?;
         match before_asking(Some(Some(obtained.elapsed())), policy.fresh_for) {
             BeforeAsking::Serve(valid_for) => {

@@ -36,7 +36,7 @@ impl Fixture {
     }
 
     fn held(&self) -> usize {
-        self.catalog.state.lock().remembered.held()
+        self.catalog.state.lock().listings.held()
     }
 }
 
@@ -54,7 +54,7 @@ async fn an_abandoned_catalog_knows_nothing_and_frees_nothing() {
     known.memory.put("dir/a", "x");
     let listing = Arc::downgrade(&known.catalog.list(&path("dir")).await.expect("it is there").value);
     known.catalog.abandon();
-    assert_eq!((known.held(), known.catalog.known(&path("dir"), b"a")), (0, None));
+    assert_eq!((known.held(), known.catalog.last_entry(&path("dir"), b"a")), (0, None));
     let Fixture { catalog, .. } = known;
     drop(catalog);
     assert_eq!(listing.strong_count(), 1);

@@ -68,7 +68,7 @@ async fn file_xattr(source: &MountedSource, node: &Node, name: &str) -> Result<O
         "state" => {
             let version = source.transfer.open(&version_of(entry)?, local_name).await;
             let down = matches!(source.connection.health().0, Health::Down(_));
-            let newer = source.catalog.known(dir, local_name).is_some_and(|known| known.digest != entry.digest);
+            let newer = source.catalog.last_entry(dir, local_name).is_some_and(|known| known.digest != entry.digest);
             let state = match (version.is_whole().await, version.copy().is_begun()) {
                 _ if newer => "stale",
                 (true, _) if down => "offline",

@@ -1,4 +1,4 @@
-//! `Remembered`: what one source said, as far as memory holds it, within bytes. It asks nobody.
+//! `ListingCache`: what one source said, as far as memory holds it, within bytes. It asks nobody.
 //!
 //! A listing that memory has no room for stays in the database; a small record of it stays here, so that it is read from there as
 //! long as it is fresh.
@@ -55,7 +55,7 @@ impl Room {
 }
 
 /// A listing in memory.
-pub(super) struct Known {
+pub(super) struct CachedListing {
     pub(super) listing: Arc<Listing>,
     pub(super) record: Record,
 }
@@ -64,7 +64,7 @@ pub(super) struct Known {
 pub(super) struct Record {
     /// `None`: in an earlier run.
     pub(super) obtained: Option<Instant>,
-    pub(super) since: Since,
+    pub(super) overlay: Overlay,
     pub(super) stored: Stored,
     /// How many entries it has.
     pub(super) names: usize,
@@ -84,7 +84,7 @@ pub(super) struct Stored {
 }
 
 /// What was learned about single names after their listing, and when; `None`: it is gone.
-pub(super) type Since = HashMap<LocalName, (Option<Entry>, Instant)>;
+pub(super) type Overlay = HashMap<LocalName, (Option<Entry>, Instant)>;
 
 impl Record {
     /// The listing, if somebody has it still.
@@ -94,9 +94,9 @@ impl Record {
 }
 
 /// The listings and records of one source.
-pub(super) struct Remembered {
-    known: LruCache<RemotePath, Known>,
-    /// Bytes of `known`.
+pub(super) struct ListingCache {
+    cached: LruCache<RemotePath, CachedListing>,
+    /// Bytes of `cached`.
     held: usize,
     room: Arc<Room>,
     /// Of the listings that are not in memory.
@@ -105,52 +105,52 @@ pub(super) struct Remembered {
     recorded: usize,
 }
 
-impl Remembered {
+impl ListingCache {
     pub(super) fn new(room: Arc<Room>) -> Self {
-        Self { known: LruCache::unbounded(), held: 0, room, records: LruCache::unbounded(), recorded: 0 }
+        Self { cached: LruCache::unbounded(), held: 0, room, records: LruCache::unbounded(), recorded: 0 }
     }
 
     /// The listing of `dir`, if it is in memory.
-    pub(super) fn get(&mut self, dir: &RemotePath) -> Option<&mut Known> {
-        self.known.get_mut(dir)
+    pub(super) fn get(&mut self, dir: &RemotePath) -> Option<&mut CachedListing> {
+        self.cached.get_mut(dir)
     }
 
     /// What is known of the listing of `dir` beside its entries.
     pub(super) fn record(&mut self, dir: &RemotePath) -> Option<&mut Record> {
-        match self.known.get_mut(dir) {
+        match self.cached.get_mut(dir) {
             Some(known) => Some(&mut known.record),
             None => self.records.get_mut(dir),
         }
     }
 
     /// The record of `dir`, if its listing is not in memory.
-    pub(super) fn record_alone(&mut self, dir: &RemotePath) -> Option<&mut Record> {
+    pub(super) fn record_on_disk(&mut self, dir: &RemotePath) -> Option<&mut Record> {
         self.records.get_mut(dir)
     }
 
     /// Remembers a listing, and as much of what was learned since an earlier one as still says more.
     pub(super) fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, stored: Stored, obtained: Option<Instant>) {
-        let mut since = self.remove(&dir).map(|record| record.since).unwrap_or_default();
-        since.retain(|name, (learned, at)| {
+        let mut overlay = self.remove(&dir).map(|record| record.overlay).unwrap_or_default();
+        overlay.retain(|name, (learned, at)| {
             // A listing without digests says nothing newer about the version, which an outage may make the last word.
             let silent = learned.is_some() && listing.get(name).is_some_and(|entry| entry.digest.is_none());
             silent || obtained.is_some_and(|obtained| *at > obtained)
         });
         let names = listing.entries().len();
-        let learned: usize = since.iter().map(|(name, (entry, _))| learned_bytes(name, entry.as_ref())).sum();
+        let learned: usize = overlay.iter().map(|(name, (entry, _))| overlay_bytes(name, entry.as_ref())).sum();
         let bytes = RECORD + dir.as_bytes().len() + learned;
-        let record = Record { obtained, since, stored, names, listing: Arc::downgrade(&listing), bytes };
+        let record = Record { obtained, overlay, stored, names, listing: Arc::downgrade(&listing), bytes };
         self.hold(listing.bytes() + bytes);
-        self.known.put(dir, Known { listing, record });
+        self.cached.put(dir, CachedListing { listing, record });
         self.make_room();
     }
 
     /// Notes what was learned about one name, if the listing of `dir` is known.
-    pub(super) fn learn(&mut self, dir: &RemotePath, name: LocalName, entry: Option<Entry>) {
-        let is_held = self.known.contains(dir);
+    pub(super) fn lay_over(&mut self, dir: &RemotePath, name: LocalName, entry: Option<Entry>) {
+        let is_held = self.cached.contains(dir);
         let Some(record) = self.record(dir) else { return };
-        let more = learned_bytes(&name, entry.as_ref());
-        if record.since.insert(name, (entry, Instant::now())).is_none() {
+        let more = overlay_bytes(&name, entry.as_ref());
+        if record.overlay.insert(name, (entry, Instant::now())).is_none() {
             record.bytes += more;
             if is_held {
                 self.hold(more)
@@ -163,7 +163,7 @@ impl Remembered {
 
     fn make_room(&mut self) {
         while self.held > self.room.own() && self.room.is_over() {
-            let Some((dir, Known { listing, record })) = self.known.pop_lru() else { break };
+            let Some((dir, CachedListing { listing, record })) = self.cached.pop_lru() else { break };
             self.give_back(listing.bytes() + record.bytes);
             self.recorded += record.bytes;
             self.records.put(dir, record);
@@ -180,14 +180,14 @@ impl Remembered {
             self.recorded -= record.bytes;
             return Some(record);
         }
-        let known = self.known.pop(dir)?;
+        let known = self.cached.pop(dir)?;
         self.give_back(known.listing.bytes() + known.record.bytes);
         Some(known.record)
     }
 
     /// Leaves everything to the end of the process, as the kernel's inodes are left to it: freeing takes longer the more there is.
     pub(super) fn abandon(&mut self) {
-        let known = std::mem::replace(&mut self.known, LruCache::unbounded());
+        let known = std::mem::replace(&mut self.cached, LruCache::unbounded());
         let records = std::mem::replace(&mut self.records, LruCache::unbounded());
         std::mem::forget((known, records));
         self.give_back(self.held);
@@ -211,12 +211,12 @@ impl Remembered {
     }
 }
 
-impl Drop for Remembered {
+impl Drop for ListingCache {
     fn drop(&mut self) {
         self.give_back(self.held);
     }
 }
 
-fn learned_bytes(name: &LocalName, entry: Option<&Entry>) -> usize {
+fn overlay_bytes(name: &LocalName, entry: Option<&Entry>) -> usize {
     RECORD + entry.map_or(name.len(), |entry| bytes_of(name, entry))
 }

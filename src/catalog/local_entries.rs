@@ -1,4 +1,4 @@
-//! `Named`: the entries of one directory with their local names, ordered by them. It decides no name.
+//! `LocalEntries`: the entries of one directory with their local names, ordered by them. It decides no name.
 
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -7,7 +7,7 @@ use crate::source::packed::{Packed, Place};
 
 /// What a directory holds, in few bytes for each name: an entry is made when it is asked for.
 #[derive(Debug, Clone)]
-pub struct Named {
+pub struct LocalEntries {
     packed: Packed,
     /// By local name, which no two share.
     order: Vec<Pair>,
@@ -20,7 +20,7 @@ struct Pair {
     entry: Place,
 }
 
-impl Named {
+impl LocalEntries {
     /// Nothing yet, of `dir`.
     pub fn new(dir: RemotePath) -> Self {
         Self { packed: Packed::new(dir), order: Vec::new() }
@@ -104,7 +104,7 @@ impl Named {
     }
 }
 
-impl PartialEq for Named {
+impl PartialEq for LocalEntries {
     fn eq(&self, other: &Self) -> bool {
         let mut pairs = self.order.iter().zip(&other.order);
         self.packed.dir() == other.packed.dir()
@@ -116,4 +116,4 @@ impl PartialEq for Named {
     }
 }
 
-impl Eq for Named {}
+impl Eq for LocalEntries {}

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::known::Since;
 use super::listing::{from_nanoseconds, to_nanoseconds};
+use super::listing_cache::Overlay;
 use super::{Catalog, Listing};
 use crate::digest::Digest;
 use crate::name::LocalName;
@@ -14,30 +14,30 @@ use crate::source::{Entry, EntryKind};
 
 impl Catalog {
     /// Stores what the source has just said of this name, if that is news and its listing says less.
-    pub(super) fn remember_alone(&self, dir: &RemotePath, name: &LocalName, said: Option<&Entry>) {
+    pub(super) fn store_overlay(&self, dir: &RemotePath, name: &LocalName, said: Option<&Entry>) {
         let is_listed_without = {
             let mut state = self.state.lock();
-            match state.remembered.get(dir) {
+            match state.listings.get(dir) {
                 Some(known) => known.listing.get(name).is_some_and(|listed| listed.digest.is_none()),
                 // What the listing says is stored as well, and says more or less than this.
-                None => state.remembered.record_alone(dir).is_some(),
+                None => state.listings.record_on_disk(dir).is_some(),
             }
         };
-        if is_listed_without && self.known(dir, name).as_ref() != said {
+        if is_listed_without && self.last_entry(dir, name).as_ref() != said {
             let (source_id, dir, name, said) = (self.source_id.clone(), dir.clone(), name.clone(), said.cloned());
             self.db.write(move |db| store(db, &source_id, &dir, &name, said.as_ref()));
         }
     }
 
     /// What was learned about a name of which its listing, with the entry `listed`, says less; now or in an earlier run.
-    pub(super) async fn known_alone(
+    pub(super) async fn overlay_or_stored(
         self: &Arc<Self>,
         dir: &RemotePath,
         name: &LocalName,
         listed: &Entry,
     ) -> Option<Entry> {
         let tells = |entry: &Entry| entry.digest.is_some() || entry.is_directory();
-        if let Some(known) = self.known(dir, name).filter(tells) {
+        if let Some(known) = self.last_entry(dir, name).filter(tells) {
             return Some(known);
         }
         let (db, source_id) = (self.db.clone(), self.source_id.clone());
@@ -54,9 +54,9 @@ pub(super) fn store_all(
     source: &str,
     dir: &RemotePath,
     listing: &Listing,
-    since: &Since,
+    overlay: &Overlay,
 ) -> rusqlite::Result<()> {
-    for (name, (learned, _)) in since {
+    for (name, (learned, _)) in overlay {
         if listing.get(name).is_some_and(|listed| listed.digest.is_none()) {
             store(db, source, dir, name, learned.as_ref())?;
         }
