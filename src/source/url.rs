@@ -12,7 +12,7 @@ pub struct Urls {
     /// Each scheme, and the form of its URLs for messages; an empty form for another name of a scheme.
     pub schemes: &'static [(&'static str, &'static str)],
     /// What a URL with one of the schemes means. An error never repeats the URL: it may hold a password.
-    pub read: fn(&Typed<'_>) -> Result<Remote, String>,
+    pub read: fn(&Typed<'_>) -> Result<UrlSettings, String>,
 }
 
 /// A URL as it was typed.
@@ -55,14 +55,14 @@ impl Typed<'_> {
 
 /// A source's name and settings, as a URL tells them.
 #[derive(Debug, PartialEq)]
-pub struct Remote {
+pub struct UrlSettings {
     /// What its folder may be called.
     pub name: String,
     /// Its settings.
     pub values: BTreeMap<String, Value>,
 }
 
-impl Remote {
+impl UrlSettings {
     /// A source of this name without any settings.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), values: BTreeMap::new() }

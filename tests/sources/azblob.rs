@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use kitovufs::error::ErrorKind;
-use kitovufs::source::conformance::{self, Remote};
+use kitovufs::source::conformance::{self, RemoteEditor};
 
 use crate::kit::azurite::Azurite;
 use crate::liar::{liar, retrieve};
@@ -13,7 +13,7 @@ use crate::{configured, kind, remote, source};
 struct Blobs<'a>(&'a Azurite);
 
 #[async_trait]
-impl Remote for Blobs<'_> {
+impl RemoteEditor for Blobs<'_> {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         // Azure takes a backslash for a slash, and its protocol has no way to list control characters.
         let fits = !path.chars().any(|c| c == '\\' || c.is_control());

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use kitovufs::error::ErrorKind;
-use kitovufs::source::conformance::{self, Remote};
+use kitovufs::source::conformance::{self, RemoteEditor};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -21,7 +21,7 @@ static CONTROLS: [&str; 2] = ["tab\there", "new\nline"];
 struct Objects<'a>(&'a Gcs);
 
 #[async_trait]
-impl Remote for Objects<'_> {
+impl RemoteEditor for Objects<'_> {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         self.0.put(path, content);
         true

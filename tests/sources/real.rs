@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use kitovufs::error::ErrorKind;
-use kitovufs::source::conformance::{self, Remote};
+use kitovufs::source::conformance::{self, RemoteEditor};
 use kitovufs::source::{Entry, Retrieval, Source};
 
 use crate::kit::servers::{S3, Webdav};
@@ -38,7 +38,7 @@ impl Directory {
 }
 
 #[async_trait]
-impl Remote for Directory {
+impl RemoteEditor for Directory {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         if self.lost.iter().any(|name| path.ends_with(&format!("names/{name}"))) {
             return false;

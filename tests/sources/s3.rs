@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use kitovufs::error::ErrorKind;
-use kitovufs::source::conformance::{self, Remote};
+use kitovufs::source::conformance::{self, RemoteEditor};
 use kitovufs::source::{LocalCopy, Retrieval, Source};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ use crate::{configured, kind, remote, source};
 struct Objects<'a>(&'a Moto);
 
 #[async_trait]
-impl Remote for Objects<'_> {
+impl RemoteEditor for Objects<'_> {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         // moto takes no line breaks.
         let fits = !path.contains('\n');

@@ -13,13 +13,13 @@ use crate::sources::KINDS;
 
 /// A source as a URL tells it.
 #[derive(Debug, PartialEq)]
-pub(super) struct Remote {
+pub(super) struct UrlSource {
     name: String,
     type_name: &'static str,
     values: BTreeMap<String, Value>,
 }
 
-impl Remote {
+impl UrlSource {
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
         let Common { fresh_for, timeout, patience, offline, unknown_size, max_requests, max_bandwidth } =
@@ -42,17 +42,17 @@ impl Remote {
 }
 
 /// Reads `text`; `is_set` tells whether an environment variable has a value. An error never repeats the URL: it may hold a password.
-pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<Remote, String> {
+pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<UrlSource, String> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let (scheme, known) = (scheme.to_ascii_lowercase(), known());
     for kind in KINDS {
         let Some(urls) = kind.urls().filter(|urls| urls.schemes.iter().any(|(name, _)| *name == scheme)) else {
             continue;
         };
-        let url::Remote { name, values } = (urls.read)(&Typed { scheme: &scheme, rest, is_set, known: &known })?;
+        let url::UrlSettings { name, values } = (urls.read)(&Typed { scheme: &scheme, rest, is_set, known: &known })?;
         let type_name = kind.type_name();
         let name = if value::folder_name(&name).is_ok() { name } else { type_name.to_owned() };
-        return Ok(Remote { name, type_name, values });
+        return Ok(UrlSource { name, type_name, values });
     }
     let is_scheme = scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     let shown = if is_scheme { format!("{scheme}://") } else { "this".into() };

@@ -4,7 +4,7 @@ fn table(text: &str) -> BTreeMap<String, Value> {
     text.parse::<toml::Table>().expect("the test's TOML is right").into_iter().collect()
 }
 
-fn remote(url: &str, variables: &[&str]) -> Remote {
+fn remote(url: &str, variables: &[&str]) -> UrlSource {
     parse(url, &|name| variables.contains(&name)).expect("the URL is right")
 }
 

@@ -1,5 +1,5 @@
 //! The conformance suite: every sentence of the contract that can be seen from outside, checked on a real remote.
-//! It knows no kind of source: [`Remote`] is how it changes what the source shows.
+//! It knows no kind of source: [`RemoteEditor`] is how it changes what the source shows.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::path::RemotePath;
 
 /// The far side of a source, as whoever owns it changes it.
 #[async_trait]
-pub trait Remote: Send + Sync {
+pub trait RemoteEditor: Send + Sync {
     /// Puts or replaces a file, as a version that every digest can tell from the one before (a later time, if times count).
     /// False if this kind of remote cannot hold such a name.
     async fn put(&self, path: &str, content: &[u8]) -> bool;
@@ -111,7 +111,7 @@ const NAMES: [&str; 22] = [
 const LARGE: usize = 3 * 1024 * 1024 + 17;
 
 /// Checks a configured source against an empty remote that shows through it. `scratch` is a directory for local copies.
-pub async fn run(source: &dyn Source, remote: &dyn Remote, scratch: &Path) -> Report {
+pub async fn run(source: &dyn Source, remote: &dyn RemoteEditor, scratch: &Path) -> Report {
     let mut report = Report::default();
     report.check("connects", Ok::<_, ErrorKind>(()), kind(source.connect().await));
     let suite = Suite { source, remote, scratch };
@@ -130,7 +130,7 @@ pub async fn run(source: &dyn Source, remote: &dyn Remote, scratch: &Path) -> Re
 
 struct Suite<'a> {
     source: &'a dyn Source,
-    remote: &'a dyn Remote,
+    remote: &'a dyn RemoteEditor,
     scratch: &'a Path,
 }
 

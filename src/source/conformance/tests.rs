@@ -5,7 +5,7 @@ use crate::sources::local::LocalKind;
 use crate::sources::memory::Memory;
 
 #[async_trait]
-impl Remote for Memory {
+impl RemoteEditor for Memory {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         Memory::put(self, path, content.to_vec());
         true
@@ -22,7 +22,7 @@ impl Remote for Memory {
 struct Directory(std::path::PathBuf);
 
 #[async_trait]
-impl Remote for Directory {
+impl RemoteEditor for Directory {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         let path = self.0.join(path);
         std::fs::create_dir_all(path.parent().expect("it is below")).expect("directories");

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use ::url::Url;
 
-use crate::source::url::{Remote, Typed, Urls};
+use crate::source::url::{Typed, UrlSettings, Urls};
 
 pub(super) static URLS: Urls = Urls { schemes: &[("file", "file:///path"), ("", "an absolute directory")], read };
 
-fn read(typed: &Typed<'_>) -> Result<Remote, String> {
+fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     if typed.scheme.is_empty() {
         return directory(typed.rest, typed.known);
     }
@@ -20,7 +20,7 @@ fn read(typed: &Typed<'_>) -> Result<Remote, String> {
     }
 }
 
-fn directory(path: &str, known: &str) -> Result<Remote, String> {
+fn directory(path: &str, known: &str) -> Result<UrlSettings, String> {
     if !path.starts_with('/') {
         return Err(format!("this is neither a URL nor an absolute directory; {known}"));
     }
@@ -31,7 +31,7 @@ fn directory(path: &str, known: &str) -> Result<Remote, String> {
     // Rebuilt from its parts: `/a/` and `/a` are the same remote.
     let dir: PathBuf = dir.components().collect();
     let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or("local");
-    let mut remote = Remote::new(name);
+    let mut remote = UrlSettings::new(name);
     remote.set("path", dir.to_str().ok_or("the path is not UTF-8, so it needs a configuration file")?);
     Ok(remote)
 }

@@ -1,13 +1,13 @@
 //! URLs of Moodle sites.
 
 use crate::source::settings::PASSWORD_VARIABLE;
-use crate::source::url::{Remote, Typed, Urls, percent_decoded};
+use crate::source::url::{Typed, UrlSettings, Urls, percent_decoded};
 
 pub(super) static URLS: Urls = Urls { schemes: &[("moodle", "moodle://host/path"), ("moodle+http", "")], read };
 
-fn read(typed: &Typed<'_>) -> Result<Remote, String> {
+fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     let url = typed.read_server_as(if typed.scheme == "moodle" { "https" } else { "http" })?;
-    let mut remote = Remote::new(url.host_str().unwrap_or_default());
+    let mut remote = UrlSettings::new(url.host_str().unwrap_or_default());
     // No site shows anything to nobody: without the variable, the source says so.
     if url.username().is_empty() {
         remote.set_variable("token", PASSWORD_VARIABLE);

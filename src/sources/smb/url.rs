@@ -1,11 +1,11 @@
 //! URLs of shares.
 
 use crate::source::settings::PASSWORD_VARIABLE;
-use crate::source::url::{Remote, Typed, Urls, percent_decoded};
+use crate::source::url::{Typed, UrlSettings, Urls, percent_decoded};
 
 pub(super) static URLS: Urls = Urls { schemes: &[("smb", "smb://host/share/path")], read };
 
-fn read(typed: &Typed<'_>) -> Result<Remote, String> {
+fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     let url = typed.read_server_as("smb")?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the URL names no host: smb://host/share/path")?;
     let path = percent_decoded(url.path())?;
@@ -13,7 +13,7 @@ fn read(typed: &Typed<'_>) -> Result<Remote, String> {
     if share.is_empty() {
         return Err("the URL names no share: smb://host/share/path".into());
     }
-    let mut remote = Remote::new(share);
+    let mut remote = UrlSettings::new(share);
     remote.set("hostname", percent_decoded(host)?.trim_matches(['[', ']']));
     remote.set_port(&url);
     remote.set("share", share);

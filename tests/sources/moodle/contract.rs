@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 use kitovufs::digest::Digest;
 use kitovufs::error::Result;
 use kitovufs::path::RemotePath;
-use kitovufs::source::conformance::{self, Remote};
+use kitovufs::source::conformance::{self, RemoteEditor};
 use kitovufs::source::{Capabilities, Entry, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 
 use crate::configured;
@@ -68,7 +68,7 @@ impl Source for Inside {
 struct Folder<'a>(&'a Moodle);
 
 #[async_trait]
-impl Remote for Folder<'_> {
+impl RemoteEditor for Folder<'_> {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         // What Moodle takes out of names when files are uploaded.
         if path.contains(|c: char| c.is_control() || "&<>\"'\\:|".contains(c)) {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use kitovufs::digest::Digest;
 use kitovufs::error::{ErrorKind, Result};
-use kitovufs::source::conformance::{self, Remote};
+use kitovufs::source::conformance::{self, RemoteEditor};
 use kitovufs::source::{Entry, LocalCopy, Retrieval, Source};
 use serde_json::json;
 
@@ -22,7 +22,7 @@ use crate::{configured, kind, remote, source};
 struct Directory(PathBuf);
 
 #[async_trait]
-impl Remote for Directory {
+impl RemoteEditor for Directory {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         let path = self.0.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

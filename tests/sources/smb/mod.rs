@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use kitovufs::error::{Error, ErrorKind, Result};
-use kitovufs::source::conformance::{self, Remote};
+use kitovufs::source::conformance::{self, RemoteEditor};
 use kitovufs::source::{Entry, Retrieval, Sink, Source};
 
 use crate::kit::samba::Samba;
@@ -43,7 +43,7 @@ impl Directory {
 }
 
 #[async_trait]
-impl Remote for Directory {
+impl RemoteEditor for Directory {
     async fn put(&self, path: &str, content: &[u8]) -> bool {
         self.write(path, content);
         true

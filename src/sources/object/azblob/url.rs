@@ -1,13 +1,13 @@
 //! URLs of containers.
 
-use crate::source::url::{Remote, Typed, Urls};
+use crate::source::url::{Typed, UrlSettings, Urls};
 
 pub(super) static URLS: Urls = Urls { schemes: &[("azblob", "azblob://account/container/prefix")], read };
 
 /// Keys of the source, and the environment variables in which every tool of that world looks for them; the first that is set counts.
 const VARIABLES: [(&str, &str); 2] = [("account_key", "AZURE_STORAGE_KEY"), ("sas_token", "AZURE_STORAGE_SAS_TOKEN")];
 
-fn read(typed: &Typed<'_>) -> Result<Remote, String> {
+fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     const FORM: &str = "such a URL is azblob://account/container/prefix";
     let url = typed.read_as("azblob")?;
     let [key, token] = VARIABLES.map(|(_, variable)| variable);
@@ -21,7 +21,7 @@ fn read(typed: &Typed<'_>) -> Result<Remote, String> {
     if container.is_empty() || url.port().is_some() || url.fragment().is_some() {
         return Err(FORM.into());
     }
-    let mut remote = Remote::new(container);
+    let mut remote = UrlSettings::new(container);
     remote.set("account_name", account);
     remote.set("container", container);
     remote.set_root(root)?;

@@ -4,7 +4,7 @@ use ::url::Url;
 
 use crate::source::identity::is_secret_key;
 use crate::source::nearest::unknown_key;
-use crate::source::url::{Remote, Typed, Urls};
+use crate::source::url::{Typed, UrlSettings, Urls};
 
 pub(super) static AMAZON: Urls = Urls { schemes: &[("s3", "s3://bucket/prefix")], read: amazon };
 pub(super) static GOOGLE: Urls = Urls { schemes: &[("gs", "gs://bucket/prefix"), ("gcs", "")], read: google };
@@ -22,7 +22,7 @@ pub(super) const VARIABLES: [(&str, &str); 3] = [
 /// A token for Google, as other tools of that world read it.
 const GOOGLE_VARIABLE: &str = "GOOGLE_OAUTH_ACCESS_TOKEN";
 
-fn amazon(typed: &Typed<'_>) -> Result<Remote, String> {
+fn amazon(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     let credentials = VARIABLES.map(|(_, variable)| variable).join(", ");
     let elsewhere = format!("credentials come from the environment variables {credentials}");
     let url = typed.read_as("s3")?;
@@ -33,7 +33,7 @@ fn amazon(typed: &Typed<'_>) -> Result<Remote, String> {
         return Err("an s3 URL is s3://bucket/prefix; the server is named by ?endpoint=https://host:port".into());
     }
     let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or("the URL names no bucket: s3://bucket/prefix")?;
-    let mut remote = Remote::new(bucket);
+    let mut remote = UrlSettings::new(bucket);
     remote.set("bucket", bucket);
     remote.set_root(url.path())?;
     for (key, value) in url.query_pairs() {
@@ -56,7 +56,7 @@ fn amazon(typed: &Typed<'_>) -> Result<Remote, String> {
     Ok(remote)
 }
 
-fn google(typed: &Typed<'_>) -> Result<Remote, String> {
+fn google(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     const FORM: &str = "such a URL is gs://bucket/prefix";
     let url = typed.read_as("gs")?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
@@ -64,7 +64,7 @@ fn google(typed: &Typed<'_>) -> Result<Remote, String> {
         return Err(format!("{FORM}; a key in a URL shows in `ps` and in the shell's history: {elsewhere}"));
     }
     let bucket = url.host_str().filter(|host| !host.is_empty() && url.port().is_none()).ok_or(FORM)?;
-    let mut remote = Remote::new(bucket);
+    let mut remote = UrlSettings::new(bucket);
     remote.set("bucket", bucket);
     remote.set_root(url.path())?;
     if (typed.is_set)(GOOGLE_VARIABLE) {
