@@ -16,7 +16,7 @@
 //! ```text
 //! main — the program
 //! cli — commands
-//! mount, kitovu — everything put together; what kitovu's configuration means
+//! mount, import — everything put together; what kitovu's configuration means
 //! config, fuse, status — the file, the kernel, what `status` tells
 //! fs, sources — inodes and handles; one folder for each type of source
 //! catalog, transfer — what sources said; bytes on their way into the cache
@@ -94,8 +94,8 @@ pub mod fs;
 pub mod fuse;
 #[cfg(test)]
 mod fuzz;
+pub mod import;
 pub mod keyring;
-pub mod kitovu;
 #[cfg(test)]
 mod layers;
 pub mod mount;

@@ -1,4 +1,4 @@
-//! `import`: turns a configuration of kitovu into ours, and tells what could not be carried. What means what is told in `kitovu`.
+//! `import`: turns a configuration of kitovu into ours, and tells what could not be carried. What means what is told in `crate::import`.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Failure;
 use crate::error::{Error, ErrorKind};
-use crate::kitovu;
+use crate::import;
 use crate::path::PrintableLines;
 
 /// Converts `file`, and writes the result to `output`, or to standard output. The result is the exit code.
@@ -17,7 +17,7 @@ use crate::path::PrintableLines;
 pub fn import(file: &Path, output: Option<&Path>) -> Result<u8, Failure> {
     let failed = |path: &Path| Error::new("import", ErrorKind::Other).on(path.display());
     let text = fs::read_to_string(file).map_err(|e| failed(file).caused_by(e))?;
-    let imported = kitovu::convert(&text).map_err(|why| failed(file).because(why))?;
+    let imported = import::convert(&text).map_err(|why| failed(file).because(why))?;
     match output {
         Some(path) => write(path, &imported.toml).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
