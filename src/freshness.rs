@@ -276,9 +276,9 @@ pub fn at_open(small: bool, here: Here, asked: bool) -> AtOpen {
     }
 }
 
-/// Cases O10 and O11. `stale`: the source could not be asked for the listing either. `begun`: some blocks are here.
-pub fn after_failed_open(kind: ErrorKind, stale: bool, begun: bool) -> AfterFailure {
-    if kind.is_outage() && stale && begun { AfterFailure::Serve } else { AfterFailure::Fail }
+/// Cases O10 and O11. `unconfirmed`: the source could not be asked for the listing either. `begun`: some blocks are here.
+pub fn after_failed_open(kind: ErrorKind, unconfirmed: bool, begun: bool) -> AfterFailure {
+    if kind.is_outage() && unconfirmed && begun { AfterFailure::Serve } else { AfterFailure::Fail }
 }
 
 /// Cases C1 to C8. `first_attempt` is the local digest of the first attempt, `None` on the first.

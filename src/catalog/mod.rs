@@ -46,7 +46,7 @@ use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 
 /// For how long the kernel may keep an answer that is served although it could not be renewed: short, so that the return of the
 /// source is noticed.
-const STALE_ANSWER: Duration = Duration::from_secs(1);
+const UNCONFIRMED_VALID_FOR: Duration = Duration::from_secs(1);
 
 /// How one source's answers age.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,7 @@ pub struct Answer<T> {
     /// For how long it may be used without asking again.
     pub valid_for: Duration,
     /// Whether it is served although the source could not be asked, or has not answered yet.
-    pub stale: bool,
+    pub unconfirmed: bool,
 }
 
 /// What one source said. Cheap to share.
@@ -142,7 +142,7 @@ impl Catalog {
         };
         match self.ask(&self.under_way, dir.clone(), question, self.last_listing(dir)).await {
             Asked::Answered(answer) => answer,
-            Asked::Overdue(known) => Ok(self.stale(known)),
+            Asked::Overdue(known) => Ok(self.unconfirmed(known)),
         }
     }
 
@@ -158,31 +158,31 @@ impl Catalog {
         let listed = match self.stored_entry(dir, name).await {
             Some(answer) => answer,
             None => {
-                let Answer { value, valid_for, stale } = self.plain_listing(dir).await?;
-                Answer { value: value.get(name).map(|entry| (name.into(), entry)), valid_for, stale }
+                let Answer { value, valid_for, unconfirmed } = self.plain_listing(dir).await?;
+                Answer { value: value.get(name).map(|entry| (name.into(), entry)), valid_for, unconfirmed }
             }
         };
         if let Some(answer) = self.state.lock().overlay_entry(dir, name, self.policy) {
             return Ok(answer);
         }
-        let Answer { value: found, valid_for, stale } = listed;
+        let Answer { value: found, valid_for, unconfirmed } = listed;
         match found {
             Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
                 let known = self.overlay_or_stored(dir, &name, &entry);
                 let error = match self.check(dir, &name, &entry, known).await {
-                    Ok(Answer { value, valid_for, stale }) => {
+                    Ok(Answer { value, valid_for, unconfirmed }) => {
                         let value = value.map(|entry| (name, entry));
-                        return Ok(Answer { value, valid_for, stale });
+                        return Ok(Answer { value, valid_for, unconfirmed });
                     }
                     Err(error) => error,
                 };
                 let known = self.overlay_or_stored(dir, &name, &entry).await;
                 match after_failure(known.is_some(), error.kind(), self.policy.offline) {
                     AfterFailure::Fail => Err(error),
-                    AfterFailure::Serve => Ok(self.stale(known.map(|known| (name, known)))),
+                    AfterFailure::Serve => Ok(self.unconfirmed(known.map(|known| (name, known)))),
                 }
             }
-            value => Ok(Answer { value, valid_for, stale }),
+            value => Ok(Answer { value, valid_for, unconfirmed }),
         }
     }
 
@@ -203,14 +203,14 @@ impl Catalog {
         };
         match self.ask(&self.checks, (dir.clone(), name.clone()), question, known).await {
             Asked::Answered(answer) => {
-                answer.map(|value| Answer { value, valid_for: self.policy.fresh_for, stale: false })
+                answer.map(|value| Answer { value, valid_for: self.policy.fresh_for, unconfirmed: false })
             }
-            Asked::Overdue(known) => Ok(self.stale(Some(known))),
+            Asked::Overdue(known) => Ok(self.unconfirmed(Some(known))),
         }
     }
 
-    fn stale<T>(&self, value: T) -> Answer<T> {
-        Answer { value, valid_for: STALE_ANSWER.min(self.policy.fresh_for), stale: true }
+    fn unconfirmed<T>(&self, value: T) -> Answer<T> {
+        Answer { value, valid_for: UNCONFIRMED_VALID_FOR.min(self.policy.fresh_for), unconfirmed: true }
     }
 
     /// Forgets everything that it said, and leaves the memory to the end of the process.
@@ -288,7 +288,7 @@ impl Catalog {
                 let accept = move || catalog.accept(&place, localized, current.then_some(asked));
                 let listing = off_worker(dir, accept).await?;
                 let valid_for = if current { self.policy.fresh_for } else { Duration::ZERO };
-                return Ok(Answer { value: listing, valid_for, stale: false });
+                return Ok(Answer { value: listing, valid_for, unconfirmed: false });
             }
             // The root of a source is never absent: that is an outage or a wrong setting, not an empty tree.
             Err(error) if error.kind() == ErrorKind::NotFound && dir.is_root() => {
@@ -306,7 +306,7 @@ impl Catalog {
             AfterFailure::Serve => {
                 debug!("{dir}: served as last known: {error}");
                 let listing = known.expect("only a known listing is served");
-                Ok(self.stale(listing))
+                Ok(self.unconfirmed(listing))
             }
         }
     }
@@ -419,7 +419,9 @@ impl State {
     fn fresh_listing(&mut self, dir: &RemotePath, policy: Policy) -> Option<Answer<Arc<Listing>>> {
         let known = self.listings.get(dir)?;
         match before_asking(Some(known.record.obtained.map(|at| at.elapsed())), policy.fresh_for) {
-            BeforeAsking::Serve(valid_for) => Some(Answer { value: known.listing.clone(), valid_for, stale: false }),
+            BeforeAsking::Serve(valid_for) => {
+                Some(Answer { value: known.listing.clone(), valid_for, unconfirmed: false })
+            }
             BeforeAsking::Ask => None,
         }
     }
@@ -435,7 +437,7 @@ impl State {
         match before_asking(Some(Some(at.elapsed())), policy.fresh_for) {
             BeforeAsking::Serve(valid_for) => {
                 let value = entry.clone().map(|entry| (name.clone(), entry));
-                Some(Answer { value, valid_for, stale: false })
+                Some(Answer { value, valid_for, unconfirmed: false })
             }
             BeforeAsking::Ask => None,
         }

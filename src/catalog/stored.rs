@@ -59,7 +59,7 @@ impl Catalog {
         });
         let age = is_same.then(|| obtained.elapsed());
         match before_asking(Some(age), self.policy.fresh_for) {
-            BeforeAsking::Serve(valid_for) => Some(Answer { value: listing, valid_for, stale: false }),
+            BeforeAsking::Serve(valid_for) => Some(Answer { value: listing, valid_for, unconfirmed: false }),
             BeforeAsking::Ask => None,
         }
     }
@@ -77,7 +77,7 @@ impl Catalog {
         let (db, name) = (self.db.clone(), name.to_vec());
         let load = move || db.ask(move |db| Listing::load_entry(db, id, &name)).ok().flatten().flatten();
         let value = off_worker(dir, load).await.ok().flatten()?;
-        Some(Answer { value, valid_for, stale: false })
+        Some(Answer { value, valid_for, unconfirmed: false })
     }
 
     /// What is stored of `dir`, or on its way to the database. `None` also while the disk hangs.

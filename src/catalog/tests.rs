@@ -120,7 +120,7 @@ async fn an_outage_at_the_second_question_takes_no_names() {
     tokio::time::sleep(BEFORE_EMPTYING / 2).await;
     faults.set(Method::ListPath, Fault::Fail(ErrorKind::Unreachable));
     let answer = asking.await.expect("it does not panic").expect("what is known is served");
-    assert!(answer.stale && answer.value.entries().len() == 1);
+    assert!(answer.unconfirmed && answer.value.entries().len() == 1);
 }
 
 #[tokio::test(start_paused = true)]

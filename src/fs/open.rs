@@ -67,7 +67,7 @@ impl FileSystem {
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
-        Opening { source, dir, name, entry, version: &version }.begin(whole, current.stale).await?;
+        Opening { source, dir, name, entry, version: &version }.begin(whole, current.unconfirmed).await?;
         let proven_file = version.proven_file().await;
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
@@ -117,8 +117,8 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Cases O5 to O11. `stale`: the source could not be asked for the listing just now, or did not answer.
-    async fn begin(&self, whole: bool, stale: bool) -> Result<()> {
+    /// Cases O5 to O11. `unconfirmed`: the source could not be asked for the listing just now, or did not answer.
+    async fn begin(&self, whole: bool, unconfirmed: bool) -> Result<()> {
         let Self { source, dir, name, version, .. } = self;
         let small = version.version().size <= SMALL;
         let here = Here { whole, suspect: version.copy().is_suspect(), can_begin: version.can_begin() };
@@ -130,7 +130,9 @@ impl Opening<'_> {
             AtOpen::AskDigest => self.ask_digest().await,
         };
         match asked {
-            Err(error) if after_failed_open(error.kind(), stale, version.copy().is_begun()) == AfterFailure::Fail => {
+            Err(error)
+                if after_failed_open(error.kind(), unconfirmed, version.copy().is_begun()) == AfterFailure::Fail =>
+            {
                 Err(error)
             }
             _ => Ok(()),
