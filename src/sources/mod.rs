@@ -1,21 +1,26 @@
 //! The sources that come with kitovufs, by type name.
 
 mod arriving;
+pub mod azblob;
 mod current;
 pub mod ftp;
 mod heap;
+mod http;
+mod keys;
 mod link_text;
 pub mod local;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod moodle;
-pub mod object;
 pub mod plugin;
 mod purpose;
 pub mod python;
+pub mod s3;
 pub mod sftp;
 pub mod smb;
 mod version;
+pub mod web;
+pub mod webdav;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,14 +35,14 @@ use crate::source::{Kind, LocalCopy, Problem, Settings, Source};
 
 /// The types of sources that this build has.
 pub static KINDS: [&dyn Kind; 12] = [
-    &object::WebdavKind,
-    &object::WebKind,
+    &webdav::WebdavKind,
+    &web::WebKind,
     &ftp::FtpKind,
     &sftp::SftpKind,
-    &object::Store::Amazon,
+    &s3::Store::Amazon,
     &smb::SmbKind,
-    &object::AzblobKind,
-    &object::Store::Google,
+    &azblob::AzblobKind,
+    &s3::Store::Google,
     &moodle::MoodleKind,
     &local::LocalKind,
     &plugin::KIND,

@@ -11,8 +11,8 @@ use super::ledger::Tag;
 use super::refusal::Route;
 use super::site::Site;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sources::object::body::content_range;
-use crate::sources::object::http::{Answer, failure, whole};
+use crate::sources::http::body::content_range;
+use crate::sources::http::transport::{Answer, failure, whole};
 use crate::sources::purpose::Purpose;
 use crate::sources::version::Version;
 

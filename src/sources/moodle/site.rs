@@ -10,7 +10,8 @@ use super::answer::Refused;
 use super::refusal::Route;
 use crate::error::{ErrorKind, Result};
 use crate::revealed::Revealed;
-use crate::sources::object::http::{Answer, Named, Redirects, Transport, refusal, whole};
+use crate::sources::http::redirect::{Named, Redirects};
+use crate::sources::http::transport::{Answer, Transport, refusal, whole};
 use crate::sources::purpose::Purpose;
 
 /// The largest answer about a course, in bytes; what is known of a file takes about 700.

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::Sink;
-use crate::sources::object::http::failure;
+use crate::sources::http::transport::failure;
 use crate::sources::purpose::Purpose;
 
 /// A body on its way.

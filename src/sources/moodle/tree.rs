@@ -328,7 +328,7 @@ mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
     use crate::path::Printable;
-    use crate::sources::object::http::Named;
+    use crate::sources::http::redirect::Named;
 
     /// Whatever a site lists, every directory and file is below the course.
     #[test]

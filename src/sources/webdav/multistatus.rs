@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::super::xml::Element;
 use crate::source::packed::Reader;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::{Heap, Pack};
+use crate::sources::http::xml::Element;
 use crate::sources::version::{Version, http_date};
 
 /// One `response` of a multistatus: where, and what.

@@ -2,9 +2,9 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::super::keys::Page;
-use super::super::xml::Element;
 use crate::sources::arriving::Arriving;
+use crate::sources::http::xml::Element;
+use crate::sources::keys::Page;
 use crate::sources::version::{Version, iso_date};
 
 /// Reads one answer to ListObjectsV2.

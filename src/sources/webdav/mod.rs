@@ -9,9 +9,12 @@ use futures::StreamExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Place, Resource, decoded_components, multistatus};
-use super::http::{Named, Purpose, Redirects, Transport};
-use super::login::Login;
-use super::{LeftOut, body, encode_path, join, read_endpoint, read_root, warn_if_clear};
+use super::http::login::Login;
+use super::http::redirect::{Named, Redirects};
+use super::http::transport::Transport;
+use super::http::{HELD, body, encode_path, join, read_endpoint, warn_if_clear};
+use super::purpose::Purpose;
+use super::{LeftOut, read_root};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -190,7 +193,7 @@ impl Source for Webdav {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
-            buffer: body::WAITING + super::HELD,
+            buffer: body::WAITING + HELD,
             concurrency: 16,
         }
     }

@@ -8,9 +8,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::shared_key::SharedKey;
-use super::http::{Answer, Named, Purpose, Redirects, Transport};
+use super::http::redirect::{Named, Redirects};
+use super::http::transport::{Answer, Transport};
+use super::http::{COMPONENT, HELD, body, encode_path, endpoint, join, warn_if_clear};
 use super::keys::{self, Keys, Page, digest};
-use super::{COMPONENT, body, encode_path, endpoint, join, read_root, warn_if_clear};
+use super::purpose::Purpose;
+use super::read_root;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -204,7 +207,7 @@ impl Source for Azblob {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
-            buffer: body::WAITING + super::HELD,
+            buffer: body::WAITING + HELD,
             concurrency: 16,
         }
     }

@@ -1,26 +1,16 @@
-//! Sources that speak HTTP: S3, Azure, WebDAV and web directories. What they share is below; each protocol has its own file.
+//! What the sources that speak HTTP share: S3 and Google's buckets, Azure, WebDAV, web directories and Moodle. It knows none of them.
 //!
-//! They do not go through OpenDAL: its paths lose blanks at either end, its S3 listings lose them in names, its WebDAV
+//! The protocols do not go through OpenDAL: its paths lose blanks at either end, its S3 listings lose them in names, its WebDAV
 //! listings panic or fail on answers that the standard allows, and its errors hide the HTTP status.
 
-mod azblob;
 pub(super) mod body;
-pub(super) mod http;
-mod keys;
-mod login;
-mod s3;
-mod web;
-mod webdav;
-mod xml;
-
-pub use azblob::AzblobKind;
-pub use s3::Store;
-pub use web::WebKind;
-pub use webdav::WebdavKind;
+pub(super) mod login;
+pub(super) mod redirect;
+pub(super) mod transport;
+pub(super) mod xml;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use super::{LeftOut, read_root};
 use crate::source::Settings;
 use crate::source::settings::Reader;
 
@@ -28,16 +18,16 @@ use crate::source::settings::Reader;
 pub(super) const HELD: u64 = 512 * 1024;
 
 /// Everything but RFC 3986's unreserved characters: right in a path, in a query, and for the signature of S3.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The same for a path of several components.
 const PATH: &AsciiSet = &COMPONENT.remove(b'/');
 
-fn encode_path(path: &[u8]) -> String {
+pub(super) fn encode_path(path: &[u8]) -> String {
     percent_encode(path, PATH).to_string()
 }
 
 /// Joins the parts of a path, each with or without slashes at its ends.
-fn join(parts: &[&str]) -> String {
+pub(super) fn join(parts: &[&str]) -> String {
     let parts = parts.iter().map(|part| part.trim_matches('/')).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("/")
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::super::keys::Page;
-use super::super::xml::Element;
 use crate::source::budget::Budget;
 use crate::sources::arriving::Arriving;
+use crate::sources::http::xml::Element;
+use crate::sources::keys::Page;
 use crate::sources::version::{Version, http_date};
 
 /// What a name takes in a set beside its bytes, for a budget that counts three copies of it.

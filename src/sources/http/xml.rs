@@ -13,7 +13,7 @@ const DEEPEST: usize = 64;
 
 /// One element. Its name is without prefix: no answer that we read has two of the same local name side by side.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Element {
+pub(in crate::sources) struct Element {
     name: String,
     text: String,
     children: Vec<Element>,
@@ -21,7 +21,7 @@ pub(super) struct Element {
 
 impl Element {
     /// Reads a whole document that is in memory; one that ends early is an error.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+    pub(in crate::sources) fn parse(body: &[u8]) -> Result<Self, String> {
         Self::read(body, &Meter::default(), &[], |_| Ok(()))
     }
 
@@ -29,7 +29,7 @@ impl Element {
     ///
     /// Elements that are called as one of `records` go to `take`, each as it ends, and are no part of the tree that is returned. One
     /// of them, and all the rest, may have [`LARGEST_ITEM`] bytes.
-    pub(super) fn read(
+    pub(in crate::sources) fn read(
         body: impl BufRead,
         meter: &Meter,
         records: &[&str],
@@ -110,22 +110,22 @@ impl Element {
     }
 
     /// Whether this is an element of this local name.
-    pub(super) fn is(&self, name: &str) -> bool {
+    pub(in crate::sources) fn is(&self, name: &str) -> bool {
         self.name == name
     }
 
     /// All children of this local name.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
+    pub(in crate::sources) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
     /// The first child of this local name.
-    pub(super) fn child(&self, name: &str) -> Option<&Self> {
+    pub(in crate::sources) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
     }
 
     /// The text of the first child of this local name, blanks and all.
-    pub(super) fn text_of(&self, name: &str) -> Option<&str> {
+    pub(in crate::sources) fn text_of(&self, name: &str) -> Option<&str> {
         self.child(name).map(|child| child.text.as_str())
     }
 }

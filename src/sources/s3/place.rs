@@ -1,7 +1,7 @@
 //! Where a bucket is, as the settings say it. It asks nobody.
 
-use super::super::{endpoint, join};
 use crate::source::settings::Reader;
+use crate::sources::http::{endpoint, join};
 
 /// The bucket's URL; none, and a problem noted, if there can be none.
 pub(super) fn bucket_url(

@@ -10,20 +10,24 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, IF_MATCH, RANGE, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode};
 
-use super::http::{Purpose, failure};
+use super::transport::failure;
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved, Sink};
+use crate::sources::purpose::Purpose;
 use crate::sources::version::{Match, Version, Wanted, settle, settles_in};
 
 /// So many bytes are confirmed at once, while the next as many come in.
-pub(super) const PIECE: u64 = 4 << 20;
+pub(in crate::sources) const PIECE: u64 = 4 << 20;
 /// So many bytes wait at most until it is certain that they are of the wanted version.
-pub(super) const WAITING: u64 = 2 * PIECE;
+pub(in crate::sources) const WAITING: u64 = 2 * PIECE;
 /// What has come in so long is confirmed too, so that whoever follows over a slow line sees it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Adds to a GET what makes the server answer with the wanted bytes of the wanted version or not at all.
-pub(super) fn ask_for(request: http::request::Builder, retrieval: &Retrieval<'_>) -> http::request::Builder {
+pub(in crate::sources) fn ask_for(
+    request: http::request::Builder,
+    retrieval: &Retrieval<'_>,
+) -> http::request::Builder {
     let mut request = request;
     if !retrieval.is_whole() {
         let Range { start, end } = retrieval.range;
@@ -37,7 +41,11 @@ pub(super) fn ask_for(request: http::request::Builder, retrieval: &Retrieval<'_>
 
 /// Checks that an answer has exactly the wanted bytes of the wanted version. Servers ignore `If-Match` and `Range`
 /// (`rclone serve s3` the first, the simplest ones the second), so nothing is taken on trust.
-pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &Response) -> Result<Version> {
+pub(in crate::sources) fn check(
+    purpose: Purpose<'_>,
+    retrieval: &Retrieval<'_>,
+    response: &Response,
+) -> Result<Version> {
     let seen = Version::from_headers(response.headers());
     let other = purpose.error(ErrorKind::Changed);
     match Wanted::parse(retrieval.digest).compare(&seen) {
@@ -73,24 +81,24 @@ pub(super) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &
 }
 
 /// Fails with `Changed` unless what the source says `now` is still of the wanted version.
-pub(super) fn check_still(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, now: &Version) -> Result<()> {
+pub(in crate::sources) fn check_still(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, now: &Version) -> Result<()> {
     let same = Wanted::parse(retrieval.digest).compare(now) == Match::Same;
     if same && retrieval.allows_size(now.size) { Ok(()) } else { Err(purpose.error(ErrorKind::Changed)) }
 }
 
 /// How a source confirms what has arrived.
-pub(super) struct Confirm<C> {
+pub(in crate::sources) struct Confirm<C> {
     /// So many bytes at once, while the next as many come in.
-    pub(super) piece: u64,
+    pub(in crate::sources) piece: u64,
     /// Asks once more which version it is.
-    pub(super) ask: C,
+    pub(in crate::sources) ask: C,
 }
 
 /// Delivers the wanted part of a checked body, which holds the bytes `sent`.
 ///
 /// Headers vouch for what the file was when the server opened it; a file that is overwritten in place gets other bytes below them. So
 /// where a file can be overwritten, what has arrived waits, in pieces, until `confirm` has asked once more which version it is.
-pub(super) async fn deliver<F: Future<Output = Result<()>> + Send>(
+pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     purpose: Purpose<'_>,
     retrieval: &Retrieval<'_>,
     sent: &Range<u64>,
@@ -207,7 +215,7 @@ fn same_twice(purpose: Purpose<'_>, first: &[u8], again: Vec<u8>) -> Result<Byte
 
 /// A source whose server may send bytes of another version than its answer says.
 #[async_trait]
-pub(super) trait Get {
+pub(in crate::sources) trait Get {
     /// Retrieves what is wanted; what is not to be confirmed must be proven otherwise.
     async fn get(
         &self,
@@ -219,7 +227,7 @@ pub(super) trait Get {
 }
 
 /// Retrieves bytes of one version, confirmed or proven by repetition.
-pub(super) async fn retrieve(
+pub(in crate::sources) async fn retrieve(
     source: &(impl Get + Sync),
     wanted: &Retrieval<'_>,
     out: &mut dyn Sink,

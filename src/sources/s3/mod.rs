@@ -21,9 +21,12 @@ use reqsign_core::Signer;
 
 use self::bearer::Bearer;
 use self::credentials::Credentials;
-use super::http::{Answer, Named, Purpose, Redirects, Transport};
+use super::http::redirect::{Named, Redirects};
+use super::http::transport::{Answer, Transport};
+use super::http::{COMPONENT, HELD, body, encode_path, warn_if_clear};
 use super::keys::{self, Keys, Page, digest};
-use super::{COMPONENT, body, encode_path, read_root, warn_if_clear};
+use super::purpose::Purpose;
+use super::read_root;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
@@ -281,7 +284,7 @@ impl Source for S3 {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
-            buffer: 2 * PIECE + super::HELD,
+            buffer: 2 * PIECE + HELD,
             concurrency: 16,
         }
     }

@@ -9,11 +9,12 @@ use reqsign_aws_v4::{
 use reqsign_core::{Context, HttpSend, OsEnv, ProvideCredential, ProvideCredentialChain, Signer};
 use reqsign_file_read_tokio::TokioFileRead;
 
-use super::super::http::{Purpose, Transport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 use crate::secret::Secret;
 use crate::source::settings::{Reader, Settings};
+use crate::sources::http::transport::Transport;
+use crate::sources::purpose::Purpose;
 
 /// Where the key comes from, as the configuration says.
 #[derive(Debug, Default)]

@@ -13,9 +13,12 @@ use http::header::CONTENT_TYPE;
 
 use self::connected::{Connected, Place, Ranges, Seen};
 use self::index::Item;
-use super::http::{Named, Purpose, Redirects, Transport, parsed};
-use super::login::Login;
-use super::{LeftOut, body, encode_path, read_endpoint, warn_if_clear};
+use super::LeftOut;
+use super::http::login::Login;
+use super::http::redirect::{Named, Redirects};
+use super::http::transport::{Transport, parsed};
+use super::http::{HELD, body, encode_path, read_endpoint, warn_if_clear};
+use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
@@ -203,7 +206,7 @@ impl Source for Web {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
-            buffer: body::WAITING + super::HELD,
+            buffer: body::WAITING + HELD,
             concurrency: 8,
         }
     }

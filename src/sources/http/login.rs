@@ -11,14 +11,14 @@ use crate::source::settings::Reader;
 
 /// Credentials of HTTP itself: Basic or Bearer, or none.
 #[derive(Debug, Clone)]
-pub(super) struct Login {
+pub(in crate::sources) struct Login {
     username: Option<String>,
     password: Option<Secret>,
     token: Option<Secret>,
 }
 
 impl Login {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    pub(in crate::sources) fn read(reader: &mut Reader<'_>) -> Self {
         let username = reader.string("username");
         let (password, token) = (reader.secret("password"), reader.secret("token"));
         if token.is_some() && (username.is_some() || password.is_some()) {
@@ -31,12 +31,12 @@ impl Login {
     }
 
     /// Whether requests carry something that must not travel in the clear.
-    pub(super) fn has_secret(&self) -> bool {
+    pub(in crate::sources) fn has_secret(&self) -> bool {
         self.password.is_some() || self.token.is_some()
     }
 
     /// The value of the header `Authorization`, if there is one. Runs the commands that know secrets.
-    pub(super) async fn header(&self) -> Result<Option<HeaderValue>> {
+    pub(in crate::sources) async fn header(&self) -> Result<Option<HeaderValue>> {
         let login = self.clone();
         let header = tokio::task::spawn_blocking(move || login.reveal()).await;
         header.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))?

@@ -8,11 +8,12 @@ use http::{HeaderValue, StatusCode};
 use reqwest::Response;
 use url::Url;
 
-use super::super::body;
-use super::super::http::{Answer, Purpose, Transport};
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::RemoteDigest;
+use crate::sources::http::body;
+use crate::sources::http::transport::{Answer, Transport};
+use crate::sources::purpose::Purpose;
 use crate::sources::version::Version;
 
 #[derive(Debug)]

@@ -1,7 +1,5 @@
 //! `Transport`: sends HTTP requests and turns what goes wrong into our kinds of error. It knows no file and no protocol.
 
-mod redirect;
-
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,12 +9,12 @@ use reqwest::header::{DATE, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-pub(in crate::sources) use self::redirect::{Named, Redirects};
-use self::redirect::{NotPublic, PublicOnly, judge, redirected, target};
+use super::redirect::{self, Named, NotPublic, PublicOnly, Redirects, judge, redirected, target};
+use super::xml::Element;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::budget::await_turn;
 use crate::sources::arriving::{self, Arriving};
-pub(super) use crate::sources::purpose::Purpose;
+use crate::sources::purpose::Purpose;
 use crate::sources::version::http_date;
 
 /// A host that does not even accept a connection by then is not there.
@@ -70,7 +68,7 @@ impl Transport {
     }
 
     /// Sends a request; an answer that is no success is an error of the kind that its status says.
-    pub(super) async fn send(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Answer> {
+    pub(in crate::sources) async fn send(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Answer> {
         let answer = self.exchange(purpose, request).await?;
         if answer.response.status().is_success() { Ok(answer) } else { Err(refusal(purpose, answer.response).await) }
     }
@@ -132,7 +130,7 @@ impl Transport {
     }
 
     /// Sends a request and reads the answer's body while it arrives; `parse` is told when it was observed, as in [`Answer`].
-    pub(super) async fn send_and_parse<T: Send + 'static>(
+    pub(in crate::sources) async fn send_and_parse<T: Send + 'static>(
         &self,
         purpose: Purpose<'_>,
         request: http::Request<Bytes>,
@@ -143,7 +141,7 @@ impl Transport {
     }
 
     /// The client, for those who need HTTP for credentials.
-    pub(super) fn client(&self) -> &reqwest::Client {
+    pub(in crate::sources) fn client(&self) -> &reqwest::Client {
         &self.client
     }
 }
@@ -169,7 +167,7 @@ fn sent_on(purpose: Purpose<'_>, to: &Url, why: &str) -> Error {
 }
 
 /// What `parse` makes of an answer's body while it arrives.
-pub(super) async fn parsed<T: Send + 'static>(
+pub(in crate::sources) async fn parsed<T: Send + 'static>(
     purpose: Purpose<'_>,
     response: Response,
     parse: impl FnOnce(&mut Arriving) -> Result<T, String> + Send + 'static,
@@ -264,7 +262,7 @@ pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response
     // Azure says it in a header too, since an answer to HEAD has no body.
     let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
     let body = collect(response, LARGEST_REFUSAL).await.unwrap_or_default();
-    let code = super::xml::Element::parse(&body).ok();
+    let code = Element::parse(&body).ok();
     let code = code.as_ref().and_then(|error| error.text_of("Code")).or(header.as_deref()).unwrap_or_default();
     let kind = kind_of(status, code);
     let mut words = format!("{}: the server answered {}", kind.describe(), status.as_u16());
