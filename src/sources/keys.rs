@@ -13,7 +13,7 @@ use crate::path::RemotePath;
 use crate::source::budget::{Budget, Exceeded};
 use crate::source::{Entry, EntryKind, EntryStream};
 use crate::sources::heap::Heap;
-use crate::sources::version::Version;
+use crate::sources::stamp::Stamp;
 
 /// One page of a listing, in the store's order.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Page {
     /// Prefixes up to and with the next slash.
     pub(super) directories: Heap<String>,
     /// Keys without a further slash.
-    pub(super) files: Heap<(String, Version)>,
+    pub(super) files: Heap<(String, Stamp)>,
     /// What to ask the next page with; none on the last.
     pub(super) next: Option<String>,
     /// When the store said so, by its clock, in seconds since 1970.
@@ -167,8 +167,8 @@ impl Pages {
 }
 
 /// A tag identifies the bytes by itself; a store without tags has sizes and times.
-pub(super) fn digest(version: &Version, observed: i64) -> Digest {
-    version.tag_digest().unwrap_or_else(|| version.digest(observed))
+pub(super) fn digest(stamp: &Stamp, observed: i64) -> Digest {
+    stamp.tag_digest().unwrap_or_else(|| stamp.digest(observed))
 }
 
 fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut) -> Result<Heap<Entry>, Exceeded> {
@@ -180,7 +180,7 @@ fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut
         let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
         entries.push(&Entry { name, path, kind, size: None, modified: None, digest: None })?;
     }
-    for (key, version) in files {
+    for (key, stamp) in files {
         // The key that ends in a slash marks the directory itself.
         if *key == *prefix {
             continue;
@@ -191,9 +191,9 @@ fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut
             name: name.as_bytes().to_vec(),
             path,
             kind: EntryKind::File { executable: false },
-            size: version.size,
-            modified: version.modified_time(),
-            digest: Some(digest(&version, observed)),
+            size: stamp.size,
+            modified: stamp.modified_time(),
+            digest: Some(digest(&stamp, observed)),
         })?;
     }
     Ok(entries)

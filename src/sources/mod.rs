@@ -18,7 +18,7 @@ pub mod python;
 pub mod s3;
 pub mod sftp;
 pub mod smb;
-mod version;
+mod stamp;
 pub mod web;
 pub mod webdav;
 

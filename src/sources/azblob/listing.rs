@@ -6,7 +6,7 @@ use crate::source::budget::Budget;
 use crate::sources::arriving::Arriving;
 use crate::sources::http::xml::Element;
 use crate::sources::keys::Page;
-use crate::sources::version::{Version, http_date};
+use crate::sources::stamp::{Stamp, http_date};
 
 /// What a name takes in a set beside its bytes, for a budget that counts three copies of it.
 const IN_SET: usize = 24;
@@ -34,7 +34,7 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
         let size = properties.text_of("Content-Length").and_then(|size| size.trim().parse().ok());
         let size = size.ok_or("a blob without a size")?;
         let modified = properties.text_of("Last-Modified").and_then(http_date);
-        page.files.push(&(name, Version::new(properties.text_of("Etag"), Some(size), modified)))?;
+        page.files.push(&(name, Stamp::new(properties.text_of("Etag"), Some(size), modified)))?;
         Ok(())
     })?;
     if !tree.is("EnumerationResults") || tree.child("Blobs").is_none() {
@@ -64,7 +64,7 @@ mod tests {
         let mut directories: Vec<_> = page.directories.iter().collect();
         directories.sort();
         assert_eq!(directories, ["dir/", "real/"]);
-        let file = (" a&b".to_owned(), Version::new(Some("\"0x8D\""), Some(7), Some(784_111_777)));
+        let file = (" a&b".to_owned(), Stamp::new(Some("\"0x8D\""), Some(7), Some(784_111_777)));
         assert_eq!(page.files.iter().collect::<Vec<_>>(), [file]);
         assert_eq!(page.next.as_deref(), Some("m"));
     }

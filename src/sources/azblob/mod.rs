@@ -24,7 +24,7 @@ use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
 use crate::sources::current::Current;
-use crate::sources::version::{Match, Version, Wanted};
+use crate::sources::stamp::{Match, Stamp, Wanted};
 
 /// The protocol's version that is spoken; all services and emulators know it.
 const VERSION: &str = "2020-10-02";
@@ -162,7 +162,7 @@ impl Azblob {
     /// Fails with `Changed` unless the blob still has the wanted version.
     async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
         let response = self.ask(purpose, "HEAD", http::Request::builder()).await?.response;
-        let now = Version::from_headers(response.headers());
+        let now = Stamp::from_headers(response.headers());
         match Wanted::parse(retrieval.digest).compare(&now) {
             Match::Same => Ok(()),
             _ => Err(purpose.error(ErrorKind::Changed)),
@@ -236,8 +236,8 @@ impl Source for Azblob {
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
         let Answer { response, observed } = self.ask(purpose, "HEAD", http::Request::builder()).await?;
-        let version = Version::from_headers(response.headers());
-        Ok(RemoteDigest { digest: digest(&version, observed), size: version.size, modified: version.modified_time() })
+        let stamp = Stamp::from_headers(response.headers());
+        Ok(RemoteDigest { digest: digest(&stamp, observed), size: stamp.size, modified: stamp.modified_time() })
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {

@@ -8,7 +8,7 @@ use super::wire::{bytes_of, text_of};
 use crate::source::packed::Reader;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::{Heap, Pack};
-use crate::sources::version::{Version, ftp_time};
+use crate::sources::stamp::{Stamp, ftp_time};
 
 /// As much of the server's own words as is repeated.
 const LONGEST_WORDS: usize = 100;
@@ -19,18 +19,18 @@ pub(super) struct Item {
     pub(super) name: Vec<u8>,
     pub(super) directory: bool,
     /// What identifies the file's version, where the listing tells.
-    pub(super) version: Option<Version>,
+    pub(super) stamp: Option<Stamp>,
 }
 
 impl Pack for Item {
     fn pack(&self, out: &mut Vec<u8>) {
         self.name.pack(out);
         self.directory.pack(out);
-        self.version.pack(out);
+        self.stamp.pack(out);
     }
 
     fn unpack(packed: &mut Reader<'_>) -> Self {
-        Self { name: Pack::unpack(packed), directory: Pack::unpack(packed), version: Pack::unpack(packed) }
+        Self { name: Pack::unpack(packed), directory: Pack::unpack(packed), stamp: Pack::unpack(packed) }
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Kind {
 }
 
 /// The facts of one file, and its name: `type=file;size=7;modify=20240101120000; name`. None if the line is of another form.
-pub(super) fn facts(line: &[u8]) -> Option<(Kind, Version, &[u8])> {
+pub(super) fn facts(line: &[u8]) -> Option<(Kind, Stamp, &[u8])> {
     let blank = line.iter().position(|&byte| byte == b' ')?;
     let (facts, name) = (std::str::from_utf8(&line[..blank]).ok()?, &line[blank + 1..]);
     let (mut kind, mut size, mut modified, mut unique) = (Kind::Other, None, None, None);
@@ -68,18 +68,18 @@ pub(super) fn facts(line: &[u8]) -> Option<(Kind, Version, &[u8])> {
             _ => {}
         }
     }
-    Some((kind, Version::new(unique.as_deref(), size, modified), name))
+    Some((kind, Stamp::new(unique.as_deref(), size, modified), name))
 }
 
 /// Reads the answer to MLSD.
 pub(super) fn machine_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
     items(body, |line| {
-        let Some((kind, version, name)) = facts(line) else {
+        let Some((kind, stamp, name)) = facts(line) else {
             return Err(format!("a line of the listing has no facts: {}", start_of(line)));
         };
         Ok(match kind {
-            Kind::File => Some(Item { name: name.to_vec(), directory: false, version: Some(version) }),
-            Kind::Directory => Some(Item { name: name.to_vec(), directory: true, version: None }),
+            Kind::File => Some(Item { name: name.to_vec(), directory: false, stamp: Some(stamp) }),
+            Kind::Directory => Some(Item { name: name.to_vec(), directory: true, stamp: None }),
             Kind::Itself => None,
             Kind::Other => {
                 tracing::debug!("{} is neither file nor directory and is left out", start_of(name));
@@ -103,7 +103,7 @@ pub(super) fn human_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
             return Ok(None);
         }
         let (name, directory) = (bytes_of(file.name()), file.is_directory());
-        Ok((!matches!(file.name(), "." | "..")).then_some(Item { name, directory, version: None }))
+        Ok((!matches!(file.name(), "." | "..")).then_some(Item { name, directory, stamp: None }))
     })
 }
 
@@ -143,7 +143,7 @@ mod tests {
         let items: Vec<_> = read(body, machine_listing).expect("it is a listing").into_iter().collect();
         assert_eq!(items.len(), 2);
         assert_eq!((items[0].name.as_slice(), items[1].name.as_slice()), (b"a; b ".as_slice(), b" \xff".as_slice()));
-        assert_eq!(items[0].version, Some(Version::new(Some("W/\"8a\""), Some(7), Some(784_111_777))));
+        assert_eq!(items[0].stamp, Some(Stamp::new(Some("W/\"8a\""), Some(7), Some(784_111_777))));
         assert!(items[1].directory && !items[0].directory);
     }
 

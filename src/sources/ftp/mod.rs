@@ -23,7 +23,7 @@ use self::reply::{Failure, Reply};
 use self::session::{Abilities, Seen, Session, Target};
 use super::current::Current;
 use super::purpose::Purpose;
-use super::version::{self, Match, Version, Wanted};
+use super::stamp::{self, Match, Stamp, Wanted};
 use super::{LeftOut, warn_of_clear_text};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -174,11 +174,10 @@ impl Ftp {
         request: &Retrieval<'_>,
         piece: &Range<u64>,
         alive: &mut dyn Sink,
-    ) -> Result<(bytes::Bytes, Version)> {
+    ) -> Result<(bytes::Bytes, Stamp)> {
         let place = connected.place(request.path);
-        let is_wanted = |seen: &Version| {
-            Wanted::parse(request.digest).compare(seen) == Match::Same && request.allows_size(seen.size)
-        };
+        let is_wanted =
+            |seen: &Stamp| Wanted::parse(request.digest).compare(seen) == Match::Same && request.allows_size(seen.size);
         let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
         let ranges = !self.no_ranges.load(Ordering::Relaxed);
         let size = request.size.unwrap_or(request.range.end);
@@ -193,12 +192,12 @@ impl Ftp {
                 let Err(error) = self.settle::<Infallible>(purpose, connected, session, Err(failure)).await;
                 // It may have been replaced between being gone and being looked for.
                 let replaced = error.kind() == ErrorKind::PermissionDenied
-                    && self.stat(purpose, connected).await.is_ok_and(|seen| !is_wanted(&seen.version));
+                    && self.stat(purpose, connected).await.is_ok_and(|seen| !is_wanted(&seen.stamp));
                 return Err(if replaced { purpose.error(ErrorKind::Changed) } else { error });
             }
         };
         let seen = session.stat(&place, connected.abilities).await;
-        let seen = self.settle(purpose, connected, session, seen).await?.version;
+        let seen = self.settle(purpose, connected, session, seen).await?.stamp;
         if !is_wanted(&seen) {
             return Err(purpose.error(ErrorKind::Changed));
         }
@@ -317,8 +316,8 @@ impl Source for Ftp {
         let purpose = Purpose { op: "create_remote_digest", path: file };
         let connected = self.connected.get(purpose)?;
         let observed = now();
-        let Seen { version, .. } = self.stat(purpose, &connected).await?;
-        Ok(RemoteDigest { digest: version.digest(observed), size: version.size, modified: version.modified_time() })
+        let Seen { stamp, .. } = self.stat(purpose, &connected).await?;
+        Ok(RemoteDigest { digest: stamp.digest(observed), size: stamp.size, modified: stamp.modified_time() })
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -329,7 +328,7 @@ impl Source for Ftp {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
         let connected = self.connected.get(purpose)?;
         // A second change within the second of the first would not show.
-        version::settle(request.digest).await;
+        stamp::settle(request.digest).await;
         let (mut at, mut modified) = (request.range.start, None);
         while at < request.range.end {
             let piece = at..request.range.end.min(at + PIECE);
@@ -360,13 +359,13 @@ fn entry(path: RemotePath, item: &Item, observed: i64) -> Entry {
     if item.directory {
         return Entry { name, path, kind: EntryKind::Directory, size: None, modified: None, digest: None };
     }
-    let version = item.version.as_ref();
+    let stamp = item.stamp.as_ref();
     Entry {
         name,
         path,
         kind: EntryKind::File { executable: false },
-        size: version.and_then(|version| version.size),
-        modified: version.and_then(Version::modified_time),
-        digest: version.map(|version| version.digest(observed)),
+        size: stamp.and_then(|stamp| stamp.size),
+        modified: stamp.and_then(Stamp::modified_time),
+        digest: stamp.map(|stamp| stamp.digest(observed)),
     }
 }

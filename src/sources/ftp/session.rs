@@ -19,7 +19,7 @@ use crate::revealed::Revealed;
 use crate::source::Sink;
 use crate::sources::arriving;
 use crate::sources::heap::Heap;
-use crate::sources::version::{Version, ftp_time};
+use crate::sources::stamp::{Stamp, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) directory: bool,
-    pub(super) version: Version,
+    pub(super) stamp: Stamp,
 }
 
 impl Session {
@@ -139,9 +139,7 @@ impl Session {
             let line = reply.lines().nth(1).ok_or_else(|| Failure::Nonsense("an answer without facts".into()))?;
             let line = line.strip_prefix(b" ").unwrap_or(line);
             return match facts::facts(line) {
-                Some((kind, version, _)) => {
-                    Ok(Seen { directory: matches!(kind, Kind::Directory | Kind::Itself), version })
-                }
+                Some((kind, stamp, _)) => Ok(Seen { directory: matches!(kind, Kind::Directory | Kind::Itself), stamp }),
                 None => Err(Failure::Nonsense("an answer without facts".into())),
             };
         }
@@ -152,7 +150,7 @@ impl Session {
             Err(Failure::Refused(reply)) if reply.is_unknown_command() => None,
             Err(failure) => return Err(failure),
         };
-        Ok(Seen { directory: false, version: Version::new(None, Some(size), modified) })
+        Ok(Seen { directory: false, stamp: Stamp::new(None, Some(size), modified) })
     }
 
     /// Reads these bytes of a file, and stops there. Without `ranges`, what comes before them is read too. `alive` hears that

@@ -14,7 +14,7 @@ use super::transport::failure;
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved, Sink};
 use crate::sources::purpose::Purpose;
-use crate::sources::version::{Match, Version, Wanted, settle, settles_in};
+use crate::sources::stamp::{Match, Stamp, Wanted, settle, settles_in};
 
 /// So many bytes are confirmed at once, while the next as many come in.
 pub(in crate::sources) const PIECE: u64 = 4 << 20;
@@ -41,12 +41,8 @@ pub(in crate::sources) fn ask_for(
 
 /// Checks that an answer has exactly the wanted bytes of the wanted version. Servers ignore `If-Match` and `Range`
 /// (`rclone serve s3` the first, the simplest ones the second), so nothing is taken on trust.
-pub(in crate::sources) fn check(
-    purpose: Purpose<'_>,
-    retrieval: &Retrieval<'_>,
-    response: &Response,
-) -> Result<Version> {
-    let seen = Version::from_headers(response.headers());
+pub(in crate::sources) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, response: &Response) -> Result<Stamp> {
+    let seen = Stamp::from_headers(response.headers());
     let other = purpose.error(ErrorKind::Changed);
     match Wanted::parse(retrieval.digest).compare(&seen) {
         Match::Same => {}
@@ -81,7 +77,7 @@ pub(in crate::sources) fn check(
 }
 
 /// Fails with `Changed` unless what the source says `now` is still of the wanted version.
-pub(in crate::sources) fn check_still(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, now: &Version) -> Result<()> {
+pub(in crate::sources) fn check_still(purpose: Purpose<'_>, retrieval: &Retrieval<'_>, now: &Stamp) -> Result<()> {
     let same = Wanted::parse(retrieval.digest).compare(now) == Match::Same;
     if same && retrieval.allows_size(now.size) { Ok(()) } else { Err(purpose.error(ErrorKind::Changed)) }
 }

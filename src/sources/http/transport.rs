@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::budget::await_turn;
 use crate::sources::arriving::{self, Arriving};
 use crate::sources::purpose::Purpose;
-use crate::sources::version::http_date;
+use crate::sources::stamp::http_date;
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

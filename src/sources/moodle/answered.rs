@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sources::http::body::content_range;
 use crate::sources::http::transport::{Answer, failure, whole};
 use crate::sources::purpose::Purpose;
-use crate::sources::version::Version;
+use crate::sources::stamp::Stamp;
 
 /// As much as is read, in bytes, of what is not the file.
 const LARGEST_REFUSAL: usize = 64 * 1024;
@@ -69,13 +69,13 @@ impl Answered {
             }
         };
         let sha1 = text(ETAG).and_then(sha1_of).filter(|_| !is_elsewhere);
-        let mut version = Version::from_headers(response.headers());
-        version.size = Some(size);
-        let named = response.headers().contains_key(ETAG) || (is_elsewhere && version.modified.is_some());
-        let modified = version.modified.filter(|_| sha1.is_some());
+        let mut stamp = Stamp::from_headers(response.headers());
+        stamp.size = Some(size);
+        let named = response.headers().contains_key(ETAG) || (is_elsewhere && stamp.modified.is_some());
+        let modified = stamp.modified.filter(|_| sha1.is_some());
         let tag = match sha1 {
             Some(sha1) => Some(Tag::Sha1(sha1)),
-            None => named.then(|| Tag::Other(version.digest(observed))),
+            None => named.then(|| Tag::Other(stamp.digest(observed))),
         };
         Ok(Self { response, sent, size, tag, modified })
     }

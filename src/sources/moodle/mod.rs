@@ -257,7 +257,7 @@ impl Source for Moodle {
         let request = self.request(Purpose { op: "retrieve_file", path: retrieval.path })?;
         if !retrieval.is_whole() {
             // Parts are of one version only if a change between them would show.
-            super::version::settle(retrieval.digest).await;
+            super::stamp::settle(retrieval.digest).await;
         }
         request.retrieve(retrieval, out).await?;
         Ok(Retrieved::default())

@@ -23,7 +23,7 @@ use super::tree::{Body, File, HTML, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{RemoteDigest, Retrieval, Sink};
 use crate::sources::purpose::Purpose;
-use crate::sources::version;
+use crate::sources::stamp;
 
 /// The most, in bytes, that is generated for a page or a chapter. It is held whole, since only all of it proves it.
 const LARGEST_PAGE: u64 = 16 << 20;
@@ -211,7 +211,7 @@ impl Request<'_> {
             (Some(seen), tag) if seen.is_same(tag) => return Ok(()),
             (Some(_), _) => return Err(self.contradicted(retrieval, wanted).await),
             (None, Tag::Sha1(_)) => {
-                let modified = answered.modified.and_then(version::time);
+                let modified = answered.modified.and_then(stamp::time);
                 if modified.is_none() || modified != file.modified {
                     return Err(self.contradicted(retrieval, wanted).await);
                 }

@@ -18,7 +18,7 @@ use crate::digest::{Digest, hex};
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
 use crate::sources::LeftOut;
-use crate::sources::version::{self, Version};
+use crate::sources::stamp::{self, Stamp};
 
 /// Begins the digest of a link; the address follows.
 pub(super) const LINK: &str = "link:";
@@ -190,7 +190,7 @@ impl Builder<'_> {
         let text = format!("[InternetShortcut]\r\nURL={url}\r\n");
         let file = File {
             size: Some(text.len() as u64),
-            modified: content.timemodified.and_then(version::time),
+            modified: content.timemodified.and_then(stamp::time),
             digest: Some(Digest::new(format!("{LINK}{url}"))),
             body: Body::Link(text),
         };
@@ -274,13 +274,13 @@ impl Builder<'_> {
         let is_filtered = is_html && module.modname == "resource";
         let is_alias = content.isexternalfile == Some(true);
         let (size, modified) = (content.filesize, content.timemodified);
-        let version = Version::new(None, size, modified);
+        let stamp = Stamp::new(None, size, modified);
         let is_told = size.is_some() && modified.is_some() && !is_filtered && !is_alias;
         let file = File {
             body: self.body(content, is_html)?,
             size: size.filter(|_| is_told),
-            modified: modified.and_then(version::time),
-            digest: is_told.then(|| version.digest(self.observed)),
+            modified: modified.and_then(stamp::time),
+            digest: is_told.then(|| stamp.digest(self.observed)),
         };
         Some(self.file(content.filename.clone()?, path, file))
     }
@@ -289,12 +289,12 @@ impl Builder<'_> {
     fn generated(&mut self, content: &Content, name: &str, path: RemotePath, table: &str) -> Option<Entry> {
         let modified = content.timemodified?;
         let text = format!("{HTML}{modified}{table}");
-        let settled = version::is_settled(modified, self.observed);
+        let settled = stamp::is_settled(modified, self.observed);
         let file = File {
             body: self.body(content, true)?,
             size: None,
-            modified: content.timemodified.and_then(version::time),
-            digest: Some(if settled { Digest::new(text) } else { version::unsettled(text) }),
+            modified: content.timemodified.and_then(stamp::time),
+            digest: Some(if settled { Digest::new(text) } else { stamp::unsettled(text) }),
         };
         Some(self.file(format!("{name}.html"), path, file))
     }

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use crate::sources::arriving::Arriving;
 use crate::sources::http::xml::Element;
 use crate::sources::keys::Page;
-use crate::sources::version::{Version, iso_date};
+use crate::sources::stamp::{Stamp, iso_date};
 
 /// Reads one answer to ListObjectsV2.
 pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> {
@@ -21,7 +21,7 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
         }
         let size = record.text_of("Size").and_then(|size| size.trim().parse().ok()).ok_or("a key without a size")?;
         let modified = record.text_of("LastModified").and_then(iso_date);
-        page.files.push(&(key, Version::new(tag, Some(size), modified)))?;
+        page.files.push(&(key, Stamp::new(tag, Some(size), modified)))?;
         Ok(())
     })?;
     if !tree.is("ListBucketResult") {
@@ -30,7 +30,7 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     // Some stores say only at the end how keys are written.
     if tree.text_of("EncodingType") == Some("url") {
         page.directories = page.directories.map(|key| decoded(&key))?;
-        page.files = page.files.map(|(key, version)| Ok((decoded(&key)?, version)))?;
+        page.files = page.files.map(|(key, stamp)| Ok((decoded(&key)?, stamp)))?;
     }
     let more = tree.text_of("IsTruncated").is_some_and(|flag| flag.trim() == "true");
     page.next = tree.text_of("NextContinuationToken").map(str::to_owned).filter(|token| more && !token.is_empty());

@@ -36,7 +36,7 @@ use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
 use crate::sources::current::Current;
-use crate::sources::version::{Version, Wanted};
+use crate::sources::stamp::{Stamp, Wanted};
 
 /// Where a bucket is when nothing else is said; services other than Amazon's do not care.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -187,7 +187,7 @@ impl S3 {
     /// Whether the wanted version is there still.
     async fn confirm(&self, purpose: Purpose<'_>, wanted: &Retrieval<'_>) -> Result<()> {
         let response = self.ask(purpose, http::Request::builder().method("HEAD")).await?.response;
-        body::check_still(purpose, wanted, &Version::from_headers(response.headers()))
+        body::check_still(purpose, wanted, &Stamp::from_headers(response.headers()))
     }
 
     /// Adds what makes the store accept the request.
@@ -221,7 +221,7 @@ impl S3 {
             headers.get("x-amz-server-side-encryption").is_some_and(|value| value.as_bytes().starts_with(b"aws:"));
         let others = ["x-amz-server-side-encryption-customer-algorithm", "x-goog-encryption-algorithm", GOOGLE_KMS];
         let opaque = kms || others.iter().any(|name| headers.contains_key(*name));
-        if opaque && let Some(digest) = Version::from_headers(headers).tag_digest() {
+        if opaque && let Some(digest) = Stamp::from_headers(headers).tag_digest() {
             self.opaque.lock().put((path.clone(), digest), ());
         }
     }
@@ -308,8 +308,8 @@ impl Source for S3 {
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
         let Answer { response, observed } = self.ask(purpose, http::Request::builder().method("HEAD")).await?;
-        let version = Version::from_headers(response.headers());
-        Ok(RemoteDigest { digest: digest(&version, observed), size: version.size, modified: version.modified_time() })
+        let stamp = Stamp::from_headers(response.headers());
+        Ok(RemoteDigest { digest: digest(&stamp, observed), size: stamp.size, modified: stamp.modified_time() })
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {

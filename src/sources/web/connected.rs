@@ -14,7 +14,7 @@ use crate::source::RemoteDigest;
 use crate::sources::http::body;
 use crate::sources::http::transport::{Answer, Transport};
 use crate::sources::purpose::Purpose;
-use crate::sources::version::Version;
+use crate::sources::stamp::Stamp;
 
 #[derive(Debug)]
 pub(super) struct Connected {
@@ -36,7 +36,7 @@ pub(super) enum Place {
 
 /// What a server says about one of its files, and where it said so in the end.
 pub(super) struct Seen {
-    pub(super) version: Version,
+    pub(super) stamp: Stamp,
     /// When, by the server's clock, in seconds since 1970.
     observed: i64,
     pub(super) url: Url,
@@ -44,8 +44,8 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn remote_digest(&self) -> RemoteDigest {
-        let Version { size, .. } = self.version;
-        RemoteDigest { digest: self.version.digest(self.observed), size, modified: self.version.modified_time() }
+        let Stamp { size, .. } = self.stamp;
+        RemoteDigest { digest: self.stamp.digest(self.observed), size, modified: self.stamp.modified_time() }
     }
 }
 
@@ -98,11 +98,11 @@ impl Connected {
     /// Asks what there is at a URL. A server that will not say, or says no size, is asked for the first byte.
     pub(super) async fn examine(&self, purpose: Purpose<'_>, url: &str, ranges: &Ranges) -> Result<Seen> {
         let seen = |(response, observed): (Response, i64)| {
-            let mut version = Version::from_headers(response.headers());
+            let mut stamp = Stamp::from_headers(response.headers());
             if response.status() == StatusCode::PARTIAL_CONTENT {
-                version.size = body::content_range(response.headers()).and_then(|(_, total)| total);
+                stamp.size = body::content_range(response.headers()).and_then(|(_, total)| total);
             }
-            Seen { version, observed, url: response.url().clone() }
+            Seen { stamp, observed, url: response.url().clone() }
         };
         match self.send(purpose, http::Request::head(url), ranges).await {
             Ok(answer) if answer.0.headers().contains_key(CONTENT_LENGTH) => return Ok(seen(answer)),

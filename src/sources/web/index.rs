@@ -10,7 +10,7 @@ use super::page;
 use crate::source::packed::Reader;
 use crate::sources::arriving::{Arriving, Meter};
 use crate::sources::heap::{Heap, Pack};
-use crate::sources::version::http_date;
+use crate::sources::stamp::http_date;
 
 /// One name in an index.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,7 +29,7 @@ use crate::source::{
 };
 use crate::sources::current::Current;
 use crate::sources::heap::Heap;
-use crate::sources::version::Version;
+use crate::sources::stamp::Stamp;
 
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
 ///
@@ -109,7 +109,7 @@ impl Web {
 
     /// Fails with `Changed` unless the file still has the wanted version.
     async fn confirm(&self, purpose: Purpose<'_>, connected: &Connected, retrieval: &Retrieval<'_>) -> Result<()> {
-        body::check_still(purpose, retrieval, &self.stat(purpose, connected).await?.version)
+        body::check_still(purpose, retrieval, &self.stat(purpose, connected).await?.stamp)
     }
 
     /// Reads the index of a directory, whose URL ends in a slash.
@@ -134,11 +134,11 @@ impl Web {
 
     /// Whether the digests that this server gives can be made from sizes and times, as nginx does: one file is asked.
     async fn are_stamps(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url, listed: &Heap<Item>) -> bool {
-        let stamped = listed.iter().find_map(|item| stamp(&item).map(|wanted| (item, wanted)));
+        let stamped = listed.iter().find_map(|item| nginx_stamp(&item).map(|wanted| (item, wanted)));
         let Some((item, wanted)) = stamped else { return false };
         let url = format!("{url}{}", encode_path(&item.name));
         match connected.examine(purpose, &url, &self.ranges).await {
-            Ok(seen) => seen.version == wanted,
+            Ok(seen) => seen.stamp == wanted,
             Err(error) => {
                 tracing::debug!("{}: the files' digests are asked for one by one: {error}", purpose.path);
                 false
@@ -148,9 +148,9 @@ impl Web {
 }
 
 /// The version that nginx would tell of a file that it lists so.
-fn stamp(item: &Item) -> Option<Version> {
+fn nginx_stamp(item: &Item) -> Option<Stamp> {
     let (size, modified) = (item.size?, item.modified?);
-    Some(Version::new(Some(&format!("{modified:x}-{size:x}")), Some(size), Some(modified)))
+    Some(Stamp::new(Some(&format!("{modified:x}-{size:x}")), Some(size), Some(modified)))
 }
 
 fn no_root(purpose: Purpose<'_>) -> Error {
@@ -260,8 +260,8 @@ impl Source for Web {
         let (items, observed) = self.index(purpose, &connected, &url).await?;
         let stamps = self.are_stamps(purpose, &connected, &url, &items).await;
         let entries = LeftOut::of(dir).over(items.into_iter(), move |left_out, item| {
-            let exact = Version::new(None, item.size, item.modified);
-            let digest = stamp(&item).filter(|_| stamps).map(|version| version.digest(observed));
+            let exact = Stamp::new(None, item.size, item.modified);
+            let digest = nginx_stamp(&item).filter(|_| stamps).map(|stamp| stamp.digest(observed));
             let path = left_out.child(dir, &item.name)?;
             Some(Ok(entry(path, item.directory, item.size, exact.modified_time(), digest)))
         });

@@ -156,7 +156,7 @@ impl Webdav {
 
     /// Fails with `Changed` unless the file still has the wanted version.
     async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
-        body::check_still(purpose, retrieval, &self.stat(purpose, retrieval.path).await?.0.version)
+        body::check_still(purpose, retrieval, &self.stat(purpose, retrieval.path).await?.0.stamp)
     }
 }
 
@@ -241,8 +241,8 @@ impl Source for Webdav {
         if resource.directory {
             return Err(purpose.error(ErrorKind::IsADirectory));
         }
-        let version = resource.version;
-        Ok(RemoteDigest { digest: version.digest(observed), size: version.size, modified: version.modified_time() })
+        let stamp = resource.stamp;
+        Ok(RemoteDigest { digest: stamp.digest(observed), size: stamp.size, modified: stamp.modified_time() })
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -255,11 +255,11 @@ impl Source for Webdav {
 }
 
 fn entry(path: RemotePath, resource: &Resource, observed: i64) -> Entry {
-    let version = &resource.version;
+    let stamp = &resource.stamp;
     let (kind, size, digest) = if resource.directory {
         (EntryKind::Directory, None, None)
     } else {
-        (EntryKind::File { executable: false }, version.size, Some(version.digest(observed)))
+        (EntryKind::File { executable: false }, stamp.size, Some(stamp.digest(observed)))
     };
-    Entry { name: path.name().to_vec(), path, kind, size, modified: version.modified_time(), digest }
+    Entry { name: path.name().to_vec(), path, kind, size, modified: stamp.modified_time(), digest }
 }

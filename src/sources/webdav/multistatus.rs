@@ -8,13 +8,13 @@ use crate::source::packed::Reader;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::{Heap, Pack};
 use crate::sources::http::xml::Element;
-use crate::sources::version::{Version, http_date};
+use crate::sources::stamp::{Stamp, http_date};
 
 /// One `response` of a multistatus: where, and what.
 pub(super) struct Resource {
     pub(super) place: Place,
     pub(super) directory: bool,
-    pub(super) version: Version,
+    pub(super) stamp: Stamp,
 }
 
 /// Where a resource is.
@@ -66,11 +66,11 @@ impl Pack for Resource {
     fn pack(&self, out: &mut Vec<u8>) {
         self.place.pack(out);
         self.directory.pack(out);
-        self.version.pack(out);
+        self.stamp.pack(out);
     }
 
     fn unpack(packed: &mut Reader<'_>) -> Self {
-        Self { place: Pack::unpack(packed), directory: Pack::unpack(packed), version: Pack::unpack(packed) }
+        Self { place: Pack::unpack(packed), directory: Pack::unpack(packed), stamp: Pack::unpack(packed) }
     }
 }
 
@@ -111,9 +111,9 @@ fn resource(response: &Element, asked: &[Vec<u8>]) -> Result<Option<Resource>, S
     let types = properties.iter().find_map(|prop| prop.child("resourcetype"));
     let directory = types.is_some_and(|types| types.child("collection").is_some());
     let size = text("getcontentlength").map(|size| size.parse().map_err(|_| "a size that is no number".to_owned()));
-    let version = Version::new(text("getetag"), size.transpose()?, text("getlastmodified").and_then(http_date));
+    let stamp = Stamp::new(text("getetag"), size.transpose()?, text("getlastmodified").and_then(http_date));
     let place = Place::of(&decoded_components(path_of(href.trim())), asked);
-    Ok(Some(Resource { place, directory, version }))
+    Ok(Some(Resource { place, directory, stamp }))
 }
 
 /// The path of a reference, which may be a whole URL.
@@ -161,7 +161,7 @@ mod tests {
             places(&elsewhere.into_iter().collect::<Vec<_>>()),
             [Place::Inside(b"a b".to_vec()), Place::Elsewhere(b"dav/a b/A%41\xff".to_vec())]
         );
-        assert_eq!((found[1].directory, found[1].version.size), (false, Some(3)));
+        assert_eq!((found[1].directory, found[1].stamp.size), (false, Some(3)));
     }
 
     #[test]

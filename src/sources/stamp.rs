@@ -1,4 +1,4 @@
-//! `Version`: what an answer says about which version of a file it speaks of, and the digest made of it.
+//! `Stamp`: what an answer says about which version of a file it speaks of, and the digest made of it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,9 +15,9 @@ const TICK_SECONDS: i64 = 2;
 /// A time so far ahead of the server's clock is no recent change.
 const SKEW_SECONDS: i64 = 60;
 
-/// What an answer says about a version. Sizes in bytes, times in whole seconds since 1970.
+/// The tag, size and time that an answer gives of a version. Sizes in bytes, times in whole seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Version {
+pub(super) struct Stamp {
     /// The entity tag without quotes and without its mark of weakness.
     tag: Option<String>,
     /// The server itself does not vouch for every byte.
@@ -26,7 +26,7 @@ pub(super) struct Version {
     pub(super) modified: Option<i64>,
 }
 
-impl Version {
+impl Stamp {
     /// From the texts in which servers say so.
     pub(super) fn new(tag: Option<&str>, size: Option<u64>, modified: Option<i64>) -> Self {
         let text = tag.map(str::trim).unwrap_or_default();
@@ -78,7 +78,7 @@ impl Version {
     }
 }
 
-impl Pack for Version {
+impl Pack for Stamp {
     fn pack(&self, out: &mut Vec<u8>) {
         self.tag.pack(out);
         self.weak.pack(out);
@@ -171,7 +171,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// Whether an answer is of the wanted version.
-    pub(super) fn compare(&self, seen: &Version) -> Match {
+    pub(super) fn compare(&self, seen: &Stamp) -> Match {
         let compare = |wanted: bool, same: Option<bool>| match (wanted, same) {
             (false, _) | (true, Some(true)) => Match::Same,
             (true, Some(false)) => Match::Other,
@@ -214,32 +214,32 @@ mod tests {
 
     #[test]
     fn the_same_version_has_the_same_digest_however_the_server_quotes_its_tag() {
-        let stat = Version::new(Some("\"ab\""), Some(3), Some(NOW - 9)).digest(NOW);
-        assert_eq!(stat, Version::new(Some("ab"), Some(3), Some(NOW - 9)).digest(NOW + 5));
+        let stat = Stamp::new(Some("\"ab\""), Some(3), Some(NOW - 9)).digest(NOW);
+        assert_eq!(stat, Stamp::new(Some("ab"), Some(3), Some(NOW - 9)).digest(NOW + 5));
         assert_eq!(stat.as_str(), "etag:ab;size=3");
     }
 
     #[test]
     fn a_version_that_may_still_change_never_equals_a_later_one() {
-        for version in [
-            Version::new(Some("W/\"ab\""), Some(3), Some(NOW - 1)),
-            Version::new(Some("\"ab\""), Some(3), Some(NOW)),
-            Version::new(Some("W/\"ab\""), Some(3), None),
-            Version::new(None, Some(3), None),
+        for stamp in [
+            Stamp::new(Some("W/\"ab\""), Some(3), Some(NOW - 1)),
+            Stamp::new(Some("\"ab\""), Some(3), Some(NOW)),
+            Stamp::new(Some("W/\"ab\""), Some(3), None),
+            Stamp::new(None, Some(3), None),
         ] {
-            let digest = version.digest(NOW);
-            assert_ne!(digest, version.digest(NOW), "{version:?}");
-            assert_eq!(Wanted::parse(&digest).compare(&version), Match::Same);
+            let digest = stamp.digest(NOW);
+            assert_ne!(digest, stamp.digest(NOW), "{stamp:?}");
+            assert_eq!(Wanted::parse(&digest).compare(&stamp), Match::Same);
             assert_eq!(Wanted::parse(&digest).if_match(), None);
         }
     }
 
     #[test]
     fn a_server_whose_tags_are_always_weak_settles_by_time() {
-        let version = Version::new(Some("W/\"ab\""), Some(3), Some(NOW - 9));
-        let digest = version.digest(NOW);
-        assert_eq!(digest, version.digest(NOW + 1));
-        let later = Version::new(Some("W/\"ab\""), Some(3), Some(NOW - 8));
+        let stamp = Stamp::new(Some("W/\"ab\""), Some(3), Some(NOW - 9));
+        let digest = stamp.digest(NOW);
+        assert_eq!(digest, stamp.digest(NOW + 1));
+        let later = Stamp::new(Some("W/\"ab\""), Some(3), Some(NOW - 8));
         assert_eq!(Wanted::parse(&digest).compare(&later), Match::Other);
     }
 
@@ -247,27 +247,27 @@ mod tests {
     fn a_tag_that_is_a_hash_says_so_where_it_alone_identifies() {
         let hash = "D41D8CD98F00B204E9800998ECF8427E";
         for (tag, text) in [(hash.to_owned(), format!("md5:{hash}")), (format!("{hash}-2"), format!("etag:{hash}-2"))] {
-            let version = Version::new(Some(&tag), Some(3), Some(NOW - 9));
-            let digest = version.tag_digest().expect("it has a tag");
+            let stamp = Stamp::new(Some(&tag), Some(3), Some(NOW - 9));
+            let digest = stamp.tag_digest().expect("it has a tag");
             assert_eq!(digest.as_str(), text);
-            assert_eq!(Wanted::parse(&digest).compare(&version), Match::Same);
+            assert_eq!(Wanted::parse(&digest).compare(&stamp), Match::Same);
             assert_eq!(Wanted::parse(&digest).if_match(), Some(format!("\"{tag}\"")));
-            assert_eq!(version.digest(NOW).as_str(), format!("etag:{tag};size=3"));
+            assert_eq!(stamp.digest(NOW).as_str(), format!("etag:{tag};size=3"));
         }
     }
 
     #[test]
     fn without_a_tag_size_and_time_identify() {
-        let version = Version::new(None, Some(3), Some(NOW - 9));
-        let digest = version.digest(NOW);
+        let stamp = Stamp::new(None, Some(3), Some(NOW - 9));
+        let digest = stamp.digest(NOW);
         assert_eq!(digest.as_str(), format!("stat:;size=3;modified={}", NOW - 9));
         for empty in ["", "\"\"", "W/\"\""] {
-            let version = Version::new(Some(empty), Some(3), Some(NOW - 9));
-            assert_eq!((version.digest(NOW), version.tag_digest()), (digest.clone(), None), "{empty}");
+            let stamp = Stamp::new(Some(empty), Some(3), Some(NOW - 9));
+            assert_eq!((stamp.digest(NOW), stamp.tag_digest()), (digest.clone(), None), "{empty}");
         }
         let wanted = Wanted::parse(&digest);
-        assert_eq!(wanted.compare(&Version::new(Some("x"), None, Some(NOW))), Match::Other);
-        assert_eq!(wanted.compare(&Version::new(Some("x"), None, None)), Match::Unknown);
+        assert_eq!(wanted.compare(&Stamp::new(Some("x"), None, Some(NOW))), Match::Other);
+        assert_eq!(wanted.compare(&Stamp::new(Some("x"), None, None)), Match::Unknown);
     }
 
     #[test]
