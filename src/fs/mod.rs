@@ -33,7 +33,7 @@ use crate::source::{Entry, EntryKind, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Transfer};
 use handle::Handles;
 use inode::Inodes;
-use union::{Inside, Merged};
+use union::{Merged, UnionDirectory};
 
 /// For how long the kernel may keep what never changes while mounted: the directories of the root, and all attributes of a version.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
@@ -248,7 +248,7 @@ impl FileSystem {
         let (found, valid_for) = match &*node {
             Node::Root => (self.child_named(&[], name), FOREVER),
             Node::Group { path } => (self.child_named(path, name), FOREVER),
-            Node::Union { index, path, .. } => Inside::new(self, *index, path).lookup(name).await?,
+            Node::Union { index, path, .. } => UnionDirectory::new(self, *index, path).lookup(name).await?,
             Node::Directory { source: index, path, .. } => {
                 let source = &self.sources[*index];
                 let answer = source.waits().during(source.catalog.find(path, name)).await?;
@@ -313,7 +313,7 @@ impl FileSystem {
         let opened = match &*node {
             Node::Root => self.open_made(&[]),
             Node::Group { path } => self.open_made(path),
-            Node::Union { index, path, .. } => Inside::new(self, *index, path).open().await?,
+            Node::Union { index, path, .. } => UnionDirectory::new(self, *index, path).open().await?,
             Node::Directory { source: index, path, .. } => {
                 let source = &self.sources[*index];
                 let answer = source.waits().during(source.catalog.list(path)).await?;
@@ -393,7 +393,7 @@ impl FileSystem {
     }
 
     /// Checks every block of an open file, retrieving what is damaged. The file, if it is whole and proven afterwards.
-    pub async fn prove(&self, handle: HandleId) -> Option<Arc<std::fs::File>> {
+    pub async fn reread(&self, handle: HandleId) -> Option<Arc<std::fs::File>> {
         let open = self.files.get(handle)?;
         let size = open.version.version().size;
         let mut at = 0;

@@ -1,7 +1,7 @@
 //! Extended attributes: what is known of a file, for whoever wants to look behind it. They retrieve nothing.
 
 use super::open::version_of;
-use super::{FileSystem, Inode, Inside, MountedSource, Node};
+use super::{FileSystem, Inode, MountedSource, Node, UnionDirectory};
 use crate::error::Result;
 use crate::source::connection::Health;
 
@@ -17,7 +17,9 @@ impl FileSystem {
         let node = self.node(inode)?;
         let (source, path) = match &*node {
             Node::Root | Node::Group { .. } => return Ok(None),
-            Node::Union { index, path, .. } => return Ok(self.union_xattr(&Inside::new(self, *index, path), name)),
+            Node::Union { index, path, .. } => {
+                return Ok(self.union_xattr(&UnionDirectory::new(self, *index, path), name));
+            }
             Node::Directory { source, path, .. } => (&self.sources[*source], path),
             Node::File { source, entry, .. } | Node::Symlink { source, entry, .. } => {
                 (&self.sources[*source], &entry.path)
@@ -33,8 +35,8 @@ impl FileSystem {
     }
 
     /// Of a directory that several sources make: their names and what failed last, a line for each.
-    fn union_xattr(&self, inside: &Inside<'_>, name: &str) -> Option<Vec<u8>> {
-        let sources = inside.sources().into_iter().map(|source| &self.sources[source]);
+    fn union_xattr(&self, directory: &UnionDirectory<'_>, name: &str) -> Option<Vec<u8>> {
+        let sources = directory.sources().into_iter().map(|source| &self.sources[source]);
         let lines: Vec<Vec<u8>> = match name {
             "source" => sources.map(|source| source.name.to_vec()).collect(),
             "error" => sources.filter_map(error_of).collect(),

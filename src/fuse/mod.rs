@@ -178,7 +178,7 @@ impl Inner {
                 let mut opened = guard(opened, move |opened| fs.release(opened.handle));
                 if opened.proven_file.is_none() && self.passthrough.is_required(inode) {
                     // The kernel reads this inode's file itself, and the file was touched meanwhile: mend it first.
-                    opened.proven_file = self.fs.prove(opened.handle).await;
+                    opened.proven_file = self.fs.reread(opened.handle).await;
                 }
                 Ok(opened)
             }

@@ -86,14 +86,14 @@ fn stays_below(depth: usize, target: &[u8]) -> bool {
 }
 
 /// A directory of a union.
-pub(super) struct Inside<'a> {
+pub(super) struct UnionDirectory<'a> {
     fs: &'a FileSystem,
     index: UnionIndex,
     /// From the mount's root.
     path: &'a [LocalName],
 }
 
-impl<'a> Inside<'a> {
+impl<'a> UnionDirectory<'a> {
     pub(super) fn new(fs: &'a FileSystem, index: UnionIndex, path: &'a [LocalName]) -> Self {
         Self { fs, index, path }
     }
