@@ -14,11 +14,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::allocator::without_arena_limit;
 
 /// How long [`end_all`] waits for processes to end after SIGTERM, and after SIGKILL.
-const WAITS: [(Signal, Duration); 2] =
+const END_TIMEOUTS: [(Signal, Duration); 2] =
     [(Signal::TERM, Duration::from_millis(200)), (Signal::KILL, Duration::from_secs(1))];
 
 /// How often [`end_all`] looks whether they have ended.
-const EVERY: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The process groups that there are; `None` once [`end_all`] has begun, after which nothing is started any more.
 static GROUPS: Mutex<Option<BTreeSet<i32>>> = Mutex::new(Some(BTreeSet::new()));
@@ -75,7 +75,7 @@ impl Drop for Group {
 /// Ends every group that is left, and returns when its processes have ended, or after 1.2 s. Nothing is started afterwards. Blocks.
 pub fn end_all() {
     let Some(mut groups) = GROUPS.lock().take() else { return };
-    for (signal, limit) in WAITS {
+    for (signal, limit) in END_TIMEOUTS {
         let until = Instant::now() + limit;
         groups = running(&groups);
         for group in groups.iter().filter_map(|&group| Pid::from_raw(group)) {
@@ -83,7 +83,7 @@ pub fn end_all() {
             let _ = kill_process_group(group, signal);
         }
         while !groups.is_empty() && Instant::now() < until {
-            std::thread::sleep(EVERY);
+            std::thread::sleep(POLL_INTERVAL);
             groups = running(&groups);
         }
     }
@@ -140,7 +140,7 @@ mod tests {
         drop(group);
         child.wait().expect("it is a child");
         while !running(&led).is_empty() {
-            std::thread::sleep(EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }

@@ -10,7 +10,7 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use crate::digest::{Digest, hex};
 
 /// How many bytes of a file are hashed at once.
-const PIECE: usize = 256 * 1024;
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// How a hash is computed. Against accidents all of them do; none is asked to withstand an attacker who owns the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Algorithm {
 
     /// The hash of a whole file, in lower case. Reads all of it: call it where blocking is allowed.
     pub fn hash_file(self, path: &Path) -> io::Result<String> {
-        let (mut file, mut hasher, mut piece) = (File::open(path)?, Hasher::new(self), vec![0; PIECE]);
+        let (mut file, mut hasher, mut piece) = (File::open(path)?, Hasher::new(self), vec![0; PIECE_BYTES]);
         loop {
             match file.read(&mut piece)? {
                 0 => return Ok(hasher.finish()),

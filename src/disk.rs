@@ -1,4 +1,4 @@
-//! `Disk`: whether the disk of the cache answers. Whoever asks it something waits for [`PATIENCE`] once; while it hangs, nobody waits. It knows
+//! `Disk`: whether the disk of the cache answers. Whoever asks it something waits for [`DISK_TIMEOUT`] once; while it hangs, nobody waits. It knows
 //! not what is asked.
 
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 /// How long the disk may take. A sound one takes milliseconds, a busy one a second; whoever reads waits that long once.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// For how long a disk that did not answer in time is left alone: a disk that spins up or a network share that comes back takes some
-/// seconds, and each attempt may hold a reader up for [`PATIENCE`].
-const REST: Duration = Duration::from_secs(30);
+/// seconds, and each attempt may hold a reader up for [`DISK_TIMEOUT`].
+const DISK_REST: Duration = Duration::from_secs(30);
 
 /// The disk has not answered in time, so that nobody knows what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +58,15 @@ impl Disk {
 
     /// Why files are read through, while it is left alone.
     pub fn describe(&self) -> Option<String> {
-        let (patience, rest) = (PATIENCE.as_secs(), REST.as_secs());
+        let (patience, rest) = (DISK_TIMEOUT.as_secs(), DISK_REST.as_secs());
         let why =
             || format!("the disk takes no bytes: it has not answered for {patience} s, and is left alone for {rest} s");
         self.rests().then(why)
     }
 
-    /// It has not answered within [`PATIENCE`].
+    /// It has not answered within [`DISK_TIMEOUT`].
     pub fn hangs(&self) {
-        let is_known = self.resting.lock().replace(Instant::now() + REST).is_some();
+        let is_known = self.resting.lock().replace(Instant::now() + DISK_REST).is_some();
         let why = self.describe().unwrap_or_default();
         if is_known {
             debug!("cache: {why}");
@@ -96,7 +96,7 @@ impl Disk {
         if self.rests() { Err(Hangs) } else { Ok(self.asked()) }
     }
 
-    /// Asks it something on a thread that may wait for it. What takes longer than [`PATIENCE`] tells of its [steps](Asked::step).
+    /// Asks it something on a thread that may wait for it. What takes longer than [`DISK_TIMEOUT`] tells of its [steps](Asked::step).
     ///
     /// # Errors
     /// It does not answer in time, or is left alone for that; or the question panicked.
@@ -109,7 +109,7 @@ impl Disk {
         let mut answer = tokio::task::spawn_blocking(move || question(&asked));
         let mut seen = 0;
         loop {
-            if let Ok(answer) = timeout(PATIENCE, &mut answer).await {
+            if let Ok(answer) = timeout(DISK_TIMEOUT, &mut answer).await {
                 self.answers();
                 return answer.map_err(|_| Hangs);
             }
@@ -129,7 +129,7 @@ impl Disk {
             order();
             drop(asked);
         });
-        if !rests && timeout(PATIENCE, doing).await.is_err() {
+        if !rests && timeout(DISK_TIMEOUT, doing).await.is_err() {
             self.hangs();
         }
     }
@@ -139,7 +139,7 @@ impl Disk {
         if self.rests() {
             return mutex.try_lock().ok_or(Hangs);
         }
-        mutex.try_lock_for(PATIENCE).ok_or_else(|| {
+        mutex.try_lock_for(DISK_TIMEOUT).ok_or_else(|| {
             self.hangs();
             Hangs
         })
@@ -174,7 +174,7 @@ mod tests {
         let disk = Arc::new(Disk::default());
         let slow = disk.ask(|asked| {
             for _ in 0..5 {
-                std::thread::sleep(PATIENCE / 2);
+                std::thread::sleep(DISK_TIMEOUT / 2);
                 asked.step();
             }
         });

@@ -32,7 +32,7 @@
 //! | case | known names | answer | decision |
 //! |---|---|---|---|
 //! | E1 | none | | believe it |
-//! | E2 | some | first | ask again after [`BEFORE_EMPTYING`] |
+//! | E2 | some | first | ask again after [`WAIT_BEFORE_EMPTYING`] |
 //! | E3 | some | second, the same | believe it |
 //!
 //! A server that restarts may show an empty directory for a moment, before its disk is mounted. The root of a source is never
@@ -104,14 +104,14 @@ pub enum Offline {
 }
 
 /// So many questions are enough to notice that a slow source answers again: a walk through a known tree must not leave thousands.
-pub const WHILE_SLOW: usize = 4;
+pub const MAX_QUESTIONS_WHILE_SLOW: usize = 4;
 
 /// How long a damaged version is not retrieved, at first and at most: a server that is mended is noticed within the hour, and one that is not
 /// costs two retrievals and then one each hour.
-const DAMAGED_FOR: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+const DAMAGED_WAITS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
 /// How long after the first answer that would take all names away the source is asked again.
-pub const BEFORE_EMPTYING: Duration = Duration::from_secs(1);
+pub const WAIT_BEFORE_EMPTYING: Duration = Duration::from_secs(1);
 
 /// Whether to answer from memory or ask the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +228,7 @@ pub fn before_asking(age: Option<Option<Duration>>, fresh_for: Duration) -> Befo
 
 /// Case L8: whether a known answer is served without another question to a slow source. `under_way` questions wait for it already.
 pub fn spares_question(slow: bool, under_way: usize, offline: Offline) -> bool {
-    slow && under_way >= WHILE_SLOW && offline == Offline::Serve
+    slow && under_way >= MAX_QUESTIONS_WHILE_SLOW && offline == Offline::Serve
 }
 
 /// Cases L9 to L12. `asked` is how long ago the source was asked.
@@ -301,7 +301,7 @@ pub fn still_counts(remote: &Digest, local: &Digest, promise: Promise) -> bool {
 
 /// How long a version that was found damaged `times` times is not retrieved.
 pub fn asked_again_after(times: u32) -> Duration {
-    DAMAGED_FOR.0.saturating_mul(1 << times.saturating_sub(1).min(10)).min(DAMAGED_FOR.1)
+    DAMAGED_WAITS.0.saturating_mul(1 << times.saturating_sub(1).min(10)).min(DAMAGED_WAITS.1)
 }
 
 #[cfg(test)]
@@ -338,10 +338,10 @@ mod tests {
 
     #[test]
     fn case_l8_a_slow_source_is_not_asked_by_everybody() {
-        assert!(spares_question(true, WHILE_SLOW, Offline::Serve));
-        assert!(!spares_question(true, WHILE_SLOW - 1, Offline::Serve));
-        assert!(!spares_question(false, WHILE_SLOW, Offline::Serve));
-        assert!(!spares_question(true, WHILE_SLOW, Offline::Fail));
+        assert!(spares_question(true, MAX_QUESTIONS_WHILE_SLOW, Offline::Serve));
+        assert!(!spares_question(true, MAX_QUESTIONS_WHILE_SLOW - 1, Offline::Serve));
+        assert!(!spares_question(false, MAX_QUESTIONS_WHILE_SLOW, Offline::Serve));
+        assert!(!spares_question(true, MAX_QUESTIONS_WHILE_SLOW, Offline::Fail));
     }
 
     #[test]

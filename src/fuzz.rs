@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The longest input, in bytes: enough for every file of the corpus, and small enough for many a second.
-const LONGEST: usize = 32 << 10;
+const MAX_INPUT_BYTES: usize = 32 << 10;
 
 /// What parsers stumble over.
 const TOKENS: [&[u8]; 40] = [
@@ -115,7 +115,7 @@ impl Corpus {
                     bytes.splice(start..start + length, token.iter().copied());
                 }
             }
-            bytes.truncate(LONGEST);
+            bytes.truncate(MAX_INPUT_BYTES);
         }
         bytes
     }

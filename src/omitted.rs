@@ -5,8 +5,8 @@ use std::fmt;
 use crate::path::Printable;
 
 /// So many names are shown, each up to so many bytes.
-const SHOWN: usize = 3;
-const SHOWN_LENGTH: usize = 60;
+const MAX_NAMES_SHOWN: usize = 3;
+const MAX_SHOWN_BYTES: usize = 60;
 
 /// What one listing leaves out. Its size does not depend on how much that is.
 #[derive(Debug, Default)]
@@ -19,9 +19,9 @@ impl Omitted {
     /// Adds a name, and why it is left out.
     pub fn add(&mut self, name: &[u8], why: impl fmt::Display) {
         self.count += 1;
-        if self.shown.len() < SHOWN {
-            let cut = if name.len() > SHOWN_LENGTH { "…" } else { "" };
-            let name = Printable(&name[..name.len().min(SHOWN_LENGTH)]);
+        if self.shown.len() < MAX_NAMES_SHOWN {
+            let cut = if name.len() > MAX_SHOWN_BYTES { "…" } else { "" };
+            let name = Printable(&name[..name.len().min(MAX_SHOWN_BYTES)]);
             self.shown.push(format!("\"{name}{cut}\" ({why})"));
         }
     }

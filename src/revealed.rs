@@ -21,7 +21,7 @@ impl Revealed {
 }
 
 /// Shorter secrets than this would blot out ordinary words.
-const SHORTEST_CONCEALED: usize = 6;
+const MIN_CONCEALED_BYTES: usize = 6;
 
 /// What was revealed so far.
 static REVEALED: RwLock<Vec<Revealed>> = RwLock::new(Vec::new());
@@ -29,7 +29,7 @@ static REVEALED: RwLock<Vec<Revealed>> = RwLock::new(Vec::new());
 /// From now on this does not appear in what is written for people.
 pub fn conceal(secret: &Revealed) {
     let is_new = !REVEALED.read().contains(secret);
-    if is_new && secret.expose().len() >= SHORTEST_CONCEALED {
+    if is_new && secret.expose().len() >= MIN_CONCEALED_BYTES {
         REVEALED.write().push(secret.clone());
     }
 }

@@ -27,7 +27,7 @@ pub enum Secret {
 }
 
 /// How long a command may take: somebody may have to unlock a keyring for it.
-const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ impl Secret {
             }
             Self::File(path) => std::fs::read_to_string(path)
                 .map_err(|e| missing(format!("cannot read {}", path.display())).caused_by(e))?,
-            Self::Command(command) => printed_by(command, COMMAND_LIMIT)?,
+            Self::Command(command) => printed_by(command, COMMAND_TIMEOUT)?,
         };
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() {

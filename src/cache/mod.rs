@@ -35,7 +35,7 @@ pub use ledger::Lease;
 
 use crate::db::Database;
 use crate::digest::{Digest, hex};
-use crate::disk::{Disk, PATIENCE};
+use crate::disk::{DISK_TIMEOUT, Disk};
 use crate::error::Result;
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -536,7 +536,7 @@ impl Cache {
             }
             // Another thread deletes what will be enough: nothing more has to go for it, unless the disk hangs.
             if waits && self.ledger.will_fit(room.leaving_bytes, bytes, index, free, &self.limits) {
-                waits = !self.left.wait_for(&mut room, PATIENCE).timed_out();
+                waits = !self.left.wait_for(&mut room, DISK_TIMEOUT).timed_out();
                 continue;
             }
             let Some(victim) = room.victim() else {

@@ -162,7 +162,7 @@ fn who_needs_room_waits_for_what_another_is_deleting() {
     std::thread::scope(|scope| {
         let stored = scope.spawn(|| copy.store(&cache, 0, block(0)));
         let begun = Instant::now();
-        while evicted() == 0 && !stored.is_finished() && begun.elapsed() < PATIENCE / 4 {
+        while evicted() == 0 && !stored.is_finished() && begun.elapsed() < DISK_TIMEOUT / 4 {
             std::thread::sleep(Duration::from_millis(5));
         }
         cache.destroy(taken);

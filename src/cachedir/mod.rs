@@ -28,7 +28,7 @@ const PRIVATE_DIR: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// How many names are tried for something that is set aside.
-const SET_ASIDE: u32 = 10_000;
+const MAX_ASIDE_NAMES: u32 = 10_000;
 
 /// A directory that is ours.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ impl CacheDir {
 
     /// The same without a word. Returns the new name, which holds `why`.
     pub fn rename_aside(&self, dir: impl AsFd, name: &[u8], label: &str, why: &str) -> io::Result<String> {
-        for number in 1..SET_ASIDE {
+        for number in 1..MAX_ASIDE_NAMES {
             let new = format!("{label}.{why}-{number}");
             match renameat_with(&dir, name, &self.fd, new.as_str(), RenameFlags::NOREPLACE) {
                 Ok(()) => return Ok(new),

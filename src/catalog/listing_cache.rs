@@ -17,13 +17,13 @@ use crate::path::RemotePath;
 use crate::source::Entry;
 
 /// How many bytes the listings of all sources take in memory, about: 300,000 names.
-const HELD: usize = 32 << 20;
+const MAX_LISTINGS_BYTES: usize = 32 << 20;
 
 /// How many bytes a source takes for the records of listings that are not in memory: 30,000 directories.
-const RECORDS: usize = 8 << 20;
+const MAX_RECORDS_BYTES: usize = 8 << 20;
 
 /// What a record takes, in bytes, beside its path and what was learned since.
-const RECORD: usize = 200;
+const RECORD_BYTES: usize = 200;
 
 /// The memory that the catalogs of all sources share.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self::of(HELD)
+        Self::of(MAX_LISTINGS_BYTES)
     }
 }
 
@@ -138,7 +138,7 @@ impl ListingCache {
         });
         let names = listing.entries().len();
         let learned: usize = overlay.iter().map(|(name, (entry, _))| overlay_bytes(name, entry.as_ref())).sum();
-        let bytes = RECORD + dir.as_bytes().len() + learned;
+        let bytes = RECORD_BYTES + dir.as_bytes().len() + learned;
         let record = Record { obtained, overlay, stored, names, listing: Arc::downgrade(&listing), bytes };
         self.hold(listing.bytes() + bytes);
         self.cached.put(dir, CachedListing { listing, record });
@@ -168,7 +168,7 @@ impl ListingCache {
             self.recorded += record.bytes;
             self.records.put(dir, record);
         }
-        while self.recorded > RECORDS {
+        while self.recorded > MAX_RECORDS_BYTES {
             let Some((_, record)) = self.records.pop_lru() else { break };
             self.recorded -= record.bytes;
         }
@@ -218,5 +218,5 @@ impl Drop for ListingCache {
 }
 
 fn overlay_bytes(name: &LocalName, entry: Option<&Entry>) -> usize {
-    RECORD + entry.map_or(name.len(), |entry| bytes_of(name, entry))
+    RECORD_BYTES + entry.map_or(name.len(), |entry| bytes_of(name, entry))
 }

@@ -13,7 +13,7 @@ use crate::path::RemotePath;
 use crate::source::packed::{Packed, Place};
 
 /// The most bytes of a character in UTF-8.
-const LONGEST_CHARACTER: usize = 4;
+const MAX_CHARACTER_BYTES: usize = 4;
 
 /// The entries of one directory with their local names.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ fn numbered(name: &[u8], n: usize) -> Vec<u8> {
 fn what_stays(name: &[u8]) -> Vec<u8> {
     let (stem, extension) = split_extension(name);
     // A number has at most 16 digits here: there are not as many names.
-    [cut(stem, NAME_MAX - extension.len() - " ()".len() - 16 - LONGEST_CHARACTER), extension].concat()
+    [cut(stem, NAME_MAX - extension.len() - " ()".len() - 16 - MAX_CHARACTER_BYTES), extension].concat()
 }
 
 /// Stem and extension with its dot; an extension has 1 to 16 bytes, and a leading dot starts none.
@@ -164,7 +164,7 @@ fn cut(name: &[u8], len: usize) -> &[u8] {
         return name;
     }
     let mut end = len;
-    while end > 0 && len - end < LONGEST_CHARACTER - 1 && name[end] & 0xc0 == 0x80 {
+    while end > 0 && len - end < MAX_CHARACTER_BYTES - 1 && name[end] & 0xc0 == 0x80 {
         end -= 1;
     }
     &name[..end]

@@ -35,7 +35,7 @@ use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::freshness::{
-    AfterFailure, BEFORE_EMPTYING, BeforeAsking, Emptying, Offline, after_failure, before_asking, before_emptying,
+    AfterFailure, BeforeAsking, Emptying, Offline, WAIT_BEFORE_EMPTYING, after_failure, before_asking, before_emptying,
 };
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -330,7 +330,7 @@ impl Catalog {
                 Emptying::Believe => return (asked, answer),
                 Emptying::AskAgain => {
                     info!("{dir}: {known} names would go, so the source is asked again");
-                    tokio::time::sleep(BEFORE_EMPTYING).await;
+                    tokio::time::sleep(WAIT_BEFORE_EMPTYING).await;
                 }
             }
         }

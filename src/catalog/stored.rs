@@ -15,7 +15,7 @@ use crate::path::RemotePath;
 use crate::source::Entry;
 
 /// A listing of so many names that is not in memory is not loaded for the sake of one of them.
-pub(super) const FEW: usize = 1_000;
+pub(super) const SMALL_LISTING_NAMES: usize = 1_000;
 
 /// A fresh listing that is in the database only.
 struct OnDisk {
@@ -71,7 +71,7 @@ impl Catalog {
         name: &[u8],
     ) -> Option<Answer<Option<(LocalName, Entry)>>> {
         let OnDisk { id, valid_for, names, .. } = self.state.lock().stored(dir, self.policy)?;
-        if names <= FEW {
+        if names <= SMALL_LISTING_NAMES {
             return None;
         }
         let (db, name) = (self.db.clone(), name.to_vec());

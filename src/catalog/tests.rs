@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::stored::FEW;
+use super::stored::SMALL_LISTING_NAMES;
 use super::*;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::sources::memory::Memory;
@@ -117,7 +117,7 @@ async fn an_outage_at_the_second_question_takes_no_names() {
     let (catalog, faults) = (known.catalog.clone(), known.faults.clone());
     expire().await;
     let asking = tokio::spawn(async move { catalog.list(&path("dir")).await });
-    tokio::time::sleep(BEFORE_EMPTYING / 2).await;
+    tokio::time::sleep(WAIT_BEFORE_EMPTYING / 2).await;
     faults.set(Method::ListPath, Fault::Fail(ErrorKind::Unreachable));
     let answer = asking.await.expect("it does not panic").expect("what is known is served");
     assert!(answer.unconfirmed && answer.value.entries().len() == 1);
@@ -127,7 +127,7 @@ async fn an_outage_at_the_second_question_takes_no_names() {
 async fn what_memory_has_no_room_for_is_read_from_the_database_while_it_is_fresh() {
     const LIMIT: usize = 256 << 10;
     let known = Fixture::new(Room::of(LIMIT));
-    let large = 2 * FEW;
+    let large = 2 * SMALL_LISTING_NAMES;
     (0..large).for_each(|n| known.memory.put(&format!("large/{n}"), "x"));
     for dir in 0..100 {
         (0..20).for_each(|n| known.memory.put(&format!("{dir}/{n}"), "x"));
@@ -175,20 +175,20 @@ fn fill_disk(known: &Fixture, is_full: bool) {
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_the_disk_had_no_room_for_is_stored_with_the_next_answer() {
     let known = Fixture::new(Room::default());
-    (0..FEW).for_each(|n| known.memory.put(&format!("dir/{n}"), "x"));
+    (0..SMALL_LISTING_NAMES).for_each(|n| known.memory.put(&format!("dir/{n}"), "x"));
     fill_disk(&known, true);
-    assert_eq!(known.names("dir").await.expect("it is there"), FEW);
+    assert_eq!(known.names("dir").await.expect("it is there"), SMALL_LISTING_NAMES);
     known.catalog.db.flush();
     fill_disk(&known, false);
     expire().await;
-    assert_eq!(known.names("dir").await.expect("it is there"), FEW);
+    assert_eq!(known.names("dir").await.expect("it is there"), SMALL_LISTING_NAMES);
     known.catalog.db.flush();
     // Another run, in which the source cannot be asked.
     let Catalog { source, source_id, policy, db, .. } = &*known.catalog;
     let later = Catalog::new(source.clone(), source_id.clone(), *policy, db.clone(), Arc::default());
     known.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
     let listing = later.list(&path("dir")).await.expect("it is known").value;
-    assert_eq!(listing.entries().len(), FEW);
+    assert_eq!(listing.entries().len(), SMALL_LISTING_NAMES);
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,10 +198,10 @@ async fn an_older_listing_does_not_pass_for_one_that_the_disk_had_no_room_for() 
     assert_eq!(known.names("dir").await.expect("it is there"), 1);
     known.catalog.db.flush();
     fill_disk(&known, true);
-    (0..FEW).for_each(|n| known.memory.put(&format!("dir/{n}"), "x"));
+    (0..SMALL_LISTING_NAMES).for_each(|n| known.memory.put(&format!("dir/{n}"), "x"));
     expire().await;
     for _ in 0..2 {
-        assert_eq!(known.names("dir").await.expect("it is there"), FEW + 1);
+        assert_eq!(known.names("dir").await.expect("it is there"), SMALL_LISTING_NAMES + 1);
         known.catalog.db.flush();
     }
 }

@@ -10,7 +10,7 @@ use crate::mount::ask::{Answer, Asked};
 use crate::mount::point;
 
 /// How long the process of a mount may take to end before `unmount` returns without it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Unmounts our mount at `mountpoint`, also one whose process is gone or does not answer.
 ///
@@ -36,7 +36,7 @@ pub fn unmount(mountpoint: &Path) -> Result<()> {
     // Whoever mounts again right away needs the cache directory.
     if let Some(pid) = pid {
         let began = Instant::now();
-        while !has_ended(pid) && began.elapsed() < PATIENCE {
+        while !has_ended(pid) && began.elapsed() < END_TIMEOUT {
             std::thread::sleep(Duration::from_millis(10));
         }
     }

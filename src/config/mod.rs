@@ -25,7 +25,7 @@ use crate::source::{Problem, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics};
 
 /// Permission bits that let somebody else than the owner at a file.
-const OTHERS: u32 = 0o077;
+const OTHERS_MODE_BITS: u32 = 0o077;
 
 /// Everything that is configured, checked as far as one can without asking the sources.
 #[derive(Debug, Clone)]
@@ -202,7 +202,7 @@ fn about_source(name: &str, message: &str) -> String {
 fn read(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
     let mut file = File::open(path)?;
     // Of the open file, not of the path: what is checked is what is read.
-    let private = file.metadata()?.mode() & OTHERS == 0;
+    let private = file.metadata()?.mode() & OTHERS_MODE_BITS == 0;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok((bytes, private))

@@ -6,14 +6,14 @@ use std::ops::Range;
 use toml::de::{DeTable, Error};
 
 /// A file that is no configuration at all need not be understood to its end.
-const MOST_STOPS: usize = 50;
+const MAX_STOPS: usize = 50;
 
 /// The text without the lines at which the parser would stop, everything else being where it was, and the errors of those lines.
 /// The parser goes on after every error but a key without a value, and then what follows would not be checked.
 pub(super) fn without_stops(text: &str) -> (String, Vec<Error>) {
     let mut text = text.to_owned();
     let mut stops = Vec::new();
-    while stops.len() < MOST_STOPS {
+    while stops.len() < MAX_STOPS {
         let (_, errors) = DeTable::parse_recoverable(&text);
         let stop = errors.into_iter().find(|error| error.message().starts_with("key with no value"));
         let Some((stop, at)) = stop.and_then(|stop| stop.span().map(|span| (stop, span.start))) else { break };

@@ -10,20 +10,18 @@ use toml::de::{DeInteger, DeValue};
 
 use crate::freshness::Offline;
 use crate::fs::UnknownSize;
+use crate::name::NAME_MAX;
 use crate::path::expand_home;
 use crate::source::settings::article;
 
 /// SQLite and TOML both count in signed 64 bits.
-const LARGEST_SIZE: u64 = i64::MAX as u64;
+const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// Far more than anybody needs, and far less than what a clock of 64 bits overflows at: 100 years.
-const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+const MAX_DURATION: Duration = Duration::from_secs(100 * 31_557_600);
 
 /// Bytes of a text that a message repeats.
-const LONGEST_SHOWN: usize = 60;
-
-/// Linux' NAME_MAX, in bytes.
-const LONGEST_NAME: usize = 255;
+const MAX_SHOWN_BYTES: usize = 60;
 
 pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> String {
     format!("`{key}` must be {wanted}, not {}", article(found.type_str()))
@@ -43,7 +41,7 @@ pub(super) fn size(key: &str, value: &DeValue<'_>) -> Result<u64, String> {
         other => return Err(format!("{}; {EXAMPLE}", wrong_type(key, "a size", other))),
     };
     match size {
-        Some(size) if size <= LARGEST_SIZE => Ok(size),
+        Some(size) if size <= MAX_SIZE => Ok(size),
         Some(_) => Err(format!("`{key}` is more than any disk holds; {EXAMPLE}")),
         None => Err(format!("`{key}` is no size: {}; {EXAMPLE}", shown(value))),
     }
@@ -65,7 +63,7 @@ pub(super) fn duration(key: &str, value: &DeValue<'_>) -> Result<Duration, Strin
         return Err(format!("{}; {EXAMPLE}", wrong_type(key, "a duration with its unit", value)));
     };
     match humantime::parse_duration(text.trim()) {
-        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(duration) if duration <= MAX_DURATION => Ok(duration),
         Ok(_) => Err(format!("`{key}` is more than 100 years; {EXAMPLE}")),
         Err(_) => Err(format!("`{key}` is no duration: {}; {EXAMPLE}", shown(value))),
     }
@@ -135,8 +133,8 @@ fn file_name(name: &str) -> Result<(), String> {
         format!("`{}` contains `/`", name.escape_debug())
     } else if name.chars().any(char::is_control) {
         format!("`{}` contains a control character", name.escape_debug())
-    } else if name.len() > LONGEST_NAME {
-        format!("has {} bytes, more than {LONGEST_NAME}", name.len())
+    } else if name.len() > NAME_MAX {
+        format!("has {} bytes, more than {NAME_MAX}", name.len())
     } else {
         return Ok(());
     })
@@ -174,7 +172,7 @@ pub(super) fn globs(key: &str, value: &DeValue<'_>) -> Result<Vec<Glob>, String>
 /// meant is not shown.
 pub(super) fn shown(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) if text.len() <= LONGEST_SHOWN && !text.contains('\n') => format!("{text:?}"),
+        DeValue::String(text) if text.len() <= MAX_SHOWN_BYTES && !text.contains('\n') => format!("{text:?}"),
         DeValue::Integer(number) => number.to_string(),
         other => article(other.type_str()),
     }
@@ -206,7 +204,7 @@ mod tests {
     #[test]
     fn durations_have_units() {
         assert_eq!(duration("d", &text("1m 30s")), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("d", &text("100years")), Ok(LONGEST));
+        assert_eq!(duration("d", &text("100years")), Ok(MAX_DURATION));
         for bad in ["soon", "30", "", "101years"] {
             let message = duration("d", &text(bad)).expect_err("it is no duration");
             assert!(message.starts_with("`d` ") && message.contains("\"30s\""), "{message}");

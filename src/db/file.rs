@@ -43,7 +43,7 @@ const SCHEMA: &str = "
 ";
 
 /// Bytes of a page of the database: SQLite's default.
-const PAGE: u32 = 4096;
+const PAGE_BYTES: u32 = 4096;
 
 /// What marks the database as ours: `ktvu`.
 const APPLICATION: i32 = 0x6b74_7675;
@@ -125,7 +125,7 @@ fn try_open(dir: &CacheDir, journal: u32) -> Result<Opened, Unusable> {
     // In WAL mode NORMAL syncs only at checkpoints: no sync per file, and still consistent after a power cut.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", journal / PAGE)?;
+    connection.pragma_update(None, "wal_autocheckpoint", journal / PAGE_BYTES)?;
     connection.pragma_update(None, "journal_size_limit", journal)?;
     connection.set_prepared_statement_cache_capacity(32);
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -16,12 +16,12 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::{debug, warn};
 
 use crate::cachedir::CacheDir;
-use crate::disk::{Disk, Hangs, PATIENCE};
+use crate::disk::{DISK_TIMEOUT, Disk, Hangs};
 use crate::error::{Error, ErrorKind};
 use file::{Opened, is_damage};
 
 /// How many changes one transaction takes at most.
-const BATCH: usize = 10_000;
+const MAX_BATCH: usize = 10_000;
 
 type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
@@ -32,7 +32,7 @@ enum Message {
 }
 
 /// How often a damaged database is replaced before the rest of the run goes without one on disk: a disk that damages each is broken.
-const REPLACEMENTS: u64 = 3;
+const MAX_REPLACEMENTS: u64 = 3;
 
 /// Writes are queued, and one thread commits whatever has gathered in one transaction, so that many changes at once cost few commits.
 /// Who must know that a change survives a kill waits for it. Reads wait for what was queued before, since there is one connection only:
@@ -177,7 +177,7 @@ impl Database {
         waiting(|| {
             loop {
                 let before = done();
-                match answer.recv_timeout(PATIENCE) {
+                match answer.recv_timeout(DISK_TIMEOUT) {
                     Ok(value) => {
                         self.disk.answers();
                         return Ok(Some(value));
@@ -239,7 +239,7 @@ impl Drop for Database {
 
 fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
     while let Ok(first) = queue.recv() {
-        let mut messages: VecDeque<_> = std::iter::once(first).chain(queue.try_iter().take(BATCH)).collect();
+        let mut messages: VecDeque<_> = std::iter::once(first).chain(queue.try_iter().take(MAX_BATCH)).collect();
         let mut flushes = Vec::new();
         while !messages.is_empty() {
             let result = commit(shared, &mut messages, &mut flushes);
@@ -332,7 +332,7 @@ impl Shared {
             let mut connection = self.connection.lock();
             // Closes the damaged one.
             *connection = file::in_memory();
-            let is_hopeless = self.begun.load(Ordering::Relaxed) >= REPLACEMENTS;
+            let is_hopeless = self.begun.load(Ordering::Relaxed) >= MAX_REPLACEMENTS;
             file::set_aside(&self.dir, &why);
             if is_hopeless {
                 warn!(

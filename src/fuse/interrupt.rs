@@ -14,10 +14,10 @@ use rustix::process::{Pid, Signal, test_kill_process};
 use tracing::debug;
 
 /// How long a request waits before its caller is looked at: most are answered by then.
-const UNWATCHED: Duration = Duration::from_millis(300);
+const WATCHED_AFTER: Duration = Duration::from_millis(300);
 
 /// How often callers are looked at.
-const EVERY: Duration = Duration::from_millis(250);
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// For how long a caller that was interrupted is refused without being looked at: an interactive shell's `cd` asks three times, and the
 /// first answer has consumed the signal.
@@ -27,7 +27,7 @@ const JUST_INTERRUPTED: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(50);
 
 /// The most that is read of a `status` file, in bytes. The signals follow the list of supplementary groups, of which there may be 65,536.
-const STATUS_MAX: u64 = 1 << 20;
+const MAX_STATUS_BYTES: u64 = 1 << 20;
 
 /// The signals that end or interrupt a wait. Others, such as SIGALRM, SIGWINCH and SIGURG, must not: programs that use them as clocks would
 /// never get an answer.
@@ -157,12 +157,12 @@ impl Waiting {
 
     /// When somebody should look next; `None` if nobody waits.
     fn next_look(&self) -> Option<Instant> {
-        let again = self.looked.map(|looked| looked + EVERY);
+        let again = self.looked.map(|looked| looked + LOOK_INTERVAL);
         let due = |request: &Request| {
             if request.interrupted {
                 return request.since + GRACE;
             }
-            let due = request.since + UNWATCHED;
+            let due = request.since + WATCHED_AFTER;
             again.map_or(due, |again| due.max(again))
         };
         self.requests.values().map(due).min()
@@ -172,7 +172,7 @@ impl Waiting {
     fn due(&mut self, now: Instant) -> HashSet<u32> {
         self.looked = Some(now);
         self.interrupted.retain(|_, at| now < *at + JUST_INTERRUPTED);
-        let due = self.requests.values().filter(|request| request.since + UNWATCHED <= now);
+        let due = self.requests.values().filter(|request| request.since + WATCHED_AFTER <= now);
         due.map(|request| request.thread).collect()
     }
 
@@ -189,7 +189,8 @@ impl Waiting {
 /// Whether this thread no longer waits for an answer. One that cannot be seen is taken to wait.
 fn has_stopped_waiting(thread: u32, buffer: &mut Vec<u8>) -> bool {
     buffer.clear();
-    let read = File::open(format!("/proc/{thread}/status")).and_then(|file| file.take(STATUS_MAX).read_to_end(buffer));
+    let read =
+        File::open(format!("/proc/{thread}/status")).and_then(|file| file.take(MAX_STATUS_BYTES).read_to_end(buffer));
     if read.is_ok() {
         return is_interrupted(buffer).unwrap_or(false);
     }
@@ -281,12 +282,12 @@ mod tests {
         assert_eq!(waiting.next_look(), None);
         waiting.enter(begun, 7, nothing());
         waiting.enter(begun, 7, nothing());
-        waiting.enter(begun + UNWATCHED, 8, nothing());
-        assert_eq!(waiting.next_look(), Some(begun + UNWATCHED));
-        assert_eq!(waiting.due(begun + UNWATCHED), HashSet::from([7]), "once, however many requests it has");
-        assert_eq!(waiting.next_look(), Some(begun + UNWATCHED + EVERY));
-        assert_eq!(waiting.due(begun + 2 * UNWATCHED), HashSet::from([7, 8]));
-        let refused = waiting.interrupt(begun + 2 * UNWATCHED, &[7]);
+        waiting.enter(begun + WATCHED_AFTER, 8, nothing());
+        assert_eq!(waiting.next_look(), Some(begun + WATCHED_AFTER));
+        assert_eq!(waiting.due(begun + WATCHED_AFTER), HashSet::from([7]), "once, however many requests it has");
+        assert_eq!(waiting.next_look(), Some(begun + WATCHED_AFTER + LOOK_INTERVAL));
+        assert_eq!(waiting.due(begun + 2 * WATCHED_AFTER), HashSet::from([7, 8]));
+        let refused = waiting.interrupt(begun + 2 * WATCHED_AFTER, &[7]);
         assert_eq!(refused.iter().map(|request| request.thread).collect::<Vec<_>>(), [7, 7]);
         assert_eq!(waiting.requests.len(), 1);
     }
@@ -321,6 +322,6 @@ mod tests {
         assert_eq!(refusals.recv(), Ok("gone"));
         drop(gone);
         drop(interrupts.enter(past_the_largest, refuse("answered")));
-        assert!(refusals.recv_timeout(2 * EVERY).is_err());
+        assert!(refusals.recv_timeout(2 * LOOK_INTERVAL).is_err());
     }
 }

@@ -11,21 +11,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 
 /// How long the keyring may take where it asks nobody. Starting its program takes a second or two.
-const PATIENCE: Duration = Duration::from_secs(10);
+const KEYRING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long somebody may take to answer what the keyring asks.
-const ASKING: Duration = Duration::from_secs(120);
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The Secret Service of this user's session.
 pub(super) struct SecretService;
 
 impl Store for SecretService {
     fn check(&self) -> Result<()> {
-        wait(PATIENCE, async { connect().await.map(drop) })
+        wait(KEYRING_TIMEOUT, async { connect().await.map(drop) })
     }
 
     fn get(&self, item: &Item) -> Result<Option<Revealed>> {
-        wait(PATIENCE, async {
+        wait(KEYRING_TIMEOUT, async {
             let service = connect().await?;
             let found = service.search_items(attributes(item)).await.map_err(failed)?;
             let Some(known) = found.unlocked.first() else {
@@ -41,7 +41,7 @@ impl Store for SecretService {
     }
 
     fn set(&self, item: &Item, secret: &Revealed) -> Result<()> {
-        wait(ASKING, async {
+        wait(PROMPT_TIMEOUT, async {
             let service = connect().await?;
             let collection = collection(&service).await.map_err(failed)?;
             if collection.is_locked().await.map_err(failed)? {

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::STATUS_XATTR;
 
 /// How long a mount has for its answer. Whoever asks has other things to do as well, and all of it must be done within 2 s.
-const LIMIT: Duration = Duration::from_millis(1500);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The largest value of an extended attribute (`XATTR_SIZE_MAX`), in bytes.
 const XATTR_MAX: usize = 65_536;
@@ -67,7 +67,7 @@ impl Asked {
             }
         };
         std::thread::Builder::new().name("ask".into()).spawn(listen).map_err(failed)?;
-        Ok(Self { child, said, until: Instant::now() + LIMIT })
+        Ok(Self { child, said, until: Instant::now() + ANSWER_TIMEOUT })
     }
 
     /// Waits for the answer, at most until the time is over that counts from the question.

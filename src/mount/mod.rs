@@ -38,13 +38,13 @@ use stop::Stop;
 const KERNEL_THREADS: usize = 4;
 
 /// How long programs that have something open may keep a mount that was asked to end. This and the next two make less than 2 s.
-const LEFT_OPEN: Duration = Duration::from_millis(300);
+const OPEN_FILES_WAIT: Duration = Duration::from_millis(300);
 
 /// How long saying goodbye to the sources may take at the end.
-const GOODBYE: Duration = Duration::from_secs(1);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long work that cannot be called off may keep the process at the end.
-const LAST_WORK: Duration = Duration::from_millis(300);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Mounts, and returns when the folder answers, or with `foreground` when it was unmounted. The result is the exit code.
 ///
@@ -65,7 +65,7 @@ pub fn mount(request: &MountRequest) -> Result<u8, Failure> {
     let served = serve(&runtime, request, stop);
     children::end_all();
     // A source that hangs must not keep the process.
-    runtime.shutdown_timeout(LAST_WORK);
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     served.map(|()| 0)
 }
 
@@ -127,13 +127,13 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
                 if let Ok(Err(e)) = unmounted.await {
                     error!("{e}");
                 }
-                tokio::time::timeout(LEFT_OPEN, &mut end).await.unwrap_or(Ok(Ok(())))
+                tokio::time::timeout(OPEN_FILES_WAIT, &mut end).await.unwrap_or(Ok(Ok(())))
             }
         }
     });
     runtime.block_on(async {
         let mut goodbyes = pin!(fs.disconnect());
-        if tokio::time::timeout(GOODBYE, &mut goodbyes).await.is_err() {
+        if tokio::time::timeout(DISCONNECT_TIMEOUT, &mut goodbyes).await.is_err() {
             warn!("a source did not let go in time");
         }
         // Before the goodbyes are dropped: they know of processes whose end is to be waited for.

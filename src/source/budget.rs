@@ -17,38 +17,38 @@ use crate::error::{Error, ErrorKind};
 use crate::path::RemotePath;
 
 /// The most names of one directory.
-pub const MOST_NAMES: usize = 500_000;
+pub const MAX_NAMES: usize = 500_000;
 
 /// The most bytes that one answer takes in memory while it is read, where its entries are not packed at once.
-pub const MOST_BYTES: usize = 80 << 20;
+pub const MAX_ANSWER_BYTES: usize = 80 << 20;
 
 /// The most bytes that one listing takes in memory when it is asked for again, with what the kernel was told of each name: 500,000 names with
 /// 24 bytes each, packed, or 300,000 with 77.
-pub const MOST_HELD: usize = 112 << 20;
+pub const MAX_HELD_BYTES: usize = 112 << 20;
 
 /// What a name takes beside its packed entries, in bytes, most of it for the number by which the kernel knows it.
-const NAME: usize = 160;
+const NAME_BYTES: usize = 160;
 
 /// So many copies of a packed entry are there at most: the inode's, and those of the listing before and the one that comes.
-const COPIES: usize = 3;
+const MAX_COPIES: usize = 3;
 
 /// The most pages, where a server tells a listing in pages: those of S3 and Azure have a thousand names and more.
-pub const MOST_PAGES: usize = 5_000;
+pub const MAX_PAGES: usize = 5_000;
 
 /// The longest that one listing may take, however lively it is. The timeout ends one that is silent.
-pub const LONGEST: Duration = Duration::from_secs(600);
+pub const MAX_LISTING_TIME: Duration = Duration::from_secs(600);
 
 /// The most bytes of one name with all that is told of it, of one line or one element of an answer.
-pub const LARGEST_ITEM: usize = 1 << 20;
+pub const MAX_ITEM_BYTES: usize = 1 << 20;
 
 /// A listing of more bytes is large, as they arrive or as they are gathered: some ten thousand names.
-pub const LARGE: usize = 8 << 20;
+pub const LARGE_BYTES: usize = 8 << 20;
 
 /// Lets one large listing of all sources be gathered at a time, so that they do not add up.
 static LARGE_ONES: Semaphore = Semaphore::const_new(1);
 
 /// How often a listing that waits for its turn says that it is alive.
-const ALIVE: Duration = Duration::from_millis(100);
+const ALIVE_INTERVAL: Duration = Duration::from_millis(100);
 
 tokio::task_local! {
     /// The turn of the listing that is being gathered, once it has one.
@@ -61,15 +61,15 @@ pub async fn gathering<T>(listing: impl Future<Output = T>) -> T {
 }
 
 /// Waits until a listing that has `bytes` so far may go on: at once if it is not large, else until no other large one is gathered.
-/// Nobody waits in here who has a turn, and who has one needs no other's. A listing that waits for longer than [`LONGEST`] fails.
+/// Nobody waits in here who has a turn, and who has one needs no other's. A listing that waits for longer than [`MAX_LISTING_TIME`] fails.
 pub async fn await_turn(bytes: usize) {
     let needs = |turn: &Mutex<Option<_>>| turn.lock().is_none();
-    if bytes <= LARGE || !TURN.try_with(needs).unwrap_or(false) {
+    if bytes <= LARGE_BYTES || !TURN.try_with(needs).unwrap_or(false) {
         return;
     }
     let mut taking = std::pin::pin!(LARGE_ONES.acquire());
     let turn = loop {
-        match timeout(ALIVE, &mut taking).await {
+        match timeout(ALIVE_INTERVAL, &mut taking).await {
             Ok(turn) => break turn,
             // The source waits for us, not we for the source.
             Err(_) => note_progress(),
@@ -87,7 +87,7 @@ pub fn has_turn(bytes: usize) -> bool {
         }
         turn.is_some()
     };
-    bytes <= LARGE || TURN.try_with(has).unwrap_or(true)
+    bytes <= LARGE_BYTES || TURN.try_with(has).unwrap_or(true)
 }
 
 /// What is left of the limits of one listing.
@@ -101,14 +101,14 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { names: MOST_NAMES, bytes: MOST_BYTES, pages: MOST_PAGES, most_bytes: MOST_BYTES }
+        Self { names: MAX_NAMES, bytes: MAX_ANSWER_BYTES, pages: MAX_PAGES, most_bytes: MAX_ANSWER_BYTES }
     }
 }
 
 impl Budget {
     /// For entries that are packed as they come.
     pub fn of_entries() -> Self {
-        Self { bytes: MOST_HELD, most_bytes: MOST_HELD, ..Self::default() }
+        Self { bytes: MAX_HELD_BYTES, most_bytes: MAX_HELD_BYTES, ..Self::default() }
     }
 
     /// One more item of an answer, which is read as a `T` that has `bytes` elsewhere.
@@ -162,12 +162,12 @@ impl Budget {
 /// # Errors
 /// If it may not.
 pub fn check_held(names: usize, bytes: usize) -> Result<(), Exceeded> {
-    if held(names, bytes) > MOST_HELD { Err(Exceeded::Bytes(MOST_HELD)) } else { Ok(()) }
+    if held(names, bytes) > MAX_HELD_BYTES { Err(Exceeded::Bytes(MAX_HELD_BYTES)) } else { Ok(()) }
 }
 
 /// What names take that have so many bytes, packed, in their listings and for the kernel.
 fn held(names: usize, bytes: usize) -> usize {
-    names * NAME + COPIES * bytes
+    names * NAME_BYTES + MAX_COPIES * bytes
 }
 
 /// The limit that a listing has reached.
@@ -185,25 +185,25 @@ impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Names => {
-                write!(f, "the listing has more than {MOST_NAMES} names, which is the limit of one directory")
+                write!(f, "the listing has more than {MAX_NAMES} names, which is the limit of one directory")
             }
             Self::Bytes(most) => {
                 write!(f, "the listing takes more than {} MiB, which is the limit of one directory", most >> 20)
             }
             Self::Pages => {
-                write!(f, "the listing has more than {MOST_PAGES} pages, which is the limit of one directory")
+                write!(f, "the listing has more than {MAX_PAGES} pages, which is the limit of one directory")
             }
             Self::Time => {
                 write!(
                     f,
                     "the listing takes longer than {} s, which is the limit of one directory, waiting for other large ones included",
-                    LONGEST.as_secs()
+                    MAX_LISTING_TIME.as_secs()
                 )
             }
             Self::Item => write!(
                 f,
                 "one name, line or element of the listing has more than {} MiB, which is the limit",
-                LARGEST_ITEM >> 20
+                MAX_ITEM_BYTES >> 20
             ),
         }
     }
@@ -231,17 +231,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn large_listings_take_turns_and_small_ones_never_wait() {
         let first = tokio::spawn(gathering(async {
-            await_turn(LARGE + 1).await;
-            await_turn(LARGE + 2).await;
+            await_turn(LARGE_BYTES + 1).await;
+            await_turn(LARGE_BYTES + 2).await;
             tokio::time::sleep(Duration::from_secs(10)).await;
         }));
         tokio::time::sleep(Duration::from_secs(1)).await;
         let begun = tokio::time::Instant::now();
-        gathering(await_turn(LARGE)).await;
+        gathering(await_turn(LARGE_BYTES)).await;
         assert_eq!(begun.elapsed(), Duration::ZERO);
         // Who gives up leaves the turn to others.
-        assert!(timeout(Duration::from_secs(1), gathering(await_turn(LARGE + 1))).await.is_err());
-        gathering(await_turn(LARGE + 1)).await;
+        assert!(timeout(Duration::from_secs(1), gathering(await_turn(LARGE_BYTES + 1))).await.is_err());
+        gathering(await_turn(LARGE_BYTES + 1)).await;
         assert!(begun.elapsed() >= Duration::from_secs(9));
         first.await.expect("it ends");
     }
@@ -252,14 +252,14 @@ mod tests {
             let mut budget = Budget::default();
             (0..).find_map(|count| budget.item::<u64>(bytes).err().map(|exceeded| (count, exceeded))).expect("it ends")
         };
-        assert_eq!(spent(0), (MOST_NAMES, Exceeded::Names));
-        let (count, exceeded) = spent(LARGEST_ITEM);
-        assert!(count <= MOST_BYTES / LARGEST_ITEM && exceeded.to_string().contains("80 MiB"), "{exceeded}");
-        assert_eq!(check_held(MOST_NAMES, 24 * MOST_NAMES), Ok(()));
+        assert_eq!(spent(0), (MAX_NAMES, Exceeded::Names));
+        let (count, exceeded) = spent(MAX_ITEM_BYTES);
+        assert!(count <= MAX_ANSWER_BYTES / MAX_ITEM_BYTES && exceeded.to_string().contains("80 MiB"), "{exceeded}");
+        assert_eq!(check_held(MAX_NAMES, 24 * MAX_NAMES), Ok(()));
         assert_eq!(check_held(300_000, 77 * 300_000), Ok(()));
-        assert_eq!(check_held(300_000, 80 * 300_000), Err(Exceeded::Bytes(MOST_HELD)));
+        assert_eq!(check_held(300_000, 80 * 300_000), Err(Exceeded::Bytes(MAX_HELD_BYTES)));
         let mut budget = Budget::default();
         let pages = std::iter::repeat_with(|| budget.page()).take_while(std::result::Result::is_ok).count();
-        assert_eq!(pages, MOST_PAGES);
+        assert_eq!(pages, MAX_PAGES);
     }
 }

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::budget::{Budget, Exceeded, LONGEST, await_turn};
+use super::budget::{Budget, Exceeded, MAX_LISTING_TIME, await_turn};
 use super::count::Counters;
 use super::waits::Silence;
 use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
@@ -102,7 +102,7 @@ impl<S: Source> Source for Deadline<S> {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let end = Instant::now() + LONGEST;
+        let end = Instant::now() + MAX_LISTING_TIME;
         let silent_since = silent_from_now();
         let under_way = self.counters.waits.call("list_path", Some(dir), &silent_since);
         let listing = timeout_at(end, self.watch(silent_since.clone(), self.inner.list_path(dir))).await;
@@ -181,7 +181,7 @@ mod tests {
     use futures::TryStreamExt as _;
 
     use super::*;
-    use crate::source::budget::MOST_NAMES;
+    use crate::source::budget::MAX_NAMES;
     use crate::source::fault::{Fault, Faulty, Method};
     use crate::sources::memory::Memory;
 
@@ -196,12 +196,12 @@ mod tests {
         let bare = Memory::new();
         let capabilities = Capabilities { digest_from_listing: false, ..bare.capabilities() };
         let memory = bare.with_capabilities(capabilities);
-        (0..=MOST_NAMES).for_each(|n| memory.put(&n.to_string(), ""));
+        (0..=MAX_NAMES).for_each(|n| memory.put(&n.to_string(), ""));
         let source = Deadline::new(memory.clone(), Duration::from_secs(1), Arc::default());
         let why = names(&source).await.expect_err("there are too many");
         assert!(why.contains("more than 500000 names"), "{why}");
         memory.remove("0");
-        assert_eq!(names(&source).await, Ok(MOST_NAMES));
+        assert_eq!(names(&source).await, Ok(MAX_NAMES));
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,7 +210,8 @@ mod tests {
         (0..20).for_each(|n| memory.put(&n.to_string(), ""));
         let (faulty, faults) = Faulty::new(memory);
         faults.set(Method::ListPath, Fault::HangAfter(10));
-        let why = names(&Deadline::new(faulty, LONGEST * 2, Arc::default())).await.expect_err("it does not end");
+        let why =
+            names(&Deadline::new(faulty, MAX_LISTING_TIME * 2, Arc::default())).await.expect_err("it does not end");
         assert!(why.contains("longer than 600 s"), "{why}");
     }
 }

@@ -27,10 +27,10 @@ fn policy() -> ExponentialBuilder {
 }
 
 /// The longest wait between two attempts to read on.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const MAX_READ_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest wait that a source can ask for and somebody waits.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const MAX_REQUESTED_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a server takes to restart.
 const SHORT_BREAK: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub async fn retry_read<T, F: Future<Output = Result<T>>>(
     progress: impl Fn() -> u64,
     mut read: impl FnMut() -> F,
 ) -> Result<T> {
-    let policy = policy().with_factor(2.0).with_max_delay(LONGEST_WAIT).without_max_times();
+    let policy = policy().with_factor(2.0).with_max_delay(MAX_READ_RETRY_WAIT).without_max_times();
     let mut waits = policy.build();
     // When it failed first in this break, and how far it had come.
     let mut failed: Option<(Instant, u64)> = None;
@@ -74,7 +74,7 @@ pub async fn retry_read<T, F: Future<Output = Result<T>>>(
                 now
             }
         };
-        let wait = waits.next().unwrap_or(LONGEST_WAIT).max(error.wait().unwrap_or_default());
+        let wait = waits.next().unwrap_or(MAX_READ_RETRY_WAIT).max(error.wait().unwrap_or_default());
         if now - first + wait > short_break {
             return Err(error);
         }
@@ -95,7 +95,7 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(operation: impl FnMut() -> 
         .when(worth_it)
         .adjust(|error, wait| match (error.wait(), wait) {
             // Who is told to wait longer than a person would is told of the failure instead.
-            (Some(asked), Some(wait)) => (asked <= PATIENCE).then_some(asked.max(wait)),
+            (Some(asked), Some(wait)) => (asked <= MAX_REQUESTED_WAIT).then_some(asked.max(wait)),
             (_, wait) => wait,
         })
         .notify(|error, wait| debug!("asking again in {wait:?}: {error}"))
@@ -159,9 +159,9 @@ mod tests {
         let broken = Error::new("x", ErrorKind::Unreachable);
         read(9, Duration::ZERO, 0, broken.clone()).await.0.expect("it is over in time");
         let (result, took) = read(u32::MAX, Duration::ZERO, 0, broken.clone()).await;
-        assert!(result.is_err() && took > SHORT_BREAK - LONGEST_WAIT * 2 && took <= SHORT_BREAK, "{took:?}");
+        assert!(result.is_err() && took > SHORT_BREAK - MAX_READ_RETRY_WAIT * 2 && took <= SHORT_BREAK, "{took:?}");
         read(50, Duration::from_secs(1), 1, broken.clone()).await.0.expect("it gets on, from break to break");
-        assert!(read(u32::MAX, Duration::from_secs(1), 0, broken.clone()).await.1 <= SHORT_BREAK + LONGEST_WAIT);
+        assert!(read(u32::MAX, Duration::from_secs(1), 0, broken.clone()).await.1 <= SHORT_BREAK + MAX_READ_RETRY_WAIT);
         assert_eq!(read(1, Duration::ZERO, 0, broken.remembered()).await.1, Duration::ZERO);
     }
 
@@ -169,7 +169,7 @@ mod tests {
     async fn a_read_that_gets_nowhere_ends_however_long_each_attempt_takes() {
         let slow = SHORT_BREAK * 3 / 2;
         let (result, took) = read(u32::MAX, slow, 0, Error::new("x", ErrorKind::Unreachable)).await;
-        assert!(result.is_err() && took <= 2 * slow + LONGEST_WAIT, "{took:?}");
+        assert!(result.is_err() && took <= 2 * slow + MAX_READ_RETRY_WAIT, "{took:?}");
         let busy = Error::new("x", ErrorKind::RateLimited).retry_after(SHORT_BREAK / 2);
         let (result, took) = read(u32::MAX, SHORT_BREAK / 2, 0, busy).await;
         assert!(result.is_err() && took <= 2 * SHORT_BREAK, "{took:?}");

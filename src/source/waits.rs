@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::path::RemotePath;
 
 /// An answer that takes longer than this is one that is waited for. Status tells of it within the first second.
-const STALL: Duration = Duration::from_millis(500);
+const STALLED_AFTER: Duration = Duration::from_millis(500);
 
 tokio::task_local! {
     /// The thread of the program for which a task works.
@@ -90,7 +90,7 @@ impl Waits {
         let silent = calls.under_way.values().filter_map(|call| Some((now - (*call.silence.lock())?, call)));
         let silent: Vec<_> = silent.collect();
         let &(longest, call) =
-            silent.iter().max_by_key(|(silent, _)| *silent).filter(|(silent, _)| *silent >= STALL)?;
+            silent.iter().max_by_key(|(silent, _)| *silent).filter(|(silent, _)| *silent >= STALLED_AFTER)?;
         Some(Waiting { call: call.to_string(), silent: longest, calls: silent.len() })
     }
 }
@@ -157,15 +157,15 @@ mod tests {
         let first = silent();
         let path = RemotePath::parse(b"a/b").expect("a path");
         let _older = waits.call("list_path", Some(&path), &first);
-        sleep(STALL / 2).await;
+        sleep(STALLED_AFTER / 2).await;
         assert_eq!(waits.now(), None);
         let newer = waits.call("connect", None, &silent());
-        sleep(STALL / 2).await;
+        sleep(STALLED_AFTER / 2).await;
         let waiting = waits.now().expect("one is waited for");
-        assert_eq!((&*waiting.call, waiting.silent, waiting.calls), (&*format!("list_path {path}"), STALL, 2));
+        assert_eq!((&*waiting.call, waiting.silent, waiting.calls), (&*format!("list_path {path}"), STALLED_AFTER, 2));
         *first.lock() = None;
         drop(newer);
-        sleep(STALL).await;
+        sleep(STALLED_AFTER).await;
         assert_eq!(waits.now(), None, "one has ended, and at the other it is not the source that is waited for");
     }
 

@@ -8,13 +8,13 @@ use bytes::{Buf as _, Bytes};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 
-use crate::source::budget::{Exceeded, LARGEST_ITEM, await_turn};
+use crate::source::budget::{Exceeded, MAX_ITEM_BYTES, await_turn};
 use crate::source::deadline::note_progress;
 
 /// How many pieces of an answer may wait for who reads it; more wait at the server.
 const WAITING: usize = 4;
 
-/// The body of an answer for a parser. An item of it that is larger than [`LARGEST_ITEM`] is an error; [`Meter`] says where one ends.
+/// The body of an answer for a parser. An item of it that is larger than [`MAX_ITEM_BYTES`] is an error; [`Meter`] says where one ends.
 #[derive(Debug)]
 pub(super) struct Arriving {
     pieces: mpsc::Receiver<Bytes>,
@@ -50,7 +50,7 @@ impl Arriving {
 
 impl BufRead for Arriving {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.meter.0.load(Ordering::Relaxed) > LARGEST_ITEM {
+        if self.meter.0.load(Ordering::Relaxed) > MAX_ITEM_BYTES {
             return Err(io::Error::other(Exceeded::Item));
         }
         while self.piece.is_empty() {
@@ -158,7 +158,7 @@ mod tests {
     async fn a_line_without_end_is_given_up_at_the_limit() {
         let (taken, parsed) = taken_of_endless(&[b'x'; 64 << 10]).await;
         assert!(parsed.expect_err("it never ends").contains("more than 1 MiB"));
-        assert!(taken <= LARGEST_ITEM / (64 << 10) + WAITING + 3, "{taken} pieces");
+        assert!(taken <= MAX_ITEM_BYTES / (64 << 10) + WAITING + 3, "{taken} pieces");
     }
 
     #[tokio::test]

@@ -196,7 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::source::budget::{LARGEST_ITEM, MOST_NAMES};
+    use crate::source::budget::{MAX_ITEM_BYTES, MAX_NAMES};
 
     type Item = ((Vec<u8>, String), (Option<u64>, (Option<i64>, bool)));
 
@@ -217,11 +217,11 @@ mod tests {
         let mut heap = Heap::default();
         let name = "file-name-123456.txt".to_owned();
         let listed = (0..).find(|_| heap.push(&name).is_err());
-        assert_eq!(listed, Some(MOST_NAMES));
+        assert_eq!(listed, Some(MAX_NAMES));
         let held: usize = heap.chunks.iter().map(Vec::capacity).sum();
-        assert!(held <= MOST_NAMES * (name.len() + 1) + 2 * CHUNK, "{held}");
+        assert!(held <= MAX_NAMES * (name.len() + 1) + 2 * CHUNK, "{held}");
         let mut heap = Heap::default();
-        let listed = (0..).find(|_| heap.push(&vec![0; LARGEST_ITEM]).is_err());
+        let listed = (0..).find(|_| heap.push(&vec![0; MAX_ITEM_BYTES]).is_err());
         assert!(listed.expect("it ends") < 56);
     }
 }

@@ -24,19 +24,19 @@ use crate::source::packed::Packed;
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
 /// How many directories are listed in search of a file to retrieve.
-const DIRECTORIES: usize = 20;
+const MAX_DIRECTORIES: usize = 20;
 
 /// The largest file that is retrieved, in bytes: proof enough, and done in seconds.
-const LARGEST: u64 = 16 << 20;
+const MAX_RETRIEVED_BYTES: u64 = 16 << 20;
 
 /// Who has not answered by then does not answer: `timeout` may be longer, for those who wait for bytes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For how long a source may say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many sources are tried at once.
-const AT_ONCE: usize = 16;
+const SOURCES_AT_ONCE: usize = 16;
 
 /// Checks the configuration in `file` and prints a line per step. The result is the exit code.
 ///
@@ -45,18 +45,18 @@ const AT_ONCE: usize = 16;
 pub fn check(file: &Path) -> Result<u8, Failure> {
     let (mut config, problems) = Config::examine(file)?;
     for source in &mut config.sources {
-        source.timeout = source.timeout.min(PATIENCE);
+        source.timeout = source.timeout.min(CHECK_TIMEOUT);
     }
     on_runtime(async {
         let configured = mount::examine(&config, problems).await?;
         println!("{}: the configuration is right", file.display());
         // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
-        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(AT_ONCE)).await;
+        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
-        let folders = told(folders.buffered(AT_ONCE)).await;
+        let folders = told(folders.buffered(SOURCES_AT_ONCE)).await;
         // Whoever does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
-        let _ = tokio::time::timeout(GOODBYE, futures::future::join_all(goodbyes)).await;
+        let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
         Ok(u8::from(sources || folders))
     })
 }
@@ -132,7 +132,10 @@ async fn steps(source: &dyn Source, report: &mut Report) -> Result<()> {
     report.passed(began, &format!("connected, listed {} entries", entries.len()));
 
     let Some(file) = find_file(source, entries, report).await? else {
-        report.say(&format!("  -       no file of at most {} to retrieve near the root", ByteSize::b(LARGEST)));
+        report.say(&format!(
+            "  -       no file of at most {} to retrieve near the root",
+            ByteSize::b(MAX_RETRIEVED_BYTES)
+        ));
         return Ok(());
     };
     let began = Instant::now();
@@ -161,8 +164,8 @@ async fn list_names(source: &dyn Source, dir: &RemotePath) -> Result<Localized> 
 /// A file near the root, not empty and not large.
 async fn find_file(source: &dyn Source, mut entries: Vec<Entry>, report: &mut Report) -> Result<Option<Entry>> {
     let mut directories = VecDeque::new();
-    for _ in 0..DIRECTORIES {
-        let fits = |entry: &Entry| entry.size.is_none_or(|size| (1..=LARGEST).contains(&size));
+    for _ in 0..MAX_DIRECTORIES {
+        let fits = |entry: &Entry| entry.size.is_none_or(|size| (1..=MAX_RETRIEVED_BYTES).contains(&size));
         let file = entries.iter().find(|entry| matches!(entry.kind, EntryKind::File { .. }) && fits(entry));
         if let Some(file) = file {
             return Ok(Some(file.clone()));

@@ -1,4 +1,4 @@
-//! `LogFile`: the log of all mounts of a user, which never takes more than [`MOST`] of the disk. It knows no line.
+//! `LogFile`: the log of all mounts of a user, which never takes more than [`MAX_LOG_BYTES`] of the disk. It knows no line.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The most bytes of the log, the part that was put aside included.
-const MOST: u64 = 20 << 20;
+const MAX_LOG_BYTES: u64 = 20 << 20;
 
-/// The log is put aside before it is longer than this, in bytes: half of [`MOST`], but for the lines that other mounts write meanwhile.
-const PART: u64 = MOST / 2 - (64 << 10);
+/// The log is put aside before it is longer than this, in bytes: half of [`MAX_LOG_BYTES`], but for the lines that other mounts write meanwhile.
+const MAX_PART_BYTES: u64 = MAX_LOG_BYTES / 2 - (64 << 10);
 
 /// A file that lines are appended to. Several processes may have it open: each sees when another has put it aside.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct LogFile {
 impl LogFile {
     /// Opens the log at `path`; it and its directory are made if they are not there, for their owner only.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::of_parts(path, PART)
+        Self::of_parts(path, MAX_PART_BYTES)
     }
 
     fn of_parts(path: &Path, part: u64) -> io::Result<Self> {
@@ -50,11 +50,11 @@ impl LogFile {
             }
             // Another mount is about to put it aside.
             if file.try_lock().is_err() {
-                return Ok(length + coming <= MOST / 2);
+                return Ok(length + coming <= MAX_LOG_BYTES / 2);
             }
             if self.is_there(file)? {
                 fs::rename(&self.path, self.aside())?;
-                if length > MOST / 2 {
+                if length > MAX_LOG_BYTES / 2 {
                     // Of a version that did not count.
                     file.set_len(self.part)?;
                 }
@@ -135,11 +135,11 @@ mod tests {
     fn a_log_of_an_earlier_version_is_cut() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("kitovufs.log");
-        File::create(&path).and_then(|file| file.set_len(5 * MOST)).expect("a large log");
+        File::create(&path).and_then(|file| file.set_len(5 * MAX_LOG_BYTES)).expect("a large log");
         let mut log = &LogFile::open(&path).expect("a log");
         writeln!(log, "new").expect("written");
         assert_eq!(length(&path), 4);
-        assert_eq!(length(&path.with_extension("log.old")), PART);
+        assert_eq!(length(&path.with_extension("log.old")), MAX_PART_BYTES);
     }
 
     #[test]

@@ -16,18 +16,18 @@ use tracing::{Level, Metadata, warn};
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// So many lines of one kind: as much as a program that fails has to say.
-const OF_A_KIND: usize = 25;
+const MAX_LINES_OF_KIND: usize = 25;
 /// So many lines about one source.
-const OF_A_SOURCE: usize = 30;
+const MAX_LINES_OF_SOURCE: usize = 30;
 /// So many lines about all sources together; what is left belongs to the cache, the index and the mount.
-const OF_SOURCES: usize = 44;
+const MAX_LINES_OF_SOURCES: usize = 44;
 /// So many lines that somebody logs.
-const OF_ALL: usize = 52;
+const MAX_LINES: usize = 52;
 /// So many kinds of which a line tells how much was left out; one more line tells of all other kinds.
-const TOLD: usize = 7;
+const MAX_KINDS_TOLD: usize = 7;
 
 /// Bytes of the example of what was left out.
-const EXAMPLE: usize = 200;
+const EXAMPLE_BYTES: usize = 200;
 
 /// The target of the lines that tell what was left out.
 const LEFT_OUT: &str = concat!(env!("CARGO_PKG_NAME"), "::left_out");
@@ -105,10 +105,11 @@ impl Limit {
         }
         let about = |wanted: &Kind| passed.iter().filter(|(_, source)| *source == wanted.source).count();
         let is_crowded = kind.source.is_some()
-            && (about(&kind) >= OF_A_SOURCE || passed.iter().filter(|(_, of)| of.is_some()).count() >= OF_SOURCES);
-        if passed.len() < OF_ALL
+            && (about(&kind) >= MAX_LINES_OF_SOURCE
+                || passed.iter().filter(|(_, of)| of.is_some()).count() >= MAX_LINES_OF_SOURCES);
+        if passed.len() < MAX_LINES
             && !is_crowded
-            && known.passed.len() < OF_A_KIND
+            && known.passed.len() < MAX_LINES_OF_KIND
             && !known.passed.iter().any(|(_, said)| *said == hash)
         {
             known.passed.push_back((now, hash));
@@ -116,7 +117,7 @@ impl Limit {
             return (true, false);
         }
         if known.left_out == 0 {
-            known.example = words[..words.floor_char_boundary(EXAMPLE)].to_owned();
+            known.example = words[..words.floor_char_boundary(EXAMPLE_BYTES)].to_owned();
         }
         known.left_out += 1;
         (false, !std::mem::replace(will_be_told, true))
@@ -133,7 +134,7 @@ impl Limit {
         for (kind, known) in all {
             let left_out = std::mem::take(&mut known.left_out);
             let example = std::mem::take(&mut known.example);
-            if lines.len() == TOLD {
+            if lines.len() == MAX_KINDS_TOLD {
                 (others, kinds) = (others + left_out, kinds + 1);
                 continue;
             }
@@ -200,7 +201,7 @@ mod tests {
         let mut first = 0;
         for number in 0..5000 {
             let (passes, is_first) = limit.admit(of("far", true), &format!("read /{number}: no"), begin);
-            assert_eq!(passes, number < OF_A_KIND);
+            assert_eq!(passes, number < MAX_LINES_OF_KIND);
             first += u32::from(is_first);
         }
         assert_eq!(first, 1);
@@ -208,7 +209,10 @@ mod tests {
         assert!(limit.admit(of("near", true), "read /x: no", begin).0);
         assert_eq!(
             limit.left_out(),
-            [format!("source far: … and {} more of this kind, the first of them: read /25: no", 5000 - OF_A_KIND)]
+            [format!(
+                "source far: … and {} more of this kind, the first of them: read /25: no",
+                5000 - MAX_LINES_OF_KIND
+            )]
         );
         assert_eq!(limit.left_out(), Vec::<String>::new());
         assert!(limit.admit(of("far", true), "read /1: no", begin + MINUTE).0);
@@ -239,7 +243,7 @@ mod tests {
             }
             most = most.max(lines.len());
         }
-        assert!((OF_SOURCES..=60).contains(&most), "{most}");
+        assert!((MAX_LINES_OF_SOURCES..=60).contains(&most), "{most}");
         // Sources do not silence the cache.
         assert!(limit.admit(of("", true), "the cache is full", begin + 5 * MINUTE - Duration::from_secs(1)).0);
     }

@@ -15,7 +15,7 @@ use crate::path::Printable;
 use crate::revealed::concealed;
 
 /// The most bytes of a line before what cannot be shown gives way to pictures.
-const LONGEST: usize = 4096;
+const MAX_LINE_BYTES: usize = 4096;
 
 /// The one style of log lines, as far as they are within the limit.
 pub(super) struct Line(pub(super) Limit);
@@ -41,7 +41,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, Fields> for Line {
             write!(text, "source {source}: ")?;
         }
         text += &concealed(words.0);
-        let end = text.floor_char_boundary(LONGEST);
+        let end = text.floor_char_boundary(MAX_LINE_BYTES);
         let cut = if end < text.len() { "…" } else { "" };
         writeln!(writer, "{}{cut}", Printable(&text.as_bytes()[..end]))
     }

@@ -26,10 +26,10 @@ const DEFAULTS_KEYS: [&str; 7] =
     ["fresh_for", "timeout", "patience", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// A cache that cannot hold a single block is no cache.
-const SMALLEST_CACHE: u64 = 1 << 20;
+const MIN_CACHE_BYTES: u64 = 1 << 20;
 
 /// Bytes a second below which nothing ever arrives.
-const SLOWEST: u64 = 1024;
+const MIN_BANDWIDTH: u64 = 1024;
 
 /// What the text does not say about itself.
 pub(super) struct Place<'a> {
@@ -89,7 +89,7 @@ impl Common {
             "unknown_size" => self.unknown_size = value::unknown_size(key, value)?,
             "max_requests" => self.max_requests = Some(value::count(key, value)?),
             "max_bandwidth" => match value::size(key, value)? {
-                0..SLOWEST => return Err("`max_bandwidth` must be at least \"1KiB\" (a second)".into()),
+                0..MIN_BANDWIDTH => return Err("`max_bandwidth` must be at least \"1KiB\" (a second)".into()),
                 rate => self.max_bandwidth = Some(rate),
             },
             _ => self.offline = value::offline(key, value)?,
@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
             match name {
                 "dir" => cache.dir = self.path(key, value).unwrap_or(cache.dir),
                 "max_size" => match value::size(name, value.get_ref()) {
-                    Ok(size) if size < SMALLEST_CACHE => {
+                    Ok(size) if size < MIN_CACHE_BYTES => {
                         self.wrong(
                             value.span(),
                             "`max_size` must be at least \"1MiB\"; \"20GiB\" is the default".into(),

@@ -127,7 +127,7 @@ async fn a_walk_through_a_known_tree_leaves_few_questions() {
     assert_eq!(time, PATIENCE);
     // The questions are tasks of their own.
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(mount.faults.calls(Method::ListPath), crate::freshness::WHILE_SLOW as u64);
+    assert_eq!(mount.faults.calls(Method::ListPath), crate::freshness::MAX_QUESTIONS_WHILE_SLOW as u64);
 }
 
 #[tokio::test(start_paused = true)]

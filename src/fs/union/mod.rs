@@ -32,7 +32,7 @@ use crate::path::{Printable, RemotePath};
 use crate::source::{Entry, EntryKind};
 
 /// For how long the kernel may keep an answer in which a part is missing: short, so that its return is noticed.
-const MOMENT: Duration = Duration::from_secs(1);
+const INCOMPLETE_VALID_FOR: Duration = Duration::from_secs(1);
 
 /// Which of the configured unions.
 pub type UnionIndex = usize;
@@ -122,7 +122,7 @@ impl<'a> UnionDirectory<'a> {
             let Some((dir, found)) = found else { continue };
             is_there = true;
             if let Some((name, entry)) = found {
-                let valid_for = if failed.is_some() { valid_for.min(MOMENT) } else { valid_for };
+                let valid_for = if failed.is_some() { valid_for.min(INCOMPLETE_VALID_FOR) } else { valid_for };
                 return Ok((Some(node(self.index, self.path, (part.source, &dir), name, entry)), valid_for));
             }
         }
@@ -157,7 +157,7 @@ impl<'a> UnionDirectory<'a> {
         }
         match incomplete {
             Some(error) if !is_there => return Err(error),
-            Some(_) => valid_for = valid_for.min(MOMENT),
+            Some(_) => valid_for = valid_for.min(INCOMPLETE_VALID_FOR),
             None if is_there => {}
             None => {
                 self.without_parts()?;
@@ -171,7 +171,7 @@ impl<'a> UnionDirectory<'a> {
     /// For how long the kernel may keep an answer at most: what a source reports by itself reaches only its own directory in the root.
     fn patience(&self) -> Duration {
         let reports = self.union().parts.iter().any(|part| self.fs.sources[part.source].reports_changes);
-        if reports { MOMENT } else { FOREVER }
+        if reports { INCOMPLETE_VALID_FOR } else { FOREVER }
     }
 
     /// The sources that this directory may come from, each once.

@@ -316,7 +316,7 @@ async fn what_a_missing_part_may_yet_decide_counts_for_a_moment() {
     mount.b.put("file", "b");
     mount.faults[0].set_all(Fault::Fail(ErrorKind::Unreachable));
     let found = mount.fs.lookup(mount.inode("EPJ").await, b"file").await.expect("lookup");
-    assert_eq!(found.valid_for, MOMENT);
+    assert_eq!(found.valid_for, INCOMPLETE_VALID_FOR);
 }
 
 #[tokio::test(start_paused = true)]

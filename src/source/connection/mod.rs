@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, error_span, info, warn};
 
-use super::retry::{PATIENCE, wait_for_end};
+use super::retry::{MAX_REQUESTED_WAIT, wait_for_end};
 use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,16 +23,16 @@ use crate::path::RemotePath;
 const PROBE_WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
 /// Waits between probes are no longer than this until an outage is more than a short break.
-const PROBE_IN_BREAK: Duration = Duration::from_secs(1);
+const MAX_PROBE_WAIT_IN_BREAK: Duration = Duration::from_secs(1);
 
 /// Waits between probes after the credentials were not accepted: servers lock accounts that try often.
 const LOGIN_WAIT: Duration = Duration::from_secs(300);
 
 /// A source that asks to be left alone for longer than this is asked again nevertheless: it may have meant another year.
-const LONGEST_REST: Duration = Duration::from_secs(900);
+const MAX_REST: Duration = Duration::from_secs(900);
 
 /// So long others wait for the first probe after a connection broke.
-const TRIAL: Duration = Duration::from_secs(1);
+const FIRST_PROBE_WAIT: Duration = Duration::from_secs(1);
 
 /// Connects `inner` lazily, before its first remote call, and again after an outage.
 ///
@@ -142,7 +142,7 @@ impl Connection {
             let trial = self.state.lock().trial.clone();
             if let Some(mut trial) = trial {
                 // However it ends, what is known then decides.
-                let _ = tokio::time::timeout(TRIAL, trial.wait_for(|over| *over)).await;
+                let _ = tokio::time::timeout(FIRST_PROBE_WAIT, trial.wait_for(|over| *over)).await;
             }
             if let Health::Down(error) = &self.state.lock().health {
                 return Err(error.clone().remembered());
@@ -173,7 +173,7 @@ impl Connection {
     /// Returns when the source may be asked; fails if that takes longer than anybody waits.
     async fn rested(&self) -> Result<()> {
         while let Some((left, error)) = self.rest() {
-            if left > PATIENCE {
+            if left > MAX_REQUESTED_WAIT {
                 return Err(error.remembered());
             }
             tokio::time::sleep(left).await;
@@ -268,7 +268,7 @@ impl Connection {
     /// Notes how long the source wants to be left alone.
     fn heed(&self, error: &Error) {
         if let Some(wait) = error.wait() {
-            *self.rest.lock() = Some((Instant::now() + wait.min(LONGEST_REST), error.clone()));
+            *self.rest.lock() = Some((Instant::now() + wait.min(MAX_REST), error.clone()));
         }
     }
 
@@ -314,7 +314,7 @@ impl Connection {
             let Some(alive) = me.upgrade() else { return };
             connection = alive;
             let lasts = connection.state.lock().began.elapsed();
-            let longest = if lasts < connection.short_break { PROBE_IN_BREAK } else { PROBE_WAITS.1 };
+            let longest = if lasts < connection.short_break { MAX_PROBE_WAIT_IN_BREAK } else { PROBE_WAITS.1 };
             wait = (wait * 2).min(longest);
             if error.kind() == ErrorKind::Unauthenticated {
                 // Somebody may have mended the credentials: connecting reads them anew.
@@ -490,7 +490,7 @@ mod tests {
         let year = Duration::from_secs(365 * 24 * 3600);
         let closed = Error::new("x", ErrorKind::Unreachable).retry_after(year);
         connection.went_down(&closed);
-        tokio::time::sleep(LONGEST_REST - Duration::from_secs(1)).await;
+        tokio::time::sleep(MAX_REST - Duration::from_secs(1)).await;
         assert!(connection.create_remote_digest(&file).await.is_err());
         assert_eq!(faults.calls(Method::Connect), 0);
         tokio::time::sleep(Duration::from_secs(20)).await;

@@ -327,26 +327,26 @@ mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
     use crate::path::RemotePath;
-    use crate::source::budget::{LARGE, gathering};
+    use crate::source::budget::{LARGE_BYTES, gathering};
 
     #[tokio::test]
     async fn a_large_answer_that_is_read_as_a_whole_waits_for_its_turn() {
         let (begun, begin) = oneshot::channel();
         let (over, end) = oneshot::channel::<()>();
         let other = tokio::spawn(gathering(async {
-            await_turn(LARGE + 1).await;
+            await_turn(LARGE_BYTES + 1).await;
             begun.send(()).expect("the test waits");
             let _ = end.await;
         }));
         begin.await.expect("it has its turn");
         let root = RemotePath::root();
         let purpose = Purpose { op: "list_path", path: &root };
-        let response = || http::Response::new(vec![b'x'; LARGE + 1]).into();
+        let response = || http::Response::new(vec![b'x'; LARGE_BYTES + 1]).into();
         let mut answer = Box::pin(gathering(whole(purpose, response())));
         assert!((&mut answer).now_or_never().is_none());
         assert!(whole(purpose, response()).await.is_ok(), "what is no listing waits for nobody");
         over.send(()).expect("it waits");
-        assert_eq!(answer.await.map(|body| body.len()).ok(), Some(LARGE + 1));
+        assert_eq!(answer.await.map(|body| body.len()).ok(), Some(LARGE_BYTES + 1));
         other.await.expect("it ends");
     }
 

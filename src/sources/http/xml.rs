@@ -5,7 +5,7 @@ use std::io::BufRead;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-use crate::source::budget::{Exceeded, LARGEST_ITEM};
+use crate::source::budget::{Exceeded, MAX_ITEM_BYTES};
 use crate::sources::arriving::Meter;
 
 /// No answer of S3 or WebDAV is nested as deep.
@@ -28,7 +28,7 @@ impl Element {
     /// Reads a document while it arrives; one that ends early is an error, since it would look like a shorter listing.
     ///
     /// Elements that are called as one of `records` go to `take`, each as it ends, and are no part of the tree that is returned. One
-    /// of them, and all the rest, may have [`LARGEST_ITEM`] bytes.
+    /// of them, and all the rest, may have [`MAX_ITEM_BYTES`] bytes.
     pub(in crate::sources) fn read(
         body: impl BufRead,
         meter: &Meter,
@@ -103,7 +103,7 @@ impl Element {
                     None => return Ok(done),
                 }
             }
-            if inside.max(outside) > LARGEST_ITEM {
+            if inside.max(outside) > MAX_ITEM_BYTES {
                 return Err(Exceeded::Item.into());
             }
         }
@@ -173,13 +173,13 @@ mod tests {
         assert_eq!(texts, ["1", "2", ""]);
         let rest = rest.expect("it was read");
         assert!(rest.child("x").is_some() && rest.child("b").is_some());
-        let endless = |part: &str| format!("<r>{}", part.repeat((LARGEST_ITEM + 1) / part.len() + 1));
+        let endless = |part: &str| format!("<r>{}", part.repeat((MAX_ITEM_BYTES + 1) / part.len() + 1));
         for part in ["x", "<b/>", "<b>x</b>", "<!-- "] {
             let why = read(endless(part).as_bytes(), &mut texts).expect_err(part);
             assert!(why.contains("1 MiB"), "{part}: {why}");
         }
         let many = format!("<r>{}</r>", "<a><k>1</k></a>".repeat(200_000));
-        assert!(many.len() > LARGEST_ITEM && read(many.as_bytes(), &mut texts).is_ok());
+        assert!(many.len() > MAX_ITEM_BYTES && read(many.as_bytes(), &mut texts).is_ok());
     }
 
     #[test]

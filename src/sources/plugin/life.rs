@@ -18,7 +18,7 @@ use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
-use crate::source::budget::{Budget, LARGE, await_turn, has_turn};
+use crate::source::budget::{Budget, LARGE_BYTES, await_turn, has_turn};
 use crate::source::deadline::note_progress;
 
 /// How long a plugin may take to say who it is, and to read its settings.
@@ -337,7 +337,7 @@ impl Life {
             if let Some(entries) = self.gather_in_turn(dir, written).await? {
                 return Ok(entries);
             }
-            await_turn(LARGE + 1).await;
+            await_turn(LARGE_BYTES + 1).await;
         }
     }
 

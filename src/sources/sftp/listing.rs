@@ -24,7 +24,7 @@ const OP: &str = "list_path";
 const QUESTIONS: (usize, usize) = (3, 32);
 
 /// More names in one directory than anybody has: a server that goes on has lost its way, or means harm.
-const MOST_NAMES: usize = 10_000_000;
+const MAX_NAMES: usize = 10_000_000;
 
 struct Listing<'a> {
     connection: Arc<Connection>,
@@ -70,7 +70,7 @@ impl Listing<'_> {
         let Some(names) = answer.await.map_err(|failure| failure.error(OP, self.dir))? else { return Ok(None) };
         self.names += names.len();
         // An answer without names would be repeated for ever.
-        if names.is_empty() || self.names > MOST_NAMES {
+        if names.is_empty() || self.names > MAX_NAMES {
             let why = "the server's listing does not come to an end";
             return Err(Error::new(OP, ErrorKind::Protocol).on(self.dir).because(why));
         }

@@ -1,6 +1,6 @@
 //! Plugins that list everything below, files only, as upstream's do.
 
-use kitovufs::source::budget::{LARGE, await_turn, gathering};
+use kitovufs::source::budget::{LARGE_BYTES, await_turn, gathering};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -117,7 +117,7 @@ async fn a_large_listing_waits_for_its_turn_and_holds_up_no_other_answer() {
     let (over, mut end) = oneshot::channel::<()>();
     let (begun, begin) = oneshot::channel();
     let other = tokio::spawn(gathering(async move {
-        await_turn(LARGE + 1).await;
+        await_turn(LARGE_BYTES + 1).await;
         begun.send(()).unwrap();
         let _ = (&mut end).await;
     }));
