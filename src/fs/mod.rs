@@ -79,10 +79,10 @@ impl MountedSource {
     fn failed(&self, error: &Error) {
         if !error.kind().is_outage() {
             self.counters.keep(error);
-            self.connection.tell(error);
+            self.connection.log_failure(error);
             // The disk of the cache is no fault of the source.
             if error.kind() != ErrorKind::Cache {
-                self.connection.brought(error);
+                self.connection.note_unusable(error);
             }
         }
     }
@@ -284,7 +284,7 @@ impl FileSystem {
         let error = Error::new("lookup", ErrorKind::TooLarge)
             .on(&entry.path)
             .because(format!("the source tells {size} bytes; Linux shows files of up to {MAX_SIZE}"));
-        self.sources[*source].connection.tell(&error);
+        self.sources[*source].connection.log_failure(&error);
         Err(error)
     }
 

@@ -1,4 +1,4 @@
-//! The wrappers that a mounted source has around it, in their order. It wraps, and asks nothing.
+//! The wrappers that a mounted source has around it, in their order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use super::retry::short_break;
 pub struct Bounds {
     /// No request waits longer than this without progress.
     pub timeout: Duration,
-    /// How many requests may be under way at once; `None`: as many as the source serves well.
+    /// The most requests that are under way at once; `None`: as many as the source serves well.
     pub max_requests: Option<usize>,
-    /// How many bytes of content may arrive in a second; `None`: as many as will.
+    /// The most bytes of content that arrive in a second; `None`: no limit.
     pub max_bandwidth: Option<u64>,
 }
 
-/// Wraps `source`, from the inside out, in a deadline, counters, limits and what keeps its connection. `name` is for log lines.
+/// Wraps `source`, from the inside out, in a deadline, counters, limits and a [`Connection`]. `name` is for log lines.
 ///
 /// Counters are outside of the deadline, so that a timeout counts as the failure that it is.
 pub fn stack(source: impl Source, name: &str, bounds: Bounds) -> (Arc<Connection>, Arc<Counters>) {

@@ -1,4 +1,5 @@
-//! `Connection`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on.
+//! `Connection`: keeps one source connected and knows whether it answers. While it does not, calls fail at once and a probe goes on: a circuit
+//! breaker.
 
 use std::mem::discriminant;
 use std::pin::pin;
@@ -28,18 +29,18 @@ const MAX_PROBE_WAIT_IN_BREAK: Duration = Duration::from_secs(1);
 /// Waits between probes after the credentials were not accepted: servers lock accounts that try often.
 const LOGIN_WAIT: Duration = Duration::from_secs(300);
 
-/// A source that asks to be left alone for longer than this is asked again nevertheless: it may have meant another year.
+/// The longest time for which a source is left alone that asks for it: caps absurd `Retry-After` values, such as a date in another year.
 const MAX_REST: Duration = Duration::from_secs(900);
 
-/// So long others wait for the first probe after a connection broke.
+/// The longest that other calls wait for the first probe after a connection broke.
 const FIRST_PROBE_WAIT: Duration = Duration::from_secs(1);
 
 /// Connects `inner` lazily, before its first remote call, and again after an outage.
 ///
 /// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
-/// error, so that nothing waits in line for a dead server, while one background task probes until the source answers. Only if a
-/// connection broke they wait for the first probe: it may have been just that one. Reads of files that were opened before wait for the end
-/// of a short break.
+/// error, so that nothing waits in line for a dead server, while one background task probes until the source answers. Only after a
+/// broken connection calls wait for the first probe: perhaps only that connection broke. Reads of files that were opened before wait for
+/// the end of a short break.
 ///
 /// A source that asks to be left alone for a while ([`Error::wait`]) is asked nothing meanwhile, probes included: calls wait for the end of
 /// it if that is near, and fail otherwise.
@@ -54,7 +55,7 @@ pub struct Connection {
     connected: tokio::sync::Mutex<bool>,
     /// Until when the source wants to be left alone, and the error that said so.
     rest: Mutex<Option<(Instant, Error)>>,
-    /// Around everything that the source does: its own words in the log say of whom they are.
+    /// Around everything that the source does, so that the lines that it logs carry its name.
     span: Span,
     me: Weak<Self>,
 }
@@ -64,8 +65,8 @@ struct State {
     health: Health,
     since: SystemTime,
     began: Instant,
-    /// True when the first probe of an outage is over; none if there is nothing to wait for.
-    trial: Option<watch::Receiver<bool>>,
+    /// True once the first probe of an outage is over; `None` if no call has to wait for one.
+    first_probe_done: Option<watch::Receiver<bool>>,
 }
 
 /// Whether a source answers.
@@ -111,22 +112,22 @@ impl Connection {
     }
 
     /// Returns when the source answers, or when a read of a file that was opened then waits no longer for it.
-    async fn past_short_break(&self, opened: Instant) {
+    async fn wait_out_short_break(&self, opened: Instant) {
         loop {
             let mut up = pin!(self.up.notified());
             up.as_mut().enable();
             let Some(left) = self.left_of_break(opened) else { return };
-            // However it ends, what is known then decides.
+            // The outcome does not matter: the next turn of the loop looks at the health.
             let _ = tokio::time::timeout(left, up).await;
         }
     }
 
-    /// [`Connection::ready`] for a read of a file that was opened then: also a break that begins while it waits for a connection is waited for, but not
-    /// one after another for ever.
+    /// [`Connection::ready`] for a read of a file that was opened then. It also waits for the end of a break that begins while it waits for a
+    /// connection, but not for one break after another for ever.
     async fn ready_to_read(&self, opened: Instant) -> Result<()> {
         let began = Instant::now();
         loop {
-            self.past_short_break(opened).await;
+            self.wait_out_short_break(opened).await;
             match self.ready().await {
                 Err(error)
                     if error.is_remembered()
@@ -139,15 +140,15 @@ impl Connection {
 
     async fn ready(&self) -> Result<()> {
         loop {
-            let trial = self.state.lock().trial.clone();
-            if let Some(mut trial) = trial {
-                // However it ends, what is known then decides.
-                let _ = tokio::time::timeout(FIRST_PROBE_WAIT, trial.wait_for(|over| *over)).await;
+            let first_probe_done = self.state.lock().first_probe_done.clone();
+            if let Some(mut first_probe_done) = first_probe_done {
+                // The outcome does not matter: `health`, read below, is what counts.
+                let _ = tokio::time::timeout(FIRST_PROBE_WAIT, first_probe_done.wait_for(|over| *over)).await;
             }
             if let Health::Down(error) = &self.state.lock().health {
                 return Err(error.clone().remembered());
             }
-            self.rested().await?;
+            self.wait_for_rest().await?;
             let mut connected = self.connected.lock().await;
             if *connected {
                 return Ok(());
@@ -156,7 +157,7 @@ impl Connection {
             if matches!(self.state.lock().health, Health::Down(_)) {
                 continue;
             }
-            let result = self.within(self.inner.connect()).await;
+            let result = self.in_span(self.inner.connect()).await;
             *connected = result.is_ok();
             self.note(&result);
             return result;
@@ -164,15 +165,15 @@ impl Connection {
     }
 
     /// How long the source wants to be left alone from now on, and why.
-    fn rest(&self) -> Option<(Duration, Error)> {
+    fn rest_left(&self) -> Option<(Duration, Error)> {
         let (until, error) = self.rest.lock().clone()?;
         let left = until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some((left, error))
     }
 
-    /// Returns when the source may be asked; fails if that takes longer than anybody waits.
-    async fn rested(&self) -> Result<()> {
-        while let Some((left, error)) = self.rest() {
+    /// Returns when the source may be asked; fails at once if that takes longer than [`MAX_REQUESTED_WAIT`].
+    async fn wait_for_rest(&self) -> Result<()> {
+        while let Some((left, error)) = self.rest_left() {
             if left > MAX_REQUESTED_WAIT {
                 return Err(error.remembered());
             }
@@ -184,7 +185,7 @@ impl Connection {
     async fn ensure_connected(&self) -> Result<()> {
         let mut connected = self.connected.lock().await;
         if !*connected {
-            self.within(self.inner.connect()).await?;
+            self.in_span(self.inner.connect()).await?;
             *connected = true;
         }
         Ok(())
@@ -193,18 +194,18 @@ impl Connection {
     async fn ensure_disconnected(&self) {
         let mut connected = self.connected.lock().await;
         if std::mem::take(&mut *connected) {
-            self.within(self.inner.disconnect()).await;
+            self.in_span(self.inner.disconnect()).await;
         }
     }
 
-    /// What comes of a call, noted.
-    async fn noted<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = self.within(call).await;
+    /// Makes a call and notes what its result says about the source.
+    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = self.in_span(call).await;
         self.note(&result);
         result
     }
 
-    fn within<F: Future>(&self, asking: F) -> impl Future<Output = F::Output> {
+    fn in_span<F: Future>(&self, asking: F) -> impl Future<Output = F::Output> {
         asking.instrument(self.span.clone())
     }
 
@@ -212,17 +213,17 @@ impl Connection {
         match result {
             Err(error) if error.kind().is_outage() => self.went_down(error),
             Err(error) => {
-                self.heed(error);
-                self.tell(error);
-                self.answered(error);
+                self.note_requested_rest(error);
+                self.log_failure(error);
+                self.note_answer(error);
             }
-            Ok(_) => self.now(Health::Up),
+            Ok(_) => self.set_health(Health::Up),
         }
     }
 
-    /// Leaves word in the log of what failed though the source answers, and what that means for those who read. The log tells the same once
-    /// in a while.
-    pub fn tell(&self, error: &Error) {
+    /// Logs a failure of a source that answers, at a level that depends on what the failure means for users. The log itself limits how often
+    /// the same line appears.
+    pub fn log_failure(&self, error: &Error) {
         use ErrorKind::{Changed, IsADirectory, NotADirectory, NotFound};
         let _of_this_source = self.span.enter();
         match error.kind() {
@@ -232,25 +233,25 @@ impl Connection {
         }
     }
 
-    /// Notes that nothing could be done with what the source brought, unless it is known to be down by now.
-    pub fn brought(&self, error: &Error) {
+    /// Notes that the content that the source delivered was of no use, unless the source is known to be down by now.
+    pub fn note_unusable(&self, error: &Error) {
         if !matches!(self.state.lock().health, Health::Down(_)) {
-            self.answered(error);
+            self.note_answer(error);
         }
     }
 
     /// Notes what an error of a source that answers says about the source.
-    fn answered(&self, error: &Error) {
+    fn note_answer(&self, error: &Error) {
         use ErrorKind::{Changed, IsADirectory, NotADirectory, NotFound, PermissionDenied};
         match error.kind() {
             // A refusal is an answer too.
-            NotFound | NotADirectory | IsADirectory | PermissionDenied | Changed => self.now(Health::Up),
-            _ => self.now(Health::Failing(error.clone())),
+            NotFound | NotADirectory | IsADirectory | PermissionDenied | Changed => self.set_health(Health::Up),
+            _ => self.set_health(Health::Failing(error.clone())),
         }
     }
 
-    /// The source answers, and so.
-    fn now(&self, health: Health) {
+    /// Notes the health of a source that answers, and ends the outage if there was one.
+    fn set_health(&self, health: Health) {
         let was_down = {
             let mut state = self.state.lock();
             let was_down = matches!(state.health, Health::Down(_));
@@ -266,22 +267,22 @@ impl Connection {
     }
 
     /// Notes how long the source wants to be left alone.
-    fn heed(&self, error: &Error) {
+    fn note_requested_rest(&self, error: &Error) {
         if let Some(wait) = error.wait() {
             *self.rest.lock() = Some((Instant::now() + wait.min(MAX_REST), error.clone()));
         }
     }
 
     fn went_down(&self, error: &Error) {
-        self.heed(error);
-        let (over, trial) = watch::channel(false);
+        self.note_requested_rest(error);
+        let (over, first_probe_done) = watch::channel(false);
         {
             let mut state = self.state.lock();
             if matches!(state.health, Health::Down(_)) {
                 return;
             }
-            let trial = (error.kind() == ErrorKind::Unreachable).then_some(trial);
-            *state = State::now(Health::Down(error.clone()), trial);
+            let first_probe_done = (error.kind() == ErrorKind::Unreachable).then_some(first_probe_done);
+            *state = State::now(Health::Down(error.clone()), first_probe_done);
         }
         self.span.in_scope(|| warn!("does not answer: {error}"));
         if let Some(me) = self.me.upgrade() {
@@ -296,16 +297,16 @@ impl Connection {
         let mut wait = PROBE_WAITS.0;
         loop {
             let (Health::Down(error), _) = connection.health() else { return };
-            if let Some((left, _)) = connection.rest() {
+            if let Some((left, _)) = connection.rest_left() {
                 wait = left;
             } else if error.kind() == ErrorKind::Unauthenticated {
                 wait = LOGIN_WAIT;
             } else {
                 connection.ensure_disconnected().await;
-                match connection.answers().await {
-                    Err(error) if error.kind().is_outage() => connection.heed(&error),
-                    Err(error) => return connection.answered(&error),
-                    Ok(()) => return connection.now(Health::Up),
+                match connection.try_root().await {
+                    Err(error) if error.kind().is_outage() => connection.note_requested_rest(&error),
+                    Err(error) => return connection.note_answer(&error),
+                    Ok(()) => return connection.set_health(Health::Up),
                 }
             }
             over.send_replace(true);
@@ -317,22 +318,22 @@ impl Connection {
             let longest = if lasts < connection.short_break { MAX_PROBE_WAIT_IN_BREAK } else { PROBE_WAITS.1 };
             wait = (wait * 2).min(longest);
             if error.kind() == ErrorKind::Unauthenticated {
-                // Somebody may have mended the credentials: connecting reads them anew.
+                // The user may have mended the credentials: connecting reads them anew.
                 connection.ensure_disconnected().await;
-                return connection.now(Health::Up);
+                return connection.set_health(Health::Up);
             }
         }
     }
 
-    async fn answers(&self) -> Result<()> {
+    async fn try_root(&self) -> Result<()> {
         self.ensure_connected().await?;
         self.inner.list_path(&RemotePath::root()).await?.next().await.transpose().map(|_| ())
     }
 }
 
 impl State {
-    fn now(health: Health, trial: Option<watch::Receiver<bool>>) -> Self {
-        Self { health, since: SystemTime::now(), began: Instant::now(), trial }
+    fn now(health: Health, first_probe_done: Option<watch::Receiver<bool>>) -> Self {
+        Self { health, since: SystemTime::now(), began: Instant::now(), first_probe_done }
     }
 }
 
@@ -353,17 +354,17 @@ impl Source for Connection {
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         self.ready().await?;
-        let mut entries = self.noted(self.inner.list_path(dir)).await;
+        let mut entries = self.call(self.inner.list_path(dir)).await;
         if lost_its_turn(&entries) {
             self.ready().await?;
-            entries = self.noted(self.inner.list_path(dir)).await;
+            entries = self.call(self.inner.list_path(dir)).await;
         }
         if let Err(error) = &entries
             && dir.is_root()
             && !error.kind().is_outage()
         {
-            // Whatever else it answers: there is nothing here to be shown.
-            self.now(Health::Failing(error.clone()));
+            // Whatever the source answers elsewhere: without a root there is nothing to show.
+            self.set_health(Health::Failing(error.clone()));
         }
         let mut entries = entries?;
         let entries = poll_fn(move |context| self.span.in_scope(|| entries.poll_next_unpin(context)));
@@ -372,24 +373,24 @@ impl Source for Connection {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         self.ready().await?;
-        let mut digest = self.noted(self.inner.create_remote_digest(file)).await;
+        let mut digest = self.call(self.inner.create_remote_digest(file)).await;
         if lost_its_turn(&digest) {
             self.ready().await?;
-            digest = self.noted(self.inner.create_remote_digest(file)).await;
+            digest = self.call(self.inner.create_remote_digest(file)).await;
         }
         digest
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
-        self.within(self.inner.create_local_digest(copy)).await
+        self.in_span(self.inner.create_local_digest(copy)).await
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         self.ready_to_read(request.opened).await?;
-        let mut result = self.noted(self.inner.retrieve_file(request, out)).await;
+        let mut result = self.call(self.inner.retrieve_file(request, out)).await;
         if lost_its_turn(&result) {
             self.ready_to_read(request.opened).await?;
-            result = self.noted(self.inner.retrieve_file(request, out)).await;
+            result = self.call(self.inner.retrieve_file(request, out)).await;
         }
         result
     }
@@ -475,7 +476,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::RateLimited);
         }
         assert_eq!(faults.calls(Method::CreateRemoteDigest), 1);
-        // Who comes shortly before the end waits for it.
+        // A call shortly before the end waits for it.
         tokio::time::sleep(Duration::from_secs(55)).await;
         let began = Instant::now();
         connection.create_remote_digest(&file).await.expect("the source answers");
