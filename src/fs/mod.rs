@@ -76,9 +76,9 @@ impl MountedSource {
     }
 
     /// Leaves word of what could not be done with what the source sent: in the log, and in what `status` says.
-    fn failed(&self, error: &Error) {
+    fn note_failure(&self, error: &Error) {
         if !error.kind().is_outage() {
-            self.counters.keep(error);
+            self.counters.keep_as_latest(error);
             self.connection.log_failure(error);
             // The disk of the cache is no fault of the source.
             if error.kind() != ErrorKind::Cache {
@@ -388,7 +388,7 @@ impl FileSystem {
             // The next open must not lead to this version again.
             source.waits().during(source.catalog.recheck_briefly(&open.dir, &open.name, &open.entry)).await;
         }
-        source.failed(&error);
+        source.note_failure(&error);
         Err(error)
     }
 
@@ -399,7 +399,7 @@ impl FileSystem {
         let mut at = 0;
         while at < size {
             let end = (at + SMALL).min(size);
-            open.version.read(at..end).await.inspect_err(|error| self.sources[open.source].failed(error)).ok()?;
+            open.version.read(at..end).await.inspect_err(|error| self.sources[open.source].note_failure(error)).ok()?;
             at = end;
         }
         open.version.proven_file().await

@@ -30,7 +30,7 @@ impl FileSystem {
         let opened = source.waits().during(opening).await;
         opened.inspect_err(|error| {
             if error.kind() != ErrorKind::Changed {
-                source.failed(error);
+                source.note_failure(error);
             }
         })
     }

@@ -56,7 +56,7 @@ impl FileSystem {
         let Node::File { source: index, dir, name, entry } = node else { return Ok(Some(node)) };
         let source = &self.sources[index];
         let sized = source.waits().during(source.sized(&dir, &name, entry)).await;
-        let entry = sized.inspect_err(|error| source.failed(error))?;
+        let entry = sized.inspect_err(|error| source.note_failure(error))?;
         Ok(entry.map(|entry| Node::of_entry(index, &dir, name, entry)))
     }
 

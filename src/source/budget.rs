@@ -1,7 +1,7 @@
-//! `Budget`: what one listing may take, wherever its entries are gathered. It knows no source.
+//! `Budget`: the limits of one listing, wherever its entries are gathered. It knows no source.
 //!
-//! A server decides how long its listings are, and all sources share one process. Beyond the budget a listing fails, with the limit in
-//! the message; the folder keeps its last known names, and others do not notice.
+//! A server decides how long its listings are, and all sources share one process. Beyond the budget a listing fails, with the limit
+//! in the message; the directory keeps its last known names, and other sources do not notice.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,16 +26,16 @@ pub const MAX_ANSWER_BYTES: usize = 80 << 20;
 /// 24 bytes each, packed, or 300,000 with 77.
 pub const MAX_HELD_BYTES: usize = 112 << 20;
 
-/// What a name takes beside its packed entries, in bytes, most of it for the number by which the kernel knows it.
+/// The bytes that a name takes beside its packed entries, most of them for the number by which the kernel knows it.
 const NAME_BYTES: usize = 160;
 
-/// So many copies of a packed entry are there at most: the inode's, and those of the listing before and the one that comes.
+/// The most copies of a packed entry that exist at once: the inode's, and those of the listing before and the one that comes.
 const MAX_COPIES: usize = 3;
 
-/// The most pages, where a server tells a listing in pages: those of S3 and Azure have a thousand names and more.
+/// The most pages of one listing, where a server tells it in pages: those of S3 and Azure have a thousand names and more.
 pub const MAX_PAGES: usize = 5_000;
 
-/// The longest that one listing may take, however lively it is. The timeout ends one that is silent.
+/// The longest that one listing may take, however fast it goes on. The timeout ends one that is silent.
 pub const MAX_LISTING_TIME: Duration = Duration::from_secs(600);
 
 /// The most bytes of one name with all that is told of it, of one line or one element of an answer.
@@ -47,7 +47,7 @@ pub const LARGE_BYTES: usize = 8 << 20;
 /// Lets one large listing of all sources be gathered at a time, so that they do not add up.
 static LARGE_ONES: Semaphore = Semaphore::const_new(1);
 
-/// How often a listing that waits for its turn says that it is alive.
+/// How often a listing that waits for its turn notes progress, so that no deadline ends it.
 const ALIVE_INTERVAL: Duration = Duration::from_millis(100);
 
 tokio::task_local! {
@@ -61,7 +61,8 @@ pub async fn gathering<T>(listing: impl Future<Output = T>) -> T {
 }
 
 /// Waits until a listing that has `bytes` so far may go on: at once if it is not large, else until no other large one is gathered.
-/// Nobody waits in here who has a turn, and who has one needs no other's. A listing that waits for longer than [`MAX_LISTING_TIME`] fails.
+/// A listing that has the turn does not wait in here, and needs no other's turn. One that waits for longer than
+/// [`MAX_LISTING_TIME`] fails.
 pub async fn await_turn(bytes: usize) {
     let needs = |turn: &Mutex<Option<_>>| turn.lock().is_none();
     if bytes <= LARGE_BYTES || !TURN.try_with(needs).unwrap_or(false) {
@@ -71,7 +72,7 @@ pub async fn await_turn(bytes: usize) {
     let turn = loop {
         match timeout(ALIVE_INTERVAL, &mut taking).await {
             Ok(turn) => break turn,
-            // The source waits for us, not we for the source.
+            // The source waits for us here, not we for the source.
             Err(_) => note_progress(),
         }
     };
@@ -90,7 +91,7 @@ pub fn has_turn(bytes: usize) -> bool {
     bytes <= LARGE_BYTES || TURN.try_with(has).unwrap_or(true)
 }
 
-/// What is left of the limits of one listing.
+/// The rest of the limits of one listing.
 #[derive(Debug)]
 pub struct Budget {
     names: usize,
@@ -106,21 +107,21 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// For entries that are packed as they come.
+    /// A budget for entries that are packed as they come.
     pub fn of_entries() -> Self {
         Self { bytes: MAX_HELD_BYTES, most_bytes: MAX_HELD_BYTES, ..Self::default() }
     }
 
-    /// One more item of an answer, which is read as a `T` that has `bytes` elsewhere.
+    /// Takes one more item of an answer, which is read as a `T` that has `bytes` elsewhere.
     ///
     /// # Errors
     /// If this is more than one listing may have.
     pub fn item<T>(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        // Two allocations, as a rule.
+        // Two allocations for each item, as a rule.
         self.take(size_of::<T>() + 2 * 24 + bytes)
     }
 
-    /// One more entry of `dir`.
+    /// Takes one more entry of `dir`.
     ///
     /// # Errors
     /// As above.
@@ -128,7 +129,7 @@ impl Budget {
         self.packed(packed_bytes(dir, entry))
     }
 
-    /// One more name, which has so many bytes with all that is told of it, packed.
+    /// Takes one more name, which has so many bytes with all that is told of it, packed.
     ///
     /// # Errors
     /// As above.
@@ -147,7 +148,7 @@ impl Budget {
         self.most_bytes - self.bytes
     }
 
-    /// One more page.
+    /// Takes one more page.
     ///
     /// # Errors
     /// As above.
@@ -157,15 +158,16 @@ impl Budget {
     }
 }
 
-/// Whether a listing may take so much, now that its names are what Linux sees: they may be longer, and are beside the remote ones.
+/// Checks that a listing is within its limits once its names are those that Linux sees: they may be longer, and are kept beside the
+/// remote ones.
 ///
 /// # Errors
-/// If it may not.
+/// If it is not.
 pub fn check_held(names: usize, bytes: usize) -> Result<(), Exceeded> {
     if held(names, bytes) > MAX_HELD_BYTES { Err(Exceeded::Bytes(MAX_HELD_BYTES)) } else { Ok(()) }
 }
 
-/// What names take that have so many bytes, packed, in their listings and for the kernel.
+/// The bytes that names take, in their listings and for the kernel, whose entries have so many bytes packed.
 fn held(names: usize, bytes: usize) -> usize {
     names * NAME_BYTES + MAX_COPIES * bytes
 }
@@ -218,7 +220,7 @@ impl From<Exceeded> for String {
 }
 
 impl Exceeded {
-    /// As the failure of a listing. It is not temporary: asked again, the server would say as much.
+    /// The limit as the failure of a listing. It is not temporary: the same answer would come again.
     pub fn error(self, dir: &RemotePath) -> Error {
         Error::new("list_path", ErrorKind::Protocol).on(dir).because(self.to_string())
     }
@@ -239,7 +241,7 @@ mod tests {
         let begun = tokio::time::Instant::now();
         gathering(await_turn(LARGE_BYTES)).await;
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        // Who gives up leaves the turn to others.
+        // A waiter that gives up leaves the turn to others.
         assert!(timeout(Duration::from_secs(1), gathering(await_turn(LARGE_BYTES + 1))).await.is_err());
         gathering(await_turn(LARGE_BYTES + 1)).await;
         assert!(begun.elapsed() >= Duration::from_secs(9));

@@ -31,7 +31,7 @@ pub struct Counters {
     pub errors: AtomicU64,
     /// The latest failure, in words.
     pub last_error: Mutex<Option<String>>,
-    /// What is waited for.
+    /// The calls and programs that wait for the source.
     pub waits: Waits,
 }
 
@@ -40,14 +40,14 @@ impl Counters {
         result.inspect_err(|error| self.failed(error))
     }
 
-    /// Notes a failure.
+    /// Counts a failure.
     pub fn failed(&self, error: &Error) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        self.keep(error);
+        self.keep_as_latest(error);
     }
 
-    /// Keeps a failure as the latest: one of which only what asked the source knows, such as bytes that do not match their digest.
-    pub fn keep(&self, error: &Error) {
+    /// Keeps a failure as the latest: for failures that only the caller notices, such as bytes that do not match their digest.
+    pub fn keep_as_latest(&self, error: &Error) {
         *self.last_error.lock() = Some(error.to_string());
     }
 }
@@ -59,7 +59,7 @@ pub struct Counted<S> {
 }
 
 impl<S: Source> Counted<S> {
-    /// Wraps `inner`; whoever keeps `counters` sees the counts.
+    /// Wraps `inner`, and counts into `counters`, which the caller keeps to read them.
     pub fn new(inner: S, counters: Arc<Counters>) -> Self {
         Self { inner, counters }
     }

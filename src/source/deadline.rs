@@ -1,4 +1,4 @@
-//! `Deadline`: a source that never keeps anybody waiting longer than its timeout without progress. It retries nothing.
+//! `Deadline`: a source each of whose calls ends after its timeout without progress. It retries nothing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ tokio::task_local! {
     static SILENT_SINCE: Silence;
 }
 
-/// Says that the call under way moves on, for a source that knows it before it has anything to deliver.
+/// Notes that the call under way makes progress, for a source that knows it before it has anything to deliver.
 pub fn note_progress() {
     let note = |since: &Silence| {
         let mut since = since.lock();
@@ -31,7 +31,7 @@ pub fn note_progress() {
             *since = Some(Instant::now());
         }
     };
-    // Without a deadline there is nobody to tell.
+    // Without a deadline there is no timer to restart.
     let _ = SILENT_SINCE.try_with(note);
 }
 
@@ -45,7 +45,7 @@ pub struct Deadline<S> {
 }
 
 impl<S: Source> Deadline<S> {
-    /// Wraps `inner`; no remote operation waits longer than `timeout` without progress. Whoever keeps `counters` sees what is waited for.
+    /// Wraps `inner`; no remote operation waits longer than `timeout` without progress. Calls that wait are noted in `counters`.
     pub fn new(inner: S, timeout: Duration, counters: Arc<Counters>) -> Self {
         Self { inner, timeout, counters }
     }
@@ -61,13 +61,13 @@ impl<S: Source> Deadline<S> {
         self.watch(silent_since, call).await.unwrap_or_else(|| Err(self.timed_out(op)))
     }
 
-    /// What comes of `call`; none once it has been silent for too long.
+    /// Returns the result of `call`, or `None` once it has been silent for too long.
     async fn watch<T>(&self, silent_since: Silence, call: impl Future<Output = T>) -> Option<T> {
         let call = SILENT_SINCE.scope(Arc::clone(&silent_since), call);
         tokio::pin!(call);
         loop {
             let now = Instant::now();
-            // While the sink has the bytes, the source is not the one that is waited for.
+            // While the sink handles the bytes, the call does not wait for the source.
             let deadline = silent_since.lock().unwrap_or(now) + self.timeout;
             if deadline <= now {
                 return None;
@@ -97,7 +97,7 @@ impl<S: Source> Source for Deadline<S> {
     }
 
     async fn disconnect(&self) {
-        // A source that does not even say goodbye is left to itself.
+        // `disconnect` of a source that is silent is given up.
         let _ = timeout(self.timeout, self.inner.disconnect()).await;
     }
 

@@ -41,7 +41,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// `https://anna:pw@host` is a place where people leave passwords.
+/// Removes the password from a URL: users leave passwords in `https://anna:pw@host`.
 pub fn without_password(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return text.to_owned() };
     if url.password().is_some() && url.set_password(None).is_ok() { url.into() } else { text.to_owned() }

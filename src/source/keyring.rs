@@ -1,4 +1,4 @@
-//! By which names a setting's secret is kept in the keyring: the service is `kitovu-<type>`, and the user name what its type says.
+//! The names by which the keyring keeps a setting's secret: the service is `kitovu-<type>`, and the type tells the user name.
 //!
 //! Where kitovu has names, they are the same. The place is in the name, so that a secret never goes to another place than the one that it
 //! was stored for.
@@ -11,13 +11,13 @@ use super::Kind;
 use super::identity::without_password;
 use crate::keyring::Item;
 
-/// What may name the account, in this order.
+/// The keys whose value may name the account, in this order.
 const ACCOUNTS: [&str; 4] = ["username", "user", "access_key_id", "account_name"];
 
-/// What may name the place, in this order.
+/// The keys whose value may name the place, in this order.
 const PLACES: [&str; 6] = ["url", "endpoint", "hostname", "host", "bucket", "container"];
 
-/// A source's own table, as it says where a secret is valid.
+/// A source's own table, as far as it tells where a secret is valid.
 #[derive(Debug, Clone, Copy)]
 pub struct Table<'a> {
     /// The source's name.
@@ -46,7 +46,7 @@ impl Table<'_> {
 /// The item of the secret under `key`.
 ///
 /// # Errors
-/// What to write instead.
+/// With the advice what to write instead.
 pub fn item(kind: &dyn Kind, key: &str, table: Table<'_>) -> Result<Item, String> {
     let identifier = kind.keyring_user(key, table)?;
     Ok(Item { service: format!("kitovu-{}", kind.type_name()), identifier })

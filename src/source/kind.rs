@@ -24,7 +24,7 @@ pub trait Kind: Send + Sync + 'static {
     /// The user name under which the keyring keeps the secret `key` of a source with this table.
     ///
     /// # Errors
-    /// What to write instead of a secret that is not kept.
+    /// With the advice what to write instead, for a secret that is not kept.
     fn keyring_user(&self, key: &str, table: Table<'_>) -> Result<String, String> {
         Ok(table.account_and_place(key))
     }
@@ -34,7 +34,7 @@ pub trait Kind: Send + Sync + 'static {
         settings.variables()
     }
 
-    /// How the service gives a token for a password, if it does: then only the token need be kept.
+    /// Returns the issuer of tokens for passwords, if the service has one: then only the token need be kept.
     fn token_issuer(&self) -> Option<&dyn TokenIssuer> {
         None
     }
@@ -53,6 +53,6 @@ pub trait TokenIssuer: Send + Sync {
     /// Asks the service for the token of the user and the password in these settings.
     ///
     /// # Errors
-    /// What is wrong with the settings; or else the service does not answer, or does not accept the password.
+    /// The problems of the settings; or else the service does not answer, or does not accept the password.
     async fn token(&self, settings: &Settings) -> Result<error::Result<Revealed>, Vec<Problem>>;
 }

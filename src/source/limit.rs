@@ -1,4 +1,4 @@
-//! `Limited`: a source that is asked only so much at once, and delivers only so fast. It knows no deadlines.
+//! `Limited`: a source with a limit of requests at once and of bytes a second. It knows no deadlines.
 
 use std::num::NonZeroU32;
 
@@ -16,9 +16,10 @@ use crate::path::RemotePath;
 /// Bytes are counted in units of this many, so that the fastest rate fits into 32 bits.
 const UNIT: u32 = 1024;
 
-/// Lets only so many remote operations of `inner` run at once, the most urgent first, and content arrive only so fast.
+/// Lets only a limited number of remote operations of `inner` run at once, the most urgent first, and content arrive at a limited
+/// rate.
 ///
-/// An operation that ends with an outage ends the waiting of all others: they fail with its error, marked as remembered.
+/// When an operation ends with an outage, all operations that wait for a turn fail with its error, marked as remembered.
 ///
 /// `connect` is not limited: it must work while every other operation waits for it.
 pub struct Limited<S> {
@@ -99,7 +100,7 @@ impl Sink for RatedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let mut units = u32::try_from(bytes.len()).unwrap_or(u32::MAX).div_ceil(UNIT);
         while let Some(some) = NonZeroU32::new(units) {
-            // More than a second's worth at once never fits.
+            // More than a second's worth at once never fits the limiter.
             match self.rate.until_n_ready(some).await {
                 Ok(()) => break,
                 Err(governor::InsufficientCapacity(most)) => {
@@ -133,7 +134,7 @@ mod tests {
         let rate = RateLimiter::direct(Quota::per_second(NonZeroU32::new(1000).expect("not zero")));
         let mut out = RatedSink { out: &mut Discard, rate: &rate };
         let began = Instant::now();
-        // The first second's worth may come at once; what is beyond it waits, also in pieces larger than it.
+        // The first second's worth may come at once; bytes beyond it wait, also in pieces larger than it.
         out.write(Bytes::from(vec![0; 1200 * UNIT as usize])).await.expect("nothing fails");
         assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
     }

@@ -45,8 +45,8 @@ pub use settings::{Problem, Settings};
 /// A remote of any kind, ready to be asked: a share, a bucket, a web folder, a directory. A [`Kind`] made it of its settings.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    /// What this source can do beyond the bare contract. Constant, but that `ranges` may end once a server has
-    /// shown that it sends none; a request for a part is answered nevertheless.
+    /// What this source can do beyond the bare contract. Constant, except that `ranges` may end once a server has shown that it
+    /// sends none; a request for a part is answered nevertheless.
     fn capabilities(&self) -> Capabilities;
 
     /// Makes the source ready for requests. Called lazily before the first remote call, and again after a lost connection.
@@ -61,10 +61,10 @@ pub trait Source: Send + Sync + 'static {
     /// `NotFound` only if the source positively knows that there is no such directory.
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>>;
 
-    /// What identifies the file's current version: the same digest means the same bytes.
+    /// Returns the digest of the file's current version: the same digest means the same bytes.
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest>;
 
-    /// The digest that `create_remote_digest` would give for the bytes of this whole local copy.
+    /// Returns the digest that `create_remote_digest` would give for the bytes of this whole local copy.
     ///
     /// A source whose digests are not computed from bytes (an entity tag, a time) answers what the bytes were retrieved as
     /// ([`LocalCopy::retrieved_as`]) after checking what it can (the size).
@@ -77,19 +77,19 @@ pub trait Source: Send + Sync + 'static {
     /// to `out` before an error count only if the source proved that they are of that version, as it must before it writes them.
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved>;
 
-    /// What the source says about changes by itself, if it notices them (the capability `notify`). Called once.
+    /// Returns the stream of changes that the source notices by itself (the capability `notify`), if it does. Called once.
     fn changes(&self) -> Option<Changes> {
         None
     }
 }
 
-/// Files and directories that are no longer as the source told them, as it notices.
+/// The paths of files and directories that have changed since the source told of them, as it notices.
 pub type Changes = tokio::sync::mpsc::Receiver<RemotePath>;
 
 /// Entries of one directory as they arrive.
 pub type EntryStream<'a> = BoxStream<'a, Result<Entry>>;
 
-/// What a source can do beyond the bare contract; the mount uses what is there.
+/// The capabilities of a source beyond the bare contract; the mount uses those that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
     /// Listings carry a digest with every file, so one listing renews all files of the directory.
@@ -98,14 +98,14 @@ pub struct Capabilities {
     pub ranges: bool,
     /// `create_local_digest` is computed from the bytes alone: a copy that disagrees is damaged, without exception.
     pub content_digest: bool,
-    /// `retrieve_file` cannot tell by itself which version its bytes are of: only the local digest of a whole copy does, and nothing
-    /// is read of a copy before.
+    /// `retrieve_file` cannot tell by itself which version its bytes are of: only the local digest of a whole copy does, and no
+    /// byte of a copy is read before.
     pub proven_whole: bool,
     /// Names are file names already: control characters in them are kept (see `catalog::localize`).
     pub verbatim_names: bool,
-    /// Bytes that one `retrieve_file` holds in memory at most, beyond what it has given to the sink.
+    /// The most bytes that one `retrieve_file` holds in memory, beyond those that it has given to the sink.
     pub buffer: u64,
-    /// How many requests may be under way at once. At least 1.
+    /// The most requests that may be under way at once. At least 1.
     pub concurrency: usize,
 }
 
@@ -114,7 +114,7 @@ pub struct Capabilities {
 pub struct Entry {
     /// The last component as the source writes it, any bytes. `catalog::localize` makes it fit for Linux.
     pub name: Vec<u8>,
-    /// Where it is; handed back verbatim.
+    /// Its path, which callers hand back verbatim.
     pub path: RemotePath,
     /// File, directory or link.
     pub kind: EntryKind,
@@ -122,11 +122,11 @@ pub struct Entry {
     pub size: Option<u64>,
     /// Time of the last change, where the source knows.
     pub modified: Option<SystemTime>,
-    /// What identifies the file's version, where listings say so; `None` for directories and links.
+    /// The digest of the file's version, where listings tell one; `None` for directories and links.
     pub digest: Option<Digest>,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
@@ -149,7 +149,7 @@ impl Entry {
         matches!(self.kind, EntryKind::Directory)
     }
 
-    /// The bytes of its name, path, digest and link's text.
+    /// The bytes that its name, path, digest and link's text take.
     pub fn bytes(&self) -> usize {
         let target = if let EntryKind::Symlink { target } = &self.kind { target.len() } else { 0 };
         let digest = self.digest.as_ref().map_or(0, |digest| digest.as_str().len());
@@ -157,10 +157,10 @@ impl Entry {
     }
 }
 
-/// The answer of `create_remote_digest`: the digest and what came along with it.
+/// The answer of `create_remote_digest`: the digest and, where the source knows them, size and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteDigest {
-    /// Identifies the version.
+    /// The version's digest.
     pub digest: Digest,
     /// Bytes of that version, where the source knows.
     pub size: Option<u64>,
@@ -168,7 +168,7 @@ pub struct RemoteDigest {
     pub modified: Option<SystemTime>,
 }
 
-/// Which bytes of which version.
+/// A request for bytes of one version.
 #[derive(Debug, Clone)]
 pub struct Retrieval<'a> {
     /// The file.
@@ -180,24 +180,24 @@ pub struct Retrieval<'a> {
     /// The bytes wanted; `0..size` for all. Never empty, never beyond `size`; a part only for sources with `ranges`.
     /// `0..u64::MAX` if the size is not known.
     pub range: Range<u64>,
-    /// Whether somebody waits for the bytes.
+    /// Whether a reader waits for the bytes.
     pub urgency: Urgency,
-    /// When the file was opened: who reads it already waits for the end of a short outage (see [`retry`]).
+    /// When the file was opened: reads of a file that was opened before an outage wait for the end of a short one (see [`retry`]).
     pub opened: Instant,
 }
 
 impl<'a> Retrieval<'a> {
-    /// A request that somebody waits for.
+    /// A request that a reader waits for.
     pub fn new(path: &'a RemotePath, digest: &'a Digest, size: u64, range: Range<u64>) -> Self {
         Self { path, digest, size: Some(size), range, urgency: Urgency::interactive(), opened: Instant::now() }
     }
 
-    /// A request, that somebody waits for, for all bytes of a version of which the source has told no size.
+    /// A request, that a reader waits for, for all bytes of a version of which the source has told no size.
     pub fn of_unknown_size(path: &'a RemotePath, digest: &'a Digest) -> Self {
         Self { size: None, range: 0..u64::MAX, ..Self::new(path, digest, u64::MAX, 0..0) }
     }
 
-    /// Whether a size that an answer tells can be the wanted version's; what is not told contradicts nothing.
+    /// Whether a size that an answer tells can be the wanted version's; an answer without a size contradicts nothing.
     pub fn allows_size(&self, seen: Option<u64>) -> bool {
         self.size.is_none() || seen.is_none() || self.size == seen
     }
@@ -208,7 +208,7 @@ impl<'a> Retrieval<'a> {
     }
 }
 
-/// What `retrieve_file` learned besides the bytes.
+/// The facts that `retrieve_file` learned besides the bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retrieved {
     /// Time of the last change of the version whose bytes were delivered, where the answer said so.
@@ -218,9 +218,9 @@ pub struct Retrieved {
 /// Takes retrieved bytes, in order, from the start of the requested range.
 #[async_trait]
 pub trait Sink: Send {
-    /// Takes the next bytes. An error means that nobody wants the rest: pass it on.
+    /// Takes the next bytes. An error means that the rest is not wanted any more: pass it on.
     ///
-    /// No bytes are a sign of life: more has arrived that is not proven yet, so the source is not the one that hangs.
+    /// A call with no bytes is a sign of life: more has arrived that is not proven yet, so the source is not the one that hangs.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 }
 
@@ -237,7 +237,7 @@ impl Sink for Vec<u8> {
 pub struct LocalCopy<'a> {
     /// A regular file whose base name is the remote's base name and whose modification time is the remote's.
     pub file: &'a Path,
-    /// Where the bytes come from.
+    /// The path at the remote.
     pub path: &'a RemotePath,
     /// The digest under which the bytes were retrieved.
     pub retrieved_as: &'a Digest,

@@ -19,7 +19,7 @@ fn is_part(word: &str, candidate: &str) -> bool {
     word.len().min(candidate.len()) >= 3 && (candidate.contains(word) || word.contains(candidate))
 }
 
-/// The message for a key that nobody knows: names the nearest known one, or all if none is near.
+/// The message for an unknown key: names the nearest known one, or all if none is near.
 pub fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();

@@ -12,7 +12,7 @@ use super::{Entry, EntryKind};
 use crate::digest::{Digest, hex};
 use crate::path::RemotePath;
 
-/// So many bytes stand in one allocation, unless one entry alone has more.
+/// The bytes of one allocation, unless one entry alone has more.
 const CHUNK: usize = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 16;
 
@@ -135,12 +135,12 @@ impl Packed {
         one.text() == other.text() && one.text() == other.text()
     }
 
-    /// What it takes in memory, in bytes.
+    /// The bytes that it takes in memory.
     pub fn bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| size_of::<Vec<u8>>() + chunk.capacity()).sum()
     }
 
-    /// Whose entries these are.
+    /// The directory whose entries these are.
     pub fn dir(&self) -> &RemotePath {
         &self.dir
     }
@@ -151,7 +151,7 @@ impl Packed {
     }
 }
 
-/// What an entry of `dir` takes when it is packed, in bytes, about.
+/// About how many bytes an entry of `dir` takes when it is packed.
 pub fn packed_bytes(dir: &RemotePath, entry: &Entry) -> usize {
     const NUMBERS: usize = 16;
     let path = if is_child(dir, entry) { entry.path.as_bytes().len() } else { 0 };
@@ -218,7 +218,7 @@ pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// Reads what was written here, in the same order.
+/// Reads texts, numbers and entries in the order in which they were written.
 #[derive(Debug)]
 pub struct Reader<'a>(pub &'a [u8]);
 
@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A digest as what it begins with, up to the colon, and the hash after that, if it is one in lower-case hexadecimal.
+/// Splits a digest into its beginning, up to the colon, and the hash after that, if that is one in lower-case hexadecimal.
 fn split_hash(digest: &str) -> (&str, Option<Vec<u8>>) {
     let (scheme, text) = digest.split_at(digest.find(':').map_or(0, |colon| colon + 1));
     let digit = |digit: u8| char::from(digit).to_digit(16).filter(|_| !digit.is_ascii_uppercase());
@@ -392,7 +392,7 @@ mod tests {
             .collect();
         assert!(packed.bytes() < 100_000 * 32, "{} bytes", packed.bytes());
         assert_eq!(packed.text(places[99_999]), name(99_999));
-        // One that no chunk has room for has its own.
+        // An entry for which no chunk has room has one of its own.
         let long = packed.push_text(&[b'x'; 3 * CHUNK]);
         let next = packed.push_text(b"next");
         assert_eq!((packed.text(long).len(), packed.text(next)), (3 * CHUNK, b"next".as_slice()));

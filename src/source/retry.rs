@@ -1,6 +1,6 @@
 //! When to ask again: one policy for every remote operation that may be repeated. It knows no operation.
 //!
-//! **A read of a file while its source does not answer.** A server that restarts is no error to who reads already:
+//! **A read of a file while its source does not answer.** A server that restarts is no error for a program that already reads:
 //!
 //! | case | the outage | the file was opened | decision |
 //! |---|---|---|---|
@@ -17,7 +17,7 @@ use tracing::debug;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// At most two repetitions, after about 100 and 400 ms: a hiccup is bridged, an outage is told soon.
+/// At most two repetitions, after about 100 and 400 ms: they bridge a hiccup and delay the report of an outage little.
 fn policy() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
@@ -29,7 +29,7 @@ fn policy() -> ExponentialBuilder {
 /// The longest wait between two attempts to read on.
 const MAX_READ_RETRY_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait that a source can ask for and somebody waits.
+/// The longest wait that a source asks for and a request waits; for a longer one the request fails.
 pub(super) const MAX_REQUESTED_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a server takes to restart.
@@ -47,10 +47,11 @@ pub(super) fn wait_for_end(kind: ErrorKind, down: Duration, open: Duration, shor
     (kind == ErrorKind::Unreachable && open >= down && !left.is_zero()).then_some(left)
 }
 
-/// Does `read`, and again while it fails with something that may pass, until `short_break` after the first failure.
+/// Calls `read`, and again while it fails with something that may pass, until `short_break` after the first failure.
 ///
-/// A read that got further than any before it, as `progress` tells (in any unit that grows), begins another break: a long one may meet
-/// many, and comes to its end over a line that breaks again and again. One that gets nowhere ends, however long each attempt takes.
+/// A read that got further than any before it, as `progress` tells (in any unit that grows), begins another break: a long read may
+/// meet many breaks, and still ends over a line that breaks again and again. A read that makes no progress fails, however long each
+/// attempt takes.
 pub async fn retry_read<T, F: Future<Output = Result<T>>>(
     short_break: Duration,
     progress: impl Fn() -> u64,
@@ -58,7 +59,7 @@ pub async fn retry_read<T, F: Future<Output = Result<T>>>(
 ) -> Result<T> {
     let policy = policy().with_factor(2.0).with_max_delay(MAX_READ_RETRY_WAIT).without_max_times();
     let mut waits = policy.build();
-    // When it failed first in this break, and how far it had come.
+    // When the read failed first in this break, and how far it had come.
     let mut failed: Option<(Instant, u64)> = None;
     loop {
         let error = match read().await {
@@ -83,18 +84,18 @@ pub async fn retry_read<T, F: Future<Output = Result<T>>>(
     }
 }
 
-/// Whether to ask again: not what timed out, having used up its deadline, and not a source that is known to be down.
+/// Whether to ask again: not after a timeout, which has used up its deadline, and not a source that is known to be down.
 fn worth_it(error: &Error) -> bool {
     error.kind().is_temporary() && error.kind() != ErrorKind::TimedOut && !error.is_remembered()
 }
 
-/// Does `operation`, and again while it fails with something that may pass.
+/// Calls `operation`, and again while it fails with something that may pass.
 pub async fn retry<T, F: Future<Output = Result<T>>>(operation: impl FnMut() -> F) -> Result<T> {
     operation
         .retry(policy())
         .when(worth_it)
         .adjust(|error, wait| match (error.wait(), wait) {
-            // Who is told to wait longer than a person would is told of the failure instead.
+            // A wait that is longer than a person would accept becomes the failure itself.
             (Some(asked), Some(wait)) => (asked <= MAX_REQUESTED_WAIT).then_some(asked.max(wait)),
             (_, wait) => wait,
         })

@@ -22,7 +22,7 @@ pub const COMMON_KEYS: [&str; 9] =
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 pub const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
 
-/// For how long an answer is current where nothing is said.
+/// For how long an answer is current where the configuration says nothing.
 pub const FRESH_FOR: Duration = Duration::from_secs(30);
 
 /// One thing wrong with a source's settings. The configuration adds file and line.
@@ -30,7 +30,7 @@ pub const FRESH_FOR: Duration = Duration::from_secs(30);
 pub struct Problem {
     /// The key that it is about; `None` if about the table as a whole (a missing key).
     pub key: Option<String>,
-    /// What is wrong and what to do.
+    /// The problem and its remedy.
     pub message: String,
 }
 
@@ -58,17 +58,17 @@ pub struct Settings {
     pub withheld: Vec<String>,
     /// Room for those files.
     pub rooms: Rooms,
-    /// What is not wrong, and what the user should hear of.
+    /// Notes that are no problems but concern the user.
     pub notes: Notes,
 }
 
 impl Settings {
-    /// The secrets that are kept somewhere where one can put them, by their keys: in the keyring or in a file.
+    /// The secrets that are kept where `login` can put them, by their keys: in the keyring or in a file.
     pub fn kept_secrets(&self) -> Vec<(String, Secret)> {
         let kept = |value: &toml::Value| {
             let (form, place) = value.as_table().filter(|table| table.len() == 1)?.iter().next()?;
             match (&**form, place) {
-                // Also where this program has no keyring: who asks for it hears so.
+                // Also where this program has no keyring: the failure to read it tells the user so.
                 ("keyring", item) => Item::from_toml(item).map(Secret::Keyring),
                 ("file", toml::Value::String(path)) => Some(Secret::File(expand_home(path))),
                 _ => None,
@@ -96,7 +96,7 @@ impl Settings {
         names
     }
 
-    /// The same table with secrets as somebody has just typed them.
+    /// The same table with secrets as the user has just typed them.
     #[must_use]
     pub fn with_secrets(mut self, secrets: impl IntoIterator<Item = (String, Revealed)>) -> Self {
         let plain = secrets.into_iter().map(|(key, secret)| (key, toml::Value::String(secret.expose().to_owned())));
@@ -105,7 +105,7 @@ impl Settings {
         self
     }
 
-    /// A table that nobody else can read, with what holds where nothing is said.
+    /// A table that only its user can read, with defaults for everything else.
     pub fn of(name: impl Into<String>, values: BTreeMap<String, toml::Value>) -> Self {
         Self {
             name: name.into(),
@@ -126,7 +126,7 @@ impl Settings {
     }
 }
 
-/// What `configure` has to say to the user, shared by all copies of a table: `check` and `mount` tell it.
+/// The notes of `configure` for the user, shared by all copies of a table: `check` and `mount` print them.
 #[derive(Debug, Clone, Default)]
 pub struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -162,7 +162,7 @@ pub enum Setting {
     Secret(Secret),
 }
 
-/// Reads settings key by key and gathers every problem. A key that nobody asked for is an unknown key.
+/// Reads settings key by key and gathers every problem. A key that was not read is an unknown key.
 #[derive(Debug)]
 pub struct Reader<'a> {
     settings: &'a Settings,
@@ -266,9 +266,9 @@ impl<'a> Reader<'a> {
         strings.unwrap_or_default()
     }
 
-    /// Every key that was not asked for, for a source whose keys are not known here; from now on none is unknown.
+    /// Every key that was not read, for a source whose keys are not known here; from now on none is unknown.
     ///
-    /// What has one of the forms of a secret is one, and so is a plain string if `is_secret` says so of its key.
+    /// A value in one of the forms of a secret is a secret, and so is a plain string if `is_secret` says so of its key.
     pub fn rest(&mut self, is_secret: impl Fn(&str) -> bool) -> BTreeMap<String, Setting> {
         self.takes_rest = true;
         let mut rest = BTreeMap::new();
@@ -322,7 +322,7 @@ impl<'a> Reader<'a> {
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
     }
 
-    /// The same with what was made of the settings: none only where a problem was noted.
+    /// Ends reading like `finish`, with the value that was made of the settings: `None` only where a problem was noted.
     pub fn finish_with<T>(self, made: Option<T>) -> Result<T, Vec<Problem>> {
         self.finish().and_then(|()| made.ok_or_else(Vec::new))
     }
@@ -334,7 +334,7 @@ fn has_form_of_secret(value: &toml::Value) -> bool {
     value.as_table().is_some_and(|table| table.len() == 1 && table.keys().all(|form| forms.contains(&form.as_str())))
 }
 
-/// What a value says about where a credential is. The error never quotes the value: it may be the credential.
+/// Reads where a value says that a credential is. The error never quotes the value: it may be the credential.
 fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
     let table = match value {
         toml::Value::String(text) if text.is_empty() => return Err(format!("the secret is empty; use {FORMS}")),

@@ -1,4 +1,5 @@
-//! `Turns`: who may ask a source next. What a reader waits for goes before what is retrieved ahead, and that before warming.
+//! `Turns`: a queue of requests to a source, ordered by urgency. Requests that a reader waits for go first, then those that
+//! retrieve ahead, then warming.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,17 +23,17 @@ struct Shared {
     turn: Mutex<Option<Instant>>,
 }
 
-/// What can be urgent, least first.
+/// The urgencies, least first.
 const AHEAD: u8 = 0;
 const INTERACTIVE: u8 = 1;
 
 impl Urgency {
-    /// Somebody waits for the answer.
+    /// The urgency of a request that a reader waits for.
     pub fn interactive() -> Self {
         Self::of(INTERACTIVE)
     }
 
-    /// Nobody waits for the answer yet.
+    /// The urgency of a request that no reader waits for yet.
     pub fn ahead() -> Self {
         Self::of(AHEAD)
     }
@@ -41,12 +42,12 @@ impl Urgency {
         Self(Arc::new(Shared { level: AtomicU8::new(level), wanted: OnceLock::new(), turn: Mutex::default() }))
     }
 
-    /// Somebody waits for the answer now.
+    /// Notes that a reader waits for the answer now.
     pub fn raise(&self) {
         self.0.level.store(INTERACTIVE, Ordering::Relaxed);
     }
 
-    /// Whether other requests wait for the turn that this one has: who can end early should.
+    /// Whether other requests wait for the turn that this one has; requests that can end early then do.
     pub fn is_turn_wanted(&self) -> bool {
         self.0.wanted.get().is_some_and(|wanted| wanted.load(Ordering::Relaxed))
     }
@@ -65,7 +66,7 @@ impl Urgency {
 #[derive(Debug)]
 pub struct Turns {
     state: Mutex<State>,
-    /// Whether somebody waits.
+    /// Whether a request waits.
     wanted: Arc<AtomicBool>,
 }
 
@@ -81,7 +82,7 @@ struct State {
 pub struct Turn<'a>(&'a Turns);
 
 impl Turns {
-    /// So many turns, at least one.
+    /// A queue with so many turns, at least one.
     pub fn new(count: usize) -> Self {
         Self { state: Mutex::new(State { free: count.max(1), waiting: Vec::new() }), wanted: Arc::default() }
     }
@@ -89,7 +90,7 @@ impl Turns {
     /// Returns when it is this request's turn: the most urgent first, among equals the one that came first.
     ///
     /// # Errors
-    /// What another turn ended with ([`Turn::note`]) while this request waited for its own.
+    /// The error with which another turn ended ([`Turn::note`]) while this request waited for its own.
     pub async fn take(&self, urgency: &Urgency) -> Result<Turn<'_>> {
         let _ = urgency.0.wanted.set(self.wanted.clone());
         let receiver = {
@@ -109,7 +110,7 @@ impl Turns {
         given.map(|()| self.turn(urgency))
     }
 
-    /// Lets all requests that wait for a turn fail.
+    /// Makes all requests that wait for a turn fail.
     fn refuse(&self, error: &Error) {
         let waiting = {
             let mut state = self.state.lock();
@@ -117,7 +118,7 @@ impl Turns {
             std::mem::take(&mut state.waiting)
         };
         for (_, sender) in waiting {
-            // Whoever gave up waiting needs no error.
+            // A request whose caller gave up waiting needs no error.
             let _ = sender.send(Err(error.clone()));
         }
     }
@@ -136,7 +137,7 @@ impl Turns {
                 self.wanted.store(false, Ordering::Relaxed);
                 return;
             };
-            // Whoever gave up waiting is passed over.
+            // A request whose caller gave up waiting is passed over.
             if state.waiting.remove(next).1.send(Ok(())).is_ok() {
                 self.wanted.store(!state.waiting.is_empty(), Ordering::Relaxed);
                 return;
@@ -146,8 +147,8 @@ impl Turns {
 }
 
 impl Turn<'_> {
-    /// Notes what came of the turn. After an outage those who wait for a turn fail with the same error, before the turn is given back:
-    /// each of them would wait for a source of which it is known that it does not answer.
+    /// Notes the result of the turn. After an outage the requests that wait for a turn fail with the same error, before the turn is
+    /// given back: otherwise each would wait for a source that is known not to answer.
     pub fn note<T>(&self, result: &Result<T>) {
         if let Err(error) = result
             && error.kind().is_outage()

@@ -1,4 +1,4 @@
-//! What a URL on the command line may mean to a type of source. It reads no environment; it is told which variables are set.
+//! The meaning of a URL on the command line to a type of source. It reads no environment; it is told which variables are set.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use super::settings::PASSWORD_VARIABLE;
 pub struct Urls {
     /// Each scheme, and the form of its URLs for messages; an empty form for another name of a scheme.
     pub schemes: &'static [(&'static str, &'static str)],
-    /// What a URL with one of the schemes means. An error never repeats the URL: it may hold a password.
+    /// Reads a URL with one of the schemes. An error never repeats the URL: it may hold a password.
     pub read: fn(&Typed<'_>) -> Result<UrlSettings, String>,
 }
 
 /// A URL as it was typed.
 pub struct Typed<'a> {
-    /// What stands before `://`, in lower case; empty if that is missing.
+    /// The text before `://`, in lower case; empty if that is missing.
     pub scheme: &'a str,
-    /// What stands behind it.
+    /// The text after `://`.
     pub rest: &'a str,
     /// Whether an environment variable has a value.
     pub is_set: &'a dyn Fn(&str) -> bool,
@@ -56,7 +56,7 @@ impl Typed<'_> {
 /// A source's name and settings, as a URL tells them.
 #[derive(Debug, PartialEq)]
 pub struct UrlSettings {
-    /// What its folder may be called.
+    /// The name that its directory may have.
     pub name: String,
     /// Its settings.
     pub values: BTreeMap<String, Value>,
@@ -113,7 +113,7 @@ impl UrlSettings {
     }
 }
 
-/// A part of a URL as it is meant.
+/// Decodes the percent-encoded bytes of a part of a URL.
 pub fn percent_decoded(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

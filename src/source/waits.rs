@@ -1,4 +1,4 @@
-//! `Waits`: what of a source is waited for, since when, and by which programs. It ends no wait.
+//! `Waits`: the calls of a source that wait for its answer, since when, and for which programs. It ends no wait.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::path::RemotePath;
 
-/// An answer that takes longer than this is one that is waited for. Status tells of it within the first second.
+/// A call that takes longer than this counts as waiting. Status tells of it within the first second.
 const STALLED_AFTER: Duration = Duration::from_millis(500);
 
 tokio::task_local! {
@@ -19,19 +19,19 @@ tokio::task_local! {
     static CALLER: u32;
 }
 
-/// Does `work` for the program whose thread this is, so that it is known who waits.
+/// Runs `work` for the program whose thread this is, so that the program is known to wait.
 pub fn on_behalf_of<F: Future>(thread: u32, work: F) -> impl Future<Output = F::Output> {
     CALLER.scope(thread, work)
 }
 
-/// Since when a call has been silent; `None` while it is not the source that is waited for.
+/// When a call began to be silent; `None` while it does not wait for the source.
 pub(super) type Silence = Arc<Mutex<Option<Instant>>>;
 
 /// The waits for one source. Readable at any time.
 #[derive(Debug, Default)]
 pub struct Waits {
     calls: Mutex<Calls>,
-    /// How many operations wait, by the threads for which they do. 0 stands for all threads that are not known.
+    /// The number of operations that wait, by the threads for which they do. 0 stands for all threads that are not known.
     threads: Mutex<HashMap<u32, usize>>,
 }
 
@@ -48,19 +48,19 @@ struct Call {
     silence: Silence,
 }
 
-/// What is waited for now.
+/// A summary of the calls that wait now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// The call that has been silent for longest: its operation and, if it has one, its path.
     pub call: String,
-    /// For how long.
+    /// How long it has been silent.
     pub silent: Duration,
     /// How many calls the source has not answered.
     pub calls: usize,
 }
 
 impl Waits {
-    /// A call of the source, until the guard is dropped.
+    /// Notes a call of the source until the guard is dropped.
     pub(super) fn call(&self, op: &'static str, path: Option<&RemotePath>, silence: &Silence) -> UnderWay<'_> {
         let mut calls = self.calls.lock();
         let number = calls.next;
@@ -69,7 +69,7 @@ impl Waits {
         UnderWay { waits: self, number }
     }
 
-    /// Does `work`; where that cannot be done at once, the program for which it is done counts as waiting.
+    /// Runs `work`; while it cannot end at once, the program for which it runs counts as waiting.
     pub async fn during<F: Future>(&self, work: F) -> F::Output {
         let mut work = pin!(work);
         if let std::task::Poll::Ready(done) = futures::poll!(work.as_mut()) {
@@ -84,7 +84,7 @@ impl Waits {
         self.threads.lock().keys().copied().collect()
     }
 
-    /// What has been waited for so long that it is worth telling.
+    /// The waits that have lasted long enough to be told, if there are any.
     pub fn now(&self) -> Option<Waiting> {
         let (calls, now) = (self.calls.lock(), Instant::now());
         let silent = calls.under_way.values().filter_map(|call| Some((now - (*call.silence.lock())?, call)));

@@ -1,4 +1,4 @@
-//! The conformance suite: every sentence of the contract that can be seen from outside, checked on a real remote.
+//! The conformance suite: checks every sentence of the contract that can be seen from outside on a real remote.
 //! It knows no kind of source: [`RemoteEditor`] is how it changes what the source shows.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 
-/// The far side of a source, as whoever owns it changes it.
+/// The far side of a source, as its owner changes it.
 #[async_trait]
 pub trait RemoteEditor: Send + Sync {
     /// Puts or replaces a file, as a version that every digest can tell from the one before (a later time, if times count).
@@ -30,11 +30,11 @@ pub trait RemoteEditor: Send + Sync {
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What, in words.
+    /// The property that was checked, in words.
     pub name: String,
-    /// What a source that keeps the contract shows.
+    /// The result of a source that keeps the contract.
     pub expected: String,
-    /// What this one showed.
+    /// The result of this source.
     pub seen: String,
 }
 
@@ -64,7 +64,7 @@ impl Report {
     }
 }
 
-/// One line per check; what failed says what was expected and what was seen.
+/// One line per check; a line of a failed one tells what was expected and what was seen.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for check in &self.checks {
@@ -291,7 +291,8 @@ impl Suite<'_> {
         Ok(entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect())
     }
 
-    /// The listing with sizes, which a mount too takes from the digest where the listing has none, and from the bytes where neither has.
+    /// The listing with sizes, which a mount too takes from the digest where the listing has none, and from the bytes where neither
+    /// has.
     async fn list_sized(&self, dir: &str) -> Result<BTreeMap<Vec<u8>, Entry>> {
         let mut entries = self.list(dir).await?;
         for entry in entries.values_mut() {
@@ -320,7 +321,7 @@ impl Suite<'_> {
     async fn retrieve_all(&self, path: &RemotePath, remote: &RemoteDigest) -> Result<(Vec<u8>, Retrieved)> {
         let mut bytes = Vec::new();
         let all = match remote.size {
-            // Nothing is nothing to ask for.
+            // An empty range cannot be requested.
             Some(0) => return Ok((bytes, Retrieved::default())),
             Some(size) => Retrieval::new(path, &remote.digest, size, 0..size),
             None => Retrieval::of_unknown_size(path, &remote.digest),

@@ -45,8 +45,8 @@ impl Method {
     }
 }
 
-/// What goes wrong. Numbers count entries in `list_path` and delivered bytes in `retrieve_file`; other methods treat
-/// a fault "after n" as one at once, and know no flipped or missing bytes.
+/// A failure to inject. Numbers count entries in `list_path` and delivered bytes in `retrieve_file`; other methods treat a fault
+/// "after n" as one at once, and know no flipped or missing bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The call fails at once.
@@ -116,7 +116,7 @@ impl Faults {
         }
     }
 
-    /// How often `method` was called, faulty or not.
+    /// The number of calls of `method`, faulty or not.
     pub fn calls(&self, method: Method) -> u64 {
         self.0.state.lock().calls.get(&method).copied().unwrap_or_default()
     }
@@ -160,7 +160,7 @@ impl Faults {
         }
     }
 
-    /// Counts the call and does what its fault asks for before it starts. What is left concerns entries or bytes.
+    /// Counts the call and does what its fault asks for before it starts. Returns the fault if it concerns entries or bytes.
     async fn enter(&self, method: Method) -> Result<Option<Fault>> {
         let fault = self.begin(method);
         let streams = matches!(method, Method::ListPath | Method::RetrieveFile);
@@ -214,7 +214,7 @@ impl Source for Faulty {
     }
 
     async fn disconnect(&self) {
-        // A failure cannot be told to anybody here.
+        // `disconnect` has no way to report a failure.
         let _ = self.faults.enter(Method::Disconnect).await;
         self.inner.disconnect().await;
     }
@@ -268,14 +268,14 @@ impl Source for Faulty {
     }
 }
 
-/// Hands bytes on, and does to them what the fault says.
+/// Hands bytes on, and applies the fault to them.
 struct FaultySink<'a> {
     out: &'a mut dyn Sink,
     faults: &'a Faults,
     fault: Option<Fault>,
     offset: u64,
     delivered: u64,
-    /// Why nothing more is delivered; `Other` stands for an end that looks like success.
+    /// The reason why nothing more is delivered; `Other` stands for an end that looks like success.
     ended: Option<ErrorKind>,
 }
 
@@ -308,7 +308,7 @@ impl FaultySink<'_> {
         if len == 0 {
             return Ok(());
         }
-        // Before a reader has them, so that whoever has read them finds them counted.
+        // Counted before a reader has the bytes, so that a reader always finds its bytes counted.
         self.faults.0.state.lock().bytes += len;
         self.out.write(bytes).await?;
         self.offset += len;
