@@ -1,4 +1,4 @@
-//! Changes that a source reports by itself: what was remembered there no longer counts as current. It asks nobody.
+//! Changes that a source reports by itself: the listings and entries concerned no longer count as current. It asks no source.
 
 use tokio::time::Instant;
 
@@ -7,8 +7,9 @@ use crate::name::LocalName;
 use crate::path::RemotePath;
 
 impl Catalog {
-    /// What was said of this file, or of this directory and what is in it, no longer counts as current: the next who asks is told
-    /// anew. Returns the names that lead there, or into it, each with its directory: whoever remembers where they lead should forget.
+    /// Expires the answers about this file, or about this directory and the names in it: the next question goes to the source.
+    /// Returns the names that lead there, or into it, each with its directory: a caller that remembers where they lead should
+    /// forget it.
     pub fn expire(&self, path: &RemotePath) -> Vec<(RemotePath, LocalName)> {
         let mut state = self.state.lock();
         // A listing that is on its way may have been made before the change.
@@ -17,7 +18,8 @@ impl Catalog {
         if let Some(dir) = path.parent() {
             state.expire(&dir, |entry| entry == path, &mut names);
             if names.is_empty() && state.listings.record_on_disk(&dir).is_some() {
-                // Its listing is not in memory. Where this is another name, the kernel has none such.
+                // Its listing is not in memory, so the remote name stands for the local one. Where they differ, the kernel does not
+                // know this name.
                 names.push((dir, path.name().into()));
             }
         }

@@ -1,4 +1,4 @@
-//! `Listing`: what a source said is in one directory, and how that is stored. It knows no freshness.
+//! `Listing`: the entries that a source told of one directory, and how they are stored. It knows no freshness.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,7 +39,7 @@ impl Listing {
         Self { entries }
     }
 
-    /// What the entries take in memory, in bytes.
+    /// The bytes that the entries take in memory.
     pub(super) fn bytes(&self) -> usize {
         self.entries.bytes()
     }
@@ -163,7 +163,7 @@ fn directories(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Res
     .collect()
 }
 
-/// What an entry takes in memory that is not packed, in bytes, about: four allocations beside what it holds itself.
+/// About how many bytes an entry takes in memory that is not packed: four allocations beside its own contents.
 pub(super) fn bytes_of(name: &LocalName, entry: &Entry) -> usize {
     const ALLOCATIONS: usize = 4 * 24;
     size_of::<(LocalName, Entry)>() + ALLOCATIONS + name.len() + entry.bytes()

@@ -1,4 +1,4 @@
-//! `ListingCache`: what one source said, as far as memory holds it, within bytes. It asks nobody.
+//! `ListingCache`: the listings of one source that memory holds, each with its overlay, within a limit of bytes. It asks no source.
 //!
 //! A listing that memory has no room for stays in the database; a small record of it stays here, so that it is read from there as
 //! long as it is fresh.
@@ -16,13 +16,13 @@ use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::Entry;
 
-/// How many bytes the listings of all sources take in memory, about: 300,000 names.
+/// About how many bytes the listings of all sources take in memory: 300,000 names.
 const MAX_LISTINGS_BYTES: usize = 32 << 20;
 
-/// How many bytes a source takes for the records of listings that are not in memory: 30,000 directories.
+/// The most bytes that a source takes for the records of listings that are not in memory: 30,000 directories.
 const MAX_RECORDS_BYTES: usize = 8 << 20;
 
-/// What a record takes, in bytes, beside its path and what was learned since.
+/// The bytes of a record beside its path and its overlay.
 const RECORD_BYTES: usize = 200;
 
 /// The memory that the catalogs of all sources share.
@@ -39,7 +39,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Room for listings of so many bytes.
+    /// Room for listings of `limit` bytes.
     pub fn of(limit: usize) -> Self {
         Self { limit, used: AtomicUsize::new(0) }
     }
@@ -48,7 +48,7 @@ impl Room {
         self.used.load(Ordering::Relaxed) > self.limit
     }
 
-    /// What a source keeps of it whatever the others have: what it showed last answers at once.
+    /// The part that a source keeps whatever the others take, so that its latest listings answer at once.
     fn own(&self) -> usize {
         self.limit / 32
     }
@@ -60,21 +60,21 @@ pub(super) struct CachedListing {
     pub(super) record: Record,
 }
 
-/// What is known of a listing beside its entries.
+/// The facts about a listing beside its entries.
 pub(super) struct Record {
     /// `None`: in an earlier run.
     pub(super) obtained: Option<Instant>,
     pub(super) overlay: Overlay,
     pub(super) stored: Stored,
-    /// How many entries it has.
+    /// The number of its entries.
     pub(super) names: usize,
-    /// The listing, as long as somebody has it.
+    /// The listing, as long as a caller holds it.
     listing: Weak<Listing>,
-    /// What this record takes.
+    /// The bytes that this record takes.
     bytes: usize,
 }
 
-/// How a listing is stored.
+/// The place of a listing in the database.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stored {
     /// Its number in the database.
@@ -83,11 +83,11 @@ pub(super) struct Stored {
     pub(super) losses: u64,
 }
 
-/// What was learned about single names after their listing, and when; `None`: it is gone.
+/// The overlay of a listing: entries of single names that were asked about later, and when; `None`: the name is gone.
 pub(super) type Overlay = HashMap<LocalName, (Option<Entry>, Instant)>;
 
 impl Record {
-    /// The listing, if somebody has it still.
+    /// The listing, if a caller still holds it.
     pub(super) fn listing(&self) -> Option<Arc<Listing>> {
         self.listing.upgrade()
     }
@@ -115,7 +115,7 @@ impl ListingCache {
         self.cached.get_mut(dir)
     }
 
-    /// What is known of the listing of `dir` beside its entries.
+    /// The record of the listing of `dir`, whether that is in memory or not.
     pub(super) fn record(&mut self, dir: &RemotePath) -> Option<&mut Record> {
         match self.cached.get_mut(dir) {
             Some(known) => Some(&mut known.record),
@@ -128,24 +128,25 @@ impl ListingCache {
         self.records.get_mut(dir)
     }
 
-    /// Remembers a listing, and as much of what was learned since an earlier one as still says more.
+    /// Inserts a listing, and keeps the part of the former overlay that still tells more.
     pub(super) fn insert(&mut self, dir: RemotePath, listing: Arc<Listing>, stored: Stored, obtained: Option<Instant>) {
         let mut overlay = self.remove(&dir).map(|record| record.overlay).unwrap_or_default();
-        overlay.retain(|name, (learned, at)| {
-            // A listing without digests says nothing newer about the version, which an outage may make the last word.
-            let silent = learned.is_some() && listing.get(name).is_some_and(|entry| entry.digest.is_none());
+        overlay.retain(|name, (entry, at)| {
+            // A listing without digests tells nothing about versions, so it does not replace a digest that is laid over it: during
+            // an outage that may be the last that is known.
+            let silent = entry.is_some() && listing.get(name).is_some_and(|listed| listed.digest.is_none());
             silent || obtained.is_some_and(|obtained| *at > obtained)
         });
         let names = listing.entries().len();
-        let learned: usize = overlay.iter().map(|(name, (entry, _))| overlay_bytes(name, entry.as_ref())).sum();
-        let bytes = RECORD_BYTES + dir.as_bytes().len() + learned;
+        let laid_over: usize = overlay.iter().map(|(name, (entry, _))| overlay_bytes(name, entry.as_ref())).sum();
+        let bytes = RECORD_BYTES + dir.as_bytes().len() + laid_over;
         let record = Record { obtained, overlay, stored, names, listing: Arc::downgrade(&listing), bytes };
         self.hold(listing.bytes() + bytes);
         self.cached.put(dir, CachedListing { listing, record });
         self.make_room();
     }
 
-    /// Notes what was learned about one name, if the listing of `dir` is known.
+    /// Lays an entry over the listing of `dir`, if that is known.
     pub(super) fn lay_over(&mut self, dir: &RemotePath, name: LocalName, entry: Option<Entry>) {
         let is_held = self.cached.contains(dir);
         let Some(record) = self.record(dir) else { return };
@@ -174,7 +175,7 @@ impl ListingCache {
         }
     }
 
-    /// Forgets the listing of `dir`.
+    /// Drops the listing of `dir`.
     pub(super) fn remove(&mut self, dir: &RemotePath) -> Option<Record> {
         if let Some(record) = self.records.pop(dir) {
             self.recorded -= record.bytes;

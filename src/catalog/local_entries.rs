@@ -5,7 +5,7 @@ use crate::path::RemotePath;
 use crate::source::Entry;
 use crate::source::packed::{Packed, Place};
 
-/// What a directory holds, in few bytes for each name: an entry is made when it is asked for.
+/// The entries of a directory in few bytes for each name: an entry is made when it is asked for.
 #[derive(Debug, Clone)]
 pub struct LocalEntries {
     packed: Packed,
@@ -53,7 +53,7 @@ impl LocalEntries {
         self.order.shrink_to_fit();
     }
 
-    /// How many there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.order.len()
     }
@@ -98,7 +98,7 @@ impl LocalEntries {
         (0..self.len()).map(|number| self.at(number))
     }
 
-    /// What this takes in memory, in bytes.
+    /// The bytes that this takes in memory.
     pub fn bytes(&self) -> usize {
         self.packed.bytes() + self.order.capacity() * size_of::<Pair>()
     }

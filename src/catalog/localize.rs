@@ -1,4 +1,4 @@
-//! From remote names to local ones: what a name becomes on Linux. It never computes backwards: the catalog stores the pair.
+//! From remote names to local ones that Linux accepts. Nothing computes backwards: the catalog stores the pair.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -25,7 +25,7 @@ pub struct Localized {
 }
 
 impl Localized {
-    /// How many names are refused, the first of them, and why, in one line; none if none is.
+    /// The number of refused names, the first of them, and why, in one line; `None` if none is refused.
     pub fn refusal(&self) -> Option<String> {
         self.refused.told()
     }
@@ -102,7 +102,7 @@ impl Taken {
     }
 }
 
-/// A NUL inside a name has a picture; it must not hide what else is wrong with the name.
+/// Replaces each NUL, which gets a picture later, so that the check finds the other faults of the name.
 fn without_nul(name: &[u8]) -> Vec<u8> {
     name.iter().map(|&b| if b == 0 { b'0' } else { b }).collect()
 }
@@ -143,7 +143,7 @@ fn numbered(name: &[u8], n: usize) -> Vec<u8> {
     [cut(stem, NAME_MAX - tail.len()), &tail].concat()
 }
 
-/// What [`numbered`] keeps of a name whatever the number: names that share it may become the same.
+/// The part of a name that [`numbered`] keeps whatever the number: names that share it may become the same.
 fn what_stays(name: &[u8]) -> Vec<u8> {
     let (stem, extension) = split_extension(name);
     // A number has at most 16 digits here: there are not as many names.

@@ -1,8 +1,8 @@
-//! The catalog: what one source said about its directories and files, and for how long that counts. It keeps no bytes of files.
+//! The catalog: the listings and digests that one source told, and for how long they count. It keeps no bytes of files.
 //!
-//! Every answer obeys `freshness`. A listing is replaced only by a complete newer one; what was learned about a single file
-//! since (at an open) lies over it until then. One request per directory is under way at a time; whoever asks meanwhile gets
-//! its answer.
+//! Every answer obeys `freshness`. A listing is replaced only by a complete newer one; until then an overlay holds the entries of
+//! single files that the source was asked about later (at an open). One request per directory is under way at a time; callers that
+//! come meanwhile get its answer.
 
 mod expire;
 mod listing;
@@ -48,21 +48,21 @@ use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 /// source is noticed.
 const UNCONFIRMED_VALID_FOR: Duration = Duration::from_secs(1);
 
-/// How one source's answers age.
+/// The rules by which one source's answers age.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// How long an answer counts as current.
+    /// The time for which an answer counts as current.
     pub fresh_for: Duration,
-    /// How long the source may take to confirm what is known, before that is served.
+    /// The longest that the source may take to confirm a known answer before that is served.
     pub patience: Duration,
-    /// What to do with known answers while the source cannot be asked.
+    /// The use of known answers while the source cannot be asked.
     pub offline: Offline,
 }
 
 /// Something the catalog says, and for how much longer it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer<T> {
-    /// What is known.
+    /// The known entry or listing.
     pub value: T,
     /// For how long it may be used without asking again.
     pub valid_for: Duration,
@@ -70,7 +70,7 @@ pub struct Answer<T> {
     pub unconfirmed: bool,
 }
 
-/// What one source said. Cheap to share.
+/// The listings and digests that one source told. Cheap to share.
 pub struct Catalog {
     source: Arc<dyn Source>,
     source_id: Arc<str>,
@@ -108,7 +108,7 @@ impl Catalog {
         Arc::new(Self { source, source_id, policy, db, under_way, checks, reloads, slowness, state })
     }
 
-    /// The complete listing of `dir`, with what was learned about single files since.
+    /// The complete listing of `dir`, with its overlay of single files that were asked about later.
     ///
     /// # Errors
     /// `NotFound` only if the source said so; a failure of the source, if nothing is known or `offline` says to fail.
@@ -186,7 +186,7 @@ impl Catalog {
         }
     }
 
-    /// What the source says of one file now, as [`Catalog::recheck`] has it; or that it is as `known`, where that takes too long.
+    /// Asks the source about one file as [`Catalog::recheck`] does, or returns `known` if that takes too long.
     ///
     /// # Errors
     /// Those of the source.
@@ -213,7 +213,7 @@ impl Catalog {
         Answer { value, valid_for: UNCONFIRMED_VALID_FOR.min(self.policy.fresh_for), unconfirmed: true }
     }
 
-    /// Forgets everything that it said, and leaves the memory to the end of the process.
+    /// Empties the catalog, and leaves the memory to the end of the process.
     pub fn abandon(&self) {
         self.state.lock().listings.abandon();
     }
@@ -223,7 +223,7 @@ impl Catalog {
         self.state.lock().overlay_entry(dir, name, self.policy).is_some()
     }
 
-    /// What is known of this name, fresh or not, without asking.
+    /// The last known entry under this name, fresh or not, without asking.
     pub fn last_entry(&self, dir: &RemotePath, name: &[u8]) -> Option<Entry> {
         let mut state = self.state.lock();
         if let Some((entry, _)) = state.listings.record(dir)?.overlay.get(name) {
@@ -251,7 +251,7 @@ impl Catalog {
                 Some(Entry { size, modified, digest: Some(digest), ..entry.clone() })
             }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            // A listing without kinds, whose directories look like files until somebody looks.
+            // Listings without kinds show directories as files until one of them is looked up.
             Err(error) if error.kind() == ErrorKind::IsADirectory && entry.digest.is_none() => {
                 Some(Entry { kind: EntryKind::Directory, size: None, ..entry.clone() })
             }
@@ -262,7 +262,7 @@ impl Catalog {
         Ok(checked)
     }
 
-    /// Asks as [`Catalog::recheck`] does, and waits for the answer for no longer than the source may take to confirm what is known.
+    /// Asks as [`Catalog::recheck`] does, and waits for the answer for at most the source's `patience`.
     /// A later answer is remembered too.
     pub async fn recheck_briefly(self: &Arc<Self>, dir: &RemotePath, name: &LocalName, entry: &Entry) {
         let (catalog, place, name, entry) = (self.clone(), dir.clone(), name.clone(), entry.clone());
@@ -277,12 +277,12 @@ impl Catalog {
         self.state.lock().listings.lay_over(dir, name.clone(), Some(entry.clone()));
     }
 
-    /// Asks the source, and falls back on what is known as `freshness` says.
+    /// Asks the source, and falls back on the known listing as `freshness` says.
     async fn renew(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
         let (asked, answer) = self.ask_source(dir).await;
         let error = match answer {
             Ok(localized) => {
-                // What has changed since may be missing in it.
+                // A change that was reported after the question may be missing in the answer.
                 let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
                 let (catalog, place) = (self.clone(), dir.clone());
                 let accept = move || catalog.accept(&place, localized, current.then_some(asked));
@@ -341,7 +341,7 @@ impl Catalog {
         let mut entries = Packed::new(dir.clone());
         while let Some(entry) = listing.try_next().await? {
             entries.push(&entry);
-            // Where all entries are here already, others get a turn.
+            // Let other tasks run where all entries are here already.
             tokio::task::consume_budget().await;
         }
         let verbatim = self.source.capabilities().verbatim_names;
@@ -350,7 +350,7 @@ impl Catalog {
         Ok(localized)
     }
 
-    /// Takes a complete listing as what is known. A large one takes a while, in which the state is not locked.
+    /// Makes a complete listing the known one. A large one takes a while, in which the state is not locked.
     fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
         let refusal = localized.refusal();
         let Localized { mut named, .. } = localized;
@@ -393,13 +393,13 @@ impl Catalog {
     }
 }
 
-/// Does what takes long for a large directory where it holds up no task.
+/// Runs work that takes long for a large directory on a thread that holds up no task.
 async fn off_worker<T: Send + 'static>(dir: &RemotePath, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let lost = |e| Error::new("list_path", ErrorKind::Other).on(dir).because("the listing was abandoned").caused_by(e);
     tokio::task::spawn_blocking(work).await.map_err(lost)
 }
 
-/// Files that cannot be told from what is known of them keep their digests, although they were observed anew.
+/// Keeps the digests of entries that cannot be told from the known ones, although they were observed anew.
 fn keep_observations(listing: &Listing, overlay: &Overlay, named: &mut LocalEntries) {
     for number in 0..named.len() {
         let entry = named.entry(number);
@@ -426,7 +426,7 @@ impl State {
         }
     }
 
-    /// What was learned about this name alone, if that is still fresh.
+    /// The overlay's entry of this name, if that is still fresh.
     fn overlay_entry(
         &mut self,
         dir: &RemotePath,
@@ -443,7 +443,7 @@ impl State {
         }
     }
 
-    /// `listing`, which is that of `dir`, with what was learned since, if anything was.
+    /// `listing`, which is that of `dir`, with its overlay; `None` if the overlay is empty.
     fn with_overlay(&mut self, dir: &RemotePath, listing: &Listing) -> Option<Arc<Listing>> {
         let record = self.listings.record(dir).filter(|record| !record.overlay.is_empty())?;
         let mut entries = LocalEntries::new(dir.clone());

@@ -1,4 +1,5 @@
-//! What was learned about single files that a listing tells no digest of, and how that survives a restart. It asks nobody.
+//! The overlay in the database: entries of single files of which a listing tells no digest, so that they survive a restart. It asks
+//! no source.
 
 use std::sync::Arc;
 
@@ -13,13 +14,13 @@ use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
 
 impl Catalog {
-    /// Stores what the source has just said of this name, if that is news and its listing says less.
+    /// Stores the source's answer about this name, if that is news and the listing tells less.
     pub(super) fn store_overlay(&self, dir: &RemotePath, name: &LocalName, said: Option<&Entry>) {
         let is_listed_without = {
             let mut state = self.state.lock();
             match state.listings.get(dir) {
                 Some(known) => known.listing.get(name).is_some_and(|listed| listed.digest.is_none()),
-                // What the listing says is stored as well, and says more or less than this.
+                // The listing is only in the database, and may tell more or less than this.
                 None => state.listings.record_on_disk(dir).is_some(),
             }
         };
@@ -29,7 +30,7 @@ impl Catalog {
         }
     }
 
-    /// What was learned about a name of which its listing, with the entry `listed`, says less; now or in an earlier run.
+    /// The entry of a name of which its listing, with the entry `listed`, tells less; from this run or an earlier one.
     pub(super) async fn overlay_or_stored(
         self: &Arc<Self>,
         dir: &RemotePath,
@@ -48,7 +49,7 @@ impl Catalog {
     }
 }
 
-/// Stores what was learned about files of `dir` of which `listing` says less.
+/// Stores the overlay's entries of files in `dir` of which `listing` tells less.
 pub(super) fn store_all(
     db: &Connection,
     source: &str,
@@ -64,7 +65,7 @@ pub(super) fn store_all(
     Ok(())
 }
 
-/// Stores what was learned about `name` in `dir`; with `None`, that nothing is known of it.
+/// Stores the entry laid over `name` in `dir`; with `None`, that there is none.
 fn store(
     db: &Connection,
     source: &str,
@@ -93,7 +94,7 @@ fn store(
     Ok(())
 }
 
-/// The entry `listed`, as a listing has it under `name` in `dir`, with what was learned about it. `None` if nothing was.
+/// The entry `listed`, as a listing has it under `name` in `dir`, with the overlay's facts. `None` if there are none.
 fn load(
     db: &Connection,
     source: &str,
@@ -116,7 +117,7 @@ fn load(
     .optional()
 }
 
-/// Drops what was learned about names in `dir` that the stored listing with this number has not, or tells a digest of.
+/// Drops the overlay's entries of names in `dir` that the stored listing with this number has not, or tells a digest of.
 pub(super) fn tidy(db: &Connection, source: &str, dir: &RemotePath, listing: i64) -> rusqlite::Result<()> {
     db.prepare_cached(
         "DELETE FROM learned WHERE source = ?1 AND dir = ?2 AND local_name NOT IN

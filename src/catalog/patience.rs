@@ -1,4 +1,5 @@
-//! Patience: how long a source may take to confirm what is known of it. It decides by `freshness`, and knows no listings.
+//! Patience: how long a source may take to confirm a known answer before that is served. It decides by `freshness`, and knows no
+//! listings.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::flight::{Flight, Flights};
 use crate::freshness::{WhileAsking, spares_question, while_asking};
 
-/// What came of a question.
+/// The outcome of a question.
 pub(super) enum Asked<T, K> {
     /// The source's answer, or its failure.
     Answered(Result<T>),
-    /// What is known. The source has not answered yet; the question goes on.
+    /// The known answer. The source has not answered yet; the question goes on.
     Overdue(K),
 }
 
@@ -39,12 +40,12 @@ impl Slowness {
 }
 
 impl Catalog {
-    /// Whether a question has waited for longer than `patience`, so that what is known is served at once.
+    /// Whether a question has waited for longer than `patience`, so that known answers are served at once.
     pub fn is_slow(&self) -> bool {
         self.slowness.lock().is_slow
     }
 
-    /// Asks what `question` asks, unless that is under way: the answer, or what is `known` where the source takes too long.
+    /// Asks `question`, unless the same is under way: returns its answer, or `known` if the source takes too long.
     pub(super) async fn ask<Q, T, K, F>(
         self: &Arc<Self>,
         under_way: &Arc<Flights<Q, Result<T>>>,

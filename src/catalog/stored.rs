@@ -14,7 +14,7 @@ use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::Entry;
 
-/// A listing of so many names that is not in memory is not loaded for the sake of one of them.
+/// The most names of a listing that is loaded from the database for the sake of one of them.
 pub(super) const SMALL_LISTING_NAMES: usize = 1_000;
 
 /// A fresh listing that is in the database only.
@@ -80,7 +80,7 @@ impl Catalog {
         Some(Answer { value, valid_for, unconfirmed: false })
     }
 
-    /// What is stored of `dir`, or on its way to the database. `None` also while the disk hangs.
+    /// Loads the listing of `dir` that is stored, or on its way to the database. `None` also while the disk hangs.
     async fn load(&self, dir: &RemotePath) -> Option<(ListingId, Arc<Listing>)> {
         let (db, source_id, wanted) = (self.db.clone(), self.source_id.clone(), dir.clone());
         let load = move || db.ask(move |db| Listing::load(db, &source_id, &wanted)).ok().flatten().flatten();

@@ -5,8 +5,8 @@ use crate::name::LocalName;
 use crate::path::RemotePath;
 
 impl FileSystem {
-    /// A source says that this file, or this directory, has changed: it is asked anew by whoever looks next. Returns the names that
-    /// the kernel must no longer follow without asking, each with its directory's number.
+    /// Expires what is known of a file or a directory that its source has reported as changed: the next lookup or listing asks the
+    /// source anew. Returns the names that the kernel must no longer follow without asking, each with its directory's number.
     pub fn changed(&self, source: SourceIndex, path: &RemotePath) -> Vec<(Inode, LocalName)> {
         let names = self.sources[source].catalog.expire(path);
         names.into_iter().map(|(dir, name)| (self.directory(source, dir), name)).collect()

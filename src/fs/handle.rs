@@ -1,4 +1,4 @@
-//! `Handles`: what is open, by the number that the kernel carries around. It knows not what it holds.
+//! `Handles`: open files or directories by the number that the kernel has for each. It does not know the type of its values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl<T> Handles<T> {
         id
     }
 
-    /// What is open under this number.
+    /// The open file or directory with this number.
     pub fn get(&self, id: HandleId) -> Option<Arc<T>> {
         self.open.lock().get(&id).cloned()
     }

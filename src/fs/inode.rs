@@ -26,7 +26,7 @@ impl Inode {
 /// Which of the mounted sources, by its place in the configuration.
 pub type SourceIndex = usize;
 
-/// What an inode is.
+/// The thing that an inode stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// The root of a mount that shows several sources or unions.
@@ -49,7 +49,7 @@ pub enum Node {
     Directory {
         /// The source.
         source: SourceIndex,
-        /// Where it is.
+        /// Its path at the source.
         path: RemotePath,
         /// As listed; `None` for a source's root.
         entry: Option<Entry>,
@@ -77,7 +77,7 @@ pub enum Node {
 }
 
 impl Node {
-    /// What a source's entry is as a node.
+    /// The node of a source's entry.
     pub fn of_entry(source: SourceIndex, dir: &RemotePath, name: LocalName, entry: Entry) -> Self {
         match &entry.kind {
             EntryKind::Directory => Self::Directory { source, path: entry.path.clone(), entry: Some(entry) },
@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    /// What two nodes must share to be the same inode.
+    /// The hash of the facts that two nodes must share to be the same inode.
     fn identity(&self, source_ids: &[Arc<str>]) -> Identity {
         let mut hash = Sha256::new();
         let mut add = |part: &[u8]| {
@@ -133,7 +133,7 @@ impl Node {
     }
 }
 
-/// The beginning of a hash of what makes an inode what it is: as long as nobody finds two of 128 bits that are the same.
+/// The first 128 bits of a hash over an inode's identity, of which no collision is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {
     /// The number that it gets if that is free.
@@ -158,11 +158,11 @@ struct Slot {
     /// Of the identity: the number tells the other half, but for the few that share one.
     rest: u64,
     node: Kept,
-    /// How many lookups the kernel has not forgotten yet.
+    /// The number of lookups that the kernel has not forgotten yet.
     references: u64,
 }
 
-/// A node as the table keeps it: what a source lists takes few bytes, since there may be a million of them.
+/// A node as the table keeps it: an entry of a source is packed into few bytes, since there may be a million of them.
 #[derive(Debug)]
 enum Kept {
     Whole(Arc<Node>),
@@ -214,7 +214,7 @@ impl Inodes {
         Self { source_ids, slots: Mutex::new(BTreeMap::from([(Inode::ROOT.0, slot)])) }
     }
 
-    /// What this inode is; `None` for one that was forgotten.
+    /// The node of this inode; `None` if it was forgotten.
     pub fn get(&self, inode: Inode) -> Option<Arc<Node>> {
         self.slots.lock().get(&inode.0).map(|slot| slot.node.node())
     }
@@ -242,7 +242,7 @@ impl Inodes {
         Inode(number)
     }
 
-    /// What this inode is, described better than before; its identity is the same.
+    /// Replaces the node of this inode by one that tells more; its identity is the same.
     pub fn describe(&self, inode: Inode, node: Node) {
         if let Some(slot) = self.slots.lock().get_mut(&inode.0) {
             slot.node = Kept::of(node);
@@ -263,8 +263,8 @@ impl Inodes {
         }
     }
 
-    /// Leaves the table to the end of the process, which gives its memory back at once: freeing a million inodes one by one takes seconds,
-    /// for which whoever unmounts would wait.
+    /// Leaves the table to the end of the process, which gives its memory back at once: freeing a million inodes one by one takes
+    /// seconds, for which `unmount` would wait.
     pub fn abandon(&self) {
         std::mem::forget(std::mem::take(&mut *self.slots.lock()));
     }

@@ -1,10 +1,10 @@
-//! `Layout`: what the mount's root holds, and the directories that lead to what the configuration puts deeper. It asks no source.
+//! `Layout`: the names in the mount's root, and the directories that lead to unions deeper down. It asks no source.
 
 use super::{MountedSource, Node, SourceIndex, Union, UnionIndex};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 
-/// What is where below the mount's root. No two things are in one place, and nothing is inside a union.
+/// The tree below the mount's root. No two things are in one place, and nothing is inside a union.
 #[derive(Debug)]
 pub struct Layout {
     root: Node,
@@ -33,7 +33,7 @@ impl Layout {
         &self.unions[index]
     }
 
-    /// What is in the directory `path`, counted from the root, in the order of names.
+    /// The children of the directory `path`, counted from the root, in the order of names.
     pub(super) fn children(&self, path: &[LocalName], sources: &[MountedSource]) -> Vec<(LocalName, Node)> {
         let mut children: Vec<(LocalName, Node)> = Vec::new();
         if path.is_empty() {

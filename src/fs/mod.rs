@@ -35,13 +35,14 @@ use handle::Handles;
 use inode::Inodes;
 use union::{Merged, UnionDirectory};
 
-/// For how long the kernel may keep what never changes while mounted: the directories of the root, and all attributes of a version.
+/// For how long the kernel may keep facts that never change while mounted: the directories of the root, and all attributes of a
+/// version.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
-/// How to learn the size of a file of which the source tells none.
+/// The way to learn the size of a file of which the source tells none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownSize {
-    /// By retrieving the file as soon as somebody looks at it, so that `stat` is always right.
+    /// By retrieving the file at its first lookup, so that `stat` is always right.
     Retrieve,
     /// By retrieving it when it is opened; until then `stat` shows 0.
     Defer,
@@ -53,29 +54,29 @@ pub struct MountedSource {
     pub name: LocalName,
     /// Its type, as in the configuration.
     pub source_type: String,
-    /// Its identity: what cache and catalog know it by.
+    /// Its identity, under which cache and catalog store what is its.
     pub source_id: Arc<str>,
     /// The source itself, and whether it answers.
     pub connection: Arc<Connection>,
-    /// What was asked of it.
+    /// The counts of calls to the source, and the calls that wait for it.
     pub counters: Arc<Counters>,
-    /// What it said.
+    /// The listings and digests that the source told.
     pub catalog: Arc<Catalog>,
-    /// What it delivers.
+    /// The transfer of its files into the cache.
     pub transfer: Arc<Transfer>,
-    /// How to learn sizes that it does not tell.
+    /// The way to learn sizes that it does not tell.
     pub unknown_size: UnknownSize,
     /// Whether it reports changes by itself.
     pub reports_changes: bool,
 }
 
 impl MountedSource {
-    /// Who waits for the source.
+    /// The calls and programs that wait for the source.
     fn waits(&self) -> &Waits {
         &self.counters.waits
     }
 
-    /// Leaves word of what could not be done with what the source sent: in the log, and in what `status` says.
+    /// Notes that the source's answer could not be used: in the log, and in the status.
     fn note_failure(&self, error: &Error) {
         if !error.kind().is_outage() {
             self.counters.keep_as_latest(error);
@@ -99,7 +100,7 @@ pub struct FileSystem {
     mounted: SystemTime,
 }
 
-/// What `stat` shows, as far as a source decides it.
+/// The attributes that `stat` shows, as far as a source decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
     /// The number.
@@ -130,7 +131,7 @@ pub enum Kind {
 /// The answer to a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
-    /// What the name leads to; `None`: there is no such name.
+    /// The attributes of the inode that the name leads to; `None`: there is no such name.
     pub found: Option<Attributes>,
     /// For how long the name may be taken to lead there.
     pub valid_for: Duration,
@@ -152,7 +153,7 @@ struct OpenFile {
     name: LocalName,
     entry: Entry,
     version: Arc<OpenVersion>,
-    /// How often bytes of the version had been retracted when it was opened (see [`OpenVersion::retractions`]).
+    /// The number of times that bytes of the version had been retracted when it was opened (see [`OpenVersion::retractions`]).
     retractions: u64,
 }
 
@@ -166,9 +167,9 @@ struct OpenDirectory {
 
 /// The names of an open directory, in order.
 enum Names {
-    /// Each with what it leads to.
+    /// Each name with its node.
     Made(Vec<(LocalName, Node)>),
-    /// Those of one directory of a union: what they lead to is made when it is read.
+    /// The names of one directory of a union; their nodes are made when they are read.
     Union(Merged),
     /// Those of one directory of a source, as the catalog has them.
     Listed { source: SourceIndex, dir: RemotePath, listing: Arc<Listing> },
@@ -199,7 +200,7 @@ impl Names {
 pub struct Listed<'a> {
     /// The name.
     pub name: &'a LocalName,
-    /// What it leads to; the kernel has no reference yet.
+    /// The attributes of its inode, to which the kernel has no reference yet.
     pub attributes: Attributes,
     /// For how long the name may be taken to lead there.
     pub valid_for: Duration,
@@ -235,14 +236,14 @@ impl FileSystem {
         futures::future::join_all(self.sources.iter().map(|source| source.connection.disconnect())).await;
     }
 
-    /// Makes the cache durable. The process ends afterwards: what the kernel knew, and what sources said, is not freed.
+    /// Makes the cache durable. The process ends afterwards: the tables of inodes and of listings are not freed.
     pub fn finish(&self) {
         self.inodes.abandon();
         self.sources.iter().for_each(|source| source.catalog.abandon());
         self.cache.finish();
     }
 
-    /// What `name` in `parent` leads to; the kernel gets a reference to it.
+    /// Looks `name` up in the directory `parent`; the kernel gets a reference to the inode.
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Lookup> {
         let node = self.node(parent)?;
         let (found, valid_for) = match &*node {
@@ -262,7 +263,7 @@ impl FileSystem {
         let (found, valid_for) = match found {
             Some(node) => match self.sized(node).await? {
                 Some(node) => (Some(node), valid_for),
-                // It went while it was measured: what is there instead, the next lookup finds.
+                // The version disappeared while it was measured; the next lookup finds its successor.
                 None => (None, Duration::ZERO),
             },
             None => (None, valid_for),
@@ -293,7 +294,7 @@ impl FileSystem {
         self.inodes.forget(inode, count);
     }
 
-    /// What `stat` shows; never asks a source, since an inode is one version.
+    /// The attributes for `stat`; never asks a source, since an inode is one version.
     pub fn attributes(&self, inode: Inode) -> Result<Attributes> {
         let node = self.node(inode)?;
         Ok(self.describe(inode, &node, FOREVER))
@@ -349,7 +350,7 @@ impl FileSystem {
             let (name, mut node) = open.names.at(number);
             self.complete(&mut node);
             let inode = self.inodes.number(&node);
-            // What the listing did not tell, a lookup has to: until then nothing may be remembered.
+            // A lookup has to complete what the listing did not tell: until then the kernel may keep nothing.
             let valid_for = if node.is_described() { open.valid_for } else { Duration::ZERO };
             let attributes = self.describe(inode, &node, valid_for);
             if !take(number, Listed { name: &name, attributes, valid_for }) {
@@ -392,7 +393,8 @@ impl FileSystem {
         Err(error)
     }
 
-    /// Checks every block of an open file, retrieving what is damaged. The file, if it is whole and proven afterwards.
+    /// Reads every block of an open file, so that damaged ones are retrieved anew. Returns the file if it is whole and proven
+    /// afterwards.
     pub async fn reread(&self, handle: HandleId) -> Option<Arc<std::fs::File>> {
         let open = self.files.get(handle)?;
         let size = open.version.version().size;
@@ -411,7 +413,7 @@ impl FileSystem {
     }
 
     fn node(&self, inode: Inode) -> Result<Arc<Node>> {
-        // The kernel asks only for what it holds a reference to; anything else it must look up again.
+        // The kernel asks only about inodes to which it holds a reference; any other it must look up again.
         self.inodes.get(inode).ok_or_else(|| Error::new("look up inode", ErrorKind::Changed).on(inode.0))
     }
 

@@ -12,10 +12,11 @@ use crate::source::{Entry, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Version};
 
 impl FileSystem {
-    /// Opens a version for reading: compares what the cache has with what the source has (see `freshness`, cases O1 to O11).
+    /// Opens a version for reading: compares the version in the cache with the one at the source (see `freshness`, cases O1 to
+    /// O11).
     ///
     /// # Errors
-    /// `Changed` if the name leads to another version by now, or nowhere: whoever asked should look the name up again.
+    /// `Changed` if the name leads to another version by now, or nowhere: the caller should look the name up again.
     pub async fn open(&self, inode: Inode) -> Result<Opened> {
         let node = self.node(inode)?;
         let (index, dir, name, entry) = match &*node {
@@ -48,7 +49,7 @@ impl FileSystem {
         let proven_whole = source.connection.capabilities().proven_whole;
         let version = match before_opening(same, entry.size.is_some(), proven_whole) {
             BeforeOpening::LookUpAgain => {
-                // The kernel looks up and opens once more, and not twice: what it finds then must be what is there now.
+                // The kernel looks up and opens once more, and not twice: the second lookup must find the current version.
                 source.catalog.recheck_briefly(dir, name, listed.as_ref().unwrap_or(entry)).await;
                 return Err(changed(entry));
             }

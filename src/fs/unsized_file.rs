@@ -7,11 +7,11 @@ use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
 
-/// How often a file that changes while it is measured is measured anew.
+/// The number of attempts to measure a file that changes meanwhile.
 const ATTEMPTS: usize = 2;
 
 impl MountedSource {
-    /// The entry with what was learned of its version by retrieving it, now or earlier.
+    /// The entry with the size and time that were learned by retrieving its version, now or earlier.
     fn with_known_size(&self, entry: Entry) -> Entry {
         match (&entry.kind, &entry.digest, entry.size) {
             (EntryKind::File { .. }, Some(digest), None) => match self.transfer.facts(&entry.path, digest) {
@@ -30,7 +30,7 @@ impl MountedSource {
         }
         let mut current = Some(entry);
         for _ in 0..ATTEMPTS {
-            // What is no file, or has no version, has nothing to be measured.
+            // An entry that is no file, or has no digest, cannot be measured.
             let Some(Entry { kind: EntryKind::File { .. }, digest: Some(digest), path, size: None, .. }) = &current
             else {
                 return Ok(current);
@@ -51,7 +51,7 @@ impl MountedSource {
 }
 
 impl FileSystem {
-    /// What a name leads to, with its size; see [`MountedSource::sized`].
+    /// The node with its size; see [`MountedSource::sized`].
     pub(super) async fn sized(&self, node: Node) -> Result<Option<Node>> {
         let Node::File { source: index, dir, name, entry } = node else { return Ok(Some(node)) };
         let source = &self.sources[index];
@@ -60,7 +60,7 @@ impl FileSystem {
         Ok(entry.map(|entry| Node::of_entry(index, &dir, name, entry)))
     }
 
-    /// Adds to a listed file what is known of its version without asking.
+    /// Adds to a listed file the facts of its version that are known without asking.
     pub(super) fn complete(&self, node: &mut Node) {
         if let Node::File { source, entry, .. } = node
             && entry.size.is_none()
@@ -72,7 +72,7 @@ impl FileSystem {
     /// Retrieves a file of unknown size that is being opened. Its entry with its size, which the inode shows from now on.
     ///
     /// # Errors
-    /// `Changed` if the version is no longer there: whoever opens should look the name up again.
+    /// `Changed` if the version is no longer there: the caller should look the name up again.
     pub(super) async fn measured(
         &self,
         inode: Inode,

@@ -1,4 +1,4 @@
-//! Extended attributes: what is known of a file, for whoever wants to look behind it. They retrieve nothing.
+//! Extended attributes, which show users the state of a file and its source. They retrieve nothing.
 
 use super::open::version_of;
 use super::{FileSystem, Inode, MountedSource, Node, UnionDirectory};
@@ -34,7 +34,7 @@ impl FileSystem {
         Ok(value)
     }
 
-    /// Of a directory that several sources make: their names and what failed last, a line for each.
+    /// The value for a directory that several sources make: their names or latest errors, a line for each.
     fn union_xattr(&self, directory: &UnionDirectory<'_>, name: &str) -> Option<Vec<u8>> {
         let sources = directory.sources().into_iter().map(|source| &self.sources[source]);
         let lines: Vec<Vec<u8>> = match name {

@@ -1,4 +1,4 @@
-//! A short break is no error to who reads already, over a source in memory that is unreachable for a while.
+//! A short break is no error for reads of an open file: a source in memory is unreachable for a while.
 
 use tokio::time::Instant;
 

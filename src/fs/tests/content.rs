@@ -9,7 +9,7 @@ use crate::source::fault::{Fault, Method};
 
 const SIZE: u64 = 64 * BLOCK;
 
-/// Reads these blocks one by one from the last to the first, which nobody takes for a reader who goes forward.
+/// Reads these blocks one by one from the last to the first, an order that no plan takes for reading ahead.
 async fn read_backwards(mount: &Fixture, open: HandleId, blocks: Range<u64>) {
     for block in blocks.rev() {
         mount.fs.read(open, block * BLOCK..(block + 1) * BLOCK).await.expect("read");
@@ -40,7 +40,7 @@ async fn a_content_hash_is_computed_while_bytes_arrive_in_whatever_order() {
     read_backwards(&mount, open, 10..20).await;
     hashed_along(&mount, 63 * BLOCK).await;
     read_backwards(&mount, open, 63..64).await;
-    // Who hashed the last block, the one who follows or the one who proves, is a matter of luck.
+    // Whether the running hash or the proof has hashed the last block is a matter of luck.
     let (along, after) = hashed(&mount);
     assert_eq!(along + after, SIZE, "nothing twice");
     assert!(after <= BLOCK, "{after} bytes were left");

@@ -1,4 +1,5 @@
-//! Copies in the cache, as the file system serves them: altered by somebody, partial, evicted, without room. The source is in memory.
+//! Copies in the cache, as the file system serves them: altered from outside, partial, evicted, without room. The source is in
+//! memory.
 
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
 
-/// What somebody may do to a cached file.
+/// The ways in which another program may alter a cached file.
 type Tampering = (&'static str, fn(&std::path::Path));
 
 /// Flips a bit near the start of a file that is not empty.
@@ -294,7 +295,7 @@ async fn cached_files_of_a_listing_without_digests_are_served_in_an_outage_after
     mount.memory.put("changed", "other bytes");
     expire().await;
     assert_eq!(mount.read("changed").await.expect("read"), "other bytes");
-    // A run in which nobody looks at the files does not forget them.
+    // A run in which no program looks at the files does not drop their copies.
     let mount = mount.restart(ROOMY).await;
     mount.list().await.expect("list");
     let mount = mount.restart(ROOMY).await;

@@ -1,4 +1,4 @@
-//! What the tests of the file system stand on: a source in memory whose faults are set by hand, mounted without a kernel.
+//! The fixture of the tests of the file system: a source in memory whose faults are set by hand, mounted without a kernel.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -68,7 +68,7 @@ impl Fixture {
         let Self { fs, memory, cache_dir, .. } = self;
         let cache = Arc::downgrade(fs.cache());
         drop(fs);
-        // Requests that nobody waits for may still be ending.
+        // Requests that no reader waits for may still be ending.
         while cache.strong_count() > 0 {
             tokio::task::yield_now().await;
         }

@@ -14,13 +14,13 @@ enum Step {
     /// The remote gets another version, of this many bytes.
     Put(usize, u64),
     Remove(usize),
-    /// What is known grows old.
+    /// The remembered answers grow old.
     Expire,
     Read(usize),
     OutageBegins,
     OutageEnds,
     Restart,
-    /// Somebody alters a cached file.
+    /// Another program alters a cached file.
     Tamper(usize),
 }
 
@@ -48,12 +48,12 @@ fn version(number: u64, size: u64) -> Bytes {
     bytes.into()
 }
 
-/// What one file was: at each time its bytes, or nothing.
+/// The history of one file: at each time its bytes, or nothing.
 #[derive(Debug, Clone, Default)]
 struct History {
     /// The last is now.
     states: Vec<Option<Bytes>>,
-    /// States from here on may be shown; during an outage all, since nobody knows when the source was asked last.
+    /// States from here on may be shown; during an outage all, since the time of the last question to the source is not known.
     recent: usize,
 }
 

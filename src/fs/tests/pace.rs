@@ -81,13 +81,13 @@ async fn where_a_request_costs_most_the_first_one_goes_on() {
         mount.memory.put(name, bytes.clone());
     }
     mount.faults.set(Method::RetrieveFile, Fault::Delay(Duration::from_secs(5)));
-    // What requests cost here is known after the first.
+    // The cost of requests here is known after the first.
     mount.open("first").await.expect("open");
     let before = mount.faults.calls(Method::RetrieveFile);
     let open = mount.open("second").await.expect("open");
     read(&mount, open, &bytes, 0..BLOCKS).await;
     assert_eq!(mount.faults.calls(Method::RetrieveFile), before + 1);
-    // Whoever does not read on has cost no more than what was on its way.
+    // A reader that stops has cost no more than the requests under way.
     let before = mount.faults.bytes();
     mount.open("third").await.expect("open");
     tokio::time::sleep(Duration::from_secs(60)).await;

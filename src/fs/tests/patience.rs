@@ -1,4 +1,4 @@
-//! What is remembered does not wait for what is remote: known answers of a source that takes long, over a source in memory.
+//! Remembered answers do not wait for remote ones: a source in memory takes long, and its known answers are served.
 
 use tokio::time::Instant;
 

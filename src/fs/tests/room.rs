@@ -13,7 +13,7 @@ use crate::sources::memory::Memory;
 /// No disk has so much.
 const NO_ROOM: Limits = Limits { max_size: 1 << 30, min_free: u64::MAX / 2 };
 
-/// How many reads the kernel has under way for one reader.
+/// The number of reads that the kernel has under way for one reader.
 const AT_ONCE: u64 = 4;
 
 /// Reads a file to its end as a program does, through a kernel that reads ahead.
@@ -124,7 +124,7 @@ impl Drop for HangingDisk {
     }
 }
 
-/// In real time: a clock that stands still does not go on while somebody waits for the disk.
+/// In real time: paused time does not go on while a task waits for the disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_disk_that_hangs_holds_nobody_up_for_long() {
     let mount = Fixture::new();
@@ -133,7 +133,7 @@ async fn a_disk_that_hangs_holds_nobody_up_for_long() {
         mount.memory.put(name, bytes[..if name == "small" { 100 } else { bytes.len() }].to_vec());
     }
     let _disk = HangingDisk::of(&mount);
-    // Whoever comes first waits for the disk once; while he does, the only worker goes on.
+    // The first reader waits for the disk once; meanwhile the only worker goes on.
     let begun = std::time::Instant::now();
     let (first, ticked) = tokio::join!(mount.read("file"), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -144,7 +144,7 @@ async fn a_disk_that_hangs_holds_nobody_up_for_long() {
     assert!(begun.elapsed() >= DISK_TIMEOUT, "{:?}: nobody asked the disk", begun.elapsed());
     let why = mount.fs.cache().no_room().expect("the disk is left alone");
     assert!(why.contains("not answered"), "{why}");
-    // Who comes later does not wait at all: that is at most the time of a busy machine.
+    // Later readers do not wait at all: the limit is the time of a busy machine.
     let begun = std::time::Instant::now();
     assert_eq!(mount.read("small").await.expect("read through").len(), 100);
     read_on(&mount, "another", &bytes).await;
@@ -184,7 +184,7 @@ async fn a_disk_that_hangs_costs_no_copy_and_its_files_are_read_through() {
     mount.fs.release(open);
     assert_eq!((mount.objects().len(), mount.quarantined()), (3, 0), "nothing was thrown away");
     drop(disk);
-    // Whoever comes later finds everything.
+    // Later readers find everything.
     mount = mount.restart(ROOMY).await;
     let before = mount.faults.bytes();
     for name in ["open", "file", "another"] {

@@ -11,7 +11,8 @@
 //! | U4 | cannot be asked, nothing known | anything | the later one, for a moment |
 //! | U5 | cannot be asked, nothing known | nothing | an error: unreachable is not absent |
 //!
-//! A listing in case U4 or U5 shows the names that are known and then fails: whoever mirrors it learns that it is not all.
+//! A listing in case U4 or U5 shows the names that are known and then fails, so that a program that mirrors it learns that it is
+//! not all.
 //! A name that an earlier part has is never a question to a later one.
 
 use std::ffi::OsStr;
@@ -40,9 +41,9 @@ pub type UnionIndex = usize;
 /// One folder put together from parts.
 #[derive(Debug)]
 pub struct Union {
-    /// Where it is below the mount's root; not empty.
+    /// Its path below the mount's root; not empty.
     pub path: Vec<LocalName>,
-    /// What it shows, in the order of precedence; not empty.
+    /// The directories that it shows, in the order of precedence; not empty.
     pub parts: Vec<Part>,
 }
 
@@ -59,7 +60,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// The directory `path` of a source, without what `ignore` says.
+    /// A part that shows the directory `path` of a source, without the names that `ignore` matches.
     pub fn new(source: SourceIndex, path: Vec<LocalName>, ignore: GlobSet) -> Self {
         Self { source, path, ignore, is_missing_told: AtomicBool::new(false) }
     }
@@ -107,7 +108,7 @@ impl<'a> UnionDirectory<'a> {
         &self.path[self.union().path.len()..]
     }
 
-    /// What `name` leads to here, and for how long.
+    /// Looks `name` up in this directory: its node, and for how long that counts.
     pub(super) async fn lookup(&self, name: &[u8]) -> Result<(Option<Node>, Duration)> {
         let (mut valid_for, mut failed, mut is_there) = (self.patience(), None, false);
         for part in &self.union().parts {
@@ -168,7 +169,8 @@ impl<'a> UnionDirectory<'a> {
         Ok(OpenDirectory { names, valid_for, incomplete })
     }
 
-    /// For how long the kernel may keep an answer at most: what a source reports by itself reaches only its own directory in the root.
+    /// The longest that the kernel may keep an answer: a change that a source reports by itself invalidates only its own directory
+    /// in the root.
     fn patience(&self) -> Duration {
         let reports = self.union().parts.iter().any(|part| self.fs.sources[part.source].reports_changes);
         if reports { INCOMPLETE_VALID_FOR } else { FOREVER }
@@ -185,7 +187,7 @@ impl<'a> UnionDirectory<'a> {
         sources
     }
 
-    /// Where this directory is at a part's source, and for how long; `None` if the source has no such directory.
+    /// The path of this directory at a part's source, and for how long that counts; `None` if the source has no such directory.
     async fn locate(&self, part: &Part) -> Result<(Option<RemotePath>, Duration)> {
         let source = &self.fs.sources[part.source];
         let (catalog, waits) = (&source.catalog, source.waits());
@@ -197,7 +199,7 @@ impl<'a> UnionDirectory<'a> {
                     valid_for = valid_for.min(answer.valid_for);
                     answer.value.filter(|(_, entry)| entry.is_directory()).map(|(_, entry)| entry.path)
                 }
-                // Who may not look into a directory may still be let through it.
+                // A user who may not list a directory may still be let through it.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied && is_configured => dir.child(name).ok(),
                 Err(error) if is_absence(&error) => None,
                 Err(error) => return Err(error),
@@ -213,11 +215,11 @@ impl<'a> UnionDirectory<'a> {
         Ok((Some(dir), valid_for))
     }
 
-    /// What `name` is in a part's directory, together with that directory; `None` if there is no such directory.
+    /// Looks `name` up in a part's directory, and returns that directory with it; `None` if there is no such directory.
     async fn find(&self, part: &Part, name: &[u8]) -> Result<(Option<Found>, Duration)> {
         let (dir, valid_for) = self.locate(part).await?;
         let Some(dir) = dir else { return Ok((None, valid_for)) };
-        // What is left out by its name need not be asked for.
+        // A name that is ignored need not be asked for.
         if part.ignore.is_match(OsStr::from_bytes(name)) {
             return Ok((Some((dir, None)), valid_for));
         }
@@ -243,8 +245,8 @@ impl<'a> UnionDirectory<'a> {
         }
     }
 
-    /// No part has this directory. Below the union's own that is an absence; there, a setting is wrong, and what is configured
-    /// must not look empty or gone.
+    /// Decides what it means that no part has this directory. Below the union's own directory it is absent. The union's own must
+    /// not look empty or gone: a setting is wrong, which is an error.
     fn without_parts(&self) -> Result<()> {
         if !self.below().is_empty() {
             return Ok(());
@@ -266,7 +268,7 @@ impl<'a> UnionDirectory<'a> {
     }
 }
 
-/// What an entry of a part's directory is in the union's directory `path`.
+/// The node in the union's directory `path` of an entry of a part's directory.
 fn node(
     index: UnionIndex,
     path: &[LocalName],
@@ -323,7 +325,7 @@ pub(super) fn shown(path: &[LocalName]) -> String {
     path.iter().map(|name| format!("/{}", Printable(name))).collect()
 }
 
-/// A directory at a source, and what was looked for in it.
+/// A directory at a source, and the entry that was looked for in it.
 type Found = (RemotePath, Option<(LocalName, Entry)>);
 
 /// Whether a source said that there is no such directory.
