@@ -1,10 +1,13 @@
 //! Real servers for tests, on loopback, for as long as their value lives: rclone's S3 and WebDAV, Apache's mod_dav.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -17,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const NOBODY: u32 = 65534;
 /// How often another port is tried if somebody else took the one that was free.
 const ATTEMPTS: usize = 10;
+
+/// The ports of servers. Linux by default takes those of connections, and of listeners that name none, from above.
+const OWN_PORTS: Range<u16> = 10_000..32_768;
 
 /// The key that `S3` accepts.
 const ACCESS_KEY: (&str, &str) = ("kit-key", "kit-secret-Q7x");
@@ -371,10 +377,15 @@ pub fn started(mut command: Command, port: u16, patience: Duration) -> Option<Ch
     }
 }
 
-/// A port that is free now.
+/// A port that is free and stays so while its server is stopped: neither this program nor the kernel gives it to anybody else.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = rand::random_range(OWN_PORTS);
+        if GIVEN.lock().unwrap().insert(port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A program on the search path, in /usr/sbin, or where an environment variable says.
