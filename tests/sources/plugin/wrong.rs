@@ -231,16 +231,18 @@ async fn nothing_is_left_of_a_process_that_was_ended() {
 
 #[tokio::test]
 async fn a_process_that_ignores_every_hint_is_killed() {
+    // No other run of this test looks for this time.
+    let time = format!("77.{:010}", std::process::id());
     // The shell ignores SIGTERM and the end of its input, and so does what it started.
     let program = "trap '' TERM; read hello; echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"protocol\":1,\"name\":\"x\"}}'; \
         while read line; do id=$((id+1)); echo \"{\\\"jsonrpc\\\":\\\"2.0\\\",\\\"id\\\":$((id+1)),\\\"result\\\":{}}\"; done; \
-        sleep 77.25 & sleep 77.25; sleep 77.25";
-    let command = toml::Value::from(vec!["sh".to_owned(), "-c".to_owned(), program.to_owned()]);
+        sleep $1 & sleep $1; sleep $1";
+    let command = toml::Value::from(["sh", "-c", program, "sh", &time].map(str::to_owned).to_vec());
     let source = source(&format!("type = 'plugin'\ncommand = {command}")).await;
     let began = Instant::now();
     source.disconnect().await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    gone("77.25").await;
+    gone(&time).await;
 }
 
 /// How many processes run this plugin; zombies have no command line and do not count, so they are looked for by their parent.
