@@ -14,7 +14,7 @@ use crate::kit::proxy::{Link, Proxy};
 use crate::kit::wait::{eventually, holds_within};
 use crate::remote::Remote;
 
-/// For how long somebody may wait for the disk, and what else an operation takes on a busy machine.
+/// For how long somebody may wait for the disk, and what else an operation may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_secs(4);
 
@@ -43,9 +43,13 @@ fn a_cache_disk_that_hangs_holds_nobody_up_for_long() {
     let tables = near.table("near") + "fresh_for = \"1h\"\n" + &far.table("far") + "fresh_for = \"1h\"\n";
     let mut mount = Mount::of(&format!("[cache]\ndir = {dir:?}\nmin_free = \"1MiB\"\n{tables}"));
     let is_right = |path: &Path| assert!(fs::read(path).unwrap() == bytes, "{}", path.display());
-    for source in ["near", "far"] {
-        ["kept", "open", "dir/kept"].iter().for_each(|name| is_right(&mount.path(source).join(name)));
-    }
+    // What waits for nothing takes a busy machine no more than this.
+    let busy = BUSY
+        + 4 * timed("6 files while the disk is well", || {
+            for source in ["near", "far"] {
+                ["kept", "open", "dir/kept"].iter().for_each(|name| is_right(&mount.path(source).join(name)));
+            }
+        });
     // The kernel forgets what it has in memory.
     mount.remount();
     let mut open: Vec<_> = ["near", "far"].map(|source| File::open(mount.path(source).join("open")).unwrap()).into();
@@ -74,9 +78,9 @@ fn a_cache_disk_that_hangs_holds_nobody_up_for_long() {
         times.push(timed(&format!("{source}: status"), || _ = mount.status()));
     }
     let longest = *times.iter().max().expect("some were measured");
-    assert!(longest < PATIENCE + BUSY, "{times:?}");
+    assert!(longest < PATIENCE + busy, "{times:?}");
     let all: Duration = times.iter().sum();
-    assert!(all < 2 * PATIENCE + 2 * BUSY, "more than one waited for the disk: {times:?}");
+    assert!(all < 2 * PATIENCE + 2 * busy, "more than one waited for the disk: {times:?}");
     let why = mount.status().pointer("/cache/no_room").and_then(|why| why.as_str()).unwrap_or_default().to_owned();
     assert!(why.contains("not answered"), "{why}");
     drop(hanging);
