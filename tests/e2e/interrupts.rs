@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kit::home::Home;
 use crate::kit::mount::Mount;
-use crate::kit::proxy::{Fate, Link, Proxy};
+use crate::kit::proxy::{Link, Proxy};
 use crate::kit::wait::{SOON, eventually, holds_within, kill, wait};
 use crate::remote::Remote;
 
@@ -21,23 +21,21 @@ const TIMEOUT: &str = "timeout = \"120s\"\n";
 const GONE: Duration = Duration::from_secs(10);
 
 /// Without delay or fault.
-const PROMPT: Link = Link { delay: Duration::ZERO, bandwidth: None, line: None, fate: None, refuses: false };
+const PROMPT: Link =
+    Link { delay: Duration::ZERO, bandwidth: None, line: None, until: None, fate: None, refuses: false };
 
-/// Says nothing any more.
-const SILENT: Link = Link { fate: Some((0, Fate::Stall)), ..PROMPT };
+/// Says nothing until the link is another; then everything that was asked is answered.
+const SILENT: Link = Link { until: Some(0), ..PROMPT };
 
-/// Answers, but only after a time that nobody waits for gladly.
-const LATE: Link = Link { delay: Duration::from_secs(3), ..PROMPT };
-
-/// A mount of a source that has told of `file` and `dir`, and is now like this.
-fn hanging(home: impl FnOnce(&str) -> Home, link: Link) -> (Mount, Remote, Proxy) {
+/// A mount of a source that has told of `file` and `dir`, and is now silent.
+fn hanging(home: impl FnOnce(&str) -> Home) -> (Mount, Remote, Proxy) {
     let remote = Remote::apache();
     remote.put("file", vec![7; 4 << 20]);
     remote.put("dir/below", "bytes");
     let (table, proxy) = remote.table_over("far", Proxy::to);
     let mount = home(&format!("{table}fresh_for = \"1h\"\n{TIMEOUT}")).mount();
     assert_eq!(mount.sh("ls far").trim(), "dir\nfile");
-    proxy.set(link);
+    proxy.set(SILENT);
     (mount, remote, proxy)
 }
 
@@ -46,6 +44,15 @@ fn begin(mount: &Mount, script: &str) -> Child {
     let mut command = mount.home().command("sh");
     command.arg("-c").arg(format!("cd mnt; {script}")).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
+}
+
+/// Waits until programs wait for the source, which an interpreter that imports does not.
+fn until_the_source_is_waited_for(mount: &Mount) {
+    eventually("a program waits", || is_waited_for(mount));
+}
+
+fn is_waited_for(mount: &Mount) -> bool {
+    mount.status()["sources"]["far"]["waiting"]["programs"] == 1
 }
 
 /// Waits until a process that runs `program` sleeps, which such a one does nowhere but in the file system.
@@ -92,19 +99,19 @@ fn every_program_ends(mount: &Mount, signals: &[Signal]) {
 
 #[test]
 fn a_program_that_waits_ends_by_any_signal_that_ends_programs() {
-    let (mount, _remote, _proxy) = hanging(Home::of, SILENT);
+    let (mount, _remote, _proxy) = hanging(Home::of);
     every_program_ends(&mount, &[Signal::KILL, Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT]);
 }
 
 #[test]
 fn a_program_that_waits_ends_for_a_user_without_privileges_too() {
-    let (mount, _remote, _proxy) = hanging(Home::of_nobody, SILENT);
+    let (mount, _remote, _proxy) = hanging(Home::of_nobody);
     every_program_ends(&mount, &[Signal::KILL, Signal::INT]);
 }
 
 #[test]
 fn a_handler_runs_while_its_thread_waits() {
-    let (mount, _remote, _proxy) = hanging(Home::of, SILENT);
+    let (mount, _remote, _proxy) = hanging(Home::of);
     for (script, code) in [
         // Python asks again after its handler; this one ends the program.
         ("import os, signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\nos.stat('far/dir/below')", 3),
@@ -118,7 +125,7 @@ fn a_handler_runs_while_its_thread_waits() {
         let mut command = mount.home().command("python3");
         command.current_dir(mount.path("")).args(["-c", script]).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        until_it_waits(&child, "python3");
+        until_the_source_is_waited_for(&mount);
         send(&child, Signal::TERM);
         let status = wait(&mut child, GONE).unwrap_or_else(|| {
             kill(&mut child);
@@ -131,7 +138,7 @@ fn a_handler_runs_while_its_thread_waits() {
 /// The shell's `cd` asks several times, and only the first is interrupted by the signal itself.
 #[test]
 fn ctrl_c_brings_an_interactive_shell_back() {
-    let (mount, _remote, _proxy) = hanging(Home::of, SILENT);
+    let (mount, _remote, _proxy) = hanging(Home::of);
     let script = "import os, pty, select, signal, sys, time
 pid, terminal = pty.fork()
 if pid == 0:
@@ -163,8 +170,7 @@ os.waitpid(pid, 0)
     let mut command = mount.home().command("python3");
     command.current_dir(mount.path("")).args(["-c", script]);
     let mut terminal = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let is_waiting = || mount.status()["sources"]["far"]["waiting"]["programs"] == 1;
-    let waits = holds_within(SOON, || is_waiting() || terminal.try_wait().unwrap().is_some());
+    let waits = holds_within(SOON, || is_waited_for(&mount) || terminal.try_wait().unwrap().is_some());
     // The end of its input lets it go on.
     let output = terminal.wait_with_output().unwrap();
     let [said, failed] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
@@ -174,21 +180,20 @@ os.waitpid(pid, 0)
 
 #[test]
 fn clocks_and_notices_interrupt_nothing() {
-    let (mount, _remote, _proxy) = hanging(Home::of, LATE);
+    let (mount, _remote, proxy) = hanging(Home::of);
     // Its handlers do not restart what they interrupt, so that EINTR would show; ctypes, because Python itself would ask again.
     let script = "import ctypes, os, signal, sys
 for number in (signal.SIGALRM, signal.SIGWINCH, signal.SIGURG):
     signal.signal(number, lambda *_: None)
     signal.siginterrupt(number, True)
-print('ready', flush=True)
 libc = ctypes.CDLL(None, use_errno=True)
 found = libc.access(b'far/dir/below', 0)
 sys.exit(ctypes.get_errno() if found else 0)
 ";
     let mut command: Command = mount.home().command("python3");
     command.current_dir(mount.path("")).args(["-c", script]);
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    until_it_waits(&child, "python3");
+    let mut child = command.spawn().unwrap();
+    until_the_source_is_waited_for(&mount);
     // Much longer than a signal that counts takes.
     for _ in 0..20 {
         for signal in [Signal::ALARM, Signal::WINCH, Signal::URG] {
@@ -196,6 +201,7 @@ sys.exit(ctypes.get_errno() if found else 0)
         }
         thread::sleep(Duration::from_millis(100));
     }
+    proxy.set(PROMPT);
     let status = wait(&mut child, SOON).expect("the source answers");
     assert_eq!(status.code(), Some(0), "an errno, if it failed");
 }
@@ -203,7 +209,7 @@ sys.exit(ctypes.get_errno() if found else 0)
 /// What a reader left behind must not keep the next from what has come meanwhile.
 #[test]
 fn whoever_comes_after_one_that_was_killed_is_served() {
-    let (mount, _remote, proxy) = hanging(Home::of, LATE);
+    let (mount, _remote, proxy) = hanging(Home::of);
     for script in ["cat far/file", "ls far/dir", "stat far/dir/below"] {
         ends(&mount, script, Signal::KILL);
     }

@@ -22,6 +22,8 @@ pub struct Link {
     pub bandwidth: Option<u64>,
     /// Bytes per second of all connections together, from the server.
     pub line: Option<u64>,
+    /// Nothing more comes from the server once so many bytes have been [delivered](Proxy::delivered), until the link is another.
+    pub until: Option<u64>,
     /// What happens to each connection after so many bytes from the server.
     pub fate: Option<(u64, Fate)>,
     /// Connections are refused, or rather closed at once.
@@ -116,6 +118,18 @@ impl Proxy {
 impl Shared {
     fn link(&self) -> Link {
         *self.link.lock().unwrap()
+    }
+
+    /// The link once it lets something through.
+    fn open_link(&self) -> Link {
+        loop {
+            let link = self.link();
+            let holds = link.until.is_some_and(|most| self.delivered.load(Ordering::Relaxed) >= most);
+            if !holds || self.ended.load(Ordering::Relaxed) {
+                return link;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// When the line has sent something that takes it so long, after everything that it was given before.
@@ -216,6 +230,7 @@ fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, V
             continue;
         }
         let bytes = further_connection(&bytes, shared).unwrap_or(bytes);
+        let link = shared.open_link();
         let (allowed, fate) = match link.fate {
             Some((after, fate)) if sent + bytes.len() as u64 > after => (after.saturating_sub(sent), Some(fate)),
             _ => (bytes.len() as u64, None),
