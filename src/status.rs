@@ -13,12 +13,12 @@ use crate::path::Printable;
 use crate::source::connection::Health;
 use crate::source::waits::{Waiting, Waits};
 
-/// What `kitovufs status --json` prints.
+/// The status that `kitovufs status --json` prints.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Of the program that serves the mount.
     pub version: String,
-    /// Where.
+    /// The mount point.
     pub mountpoint: PathBuf,
     /// The process that serves it.
     pub pid: u32,
@@ -43,7 +43,7 @@ pub struct SourceStatus {
     pub since: String,
     /// The latest failure, if any.
     pub last_error: Option<String>,
-    /// What is waited for; `null` unless a request has been without an answer for half a second.
+    /// The longest wait; `null` unless a request has been without an answer for half a second.
     #[serde(default)]
     pub waiting: Option<WaitingStatus>,
     /// Requests by kind.
@@ -56,7 +56,7 @@ pub struct SourceStatus {
     pub unconverged_digests: usize,
 }
 
-/// What of a source is waited for.
+/// The requests of a source that wait for an answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WaitingStatus {
     /// The request that has been silent for longest: a method of the contract and its path.
@@ -66,9 +66,9 @@ pub struct WaitingStatus {
     pub since: String,
     /// For how many seconds.
     pub seconds: f64,
-    /// How many requests the source has not answered, those included for which no program waits.
+    /// The number of requests that the source has not answered, those included for which no program waits.
     pub requests: usize,
-    /// How many programs wait for the source.
+    /// The number of programs that wait for the source.
     pub programs: usize,
 }
 
@@ -88,7 +88,7 @@ pub struct Requests {
 /// The cache.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CacheStatus {
-    /// Where.
+    /// Its directory.
     pub dir: PathBuf,
     /// Bytes on disk, index included.
     pub bytes: u64,
@@ -127,7 +127,7 @@ impl Report {
         Self { fs, mountpoint }
     }
 
-    /// The state now. `passthrough` is what the kernel's side says of it.
+    /// The state now. `passthrough` is the text of the kernel's side for that field.
     pub fn now(&self, passthrough: String) -> Status {
         let sources =
             self.fs.sources().iter().map(|source| (Printable(&source.name).to_string(), source_status(source)));

@@ -1,4 +1,4 @@
-//! `Interrupts`: requests that wait, and whose callers were sent a signal that ends or interrupts them. It knows not what they ask for.
+//! `Interrupts`: waiting requests whose callers were sent a signal that ends or interrupts them. It does not know their operations.
 //!
 //! The kernel would tell of a signal by FUSE_INTERRUPT, which fuser answers with ENOSYS before anybody sees it. So the callers of requests
 //! that have waited for a while are looked at in `/proc` (proc(5)), and a request whose caller has such a signal pending is refused.
@@ -23,7 +23,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// first answer has consumed the signal.
 const JUST_INTERRUPTED: Duration = Duration::from_secs(1);
 
-/// How long a request of a caller that was just interrupted may wait nevertheless: a source that answers at once is of use to it.
+/// How long a request of a caller that was just interrupted may wait nevertheless: an answer of memory or of a prompt source still
+/// arrives.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// The most that is read of a `status` file, in bytes. The signals follow the list of supplementary groups, of which there may be 65,536.
@@ -33,7 +34,7 @@ const MAX_STATUS_BYTES: u64 = 1 << 20;
 /// never get an answer.
 const INTERRUPTING: [Signal; 5] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::KILL, Signal::TERM];
 
-/// What refuses a request.
+/// The closure that refuses a request.
 type Refuse = Box<dyn FnOnce() + Send>;
 
 /// The waiting requests of one mount, and the thread that looks at their callers. The thread ends when this is dropped.
@@ -111,7 +112,7 @@ impl Drop for Interrupts {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        // What it holds is dropped when the lock is released.
+        // The value is dropped after the lock is released.
         let _request = self.number.and_then(|number| self.shared.waiting.lock().requests.remove(&number));
     }
 }
@@ -155,7 +156,7 @@ impl Waiting {
         (number, self.parked || interrupted)
     }
 
-    /// When somebody should look next; `None` if nobody waits.
+    /// When the thread should look next; `None` if no request waits.
     fn next_look(&self) -> Option<Instant> {
         let again = self.looked.map(|looked| looked + LOOK_INTERVAL);
         let due = |request: &Request| {
@@ -194,7 +195,7 @@ fn has_stopped_waiting(thread: u32, buffer: &mut Vec<u8>) -> bool {
     if read.is_ok() {
         return is_interrupted(buffer).unwrap_or(false);
     }
-    // Where /proc is mounted with hidepid, threads of other users are not seen there.
+    // In a /proc that is mounted with hidepid, threads of other users are missing.
     let Some(pid) = i32::try_from(thread).ok().and_then(Pid::from_raw) else { return false };
     matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
 }
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(waiting.next_look(), Some(begun + GRACE));
         assert_eq!(waiting.due(begun + GRACE), HashSet::new());
         assert_eq!(waiting.interrupt(begun + GRACE, &[]).len(), 1);
-        // That was no signal: what it asks after the time waits as usual.
+        // That request was refused without a signal: a request after the time waits as usual.
         waiting.enter(begun + JUST_INTERRUPTED, 7, nothing());
         assert!(waiting.interrupt(begun + JUST_INTERRUPTED + GRACE, &[]).is_empty());
     }

@@ -1,7 +1,7 @@
 //! The kernel's side: decodes a request, calls `fs`, replies. It decides nothing but what the kernel may cache.
 //!
 //! A request that memory can answer is answered on the thread that brought it. Any other is handed to the async runtime with its
-//! reply, so that a source that hangs holds up only those who wait for it; and they can be interrupted.
+//! reply, so that a source that hangs holds up only the requests that need it; their callers can be interrupted.
 
 mod errno;
 mod interrupt;
@@ -35,14 +35,14 @@ use interrupt::Interrupts;
 use panic::{contained, contained_async};
 use passthrough::Passthrough;
 
-/// How many requests the kernel may have waiting in the background: readahead of a file whose source hangs must not use up the
+/// The most requests that the kernel keeps waiting in the background: readahead of a file whose source hangs must not use up the
 /// places of others. The kernel's default is 12.
 const BACKGROUND_REQUESTS: u16 = 1024;
 
 /// The attribute of the mount's root that `kitovufs status` reads.
 pub const STATUS_XATTR: &str = "user.kitovufs.status";
 
-/// Describes the mount as JSON; gets what `passthrough` is to say.
+/// Describes the mount as JSON; its argument is the text of the field `passthrough`.
 pub type Status = dyn Fn(String) -> Vec<u8> + Send + Sync;
 
 /// Serves one mount.
@@ -71,9 +71,9 @@ impl Driver {
         Ok(Self { inner, runtime, interrupts: Interrupts::watch()? })
     }
 
-    /// Answers now if that needs no waiting, else on the runtime. `work` ends with what to do with the reply.
+    /// Answers now if that needs no waiting, else on the runtime. `work` returns the closure that sends the reply.
     ///
-    /// If the caller is interrupted meanwhile, the answer is EINTR, and `work`, or what it ended with, is dropped.
+    /// If the caller is interrupted meanwhile, the answer is EINTR, and `work`, or the closure that it returned, is dropped.
     fn answer<R, S>(
         &self,
         request: &Request,
@@ -87,7 +87,7 @@ impl Driver {
         let _guard = self.runtime.enter();
         let mut work = Box::pin(on_behalf_of(request.pid(), contained_async(work)));
         if let Some(done) = (&mut work).now_or_never() {
-            // What panicked has no answer; the reply is dropped.
+            // Work that panicked has no answer; the reply is dropped.
             return done.map_or((), |send| contained(|| send(reply)));
         }
         let (work, abort) = abortable(work);
@@ -174,7 +174,7 @@ impl Inner {
         let result = match self.fs.open(inode).await {
             Ok(opened) => {
                 let fs = self.fs.clone();
-                // The kernel releases only what it was told of.
+                // The kernel releases only handles that it was told of.
                 let mut opened = guard(opened, move |opened| fs.release(opened.handle));
                 if opened.proven_file.is_none() && self.passthrough.is_required(inode) {
                     // The kernel reads this inode's file itself, and the file was touched meanwhile: mend it first.
@@ -420,7 +420,7 @@ impl Filesystem for Driver {
     }
 
     fn statfs(&self, _req: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        // Nobody knows the size of a remote, and nothing can be written: no blocks at all, so that `df` leaves the mount out.
+        // The size of a remote is not known, and nothing can be written: no blocks at all, so that `df` leaves the mount out.
         reply.statfs(0, 0, 0, 0, 0, 4096, crate::name::NAME_MAX as u32, 4096);
     }
 

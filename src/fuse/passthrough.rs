@@ -3,9 +3,10 @@
 //! The kernel's rule: while an inode is open, it is either in cached mode or in passthrough mode with one backing file; an open
 //! that breaks this fails with EIO. So the mode is kept per inode until its last release.
 //!
-//! What is not promised: a copy is proven when it is opened, and from then on until its last release the kernel reads the file by itself. Whatever
-//! happens to that file meanwhile (a disk that goes bad, somebody who writes to it) is read as it then is; it is found at the next open. Without
-//! passthrough every read goes through us, and compares the copy with its fingerprint before it trusts it.
+//! Passthrough promises less: a copy is proven when it is opened, and from then on until its last release the kernel reads the file
+//! by itself. If the file changes meanwhile (a disk that goes bad, another program that writes to it), readers get the changed
+//! bytes, which are found at the next open. Without passthrough every read goes through us, and compares the copy with its
+//! fingerprint before it trusts it.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,7 +1,7 @@
-//! Asking a mount for its status, by an extended attribute of its root, for a limited time. It knows not what the answer says.
+//! Asking a mount for its status, by an extended attribute of its root, for a limited time. It does not read the answer.
 //!
-//! Whoever asks a mount whose process is stopped waits for it, and is not always to be killed. So this program is started once more to
-//! ask, and left behind if it does not come back.
+//! A process that asks a mount whose daemon is stopped waits for it, and cannot always be killed. So this program is started once
+//! more to ask, and left behind if it does not come back.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -16,16 +16,16 @@ use tracing::debug;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuse::STATUS_XATTR;
 
-/// How long a mount has for its answer. Whoever asks has other things to do as well, and all of it must be done within 2 s.
+/// The time that a mount has for its answer. The whole command, which has other work as well, must end within 2 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The largest value of an extended attribute (`XATTR_SIZE_MAX`), in bytes.
 const XATTR_MAX: usize = 65_536;
 
-/// What the process that asks writes before the number of an error. A status begins otherwise.
+/// The prefix that the asking process writes before the number of an error. A status begins otherwise.
 const FAILED: &str = "errno ";
 
-/// What a mount said.
+/// The answer of a mount.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Its status, as JSON.
@@ -62,7 +62,7 @@ impl Asked {
         let listen = move || {
             let mut all = Vec::new();
             if stdout.read_to_end(&mut all).is_ok() {
-                // Nobody hears it who has waited long enough.
+                // After the timeout there is no receiver.
                 let _ = tell.send(all);
             }
         };
@@ -74,7 +74,7 @@ impl Asked {
     pub fn answer(mut self) -> Answer {
         let left = self.until.saturating_duration_since(Instant::now());
         let Ok(said) = self.said.recv_timeout(left) else {
-            // It may wait where no signal reaches it: nobody waits for its end.
+            // The child may wait where no signal reaches it, so its end is not waited for.
             if let Err(e) = self.child.kill() {
                 debug!("the process that asks stays: {e}");
             }
@@ -98,10 +98,10 @@ fn understand(said: Vec<u8>) -> Answer {
     }
 }
 
-/// Asks here and now, and writes what [`Asked`] reads to standard output. Only for a process that exists for it.
+/// Asks in this process, and writes the form that [`Asked`] reads to standard output. Only for a process that exists for it.
 ///
 /// # Errors
-/// Nobody listens.
+/// If the reader of standard output is gone.
 pub fn ask_here(mountpoint: &Path) -> std::io::Result<()> {
     let mut buffer = vec![0; XATTR_MAX];
     let mut stdout = std::io::stdout().lock();

@@ -12,7 +12,7 @@ use crate::fs::{FileSystem, SourceIndex};
 use crate::path::Printable;
 use crate::source::Changes;
 
-/// Makes every change that a source reports seen by whoever looks next, until the file system is gone.
+/// Forwards every change that a source reports to the file system and the kernel, until the file system is gone.
 pub(super) fn follow(
     runtime: &Runtime,
     fs: &Arc<FileSystem>,

@@ -11,7 +11,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What the new process prints when the folder answers.
+/// The word that the new process prints when the folder answers.
 const READY: &str = "ready";
 
 /// Starts this program again to serve. Returns the exit code: 0 if the folder answers, else that of the process, which has
@@ -50,7 +50,7 @@ pub fn follow_parent() -> Result<()> {
 /// Says that the folder answers, and lets go of the terminal and the directory that `mount` was typed in.
 ///
 /// # Errors
-/// Nobody listens: the process that started this one is gone.
+/// If the process that started this one is gone.
 pub fn ready() -> Result<()> {
     let failed = |e: std::io::Error| Error::new("go to the background", ErrorKind::Other).caused_by(e);
     set_parent_process_death_signal(None).map_err(|e| failed(e.into()))?;

@@ -40,10 +40,10 @@ const KERNEL_THREADS: usize = 4;
 /// How long programs that have something open may keep a mount that was asked to end. This and the next two make less than 2 s.
 const OPEN_FILES_WAIT: Duration = Duration::from_millis(300);
 
-/// How long saying goodbye to the sources may take at the end.
+/// How long disconnecting from the sources may take at the end.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long work that cannot be called off may keep the process at the end.
+/// How long work that cannot be cancelled may keep the process at the end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Mounts, and returns when the folder answers, or with `foreground` when it was unmounted. The result is the exit code.
@@ -104,12 +104,12 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     let (ended, mut end) = tokio::sync::oneshot::channel();
     let serving = std::thread::Builder::new().name("session".into()).spawn(move || {
         let result = session.run();
-        // Nobody waits for the end only if the process ends anyway.
+        // The receiver is gone only if the process ends anyway.
         let _ = ended.send(result);
     });
     serving.map_err(failed)?;
     info!("{}: mounted", mountpoint.display());
-    // If whoever asked for the mount is gone, nobody knows of it.
+    // An error here means that the parent process is gone, so that no user knows of this mount.
     let ready = if request.daemon && !stop.is_asked() { daemon::ready() } else { Ok(()) };
     let result = runtime.block_on(async {
         let stopped = async {
@@ -148,7 +148,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     }
 }
 
-/// Tells what the user should hear about the settings; whoever started a daemon reads no log.
+/// Prints the notes on the settings for the user, who does not read the log of a daemon.
 fn tell_notes(configured: &[Configured], is_daemon: bool) {
     for Configured { config, notes, .. } in configured {
         for note in notes {
@@ -197,7 +197,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
     Ok((fs, report, reported))
 }
 
-/// Where the sources, which are numbered as configured, and the folders made of them appear.
+/// The layout of the mount: the places of the sources, which are numbered as configured, and of the folders made of them.
 fn layout(config: &Config) -> Layout {
     if config.at_root {
         return Layout::one_source();

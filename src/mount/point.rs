@@ -1,4 +1,4 @@
-//! Mount points: what is mounted where, preparing a folder, taking a mount away. It knows no sources.
+//! Mount points: finding mounts, preparing a folder, unmounting. It knows no sources.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -13,19 +13,19 @@ use super::ask::{Answer, Asked};
 use crate::allocator::without_arena_limit;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What `/proc/self/mountinfo` shows as the source of our mounts.
+/// The source of our mounts as `/proc/self/mountinfo` shows it.
 pub const FS_NAME: &str = "kitovufs";
 
-/// Where the file system is that controls FUSE (`Documentation/filesystems/fuse.rst` of Linux).
+/// The file system that controls FUSE (`Documentation/filesystems/fuse.rst` of Linux).
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
-/// How many links the kernel follows in a path (path_resolution(7)).
+/// The most links that the kernel follows in a path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
 /// One line of `/proc/self/mountinfo` (proc(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounted {
-    /// Where.
+    /// The mount point.
     pub path: PathBuf,
     /// The file system type, such as `fuse.kitovufs`.
     pub fs_type: String,
@@ -121,10 +121,10 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Makes `path` fit to be mounted on: creates it, takes away what a killed daemon left there.
+/// Makes `path` fit to be mounted on: creates it, or unmounts the remains of a killed daemon.
 ///
 /// # Errors
-/// Something is mounted there, it holds files, or it is no folder; each says what to do.
+/// If something is mounted there, it holds files, or it is no folder; each message says what to do.
 pub fn prepare(path: &Path) -> Result<()> {
     let refused = |why: String| Err(Error::new("mount", ErrorKind::Other).on(path.display()).because(why));
     let failed = |e: std::io::Error| Error::new("mount", ErrorKind::Other).on(path.display()).caused_by(e);
@@ -168,7 +168,7 @@ pub fn described(mounted: &Mounted) -> String {
     }
 }
 
-/// Takes away what an attempt to mount has left at `path`, if it has left something dead.
+/// Unmounts the remains of a failed attempt to mount at `path`, if there are any.
 pub fn clear(path: &Path) {
     let left = mounted_at(path).filter(Mounted::is_ours);
     let is_dead = |mounted: &Mounted| Asked::of(&mounted.path).is_ok_and(|asked| asked.answer() == Answer::Dead);
@@ -208,8 +208,9 @@ pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
 
 /// Takes away our mount at `path`, whose process does not answer, and ends every request that waits for it.
 ///
-/// The kernel lets nobody who waits for an answer to what was read by the process be killed before. Root can have it give up with the mount;
-/// others ask for it by the file system that controls FUSE, which most systems mount. Without that, those who wait do until the process ends.
+/// A process that waits for an answer to a request that the daemon has read cannot be killed before the answer comes. Root can make
+/// the kernel fail such requests with the unmount; other users do so through the file system that controls FUSE, which most systems
+/// mount. Without that, those processes wait until the daemon ends.
 pub fn break_off(path: &Path) -> Result<()> {
     if unmount(path, UnmountFlags::DETACH | UnmountFlags::FORCE).is_ok() {
         return Ok(());
@@ -224,7 +225,7 @@ pub fn break_off(path: &Path) -> Result<()> {
 /// Whether this process can mount at all.
 ///
 /// # Errors
-/// `/dev/fuse` or `fusermount3` is missing; says what to install.
+/// If `/dev/fuse` or `fusermount3` is missing; says what to install.
 pub fn check_prerequisites() -> Result<()> {
     let missing = |why: &str| Err(Error::new("mount", ErrorKind::Unsupported).because(why));
     if !Path::new("/dev/fuse").exists() {

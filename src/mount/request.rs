@@ -1,4 +1,5 @@
-//! `MountRequest`: what to mount and where, and `Failure`: why a request was not done. It mounts nothing.
+//! `MountRequest`: a configuration, a mount point and how to serve it, and `Failure`: why a request was not done. It mounts
+//! nothing.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,14 +7,14 @@ use std::path::PathBuf;
 use crate::config::{Config, Diagnostics};
 use crate::error::Error;
 
-/// What to mount, where and how.
+/// The configuration to mount, the mount point, and how to serve it.
 #[derive(Debug)]
 pub struct MountRequest {
-    /// What to mount; its own `mountpoint` no longer counts.
+    /// The configuration; its own `mountpoint` no longer counts.
     pub config: Config,
-    /// What is wrong with the configuration so far; the sources may add to it.
+    /// The problems of the configuration so far; the sources may add to them.
     pub problems: Diagnostics,
-    /// Where, absolute.
+    /// The mount point, absolute.
     pub mountpoint: PathBuf,
     /// Stay in the foreground.
     pub foreground: bool,
@@ -24,7 +25,7 @@ pub struct MountRequest {
 /// Why a request was not done.
 #[derive(Debug)]
 pub enum Failure {
-    /// The command line is wrong; says what to type instead.
+    /// The command line is wrong; the text says how to type it.
     Usage(String),
     /// The configuration is wrong.
     Config(Diagnostics),

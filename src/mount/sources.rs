@@ -16,15 +16,15 @@ pub struct Configured {
     pub config: SourceConfig,
     /// Connected lazily, asked within limits and deadlines, counted.
     pub connection: Arc<Connection>,
-    /// What was asked of it.
+    /// The counts of calls to it, and the calls that wait.
     pub counters: Arc<Counters>,
-    /// What the user should hear about its settings, though they are right.
+    /// Notes on its settings that concern the user, though they are right.
     pub notes: Vec<String>,
-    /// What it says about changes by itself, if it does.
+    /// The changes that it reports by itself, if it does.
     pub changes: Option<Changes>,
 }
 
-/// Configures every source of `config`; `problems` is what is wrong with the file so far.
+/// Configures every source of `config`; `problems` are those of the file so far.
 ///
 /// # Errors
 /// Everything that is wrong with the file and with every source's settings, at once.
