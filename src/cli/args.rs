@@ -1,4 +1,4 @@
-//! What was typed: the command line as clap sees it, and its help. What it means is told in `cli`.
+//! The command line as clap sees it, and its help. `cli` tells what arguments mean.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! `import`: turns a configuration of kitovu into ours, and tells what could not be carried. What means what is told in `crate::import`.
+//! `import`: turns a configuration of kitovu into ours, and tells which parts could not be carried. The conversion is
+//! `crate::import`.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

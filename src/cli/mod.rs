@@ -1,4 +1,4 @@
-//! The command line: what a request means. It does nothing but read the configuration that a request needs.
+//! The command line: from typed arguments to a request. It does nothing but read the configuration that a request needs.
 
 pub mod args;
 mod check;
@@ -22,7 +22,7 @@ use plugin::PluginRequest;
 
 use args::{LowArgs, LowCommand, MountArgs};
 
-/// What the user wants.
+/// The request of the user.
 #[derive(Debug)]
 pub enum Request {
     /// Mount.
@@ -43,7 +43,7 @@ pub enum Request {
     Import {
         /// The configuration of kitovu.
         file: PathBuf,
-        /// Where to write; `None` for standard output.
+        /// The file to write; `None` for standard output.
         output: Option<PathBuf>,
     },
     /// Help the author of a plugin.
@@ -62,7 +62,7 @@ pub enum Request {
     },
 }
 
-/// From what was typed to what it means. Reads the configuration file if the request is to mount what is configured.
+/// Resolves typed arguments to a request. Reads the configuration file if the request is to mount its sources.
 ///
 /// # Errors
 /// `Usage` or `Config`.
@@ -114,7 +114,7 @@ fn from_url(url: &OsStr, mountpoint: &OsStr, file: Option<&Path>) -> Result<Conf
     let url = url
         .to_str()
         .ok_or_else(|| Failure::Usage("SOURCE_URL is not UTF-8; such a source needs a configuration file".into()))?;
-    // What is wrong with a URL is wrong usage to the user, but the exit code is the same and so are the words.
+    // A wrong URL is wrong usage to the user, but the exit code is the same and so are the words.
     Ok(Config::from_url(url)?)
 }
 

@@ -1,4 +1,4 @@
-//! Carries out what was asked for. It decides nothing.
+//! Carries out a request. It decides nothing.
 
 use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,10 +14,10 @@ use crate::path::PrintableLines;
 /// The environment variable that leaves core dumps as they are.
 const CORE: &str = "KITOVUFS_CORE";
 
-/// Does what the command line says. The result is the exit code.
+/// Carries out the command line. Returns the exit code.
 ///
 /// # Errors
-/// What was asked for is wrong, or failed.
+/// If the command line is wrong, or the request fails.
 pub fn run() -> Result<u8, Failure> {
     leave_no_core();
     let typed = LowArgs::parse();
@@ -26,12 +26,12 @@ pub fn run() -> Result<u8, Failure> {
     }
     let request = super::resolve(typed)?;
     match &request {
-        // The file only takes over when the process serves in the background; whoever started it hears of failures directly.
+        // The file only takes over when the process serves in the background; the process that started it prints failures itself.
         Request::Mount(mount) if mount.daemon => {
             log::to_file().map_err(|e| Error::new("open log", ErrorKind::Other).caused_by(e))?;
         }
         Request::Mount(_) => log::to_stderr("warn"),
-        // They tell themselves what goes wrong.
+        // These commands print their failures themselves.
         Request::Unmount { .. }
         | Request::Check { .. }
         | Request::Login(_)
@@ -72,7 +72,7 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
     }
 }
 
-/// Does what takes a runtime. A signal to end ends this process, and what it has started; a source that hangs keeps it not.
+/// Runs work on an async runtime. A signal to end ends this process and its children; a source that hangs does not keep it.
 pub(super) fn on_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
     let _stop = Stop::listen(&runtime);

@@ -1,4 +1,4 @@
-//! `status`: asks a mount what it is doing, and shows it. It asks through the mount itself, by an extended attribute of its root.
+//! `status`: asks a mount for its status, and shows it. It asks through the mount itself, by an extended attribute of its root.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use crate::mount::point::{self, Mounted};
 use crate::path::picture;
 use crate::status::{Status, WaitingStatus};
 
-/// What the status command prints, for one mount or, without `mountpoint`, for all of this user's; and which of them did not answer.
+/// The output of the status command, for one mount or, without `mountpoint`, for all of this user's; and the mounts that did not
+/// answer.
 ///
 /// # Errors
 /// There is no such mount.
@@ -91,7 +92,7 @@ fn said(mountpoint: &Path, answer: Answer) -> Result<Vec<u8>> {
     }
 }
 
-/// For how long what is waited for, and by how many.
+/// The request that is waited for, for how long, and by how many programs.
 fn told(waiting: &WaitingStatus) -> String {
     let WaitingStatus { request, seconds, programs, .. } = waiting;
     let programs = match programs {

@@ -1,4 +1,4 @@
-//! `unmount`: takes a mount away and waits until its process has tidied up. It knows nothing of what was mounted.
+//! `unmount`: takes a mount away and waits until its process has tidied up. It knows nothing of the sources.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub fn unmount(mountpoint: &Path) -> Result<()> {
         Answer::Dead | Answer::Silent | Answer::Failed(_) => None,
     };
     match answer {
-        // Whoever waits there waits for nothing, and does not keep it.
+        // Programs that wait in a dead mount wait for nothing, and do not keep it.
         Answer::Dead => point::take_away(&place, true)?,
         Answer::Silent => point::break_off(&place)?,
         Answer::Status(_) | Answer::Failed(_) => point::take_away(&place, false)?,
@@ -33,7 +33,7 @@ pub fn unmount(mountpoint: &Path) -> Result<()> {
         let what = "its process does not answer, and ends when it goes on";
         eprintln!("kitovufs: {}: unmounted; {what}", place.display());
     }
-    // Whoever mounts again right away needs the cache directory.
+    // A mount that follows right away needs the cache directory.
     if let Some(pid) = pid {
         let began = Instant::now();
         while !has_ended(pid) && began.elapsed() < END_TIMEOUT {

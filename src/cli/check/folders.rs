@@ -33,13 +33,13 @@ fn shown(part: &PartConfig) -> String {
     format!("{}:/{}", part.source.escape_debug(), part.path.join("/").escape_debug())
 }
 
-/// Goes to the part's directory by the names that the source shows. How many names are there.
+/// Goes to the part's directory by the names that the source shows. Returns the number of names in it.
 async fn walk(source: &dyn Source, part: &PartConfig) -> Result<usize> {
     let mut dir = RemotePath::root();
     for name in &part.path {
         let named = match list_names(source, &dir).await {
             Ok(localized) => localized.named,
-            // As the mount does: who may not look into a directory may still be let through it.
+            // As in a mount: a user who may not list a directory may still be let through it.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 dir = dir
                     .child(name.as_bytes())

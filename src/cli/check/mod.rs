@@ -1,4 +1,5 @@
-//! `check`: is the configuration right, and does every source do what the mount needs? It mounts nothing and caches nothing.
+//! `check`: tells whether the configuration is right, and whether every source does what the mount needs. It mounts nothing and
+//! caches nothing.
 
 mod folders;
 
@@ -23,19 +24,19 @@ use crate::path::{PrintableLines, RemotePath};
 use crate::source::packed::Packed;
 use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
 
-/// How many directories are listed in search of a file to retrieve.
+/// The number of directories that are listed in search of a file to retrieve.
 const MAX_DIRECTORIES: usize = 20;
 
 /// The largest file that is retrieved, in bytes: proof enough, and done in seconds.
 const MAX_RETRIEVED_BYTES: u64 = 16 << 20;
 
-/// Who has not answered by then does not answer: `timeout` may be longer, for those who wait for bytes.
+/// The longest that a source may take to answer: `timeout` may be longer, for readers that wait for bytes.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For how long a source may say goodbye.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many sources are tried at once.
+/// The number of sources that are tried at once.
 const SOURCES_AT_ONCE: usize = 16;
 
 /// Checks the configuration in `file` and prints a line per step. The result is the exit code.
@@ -54,7 +55,7 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
         let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
         let folders = told(folders.buffered(SOURCES_AT_ONCE)).await;
-        // Whoever does not answer is not waited for once more.
+        // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
         Ok(u8::from(sources || folders))
@@ -73,7 +74,7 @@ async fn told(reports: impl Stream<Item = Report>) -> bool {
     failed
 }
 
-/// What was found out about one source or folder.
+/// The findings about one source or folder.
 struct Report {
     lines: String,
     failed: bool,
@@ -110,7 +111,7 @@ async fn check_source(configured: &Configured) -> Report {
     report
 }
 
-/// What to try, where the error alone may leave one helpless.
+/// The advice for errors that do not tell by themselves what to try.
 fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::Unauthenticated => Some("Check who logs in and with what: user and password, key or token."),

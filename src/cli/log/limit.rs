@@ -1,7 +1,8 @@
 //! `Limit`: how many lines the log gets, whatever happens: at most 60 in any minute. It knows no file and no style.
 //!
-//! A kind is a place in the code that logs, together with the source that it logs about. What was left out is counted by kind, and
-//! told a minute after the first of it. Who asks for `debug` or `trace` wants every line of these levels: they are not counted.
+//! A kind is a place in the code that logs, together with the source that it logs about. Lines that are left out are counted by
+//! kind, and told a minute after the first of them. A user who asks for `debug` or `trace` wants every line of these levels: they
+//! are not counted.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,24 +13,24 @@ use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::{Level, Metadata, warn};
 
-/// Lines are counted within so long a time.
+/// The time within which lines are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// So many lines of one kind: as much as a program that fails has to say.
+/// The most lines of one kind: as many as a program that fails has to say.
 const MAX_LINES_OF_KIND: usize = 25;
-/// So many lines about one source.
+/// The most lines about one source.
 const MAX_LINES_OF_SOURCE: usize = 30;
-/// So many lines about all sources together; what is left belongs to the cache, the index and the mount.
+/// The most lines about all sources together; the rest is for the cache, the index and the mount.
 const MAX_LINES_OF_SOURCES: usize = 44;
-/// So many lines that somebody logs.
+/// The most lines in all, those aside that tell how many were left out.
 const MAX_LINES: usize = 52;
-/// So many kinds of which a line tells how much was left out; one more line tells of all other kinds.
+/// The most kinds of which a line tells how many lines were left out; one more line tells of all other kinds.
 const MAX_KINDS_TOLD: usize = 7;
 
-/// Bytes of the example of what was left out.
+/// Bytes of the example of the lines that were left out.
 const EXAMPLE_BYTES: usize = 200;
 
-/// The target of the lines that tell what was left out.
+/// The target of the lines that tell how many were left out.
 const LEFT_OUT: &str = concat!(env!("CARGO_PKG_NAME"), "::left_out");
 
 static PROCESS: OnceLock<Limit> = OnceLock::new();
@@ -48,14 +49,14 @@ pub(super) struct Limit(Arc<Mutex<State>>);
 struct State {
     /// When lines were let through, and about which source.
     passed: VecDeque<(Instant, Option<Arc<str>>)>,
-    kinds: HashMap<Kind, Known>,
-    /// Whether somebody will tell what is left out.
+    kinds: HashMap<Kind, KindLines>,
+    /// Whether a call of [`Limit::left_out`] is due.
     will_be_told: bool,
 }
 
-/// What is known of a kind.
+/// The lines of one kind.
 #[derive(Debug, Default)]
-struct Known {
+struct KindLines {
     /// When lines were let through, and a hash of each.
     passed: VecDeque<(Instant, u64)>,
     left_out: u64,
@@ -87,7 +88,7 @@ impl Limit {
         passes
     }
 
-    /// Whether a line may be written. The second is whether it is the first that is left out: then somebody has to call
+    /// Whether a line may be written. The second is whether it is the first that is left out: then the caller has to call
     /// [`Limit::left_out`] after [`WINDOW`].
     fn admit(&self, kind: Kind, words: &str, now: Instant) -> (bool, bool) {
         let mut hasher = DefaultHasher::new();
@@ -123,7 +124,7 @@ impl Limit {
         (false, !std::mem::replace(will_be_told, true))
     }
 
-    /// Lines that tell what was left out since the last call.
+    /// Lines that tell how many were left out since the last call.
     fn left_out(&self) -> Vec<String> {
         let mut state = self.0.lock();
         state.will_be_told = false;
@@ -148,7 +149,7 @@ impl Limit {
     }
 }
 
-/// Tells what was left out so far.
+/// Tells how many lines were left out so far.
 pub(super) fn finish() {
     let Some(limit) = PROCESS.get() else { return };
     for line in limit.left_out() {

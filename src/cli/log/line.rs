@@ -1,4 +1,4 @@
-//! `Line`: what a line of the log looks like: when, how bad, of which source, what. Nothing in it can steer a terminal.
+//! `Line`: the form of a log line: time, level, source, message. Nothing in it can steer a terminal.
 
 use std::fmt::{self, Write as _};
 
@@ -14,7 +14,7 @@ use super::limit::Limit;
 use crate::path::Printable;
 use crate::revealed::concealed;
 
-/// The most bytes of a line before what cannot be shown gives way to pictures.
+/// The most bytes of a line before characters that cannot be shown are replaced by pictures.
 const MAX_LINE_BYTES: usize = 4096;
 
 /// The one style of log lines, as far as they are within the limit.
@@ -47,7 +47,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, Fields> for Line {
     }
 }
 
-/// What a span or an event holds, as text: the name of a source, a message.
+/// Writes the fields of a span or an event as text: the name of a source, a message.
 pub(super) struct Fields;
 
 impl<'writer> FormatFields<'writer> for Fields {
@@ -71,7 +71,7 @@ impl Words {
 
 impl Visit for Words {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // What libraries log through the crate `log` has fields that say where.
+        // Events of libraries that log through the crate `log` have fields that tell the place in their code.
         if !field.name().starts_with("log.") {
             self.part(format_args!("{value:?}"));
         }

@@ -1,4 +1,4 @@
-//! Where log lines go, and which: to standard error in front, to a file otherwise. It knows no source.
+//! Where log lines go, and which are written: to standard error in front, to a file otherwise. It knows no source.
 
 mod file;
 mod limit;
@@ -26,12 +26,12 @@ const FILTER: &str = "KITOVUFS_LOG";
 /// Our own targets, which are paths of modules.
 const OURS: &str = env!("CARGO_PKG_NAME");
 
-/// Logs to standard error what `KITOVUFS_LOG` says, or else from `level` on.
+/// Logs to standard error the lines that `KITOVUFS_LOG` selects, or else those from `level` on.
 pub fn to_stderr(level: &str) {
     log(level, io::stderr);
 }
 
-/// Logs to [`file`]: what happens too, not only what goes wrong.
+/// Logs to [`file`]: events too, not only failures.
 ///
 /// # Errors
 /// The file cannot be opened.
@@ -42,7 +42,7 @@ pub fn to_file() -> io::Result<()> {
     Ok(())
 }
 
-/// Tells what was left out, before the process ends.
+/// Tells how many lines were left out, before the process ends.
 pub fn finish() {
     limit::finish();
 }
@@ -59,7 +59,7 @@ fn log<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(level: &str, writer: W
     lines(filter, Limit::of_process(), writer).init();
 }
 
-/// Writes what `filter` asks for, within `limit`.
+/// Writes the lines that `filter` selects, within `limit`.
 fn lines<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(
     filter: EnvFilter,
     limit: Limit,
@@ -71,9 +71,9 @@ fn lines<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(
     tracing_subscriber::registry().with(lines.with_filter(filter))
 }
 
-/// Whether something that writes to the log knows what a secret is. Other crates do not (they log commands with passwords, keys, requests
-/// with tokens), whatever level is asked for: what they call errors comes back as an error of the source, in better words. Only what the
-/// kernel's side of FUSE calls an error has no other way, but for one: that the kernel no longer wants to hear about a request that was
+/// Whether the code that logs knows which text is a secret. Other crates do not (they log commands with passwords, keys, requests
+/// with tokens), whatever level the user selects: their errors come back as errors of the source, in better words. Only the errors
+/// of the kernel's side of FUSE have no other way, except for one: that the kernel no longer wants to hear about a request that was
 /// interrupted.
 fn is_safe(meta: &Metadata<'_>) -> bool {
     let target = meta.target();

@@ -1,4 +1,4 @@
-//! What the log as a whole shows: of whom it is, and nothing that others say.
+//! The log as a whole: each line tells its source, and no line of another crate is in it.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl io::Write for Written {
     }
 }
 
-/// What is written, without the times, when `asked` is the filter.
+/// The lines that are written, without the times, when `asked` is the filter.
 fn written(asked: &str, logging: impl FnOnce()) -> Vec<String> {
     let written = Written::default();
     let writer = written.clone();

@@ -27,14 +27,14 @@ pub struct LoginRequest {
     pub file: PathBuf,
     /// The source's name.
     pub source: String,
-    /// Whose password is asked for, to get a token for it.
+    /// The user whose password is asked for, to get a token for it.
     pub username: Option<String>,
 }
 
-/// Asks for a secret; gets what it is for.
+/// Asks for a secret; the argument tells its purpose.
 type Ask<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 
-/// Logs in and prints what was done. The result is the exit code.
+/// Logs in and prints the result. Returns the exit code.
 ///
 /// # Errors
 /// The configuration is wrong, the secret was not accepted, or it cannot be kept; then nothing is.
@@ -163,7 +163,7 @@ fn keep(key: &str, place: &Secret, secret: &Revealed, store: &dyn Store) -> Resu
     }
 }
 
-/// Puts the secret into the first line of a file that only its owner can read. What is below that line stays.
+/// Puts the secret into the first line of a file that only its owner can read. Lines below it stay.
 fn write(path: &Path, secret: &Revealed) -> io::Result<()> {
     // Through a link, so that it stays one.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

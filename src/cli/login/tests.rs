@@ -1,11 +1,11 @@
-//! Logging in without a server: what is asked, what is refused, where a secret goes.
+//! Logging in without a server: the questions, the refusals, the places of secrets.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::keyring::InMemory;
 
-/// A request for the secret of `cloud` in a configuration. What needs a server is tested from end to end.
+/// A request for the secret of `cloud` in a configuration. Logins that need a server are tested from end to end.
 fn request(text: &str) -> (tempfile::TempDir, LoginRequest) {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("config.toml");

@@ -1,4 +1,4 @@
-//! `plugin`: what an author of a plugin needs: the conformance suite and a first program. It mounts nothing.
+//! `plugin`: the conformance suite and a first program for authors of plugins. It mounts nothing.
 
 mod new;
 
@@ -18,10 +18,10 @@ use crate::sources::plugin::check::{Finding, Subject, check};
 use crate::sources::plugin_kind;
 pub use new::Language;
 
-/// How long an answer may take where nobody says otherwise.
+/// The timeout of an answer where the command line tells none.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What an author wants.
+/// The request of an author.
 #[derive(Debug)]
 pub enum PluginRequest {
     /// Check a plugin.
@@ -30,7 +30,7 @@ pub enum PluginRequest {
     New {
         /// In which language.
         language: Language,
-        /// Where.
+        /// The directory to write.
         dir: PathBuf,
     },
 }
@@ -54,7 +54,7 @@ pub enum Whom {
     },
 }
 
-/// What was typed means this.
+/// Resolves typed arguments to a request.
 ///
 /// # Errors
 /// `Usage`.
@@ -112,7 +112,7 @@ fn setting(typed: &str) -> Result<(String, toml::Value), Failure> {
     Ok((key.to_owned(), value))
 }
 
-/// Does what an author wants. The result is the exit code.
+/// Carries out a request of an author. Returns the exit code.
 ///
 /// # Errors
 /// The plugin, or its settings, or the place for a new one cannot be used.

@@ -18,7 +18,7 @@ pub enum Language {
     Rust,
 }
 
-/// What is written: where below the directory, what, and whether it is a program.
+/// A file to write: its path below the directory, its text, and whether it is a program.
 type File = (&'static str, &'static str, bool);
 
 const PYTHON: [File; 1] = [("plugin.py", include_str!("../../../templates/plugin/python/plugin.py"), true)];
@@ -28,7 +28,7 @@ const RUST: [File; 2] = [
     ("src/main.rs", include_str!("../../../templates/plugin/rust/src/main.rs"), false),
 ];
 
-/// Writes a plugin into `dir`, and says what to do next. Replaces nothing.
+/// Writes a plugin into `dir`, and prints the next steps. Replaces nothing.
 ///
 /// # Errors
 /// A file is there already, or cannot be written.
