@@ -11,9 +11,10 @@ pub(super) struct Purpose<'a> {
 }
 
 impl Purpose<'_> {
-    /// An error of this request.
+    /// An error of this request. One of connecting names no path: it is about the source as a whole.
     pub(super) fn error(self, kind: ErrorKind) -> Error {
-        Error::new(self.op, kind).on(self.path)
+        let error = Error::new(self.op, kind);
+        if self.op == "connect" { error } else { error.on(self.path) }
     }
 
     /// The server answered something that it must not.

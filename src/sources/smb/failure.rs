@@ -1,75 +1,49 @@
-//! `Purpose`: what is being done to what, and what an answer of the server or the library means for it.
+//! What an answer of the server or a failure of the library means, as an error.
 
 use smb2::Error as Smb2Error;
 use smb2::types::Command;
 use smb2::types::status::NtStatus;
 
 use crate::error::{Error, ErrorKind};
-use crate::path::RemotePath;
+use crate::sources::purpose::Purpose;
 
-/// The contract's method and the path that it was called with.
-#[derive(Debug, Clone)]
-pub(super) struct Purpose {
-    pub(super) op: &'static str,
-    pub(super) path: RemotePath,
+/// The error of a request that the server refused.
+pub(super) fn refused(purpose: Purpose<'_>, command: Command, status: NtStatus) -> Error {
+    let (kind, words) = meaning(command, status);
+    let error = purpose.error(kind);
+    match (words, kind) {
+        (Some(words), _) => error.because(words),
+        (None, ErrorKind::Other) => error.because(format!("the server answers {status} to {command:?}")),
+        _ => error,
+    }
 }
 
-impl Purpose {
-    pub(super) fn new(op: &'static str, path: &RemotePath) -> Self {
-        Self { op, path: path.clone() }
-    }
-
-    /// An error of this purpose.
-    pub(super) fn error(&self, kind: ErrorKind) -> Error {
-        let error = Error::new(self.op, kind);
-        if self.op == "connect" { error } else { error.on(&self.path) }
-    }
-
-    /// The server answered something that the protocol does not allow.
-    pub(super) fn protocol(&self, why: &str) -> Error {
-        self.error(ErrorKind::Protocol).because(why)
-    }
-
-    /// The server refused a request.
-    pub(super) fn refused(&self, command: Command, status: NtStatus) -> Error {
-        let (kind, words) = meaning(command, status);
-        let error = self.error(kind);
-        match (words, kind) {
-            (Some(words), _) => error.because(words),
-            (None, ErrorKind::Other) => error.because(format!("the server answers {status} to {command:?}")),
-            _ => error,
+/// The error of a request at which the library failed, or could not reach the server.
+pub(super) fn failed(purpose: Purpose<'_>, error: Smb2Error) -> Error {
+    let kind = match &error {
+        Smb2Error::Protocol { status, command } => return refused(purpose, *command, *status),
+        Smb2Error::Auth { .. } | Smb2Error::GuestSessionRefused { .. } => ErrorKind::Unauthenticated,
+        Smb2Error::Timeout | Smb2Error::SendTimeout { .. } | Smb2Error::CreditStarvation { .. } => ErrorKind::TimedOut,
+        Smb2Error::InvalidData { .. } => ErrorKind::Protocol,
+        // A server that has forgotten the session says so without the session's signature.
+        Smb2Error::SignatureInvalid { .. } => ErrorKind::Unreachable,
+        Smb2Error::Io(_)
+        | Smb2Error::Disconnected
+        | Smb2Error::SessionExpired
+        | Smb2Error::SendFailed { .. }
+        | Smb2Error::ServerUnresponsive { .. }
+        | Smb2Error::HandleInvalidated { .. }
+        | Smb2Error::ReconnectFailed { .. } => ErrorKind::Unreachable,
+        Smb2Error::ConnectFailed { host, attempts } => {
+            let attempts = attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            return purpose
+                .error(ErrorKind::Unreachable)
+                .because(format!("no connection to {host}: is the server up, and the port right? ({attempts})"));
         }
-    }
-
-    /// The library failed, or could not reach the server.
-    pub(super) fn failed(&self, error: Smb2Error) -> Error {
-        let kind = match &error {
-            Smb2Error::Protocol { status, command } => return self.refused(*command, *status),
-            Smb2Error::Auth { .. } | Smb2Error::GuestSessionRefused { .. } => ErrorKind::Unauthenticated,
-            Smb2Error::Timeout | Smb2Error::SendTimeout { .. } | Smb2Error::CreditStarvation { .. } => {
-                ErrorKind::TimedOut
-            }
-            Smb2Error::InvalidData { .. } => ErrorKind::Protocol,
-            // A server that has forgotten the session says so without the session's signature.
-            Smb2Error::SignatureInvalid { .. } => ErrorKind::Unreachable,
-            Smb2Error::Io(_)
-            | Smb2Error::Disconnected
-            | Smb2Error::SessionExpired
-            | Smb2Error::SendFailed { .. }
-            | Smb2Error::ServerUnresponsive { .. }
-            | Smb2Error::HandleInvalidated { .. }
-            | Smb2Error::ReconnectFailed { .. } => ErrorKind::Unreachable,
-            Smb2Error::ConnectFailed { host, attempts } => {
-                let attempts = attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                return self
-                    .error(ErrorKind::Unreachable)
-                    .because(format!("no connection to {host}: is the server up, and the port right? ({attempts})"));
-            }
-            Smb2Error::ShareRedirected { .. } => ErrorKind::Unsupported,
-            _ => ErrorKind::Other,
-        };
-        self.error(kind).because(kind.describe()).caused_by(error)
-    }
+        Smb2Error::ShareRedirected { .. } => ErrorKind::Unsupported,
+        _ => ErrorKind::Other,
+    };
+    purpose.error(kind).because(kind.describe()).caused_by(error)
 }
 
 /// Whether an error says that the session, or the share in it, is no more.

@@ -6,13 +6,13 @@ use smb2::types::{Command, FileId};
 use smb2::{CompoundOp, Frame};
 use tokio::sync::mpsc;
 
-use super::failure::Purpose;
 use super::requests::{self, Access, Listed, SAME};
 use super::session::Session;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Entry, EntryKind};
 use crate::sources::LeftOut;
+use crate::sources::purpose::Purpose;
 
 /// How many bytes of names one answer may carry: a directory of a thousand files is one answer.
 const ROOM: u32 = 256 * 1024;
@@ -23,14 +23,14 @@ const FIRST_ROOM: u32 = 64 * 1024;
 pub(super) type Entries = mpsc::Sender<Result<Option<Vec<Entry>>>>;
 
 /// Lists the directory into `out`, as far as somebody takes it.
-pub(super) async fn list(session: &Session, purpose: &Purpose, out: &Entries) {
+pub(super) async fn list(session: &Session, purpose: Purpose<'_>, out: &Entries) {
     if let Err(error) = pass(session, purpose, out).await {
         // Nobody listens to it any more, or will.
         let _ = out.send(Err(error)).await;
     }
 }
 
-async fn pass(session: &Session, purpose: &Purpose, out: &Entries) -> Result<()> {
+async fn pass(session: &Session, purpose: Purpose<'_>, out: &Entries) -> Result<()> {
     let class = match session.indexed {
         true => FileInformationClass::FileIdBothDirectoryInformation,
         false => FileInformationClass::FileBothDirectoryInformation,
@@ -46,7 +46,7 @@ async fn pass(session: &Session, purpose: &Purpose, out: &Entries) -> Result<()>
 
 struct Reading<'a> {
     session: &'a Session,
-    purpose: &'a Purpose,
+    purpose: Purpose<'a>,
     class: FileInformationClass,
 }
 
@@ -71,7 +71,7 @@ impl Reading<'_> {
         let Self { session, purpose, class } = *self;
         let room = session.affordable_listing(ROOM);
         let (mut answer, mut observed) = (first, observed);
-        let mut left_out = LeftOut::of(&purpose.path);
+        let mut left_out = LeftOut::of(purpose.path);
         loop {
             // A directory without even `.` has nothing that matches.
             if matches!(answer.header.status, NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE) {
@@ -93,8 +93,8 @@ impl Reading<'_> {
 }
 
 /// An entry of the purpose's directory; none for what is not shown.
-fn entry(purpose: &Purpose, listed: Listed, observed: u64, left_out: &mut LeftOut) -> Option<Entry> {
-    let dir = &purpose.path;
+fn entry(purpose: Purpose<'_>, listed: Listed, observed: u64, left_out: &mut LeftOut) -> Option<Entry> {
+    let dir = purpose.path;
     let Ok(wire) = String::from_utf16(&listed.name) else {
         left_out.add(String::from_utf16_lossy(&listed.name).as_bytes(), "it is no text");
         return None;
@@ -123,7 +123,7 @@ fn entry(purpose: &Purpose, listed: Listed, observed: u64, left_out: &mut LeftOu
 }
 
 /// What to say if the listing ends without saying so.
-pub(super) fn lost(purpose: &Purpose) -> Error {
+pub(super) fn lost(purpose: Purpose<'_>) -> Error {
     purpose.error(ErrorKind::Other).because("the listing ended early")
 }
 
@@ -138,8 +138,9 @@ mod tests {
     }
 
     fn shown(name: &[u16]) -> Option<(Vec<u8>, Vec<u8>)> {
-        let purpose = Purpose::new("list_path", &RemotePath::parse(b"d").expect("a plain path"));
-        entry(&purpose, listed(name), u64::MAX / 2, &mut LeftOut::of(&purpose.path))
+        let dir = RemotePath::parse(b"d").expect("a plain path");
+        let purpose = Purpose { op: "list_path", path: &dir };
+        entry(purpose, listed(name), u64::MAX / 2, &mut LeftOut::of(purpose.path))
             .map(|entry| (entry.name, entry.path.as_bytes().to_vec()))
     }
 
@@ -163,9 +164,10 @@ mod tests {
 
     #[test]
     fn a_link_that_clients_must_follow_has_no_digest() {
-        let purpose = Purpose::new("list_path", &RemotePath::root());
+        let dir = RemotePath::root();
+        let purpose = Purpose { op: "list_path", path: &dir };
         let link = Listed { symlink: true, ..listed(&wide("link")) };
-        let entry = entry(&purpose, link, 0, &mut LeftOut::of(&purpose.path)).expect("it is shown");
+        let entry = entry(purpose, link, 0, &mut LeftOut::of(purpose.path)).expect("it is shown");
         assert_eq!((entry.size, entry.digest), (None, None));
     }
 }

@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use tokio::sync::{Mutex, mpsc};
 
-use self::failure::Purpose;
 use self::reading::Part;
 use self::session::{Login, Session};
 use self::settings::{Config, User};
+use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -79,7 +79,7 @@ impl Kind for SmbKind {
 
 impl Smb {
     /// The session, a new one if the latest has ended: servers end those that were idle.
-    async fn session(&self, purpose: &Purpose) -> Result<Arc<Session>> {
+    async fn session(&self, purpose: Purpose<'_>) -> Result<Arc<Session>> {
         let mut slot = self.connected.lock().await;
         let Some(connected) = slot.as_mut() else {
             return Err(purpose.error(ErrorKind::Unreachable).because("not connected"));
@@ -137,11 +137,12 @@ impl Source for Smb {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let purpose = Purpose::new("list_path", dir);
-        let session = self.session(&purpose).await?;
-        let lost = listing::lost(&purpose);
+        let purpose = Purpose { op: "list_path", path: dir };
+        let session = self.session(purpose).await?;
+        let lost = listing::lost(purpose);
         let (sender, mut receiver) = mpsc::channel(WAITING);
-        tokio::spawn(async move { listing::list(&session, &purpose, &sender).await });
+        let (op, path) = (purpose.op, dir.clone());
+        tokio::spawn(async move { listing::list(&session, Purpose { op, path: &path }, &sender).await });
         // A directory that cannot be opened is told at once.
         let first = receiver.recv().await.unwrap_or_else(|| Err(lost.clone()))?;
         let state = (Some(Ok(first)), Some(receiver), lost);
@@ -161,9 +162,9 @@ impl Source for Smb {
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
-        let purpose = Purpose::new("create_remote_digest", file);
-        let session = self.session(&purpose).await?;
-        let (directory, stamp, observed) = reading::ask(&session, &purpose).await?;
+        let purpose = Purpose { op: "create_remote_digest", path: file };
+        let session = self.session(purpose).await?;
+        let (directory, stamp, observed) = reading::ask(&session, purpose).await?;
         if directory {
             return Err(purpose.error(ErrorKind::IsADirectory));
         }
@@ -175,12 +176,12 @@ impl Source for Smb {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let purpose = Purpose::new("retrieve_file", request.path);
-        let session = self.session(&purpose).await?;
+        let purpose = Purpose { op: "retrieve_file", path: request.path };
+        let session = self.session(purpose).await?;
         let lost = purpose.error(ErrorKind::Other).because("the reading ended early");
-        let wanted = request.into();
+        let (op, path, wanted) = (purpose.op, request.path.clone(), request.into());
         let (sender, mut receiver) = mpsc::channel(WAITING);
-        tokio::spawn(async move { reading::read(&session, &purpose, &wanted, &sender).await });
+        tokio::spawn(async move { reading::read(&session, Purpose { op, path: &path }, &wanted, &sender).await });
         loop {
             match receiver.recv().await {
                 Some(Ok(Part::Bytes(bytes))) => out.write(bytes).await?,

@@ -10,13 +10,13 @@ use smb2::CompoundOp;
 use smb2::types::{Command, FileId};
 use tokio::sync::mpsc;
 
-use super::failure::Purpose;
 use super::requests::{self, Access, SAME};
 use super::session::Session;
 use super::stamp::Stamp;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved};
+use crate::sources::purpose::Purpose;
 
 /// How many bytes one answer carries, and how many requests are under way: 8 MiB fill 400 MiB/s at 20 ms. What measured best.
 const CHUNK: u32 = 512 * 1024;
@@ -51,7 +51,7 @@ impl From<&Retrieval<'_>> for Wanted {
 }
 
 /// Asks what a file is: whether a directory, and its stamp when the server's clock said at least so much.
-pub(super) async fn ask(session: &Session, purpose: &Purpose) -> Result<(bool, Stamp, u64)> {
+pub(super) async fn ask(session: &Session, purpose: Purpose<'_>) -> Result<(bool, Stamp, u64)> {
     let observed = session.now();
     let open = requests::open(session.place(purpose)?, Access::Ask);
     let (query, close) = (requests::query(SAME), requests::close(SAME));
@@ -76,7 +76,7 @@ pub(super) async fn ask(session: &Session, purpose: &Purpose) -> Result<(bool, S
 }
 
 /// Reads what is wanted into `out`, as far as somebody takes it.
-pub(super) async fn read(session: &Session, purpose: &Purpose, wanted: &Wanted, out: &Parts) {
+pub(super) async fn read(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Parts) {
     let last = match pass(session, purpose, wanted, out).await {
         Ok(None) => return,
         Ok(Some(retrieved)) => Ok(Part::Done(retrieved)),
@@ -87,7 +87,7 @@ pub(super) async fn read(session: &Session, purpose: &Purpose, wanted: &Wanted, 
 }
 
 /// None if nobody wants the rest.
-async fn pass(session: &Session, purpose: &Purpose, wanted: &Wanted, out: &Parts) -> Result<Option<Retrieved>> {
+async fn pass(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Parts) -> Result<Option<Retrieved>> {
     let reading = Reading { session, purpose, wanted };
     let first = reading.pieces(wanted.range.start).next().ok_or_else(|| reading.changed())?;
     let observed = session.now();
@@ -148,7 +148,7 @@ async fn pass_on(held: Vec<Bytes>, out: &Parts) -> Option<()> {
 
 struct Reading<'a> {
     session: &'a Session,
-    purpose: &'a Purpose,
+    purpose: Purpose<'a>,
     wanted: &'a Wanted,
 }
 

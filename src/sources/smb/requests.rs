@@ -13,9 +13,10 @@ use smb2::pack::{ReadCursor, Unpack};
 use smb2::types::flags::FileAccessMask;
 use smb2::types::{Command, FileId, OplockLevel};
 
-use super::failure::Purpose;
+use super::failure::{failed, refused};
 use super::stamp::Stamp;
 use crate::error::Result;
+use crate::sources::purpose::Purpose;
 
 /// In a chain: what the request before it opened.
 pub(super) const SAME: FileId = FileId::SENTINEL;
@@ -112,19 +113,19 @@ pub(super) fn close(file_id: FileId) -> CloseRequest {
 }
 
 /// Fails unless the server did what was asked.
-pub(super) fn accepted(purpose: &Purpose, command: Command, answer: &Frame) -> Result<()> {
+pub(super) fn accepted(purpose: Purpose<'_>, command: Command, answer: &Frame) -> Result<()> {
     let status = answer.header.status;
-    if status.is_success_or_partial() { Ok(()) } else { Err(purpose.refused(command, status)) }
+    if status.is_success_or_partial() { Ok(()) } else { Err(refused(purpose, command, status)) }
 }
 
 /// The handle that an open gave.
-pub(super) fn opened(purpose: &Purpose, answer: &Frame) -> Result<FileId> {
+pub(super) fn opened(purpose: Purpose<'_>, answer: &Frame) -> Result<FileId> {
     accepted(purpose, Command::Create, answer)?;
     Ok(unpack::<CreateResponse>(purpose, answer)?.file_id)
 }
 
 /// What a query tells: whether it is a directory, and its stamp.
-pub(super) fn told(purpose: &Purpose, answer: &Frame, indexed: bool) -> Result<(bool, Stamp)> {
+pub(super) fn told(purpose: Purpose<'_>, answer: &Frame, indexed: bool) -> Result<(bool, Stamp)> {
     accepted(purpose, Command::QueryInfo, answer)?;
     let buffer = unpack::<QueryInfoResponse>(purpose, answer)?.output_buffer;
     let number = |at| u64_at(&buffer, at).ok_or_else(|| purpose.protocol("the server tells too little about a file"));
@@ -142,7 +143,7 @@ pub(super) fn told(purpose: &Purpose, answer: &Frame, indexed: bool) -> Result<(
 ///
 /// While anybody has a file open, Samba answers queries and listings with the time that the file had when it was opened,
 /// so that changes by others than its clients do not show. What it answers to a close is true.
-pub(super) fn told_at_close(purpose: &Purpose, stamp: Stamp, answer: &Frame) -> Result<Stamp> {
+pub(super) fn told_at_close(purpose: Purpose<'_>, stamp: Stamp, answer: &Frame) -> Result<Stamp> {
     if !answer.header.status.is_success() {
         return Ok(stamp);
     }
@@ -155,7 +156,7 @@ pub(super) fn told_at_close(purpose: &Purpose, stamp: Stamp, answer: &Frame) -> 
 }
 
 /// The bytes that a read gave, not copied.
-pub(super) fn bytes(purpose: &Purpose, answer: Frame) -> Result<Bytes> {
+pub(super) fn bytes(purpose: Purpose<'_>, answer: Frame) -> Result<Bytes> {
     accepted(purpose, Command::Read, &answer)?;
     let body = answer.body;
     let range = || {
@@ -182,7 +183,7 @@ pub(super) struct Listed {
 }
 
 /// The names that an answer to [`list`] has.
-pub(super) fn entries(purpose: &Purpose, class: FileInformationClass, answer: &Frame) -> Result<Vec<Listed>> {
+pub(super) fn entries(purpose: Purpose<'_>, class: FileInformationClass, answer: &Frame) -> Result<Vec<Listed>> {
     let buffer = unpack::<QueryDirectoryResponse>(purpose, answer)?.output_buffer;
     parse(class, &buffer).ok_or_else(|| purpose.protocol("a listing is cut short"))
 }
@@ -214,8 +215,8 @@ fn parse(class: FileInformationClass, buffer: &[u8]) -> Option<Vec<Listed>> {
     Some(entries)
 }
 
-fn unpack<T: Unpack>(purpose: &Purpose, answer: &Frame) -> Result<T> {
-    T::unpack(&mut ReadCursor::new(&answer.body)).map_err(|error| purpose.failed(error))
+fn unpack<T: Unpack>(purpose: Purpose<'_>, answer: &Frame) -> Result<T> {
+    T::unpack(&mut ReadCursor::new(&answer.body)).map_err(|error| failed(purpose, error))
 }
 
 fn u32_at(buffer: &[u8], at: usize) -> Option<u32> {

@@ -11,13 +11,14 @@ use smb2::types::status::NtStatus;
 use smb2::types::{Command, CreditCharge, Dialect, TreeId};
 use smb2::{CompoundOp, Frame, Tree};
 
-use super::failure::{Purpose, ends_session, status_ends_session};
+use super::failure::{ends_session, failed, status_ends_session};
 use super::requests::{self, Access};
 use super::settings::{Config, User};
 use super::wire::{self, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::revealed::Revealed;
+use crate::sources::purpose::Purpose;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -63,19 +64,20 @@ pub(super) struct Session {
 impl Session {
     /// Logs in and makes sure that the root is there.
     pub(super) async fn open(config: &Config, login: &Login) -> Result<Self> {
-        let purpose = Purpose::new("connect", &RemotePath::root());
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "connect", path: &root };
         let mut session = match login {
             Login::Account { username, domain, password } => {
-                Self::log_in(&purpose, config, username, password.expose(), domain).await?
+                Self::log_in(purpose, config, username, password.expose(), domain).await?
             }
-            Login::Guest => Self::log_in(&purpose, config, GUEST, "", "").await?,
+            Login::Guest => Self::log_in(purpose, config, GUEST, "", "").await?,
         };
-        session.indexed = session.examine_root(&purpose).await?;
+        session.indexed = session.examine_root(purpose).await?;
         Ok(session)
     }
 
-    async fn log_in(purpose: &Purpose, config: &Config, name: &str, password: &str, domain: &str) -> Result<Self> {
-        let failed = |error| purpose.failed(error);
+    async fn log_in(purpose: Purpose<'_>, config: &Config, name: &str, password: &str, domain: &str) -> Result<Self> {
+        let failed = |error| failed(purpose, error);
         let guest = matches!(config.user, User::Guest);
         let tcp = TcpTransport::connect(config.address(), CONNECT).await.map_err(failed)?;
         let (mut connection, clock) = wire::negotiate(tcp, &config.host, guest).await.map_err(failed)?;
@@ -126,7 +128,7 @@ impl Session {
     }
 
     /// Fails with `Unreachable` if the root is not there; tells whether listings have indexes.
-    async fn examine_root(&self, purpose: &Purpose) -> Result<bool> {
+    async fn examine_root(&self, purpose: Purpose<'_>) -> Result<bool> {
         let open = requests::open(self.root.clone(), Access::List);
         let class = FileInformationClass::FileIdBothDirectoryInformation;
         let list = requests::list(requests::SAME, class, QueryDirectoryFlags::RETURN_SINGLE_ENTRY, CREDIT);
@@ -159,7 +161,7 @@ impl Session {
     }
 
     /// What a missing path means: `error` if the root is still there, an outage if it is not.
-    pub(super) async fn missing(&self, purpose: &Purpose, error: Error) -> Error {
+    pub(super) async fn missing(&self, purpose: Purpose<'_>, error: Error) -> Error {
         if purpose.path.is_root() {
             return self.root_is_gone(purpose);
         }
@@ -169,7 +171,7 @@ impl Session {
         }
     }
 
-    fn root_is_gone(&self, purpose: &Purpose) -> Error {
+    fn root_is_gone(&self, purpose: Purpose<'_>) -> Error {
         let error = purpose.error(ErrorKind::Unreachable);
         let root = self.root.replace('\\', "/");
         match root.as_str() {
@@ -196,7 +198,7 @@ impl Session {
     }
 
     /// Where `path` is in the share, as the wire has it.
-    pub(super) fn place(&self, purpose: &Purpose) -> Result<String> {
+    pub(super) fn place(&self, purpose: Purpose<'_>) -> Result<String> {
         // Names there are UTF-16: others cannot exist.
         let path = purpose.path.as_str().ok_or_else(|| purpose.error(ErrorKind::NotFound))?;
         let path = smb2::encode_path(path);
@@ -228,7 +230,7 @@ impl Session {
     }
 
     /// Sends a chain of requests at once; as many answers.
-    pub(super) async fn compound(&self, purpose: &Purpose, operations: &[CompoundOp<'_>]) -> Result<Vec<Frame>> {
+    pub(super) async fn compound(&self, purpose: Purpose<'_>, operations: &[CompoundOp<'_>]) -> Result<Vec<Frame>> {
         let answers = self.connection.execute_compound(operations).await;
         let answers = answers.and_then(|answers| answers.into_iter().collect::<smb2::Result<Vec<_>>>());
         self.answered(purpose, answers, |answers| answers.iter().map(|answer| answer.header.status).collect())
@@ -237,7 +239,7 @@ impl Session {
     /// Sends one request, whose answer carries up to `bytes`.
     pub(super) async fn request(
         &self,
-        purpose: &Purpose,
+        purpose: Purpose<'_>,
         command: Command,
         body: &dyn smb2::pack::Pack,
         bytes: u32,
@@ -247,7 +249,7 @@ impl Session {
     }
 
     /// Closes what `opened` answered, if it did.
-    pub(super) async fn close(&self, purpose: &Purpose, opened: &Frame) {
+    pub(super) async fn close(&self, purpose: Purpose<'_>, opened: &Frame) {
         if let Ok(handle) = requests::opened(purpose, opened) {
             // A handle that cannot be closed ends with the session.
             let _ = self.request(purpose, Command::Close, &requests::close(handle), 1).await;
@@ -256,7 +258,7 @@ impl Session {
 
     fn answered<T>(
         &self,
-        purpose: &Purpose,
+        purpose: Purpose<'_>,
         answer: smb2::Result<T>,
         statuses: impl FnOnce(&T) -> Vec<NtStatus>,
     ) -> Result<T> {
@@ -271,7 +273,7 @@ impl Session {
                 if ends_session(&error) {
                     self.connection.mark_dead();
                 }
-                Err(purpose.failed(error))
+                Err(failed(purpose, error))
             }
         }
     }
