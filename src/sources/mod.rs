@@ -4,6 +4,7 @@ mod arriving;
 pub mod azblob;
 mod current;
 pub mod ftp;
+pub mod gcs;
 mod heap;
 mod http;
 mod keys;
@@ -39,10 +40,10 @@ pub static KINDS: [&dyn Kind; 12] = [
     &web::WebKind,
     &ftp::FtpKind,
     &sftp::SftpKind,
-    &s3::Store::Amazon,
+    &s3::S3Kind,
     &smb::SmbKind,
     &azblob::AzblobKind,
-    &s3::Store::Google,
+    &gcs::GcsKind,
     &moodle::MoodleKind,
     &local::LocalKind,
     &plugin::KIND,

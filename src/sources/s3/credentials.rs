@@ -18,7 +18,7 @@ use crate::sources::purpose::Purpose;
 
 /// Where the key comes from, as the configuration says.
 #[derive(Debug, Default)]
-pub(super) struct Credentials {
+pub(in crate::sources) struct Credentials {
     key: Option<(Secret, Secret)>,
     session_token: Option<Secret>,
     /// Look where Amazon's tools do: environment, files, the machine's metadata service.
@@ -54,7 +54,7 @@ impl Credentials {
     }
 
     /// The key alone, for stores that have nothing else of Amazon's.
-    pub(super) fn read_key(settings: &Settings, reader: &mut Reader<'_>) -> Self {
+    pub(in crate::sources) fn read_key(settings: &Settings, reader: &mut Reader<'_>) -> Self {
         let (key_id, key) = (key_id(settings, reader), reader.secret("secret_access_key"));
         if key_id.is_some() != key.is_some() {
             reader.problem(None, "`access_key_id` and `secret_access_key` belong together; one is missing");
@@ -63,7 +63,7 @@ impl Credentials {
     }
 
     /// Whether a key is written down.
-    pub(super) fn has_key(&self) -> bool {
+    pub(in crate::sources) fn has_key(&self) -> bool {
         self.key.is_some()
     }
 

@@ -1,9 +1,9 @@
-//! `S3`: a bucket of Amazon, of Google or of those who speak like them, as a source. It only asks: ListObjectsV2, HEAD and GET.
+//! `S3`: a bucket of Amazon, or of those who speak as Amazon does, as a source. It only asks: ListObjectsV2, HEAD and GET.
 
 mod bearer;
-mod credentials;
+pub(super) mod credentials;
 mod listing;
-mod place;
+pub(super) mod place;
 mod url;
 
 use std::collections::BTreeSet;
@@ -40,8 +40,6 @@ use crate::sources::stamp::{Stamp, Wanted};
 
 /// Where a bucket is when nothing else is said; services other than Amazon's do not care.
 const DEFAULT_REGION: &str = "us-east-1";
-/// Where Google's buckets are, in the words of S3.
-const GOOGLE: (&str, &str) = ("https://storage.googleapis.com", "auto");
 
 /// So many bytes are confirmed at once where there are no entity tags: little, so that many requests at a time hold little.
 const PIECE: u64 = 1 << 20;
@@ -58,37 +56,27 @@ const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 /// `enable_request_payer`; for credentials `access_key_id`, `secret_access_key`, `session_token`, or
 /// `disable_config_load = false` for what Amazon's tools use, with `profile`, `role_arn`, `external_id` and
 /// `disable_ec2_metadata`. Without any of these, requests are anonymous (`skip_signature`, `allow_anonymous`).
-///
-/// Google's are `type = "gcs"`, with the keys `bucket`, `endpoint`, `root`, and for credentials `token`, or a key of Google's
-/// interoperability with S3 (HMAC): `access_key_id`, `secret_access_key`.
 #[derive(Debug)]
 pub struct S3 {
-    store: Store,
     config: Config,
     connected: Current<Connected>,
     /// Versions that the store encrypts, so that their tags, which look like an MD5, are none.
     opaque: Mutex<LruCache<(RemotePath, Digest), ()>>,
 }
 
-/// Whose bucket it is, which is the type: Google speaks S3, with other credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
-    /// The type `s3`: Amazon's, or whoever speaks as Amazon does.
-    Amazon,
-    /// The type `gcs`.
-    Google,
-}
-
+/// How a bucket is reached.
 #[derive(Debug)]
-struct Config {
+pub(super) struct Config {
     /// The bucket's URL, without a slash at the end.
-    url: String,
+    pub(super) url: String,
     /// What every key begins with: empty, or ending in a slash.
-    prefix: String,
-    region: String,
-    request_payer: bool,
-    credentials: Credentials,
-    token: Option<Secret>,
+    pub(super) prefix: String,
+    pub(super) region: String,
+    pub(super) request_payer: bool,
+    /// Whether the store unpacks what is stored compressed for clients that do not say that they take it.
+    pub(super) unpacks: bool,
+    pub(super) credentials: Credentials,
+    pub(super) token: Option<Secret>,
 }
 
 #[derive(Debug)]
@@ -98,80 +86,63 @@ struct Connected {
     bearer: Option<Bearer>,
 }
 
+/// The type `s3`.
+pub struct S3Kind;
+
 #[async_trait]
-impl Kind for Store {
+impl Kind for S3Kind {
     fn type_name(&self) -> &'static str {
-        match self {
-            Self::Amazon => "s3",
-            Self::Google => "gcs",
-        }
+        "s3"
     }
 
     fn secret_variables(&self, settings: &Settings) -> BTreeSet<String> {
         let mut names = settings.variables();
         let flag = |key: &str| settings.values.get(key);
-        let asks_amazon = flag("profile").is_some() || flag("disable_config_load") == Some(&false.into());
-        if *self == Self::Amazon && asks_amazon {
+        if flag("profile").is_some() || flag("disable_config_load") == Some(&false.into()) {
             names.extend(url::VARIABLES.map(|(_, variable)| variable.to_owned()));
         }
         names
     }
 
     fn urls(&self) -> Option<&'static Urls> {
-        Some(match self {
-            Self::Amazon => &url::AMAZON,
-            Self::Google => &url::GOOGLE,
-        })
+        Some(&url::URLS)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let bucket = reader.required_string("bucket", "my-bucket");
-        let mut written = reader.string("endpoint");
+        let written = reader.string("endpoint");
         let root = read_root(&mut reader);
-        let region;
-        let mut token = None;
-        let (mut virtual_host, mut request_payer) = (false, false);
-        let credentials = match self {
-            Self::Amazon => {
-                region = reader.string("region");
-                virtual_host = reader.boolean("enable_virtual_host_style").unwrap_or_default();
-                request_payer = reader.boolean("enable_request_payer").unwrap_or_default();
-                Credentials::read(settings, &mut reader)
-            }
-            Self::Google => {
-                token = reader.secret("token");
-                region = Some(GOOGLE.1.to_owned());
-                written = written.or_else(|| Some(GOOGLE.0.to_owned()));
-                Credentials::read_key(settings, &mut reader)
-            }
-        };
-        if token.is_some() && credentials.has_key() {
-            reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
-        }
-        let prefix = keys::prefix_of(&root);
+        let region = reader.string("region");
+        let virtual_host = reader.boolean("enable_virtual_host_style").unwrap_or_default();
+        let request_payer = reader.boolean("enable_request_payer").unwrap_or_default();
+        let credentials = Credentials::read(settings, &mut reader);
         let region = region.or_else(|| credentials.region()).unwrap_or_else(|| DEFAULT_REGION.to_owned());
         let place = place::bucket_url(&mut reader, &bucket, written, &region, virtual_host);
         let config = place.map(|place| {
-            warn_if_clear(settings, &place, credentials.has_token() || token.is_some());
+            warn_if_clear(settings, &place, credentials.has_token());
             let url = place.as_str().trim_end_matches('/').to_owned();
-            Config { url, prefix, region, request_payer, credentials, token }
+            let prefix = keys::prefix_of(&root);
+            Config { url, prefix, region, request_payer, unpacks: false, credentials, token: None }
         });
-        let (config, opaque) = (reader.finish_with(config)?, Mutex::new(LruCache::new(OPAQUE)));
-        Ok(Box::new(S3 { store: *self, config, connected: Current::default(), opaque }))
+        Ok(Box::new(S3::new(reader.finish_with(config)?)))
     }
 }
 
 impl S3 {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, connected: Current::default(), opaque: Mutex::new(LruCache::new(OPAQUE)) }
+    }
+
     /// Asks for one object, or about it.
     async fn ask(&self, purpose: Purpose<'_>, request: http::request::Builder) -> Result<Answer> {
         let key = encode_path(self.key(purpose)?.as_bytes());
         let connected = self.connected.get(purpose)?;
         let request = request.uri(format!("{}/{key}", self.config.url));
         let mut request = self.sign(purpose, &connected, request).await?;
-        if self.store == Store::Google {
-            // Without this, Google unpacks what is stored compressed, which has another length then. Its servers change this header
-            // on the way, so it must not be signed.
+        if self.config.unpacks {
+            // What is unpacked has another length than the listing says. Google's servers change this header on the way, so it must
+            // not be signed.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
         match connected.transport.send(purpose, request).await {

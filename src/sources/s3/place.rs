@@ -4,7 +4,7 @@ use crate::source::settings::Reader;
 use crate::sources::http::{endpoint, join};
 
 /// The bucket's URL; none, and a problem noted, if there can be none.
-pub(super) fn bucket_url(
+pub(in crate::sources) fn bucket_url(
     reader: &mut Reader<'_>,
     bucket: &str,
     written: Option<String>,

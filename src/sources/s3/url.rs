@@ -1,4 +1,4 @@
-//! URLs of buckets, of Amazon's kind and of Google's.
+//! URLs of buckets.
 
 use ::url::Url;
 
@@ -6,8 +6,7 @@ use crate::source::identity::is_secret_key;
 use crate::source::nearest::unknown_key;
 use crate::source::url::{Typed, UrlSettings, Urls};
 
-pub(super) static AMAZON: Urls = Urls { schemes: &[("s3", "s3://bucket/prefix")], read: amazon };
-pub(super) static GOOGLE: Urls = Urls { schemes: &[("gs", "gs://bucket/prefix"), ("gcs", "")], read: google };
+pub(super) static URLS: Urls = Urls { schemes: &[("s3", "s3://bucket/prefix")], read };
 
 /// Query keys of an s3 URL; they are the keys of the source.
 const QUERY: [&str; 2] = ["endpoint", "region"];
@@ -19,10 +18,7 @@ pub(super) const VARIABLES: [(&str, &str); 3] = [
     ("session_token", "AWS_SESSION_TOKEN"),
 ];
 
-/// A token for Google, as other tools of that world read it.
-const GOOGLE_VARIABLE: &str = "GOOGLE_OAUTH_ACCESS_TOKEN";
-
-fn amazon(typed: &Typed<'_>) -> Result<UrlSettings, String> {
+fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     let credentials = VARIABLES.map(|(_, variable)| variable).join(", ");
     let elsewhere = format!("credentials come from the environment variables {credentials}");
     let url = typed.read_as("s3")?;
@@ -52,23 +48,6 @@ fn amazon(typed: &Typed<'_>) -> Result<UrlSettings, String> {
         if (typed.is_set)(variable) {
             remote.set_variable(key, variable);
         }
-    }
-    Ok(remote)
-}
-
-fn google(typed: &Typed<'_>) -> Result<UrlSettings, String> {
-    const FORM: &str = "such a URL is gs://bucket/prefix";
-    let url = typed.read_as("gs")?;
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        let elsewhere = format!("a token comes from the environment variable {GOOGLE_VARIABLE}");
-        return Err(format!("{FORM}; a key in a URL shows in `ps` and in the shell's history: {elsewhere}"));
-    }
-    let bucket = url.host_str().filter(|host| !host.is_empty() && url.port().is_none()).ok_or(FORM)?;
-    let mut remote = UrlSettings::new(bucket);
-    remote.set("bucket", bucket);
-    remote.set_root(url.path())?;
-    if (typed.is_set)(GOOGLE_VARIABLE) {
-        remote.set_variable("token", GOOGLE_VARIABLE);
     }
     Ok(remote)
 }

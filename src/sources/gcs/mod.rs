@@ -1,0 +1,61 @@
+//! Google's buckets as a source. They speak S3, with credentials of their own, so that what asks them is [`S3`].
+
+mod url;
+
+use async_trait::async_trait;
+
+use super::http::warn_if_clear;
+use super::read_root;
+use super::s3::credentials::Credentials;
+use super::s3::{Config, S3, place};
+use crate::source::url::Urls;
+use crate::source::{Kind, Problem, Settings, Source};
+use crate::sources::keys;
+
+/// Where Google's buckets are, unless the configuration says otherwise.
+const ENDPOINT: &str = "https://storage.googleapis.com";
+/// The region of all of them, in the words of S3.
+const REGION: &str = "auto";
+
+/// The type `gcs`.
+///
+/// Keys: `bucket` (required), `endpoint`, `root`, and for credentials `token`, or a key of Google's interoperability with S3
+/// (HMAC): `access_key_id`, `secret_access_key`.
+pub struct GcsKind;
+
+#[async_trait]
+impl Kind for GcsKind {
+    fn type_name(&self) -> &'static str {
+        "gcs"
+    }
+
+    fn urls(&self) -> Option<&'static Urls> {
+        Some(&url::URLS)
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
+        let mut reader = settings.reader();
+        let bucket = reader.required_string("bucket", "my-bucket");
+        let written = reader.string("endpoint").unwrap_or_else(|| ENDPOINT.to_owned());
+        let root = read_root(&mut reader);
+        let token = reader.secret("token");
+        let credentials = Credentials::read_key(settings, &mut reader);
+        if token.is_some() && credentials.has_key() {
+            reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
+        }
+        let place = place::bucket_url(&mut reader, &bucket, Some(written), REGION, false);
+        let config = place.map(|place| {
+            warn_if_clear(settings, &place, token.is_some());
+            Config {
+                url: place.as_str().trim_end_matches('/').to_owned(),
+                prefix: keys::prefix_of(&root),
+                region: REGION.to_owned(),
+                request_payer: false,
+                unpacks: true,
+                credentials,
+                token,
+            }
+        });
+        Ok(Box::new(S3::new(reader.finish_with(config)?)))
+    }
+}
