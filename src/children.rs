@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::allocator::without_arena_limit;
 
-/// How long [`end_all`] waits for processes to end after SIGTERM, and after SIGKILL.
+/// The time that [`end_all`] gives processes to end after SIGTERM, and after SIGKILL.
 const END_TIMEOUTS: [(Signal, Duration); 2] =
     [(Signal::TERM, Duration::from_millis(200)), (Signal::KILL, Duration::from_secs(1))];
 
@@ -58,7 +58,7 @@ impl Starting {
 impl Group {
     /// Sends every process of the group a signal.
     pub fn signal(&self, signal: Signal) {
-        // An error says that nobody is left.
+        // An error says that no process of the group is left.
         let _ = kill_process_group(self.0, signal);
     }
 }
@@ -89,12 +89,12 @@ pub fn end_all() {
     }
 }
 
-/// Whether there is no such process, or only until somebody waits for it.
+/// Whether there is no such process, or only a zombie.
 pub fn has_ended(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| running_group(&stat).is_none())
 }
 
-/// Those of these groups that have a process that has not ended. One that nobody has waited for has ended nevertheless.
+/// The groups among these that have a process that has not ended. A zombie has ended.
 fn running(groups: &BTreeSet<i32>) -> BTreeSet<i32> {
     if groups.is_empty() {
         return BTreeSet::new();

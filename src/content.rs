@@ -9,10 +9,10 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
 use crate::digest::{Digest, hex};
 
-/// How many bytes of a file are hashed at once.
+/// The number of bytes of a file that are hashed at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// How a hash is computed. Against accidents all of them do; none is asked to withstand an attacker who owns the source.
+/// The algorithm of a hash. All of them detect accidents; none has to withstand an attacker who owns the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// `md5:` and 32 digits: S3's entity tags, unless an object came in parts.

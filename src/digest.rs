@@ -11,7 +11,7 @@ pub const UNSETTLED: &str = ";unsettled=";
 /// Begins what is no digest, but says that bytes are not those that were asked for.
 const DAMAGED: &str = "damaged:";
 
-/// What a source says identifies a version: the same digest of the same path means the same bytes.
+/// A source's identifier of a version: the same digest of the same path means the same bytes.
 ///
 /// The text belongs to the source (`etag:…`, `stat:…`); everybody else only compares it. Only `md5:`, `sha1:` and `sha256:` mean the
 /// same to everybody: what follows is that hash of all bytes (see [`crate::content::Algorithm::of`]).

@@ -1,5 +1,5 @@
-//! `Disk`: whether the disk of the cache answers. Whoever asks it something waits for [`DISK_TIMEOUT`] once; while it hangs, nobody waits. It knows
-//! not what is asked.
+//! `Disk`: whether the disk of the cache answers. A question waits for [`DISK_TIMEOUT`] once; while the disk hangs, further
+//! questions fail at once. It does not know the questions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,14 +9,14 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-/// How long the disk may take. A sound one takes milliseconds, a busy one a second; whoever reads waits that long once.
+/// The time that the disk has for an answer. A sound one takes milliseconds, a busy one a second; a reader waits that long once.
 pub const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// For how long a disk that did not answer in time is left alone: a disk that spins up or a network share that comes back takes some
 /// seconds, and each attempt may hold a reader up for [`DISK_TIMEOUT`].
 const DISK_REST: Duration = Duration::from_secs(30);
 
-/// The disk has not answered in time, so that nobody knows what is stored.
+/// The disk has not answered in time, so that its contents are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hangs;
 
@@ -25,7 +25,7 @@ pub struct Hangs;
 pub struct Disk {
     /// Until when it is left alone.
     resting: Mutex<Option<Instant>>,
-    /// How many questions it has not answered yet.
+    /// The number of questions that it has not answered yet.
     unanswered: AtomicUsize,
 }
 
@@ -157,7 +157,7 @@ mod tests {
         let disk = Arc::new(Disk::default());
         let (go_on, until) = mpsc::channel::<()>();
         disk.hangs();
-        // It is left alone, so nobody waits for it.
+        // The disk is left alone, so this does not wait for it.
         disk.tell(move || _ = until.recv()).await;
         *disk.resting.lock() = Some(Instant::now());
         assert_eq!(disk.ask(|_| ()).await, Err(Hangs));

@@ -10,7 +10,7 @@ use crate::revealed::concealed;
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as a closed list: whoever handles an error decides by its kind, never by its text.
+/// The kind of an error, from a closed list: code that handles an error decides by its kind, never by its text.
 ///
 /// `fuse::errno` maps each kind to an errno; that table is the only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub enum ErrorKind {
     NotADirectory,
     /// The path exists and is a directory where a file was asked for.
     IsADirectory,
-    /// The source knows who is asking and refuses.
+    /// The source knows the user and refuses the request.
     PermissionDenied,
     /// The source did not accept the credentials: retrying cannot help until they change.
     Unauthenticated,
@@ -148,7 +148,7 @@ impl Error {
         self.change(|inner| inner.retry_after = Some(wait))
     }
 
-    /// How long the source asks to be left alone, if it said so.
+    /// The time for which the source asks to be left alone, if it told one.
     pub fn wait(&self) -> Option<Duration> {
         self.0.retry_after
     }

@@ -1,4 +1,5 @@
-//! `Flights`: whoever asks for the same while the answer is on its way gets that answer. It knows neither questions nor answers.
+//! `Flights`: shares one answer among all who ask for the same while it is on its way (single flight). It knows neither questions
+//! nor answers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -23,19 +24,20 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The answer that is on its way to `key`, or else that of `begin`, which becomes a task of its own: the answer is worth having even
-    /// if whoever asked first is gone. `None` if that task ended without an answer.
+    /// The answer that is on its way to `key`, or else that of `begin`, which becomes a task of its own: the answer is worth having
+    /// even if the first caller is gone. `None` if that task ended without an answer.
     ///
     /// An answer may have arrived since the caller looked for one: the task should begin by looking again.
     pub async fn join<F>(self: &Arc<Self>, key: K, begin: impl FnOnce() -> F) -> Option<V>
     where
         F: Future<Output = V> + Send + 'static,
     {
-        self.board(key, begin).answer().await
+        self.start(key, begin).answer().await
     }
 
-    /// As [`Flights::join`], for who may not wait for the answer. It is on its way when this returns, and goes on if nobody waits.
-    pub fn board<F>(self: &Arc<Self>, key: K, begin: impl FnOnce() -> F) -> Flight<V>
+    /// As [`Flights::join`], for a caller that may not wait for the answer. It is on its way when this returns, and goes on if no
+    /// caller waits.
+    pub fn start<F>(self: &Arc<Self>, key: K, begin: impl FnOnce() -> F) -> Flight<V>
     where
         F: Future<Output = V> + Send + 'static,
     {
@@ -55,7 +57,7 @@ where
         flight
     }
 
-    /// How many answers are on their way.
+    /// The number of answers that are on their way.
     pub fn under_way(&self) -> usize {
         self.0.lock().len()
     }
@@ -69,7 +71,7 @@ pub struct Flight<V> {
 }
 
 impl<V: Clone> Flight<V> {
-    /// When whoever asked first did.
+    /// When the first caller asked.
     pub fn begun(&self) -> Instant {
         self.begun
     }

@@ -1,4 +1,4 @@
-//! What may be served, what must be asked, what fails: pure decisions over numbered cases. It does no I/O and reads no clock.
+//! Freshness: pure decisions over numbered cases about what is served, asked anew, or fails. It does no I/O and reads no clock.
 //!
 //! **A listing (or one entry of it) that is asked for:**
 //!
@@ -12,7 +12,7 @@
 //! | L6 | yes | | failed otherwise | `fail` | fail with that |
 //! | L7 | no | | failed otherwise | | fail with that |
 //!
-//! **While the source has not answered yet.** A question whose answer nobody waits for any longer goes on. A source is *slow* once a
+//! **While the source has not answered yet.** A question goes on when no caller waits for its answer any longer. A source is *slow* once a
 //! question has had `patience`, and no other that was asked since has ended; until one does.
 //!
 //! | case | known | source | `offline` | decision |
@@ -86,15 +86,15 @@
 //! Before the first proof two retrievals that agree are all that there is. What counted by C7 is thrown away with the first tag that
 //! proves true ([`still_counts`]), and its next retrieval is decided by C6. That a tag has proved true is stored in the index.
 //!
-//! **A version found damaged (C5, C6, C8)** fails until its digest changes, and is retrieved again for nobody before
-//! [`asked_again_after`]: a minute, doubling to an hour. What is retrieved then is read only once it is proven.
+//! **A version found damaged (C5, C6, C8)** fails until its digest changes, and is not retrieved again before
+//! [`asked_again_after`]: a minute, doubling to an hour. The bytes that are retrieved then are read only once they are proven.
 
 use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::error::ErrorKind;
 
-/// What to answer while a source cannot be reached.
+/// The use of known answers while a source cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offline {
     /// The last known tree and the cached bytes.
@@ -103,14 +103,15 @@ pub enum Offline {
     Fail,
 }
 
-/// So many questions are enough to notice that a slow source answers again: a walk through a known tree must not leave thousands.
+/// The most questions under way at a slow source. A few notice that it answers again; a walk through a known tree must not leave
+/// thousands.
 pub const MAX_QUESTIONS_WHILE_SLOW: usize = 4;
 
-/// How long a damaged version is not retrieved, at first and at most: a server that is mended is noticed within the hour, and one that is not
-/// costs two retrievals and then one each hour.
+/// The time for which a damaged version is not retrieved, at first and at most: a server that is mended is noticed within the hour,
+/// and one that is not costs two retrievals and then one each hour.
 const DAMAGED_WAITS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
-/// How long after the first answer that would take all names away the source is asked again.
+/// The time between the first answer that would take all names away and the second question.
 pub const WAIT_BEFORE_EMPTYING: Duration = Duration::from_secs(1);
 
 /// Whether to answer from memory or ask the source.
@@ -131,12 +132,12 @@ pub enum AfterFailure {
     Fail,
 }
 
-/// What to do while the source is asked.
+/// The decision while the source is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhileAsking {
     /// Wait for its answer, until it fails.
     Wait,
-    /// Wait for its answer for so long, then decide again.
+    /// Wait for its answer for this long, then decide again.
     WaitFor(Duration),
     /// Serve what is known.
     Serve,
@@ -151,7 +152,7 @@ pub enum Emptying {
     AskAgain,
 }
 
-/// What is done about a version before its copy is opened.
+/// The decision about a version before its copy is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BeforeOpening {
     /// The name leads elsewhere by now: it must be looked up again.
@@ -164,7 +165,7 @@ pub enum BeforeOpening {
     Open,
 }
 
-/// What is done about a version whose copy has been opened, before anybody reads it.
+/// The decision about a version whose copy has been opened, before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtOpen {
     /// All of it is read, and retrieved where it is missing.
@@ -177,7 +178,7 @@ pub enum AtOpen {
     AskDigest,
 }
 
-/// What is here of a version that is being opened.
+/// The state of the copy of a version that is being opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Here {
     /// Whether all blocks are here and proven.
@@ -188,7 +189,7 @@ pub struct Here {
     pub can_begin: bool,
 }
 
-/// What a retrieved copy counts as.
+/// The decision about a retrieved copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// The copy is whole.
@@ -203,7 +204,7 @@ pub enum Proof {
     Damaged,
 }
 
-/// What a remote digest says of the bytes.
+/// The meaning of a remote digest for the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
     /// Nothing: it stands for a version.
@@ -299,7 +300,7 @@ pub fn still_counts(remote: &Digest, local: &Digest, promise: Promise) -> bool {
     local == remote || promise != Promise::Form { proved: true }
 }
 
-/// How long a version that was found damaged `times` times is not retrieved.
+/// The time for which a version that was found damaged `times` times is not retrieved.
 pub fn asked_again_after(times: u32) -> Duration {
     DAMAGED_WAITS.0.saturating_mul(1 << times.saturating_sub(1).min(10)).min(DAMAGED_WAITS.1)
 }

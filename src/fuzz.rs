@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// The longest input, in bytes: enough for every file of the corpus, and small enough for many a second.
 const MAX_INPUT_BYTES: usize = 32 << 10;
 
-/// What parsers stumble over.
+/// Words at which parsers go wrong.
 const TOKENS: [&[u8]; 40] = [
     b"",
     b"\0",
@@ -56,7 +56,7 @@ const TOKENS: [&[u8]; 40] = [
 /// One input: which file it begins with, and what is done to it.
 pub(crate) type Input = (u8, Vec<(Change, u16, u16)>);
 
-/// What is done at a place; the two numbers after it are that place and how long, or which.
+/// A change at a place; the two numbers after it are that place and a length, or a choice.
 #[derive(Debug, Clone, Copy, bolero::TypeGenerator)]
 pub(crate) enum Change {
     Overwrite,

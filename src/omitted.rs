@@ -4,11 +4,11 @@ use std::fmt;
 
 use crate::path::Printable;
 
-/// So many names are shown, each up to so many bytes.
+/// The most names that are shown, and the most bytes of each.
 const MAX_NAMES_SHOWN: usize = 3;
 const MAX_SHOWN_BYTES: usize = 60;
 
-/// What one listing leaves out. Its size does not depend on how much that is.
+/// The names that one listing leaves out. Its size does not depend on their number.
 #[derive(Debug, Default)]
 pub struct Omitted {
     count: usize,
@@ -26,7 +26,7 @@ impl Omitted {
         }
     }
 
-    /// How many names are left out, the first of them, and why, in one line; none if none is.
+    /// The number of omitted names, the first of them, and why, in one line; `None` if none is omitted.
     pub fn told(&self) -> Option<String> {
         let Self { count, shown } = self;
         let names = if *count == 1 { "name is" } else { "names are" };

@@ -7,8 +7,8 @@ use std::sync::Arc;
 /// A path inside one source, in the source's own bytes, handed back to it verbatim.
 ///
 /// The empty path is the source's root. Between components stands one `/`; there is no leading or trailing one.
-/// A component is never empty, `.` or `..` and holds no NUL: [`RemotePath::child`] refuses those, so that whoever
-/// has a `RemotePath` need not look again.
+/// A component is never empty, `.` or `..` and holds no NUL: [`RemotePath::child`] refuses those, so that code that has a
+/// `RemotePath` need not look again.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemotePath(Arc<[u8]>);
 
@@ -173,8 +173,8 @@ fn write_with_pictures(f: &mut fmt::Formatter<'_>, text: &str, is_kept: impl Fn(
     Ok(())
 }
 
-/// What is shown of a character that moves the cursor, turns the direction of writing or hides: its Unicode picture, or its number where it
-/// has none. `None` for all others.
+/// The replacement of a character that moves the cursor, turns the direction of writing or hides: its Unicode picture, or its
+/// number where it has none. `None` for all others.
 pub fn picture(c: char) -> Option<String> {
     Some(match c {
         '\0'..='\x1f' => char::from_u32(0x2400 + c as u32)?.into(),

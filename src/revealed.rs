@@ -23,7 +23,7 @@ impl Revealed {
 /// Shorter secrets than this would blot out ordinary words.
 const MIN_CONCEALED_BYTES: usize = 6;
 
-/// What was revealed so far.
+/// The secrets that were revealed so far.
 static REVEALED: RwLock<Vec<Revealed>> = RwLock::new(Vec::new());
 
 /// From now on this does not appear in what is written for people.

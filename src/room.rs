@@ -1,4 +1,4 @@
-//! `Room`: room on the cache's disk for files that are no copies, as those see it who need some. It knows no cache.
+//! `Room`: room on the cache's disk for files that are no copies, as their writers see it. It knows no cache.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -21,7 +21,7 @@ pub trait Lease: Send {
     fn note_written(&mut self, bytes: u64);
 }
 
-/// Room for those who are configured before there is a cache. Clones are one.
+/// Room for sources that are configured before there is a cache. Clones are one.
 #[derive(Clone, Default)]
 pub struct Rooms {
     most: Option<u64>,
@@ -44,7 +44,7 @@ impl Rooms {
         let _ = self.given.set(Box::new(room));
     }
 
-    /// The room; none where nobody accounts for any.
+    /// The room; `None` where no cache accounts for any.
     pub fn get(&self) -> Option<&dyn Room> {
         self.given.get().map(|room| &**room)
     }

@@ -11,10 +11,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Item};
 use crate::revealed::{Revealed, conceal};
 
-/// Where a credential comes from, as the configuration says.
+/// The place of a credential, as the configuration names it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
-    /// Written in the configuration itself; allowed only in a file that nobody else can read.
+    /// Written in the configuration itself; allowed only in a file that no other user can read.
     Plain(Revealed),
     /// `{ env = "NAME" }`: an environment variable.
     Env(String),
@@ -26,7 +26,7 @@ pub enum Secret {
     Keyring(Item),
 }
 
-/// How long a command may take: somebody may have to unlock a keyring for it.
+/// The time that a command may take: the user may have to unlock a keyring for it.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Secret {
@@ -75,7 +75,7 @@ fn missing(why: String) -> Error {
     Error::new("read secret", ErrorKind::InvalidConfig).because(why)
 }
 
-/// What a shell command prints, which is ended if it takes longer than `limit`.
+/// The output of a shell command, which is ended if it takes longer than `limit`.
 fn printed_by(command: &str, limit: Duration) -> Result<String> {
     let not_run = |e| missing("cannot run the secret's command".into()).caused_by(e);
     let mut shell = Command::new("sh");
@@ -84,7 +84,7 @@ fn printed_by(command: &str, limit: Duration) -> Result<String> {
     let child = shell.spawn().map_err(not_run)?;
     let group = starting.group(child.id());
     let (tell, ended) = mpsc::channel();
-    // Nobody hears of an end that comes too late.
+    // After the timeout there is no receiver.
     let wait = move || drop(tell.send(child.wait_with_output()));
     std::thread::Builder::new().name("secret".into()).spawn(wait).map_err(not_run)?;
     let Ok(output) = ended.recv_timeout(limit) else {

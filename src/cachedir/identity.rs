@@ -19,13 +19,13 @@ pub(super) const TAG: (&str, &[u8]) = (
 /// The last line of [`TAG`].
 const OWN_LINE: &[u8] = b"# kitovufs cache directory";
 
-/// What an SQLite database begins with.
+/// The first bytes of an SQLite database.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
-/// What a process may write into the lock file after its number.
+/// The words that a process may write into the lock file after its number.
 const LOCK_WORDS: [&str; 2] = ["", "tidying up"];
 
-/// How many of the names that were found a refusal tells.
+/// The number of found names that a refusal tells.
 const NAMES_TOLD: usize = 3;
 
 /// `true` if the directory is tagged, `false` if it is ours without a tag; or why it is not ours.

@@ -23,11 +23,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::Printable;
 use identity::TAG;
 
-/// Permissions of directories and of files: nobody else reads what was retrieved with the user's passwords.
+/// Permissions of directories and of files: other users must not read what was retrieved with this user's passwords.
 const PRIVATE_DIR: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// How many names are tried for something that is set aside.
+/// The number of names that are tried for an entry that is set aside.
 const MAX_ASIDE_NAMES: u32 = 10_000;
 
 /// A directory that is ours.
@@ -41,14 +41,14 @@ impl CacheDir {
     /// Opens a cache directory, creating it if it is not there, makes it private, and tags it.
     ///
     /// # Errors
-    /// `Cache` if it is somebody else's, a link, writable by others, or holds what is not ours: the message names what was found.
+    /// `Cache` if it is another user's, a link, writable by others, or holds foreign files: the message names what was found.
     pub fn claim(path: &Path) -> Result<Self> {
         // Without a trailing slash, which would lead through a link.
         let path: PathBuf = path.components().collect();
         let failed = |e: io::Error| cannot_open(&path, e);
         let refused = |why: String| Error::new("open cache", ErrorKind::Cache).on(path.display()).because(why);
         match DirBuilder::new().recursive(true).mode(0o700).create(&path) {
-            // What is there is told below.
+            // The checks below tell what is there.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(failed)?,
         }
@@ -122,7 +122,7 @@ impl CacheDir {
                     Err(e) => return Err(e.into()),
                 },
                 Err(Errno::NOTDIR | Errno::LOOP) => self.set_aside(&self.fd, name.as_bytes(), name)?,
-                // Its owner may always look into it; a second refusal is somebody else's.
+                // The owner may always look into it; a second refusal means that it is another user's.
                 Err(Errno::ACCESS) if !allowed => {
                     chmodat(&self.fd, name, PRIVATE_DIR, AtFlags::empty())?;
                     allowed = true;

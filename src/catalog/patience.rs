@@ -60,8 +60,8 @@ impl Catalog {
     {
         let (offline, patience) = (self.policy.offline, self.policy.patience);
         let catalog = self.clone();
-        let board = move || {
-            under_way.board(key, || {
+        let start = move || {
+            under_way.start(key, || {
                 let question = question();
                 async move {
                     let answer = question.await;
@@ -74,10 +74,10 @@ impl Catalog {
         if spares_question(self.is_slow(), questions, offline) {
             return match known.await {
                 Some(known) => Asked::Overdue(known),
-                None => Asked::Answered(answer_of(board()).await),
+                None => Asked::Answered(answer_of(start()).await),
             };
         }
-        let flight = board();
+        let flight = start();
         let begun = flight.begun();
         let decide = || while_asking(true, self.is_slow(), begun.elapsed(), patience, offline);
         if let WhileAsking::WaitFor(left) = decide()

@@ -10,7 +10,7 @@ pub struct Diagnostic {
     pub file: Option<PathBuf>,
     /// The line, counted from 1; `None` if it is about the file as a whole.
     pub line: Option<usize>,
-    /// What is wrong and what to do.
+    /// The problem and its remedy.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! What `[[folders]]` mean, and what is said about wrong ones.
+//! `[[folders]]`: their meaning, and the messages about wrong ones.
 
 use super::tests::{Written, assert_problem, good};
 

@@ -24,15 +24,15 @@ use crate::source::identity::identity;
 use crate::source::{Problem, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics};
 
-/// Permission bits that let somebody else than the owner at a file.
+/// The permission bits of users other than the owner.
 const OTHERS_MODE_BITS: u32 = 0o077;
 
 /// Everything that is configured, checked as far as one can without asking the sources.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to mount; the command line may say otherwise. Absolute.
+    /// The mount point; the command line may name another. Absolute.
     pub mountpoint: Option<PathBuf>,
-    /// Where and how much to cache.
+    /// The directory and the limits of the cache.
     pub cache: CacheConfig,
     /// The sources in the order of their names; at least one.
     pub sources: Vec<SourceConfig>,
@@ -44,7 +44,7 @@ pub struct Config {
     pub file: Option<PathBuf>,
 }
 
-/// Where copies are kept, and how much room they may take.
+/// The directory of copies, and the room that they may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheConfig {
     /// The cache's own directory; absolute, not necessarily there yet.
@@ -73,19 +73,19 @@ pub struct SourceConfig {
     pub hidden: bool,
     /// Its own table, which only the source understands.
     pub settings: Settings,
-    /// How long an answer of the source counts as current.
+    /// The time for which an answer of the source counts as current.
     pub fresh_for: Duration,
     /// No remote operation waits longer than this without progress. Never zero.
     pub timeout: Duration,
-    /// How long it is given to confirm what is known of it, before that is the answer.
+    /// The time that the source has to confirm a known answer, before that is served.
     pub patience: Duration,
-    /// What to answer while it cannot be reached.
+    /// The use of known answers while it cannot be reached.
     pub offline: Offline,
-    /// How to learn the size of a file of which it tells none.
+    /// The way to learn the size of a file of which it tells none.
     pub unknown_size: UnknownSize,
-    /// How many requests may be under way at once; `None`: as many as the source serves well.
+    /// The most requests that are under way at once; `None`: as many as the source serves well.
     pub max_requests: Option<usize>,
-    /// How many bytes of content may arrive in a second; `None`: as many as will.
+    /// The most bytes of content that arrive in a second; `None`: no limit.
     pub max_bandwidth: Option<u64>,
     origin: Origin,
 }
@@ -93,9 +93,9 @@ pub struct SourceConfig {
 /// A folder that is put together from directories of sources.
 #[derive(Debug, Clone)]
 pub struct FolderConfig {
-    /// Where it is below the mount's root: one or more names, of which the first is no shown source's.
+    /// Its path below the mount's root: one or more names, of which the first is no shown source's.
     pub path: Vec<String>,
-    /// What it shows, in the order of precedence; at least one.
+    /// The directories that it shows, in the order of precedence; at least one.
     pub parts: Vec<PartConfig>,
 }
 
@@ -110,7 +110,7 @@ pub struct PartConfig {
     pub ignore: GlobSet,
 }
 
-/// Where a source stands in its file.
+/// The place of a source in its file.
 #[derive(Debug, Clone, Default)]
 struct Origin {
     file: Option<PathBuf>,
@@ -128,8 +128,8 @@ impl Config {
         problems.or(config)
     }
 
-    /// Reads a file that may be wrong: what could be understood, and what is wrong with the rest. For whoever wants to
-    /// add what the sources say about their settings before anything is reported.
+    /// Reads a file that may be wrong: returns the part that could be understood, and the problems of the rest, to which a caller
+    /// may add those that the sources find in their settings.
     ///
     /// # Errors
     /// The file cannot be read at all.
@@ -146,11 +146,11 @@ impl Config {
         Ok(parse::parse(&text, &parse::Place { shown: path, file: &file, private, cache_dir }))
     }
 
-    /// What a URL, or an absolute directory in its place, means: one source at the mount's root, with a cache directory of its
-    /// own below the default one, all else by default.
+    /// The configuration of a URL, or of an absolute directory in its place: one source at the mount's root, with a cache directory
+    /// of its own below the default one, all else by default.
     ///
     /// # Errors
-    /// What is wrong with the URL. A password in it is refused and not repeated.
+    /// The problem of the URL. A password in it is refused and not repeated.
     pub fn from_url(url: &str) -> Result<Self, Diagnostics> {
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let source = url::parse(url, &is_set).map_err(Diagnostic::new)?.into_source();
@@ -170,7 +170,7 @@ impl Config {
     pub fn default_path() -> PathBuf {
         let dir = match etcetera::choose_base_strategy() {
             Ok(dirs) => dirs.config_dir(),
-            // Nobody's home: what remains is the directory for the whole system.
+            // Without a home, the directory for the whole system remains.
             Err(_) => PathBuf::from("/etc"),
         };
         dir.join("kitovufs/config.toml")
@@ -188,8 +188,9 @@ impl SourceConfig {
         }
     }
 
-    /// What identifies the remote, for keys of the cache: the type and all its settings that are no secrets. Independent of
-    /// the folder's name, of the order of keys and of what every source shares ([`crate::source::settings::COMMON_KEYS`]). Contains no secret.
+    /// The identity of the remote, for keys of the cache: the type and all its settings that are no secrets. Independent of the
+    /// source's name, of the order of keys and of the keys that every source shares ([`crate::source::settings::COMMON_KEYS`]).
+    /// Contains no secret.
     pub fn identity(&self) -> String {
         identity(&self.type_name, self.settings.values.iter())
     }

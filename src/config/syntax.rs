@@ -1,4 +1,4 @@
-//! What the TOML parser's errors tell: the messages worth reading, and the lines that one cannot trust. It knows no key.
+//! The errors of the TOML parser: the messages worth reading, and the lines that cannot be trusted. It knows no key.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub(super) fn without_stops(text: &str) -> (String, Vec<Error>) {
     (text, stops)
 }
 
-/// Where lines begin.
+/// The offsets at which lines begin.
 pub(super) struct Lines(Vec<usize>);
 
 impl Lines {

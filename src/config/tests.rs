@@ -1,4 +1,4 @@
-//! What files mean, and what is said about wrong ones.
+//! Configuration files: their meaning, and the messages about wrong ones.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -362,7 +362,7 @@ proptest::proptest! {
     }
 }
 
-/// What is said about a file names its lines.
+/// The messages about a file name its lines.
 #[test]
 fn fuzz_config() {
     let corpus = crate::fuzz::Corpus::of("config");

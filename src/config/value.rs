@@ -1,4 +1,4 @@
-//! What a single value of the file means: a size, a duration, a path, a name. It knows neither the tables nor their lines.
+//! The meaning of a single value of the file: a size, a duration, a path, a name. It knows neither the tables nor their lines.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,7 +77,7 @@ pub(super) fn flag(key: &str, value: &DeValue<'_>) -> Result<bool, String> {
     }
 }
 
-/// What to do while the source cannot be reached.
+/// The use of known answers while the source cannot be reached.
 pub(super) fn offline(key: &str, value: &DeValue<'_>) -> Result<Offline, String> {
     match value {
         DeValue::String(text) if text == "serve" => Ok(Offline::Serve),
@@ -89,7 +89,7 @@ pub(super) fn offline(key: &str, value: &DeValue<'_>) -> Result<Offline, String>
     }
 }
 
-/// How to learn sizes that the source does not tell.
+/// The way to learn sizes that the source does not tell.
 pub(super) fn unknown_size(key: &str, value: &DeValue<'_>) -> Result<UnknownSize, String> {
     match value {
         DeValue::String(text) if text == "retrieve" => Ok(UnknownSize::Retrieve),

@@ -45,14 +45,14 @@ const SCHEMA: &str = "
 /// Bytes of a page of the database: SQLite's default.
 const PAGE_BYTES: u32 = 4096;
 
-/// What marks the database as ours: `ktvu`.
+/// The mark of our databases: `ktvu`.
 const APPLICATION: i32 = 0x6b74_7675;
 
 /// The database, its journal in either form, and the index of the journal, which is not used but may be there from an earlier version.
 const NAME: &str = "index.sqlite";
 const JOURNALS: [&str; 3] = ["index.sqlite-wal", "index.sqlite-journal", "index.sqlite-shm"];
 
-/// What is appended to the names of a database that was set aside.
+/// The suffix of the names of a database that was set aside.
 const DAMAGED: &str = "damaged";
 
 /// A database that can be used.
@@ -66,7 +66,7 @@ pub(super) struct Opened {
 enum Unusable {
     /// It is damaged, or another program's.
     Damaged(String),
-    /// It may be sound; who knows.
+    /// It may be sound or not.
     Unknown(String),
 }
 
@@ -107,18 +107,18 @@ fn try_open(dir: &CacheDir, journal: u32) -> Result<Opened, Unusable> {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(e) => return Err(io::Error::from(e).into()),
     }
-    // Made here, so that nobody else may read it.
+    // Made here, so that other users may not read it.
     open_file(dir, NAME.as_bytes(), OFlags::RDWR | OFlags::CREATE)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(dir.real_path()?.join(NAME), flags)?;
-    // What stands in the database decides nothing but what a query of ours returns.
+    // The contents of the database decide nothing but the results of our queries.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
-    // No file is mapped into memory, the index of the journal neither, since this process is the only one: a file that somebody cuts
-    // short is an error then, not a signal.
+    // No file is mapped into memory, the index of the journal neither, since this process is the only one: a file that another
+    // program truncates is an error then, not a signal.
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -179,7 +179,7 @@ pub(super) fn set_aside(dir: &CacheDir, why: &str) {
     );
 }
 
-/// What the database takes on disk, in bytes, one that was set aside included.
+/// The bytes that the database takes on disk, one that was set aside included.
 pub(super) fn bytes(dir: &CacheDir) -> u64 {
     let names = [NAME].into_iter().chain(JOURNALS);
     let names = names.flat_map(|name| [name.to_owned(), format!("{name}.{DAMAGED}")]);

@@ -20,7 +20,7 @@ use crate::disk::{DISK_TIMEOUT, Disk, Hangs};
 use crate::error::{Error, ErrorKind};
 use file::{Opened, is_damage};
 
-/// How many changes one transaction takes at most.
+/// The most changes of one transaction.
 const MAX_BATCH: usize = 10_000;
 
 type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
@@ -31,12 +31,14 @@ enum Message {
     Flush(Box<dyn FnOnce() + Send>),
 }
 
-/// How often a damaged database is replaced before the rest of the run goes without one on disk: a disk that damages each is broken.
+/// The number of times that a damaged database is replaced before the rest of the run goes without one on disk: a disk that damages
+/// each is broken.
 const MAX_REPLACEMENTS: u64 = 3;
 
-/// Writes are queued, and one thread commits whatever has gathered in one transaction, so that many changes at once cost few commits.
-/// Who must know that a change survives a kill waits for it. Reads wait for what was queued before, since there is one connection only:
-/// two would share an index of the journal in mapped memory, and whoever cuts that file short would end the process.
+/// Writes are queued, and one thread commits all that have gathered in one transaction, so that many changes at once cost few
+/// commits. A caller whose change must survive a kill waits for the commit. Reads wait for earlier writes in the queue, since there
+/// is one connection only: two would share an index of the journal in mapped memory, and a program that truncates that file would
+/// end the process.
 #[derive(Debug)]
 pub struct Database {
     disk: Arc<Disk>,
@@ -45,22 +47,22 @@ pub struct Database {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the writer thread and those who ask share.
+/// The state that the writer thread shares with callers.
 struct Shared {
     dir: CacheDir,
     journal: u32,
     connection: Mutex<Connection>,
     /// Bytes on disk.
     bytes: AtomicU64,
-    /// How many bytes its journal may grow by before it is worked in.
+    /// The number of bytes that its journal may grow by before it is worked in.
     growth: AtomicU64,
-    /// How much of what was queued is done: as long as this grows, the disk answers.
+    /// The number of queued jobs that are done: as long as this grows, the disk answers.
     done: AtomicU64,
-    /// How many databases were begun empty.
+    /// The number of databases that were begun empty.
     begun: AtomicU64,
-    /// How many changes were lost, a damaged database counted as one.
+    /// The number of changes that were lost, a damaged database counted as one.
     losses: AtomicU64,
-    /// Somebody met damage, which was not mended yet.
+    /// The damage that a query met and that was not mended yet.
     damage: Mutex<Option<String>>,
     /// It was said that the database cannot be read, and it could not since.
     is_unreadable: AtomicBool,
@@ -113,7 +115,7 @@ impl Database {
         &self.disk
     }
 
-    /// How many times the database was begun empty, at the start or since, so that what was stored before is not in it.
+    /// The number of times that the database was begun empty, at the start or since, so that earlier contents are not in it.
     pub fn begun(&self) -> u64 {
         self.shared.begun.load(Ordering::Acquire)
     }
@@ -163,7 +165,7 @@ impl Database {
             let result = ask(db);
             shared.heard(&result);
             drop(asked);
-            // Nobody listens any more if it was given up.
+            // The receiver is gone if the caller gave up.
             result.map(|value| _ = answer.send(value))
         };
         if let Some(writes) = &*self.writes.lock() {
@@ -217,7 +219,7 @@ impl Database {
         }
     }
 
-    /// What the index takes on disk, in bytes, its journal included.
+    /// The bytes that the index takes on disk, its journal included.
     pub fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
     }
@@ -343,7 +345,7 @@ impl Shared {
                 *connection = file::open(&self.dir, self.journal).connection;
             }
         }
-        // Whoever met the damage a second time meanwhile met it in the old one.
+        // A second report of damage meanwhile was about the old database.
         self.damage.lock().take();
         self.begun.fetch_add(1, Ordering::AcqRel);
         self.losses.fetch_add(1, Ordering::AcqRel);

@@ -68,7 +68,7 @@ fn set_aside(file: &Path) -> PathBuf {
     file.with_file_name("index.sqlite.damaged")
 }
 
-/// What is done to a file, and how.
+/// A name for a kind of damage, and the change to the file that makes it.
 type Damage<'a> = (&'static str, &'a dyn Fn(&std::fs::File));
 
 #[test]
@@ -87,7 +87,7 @@ fn damage_however_it_is_done_is_set_aside_once_and_the_database_replaced() {
         let replaced = Arc::new(AtomicUsize::new(0));
         let counted = replaced.clone();
         database.on_replaced(move || _ = counted.fetch_add(1, Ordering::Relaxed));
-        // Nobody may have met it before somebody reads.
+        // A damage may be found only by a later read.
         for _ in 0..3 {
             let _ = database
                 .read(|c| c.query_row("SELECT count(dir) FROM listings NOT INDEXED", [], |row| row.get::<_, i64>(0)));

@@ -6,10 +6,10 @@ use toml_edit::{InlineTable, Item, Table, value};
 use super::{Folder, into_string};
 use crate::source::settings::COMMON_KEYS;
 
-/// What kitovu's SMB plugin takes for granted.
+/// The defaults of kitovu's SMB plugin.
 const SMB_DEFAULTS: [(&str, &str); 3] = [("hostname", "svm-c213.hsr.ch"), ("share", "skripte"), ("domain", "HSR")];
 
-/// What its Moodle plugin takes for granted.
+/// The default of its Moodle plugin.
 const MOODLE_URL: &str = "https://moodle.hsr.ch/";
 
 /// A connection, and what became of its name.

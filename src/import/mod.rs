@@ -1,8 +1,8 @@
 //! A configuration of kitovu, and what it means here: connections become sources, subjects become folders. It reads no file.
 //!
-//! What is known of the format: `root-dir`; `global-ignore`, a list of names; `connections`, a list with `name`, `plugin` and the
-//! plugin's own settings; `subjects`, a list with `name` and `sources`, each of which has `connection`, `remote-dir` and, optionally,
-//! `ignore` and `local-dir`.
+//! The format as far as it is known: `root-dir`; `global-ignore`, a list of names; `connections`, a list with `name`, `plugin` and
+//! the plugin's own settings; `subjects`, a list with `name` and `sources`, each of which has `connection`, `remote-dir` and,
+//! optionally, `ignore` and `local-dir`.
 
 mod connection;
 
@@ -11,12 +11,12 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, val
 
 use connection::Connection;
 
-/// What became of a configuration.
+/// The result of a conversion.
 #[derive(Debug)]
 pub struct Imported {
     /// Ours, as TOML.
     pub toml: String,
-    /// What could not be carried, and what else its user should know. No secret is in it.
+    /// The settings that could not be carried, and other facts for the user. No secret is in it.
     pub notes: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ fn read_part(
     Some(Part { source: connection.source.clone(), path: path.join("/"), ignore })
 }
 
-/// Where a subject is: below `root-dir`, by its name or its own `local-dir`.
+/// The path of a subject: below `root-dir`, by its name or its own `local-dir`.
 fn folder_path(
     name: &str,
     local_dir: Option<&str>,

@@ -1,4 +1,4 @@
-//! What becomes of configurations of kitovu.
+//! Conversions of kitovu's configurations.
 
 use super::*;
 use crate::config::Config;

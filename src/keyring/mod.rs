@@ -16,7 +16,7 @@ const OTHERS: &str = "use { file = \"…\" }, { command = \"…\" } or { env = \
 /// The names by which one secret is kept. They are shown, and hold no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// What the secret is for: `kitovu-smb`.
+    /// The purpose of the secret: `kitovu-smb`.
     pub service: String,
     /// Whose it is, and where it is valid.
     pub identifier: String,
@@ -29,7 +29,7 @@ impl Item {
         Value::Table(fields.into_iter().map(|(key, text)| (key.to_owned(), text.clone().into())).collect())
     }
 
-    /// What [`Item::to_toml`] wrote, or somebody by hand.
+    /// Reads the form that [`Item::to_toml`] writes, also if a user wrote it by hand.
     pub fn from_toml(value: &Value) -> Option<Self> {
         let table = value.as_table().filter(|table| table.len() == 2)?;
         let text = |key: &str| table.get(key)?.as_str().map(str::to_owned);
@@ -72,7 +72,7 @@ pub fn system() -> Box<dyn Store> {
 /// Gets a secret that must be there.
 ///
 /// # Errors
-/// It is not, or nobody can say; tells what to do.
+/// It is not there, or the keyring cannot be asked; tells what to do.
 pub fn reveal(item: &Item, store: &dyn Store) -> Result<Revealed> {
     store.get(item)?.ok_or_else(|| {
         Error::new("read secret", ErrorKind::InvalidConfig)

@@ -10,10 +10,10 @@ use super::{Item, Store, none_here};
 use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 
-/// How long the keyring may take where it asks nobody. Starting its program takes a second or two.
+/// The time that the keyring may take where it does not ask the user. Starting its program takes a second or two.
 const KEYRING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long somebody may take to answer what the keyring asks.
+/// The time that the user may take to answer the keyring's question.
 const PROMPT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The Secret Service of this user's session.
@@ -47,7 +47,7 @@ impl Store for SecretService {
             if collection.is_locked().await.map_err(failed)? {
                 collection.unlock().await.map_err(failed)?;
             }
-            // Whoever stored it may have added attributes of its own: then there would be two.
+            // The program that stored it may have added attributes of its own: a new item would then be a second one.
             let known = collection.search_items(attributes(item)).await.map_err(failed)?;
             let result = match known.first() {
                 Some(known) => known.set_secret(secret.expose().as_bytes(), "text/plain").await,
@@ -64,7 +64,7 @@ impl Store for SecretService {
     }
 }
 
-/// What Python's `keyring` looks for.
+/// The attributes that Python's `keyring` looks for.
 fn attributes(item: &Item) -> HashMap<&str, &str> {
     HashMap::from([("service", &*item.service), ("username", &*item.identifier)])
 }
@@ -79,7 +79,7 @@ async fn connect() -> Result<Connection<'static>> {
     })
 }
 
-/// Where new secrets go; made if the keyring is new.
+/// The collection of new secrets; made if the keyring is new.
 async fn collection<'a>(service: &'a Connection<'_>) -> Result<Collection<'a>, ServiceError> {
     match service.get_default_collection().await {
         Err(ServiceError::NoResult) => service.create_collection("Login", "default").await,
@@ -99,7 +99,7 @@ fn failed(error: ServiceError) -> Error {
     }
 }
 
-/// Waits in a thread of its own: whoever asks for a secret may be inside a runtime or not.
+/// Waits in a thread of its own: the caller may be inside a runtime or not.
 fn wait<T: Send>(patience: Duration, ask: impl Future<Output = Result<T>> + Send) -> Result<T> {
     let lost = || Error::new("ask keyring", ErrorKind::Other);
     std::thread::scope(|scope| {

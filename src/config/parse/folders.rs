@@ -14,7 +14,7 @@ use crate::source::nearest::{listed, nearest, unknown_key};
 const FOLDER_KEYS: [&str; 3] = ["path", "from", "ignore"];
 const PART_KEYS: [&str; 3] = ["source", "path", "ignore"];
 
-/// How parts are written, for messages.
+/// The form of parts, for messages.
 const EXAMPLE: &str = "from = [ { source = \"docs\", path = \"some/folder\" } ]";
 
 impl Walk<'_> {
@@ -51,7 +51,7 @@ impl Walk<'_> {
         let Some((key, value)) = root.get_key_value("folders") else { return &[] };
         match value.get_ref() {
             DeValue::Array(items) => items,
-            // What the parser makes of a header below one that is broken is guesswork.
+            // The parser guesses at a header below one that is broken.
             other => {
                 let wrong = value::wrong_type("folders", "a list of tables", other);
                 self.missing(Some(self.lines.of(&key.span())), format!("{wrong}; each folder begins with [[folders]]"));

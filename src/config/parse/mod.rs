@@ -31,7 +31,7 @@ const MIN_CACHE_BYTES: u64 = 1 << 20;
 /// Bytes a second below which nothing ever arrives.
 const MIN_BANDWIDTH: u64 = 1024;
 
-/// What the text does not say about itself.
+/// The facts about a file that its text does not tell.
 pub(super) struct Place<'a> {
     /// The file as the user named it, for messages.
     pub(super) shown: &'a Path,
@@ -39,11 +39,11 @@ pub(super) struct Place<'a> {
     pub(super) file: &'a Path,
     /// Whether only the owner can read it.
     pub(super) private: bool,
-    /// Where the cache is if the text does not say.
+    /// The cache directory if the text names none.
     pub(super) cache_dir: PathBuf,
 }
 
-/// What could be understood of `text`, and everything that is wrong with it in the order of lines.
+/// Returns the part of `text` that could be understood, and all its problems in the order of lines.
 pub(super) fn parse(text: &str, place: &Place<'_>) -> (Config, Diagnostics) {
     let (rest, mut errors) = without_stops(text);
     let (root, more) = DeTable::parse_recoverable(&rest);
@@ -54,7 +54,7 @@ pub(super) fn parse(text: &str, place: &Place<'_>) -> (Config, Diagnostics) {
     (config, Diagnostics(walk.found))
 }
 
-/// What each source may say for itself.
+/// The keys that each source may set for itself.
 #[derive(Clone, Copy)]
 pub(super) struct Common {
     pub(super) fresh_for: Duration,
@@ -67,7 +67,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// What holds where nobody says anything.
+    /// The values of keys that the configuration does not set.
     pub(super) const DEFAULT: Self = Self {
         fresh_for: FRESH_FOR,
         timeout: Duration::from_secs(30),
@@ -125,7 +125,7 @@ impl<'a> Walk<'a> {
 
     fn wrong(&mut self, span: Range<usize>, message: String) {
         let line = self.lines.of(&span);
-        // What the parser put in the place of a broken value stands nowhere.
+        // A value that the parser put in the place of a broken one has no place in the text.
         let is_made_up = span.is_empty() && !self.doubtful.is_empty();
         if !is_made_up && !self.doubtful.contains(&line) {
             self.push(Some(line), message);
@@ -285,7 +285,7 @@ impl<'a> Walk<'a> {
         };
         let keys: Vec<String> =
             values.iter().filter(|(_, value)| in_keyring(value)).map(|(key, _)| key.clone()).collect();
-        // What is no type has been told.
+        // An unknown type has been reported already.
         let Some(kind) = sources::kind(type_name) else { return };
         for key in keys {
             match keyring::item(kind, &key, keyring::Table { name, values }) {

@@ -1,4 +1,4 @@
-//! What a URL on the command line means: one source's type and settings. It knows no scheme: types of sources tell theirs.
+//! The meaning of a URL on the command line: one source's type and settings. It knows no scheme: types of sources tell theirs.
 
 use std::collections::BTreeMap;
 
