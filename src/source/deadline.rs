@@ -50,6 +50,11 @@ impl<S: Source> Deadline<S> {
         Self { inner, timeout, counters }
     }
 
+    /// The source without deadlines.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
     async fn within<T>(
         &self,
         op: &'static str,

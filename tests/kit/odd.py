@@ -78,7 +78,7 @@ def misbehave(what, id, params):
         os._exit(3)
     elif what == "die while writing":
         with open(params["file"], "wb") as out:
-            out.write(b"half")
+            out.write(files[params["path"]][:1])
         os._exit(3)
     elif what == "garbage":
         raw("hello, this is a print\n\n[1]\n")

@@ -18,6 +18,9 @@ use serde_json::json;
 use crate::kit::odd::Odd;
 use crate::{configured, kind, remote, source};
 
+/// Far more than any of this takes, also on a busy machine.
+const ENOUGH: Duration = Duration::from_secs(60);
+
 /// A directory, changed behind the plugin's back.
 struct Directory(PathBuf);
 

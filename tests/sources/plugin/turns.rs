@@ -4,9 +4,6 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 
-/// Far more than any of this takes.
-const ENOUGH: Duration = Duration::from_secs(20);
-
 #[tokio::test]
 async fn who_gives_up_on_a_retrieval_is_told_of_once_and_the_process_goes_on() {
     let odd = Odd::with_files(&[("/a", "one"), ("/b", "two")]).set("capabilities", json!({"cancel": true}));

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use kitovufs::source::deadline::Deadline;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -122,15 +123,10 @@ async fn a_plugin_that_hangs_costs_its_timeout_and_is_replaced() {
     for what in ["once hang", "once close"] {
         let able = json!({"attributes": true, "cancel": what == "once hang"});
         let odd = odd().wrong("create_remote_digest", what).set("capabilities", able);
-        let timeout = Duration::from_secs(3);
-        let source = Deadline::new(source(&odd.table()).await, timeout, Default::default());
-        let began = Instant::now();
-        assert_eq!(digest(&source, "a").await, Err(ErrorKind::TimedOut), "{what}");
-        assert!(began.elapsed() < timeout * 2, "{what}: {:?}", began.elapsed());
-        // Whoever comes next waits until the hung process was given up, and not for ever.
-        while digest(&source, "a").await.is_err() {
-            assert!(began.elapsed() < Duration::from_secs(30), "{what}");
-        }
+        let source = Deadline::new(source(&odd.table()).await, Duration::from_secs(3), Default::default());
+        assert_eq!(timeout(ENOUGH, digest(&source, "a")).await.unwrap(), Err(ErrorKind::TimedOut), "{what}");
+        // Whoever comes next waits until the hung process was given up and another one has started, and not for ever.
+        timeout(ENOUGH, digest(&**source.inner(), "a")).await.unwrap().unwrap();
         // Whoever hangs does not hear that it is called off; the next process must not be told so.
         assert_eq!((odd.count("start"), odd.count("cancel")), (2, 0), "{what}");
     }
@@ -159,13 +155,10 @@ async fn a_plugin_that_says_something_for_ever_and_brings_nothing_is_timed_out_a
     ] {
         let odd = odd().set("capabilities", json!({"attributes": true, "cancel": true})).wrong(method, what);
         let source = Deadline::new(source(&odd.table()).await, limit, Default::default());
-        let began = Instant::now();
-        assert_eq!(read(&source, "a").await, Err(ErrorKind::TimedOut), "{method}: {what}");
-        assert!(began.elapsed() < limit * 4, "{method}: {what}: {:?}", began.elapsed());
+        assert_eq!(timeout(ENOUGH, read(&source, "a")).await.unwrap(), Err(ErrorKind::TimedOut), "{method}: {what}");
         // It goes on saying it, though it was told that nobody listens.
-        while read(&source, "a").await.as_deref() != Ok("one") {
-            assert!(began.elapsed() < Duration::from_secs(30), "{method}: {what}");
-        }
+        let next = timeout(ENOUGH, read(&**source.inner(), "a")).await.unwrap();
+        assert_eq!(next.as_deref(), Ok("one"), "{method}: {what}");
         assert_eq!(odd.count("start"), 2, "{method}: {what}");
     }
 }
@@ -175,7 +168,7 @@ async fn whatever_a_plugin_puts_in_place_of_its_staging_file_keeps_nobody_waitin
     for what in ["nothing", "fifo", "socket", "directory", "link"] {
         let odd = odd().wrong("retrieve_file", &format!("once replace:{what}"));
         let source = source(&odd.table()).await;
-        let read = |path| tokio::time::timeout(Duration::from_secs(20), read(&*source, path));
+        let read = |path| timeout(ENOUGH, read(&*source, path));
         assert_eq!(read("a").await.expect("nobody waits"), Err(ErrorKind::Protocol), "{what}");
         assert_eq!(read("a").await.expect("nobody waits").as_deref(), Ok("one"), "{what}");
     }
@@ -239,9 +232,7 @@ async fn a_process_that_ignores_every_hint_is_killed() {
         sleep $1 & sleep $1; sleep $1";
     let command = toml::Value::from(["sh", "-c", program, "sh", &time].map(str::to_owned).to_vec());
     let source = source(&format!("type = 'plugin'\ncommand = {command}")).await;
-    let began = Instant::now();
-    source.disconnect().await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    timeout(ENOUGH, source.disconnect()).await.unwrap();
     gone(&time).await;
 }
 
@@ -257,7 +248,7 @@ fn running(word: &str) -> usize {
 }
 
 async fn gone(word: &str) {
-    for _ in 0..100 {
+    for _ in 0..600 {
         if running(word) == 0 {
             return;
         }
