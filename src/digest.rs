@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Begins the end of a digest whose version was changed within the tick of the clock that stamps it: two versions in one tick share
 /// everything else. What follows is the time of the observation in nanoseconds since 1970, so that it never equals a later one.
-pub const UNSETTLED: &str = ";unsettled=";
+pub(crate) const UNSETTLED: &str = ";unsettled=";
 
 /// Begins what is no digest, but says that bytes are not those that were asked for.
 const DAMAGED: &str = "damaged:";
@@ -14,7 +14,14 @@ const DAMAGED: &str = "damaged:";
 /// A source's identifier of a version: the same digest of the same path means the same bytes.
 ///
 /// The text belongs to the source (`etag:…`, `stat:…`); everybody else only compares it. Only `md5:`, `sha1:` and `sha256:` mean the
-/// same to everybody: what follows is that hash of all bytes (see [`crate::content::Algorithm::of`]).
+/// same to everybody: what follows is that hash of all bytes.
+///
+/// ```
+/// use kitovufs::digest::Digest;
+///
+/// let [first, second] = ["stat:5-17;unsettled=1", "stat:5-17;unsettled=2"].map(Digest::new);
+/// assert!(first != second && first.is_same_observation(&second));
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(Arc<str>);
 
@@ -72,7 +79,7 @@ impl fmt::Debug for Digest {
 }
 
 /// Lower-case hexadecimal, as digests are written.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         write!(text, "{byte:02x}").expect("writing to a string cannot fail");

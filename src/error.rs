@@ -1,4 +1,12 @@
 //! The one error type: which operation failed, on what, and what kind of failure it was. It knows no errno.
+//!
+//! ```
+//! use kitovufs::error::{Error, ErrorKind};
+//!
+//! let error = Error::new("list_path", ErrorKind::TimedOut).on("/courses").because("the server said nothing for 30 s");
+//! assert!(error.kind().is_outage());
+//! assert_eq!(error.to_string(), "list_path /courses: the server said nothing for 30 s");
+//! ```
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -8,6 +8,38 @@
 //!
 //! `docs/architecture.md` has the decisions behind it, and what happens when a connection drops.
 //!
+//! # The library
+//!
+//! Programs read remotes without a mount: [`sources::configure`] makes a [`source::Source`] of a type that comes with kitovufs.
+//! [`source::conformance`] checks a source that you wrote. [`error`], [`path`] and [`digest`] are the words of the contract, and
+//! [`cli::run`] is the program `kitovufs`. Everything else is private; the rest of this page is the map of it.
+//!
+//! ```
+//! use futures::TryStreamExt as _;
+//! use kitovufs::path::RemotePath;
+//! use kitovufs::source::{Entry, Retrieval, Settings};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let remote = tempfile::tempdir()?;
+//! # std::fs::write(remote.path().join("hello.txt"), "Hello")?;
+//! # let table = format!("path = {:?}", remote.path());
+//! let settings = Settings::of("docs", toml::from_str(&table)?); // for example: path = "/srv/docs"
+//! let source = kitovufs::sources::configure("local", &settings).await.expect("the settings are right");
+//! source.connect().await?;
+//! let listing: Vec<Entry> = source.list_path(&RemotePath::root()).await?.try_collect().await?;
+//! for Entry { path, .. } in &listing {
+//!     let version = source.create_remote_digest(path).await?;
+//!     let size = version.size.expect("a local file has a size");
+//!     let mut content = Vec::new();
+//!     source.retrieve_file(&Retrieval::new(path, &version.digest, size, 0..size), &mut content).await?;
+//!     assert_eq!(content, b"Hello");
+//! }
+//! source.disconnect().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Layers
 //!
 //! A module imports only what stands on a layer below its own, never what is above or beside it; the test in `layers` keeps this true.
@@ -75,37 +107,49 @@
 //! `fs::handle`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves, and so is that of `cache` on what is free. A copy's
 //! state is locked while the disk is asked about its file; who looks at it waits as for the disk.
 
-pub mod allocator;
+#![allow(rustdoc::private_intra_doc_links, reason = "the map above links to the private modules that it describes")]
+
+mod allocator;
 mod beneath;
-pub mod cache;
-pub mod cachedir;
-pub mod catalog;
+mod cache;
+mod cachedir;
+mod catalog;
 mod children;
 pub mod cli;
-pub mod config;
-pub mod content;
-pub mod db;
+mod config;
+mod content;
+mod db;
 pub mod digest;
-pub mod disk;
+mod disk;
 pub mod error;
-pub mod flight;
-pub mod freshness;
-pub mod fs;
-pub mod fuse;
+mod flight;
+mod freshness;
+mod fs;
+mod fuse;
 #[cfg(test)]
 mod fuzz;
-pub mod import;
-pub mod keyring;
+mod import;
+mod keyring;
 #[cfg(test)]
 mod layers;
-pub mod mount;
-pub mod name;
+mod mount;
+mod name;
 mod omitted;
 pub mod path;
-pub mod revealed;
-pub mod room;
-pub mod secret;
+mod revealed;
+mod room;
+mod secret;
 pub mod source;
 pub mod sources;
-pub mod status;
-pub mod transfer;
+mod status;
+mod transfer;
+
+/// What the tests in `tests/sources` use besides the library. It may change with every version.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::catalog::localize::localize;
+    pub use crate::source::budget::{LARGE_BYTES, await_turn, gathering};
+    pub use crate::source::deadline::Deadline;
+    pub use crate::source::packed::Packed;
+    pub use crate::sources::python::Adapter;
+}

@@ -1,16 +1,5 @@
-//! The program: turns what [`kitovufs::cli::run`] did into an exit code and a message.
+//! The program. [`kitovufs::cli::run`] is all of it.
 
-use std::process::ExitCode;
-
-use kitovufs::path::PrintableLines;
-
-fn main() -> ExitCode {
-    kitovufs::allocator::keep_freed_buffers();
-    match kitovufs::cli::run() {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
-            ExitCode::from(failure.exit_code())
-        }
-    }
+fn main() -> std::process::ExitCode {
+    kitovufs::cli::run()
 }

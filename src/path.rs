@@ -9,6 +9,17 @@ use std::sync::Arc;
 /// The empty path is the source's root. Between components stands one `/`; there is no leading or trailing one.
 /// A component is never empty, `.` or `..` and holds no NUL: [`RemotePath::child`] refuses those, so that code that has a
 /// `RemotePath` need not look again.
+///
+/// ```
+/// use kitovufs::path::{BadName, RemotePath};
+///
+/// # fn main() -> Result<(), BadName> {
+/// let notes = RemotePath::parse(b"courses/maths")?.child("Notes äöü.txt".as_bytes())?;
+/// assert_eq!(notes.to_string(), "/courses/maths/Notes äöü.txt");
+/// assert_eq!(RemotePath::root().child(b"../../etc/passwd"), Err(BadName::Dots));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemotePath(Arc<[u8]>);
 
@@ -139,7 +150,7 @@ impl fmt::Debug for RemotePath {
     }
 }
 
-/// Bytes for a log line or a message: what could steer a terminal, and bytes that are not UTF-8, appear as [`picture`]s.
+/// Bytes for a log line or a message: what could steer a terminal, and bytes that are not UTF-8, appear as pictures.
 pub struct Printable<'a>(pub &'a [u8]);
 
 impl fmt::Display for Printable<'_> {
@@ -155,7 +166,7 @@ impl fmt::Display for Printable<'_> {
 }
 
 /// A text of several lines for a terminal: the same but for the ends of its lines.
-pub struct PrintableLines<'a>(pub &'a str);
+pub(crate) struct PrintableLines<'a>(pub(crate) &'a str);
 
 impl fmt::Display for PrintableLines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,7 +186,7 @@ fn write_with_pictures(f: &mut fmt::Formatter<'_>, text: &str, is_kept: impl Fn(
 
 /// The replacement of a character that moves the cursor, turns the direction of writing or hides: its Unicode picture, or its
 /// number where it has none. `None` for all others.
-pub fn picture(c: char) -> Option<String> {
+pub(crate) fn picture(c: char) -> Option<String> {
     Some(match c {
         '\0'..='\x1f' => char::from_u32(0x2400 + c as u32)?.into(),
         '\x7f' => '\u{2421}'.into(),
@@ -195,7 +206,7 @@ pub fn picture(c: char) -> Option<String> {
 }
 
 /// Replaces a leading `~/` by the home directory.
-pub fn expand_home(path: &str) -> PathBuf {
+pub(crate) fn expand_home(path: &str) -> PathBuf {
     let rest = if path == "~" { Some("") } else { path.strip_prefix("~/") };
     match (rest, etcetera::home_dir()) {
         (Some(""), Ok(home)) => home,

@@ -156,6 +156,7 @@ impl Cache {
 
 impl Lease {
     /// How many bytes it is for.
+    #[cfg(test)]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -31,7 +31,6 @@ use tracing::{debug, warn};
 
 pub use copy::{Copy, Stored};
 pub use gather::Gathering;
-pub use ledger::Lease;
 
 use crate::db::Database;
 use crate::digest::{Digest, hex};

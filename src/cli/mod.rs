@@ -1,11 +1,11 @@
 //! The command line: from typed arguments to a request. It does nothing but read the configuration that a request needs.
 
-pub mod args;
+mod args;
 mod check;
 mod import;
 mod log;
 mod login;
-pub mod plugin;
+mod plugin;
 mod run;
 mod status;
 mod unmount;
@@ -14,8 +14,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Diagnostic, Diagnostics};
-pub use crate::mount::request::{Failure, MountRequest};
-pub use login::LoginRequest;
+use crate::mount::request::{Failure, MountRequest};
+use login::LoginRequest;
 pub use run::run;
 
 use plugin::PluginRequest;
@@ -24,7 +24,7 @@ use args::{LowArgs, LowCommand, MountArgs};
 
 /// The request of the user.
 #[derive(Debug)]
-pub enum Request {
+enum Request {
     /// Mount.
     Mount(MountRequest),
     /// Unmount.
@@ -66,7 +66,7 @@ pub enum Request {
 ///
 /// # Errors
 /// `Usage` or `Config`.
-pub fn resolve(args: LowArgs) -> Result<Request, Failure> {
+fn resolve(args: LowArgs) -> Result<Request, Failure> {
     Ok(match args.command {
         LowCommand::Mount(args) => Request::Mount(mount(args)?),
         LowCommand::Unmount { mountpoint } => Request::Unmount { mountpoint: absolute(&mountpoint)? },

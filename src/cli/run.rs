@@ -1,11 +1,13 @@
 //! Carries out a request. It decides nothing.
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::LowArgs;
 use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
-use crate::allocator::share_one_arena;
+use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
 use crate::error::{Error, ErrorKind};
 use crate::mount::{self, ask::ask_here, stop::Stop};
@@ -14,11 +16,29 @@ use crate::path::PrintableLines;
 /// The environment variable that leaves core dumps as they are.
 const CORE: &str = "KITOVUFS_CORE";
 
+/// Runs the program `kitovufs`: carries out the command line of this process, and prints the error if that fails.
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     kitovufs::cli::run()
+/// }
+/// ```
+pub fn run() -> ExitCode {
+    keep_freed_buffers();
+    match run_command_line() {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
 /// Carries out the command line. Returns the exit code.
 ///
 /// # Errors
 /// If the command line is wrong, or the request fails.
-pub fn run() -> Result<u8, Failure> {
+fn run_command_line() -> Result<u8, Failure> {
     leave_no_core();
     let typed = LowArgs::parse();
     if typed.serves() {
@@ -72,7 +92,7 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
     }
 }
 
-/// Runs work on an async runtime. A signal to end ends this process and its children; a source that hangs does not keep it.
+/// Does what takes a runtime. A signal to end ends this process, and what it has started; a source that hangs keeps it not.
 pub(super) fn on_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
     let _stop = Stop::listen(&runtime);

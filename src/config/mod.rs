@@ -123,6 +123,7 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong, at once. What only the sources can judge, their own settings, is not looked at.
+    #[cfg(test)]
     pub fn load(path: &Path) -> Result<Self, Diagnostics> {
         let (config, problems) = Self::examine(path)?;
         problems.or(config)

@@ -1,29 +1,42 @@
 //! The contract: seven methods that make a service readable, as an async trait. It knows no cache, no kernel, no names of folders.
 //!
-//! [`Kind::configure`] makes a [`Source`], which has the other six. Call order, which every caller keeps and every source may rely on:
+//! `Kind::configure` makes a [`Source`] (from outside: [`crate::sources::configure`]), which has the other six. Call order, which every caller keeps and every source may rely on:
 //! `configure` once → `connect` → `list_path` (consumed to its end) → `create_remote_digest` → `retrieve_file`; `disconnect` exactly
 //! once for every successful `connect`. Wrappers (deadlines, limits, counters) are sources too; each must pass on every method,
 //! those with a default too, which `clippy::missing_trait_methods` demands of it.
+//!
+//! ```
+//! use futures::TryStreamExt as _;
+//! use kitovufs::error::Result;
+//! use kitovufs::path::RemotePath;
+//! use kitovufs::source::Source;
+//!
+//! /// The bytes of all files in one directory of a connected source, as far as it knows their sizes.
+//! async fn bytes_in(source: &dyn Source, dir: &RemotePath) -> Result<u64> {
+//!     let entries = source.list_path(dir).await?;
+//!     entries.try_fold(0, async |sum, entry| Ok(sum + entry.size.unwrap_or(0))).await
+//! }
+//! ```
 
-pub mod budget;
+pub(crate) mod budget;
 pub mod conformance;
-pub mod connection;
-pub mod count;
-pub mod deadline;
+pub(crate) mod connection;
+pub(crate) mod count;
+pub(crate) mod deadline;
 #[cfg(test)]
 pub(crate) mod fault;
-pub mod identity;
-pub mod keyring;
-pub mod kind;
-pub mod limit;
-pub mod nearest;
-pub mod packed;
-pub mod retry;
-pub mod settings;
-pub mod stack;
-pub mod turns;
-pub mod url;
-pub mod waits;
+pub(crate) mod identity;
+pub(crate) mod keyring;
+pub(crate) mod kind;
+pub(crate) mod limit;
+pub(crate) mod nearest;
+pub(crate) mod packed;
+pub(crate) mod retry;
+pub(crate) mod settings;
+pub(crate) mod stack;
+pub(crate) mod turns;
+pub(crate) mod url;
+pub(crate) mod waits;
 
 use std::ops::Range;
 use std::path::Path;
@@ -37,12 +50,12 @@ use tokio::time::Instant;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::path::RemotePath;
-use turns::Urgency;
 
-pub use kind::Kind;
+pub(crate) use kind::Kind;
 pub use settings::{Problem, Settings};
+pub use turns::Urgency;
 
-/// A remote of any kind, ready to be asked: a share, a bucket, a web folder, a directory. A [`Kind`] made it of its settings.
+/// A remote of any kind, ready to be asked: a share, a bucket, a web folder, a directory. [`crate::sources::configure`] makes it of its settings.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
     /// What this source can do beyond the bare contract. Constant, except that `ranges` may end once a server has shown that it
@@ -182,7 +195,7 @@ pub struct Retrieval<'a> {
     pub range: Range<u64>,
     /// Whether a reader waits for the bytes.
     pub urgency: Urgency,
-    /// When the file was opened: reads of a file that was opened before an outage wait for the end of a short one (see [`retry`]).
+    /// When the file was opened: reads of a file that was opened before an outage wait for the end of a short one.
     pub opened: Instant,
 }
 

@@ -16,14 +16,14 @@ use crate::room::Rooms;
 use crate::secret::Secret;
 
 /// Keys that every source's table may hold besides its own.
-pub const COMMON_KEYS: [&str; 9] =
+pub(crate) const COMMON_KEYS: [&str; 9] =
     ["type", "hidden", "fresh_for", "timeout", "patience", "offline", "unknown_size", "max_requests", "max_bandwidth"];
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
-pub const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
+pub(crate) const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
 
 /// For how long an answer is current where the configuration says nothing.
-pub const FRESH_FOR: Duration = Duration::from_secs(30);
+pub(crate) const FRESH_FOR: Duration = Duration::from_secs(30);
 
 /// One thing wrong with a source's settings. The configuration adds file and line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,34 +37,34 @@ pub struct Problem {
 /// The forms of a secret, for messages.
 const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" }, { file = \"…\" } or { keyring = true }";
 
-/// A source's own table, without the keys that every source shares (`type` and the other [`COMMON_KEYS`]).
+/// A source's own table, without the keys that every source shares (`type`, `fresh_for`, `timeout` and so on).
 ///
-/// `values` may hold secrets as written: `Debug` shows the keys only.
+/// The values may hold secrets as written: `Debug` shows the keys only.
 #[derive(Clone)]
 pub struct Settings {
     /// The source's name: its folder.
-    pub name: String,
+    pub(crate) name: String,
     /// Key and value as written.
-    pub values: BTreeMap<String, toml::Value>,
+    pub(crate) values: BTreeMap<String, toml::Value>,
     /// Whether only the user can read the file that the table stands in, so that plain secrets are allowed.
-    pub private: bool,
+    pub(crate) private: bool,
     /// Directories of this process that a source must never show: the mount point and the cache directory, canonical.
-    pub reserved: Vec<PathBuf>,
+    pub(crate) reserved: Vec<PathBuf>,
     /// For how long the mount takes an answer of this source for current.
-    pub fresh_for: Duration,
+    pub(crate) fresh_for: Duration,
     /// Where files may be put for a while; not necessarily there yet.
-    pub scratch: PathBuf,
+    pub(crate) scratch: PathBuf,
     /// Environment variables that hold secrets of other sources: programs of this source must not inherit them.
-    pub withheld: Vec<String>,
+    pub(crate) withheld: Vec<String>,
     /// Room for those files.
-    pub rooms: Rooms,
+    pub(crate) rooms: Rooms,
     /// Notes that are no problems but concern the user.
-    pub notes: Notes,
+    pub(crate) notes: Notes,
 }
 
 impl Settings {
     /// The secrets that are kept where `login` can put them, by their keys: in the keyring or in a file.
-    pub fn kept_secrets(&self) -> Vec<(String, Secret)> {
+    pub(crate) fn kept_secrets(&self) -> Vec<(String, Secret)> {
         let kept = |value: &toml::Value| {
             let (form, place) = value.as_table().filter(|table| table.len() == 1)?.iter().next()?;
             match (&**form, place) {
@@ -78,7 +78,7 @@ impl Settings {
     }
 
     /// The environment variables that the table names as secrets, wherever in it.
-    pub fn variables(&self) -> BTreeSet<String> {
+    pub(crate) fn variables(&self) -> BTreeSet<String> {
         fn gather(value: &toml::Value, names: &mut BTreeSet<String>) {
             match value {
                 toml::Value::Table(table) => {
@@ -98,7 +98,7 @@ impl Settings {
 
     /// The same table with secrets as the user has just typed them.
     #[must_use]
-    pub fn with_secrets(mut self, secrets: impl IntoIterator<Item = (String, Revealed)>) -> Self {
+    pub(crate) fn with_secrets(mut self, secrets: impl IntoIterator<Item = (String, Revealed)>) -> Self {
         let plain = secrets.into_iter().map(|(key, secret)| (key, toml::Value::String(secret.expose().to_owned())));
         self.values.extend(plain);
         self.private = true;
@@ -120,8 +120,15 @@ impl Settings {
         }
     }
 
+    /// The same table for a source whose files for a while are put into this directory, which is made if it is not there.
+    #[must_use]
+    pub fn staging_in(mut self, scratch: impl Into<PathBuf>) -> Self {
+        self.scratch = scratch.into();
+        self
+    }
+
     /// Starts reading; see [`Reader`].
-    pub fn reader(&self) -> Reader<'_> {
+    pub(crate) fn reader(&self) -> Reader<'_> {
         Reader { settings: self, known: Vec::new(), takes_rest: false, problems: Vec::new() }
     }
 }

@@ -1,27 +1,27 @@
 //! The sources that come with kitovufs, by type name.
 
 mod arriving;
-pub mod azblob;
+pub(crate) mod azblob;
 mod current;
-pub mod ftp;
-pub mod gcs;
+pub(crate) mod ftp;
+pub(crate) mod gcs;
 mod heap;
 mod http;
 mod keys;
 mod link_text;
-pub mod local;
+pub(crate) mod local;
 #[cfg(test)]
 pub(crate) mod memory;
-pub mod moodle;
-pub mod plugin;
+pub(crate) mod moodle;
+pub(crate) mod plugin;
 mod purpose;
-pub mod python;
-pub mod s3;
-pub mod sftp;
-pub mod smb;
+pub(crate) mod python;
+pub(crate) mod s3;
+pub(crate) mod sftp;
+pub(crate) mod smb;
 mod stamp;
-pub mod web;
-pub mod webdav;
+pub(crate) mod web;
+pub(crate) mod webdav;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ use crate::path::RemotePath;
 use crate::source::{Kind, LocalCopy, Problem, Settings, Source};
 
 /// The types of sources that this build has.
-pub static KINDS: [&dyn Kind; 12] = [
+pub(crate) static KINDS: [&dyn Kind; 12] = [
     &webdav::WebdavKind,
     &web::WebKind,
     &ftp::FtpKind,
@@ -51,11 +51,24 @@ pub static KINDS: [&dyn Kind; 12] = [
 ];
 
 /// The type of this name, if there is one.
-pub fn kind(type_name: &str) -> Option<&'static dyn Kind> {
+pub(crate) fn kind(type_name: &str) -> Option<&'static dyn Kind> {
     KINDS.into_iter().find(|kind| kind.type_name() == type_name)
 }
 
-/// A source of the given type, ready to be connected.
+/// A source of the given type (`webdav`, `s3`, `local`, …), ready to be connected. It does no network request.
+///
+/// ```
+/// use kitovufs::source::Settings;
+/// use kitovufs::sources::configure;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), toml::de::Error> {
+/// let settings = Settings::of("docs", toml::from_str("url = 'https://cloud.example.org/dav'\nusr = 'anna'")?);
+/// let Err(problems) = configure("webdav", &settings).await else { panic!("there is no key `usr`") };
+/// assert!(problems.iter().any(|problem| problem.key.as_deref() == Some("usr")));
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// Everything that is wrong with the settings; there is no such type.
@@ -67,7 +80,7 @@ pub async fn configure(type_name: &str, settings: &Settings) -> Result<Box<dyn S
 }
 
 /// The type of this name if its sources are programs that speak the plugin protocol.
-pub fn plugin_kind(type_name: &str) -> Option<&'static plugin::PluginKind> {
+pub(crate) fn plugin_kind(type_name: &str) -> Option<&'static plugin::PluginKind> {
     match type_name {
         "plugin" => Some(&plugin::KIND),
         "python" => Some(&python::KIND),

@@ -41,7 +41,7 @@ async fn source(table: &str) -> Box<dyn Source> {
 async fn configured(table: &str) -> Result<Box<dyn Source>, Vec<kitovufs::source::Problem>> {
     let mut values: BTreeMap<String, toml::Value> = toml::from_str(table).expect("the table is TOML");
     let kind = values.remove("type").expect("a table has a type");
-    let settings = Settings { scratch: SCRATCH.path().to_owned(), ..Settings::of("test", values) };
+    let settings = Settings::of("test", values).staging_in(SCRATCH.path());
     kitovufs::sources::configure(kind.as_str().unwrap(), &settings).await
 }
 

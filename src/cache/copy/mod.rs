@@ -339,6 +339,7 @@ impl Copy {
     }
 
     /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while. Waits for the disk.
+    #[cfg(test)]
     pub fn store(&self, cache: &Cache, block: usize, bytes: Bytes) -> Stored {
         let stored = self.write(cache, block, &bytes, &AtomicBool::new(false));
         stored.unwrap_or_else(|| self.spill(cache, block, &bytes))

@@ -31,7 +31,7 @@ pub fn to_stderr(level: &str) {
     log(level, io::stderr);
 }
 
-/// Logs to [`file`]: events too, not only failures.
+/// Logs to [`file`](mod@file): events too, not only failures.
 ///
 /// # Errors
 /// The file cannot be opened.

@@ -1,5 +1,18 @@
 //! The conformance suite: checks every sentence of the contract that can be seen from outside on a real remote.
 //! It knows no kind of source: [`RemoteEditor`] is how it changes what the source shows.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use kitovufs::source::Source;
+//! use kitovufs::source::conformance::{self, RemoteEditor};
+//!
+//! /// For a test of your source: `remote` writes where `source` reads.
+//! async fn keeps_the_contract(source: &dyn Source, remote: &dyn RemoteEditor, scratch: &Path) {
+//!     let report = conformance::run(source, remote, scratch).await;
+//!     assert!(report.passed(), "{report}");
+//! }
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt;

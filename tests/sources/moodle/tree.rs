@@ -1,9 +1,8 @@
 //! Courses as trees of folders and files: the whole of what is shown for what was recorded, compared with trees written by hand.
 
 use futures::TryStreamExt as _;
-use kitovufs::catalog::localize::localize;
+use kitovufs::internals::{Packed, localize};
 use kitovufs::path::{Printable, RemotePath};
-use kitovufs::source::packed::Packed;
 use kitovufs::source::{Entry, EntryKind, Source};
 
 use crate::kit::moodle::Moodle;

@@ -1,6 +1,6 @@
 //! Plugins that list everything below, files only, as upstream's do.
 
-use kitovufs::source::budget::{LARGE_BYTES, await_turn, gathering};
+use kitovufs::internals::{LARGE_BYTES, await_turn, gathering};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kitovufs::source::deadline::Deadline;
+use kitovufs::internals::Deadline;
 use tokio::time::timeout;
 
 use super::*;

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use kitovufs::sources::python::Adapter;
+use kitovufs::internals::Adapter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
