@@ -4,14 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use percent_encoding::utf8_percent_encode;
 
 use super::LeftOut;
+use super::http::COMPONENT;
+use super::http::transport::Answer;
 use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::budget::{Budget, Exceeded};
-use crate::source::{Entry, EntryKind, EntryStream};
+use crate::source::{Entry, EntryStream, RemoteDigest};
 use crate::sources::heap::Heap;
 use crate::sources::stamp::Stamp;
 
@@ -100,6 +103,30 @@ pub(super) trait Keys: Sync {
     }
 }
 
+/// The URL of a page of a listing: `url` with its query, to which those `arguments` are added that are not empty.
+pub(super) fn page_url<'a>(mut url: String, arguments: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    for (name, value) in arguments {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            url += &format!("&{name}={}", utf8_percent_encode(value, COMPONENT));
+        }
+    }
+    url
+}
+
+/// The error of a page that the store refused. A store that knows the bucket lists it, be it empty: *not found* is an outage then.
+pub(super) fn no_page(purpose: Purpose<'_>, error: Error, no_bucket: &str) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => purpose.error(ErrorKind::Unreachable).because(no_bucket),
+        _ => error,
+    }
+}
+
+/// What a store answers about one of its files.
+pub(super) fn remote_digest(answer: &Answer) -> RemoteDigest {
+    let stamp = Stamp::from_headers(answer.response.headers());
+    stamp.remote_digest(digest(&stamp, answer.observed))
+}
+
 /// The prefix of everything below `root`, which a configuration writes as text.
 pub(super) fn prefix_of(root: &RemotePath) -> String {
     root.as_str().filter(|text| !text.is_empty()).map(|text| format!("{text}/")).unwrap_or_default()
@@ -167,7 +194,7 @@ impl Pages {
 }
 
 /// A tag identifies the bytes by itself; a store without tags has sizes and times.
-pub(super) fn digest(stamp: &Stamp, observed: i64) -> Digest {
+fn digest(stamp: &Stamp, observed: i64) -> Digest {
     stamp.tag_digest().unwrap_or_else(|| stamp.digest(observed))
 }
 
@@ -177,8 +204,7 @@ fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut
     for key in directories {
         let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
         let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
-        let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
-        entries.push(&Entry { name, path, kind, size: None, modified: None, digest: None })?;
+        entries.push(&Stamp::default().directory(path))?;
     }
     for (key, stamp) in files {
         // The key that ends in a slash marks the directory itself.
@@ -187,14 +213,7 @@ fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut
         }
         let name = key.strip_prefix(prefix).unwrap_or_default();
         let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
-        entries.push(&Entry {
-            name: name.as_bytes().to_vec(),
-            path,
-            kind: EntryKind::File { executable: false },
-            size: stamp.size,
-            modified: stamp.modified_time(),
-            digest: Some(digest(&stamp, observed)),
-        })?;
+        entries.push(&stamp.file(path, Some(digest(&stamp, observed))))?;
     }
     Ok(entries)
 }

@@ -6,7 +6,9 @@ use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, LAST_MODIFIED};
 
 use crate::content::Algorithm;
 use crate::digest::{Digest, UNSETTLED};
+use crate::path::RemotePath;
 use crate::source::packed::Reader;
+use crate::source::{Entry, EntryKind, RemoteDigest};
 use crate::sources::heap::Pack;
 use crate::sources::observation;
 
@@ -16,7 +18,7 @@ const TICK_SECONDS: i64 = 2;
 const SKEW_SECONDS: i64 = 60;
 
 /// The tag, size and time that an answer gives of a version. Sizes in bytes, times in whole seconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// The entity tag without quotes and without its mark of weakness.
     tag: Option<String>,
@@ -75,6 +77,22 @@ impl Stamp {
             None => self.tag.is_some() && !self.weak,
         };
         if settled { Digest::new(text) } else { unsettled(text) }
+    }
+
+    /// The answer of `create_remote_digest` about a file with this stamp.
+    pub(super) fn remote_digest(&self, digest: Digest) -> RemoteDigest {
+        RemoteDigest { digest, size: self.size, modified: self.modified_time() }
+    }
+
+    /// The listed entry of a file with this stamp.
+    pub(super) fn file(&self, path: RemotePath, digest: Option<Digest>) -> Entry {
+        let kind = EntryKind::File { executable: false };
+        Entry { name: path.name().to_vec(), path, kind, size: self.size, modified: self.modified_time(), digest }
+    }
+
+    /// The listed entry of a directory with this stamp, of which the time counts.
+    pub(super) fn directory(&self, path: RemotePath) -> Entry {
+        Entry { kind: EntryKind::Directory, size: None, ..self.file(path, None) }
     }
 }
 

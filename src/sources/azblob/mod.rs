@@ -10,8 +10,8 @@ use bytes::Bytes;
 use self::shared_key::SharedKey;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport};
-use super::http::{COMPONENT, HELD, body, encode_path, endpoint, join, warn_if_clear};
-use super::keys::{self, Keys, Page, digest};
+use super::http::{HELD, body, encode_path, endpoint, join, warn_if_clear};
+use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
 use super::read_root;
 use crate::digest::Digest;
@@ -176,25 +176,16 @@ impl Keys for Azblob {
     }
 
     async fn page(&self, purpose: Purpose<'_>, prefix: &str, marker: Option<&str>, most: Option<u32>) -> Result<Page> {
-        let mut url = format!("{}?restype=container&comp=list&delimiter=%2F", self.config.url);
-        for (name, value) in [("prefix", Some(prefix)), ("marker", marker)] {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                url += &format!("&{name}={}", percent_encoding::utf8_percent_encode(value, COMPONENT));
-            }
-        }
-        if let Some(most) = most {
-            url += &format!("&maxresults={most}");
-        }
+        let most = most.map(|most| most.to_string());
+        let arguments = [("prefix", Some(prefix)), ("marker", marker), ("maxresults", most.as_deref())];
+        let url = format!("{}?restype=container&comp=list&delimiter=%2F", self.config.url);
+        let url = keys::page_url(url, arguments);
         let connected = self.connected.get(purpose)?;
         let request = connected.sign(purpose, "GET", &url, http::Request::builder())?;
-        match connected.transport.send_and_parse(purpose, request, listing::parse).await {
-            // That is also what strangers hear of a container that is not for everybody.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let why = "the server shows no such container: are `container`, `endpoint` and the credentials right?";
-                Err(purpose.error(ErrorKind::Unreachable).because(why))
-            }
-            answer => answer,
-        }
+        let page = connected.transport.send_and_parse(purpose, request, listing::parse).await;
+        // Azure answers the same about a container that is there and private.
+        let no_container = "the server shows no such container: are `container`, `endpoint` and the credentials right?";
+        page.map_err(|error| keys::no_page(purpose, error, no_container))
     }
 }
 
@@ -235,9 +226,7 @@ impl Source for Azblob {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
-        let Answer { response, observed } = self.ask(purpose, "HEAD", http::Request::builder()).await?;
-        let stamp = Stamp::from_headers(response.headers());
-        Ok(RemoteDigest { digest: digest(&stamp, observed), size: stamp.size, modified: stamp.modified_time() })
+        Ok(keys::remote_digest(&self.ask(purpose, "HEAD", http::Request::builder()).await?))
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {

@@ -32,8 +32,8 @@ use crate::revealed::Revealed;
 use crate::secret::Secret;
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
-    Settings, Sink, Source,
+    Capabilities, Entry, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
+    Source,
 };
 
 const PORT: u16 = 21;
@@ -317,7 +317,7 @@ impl Source for Ftp {
         let connected = self.connected.get(purpose)?;
         let observed = now();
         let Seen { stamp, .. } = self.stat(purpose, &connected).await?;
-        Ok(RemoteDigest { digest: stamp.digest(observed), size: stamp.size, modified: stamp.modified_time() })
+        Ok(stamp.remote_digest(stamp.digest(observed)))
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -355,17 +355,9 @@ fn now() -> i64 {
 }
 
 fn entry(path: RemotePath, item: &Item, observed: i64) -> Entry {
-    let name = path.name().to_vec();
-    if item.directory {
-        return Entry { name, path, kind: EntryKind::Directory, size: None, modified: None, digest: None };
-    }
-    let stamp = item.stamp.as_ref();
-    Entry {
-        name,
-        path,
-        kind: EntryKind::File { executable: false },
-        size: stamp.and_then(|stamp| stamp.size),
-        modified: stamp.and_then(Stamp::modified_time),
-        digest: stamp.map(|stamp| stamp.digest(observed)),
+    match &item.stamp {
+        _ if item.directory => Stamp::default().directory(path),
+        Some(stamp) => stamp.file(path, Some(stamp.digest(observed))),
+        None => Stamp::default().file(path, None),
     }
 }

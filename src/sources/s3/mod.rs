@@ -23,8 +23,8 @@ use self::bearer::Bearer;
 use self::credentials::Credentials;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport};
-use super::http::{COMPONENT, HELD, body, encode_path, warn_if_clear};
-use super::keys::{self, Keys, Page, digest};
+use super::http::{HELD, body, encode_path, warn_if_clear};
+use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
 use super::read_root;
 use crate::digest::Digest;
@@ -204,26 +204,15 @@ impl Keys for S3 {
     }
 
     async fn page(&self, purpose: Purpose<'_>, prefix: &str, token: Option<&str>, most: Option<u32>) -> Result<Page> {
-        let encode = |text: &str| percent_encoding::utf8_percent_encode(text, COMPONENT).to_string();
-        let mut url = format!("{}/?delimiter=%2F&encoding-type=url&list-type=2", self.config.url);
-        for (name, value) in [("prefix", Some(prefix)), ("continuation-token", token)] {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                url += &format!("&{name}={}", encode(value));
-            }
-        }
-        if let Some(most) = most {
-            url += &format!("&max-keys={most}");
-        }
+        let most = most.map(|most| most.to_string());
+        let arguments = [("prefix", Some(prefix)), ("continuation-token", token), ("max-keys", most.as_deref())];
+        let url = format!("{}/?delimiter=%2F&encoding-type=url&list-type=2", self.config.url);
+        let url = keys::page_url(url, arguments);
         let connected = self.connected.get(purpose)?;
         let request = self.sign(purpose, &connected, http::Request::get(url)).await?;
-        match connected.transport.send_and_parse(purpose, request, listing::parse).await {
-            // A store that knows the bucket answers with an empty page.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let why = "the server does not know the bucket: are `bucket`, `endpoint` and `region` right?";
-                Err(purpose.error(ErrorKind::Unreachable).because(why))
-            }
-            answer => answer,
-        }
+        let page = connected.transport.send_and_parse(purpose, request, listing::parse).await;
+        let no_bucket = "the server does not know the bucket: are `bucket`, `endpoint` and `region` right?";
+        page.map_err(|error| keys::no_page(purpose, error, no_bucket))
     }
 }
 
@@ -278,9 +267,7 @@ impl Source for S3 {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
-        let Answer { response, observed } = self.ask(purpose, http::Request::builder().method("HEAD")).await?;
-        let stamp = Stamp::from_headers(response.headers());
-        Ok(RemoteDigest { digest: digest(&stamp, observed), size: stamp.size, modified: stamp.modified_time() })
+        Ok(keys::remote_digest(&self.ask(purpose, http::Request::builder().method("HEAD")).await?))
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {

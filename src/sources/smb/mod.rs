@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, mpsc};
 use self::reading::Part;
 use self::session::{Login, Session};
 use self::settings::{Config, User};
+use super::current::not_connected;
 use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -82,7 +83,7 @@ impl Smb {
     async fn session(&self, purpose: Purpose<'_>) -> Result<Arc<Session>> {
         let mut slot = self.connected.lock().await;
         let Some(connected) = slot.as_mut() else {
-            return Err(purpose.error(ErrorKind::Unreachable).because("not connected"));
+            return Err(not_connected(purpose));
         };
         match &connected.session {
             Ok(session) if session.is_alive() => return Ok(Arc::clone(session)),

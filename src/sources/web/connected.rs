@@ -8,9 +8,9 @@ use http::{HeaderValue, StatusCode};
 use reqwest::Response;
 use url::Url;
 
+use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::RemoteDigest;
 use crate::sources::http::body;
 use crate::sources::http::transport::{Answer, Transport};
 use crate::sources::purpose::Purpose;
@@ -43,9 +43,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn remote_digest(&self) -> RemoteDigest {
-        let Stamp { size, .. } = self.stamp;
-        RemoteDigest { digest: self.stamp.digest(self.observed), size, modified: self.stamp.modified_time() }
+    pub(super) fn digest(&self) -> Digest {
+        self.stamp.digest(self.observed)
     }
 }
 

@@ -24,8 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
-    Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
 use crate::sources::current::Current;
 use crate::sources::heap::Heap;
@@ -247,9 +246,9 @@ impl Source for Web {
         let mut url = match &connected.place {
             Place::Directory(url) => url.clone(),
             Place::File { path, .. } if dir.is_root() => {
-                let seen = self.stat(Purpose { path, ..purpose }, &connected).await?.remote_digest();
-                let item = entry(path.clone(), false, seen.size, seen.modified, Some(seen.digest));
-                return Ok(futures::stream::iter([Ok(item)]).boxed());
+                let seen = self.stat(Purpose { path, ..purpose }, &connected).await?;
+                let file = seen.stamp.file(path.clone(), Some(seen.digest()));
+                return Ok(futures::stream::iter([Ok(file)]).boxed());
             }
             Place::File { path, .. } if path == dir => return Err(purpose.error(ErrorKind::NotADirectory)),
             Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
@@ -260,10 +259,10 @@ impl Source for Web {
         let (items, observed) = self.index(purpose, &connected, &url).await?;
         let stamps = self.are_stamps(purpose, &connected, &url, &items).await;
         let entries = LeftOut::of(dir).over(items.into_iter(), move |left_out, item| {
-            let exact = Stamp::new(None, item.size, item.modified);
+            let stamp = Stamp::new(None, item.size, item.modified);
             let digest = nginx_stamp(&item).filter(|_| stamps).map(|stamp| stamp.digest(observed));
             let path = left_out.child(dir, &item.name)?;
-            Some(Ok(entry(path, item.directory, item.size, exact.modified_time(), digest)))
+            Some(Ok(if item.directory { stamp.directory(path) } else { stamp.file(path, digest) }))
         });
         Ok(futures::stream::iter(entries).boxed())
     }
@@ -271,7 +270,8 @@ impl Source for Web {
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let purpose = Purpose { op: "create_remote_digest", path: file };
         let connected = self.connected.get(purpose)?;
-        Ok(self.stat(purpose, &connected).await?.remote_digest())
+        let seen = self.stat(purpose, &connected).await?;
+        Ok(seen.stamp.remote_digest(seen.digest()))
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -281,15 +281,4 @@ impl Source for Web {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         body::retrieve(self, request, out).await
     }
-}
-
-fn entry(
-    path: RemotePath,
-    directory: bool,
-    size: Option<u64>,
-    modified: Option<std::time::SystemTime>,
-    digest: Option<Digest>,
-) -> Entry {
-    let kind = if directory { EntryKind::Directory } else { EntryKind::File { executable: false } };
-    Entry { name: path.name().to_vec(), path, kind, size, modified, digest }
 }

@@ -20,8 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
-    Settings, Sink, Source,
+    Capabilities, Entry, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
+    Source,
 };
 use crate::sources::arriving::Arriving;
 use crate::sources::current::Current;
@@ -241,8 +241,7 @@ impl Source for Webdav {
         if resource.directory {
             return Err(purpose.error(ErrorKind::IsADirectory));
         }
-        let stamp = resource.stamp;
-        Ok(RemoteDigest { digest: stamp.digest(observed), size: stamp.size, modified: stamp.modified_time() })
+        Ok(resource.stamp.remote_digest(resource.stamp.digest(observed)))
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -254,12 +253,6 @@ impl Source for Webdav {
     }
 }
 
-fn entry(path: RemotePath, resource: &Resource, observed: i64) -> Entry {
-    let stamp = &resource.stamp;
-    let (kind, size, digest) = if resource.directory {
-        (EntryKind::Directory, None, None)
-    } else {
-        (EntryKind::File { executable: false }, stamp.size, Some(stamp.digest(observed)))
-    };
-    Entry { name: path.name().to_vec(), path, kind, size, modified: stamp.modified_time(), digest }
+fn entry(path: RemotePath, Resource { directory, stamp, .. }: &Resource, observed: i64) -> Entry {
+    if *directory { stamp.directory(path) } else { stamp.file(path, Some(stamp.digest(observed))) }
 }
