@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::plugin::Language;
+use super::language::Language;
 
 /// Shows remote sources as ordinary folders, read-only.
 ///

@@ -3,10 +3,12 @@
 mod args;
 mod check;
 mod import;
+pub mod language;
 mod log;
 mod login;
 mod plugin;
 mod run;
+mod runtime;
 mod status;
 mod unmount;
 

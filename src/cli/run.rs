@@ -10,7 +10,7 @@ use super::{Failure, Request, check, import, log, login, plugin, status, unmount
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
 use crate::error::{Error, ErrorKind};
-use crate::mount::{self, ask::ask_here, stop::Stop};
+use crate::mount::{self, ask::ask_here};
 use crate::path::PrintableLines;
 
 /// The environment variable that leaves core dumps as they are.
@@ -90,15 +90,6 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             Ok(0)
         }
     }
-}
-
-/// Does what takes a runtime. A signal to end ends this process, and what it has started; a source that hangs keeps it not.
-pub(super) fn on_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
-    let _stop = Stop::listen(&runtime);
-    let done = runtime.block_on(work);
-    runtime.shutdown_background();
-    done
 }
 
 /// The memory of this process, and of those it starts, holds secrets: when one of them crashes, nothing of it is written to a disk.

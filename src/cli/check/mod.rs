@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 
 use super::Failure;
-use super::run::on_runtime;
+use super::runtime::on_runtime;
 use crate::catalog::localize::{Localized, localize};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt as _;
 
 use super::Failure;
-use super::run::on_runtime;
+use super::runtime::on_runtime;
 use crate::config::{Config, Diagnostics, SourceConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Store};

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::Failure;
 use super::args::{PluginCheckArgs, PluginCommand};
-use super::run::on_runtime;
+use super::language::Language;
+use super::runtime::on_runtime;
 use crate::config::{Config, Diagnostics};
 use crate::error::{Error, ErrorKind};
 use crate::path::PrintableLines;
 use crate::source::Settings;
 use crate::sources::plugin::check::{Finding, Subject, check};
 use crate::sources::plugin_kind;
-pub use new::Language;
 
 /// The timeout of an answer where the command line tells none.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -5,18 +5,8 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use crate::cli::language::Language;
 use crate::error::{Error, ErrorKind, Result};
-
-/// A language that there is a template for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Language {
-    /// Python 3, standard library only.
-    Python,
-    /// A POSIX shell.
-    Sh,
-    /// Rust, with serde_json.
-    Rust,
-}
 
 /// A file to write: its path below the directory, its text, and whether it is a program.
 type File = (&'static str, &'static str, bool);
