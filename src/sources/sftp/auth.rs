@@ -10,7 +10,7 @@ use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, load_se
 use tokio::net::UnixStream;
 
 use super::config::Inside;
-use super::inside::Connection;
+use super::host_key::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::expand_home;
 use crate::revealed::Revealed;

@@ -8,7 +8,7 @@ use super::client::{Asked, Client};
 use super::codec::{FileType, status};
 use super::config::{Config, Way};
 use super::failure::Failure;
-use super::{inside, program};
+use super::{host_key, inside, program};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
 
@@ -25,7 +25,7 @@ pub(super) struct Connection {
 
 /// What carries the conversation.
 enum Line {
-    Inside(inside::Connection),
+    Inside(host_key::Connection),
     Program(program::Running),
 }
 

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{self, Handle, Msg};
-use russh::keys::{Algorithm, HashAlg, PublicKeyOrCertificate};
+use russh::client::{self, Msg};
+use russh::keys::{Algorithm, HashAlg};
 use russh::{Channel, ChannelMsg, Disconnect, Preferred, cipher};
 use tokio::net::TcpStream;
 
 use super::auth::{self, Credentials};
 use super::config::Inside;
+use super::host_key::{Connection, HostKeyCheck, Refused};
 use super::known_hosts::KnownHosts;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,36 +37,6 @@ const CIPHERS: [cipher::Name; 6] = [
     cipher::AES_128_CTR,
 ];
 
-/// A connection; it ends with this value.
-pub(super) type Connection = Handle<Doorkeeper>;
-
-/// Lets in only the server that is known.
-#[derive(Debug)]
-pub(super) struct Doorkeeper(KnownHosts);
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(super) enum Refused {
-    /// By the doorkeeper.
-    Here(Error),
-    /// By the other side, or the network.
-    There(russh::Error),
-}
-
-impl From<russh::Error> for Refused {
-    fn from(error: russh::Error) -> Self {
-        Self::There(error)
-    }
-}
-
-impl client::Handler for Doorkeeper {
-    type Error = Refused;
-
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Refused> {
-        self.0.check(&shown.public_key()).map(|()| true).map_err(Refused::Here)
-    }
-}
-
 /// Connects, logs in and opens the SFTP subsystem.
 pub(super) async fn connect(host: &str, config: &Inside) -> Result<(Connection, Channel<Msg>)> {
     let (known, credentials) = prepare(host, config).await?;
@@ -83,7 +54,7 @@ pub(super) async fn connect(host: &str, config: &Inside) -> Result<(Connection, 
     // Whoever waits for a small answer waits in vain for a delayed one; without it all works, only slower.
     let _ = stream.set_nodelay(true);
     let mut connection =
-        client::connect_stream(settings, stream, Doorkeeper(known)).await.map_err(|why| match why {
+        client::connect_stream(settings, stream, HostKeyCheck::new(known)).await.map_err(|why| match why {
             Refused::Here(error) => error,
             Refused::There(error) => unreachable(format!("no SSH connection with {host}")).caused_by(error),
         })?;

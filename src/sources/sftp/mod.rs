@@ -9,6 +9,7 @@ mod codec;
 mod config;
 mod connection;
 mod failure;
+mod host_key;
 mod inside;
 mod known_hosts;
 mod links;

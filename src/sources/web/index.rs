@@ -6,36 +6,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use url::Url;
 
+use super::item::Item;
 use super::page;
-use crate::source::packed::Reader;
 use crate::sources::arriving::{Arriving, Meter};
-use crate::sources::heap::{Heap, Pack};
+use crate::sources::heap::Heap;
 use crate::sources::stamp::http_date;
-
-/// One name in an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) name: Vec<u8>,
-    pub(super) directory: bool,
-    /// In bytes, where the index is exact.
-    pub(super) size: Option<u64>,
-    /// In seconds since 1970, where the index is exact.
-    pub(super) modified: Option<i64>,
-}
-
-impl Pack for Item {
-    fn pack(&self, out: &mut Vec<u8>) {
-        self.name.pack(out);
-        self.directory.pack(out);
-        self.size.pack(out);
-        self.modified.pack(out);
-    }
-
-    fn unpack(packed: &mut Reader<'_>) -> Self {
-        let (name, directory) = (Pack::unpack(packed), Pack::unpack(packed));
-        Self { name, directory, size: Pack::unpack(packed), modified: Pack::unpack(packed) }
-    }
-}
 
 /// Reads the index at `url`. What is none is an error that says what it is: taken for an index, it would look like an empty directory.
 pub(super) fn parse(url: &Url, content_type: &str, body: &mut Arriving) -> Result<Heap<Item>, String> {

@@ -2,6 +2,7 @@
 
 mod connected;
 mod index;
+mod item;
 mod page;
 mod url;
 
@@ -12,7 +13,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use self::connected::{Connected, Place, Ranges, Seen};
-use self::index::Item;
+use self::item::Item;
 use super::LeftOut;
 use super::http::login::Login;
 use super::http::redirect::{Named, Redirects};

@@ -9,7 +9,7 @@ use html5gum::{HtmlString, IoReader, Spanned, StartTag, Token, Tokenizer};
 use percent_encoding::{AsciiSet, percent_decode_str, percent_encode};
 use url::Url;
 
-use super::index::Item;
+use super::item::Item;
 use crate::path::Printable;
 use crate::source::budget::Budget;
 use crate::sources::arriving::Arriving;
