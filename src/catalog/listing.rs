@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{LocalEntries, overlay};
+use super::LocalEntries;
 use crate::digest::Digest;
 use crate::name::{LocalName, is_local_name};
 use crate::path::RemotePath;
@@ -19,7 +19,7 @@ pub struct Listing {
 
 /// The number of one listing in the database. No two listings have the same, so that what is read under it is that listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ListingId(i64);
+pub(super) struct ListingId(pub(super) i64);
 
 impl ListingId {
     /// A number that no listing has: the time and a counter, so that new ones stand beside each other in the database.
@@ -135,7 +135,7 @@ impl Listing {
                 entry.digest.as_ref().map(Digest::as_str),
             ])?;
         }
-        overlay::tidy(db, source, dir, id)
+        Ok(())
     }
 
     /// Drops what is stored of `dir` and of everything below it.

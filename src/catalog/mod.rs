@@ -380,6 +380,7 @@ impl Catalog {
             let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
             self.db.write(move |db| {
                 stored.store(db, &source_id, &dir, id)?;
+                overlay::tidy(db, &source_id, &dir, id)?;
                 overlay::store_all(db, &source_id, &dir, &stored, &learned)
             });
         }

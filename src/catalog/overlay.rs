@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::listing::{from_nanoseconds, to_nanoseconds};
+use super::listing::{ListingId, from_nanoseconds, to_nanoseconds};
 use super::listing_cache::Overlay;
 use super::{Catalog, Listing};
 use crate::digest::Digest;
@@ -118,7 +118,12 @@ fn load(
 }
 
 /// Drops the overlay's entries of names in `dir` that the stored listing with this number has not, or tells a digest of.
-pub(super) fn tidy(db: &Connection, source: &str, dir: &RemotePath, listing: i64) -> rusqlite::Result<()> {
+pub(super) fn tidy(
+    db: &Connection,
+    source: &str,
+    dir: &RemotePath,
+    ListingId(listing): ListingId,
+) -> rusqlite::Result<()> {
     db.prepare_cached(
         "DELETE FROM learned WHERE source = ?1 AND dir = ?2 AND local_name NOT IN
              (SELECT local_name FROM entries WHERE listing = ?3 AND digest IS NULL)",

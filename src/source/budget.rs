@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::Entry;
-use super::deadline::note_progress;
 use super::packed::packed_bytes;
+use super::waits::note_progress;
 use crate::error::{Error, ErrorKind};
 use crate::path::RemotePath;
 

@@ -12,32 +12,15 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::budget::{Budget, Exceeded, MAX_LISTING_TIME, await_turn};
 use super::count::Counters;
-use super::waits::Silence;
+use super::waits::{SILENT_SINCE, Silence};
 use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 
-tokio::task_local! {
-    /// The silence of the call that is under way.
-    static SILENT_SINCE: Silence;
-}
-
-/// Notes that the call under way makes progress, for a source that knows it before it has anything to deliver.
-pub fn note_progress() {
-    let note = |since: &Silence| {
-        let mut since = since.lock();
-        if since.is_some() {
-            *since = Some(Instant::now());
-        }
-    };
-    // Without a deadline there is no timer to restart.
-    let _ = SILENT_SINCE.try_with(note);
-}
-
 /// Ends calls of `inner` with `TimedOut` when nothing happens for `timeout`: no answer, no next entry, no next bytes.
 ///
-/// A call that moves on may take as long as it likes (see [`note_progress`]); a listing as long as its [`Budget`] lasts. The local digest is no remote operation and has no deadline.
+/// A call that moves on may take as long as it likes (see [`note_progress`](super::waits::note_progress)); a listing as long as its [`Budget`] lasts. The local digest is no remote operation and has no deadline.
 pub struct Deadline<S> {
     inner: S,
     timeout: Duration,

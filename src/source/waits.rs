@@ -27,6 +27,23 @@ pub fn on_behalf_of<F: Future>(thread: u32, work: F) -> impl Future<Output = F::
 /// When a call began to be silent; `None` while it does not wait for the source.
 pub(super) type Silence = Arc<Mutex<Option<Instant>>>;
 
+tokio::task_local! {
+    /// The silence of the call that is under way.
+    pub(super) static SILENT_SINCE: Silence;
+}
+
+/// Notes that the call under way makes progress, for a source that knows it before it has anything to deliver.
+pub fn note_progress() {
+    let note = |since: &Silence| {
+        let mut since = since.lock();
+        if since.is_some() {
+            *since = Some(Instant::now());
+        }
+    };
+    // Without a deadline there is no timer to restart.
+    let _ = SILENT_SINCE.try_with(note);
+}
+
 /// The waits for one source. Readable at any time.
 #[derive(Debug, Default)]
 pub struct Waits {

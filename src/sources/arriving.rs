@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 
 use crate::source::budget::{Exceeded, MAX_ITEM_BYTES, await_turn};
-use crate::source::deadline::note_progress;
+use crate::source::waits::note_progress;
 
 /// How many pieces of an answer may wait for who reads it; more wait at the server.
 const WAITING: usize = 4;

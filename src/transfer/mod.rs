@@ -35,7 +35,8 @@ use evidence::Evidence;
 use measure::Measured;
 pub use memory::Memory;
 use pace::Pace;
-use request::{Limit, Request};
+use plan::Limit;
+use request::Request;
 use stream::Streams;
 
 /// Files up to this size, in bytes, come in one request, and wholly before they are opened.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::plan::{Planned, UnderWay};
+use super::plan::{Limit, Planned, UnderWay};
 use crate::error::Result;
 use crate::source::turns::Urgency;
 
@@ -32,26 +32,6 @@ pub(super) struct Request {
     pub(super) urgency: Urgency,
     pub(super) progress: watch::Sender<Progress>,
     cut: Notify,
-}
-
-/// Blocks before these are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limit {
-    /// If they have a place on disk.
-    pub(super) on_disk: usize,
-    /// If they wait in memory.
-    pub(super) in_memory: usize,
-}
-
-impl Limit {
-    /// Those before `block`, wherever they go.
-    pub(super) fn anywhere(block: usize) -> Self {
-        Self { on_disk: block, in_memory: block }
-    }
-
-    fn is_beyond(self, block: usize, in_memory: bool) -> bool {
-        block < if in_memory { self.in_memory } else { self.on_disk }
-    }
 }
 
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use super::voice::Voice;
 use super::wire::{Abilities, Entry, Refusal};
 use crate::error::Result;
 use crate::path::RemotePath;
-use crate::source::deadline::note_progress;
+use crate::source::waits::note_progress;
 
 /// How long a call that nobody waits for any more may be silent before the process is taken for hung.
 const GRACE: Duration = Duration::from_secs(2);

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
 use crate::source::budget::{Budget, LARGE_BYTES, await_turn, has_turn};
-use crate::source::deadline::note_progress;
+use crate::source::waits::note_progress;
 
 /// How long a plugin may take to say who it is, and to read its settings.
 pub const BEGINNING: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use super::life::{Life, understood_or_nothing};
 use super::staging::{Extent, Staged, check_place, too_much};
 use super::wire::{Filled, Text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::deadline::note_progress;
+use crate::source::waits::note_progress;
 use crate::source::{Retrieval, Sink};
 
 /// How often to look whether the file has grown.

@@ -17,8 +17,6 @@
 
 use std::ops::Range;
 
-use super::request::Limit;
-
 /// How far ahead of a reader who has gone forward for long is retrieved at most, in blocks: 128 MiB.
 pub(super) const AHEAD: usize = 1024;
 
@@ -51,6 +49,26 @@ const AT_ONCE: usize = 32;
 
 /// How many blocks are looked at together in a search for a missing one: a file may have more than can be listed.
 const LOOKED_AT: usize = 4096;
+
+/// Blocks before these are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// If they have a place on disk.
+    pub(super) on_disk: usize,
+    /// If they wait in memory.
+    pub(super) in_memory: usize,
+}
+
+impl Limit {
+    /// Those before `block`, wherever they go.
+    pub(super) fn anywhere(block: usize) -> Self {
+        Self { on_disk: block, in_memory: block }
+    }
+
+    pub(super) fn is_beyond(self, block: usize, in_memory: bool) -> bool {
+        block < if in_memory { self.in_memory } else { self.on_disk }
+    }
+}
 
 /// One version of a file, as the planner sees it.
 pub(super) struct View<'a> {
