@@ -34,12 +34,12 @@ impl Meter {
 }
 
 impl Arriving {
-    /// Who counts.
+    /// Counts the bytes that were read.
     pub(super) fn meter(&self) -> Meter {
         self.meter.clone()
     }
 
-    /// Reads what nobody needs, so that the connection can be used again; not much of it.
+    /// Reads a little of the rest, which is not needed, so that the connection can be used again.
     fn drain(&mut self) {
         self.meter.next();
         while let Ok(1..) = self.fill_buf().map(<[u8]>::len) {
@@ -78,7 +78,7 @@ impl Read for Arriving {
     }
 }
 
-/// What `parse` makes of an answer while it arrives in `pieces`; the inner error is the parser's. Dropped, the parser stops.
+/// The result of `parse`, which reads an answer while it arrives in `pieces`; the inner error is the parser's. Dropped, the parser stops.
 ///
 /// # Errors
 /// That of the pieces, if they end with one: what was parsed until then counts for nothing.

@@ -1,4 +1,4 @@
-//! `Current`: what a source holds from `connect` to `disconnect`. It opens and closes nothing.
+//! `Current`: the connection that a source holds from `connect` to `disconnect`. It opens and closes nothing.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl<T> Current<T> {
     }
 }
 
-/// What a request hears before `connect` and after `disconnect`.
+/// The error of a request before `connect` and after `disconnect`.
 pub(super) fn not_connected(purpose: Purpose<'_>) -> Error {
     purpose.error(ErrorKind::Unreachable).because("not connected")
 }

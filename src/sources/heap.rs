@@ -5,10 +5,10 @@ use crate::source::Entry;
 use crate::source::budget::{Budget, Exceeded};
 use crate::source::packed::{Reader, write_entry, write_number, write_text};
 
-/// So many bytes stand in one allocation, unless one item alone has more.
+/// Bytes of one allocation, unless one item alone has more.
 const CHUNK: usize = 1 << 16;
 
-/// What can be written in few bytes and read again.
+/// A value that can be written in few bytes and read again.
 pub(super) trait Pack: Sized {
     /// Writes it after what is there.
     fn pack(&self, out: &mut Vec<u8>);

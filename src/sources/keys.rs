@@ -25,7 +25,7 @@ pub(super) struct Page {
     pub(super) directories: Heap<String>,
     /// Keys without a further slash.
     pub(super) files: Heap<(String, Stamp)>,
-    /// What to ask the next page with; none on the last.
+    /// The token that asks for the next page; none on the last.
     pub(super) next: Option<String>,
     /// When the store said so, by its clock, in seconds since 1970.
     pub(super) observed: i64,
@@ -39,7 +39,7 @@ impl Page {
 
 /// A store of keys below a prefix.
 pub(super) trait Keys: Sync {
-    /// What every key begins with: empty, or ending in a slash.
+    /// The beginning of every key: empty, or ending in a slash.
     fn prefix(&self) -> &str;
 
     /// One page of the keys that begin with `prefix`, up to the next slash; at most `most` of them.
@@ -62,12 +62,12 @@ pub(super) trait Keys: Sync {
         }
     }
 
-    /// What a *not found* of a key means: if everything has gone, it is an outage, and nothing was deleted.
+    /// The error of a *not found* of a key: an outage if all keys have gone, since then nothing was deleted.
     fn missing(&self, purpose: Purpose<'_>, error: Error) -> impl Future<Output = Error> + Send {
         async move {
             match self.page(purpose, self.prefix(), None, Some(1)).await {
                 Ok(page) if page.is_empty() && !self.prefix().is_empty() => self.no_root(purpose),
-                // Who may read but not list hears from the store itself that there is nothing.
+                // An account that may read but not list gets the store's own *not found*.
                 Ok(_) => error,
                 Err(listing) if listing.kind() == ErrorKind::PermissionDenied => error,
                 Err(listing) => listing,
@@ -121,7 +121,7 @@ pub(super) fn no_page(purpose: Purpose<'_>, error: Error, no_bucket: &str) -> Er
     }
 }
 
-/// What a store answers about one of its files.
+/// The answer of `create_remote_digest`, from a store's answer about a file.
 pub(super) fn remote_digest(answer: &Answer) -> RemoteDigest {
     let stamp = Stamp::from_headers(answer.response.headers());
     stamp.remote_digest(digest(&stamp, answer.observed))
@@ -141,7 +141,7 @@ enum Next {
 /// A listing under way.
 struct Pages {
     next: Option<Next>,
-    /// With what pages were asked for: one that comes again leads in circles.
+    /// The tokens that pages were asked for with: one that comes again leads in circles.
     tokens: HashSet<String>,
     budget: Budget,
     left_out: LeftOut,

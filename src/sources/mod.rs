@@ -113,7 +113,7 @@ async fn same_hash(copy: &LocalCopy<'_>) -> Result<Digest> {
     Ok(if found.eq_ignore_ascii_case(hash) { same } else { Digest::new(format!("{name}:{found}")) })
 }
 
-/// What one listing of a source leaves out. It is told when the listing has ended, in one line of the log.
+/// The names that one listing of a source leaves out. The log tells them in one line when the listing has ended.
 ///
 /// Its `drop` is the one place that knows how much each listing left out; `status` does not count it yet.
 struct LeftOut {
@@ -127,7 +127,7 @@ impl LeftOut {
         Self { dir: dir.clone(), omitted: Omitted::default() }
     }
 
-    /// What `make` makes of `items`, as they are wanted; it may leave some out.
+    /// Maps `items` with `make`, which may leave some out, as they are wanted.
     fn over<I: Iterator, T>(
         self,
         mut items: I,

@@ -1,9 +1,9 @@
-//! `Purpose`: what a request of a source is about, for its errors. It knows no protocol.
+//! `Purpose`: the operation and path of a request, for its errors. It knows no protocol.
 
 use crate::error::{Error, ErrorKind};
 use crate::path::RemotePath;
 
-/// What a request is about, for errors.
+/// The operation and path of a request, for its errors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purpose<'a> {
     pub(super) op: &'static str,

@@ -1,4 +1,4 @@
-//! `Stamp`: what an answer says about which version of a file it speaks of, and the digest made of it.
+//! `Stamp`: the tag, size and time by which an answer tells a version of a file, and the digest made of them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,7 +58,7 @@ impl Stamp {
 
     /// The digest where tags are made of times and sizes, seen when the server's clock said `now`.
     ///
-    /// What may still change unnoticed gets a text of its own, which never equals a later one.
+    /// A version that may still change unnoticed gets a text of its own, which never equals a later one.
     pub(super) fn digest(&self, now: i64) -> Digest {
         let mut text = match &self.tag {
             Some(tag) => format!("{TAG}{tag}"),
@@ -151,7 +151,7 @@ pub(super) struct Wanted<'a> {
     settled: bool,
 }
 
-/// What an answer that must be of one version turned out to be.
+/// Whether an answer that must be of one version is of that version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Match {
     /// The wanted version.
@@ -182,7 +182,7 @@ impl<'a> Wanted<'a> {
         self.tag.is_none()
     }
 
-    /// What `If-Match` may ask for: a tag that the server compares strongly.
+    /// The tag for `If-Match`; none unless the server compares it strongly.
     pub(super) fn if_match(&self) -> Option<String> {
         let strong = self.settled && self.modified.is_none();
         self.tag.filter(|_| strong).map(|tag| format!("\"{tag}\""))

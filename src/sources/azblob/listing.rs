@@ -8,7 +8,7 @@ use crate::sources::http::xml::Element;
 use crate::sources::keys::Page;
 use crate::sources::stamp::{Stamp, http_date};
 
-/// What a name takes in a set beside its bytes, for a budget that counts three copies of it.
+/// Bytes that a name takes in a set beside its own, for a budget that counts three copies of it.
 const IN_SET: usize = 24;
 
 /// Reads one answer to List Blobs.

@@ -45,7 +45,7 @@ pub struct Azblob {
 struct Config {
     /// The container's URL, without a slash at the end.
     url: String,
-    /// What every name begins with: empty, or ending in a slash.
+    /// The beginning of every name: empty, or ending in a slash.
     prefix: String,
     account: String,
     key: Option<Secret>,
@@ -136,7 +136,7 @@ impl Kind for AzblobKind {
                 let url = url.as_str().trim_end_matches('/').to_owned();
                 Some(Config { url, prefix, account, key, sas })
             }
-            // What was made up from a missing name has been told.
+            // This endpoint was made of a missing account name, which is a problem already.
             Err(_) if account.is_empty() && !settings.values.contains_key("endpoint") => None,
             Err(why) => {
                 reader.problem(Some("endpoint"), why);
@@ -238,7 +238,7 @@ impl Source for Azblob {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
         let get = body::ask_for(http::Request::builder(), request);
         let response = match self.ask(purpose, "GET", get).await {
-            // What is gone has not the wanted tag either, so the condition hides that it is gone.
+            // A blob that is gone fails the condition too, so that the answer hides that it is gone.
             Err(error) if error.kind() == ErrorKind::Changed => {
                 return Err(self.confirm(purpose, request).await.err().unwrap_or(error));
             }

@@ -36,7 +36,7 @@ impl SharedKey {
         parts.headers.insert(AUTHORIZATION, value);
     }
 
-    /// What is signed: a line for each of eleven headers, of which we send two, then Azure's own headers, then the resource.
+    /// The text that is signed: a line for each of eleven headers, of which we send two, then Azure's own headers, then the resource.
     fn text_of(&self, parts: &Parts) -> String {
         let header =
             |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();

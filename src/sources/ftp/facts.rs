@@ -10,7 +10,7 @@ use crate::sources::arriving::Arriving;
 use crate::sources::heap::{Heap, Pack};
 use crate::sources::stamp::{Stamp, ftp_time};
 
-/// As much of the server's own words as is repeated.
+/// The longest part of the server's own words that an error repeats, in characters.
 const LONGEST_WORDS: usize = 100;
 
 /// One name in a listing.
@@ -18,7 +18,7 @@ const LONGEST_WORDS: usize = 100;
 pub(super) struct Item {
     pub(super) name: Vec<u8>,
     pub(super) directory: bool,
-    /// What identifies the file's version, where the listing tells.
+    /// Identifies the file's version, where the listing tells it.
     pub(super) stamp: Option<Stamp>,
 }
 
@@ -34,7 +34,7 @@ impl Pack for Item {
     }
 }
 
-/// What a line of facts is about.
+/// The kind of file that a line of facts is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
@@ -125,7 +125,7 @@ fn items(body: &mut Arriving, item: impl Fn(&[u8]) -> Result<Option<Item>, Strin
     Ok(items)
 }
 
-/// As much of a line as a message repeats.
+/// The beginning of a line, as much as a message repeats.
 fn start_of(line: &[u8]) -> String {
     text_of(&line[..line.len().min(LONGEST_WORDS)]).escape_debug().to_string()
 }

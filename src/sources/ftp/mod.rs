@@ -37,9 +37,9 @@ use crate::source::{
 };
 
 const PORT: u16 = 21;
-/// Who has no name, by custom.
+/// Username and password for servers that want no account, by custom.
 const ANONYMOUS: (&str, &str) = ("anonymous", "anonymous@");
-/// So many bytes are held until it is certain that they are of the wanted version.
+/// Bytes that one transfer retrieves. They are held until it is certain that they are of the wanted version.
 const PIECE: u64 = 8 << 20;
 
 /// A directory of an FTP server as a source: `type = "ftp"`.
@@ -124,7 +124,7 @@ impl Kind for FtpKind {
 }
 
 impl Ftp {
-    /// What comes of a request for a path, made on this connection.
+    /// The result of a request for a path that was made on this connection.
     async fn settle<T>(
         &self,
         purpose: Purpose<'_>,
@@ -210,7 +210,7 @@ impl Ftp {
     }
 }
 
-/// What a refused path means: only a listing without the name proves that it is not there.
+/// The error of a refused path. Only a listing without the name proves that it is not there.
 async fn absence(
     connected: &Connected,
     session: &mut Session,
@@ -340,7 +340,7 @@ impl Source for Ftp {
     }
 }
 
-/// Trusts whom the system trusts.
+/// Trusts the certificates that the system trusts.
 fn client_config(purpose: Purpose<'_>) -> Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let failed = |e: rustls::Error| purpose.error(ErrorKind::Other).because("cannot set up TLS").caused_by(e);

@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 use super::reply::Failure;
 use super::session::{Session, Target};
 
-/// Servers close connections that are idle; one that was used just now is not asked whether it still works.
+/// Servers close idle connections. One that was used this recently is taken to work, and gets no request that finds out.
 const SURELY_ALIVE: Duration = Duration::from_secs(2);
-/// A connection that does not answer by then is given up for a new one.
+/// How long an idle connection may take to answer, before a new one replaces it.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
-/// Connections to one server. Whoever takes one and does not give it back has closed it.
+/// Connections to one server. One that is taken and not given back is closed.
 pub(super) struct Pool {
     target: Target,
     idle: Mutex<Vec<(Session, Instant)>>,

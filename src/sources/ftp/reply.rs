@@ -7,7 +7,7 @@ use super::wire::text_of;
 use crate::error::{Error, ErrorKind};
 use crate::sources::purpose::Purpose;
 
-/// As much of the server's own words as is repeated.
+/// The longest part of the server's own words that an error repeats, in characters.
 const LONGEST_WORDS: usize = 100;
 
 /// One answer, of one line or several.
@@ -59,7 +59,7 @@ pub(super) enum Failure {
     Silent,
     /// The server answered what cannot be.
     Nonsense(String),
-    /// Nobody wants the rest; the connection is in the middle of it.
+    /// The rest is not wanted; the connection is in the middle of it.
     Unwanted(Error),
 }
 

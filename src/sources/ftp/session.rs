@@ -23,10 +23,10 @@ use crate::sources::stamp::{Stamp, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// So many bytes of a listing are taken at once.
+/// Bytes of a listing that are read at once.
 const PIECE: usize = 64 << 10;
 
-/// Where sessions lead, and as whom.
+/// The server of the sessions, and the account that they log in with.
 pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
@@ -35,7 +35,7 @@ pub(super) struct Target {
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// What the server can do, as the first session found.
+/// The abilities of the server that the first session found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Abilities {
     /// MLSD and MLST: exact facts.
@@ -46,7 +46,7 @@ pub(super) struct Session {
     stream: AsyncRustlsFtpStream,
 }
 
-/// What the server said of one path.
+/// The server's answer about one path.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) directory: bool,
@@ -87,7 +87,7 @@ impl Session {
         }
     }
 
-    /// Where the server put us.
+    /// The directory in which the server starts a session.
     pub(super) async fn home(&mut self) -> Result<Vec<u8>, Failure> {
         Ok(wire::bytes_of(&self.stream.pwd().await?))
     }
@@ -126,7 +126,7 @@ impl Session {
             }
         });
         let parse = if abilities.machine_listings { facts::machine_listing } else { facts::human_listing };
-        // Who does not want the rest cannot use the connection again.
+        // If parsing ends early, the rest is unread, and the connection cannot be used again.
         let items = arriving::parsed(pieces, parse).await?.map_err(Failure::Nonsense)?;
         // Only this reply says that the listing is complete.
         data.finish().await?;

@@ -12,7 +12,7 @@ use crate::source::url::Urls;
 use crate::source::{Kind, Problem, Settings, Source};
 use crate::sources::keys;
 
-/// Where Google's buckets are, unless the configuration says otherwise.
+/// The endpoint of Google's buckets, unless the configuration says otherwise.
 const ENDPOINT: &str = "https://storage.googleapis.com";
 /// The region of all of them, in the words of S3.
 const REGION: &str = "auto";

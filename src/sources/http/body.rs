@@ -16,11 +16,11 @@ use crate::source::{Retrieval, Retrieved, Sink};
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::{Match, Stamp, Wanted, settle, settles_in};
 
-/// So many bytes are confirmed at once, while the next as many come in.
+/// Bytes that are confirmed at once, while the next as many come in.
 pub(in crate::sources) const PIECE: u64 = 4 << 20;
-/// So many bytes wait at most until it is certain that they are of the wanted version.
+/// Bytes that wait at most until it is certain that they are of the wanted version.
 pub(in crate::sources) const WAITING: u64 = 2 * PIECE;
-/// What has come in so long is confirmed too, so that whoever follows over a slow line sees it.
+/// How long bytes wait for a piece to be full, so that a reader over a slow line sees them.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Adds to a GET what makes the server answer with the wanted bytes of the wanted version or not at all.
@@ -84,7 +84,7 @@ pub(in crate::sources) fn check_still(purpose: Purpose<'_>, retrieval: &Retrieva
 
 /// How a source confirms what has arrived.
 pub(in crate::sources) struct Confirm<C> {
-    /// So many bytes at once, while the next as many come in.
+    /// Bytes that are confirmed at once, while the next as many come in.
     pub(in crate::sources) piece: u64,
     /// Asks once more which version it is.
     pub(in crate::sources) ask: C,
@@ -93,7 +93,7 @@ pub(in crate::sources) struct Confirm<C> {
 /// Delivers the wanted part of a checked body, which holds the bytes `sent`.
 ///
 /// Headers vouch for what the file was when the server opened it; a file that is overwritten in place gets other bytes below them. So
-/// where a file can be overwritten, what has arrived waits, in pieces, until `confirm` has asked once more which version it is.
+/// where a file can be overwritten, the bytes that have arrived wait, in pieces, until `confirm` has asked once more which version it is.
 pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     purpose: Purpose<'_>,
     retrieval: &Retrieval<'_>,
@@ -107,7 +107,7 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     let tells_its_end = chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2;
     let mut at = sent.start;
     let mut held = Held { chunks: Vec::new(), bytes: 0, since: Instant::now(), before: None, confirm };
-    // What comes after the wanted part is not waited for.
+    // Bytes after the wanted part are not waited for.
     while at < wanted.end || sent.end == wanted.end {
         let Some(mut chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? else { break };
         let len = chunk.len() as u64;
@@ -136,7 +136,7 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     held.all(out).await
 }
 
-/// What has arrived and may not be seen yet: without a confirmation, the last chunk, so that an error after it comes first.
+/// Bytes that have arrived and may not be seen yet: without a confirmation, the last chunk, so that an error after it comes first.
 struct Held<C, F> {
     chunks: Vec<Bytes>,
     bytes: u64,
@@ -212,7 +212,7 @@ fn same_twice(purpose: Purpose<'_>, first: &[u8], again: Vec<u8>) -> Result<Byte
 /// A source whose server may send bytes of another version than its answer says.
 #[async_trait]
 pub(in crate::sources) trait Get {
-    /// Retrieves what is wanted; what is not to be confirmed must be proven otherwise.
+    /// Retrieves what is wanted. If it is not `confirmed`, the caller must prove the bytes otherwise.
     async fn get(
         &self,
         purpose: Purpose<'_>,

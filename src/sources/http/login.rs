@@ -1,4 +1,4 @@
-//! `Login`: who asks, as the settings `username` with `password`, or `token`, say. It knows no request.
+//! `Login`: the account that the settings `username` with `password`, or `token`, name. It knows no request.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -38,7 +38,7 @@ pub(super) fn read_endpoint(reader: &mut Reader<'_>, key: &str, written: &str) -
     url.map_err(|why| reader.problem(Some(key), why)).ok()
 }
 
-/// Where a source is reached, as the setting `key` says: an `http` or `https` URL without credentials, query or fragment.
+/// The address of a source, as the setting `key` says: an `http` or `https` URL without credentials, query or fragment.
 pub(super) fn endpoint(key: &str, text: &str) -> Result<url::Url, String> {
     let url = url::Url::parse(text).map_err(|e| format!("`{key}` is no URL: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {

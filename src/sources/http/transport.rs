@@ -17,11 +17,11 @@ use crate::sources::arriving::{self, Arriving};
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::http_date;
 
-/// A host that does not even accept a connection by then is not there.
+/// How long a host may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer that is collected as a whole.
 const LARGEST_ANSWER: usize = 64 << 20;
-/// As much of a refusal as is looked at.
+/// Bytes of a refusal that are looked at.
 const LARGEST_REFUSAL: usize = 64 * 1024;
 
 /// A successful answer, and when it was given by the server's clock, in whole seconds since 1970: never later than the
@@ -140,7 +140,7 @@ impl Transport {
         parsed(purpose, response, move |body| parse(body, observed)).await
     }
 
-    /// The client, for those who need HTTP for credentials.
+    /// The client, for the libraries that retrieve credentials over HTTP.
     pub(in crate::sources) fn client(&self) -> &reqwest::Client {
         &self.client
     }
@@ -160,13 +160,13 @@ fn built(client: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     client.build().map_err(|e| Error::new("connect", ErrorKind::Other).because("cannot set up HTTP").caused_by(e))
 }
 
-/// The error of a server that points where nobody goes.
+/// The error of a server that redirects where that is forbidden.
 fn sent_on(purpose: Purpose<'_>, to: &Url, why: &str) -> Error {
     let to = to.origin().ascii_serialization();
     purpose.protocol(format!("the server sends one on to {to}, {why}"))
 }
 
-/// What `parse` makes of an answer's body while it arrives.
+/// The result of `parse`, which reads an answer's body while it arrives.
 pub(in crate::sources) async fn parsed<T: Send + 'static>(
     purpose: Purpose<'_>,
     response: Response,
@@ -244,7 +244,7 @@ fn no_connection(error: &reqwest::Error) -> Option<&'static str> {
             Some(_) => return Some("no TLS with this server; check the port, and whether it is https:// or http://"),
             None => {}
         }
-        // What such an error holds is not what it calls its source, but itself.
+        // `source` of such an I/O error skips the error that it holds.
         cause = match io.and_then(std::io::Error::get_ref) {
             Some(held) => Some(held),
             None => error.source(),

@@ -37,7 +37,7 @@ impl Element {
     ) -> Result<Self, String> {
         let mut reader = Reader::from_reader(body);
         let mut open: Vec<Element> = Vec::new();
-        // Where the record begins that is being read, and what it and the rest take.
+        // The depth at which the record begins that is being read, and the bytes that it and the rest take.
         let mut record: Option<usize> = None;
         let (mut inside, mut outside) = (0, 0);
         let mut buffer = Vec::new();

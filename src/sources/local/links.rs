@@ -12,7 +12,7 @@ use super::Place;
 use crate::path::RemotePath;
 use crate::sources::link_text::{components, from_root, stays_inside};
 
-/// As many links as Linux follows in one path.
+/// How many links are followed in one path: as many as Linux follows.
 const MOST_LINKS: usize = 40;
 
 /// The text under which a link of the directory `dir` is shown, or none if it leads outside.
@@ -33,7 +33,7 @@ pub(super) fn judge(place: &Place, root: &OwnedFd, dir: &RemotePath, target: &[u
     Ok(Some(shown))
 }
 
-/// What follows the source's own directory in an absolute path, if it begins with it.
+/// The part of an absolute path that follows the source's own directory, if it begins with it.
 fn strip_root(place: &Place, target: &[u8]) -> Option<Vec<u8>> {
     let target = Path::new(OsStr::from_bytes(target));
     let rest = place.spellings.iter().find_map(|root| target.strip_prefix(root).ok())?;
@@ -54,7 +54,7 @@ fn stays_inside_really(place: &Place, root: &OwnedFd, dir: &RemotePath, target: 
         }
         at.push(component);
         let here = at.join(b"/".as_slice());
-        // What is shown empty is not examined: it may be the mount that asks.
+        // A directory that is shown empty is not examined: it may be the mount that asks.
         if RemotePath::parse(&here).is_ok_and(|here| place.is_reserved(&here) || place.hides(&here)) {
             continue;
         }
@@ -65,7 +65,7 @@ fn stays_inside_really(place: &Place, root: &OwnedFd, dir: &RemotePath, target: 
             Err(errno) => return Err(errno),
         };
         followed += 1;
-        // A circle inside: whoever follows it hears so from the kernel.
+        // A circle inside: the kernel refuses to follow it.
         if followed > MOST_LINKS {
             return Ok(true);
         }

@@ -21,14 +21,14 @@ use crate::sources::LeftOut;
 /// How many entries travel together from the listing thread.
 const BATCH: usize = 256;
 
-/// What the listing thread sends: entries, then the proof that these were all.
+/// A message of the listing thread: entries, and at the end the proof that these were all.
 pub(super) enum Batch {
     Entries(Vec<Entry>),
     Complete,
     Failed(Error),
 }
 
-/// Reads a directory to its end. Runs on a thread of its own and stops when nobody listens any more.
+/// Reads a directory to its end. Runs on a thread of its own and stops when the receiver was dropped.
 pub(super) fn list(place: &Place, root: &OwnedFd, fd: &OwnedFd, dir: &RemotePath, sender: &mpsc::Sender<Batch>) {
     let end = match list_entries(place, root, fd, dir, sender) {
         Ok(()) => Batch::Complete,

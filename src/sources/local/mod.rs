@@ -41,14 +41,14 @@ pub struct Local {
     place: Arc<Place>,
 }
 
-/// Where the source is.
+/// The directory of the source.
 #[derive(Debug)]
 struct Place {
     /// Without symbolic links.
     root: PathBuf,
     /// Spellings of the root by which an absolute link may mean it.
     spellings: Vec<PathBuf>,
-    /// What must not be shown, relative to the root.
+    /// The paths that must not be shown, relative to the root.
     reserved: Vec<RemotePath>,
     /// Device and file system id of the root, to notice a disk that has gone from under its mount point.
     volume: (u64, u64),
@@ -183,7 +183,7 @@ impl Source for Local {
                         }
                         result => result.map_err(|e| failed(OP, path, &e))?,
                     }
-                    // Whoever overwrote it meanwhile has changed its time.
+                    // Overwriting the file meanwhile has changed its time.
                     same_version(&file, path, &digest)?;
                     Ok((file, chunk))
                 })

@@ -11,12 +11,12 @@ pub(super) const TICK: Duration = Duration::from_millis(20);
 /// The same for file systems that keep whole seconds (or two, like FAT).
 const COARSE_TICK: Duration = Duration::from_secs(2);
 
-/// What tells two versions of a file apart.
+/// Size, times, device and inode of a file, which tell two versions apart.
 pub(super) struct Stamp {
     pub(super) size: u64,
     /// Nanoseconds since 1970.
     modified: i128,
-    /// Nanoseconds since 1970; nobody can set it back.
+    /// Nanoseconds since 1970; no program can set it back.
     changed: i128,
     device: u64,
     inode: u64,

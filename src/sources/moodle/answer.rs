@@ -1,4 +1,4 @@
-//! What a Moodle site answers, as far as it matters here. Fields that releases or modules leave out are optional.
+//! The answers of a Moodle site, as far as they matter here. Fields that releases or modules leave out are optional.
 
 use serde::Deserialize;
 
@@ -98,7 +98,7 @@ pub(super) struct Refused {
     pub(super) message: String,
 }
 
-/// What `login/token.php` answers. Not to be shown, so it has no `Debug`.
+/// The answer of `login/token.php`. It must not be shown, so it has no `Debug`.
 #[derive(Deserialize)]
 pub(super) struct Token {
     pub(super) token: String,

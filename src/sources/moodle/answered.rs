@@ -16,7 +16,7 @@ use crate::sources::http::transport::{Answer, failure, whole};
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::Stamp;
 
-/// As much as is read, in bytes, of what is not the file.
+/// Bytes that are read at most of an answer that is not the file.
 const LARGEST_REFUSAL: usize = 64 * 1024;
 
 /// An answer with bytes of a file.
@@ -37,7 +37,7 @@ impl Answered {
     /// Asks for a file, or for these bytes of it; what comes may be all of them. `is_html`: a page is what is expected.
     ///
     /// # Errors
-    /// Whatever is not the file: refusals come with a status of success, and a page that asks one to log in too.
+    /// The answer is not the file: refusals come with a status of success, and so does a page that asks for a login.
     pub(super) async fn ask(
         purpose: Purpose<'_>,
         site: &Site,

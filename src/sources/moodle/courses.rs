@@ -21,13 +21,13 @@ use crate::sources::purpose::Purpose;
 /// The longest that an answer about a course may tell directories that were not asked for yet.
 ///
 /// One answer holds the whole course, and each of its directories is listed by itself and then counts for `fresh_for`. A directory
-/// that was told from an answer and is asked for again is therefore never told from the same one: whoever asks wants something newer,
+/// that was told from an answer and is asked for again is therefore never told from the same one: the request is for something newer,
 /// and the newer answer then tells all the others once too. So a walk through a course is one request, the walk after `fresh_for` is
-/// one more, and no change is missed by it. Only a directory that nobody had asked for yet may be told from an answer that is a
+/// one more, and no change is missed by it. Only a directory that was not asked for yet may be told from an answer that is a
 /// little older: by no more than this, and by no more than `fresh_for`.
 const SHARED_FOR: Duration = Duration::from_secs(5);
 
-/// What was last heard of an account's courses.
+/// The latest answers about an account's courses.
 #[derive(Debug, Default)]
 pub(super) struct Courses {
     /// For how long an answer is shared.
@@ -40,7 +40,7 @@ pub(super) struct Courses {
 /// The last answer about one course.
 #[derive(Debug, Default)]
 struct Shared {
-    /// What is known, however old.
+    /// The latest answer, however old.
     tree: Mutex<Option<Arc<Tree>>>,
     /// Held while the course is asked about: who comes meanwhile gets that answer.
     turn: tokio::sync::Mutex<Option<Told>>,
@@ -104,7 +104,7 @@ impl Courses {
         Ok(tree)
     }
 
-    /// What was last known of a course, however long ago.
+    /// The latest answer about a course, however old.
     pub(super) fn known(&self, place: Place) -> Option<Arc<Tree>> {
         let shared = self.answers.lock().get(&place.course).cloned()?;
         shared.tree.lock().clone()
@@ -122,7 +122,7 @@ pub(super) struct Account {
 impl Account {
     async fn courses(self, site: &Site, purpose: Purpose<'_>) -> Result<Vec<Course>> {
         let user = self.user.to_string();
-        // Counting the users of every course takes the site long, and nobody looks at the number.
+        // Counting the users of every course takes the site long, and the number is not used.
         let parameters = [("userid", user.as_str()), ("returnusercount", "0")];
         site.call(purpose, "core_enrol_get_users_courses", &parameters).await
     }

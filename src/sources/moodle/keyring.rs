@@ -3,7 +3,7 @@
 use crate::source::keyring::Table;
 
 /// # Errors
-/// What to write instead of a password.
+/// The setting to write instead of a password.
 pub(super) fn user(key: &str, table: Table<'_>) -> Result<String, String> {
     match key {
         "token" => {

@@ -9,18 +9,18 @@ use crate::content::{Algorithm, Hasher};
 use crate::digest::Digest;
 use crate::path::RemotePath;
 
-/// As many files as are remembered; the ones retrieved longest ago are asked about anew.
+/// How many files are remembered. The ones retrieved longest ago are forgotten, and asked about anew.
 const FILES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Begins the digest of a file that was asked for its SHA-1 (see `content::Algorithm`).
 const SHA1: &str = "sha1:";
 
-/// What tells the bytes of an answer.
+/// Identifies the bytes of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tag {
     /// Their SHA-1: said by the site, or measured.
     Sha1(String),
-    /// What somebody else says (the web server in front of the site, another host).
+    /// An identity that is not the site's own (of the web server in front of it, of another host).
     Other(Digest),
 }
 
@@ -29,7 +29,7 @@ impl Tag {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Sha1(one), Self::Sha1(other)) => one == other,
-            // What may still change is observed under another text each time.
+            // A version that may still change has another text at each observation.
             (Self::Other(one), Self::Other(other)) => one.base() == other.base(),
             _ => false,
         }

@@ -1,4 +1,4 @@
-//! `Login`: who asks, as the settings `token`, or `username` with `password`, say. It knows no course.
+//! `Login`: the account that the settings `token`, or `username` with `password`, name. It knows no course.
 
 use super::answer::Token;
 use super::refusal::Route;
@@ -12,12 +12,12 @@ use crate::sources::purpose::Purpose;
 /// The service whose functions are used: sites that have web services at all have this one.
 const SERVICE: &str = "moodle_mobile_app";
 
-/// Where the token comes from.
+/// The origin of the token.
 #[derive(Debug, Clone)]
 pub(super) enum Login {
     /// The token itself.
     Token(Secret),
-    /// Whom the site gives one.
+    /// The account for which the site issues one.
     Password { username: String, password: Secret },
 }
 
@@ -26,7 +26,8 @@ impl Login {
     pub(super) fn read(settings: &Settings, reader: &mut Reader<'_>) -> Option<Self> {
         let username = reader.string("username");
         let (password, token) = (reader.secret("password"), reader.secret("token"));
-        // What cannot be had is a problem already, and what cannot be had is not missing.
+        // A setting that is written and cannot be read is none here, and its problem is noted already. So the keys decide, not the
+        // values: such a setting must not be called missing as well.
         let [has_token, has_username, has_password] =
             ["token", "username", "password"].map(|key| settings.values.contains_key(key));
         let (key, message) = match (has_token, has_username, has_password) {
@@ -49,7 +50,7 @@ impl Login {
         None
     }
 
-    /// The token. Runs the commands that know secrets; who has a password gets the token from the site.
+    /// The token. Runs the commands that know secrets; with a password, asks the site for the token.
     pub(super) async fn token(&self, purpose: Purpose<'_>, site: &Site) -> Result<Revealed> {
         let (username, secret) = match self {
             Self::Token(token) => (None, token.clone()),

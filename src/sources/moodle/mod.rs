@@ -43,7 +43,7 @@ use crate::source::{
     Source,
 };
 
-/// What the token's service must have.
+/// The functions that the token's service must have.
 const FUNCTIONS: [&str; 2] = ["core_enrol_get_users_courses", "core_course_get_contents"];
 
 /// A Moodle site as a source: `type = "moodle"`.

@@ -4,7 +4,7 @@ use super::answer::Refused;
 use crate::error::{Error, ErrorKind};
 use crate::sources::purpose::Purpose;
 
-/// Where a site was asked.
+/// The interface of a site that a request went to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     /// `login/token.php`

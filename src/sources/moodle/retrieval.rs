@@ -42,11 +42,11 @@ pub(super) struct Request<'a> {
     pub(super) purpose: Purpose<'a>,
 }
 
-/// What an answer must be.
+/// How an answer shows that it is of the wanted version.
 enum Wanted {
-    /// What the listing tells.
+    /// As the listing tells.
     Listed,
-    /// What was told by the file itself.
+    /// By the tag that an earlier answer with the file had.
     Tagged(Tag),
 }
 
@@ -55,7 +55,7 @@ impl Request<'_> {
         self.purpose.error(kind)
     }
 
-    /// What the site lists as this file now: one request, for its activity alone.
+    /// The file as the site lists it now: one request, for its activity alone.
     pub(super) async fn current(&self) -> Result<File> {
         let Some(place) = Place::of(self.purpose.path) else {
             let is_root = self.purpose.path.is_root();
@@ -173,7 +173,8 @@ impl Request<'_> {
         Ok(Stream::new(answered))
     }
 
-    /// What is known of the file, or asked if that is older than what is wanted, and how an answer shows that it is that.
+    /// The file as the latest listing describes it, or as a new one does if that is older than the wanted version; and how an answer
+    /// shows that it is of that version.
     async fn wanted(&self, retrieval: &Retrieval<'_>) -> Result<(File, Wanted)> {
         let known = Place::of(retrieval.path).and_then(|place| self.moodle.courses.known(place));
         let known = known.and_then(|tree| tree.file(retrieval.path).cloned());
@@ -229,7 +230,7 @@ impl Request<'_> {
         match wanted {
             Wanted::Tagged(wanted) if wanted.is_same(&tag) => Ok(()),
             Wanted::Tagged(_) => Err(self.error(ErrorKind::Changed)),
-            // Filters may make something else of a page that nobody has edited.
+            // A page that was not edited may still differ, because filters make it anew.
             Wanted::Listed if ledger.tag(retrieval.path, retrieval.digest).is_some_and(|seen| !seen.is_same(&tag)) => {
                 Err(self.contradicted(retrieval, &Wanted::Listed).await)
             }

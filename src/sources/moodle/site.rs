@@ -21,23 +21,23 @@ const MOST_OBJECTS: usize = 100_000;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A site, and who asks.
+/// A site, and the account that asks it.
 #[derive(Debug)]
 pub(super) struct Site {
-    /// Goes nowhere on its own: what a server points to may be anybody's.
+    /// Follows no redirection: the token must not go to the host that a server points to.
     transport: Transport,
-    /// Goes to where a site keeps files of others. Never carries the token.
+    /// Follows redirections to the hosts where a site keeps files. Never carries the token.
     elsewhere: Transport,
     /// Without a slash at the end.
     base: String,
     token: Option<Revealed>,
 }
 
-/// What was asked for, or that the site refuses.
+/// The answer to a request, or the site's refusal.
 pub(super) type Asked<T> = Result<T, Refused>;
 
 impl Site {
-    /// The site at `url`, asked by nobody so far. It may send one on to the hosts that are `named`, and to public ones.
+    /// The site at `url`, without a token. It may redirect to the hosts that are `named`, and to public ones.
     pub(super) fn new(url: &Url, named: Named) -> Result<Self> {
         let base = url.as_str().trim_end_matches('/').to_owned();
         let (transport, elsewhere) =

@@ -23,7 +23,7 @@ use crate::sources::purpose::Purpose;
 pub(super) struct Stream {
     /// None: all of it is here.
     response: Option<Response>,
-    /// What was received beyond the part that was wanted last.
+    /// Bytes that were received beyond the part that was wanted last.
     left: Bytes,
     /// Which byte of the file comes next.
     at: u64,
@@ -115,14 +115,14 @@ impl Stream {
     }
 }
 
-/// As many bodies wait for somebody to go on reading.
+/// How many bodies are kept for readers that may go on.
 const WAITING: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
 
-/// The bodies of files of which the site sends no parts (text, above all), each where its last reader stopped: whoever goes forward
-/// gets the file in one transfer, as the parts are asked for, and not its beginning again with each of them.
+/// The bodies of files of which the site sends no parts (text, above all), each where its last reader stopped. A reader that goes
+/// forward gets the file in one transfer, part by part, and not its beginning again with each part.
 pub(super) struct Streams(Mutex<LruCache<(RemotePath, Digest), Turn>>);
 
-/// Who holds it reads on; others wait, since they want what comes later.
+/// The retrieval that holds the lock reads on. The others wait for it, since they want bytes that come later.
 pub(super) type Turn = Arc<tokio::sync::Mutex<Option<Stream>>>;
 
 impl Default for Streams {
@@ -137,7 +137,7 @@ impl Streams {
         self.0.lock().get(&(path.clone(), digest.clone())).cloned()
     }
 
-    /// Keeps a body for whoever reads on.
+    /// Keeps a body for the next retrieval that reads on.
     pub(super) fn keep(&self, path: &RemotePath, digest: &Digest, stream: Stream) {
         if !stream.bytes().is_empty() {
             let turn = Arc::new(tokio::sync::Mutex::new(Some(stream)));

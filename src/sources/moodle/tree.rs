@@ -32,7 +32,7 @@ pub(super) struct Tree {
     files: HashMap<RemotePath, File>,
 }
 
-/// What is known of a file from its listing.
+/// A file as its listing describes it.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     pub(super) body: Body,
@@ -42,7 +42,7 @@ pub(super) struct File {
     pub(super) digest: Option<Digest>,
 }
 
-/// Where a file's bytes come from.
+/// The origin of a file's bytes.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     /// The site.
@@ -285,7 +285,7 @@ impl Builder<'_> {
         Some(self.file(content.filename.clone()?, path, file))
     }
 
-    /// What the site makes of a page or a chapter. It has no size before it is made; `table` is what else goes into it.
+    /// The HTML that the site makes of a page or a chapter. It has no size before it is made; `table` is the rest that goes into it.
     fn generated(&mut self, content: &Content, name: &str, path: RemotePath, table: &str) -> Option<Entry> {
         let modified = content.timemodified?;
         let text = format!("{HTML}{modified}{table}");
@@ -330,7 +330,7 @@ mod tests {
     use crate::path::Printable;
     use crate::sources::http::redirect::Named;
 
-    /// Whatever a site lists, every directory and file is below the course.
+    /// Every directory and file is below the course, for any listing that a site may send.
     #[test]
     fn fuzz_moodle() {
         let corpus = Corpus::of("moodle");

@@ -8,7 +8,7 @@ pub(super) static URLS: Urls = Urls { schemes: &[("moodle", "moodle://host/path"
 fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     let url = typed.read_server_as(if typed.scheme == "moodle" { "https" } else { "http" })?;
     let mut remote = UrlSettings::new(url.host_str().unwrap_or_default());
-    // No site shows anything to nobody: without the variable, the source says so.
+    // Every site needs a login: without the variable, the source says so.
     if url.username().is_empty() {
         remote.set_variable("token", PASSWORD_VARIABLE);
     } else {

@@ -87,7 +87,7 @@ impl Adapter {
 
 /// The whole adapter as one text.
 fn program() -> String {
-    // What JSON writes for lists and texts, Python reads.
+    // Lists and texts are written alike in JSON and in Python.
     format!("SOURCES = {}\n{LOADER}", serde_json::json!(MODULES))
 }
 

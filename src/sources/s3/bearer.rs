@@ -10,7 +10,7 @@ use crate::secret::Secret;
 /// How long a token is used before it is asked for again: `gcloud` gives away tokens that have five minutes left.
 const RENEW: Duration = Duration::from_secs(4 * 60);
 
-/// Where a token comes from, and the latest one.
+/// The origin of a token, and the latest one.
 #[derive(Debug)]
 pub(super) struct Bearer {
     secret: Secret,

@@ -16,7 +16,7 @@ use crate::source::settings::{Reader, Settings};
 use crate::sources::http::transport::Transport;
 use crate::sources::purpose::Purpose;
 
-/// Where the key comes from, as the configuration says.
+/// The origin of the key, as the configuration says.
 #[derive(Debug, Default)]
 pub(in crate::sources) struct Credentials {
     key: Option<(Secret, Secret)>,
@@ -78,7 +78,7 @@ impl Credentials {
         self.session_token.is_some()
     }
 
-    /// What signs requests; none where they are anonymous. Runs the commands that know secrets.
+    /// The signer of requests; none where they are anonymous. Runs the commands that know secrets.
     pub(super) async fn signer(&self, region: &str, transport: &Arc<Transport>) -> Result<Option<Signer<Credential>>> {
         if self.key.is_none() && !self.load {
             return Ok(None);

@@ -38,10 +38,10 @@ use crate::source::{
 use crate::sources::current::Current;
 use crate::sources::stamp::{Stamp, Wanted};
 
-/// Where a bucket is when nothing else is said; services other than Amazon's do not care.
+/// The region of a bucket where the settings name none; services other than Amazon's do not care.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// So many bytes are confirmed at once where there are no entity tags: little, so that many requests at a time hold little.
+/// Bytes that are confirmed at once where there are no entity tags: few, so that many requests at a time hold little.
 const PIECE: u64 = 1 << 20;
 
 /// How many objects are remembered whose tags are no hashes. The next answer about a forgotten one tells it again.
@@ -69,7 +69,7 @@ pub struct S3 {
 pub(super) struct Config {
     /// The bucket's URL, without a slash at the end.
     pub(super) url: String,
-    /// What every key begins with: empty, or ending in a slash.
+    /// The beginning of every key: empty, or ending in a slash.
     pub(super) prefix: String,
     pub(super) region: String,
     pub(super) request_payer: bool,
@@ -141,8 +141,8 @@ impl S3 {
         let request = request.uri(format!("{}/{key}", self.config.url));
         let mut request = self.sign(purpose, &connected, request).await?;
         if self.config.unpacks {
-            // What is unpacked has another length than the listing says. Google's servers change this header on the way, so it must
-            // not be signed.
+            // An unpacked object has another length than the listing says. Google's servers change this header on the way, so it
+            // must not be signed.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
         match connected.transport.send(purpose, request).await {

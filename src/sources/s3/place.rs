@@ -1,4 +1,4 @@
-//! Where a bucket is, as the settings say it. It asks nobody.
+//! The URL of a bucket, as the settings say it. It sends no request.
 
 use crate::source::settings::Reader;
 use crate::sources::http::{endpoint, join};

@@ -1,4 +1,4 @@
-//! Logging in: with the key, the agent or the password that is configured, or with what OpenSSH would try. It asks nobody.
+//! Logging in: with the key, the agent or the password that is configured, or with what OpenSSH would try. It prompts for nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const USUAL_KEYS: [&str; 3] = ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/i
 /// How many keys of an agent are tried: OpenSSH's server hangs up after six attempts.
 const MOST_OF_AGENT: usize = 5;
 
-/// What may prove who asks.
+/// The credentials of an account, any of which the server may accept.
 pub(super) struct Credentials {
     keys: Vec<PrivateKey>,
     /// The agent to ask, and the only one of its keys that is wanted.
@@ -64,7 +64,7 @@ impl Credentials {
 
 enum Key {
     Open(Box<PrivateKey>),
-    /// Encrypted, and nobody told how to open it.
+    /// Encrypted, and no passphrase is configured.
     Locked(PublicKey),
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn log_in(connection: &mut Connection, user: &str, credentials:
 struct Attempts<'a> {
     connection: &'a mut Connection,
     user: &'a str,
-    /// What was not accepted, in words.
+    /// The credentials that were not accepted, in words.
     tried: Vec<String>,
 }
 
@@ -180,7 +180,7 @@ impl Attempts<'_> {
                         told = true;
                         vec![password.expose().to_owned()]
                     }
-                    // A one-time code, or the same question again: nobody is there to answer.
+                    // A one-time code, or the same question again: there is no answer to it.
                     _ => return Ok(false),
                 },
                 Ok(KeyboardInteractiveAuthResponse::Failure { .. }) | Err(_) => return Ok(false),

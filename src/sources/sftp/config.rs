@@ -7,7 +7,7 @@ use crate::secret::Secret;
 use crate::source::settings::Reader;
 use crate::source::{Problem, Settings};
 
-/// Where a server is, who asks, and how to get there.
+/// The address of a server, the account, and the way to connect.
 #[derive(Debug, Clone)]
 pub(super) struct Config {
     /// A host name or address, or with [`Way::Program`] whatever `ssh` takes for one.
@@ -26,7 +26,7 @@ pub(super) enum Way {
     Program(Program),
 }
 
-/// What the SSH client inside has to know.
+/// The settings of the SSH client inside.
 #[derive(Debug, Clone)]
 pub(super) struct Inside {
     pub(super) port: u16,
@@ -39,7 +39,7 @@ pub(super) struct Inside {
     pub(super) known_hosts: Vec<PathBuf>,
 }
 
-/// What the program `ssh` is told besides its own configuration.
+/// The options for the program `ssh`, besides its own configuration.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Program {
     /// The configuration to read instead of the user's and the system's.
@@ -106,7 +106,7 @@ impl Config {
 
 fn host(reader: &mut Reader<'_>) -> String {
     let host = reader.required_string("host", "files.example.org");
-    // What begins with a dash, ssh would take for an option.
+    // ssh takes an argument that begins with a dash for an option.
     let strange = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '@' | '[' | ']');
     if host.starts_with('-') || host.contains(strange) {
         reader.problem(

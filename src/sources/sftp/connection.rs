@@ -23,7 +23,7 @@ pub(super) struct Connection {
     line: Line,
 }
 
-/// What carries the conversation.
+/// The SSH connection under the conversation.
 enum Line {
     Inside(host_key::Connection),
     Program(program::Running),
@@ -82,7 +82,7 @@ impl Connection {
         }
     }
 
-    /// Where a path is at the server.
+    /// The absolute path that a path has at the server.
     pub(super) fn place(&self, path: &RemotePath) -> Vec<u8> {
         if path.is_root() && self.base.is_empty() {
             return b"/".to_vec();
@@ -95,7 +95,7 @@ impl Connection {
         place
     }
 
-    /// What follows the root in an absolute path of the server, if it is inside; empty for the root itself.
+    /// The part of an absolute path of the server that follows the root, if it is inside; empty for the root itself.
     pub(super) fn inside<'a>(&self, absolute: &'a [u8]) -> Option<&'a [u8]> {
         strip_dir(absolute, &self.base)
     }
@@ -133,14 +133,14 @@ impl Connection {
         match real.await {
             Ok(real) if real == self.place(path) => Ok(()),
             Ok(_) => Err(Error::new(op, kind).on(path).because("a symbolic link has taken its place")),
-            // What cannot be resolved cannot be opened either; that answer says why.
+            // A path that cannot be resolved cannot be opened either; that answer says why.
             Err(failure) if failure.is_status() => Ok(()),
             Err(failure) => Err(failure.error(op, path)),
         }
     }
 }
 
-/// What follows a directory in a path, without a slash at its start; none if the path is elsewhere.
+/// The part of a path that follows a directory, without a slash at its start; none if the path is elsewhere.
 pub(super) fn strip_dir<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
     match path.strip_prefix(dir)? {
         b"" => Some(b""),

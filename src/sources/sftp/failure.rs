@@ -1,4 +1,4 @@
-//! `Failure`: why a question to an SFTP server has no answer, before anybody knows which operation asked it.
+//! `Failure`: why a request to an SFTP server has no answer. It knows no operation of a source.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl Failure {
     pub(super) fn error(&self, op: &'static str, path: &RemotePath) -> Error {
         let error = Error::new(op, self.kind()).on(path);
         match self {
-            // What the kind says already.
+            // The kind says the same.
             Self::Status { .. } if self.kind() != ErrorKind::Other => error,
             Self::Status { code, message } => {
                 let words = Printable(&message[..message.len().min(WORDS)]).to_string();

@@ -15,10 +15,11 @@ use super::host_key::{Connection, HostKeyCheck, Refused};
 use super::known_hosts::KnownHosts;
 use crate::error::{Error, ErrorKind, Result};
 
-/// After so long without a sign of life the server is asked for one; after three silent ones the connection is over.
+/// How long the server may be silent before it is asked for a sign of life; after three without an answer the connection is over.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// No connection is silent for longer: keepalives come before. It ends what was given up while keys were exchanged.
+/// How long a connection may be silent before it is ended. Keepalives come before, so that only a connection that was given up while
+/// keys were exchanged is ended by this.
 const SILENCE: Duration = Duration::from_secs(90);
 
 /// Bytes that may be on their way unasked; more than the 8 MiB that one retrieval asks for.
@@ -51,7 +52,7 @@ pub(super) async fn connect(host: &str, config: &Inside) -> Result<(Connection, 
     });
     let stream = TcpStream::connect((host, config.port)).await;
     let stream = stream.map_err(|e| unreachable(format!("cannot reach {host} port {}", config.port)).caused_by(e))?;
-    // Whoever waits for a small answer waits in vain for a delayed one; without it all works, only slower.
+    // Nagle's algorithm delays small answers. If it cannot be turned off, all works, only slower.
     let _ = stream.set_nodelay(true);
     let mut connection =
         client::connect_stream(settings, stream, HostKeyCheck::new(known)).await.map_err(|why| match why {

@@ -11,12 +11,12 @@ use crate::error::{Error, ErrorKind, Result};
 
 const SSH_PORT: u16 = 22;
 
-/// What the files say about one server.
+/// The lines of the files that are about one server.
 #[derive(Debug)]
 pub(super) struct KnownHosts {
     host: String,
     port: u16,
-    /// Where a person would add the server.
+    /// The file to which a user would add the server.
     file: PathBuf,
     lines: Vec<Line>,
 }
@@ -62,7 +62,7 @@ impl KnownHosts {
     /// Accepts a key that is known to be the server's.
     ///
     /// # Errors
-    /// What a person has to do before this server can be trusted.
+    /// The key is not known. The error says what the user has to do before this server can be trusted.
     pub(super) fn check(&self, shown: &PublicKey) -> Result<()> {
         let same = |line: &&Line| line.key.key_data() == shown.key_data();
         if let Some(line) = self.lines.iter().filter(|line| line.revoked).find(same) {
@@ -78,7 +78,7 @@ impl KnownHosts {
     }
 
     fn refusal(&self, why: String) -> Error {
-        // As soon as somebody has mended the file, the next attempt succeeds.
+        // Unreachable, so that the next attempt after the user mended the file succeeds.
         Error::new("connect", ErrorKind::Unreachable).because(why)
     }
 
@@ -298,7 +298,7 @@ mod tests {
         assert!(known.check(&key(A)).is_err());
     }
 
-    /// Whatever becomes of lines about one key, they never make another key known.
+    /// Lines about one key, however damaged, never make another key known.
     #[test]
     fn fuzz_known_hosts() {
         let corpus = Corpus::of("known_hosts");

@@ -23,7 +23,7 @@ const OP: &str = "list_path";
 /// How many questions for names are under way: few at first, since most directories are small, then more.
 const QUESTIONS: (usize, usize) = (3, 32);
 
-/// More names in one directory than anybody has: a server that goes on has lost its way, or means harm.
+/// How many names one directory may have. Real ones have fewer: a server that goes on is broken, or malicious.
 const MAX_NAMES: usize = 10_000_000;
 
 struct Listing<'a> {

@@ -73,7 +73,7 @@ impl Kind for SftpKind {
 }
 
 impl Sftp {
-    /// The connection. One that was lost while nobody used it, as servers end idle ones, is replaced first.
+    /// The connection. One that was lost while it was idle, as servers end idle ones, is replaced first.
     async fn connection(&self, op: &'static str, path: &RemotePath) -> Result<Arc<Connection>> {
         let purpose = Purpose { op, path };
         let current = || {

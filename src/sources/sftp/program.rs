@@ -1,4 +1,4 @@
-//! The program `ssh` as the way to a server: it reads its own configuration, and never asks anybody anything.
+//! The program `ssh` as the way to a server: it reads its own configuration, and never prompts.
 
 use std::ffi::OsString;
 use std::process::Stdio;

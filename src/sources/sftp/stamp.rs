@@ -1,4 +1,4 @@
-//! `Stamp`: what tells two versions of a file apart over SFTP. It asks nobody.
+//! `Stamp`: size and time, which tell two versions of a file apart over SFTP. It sends no request.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ const FAR_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// Begins the text of every digest here.
 const PREFIX: &str = "stat:";
 
-/// What tells two versions of a file apart.
+/// Size and time of a file, which tell two versions apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// Bytes.

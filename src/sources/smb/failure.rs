@@ -1,4 +1,4 @@
-//! What an answer of the server or a failure of the library means, as an error.
+//! The errors that answers of the server and failures of the library mean.
 
 use smb2::Error as Smb2Error;
 use smb2::types::Command;

@@ -19,13 +19,13 @@ const ROOM: u32 = 256 * 1024;
 /// How many bytes the first answer may carry, which comes with the open.
 const FIRST_ROOM: u32 = 64 * 1024;
 
-/// Where listed entries go; an end without `None` is no end.
+/// The channel that listed entries go to. `None` ends a listing; a channel that is closed without it has lost entries.
 pub(super) type Entries = mpsc::Sender<Result<Option<Vec<Entry>>>>;
 
-/// Lists the directory into `out`, as far as somebody takes it.
+/// Lists the directory into `out`, until its receiver is dropped.
 pub(super) async fn list(session: &Session, purpose: Purpose<'_>, out: &Entries) {
     if let Err(error) = pass(session, purpose, out).await {
-        // Nobody listens to it any more, or will.
+        // It fails if the receiver was dropped, which needs no answer.
         let _ = out.send(Err(error)).await;
     }
 }
@@ -39,7 +39,7 @@ async fn pass(session: &Session, purpose: Purpose<'_>, out: &Entries) -> Result<
     let observed = session.now();
     let (handle, first) = reading.open().await?;
     let result = reading.pass(handle, first, observed, out).await;
-    // What is not closed is closed with the session.
+    // A handle that cannot be closed ends with the session.
     let _ = session.request(purpose, Command::Close, &requests::close(handle), 1).await;
     result
 }
@@ -122,7 +122,7 @@ fn entry(purpose: Purpose<'_>, listed: Listed, observed: u64, left_out: &mut Lef
     })
 }
 
-/// What to say if the listing ends without saying so.
+/// The error of a listing whose task ended without an answer.
 pub(super) fn lost(purpose: Purpose<'_>) -> Error {
     purpose.error(ErrorKind::Other).because("the listing ended early")
 }

@@ -31,7 +31,7 @@ use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
 };
 
-/// How many answers wait for whoever takes them.
+/// How many answers wait in the channel to the caller.
 const WAITING: usize = 2;
 
 /// A share as a source: `type = "smb"`.
@@ -41,12 +41,12 @@ const WAITING: usize = 2;
 /// require it; a guest's is neither.
 ///
 /// A digest is size, times and, where listings have it, the file's index. A listing may give the digest of before while
-/// somebody has a file open and changes it (Samba keeps the old times, Windows the old size too); what is asked of a single file,
+/// a client has a file open and changes it (Samba keeps the old times, Windows the old size too); what is asked of a single file,
 /// and what was read, is checked against the server's own view of the file, so that then a retrieval fails with `Changed`.
 /// Symbolic links are what the server makes of them: Samba follows them. Folders on other servers (DFS) are not followed.
 pub struct Smb {
     config: Config,
-    /// Locked while somebody logs in, so that all others wait for that one login.
+    /// Locked during a login, so that all other requests wait for that one.
     connected: Mutex<Option<Connected>>,
 }
 
@@ -87,7 +87,7 @@ impl Smb {
         };
         match &connected.session {
             Ok(session) if session.is_alive() => return Ok(Arc::clone(session)),
-            // Servers lock accounts that try often: only the next `connect` tries again.
+            // Servers lock accounts after several failed logins: only the next `connect` tries again.
             Err(error) if error.kind() == ErrorKind::Unauthenticated => return Err(error.clone()),
             _ => {}
         }

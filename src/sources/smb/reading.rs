@@ -22,18 +22,18 @@ use crate::sources::purpose::Purpose;
 const CHUNK: u32 = 512 * 1024;
 const WINDOW: usize = 16;
 
-/// So many bytes wait at most until it is certain that they are of the wanted version.
+/// Bytes that wait at most until it is certain that they are of the wanted version.
 pub(super) const PIECE: u64 = 4 << 20;
-/// What has come in so long is confirmed too, so that whoever follows over a slow line sees it.
+/// How long bytes wait for a piece to be full, so that a reader over a slow line sees them.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What a reading gives: bytes of the version in order, and at the end what was learned. No bytes are a sign of life.
+/// A part of a reading's result: bytes of the version in order, and at the end what was learned. No bytes are a sign of life.
 pub(super) enum Part {
     Bytes(Bytes),
     Done(Retrieved),
 }
 
-/// Where they go.
+/// The channel to the retrieval that waits for them.
 pub(super) type Parts = mpsc::Sender<Result<Part>>;
 
 /// Which bytes of which version; what a task can own of a [`Retrieval`].
@@ -75,18 +75,18 @@ pub(super) async fn ask(session: &Session, purpose: Purpose<'_>) -> Result<(bool
     Ok((directory, requests::told_at_close(purpose, stamp, &answers[2])?, observed))
 }
 
-/// Reads what is wanted into `out`, as far as somebody takes it.
+/// Reads what is wanted into `out`, until its receiver is dropped.
 pub(super) async fn read(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Parts) {
     let last = match pass(session, purpose, wanted, out).await {
         Ok(None) => return,
         Ok(Some(retrieved)) => Ok(Part::Done(retrieved)),
         Err(error) => Err(error),
     };
-    // Nobody listens to it any more, or will.
+    // It fails if the receiver was dropped, which needs no answer.
     let _ = out.send(last).await;
 }
 
-/// None if nobody wants the rest.
+/// None if the receiver was dropped before the end.
 async fn pass(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Parts) -> Result<Option<Retrieved>> {
     let reading = Reading { session, purpose, wanted };
     let first = reading.pieces(wanted.range.start).next().ok_or_else(|| reading.changed())?;
@@ -111,7 +111,7 @@ async fn pass(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Pa
         let bytes = if settling.is_zero() {
             bytes.ok_or_else(|| reading.changed())??
         } else {
-            // What changes from now on shows in the file's times.
+            // Changes from now on show in the file's times.
             tokio::time::sleep(settling).await;
             reading.ask(stamp.index).await?;
             reading.piece(handle, first.0, first.1).await?
@@ -138,7 +138,7 @@ enum Rest {
     Unwanted,
 }
 
-/// None if nobody wants them.
+/// None if the receiver was dropped.
 async fn pass_on(held: Vec<Bytes>, out: &Parts) -> Option<()> {
     for bytes in held {
         out.send(Ok(Part::Bytes(bytes))).await.ok()?;
@@ -162,8 +162,8 @@ impl Reading<'_> {
             .map(move |at| (at, length(at)))
     }
 
-    /// Reads everything after `first`. Who overwrites the file in place meanwhile changes its time: what has arrived waits, in pieces,
-    /// until the file has been asked for its version once more.
+    /// Reads everything after `first`. Overwriting the file in place meanwhile changes its time: the bytes that have arrived wait, in
+    /// pieces, until the server was asked for the file's version once more.
     async fn rest(&self, handle: FileId, index: Option<u64>, first: Bytes, out: &Parts) -> Result<Rest> {
         let mut pieces = self.pieces(self.wanted.range.start + first.len() as u64);
         let mut under_way = FuturesOrdered::new();

@@ -29,10 +29,10 @@ const ATTRIBUTE_REPARSE_POINT: u32 = 0x400;
 const TAG_SYMLINK: u32 = 0xa000_000c;
 /// Bytes of a header, from whose start an answer counts its offsets.
 const HEADER: usize = 64;
-/// What is queried about a file, with room for its name, which nobody reads.
+/// Bytes of the answer to a query about a file. It has room for the name, which is not used.
 const INFORMATION: u32 = 4096;
 
-/// What something is opened for.
+/// The purpose of an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// To ask about it, whatever it is.
@@ -43,7 +43,7 @@ pub(super) enum Access {
     Read,
 }
 
-/// Opens what is there; nothing is denied to anybody else.
+/// Opens what is there, and denies other clients nothing.
 pub(super) fn open(place: String, access: Access) -> CreateRequest {
     let (rights, options) = match access {
         Access::Ask => (0, 0),
@@ -124,7 +124,7 @@ pub(super) fn opened(purpose: Purpose<'_>, answer: &Frame) -> Result<FileId> {
     Ok(unpack::<CreateResponse>(purpose, answer)?.file_id)
 }
 
-/// What a query tells: whether it is a directory, and its stamp.
+/// The answer to a query: whether it is a directory, and its stamp.
 pub(super) fn told(purpose: Purpose<'_>, answer: &Frame, indexed: bool) -> Result<(bool, Stamp)> {
     accepted(purpose, Command::QueryInfo, answer)?;
     let buffer = unpack::<QueryInfoResponse>(purpose, answer)?.output_buffer;
@@ -141,7 +141,7 @@ pub(super) fn told(purpose: Purpose<'_>, answer: &Frame, indexed: bool) -> Resul
 
 /// The stamp that a query told, put right by the close after it.
 ///
-/// While anybody has a file open, Samba answers queries and listings with the time that the file had when it was opened,
+/// While a client has a file open, Samba answers queries and listings with the time that the file had when it was opened,
 /// so that changes by others than its clients do not show. What it answers to a close is true.
 pub(super) fn told_at_close(purpose: Purpose<'_>, stamp: Stamp, answer: &Frame) -> Result<Stamp> {
     if !answer.header.status.is_success() {

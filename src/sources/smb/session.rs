@@ -31,10 +31,10 @@ const SPARE_CREDITS: u16 = 4;
 /// How the name of a guest is written.
 const GUEST: &str = "Guest";
 
-/// Who logs in.
+/// The account of a session.
 #[derive(Debug, Clone)]
 pub(super) enum Login {
-    /// Nobody in particular, where the server allows it.
+    /// No account, where the server allows that.
     Guest,
     /// An account.
     Account {
@@ -47,7 +47,7 @@ pub(super) enum Login {
     },
 }
 
-/// A login at a share. Handles opened in it end with it: whoever has one holds the session too.
+/// A login at a share. Handles opened in it end with it, so that code with a handle holds the session too.
 pub(super) struct Session {
     connection: Connection,
     tree: Tree,
@@ -87,7 +87,8 @@ impl Session {
             Err(error) => {
                 let old = connection.params().is_some_and(|params| params.dialect < Dialect::Smb3_0);
                 let error = failed(error);
-                // Servers too old to encrypt refuse whoever may not use the share in the words of those that must.
+                // A server too old to encrypt gives the same answer where the account may not use the share and where it must
+                // encrypt.
                 return Err(match error.kind() {
                     ErrorKind::PermissionDenied if old => error.because(
                         "the server does not let this user use the share, \
@@ -142,7 +143,7 @@ impl Session {
         if let Err(error) = requests::accepted(purpose, Command::Create, &answers[0]) {
             return match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => Err(self.root_is_gone(purpose)),
-                // What is below the root may still be readable.
+                // Files below the root may still be readable.
                 ErrorKind::PermissionDenied => Ok(true),
                 _ => Err(error),
             };
@@ -160,7 +161,7 @@ impl Session {
         }
     }
 
-    /// What a missing path means: `error` if the root is still there, an outage if it is not.
+    /// The error of a missing path: `error` if the root is still there, an outage if it is not.
     pub(super) async fn missing(&self, purpose: Purpose<'_>, error: Error) -> Error {
         if purpose.path.is_root() {
             return self.root_is_gone(purpose);
@@ -188,16 +189,16 @@ impl Session {
     /// Tells the server that the share is no longer used.
     pub(super) async fn say_goodbye(&self) {
         let mut connection = self.connection.clone();
-        // Whether it hears makes no difference.
+        // The session ends whether or not the server answers.
         let _ = tokio::time::timeout(GOODBYE, self.tree.disconnect(&mut connection)).await;
     }
 
-    /// What the server's clock says now, in 100 ns since 1601.
+    /// The time by the server's clock, in 100 ns since 1601.
     pub(super) fn now(&self) -> u64 {
         self.clock.now()
     }
 
-    /// Where `path` is in the share, as the wire has it.
+    /// The purpose's path in the share, as the wire has it.
     pub(super) fn place(&self, purpose: Purpose<'_>) -> Result<String> {
         // Names there are UTF-16: others cannot exist.
         let path = purpose.path.as_str().ok_or_else(|| purpose.error(ErrorKind::NotFound))?;

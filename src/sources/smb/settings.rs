@@ -5,10 +5,10 @@ use crate::secret::Secret;
 use crate::source::settings::Reader;
 use crate::source::{Problem, Settings};
 
-/// Where servers listen for SMB without NetBIOS.
+/// The port of SMB without NetBIOS.
 const PORT: u16 = 445;
 
-/// Where the share is, and who asks.
+/// The address of the share, and the account.
 #[derive(Debug)]
 pub(super) struct Config {
     /// A name or an address, without brackets.
@@ -20,7 +20,7 @@ pub(super) struct Config {
     pub(super) user: User,
 }
 
-/// Who asks.
+/// The account that logs in.
 #[derive(Debug)]
 pub(super) enum User {
     Guest,
@@ -43,7 +43,7 @@ impl Config {
         Ok(Self { user: reader.finish_with(user)?, host, port, share, root })
     }
 
-    /// What to connect to.
+    /// The address to connect to.
     pub(super) fn address(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -117,7 +117,7 @@ fn user(reader: &mut Reader<'_>, settings: &Settings) -> Option<User> {
     Some(User::Account { username, domain, password })
 }
 
-/// What kitovu lets its users choose of the protocol, and is settled here.
+/// Reads the settings of the protocol that kitovu has, and warns of those that have no effect here.
 fn protocol(reader: &mut Reader<'_>, settings: &Settings) {
     match reader.string("sign_options").as_deref() {
         None | Some("when_supported" | "when_required") => {}

@@ -1,4 +1,5 @@
-//! `Stamp`: what tells two versions of a file on a share apart, and the digest made of it. It asks nobody.
+//! `Stamp`: size, times and index, which tell two versions of a file on a share apart, and the digest made of them. It sends no
+//! request.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ const SKEW: u64 = SECOND;
 /// Times here count 100 ns since 1601, as the protocol does.
 const SECOND: u64 = 10_000_000;
 
-/// What tells two versions of a file apart.
+/// Size, times and index of a file, which tell two versions apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// In bytes.
@@ -50,7 +51,7 @@ impl Stamp {
         let coarse = self.modified.is_multiple_of(SECOND) && self.changed.is_multiple_of(SECOND);
         let tick = if coarse { COARSE_TICK } else { TICK };
         match latest.saturating_add(tick).saturating_sub(now) {
-            // Whoever sets times far ahead never settles; such times still tell versions apart.
+            // A time that was set far ahead never settles; it still tells versions apart.
             left if left > tick + SKEW => Duration::ZERO,
             left => Duration::from_nanos(left * 100),
         }

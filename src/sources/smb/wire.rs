@@ -1,4 +1,4 @@
-//! `Wire`: the connection under a session, until somebody logs in. It claims encryption, which smb2 0.39 does not,
+//! `Wire`: the connection under a session, until the login. It claims encryption, which smb2 0.39 does not,
 //! keeps guests from signing, and reads the server's clock.
 
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use smb2::types::flags::Capabilities;
 
 /// Bytes of the header before every request and answer (MS-SMB2 2.2.1.2).
 const HEADER: usize = 64;
-/// Where a header has its command; that of NEGOTIATE is 0.
+/// The place of the command in a header; that of NEGOTIATE is 0.
 const COMMAND: std::ops::Range<usize> = 12..14;
-/// Where a NEGOTIATE request has its capabilities (MS-SMB2 2.2.3).
+/// The place of the capabilities in a NEGOTIATE request (MS-SMB2 2.2.3).
 const CAPABILITIES: std::ops::Range<usize> = HEADER + 8..HEADER + 12;
-/// Where the answer to it says what must be signed (MS-SMB2 2.2.4).
+/// The place in the answer to it that says what must be signed (MS-SMB2 2.2.4).
 const SECURITY_MODE: usize = HEADER + 2;
 const SIGNING_REQUIRED: u8 = 0x2;
 
@@ -32,7 +32,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// What the server's clock says now; at most the time of one answer late, never early.
+    /// The time by the server's clock; at most the time of one answer late, never early.
     pub(super) fn now(&self) -> u64 {
         self.said + u64::try_from(self.at.elapsed().as_nanos() / 100).unwrap_or(u64::MAX / 2)
     }
@@ -45,7 +45,7 @@ pub(super) async fn negotiate(tcp: TcpTransport, server: &str, guest: bool) -> s
     connection.negotiate().await?;
     let at = Instant::now();
     let negotiation = std::mem::take(&mut *wire.negotiation.lock());
-    // What is hashed must be what went over the wire: keys are derived from it.
+    // The hashed bytes must be those that went over the wire: keys are derived from them.
     connection.with_preauth_hasher_mut(|hasher| {
         *hasher = PreauthHasher::new();
         for message in &negotiation {

@@ -23,7 +23,7 @@ pub(super) struct Connected {
     pub(super) place: Place,
 }
 
-/// What the URL turned out to be.
+/// The kind of place that the URL leads to.
 #[derive(Debug)]
 pub(super) enum Place {
     /// The URL ends in a slash.
@@ -34,7 +34,7 @@ pub(super) enum Place {
     },
 }
 
-/// What a server says about one of its files, and where it said so in the end.
+/// A server's answer about one of its files, and the address that gave it after redirections.
 pub(super) struct Seen {
     pub(super) stamp: Stamp,
     /// When, by the server's clock, in seconds since 1970.

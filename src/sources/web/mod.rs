@@ -75,7 +75,7 @@ impl Kind for WebKind {
 }
 
 impl Web {
-    /// What is known of one file.
+    /// The server's answer about one file.
     async fn stat(&self, purpose: Purpose<'_>, connected: &Connected) -> Result<Seen> {
         let url = match &connected.place {
             Place::Directory(url) => format!("{url}{}", encode_path(purpose.path.as_bytes())),
@@ -89,11 +89,11 @@ impl Web {
             }
             seen => seen?,
         };
-        // Who asks for a directory without its slash is sent to it.
+        // A server redirects a directory's address without its slash to the one with it.
         if seen.url.path().ends_with('/') { Err(purpose.error(ErrorKind::IsADirectory)) } else { Ok(seen) }
     }
 
-    /// What a *not found* means: if the root has gone too, it is an outage, and nothing was deleted.
+    /// The error of a *not found*: an outage if the root has gone too, since then nothing was deleted.
     async fn missing(&self, purpose: Purpose<'_>, connected: &Connected, error: Error) -> Error {
         let Place::Directory(url) = &connected.place else { return no_root(purpose) };
         if purpose.path.is_root() {
@@ -101,7 +101,7 @@ impl Web {
         }
         match connected.send(purpose, http::Request::head(url.as_str()), &self.ranges).await {
             Err(error) if error.kind() == ErrorKind::NotFound => no_root(purpose),
-            // Who may not see the root, or ask so, hears at least that there is one.
+            // 403, 405 and 501 answer that there is a root, though it may not be seen, or not be asked for by HEAD.
             Err(root) if !matches!(root.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => root,
             _ => error,
         }

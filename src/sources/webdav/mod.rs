@@ -27,7 +27,7 @@ use crate::sources::arriving::Arriving;
 use crate::sources::current::Current;
 use crate::sources::heap::Heap;
 
-/// What is asked of every file.
+/// The properties that are asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
     <D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:getetag/></D:prop></D:propfind>";
 
@@ -128,7 +128,7 @@ impl Webdav {
         self.config.base_components.iter().cloned().chain(path.components().map(<[u8]>::to_vec)).collect()
     }
 
-    /// What is known of one path.
+    /// The server's answer about one path.
     async fn stat(&self, purpose: Purpose<'_>, path: &RemotePath) -> Result<(Resource, i64)> {
         let found = match self.propfind(purpose, path, "0", path.is_root()).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
@@ -140,7 +140,7 @@ impl Webdav {
         }
     }
 
-    /// What a *not found* means: if the root has gone too, it is an outage, and nothing was deleted.
+    /// The error of a *not found*: an outage if the root has gone too, since then nothing was deleted.
     async fn missing(&self, purpose: Purpose<'_>, error: Error) -> Error {
         let gone = |because: &str| purpose.error(ErrorKind::Unreachable).because(because);
         if purpose.path.is_root() {

@@ -17,7 +17,7 @@ pub(super) struct Resource {
     pub(super) stamp: Stamp,
 }
 
-/// Where a resource is.
+/// The place of a resource, seen from the path that was asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// It is what was asked about.

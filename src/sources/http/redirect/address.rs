@@ -1,4 +1,4 @@
-//! Which addresses anybody on the internet can reach.
+//! Whether an address is public: reachable from the whole internet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -42,7 +42,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // Assignments of the IETF (Teredo, ORCHID, benchmarks), documentation.
         [0x2001, second, ..] => second >= 0x200 && second != 0xdb8,
         [0x3fff, ..] => false,
-        // All others that are given out to anybody begin so.
+        // Global unicast: all others that are assigned begin so.
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }

@@ -1,4 +1,4 @@
-//! `Redirects`: where a server may send a client, the same for all sources that speak HTTP. It sends nothing.
+//! `Redirects`: the addresses to which a server may redirect, the same for all sources that speak HTTP. It sends nothing.
 //!
 //! Never from https to http, and never to a place inside this machine or its network (loopback, private, link-local and all other
 //! addresses that are not public) that the configuration does not name: a server could reach through the mount what it cannot reach
@@ -21,7 +21,7 @@ use url::{Host, Url};
 use self::address::is_public;
 use crate::source::settings::Reader;
 
-/// As many redirections are followed as browsers do.
+/// How many redirections are followed: as many as browsers follow.
 pub(super) const MOST: usize = 10;
 
 /// The variables that name a proxy, which is asked instead of the host itself; also written small.
@@ -39,7 +39,7 @@ pub(in crate::sources) enum Redirects {
 }
 
 impl Redirects {
-    /// Whether to go from one address to another; the error says why nobody goes there, whatever the source is.
+    /// Whether to go from one address to another; the error says why that is forbidden to every source.
     pub(super) fn follow(self, named: &Named, from: &Url, to: &Url) -> Result<bool, &'static str> {
         let follows = match self {
             Self::Refuse => false,
@@ -53,7 +53,7 @@ impl Redirects {
     }
 }
 
-/// Fails where nobody may be sent.
+/// Fails where no source may be redirected.
 pub(super) fn judge(named: &Named, from: &Url, to: &Url) -> Result<(), &'static str> {
     if !matches!(to.scheme(), "http" | "https") {
         return Err("which is no address of the web");
@@ -71,7 +71,7 @@ pub(super) fn judge(named: &Named, from: &Url, to: &Url) -> Result<(), &'static 
     if is_public || named.holds(to) { Ok(()) } else { Err(NOT_PUBLIC) }
 }
 
-/// Why nobody is sent into a network.
+/// Why a redirection into a network is refused.
 const NOT_PUBLIC: &str = "which is in this machine or its network; if it is right, name the host in redirect_hosts";
 
 /// The hosts that the configuration of a source names.
@@ -118,7 +118,7 @@ fn host_and_port(text: &str) -> Option<(Host, Option<u16>)> {
     (url.path() == "/" && url.username().is_empty() && url.query().is_none()).then_some((host, url.port()))
 }
 
-/// Where an answer points to, without credentials in the address.
+/// The address that an answer redirects to, without credentials in it.
 pub(super) fn target(response: &Response) -> Option<Url> {
     let status = response.status();
     let is_followed = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);

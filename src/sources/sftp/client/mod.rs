@@ -1,7 +1,7 @@
 //! `Client`: questions to one SFTP server over any pair of byte streams, as many at once as wanted. It knows no paths of sources.
 //!
-//! A question is on its way as soon as it is asked; whoever wants the answer awaits what the asking returned. Answers find
-//! their question by its number, in whatever order they come.
+//! A question is on its way as soon as it is asked; the future that asking returns is its answer. Answers find their question by its
+//! number, in whatever order they come.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -47,7 +47,7 @@ struct State {
     lost: Option<Failure>,
 }
 
-/// An answer whose handle, if it is one, is closed when nobody wants it.
+/// An answer. If it is a handle and is dropped, the handle is closed.
 #[derive(Debug)]
 enum Answer {
     Handle(Handle),
@@ -63,7 +63,7 @@ pub(super) struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Nobody waits for the answer.
+        // The answer is not waited for.
         drop(self.shared.ask(Request::Close(&self.bytes)));
     }
 }
@@ -149,7 +149,7 @@ impl Client {
         self.shared.state.lock().lost.clone()
     }
 
-    /// Gives the connection up: whoever waits for an answer hears so.
+    /// Gives the connection up: all questions without an answer fail.
     pub(super) fn give_up(&self) {
         self.shared.lose(&Failure::lost("the connection was closed"));
     }
@@ -195,7 +195,7 @@ impl Client {
         self.asked(Request::Stat(path), Answer::attrs)
     }
 
-    /// Where a path leads, absolute and without links.
+    /// The path that a path leads to, absolute and without links.
     pub(super) fn real_path(&self, path: &[u8]) -> Asked<Bytes> {
         self.asked(Request::RealPath(path), Answer::path)
     }
@@ -221,7 +221,7 @@ impl Shared {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state.lock();
         if let Some(lost) = &state.lost {
-            // Whoever asked and does not wait for the answer need not hear this.
+            // The receiver is gone if the answer is no longer waited for.
             let _ = sender.send(Err(lost.clone()));
             return receiver;
         }
@@ -242,12 +242,12 @@ impl Shared {
             Reply::Handle(bytes) => Answer::Handle(Handle { bytes, shared: Arc::clone(self) }),
             other => Answer::Other(other),
         };
-        // An answer that nobody wants any more is dropped, and a handle thereby closed.
+        // An answer that is no longer waited for is dropped, and a handle thereby closed.
         let _ = waiting.send(Ok(answer));
         Ok(())
     }
 
-    /// Marks the connection as lost, for the first reason given, and tells everybody who waits.
+    /// Marks the connection as lost, for the first reason given, and fails all questions without an answer.
     fn lose(&self, why: &Failure) {
         let waiting = {
             let mut state = self.state.lock();
@@ -289,7 +289,7 @@ impl Answer {
         }
     }
 
-    /// What an answer means that is not the wanted one.
+    /// The failure that an answer means that is not the wanted one.
     fn unexpected(self) -> Failure {
         match self {
             Self::Other(Reply::Status { code, message }) if code != 0 => Failure::Status { code, message },

@@ -13,7 +13,7 @@ pub(super) const VERSION: u32 = 3;
 /// The longest packet that is accepted, in bytes; OpenSSH's own client refuses longer ones.
 pub(super) const MAX_PACKET: usize = 256 * 1024;
 
-/// What every server must be able to send in one answer, in bytes.
+/// Bytes that every server must be able to send in one answer.
 pub(super) const SAFE_READ: u32 = 32 * 1024;
 
 /// OpenSSH's question for what a server can do at once.
@@ -67,7 +67,7 @@ mod has {
 /// Opens for reading only; there is no other way to open here.
 const READ_ONLY: u32 = 1;
 
-/// What is asked of a server. Only questions: nothing here can change anything there.
+/// A request. There are only those that read: none can change anything at the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request<'a> {
     Open(&'a [u8]),
@@ -140,7 +140,7 @@ fn put_string(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// What a server answers.
+/// An answer of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
     Status { code: u32, message: Bytes },
@@ -158,7 +158,7 @@ pub(super) struct Name {
     pub(super) attrs: Attrs,
 }
 
-/// What a server says about a file; owners are of no use here.
+/// The attributes of a file; owners are of no use here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Attrs {
     /// Bytes.
@@ -169,7 +169,7 @@ pub(super) struct Attrs {
     pub(super) modified: Option<u32>,
 }
 
-/// What the attributes are of.
+/// The type of file that attributes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileType {
     Regular,

@@ -70,7 +70,7 @@ pub(in crate::sources::sftp) fn version(limits: bool) -> Vec<u8> {
     })
 }
 
-/// What a request asks, without its length: id, type, path or handle, and the rest.
+/// The content of a request, without its length: id, type, path or handle, and the rest.
 pub(in crate::sources::sftp) fn read_request(packet: &[u8]) -> (u32, u8, Vec<u8>, Bytes) {
     let mut reader = Reader(Bytes::copy_from_slice(packet));
     let (kind, id) = (reader.u8().expect("a type"), reader.u32().expect("an id"));
@@ -115,7 +115,7 @@ proptest! {
         let end = packet.len().saturating_sub(cut).max(4);
         match Reply::decode(packet.slice(4..end)) {
             Err(_) => {}
-            // Where the length of the packet is the only one, and where a part is optional.
+            // Cut where the packet's length is the only one, or where a part is optional.
             Ok((_, Reply::Extended(_) | Reply::Status { .. })) => {}
             Ok((_, other)) => prop_assert!(false, "{other:?}"),
         }

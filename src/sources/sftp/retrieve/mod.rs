@@ -57,7 +57,7 @@ pub(super) async fn retrieve(
             Err(failure) if failure.is_eof() => return Err(changed()),
             Err(failure) => return Err(failed(failure)),
         };
-        // Who has overwritten the file in place has changed its time.
+        // Overwriting the file in place changes its time.
         same(attrs)?;
         for bytes in chunk {
             out.write(bytes).await?;

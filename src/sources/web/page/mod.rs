@@ -15,28 +15,28 @@ use crate::source::budget::Budget;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::Heap;
 
-/// With what the titles and headings of index pages begin: Apache, nginx, lighttpd; Python, rclone; Tomcat; Jetty; PyPI.
+/// The words that titles and headings of index pages begin with: Apache, nginx, lighttpd; Python, rclone; Tomcat; Jetty; PyPI.
 const TITLES: [&str; 6] =
     ["index of", "directory listing for", "directory listing of", "directory: ", "links for ", "simple index"];
-/// As much of a title as is repeated in a message.
+/// The longest title that a message repeats, in characters.
 const LONGEST_TITLE: usize = 60;
 /// Nothing but what is no ASCII: such bytes mean themselves, whatever the page's character set.
 const RAW: &AsciiSet = &AsciiSet::EMPTY;
 
-/// As much of a text is kept, in bytes, as tells what it says.
+/// Bytes of a text that are kept at most: enough to recognize it.
 const LONGEST_TEXT: usize = 1024;
-/// What a name takes in a tree beside its bytes, for a budget that counts three copies of it.
+/// Bytes that a name takes in a tree beside its own, for a budget that counts three copies of it.
 const IN_TREE: usize = 24;
-/// So many headings are looked at.
+/// How many headings are looked at.
 const HEADINGS: usize = 16;
 
-/// What a page holds that matters here.
+/// The parts of a page that matter here.
 #[derive(Debug)]
 struct Page<'a> {
     url: &'a Url,
     title: String,
     headings: Vec<String>,
-    /// Where links start from.
+    /// The address that links are relative to.
     base: Option<Url>,
     /// The children that are linked to, and whether each is a directory.
     children: BTreeMap<Vec<u8>, bool>,
@@ -83,7 +83,7 @@ fn is_parent_text(text: &str) -> bool {
     text.starts_with("..") || text.contains("parent directory")
 }
 
-/// Where a link of an index leads.
+/// The target of a link of an index.
 enum Target {
     /// Its name, and whether it is a directory.
     Child(Vec<u8>, bool),
