@@ -12,7 +12,7 @@ use crate::source::budget::{Exceeded, MAX_ITEM_BYTES, await_turn};
 use crate::source::waits::note_progress;
 
 /// How many pieces of an answer may wait for who reads it; more wait at the server.
-const WAITING: usize = 4;
+const MAX_WAITING_PIECES: usize = 4;
 
 /// The body of an answer for a parser. An item of it that is larger than [`MAX_ITEM_BYTES`] is an error; [`Meter`] says where one ends.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ pub(super) async fn parsed<T: Send + 'static, E>(
     pieces: impl Stream<Item = Result<Bytes, E>>,
     parse: impl FnOnce(&mut Arriving) -> Result<T, String> + Send + 'static,
 ) -> Result<Result<T, String>, E> {
-    let (sender, receiver) = mpsc::channel(WAITING);
+    let (sender, receiver) = mpsc::channel(MAX_WAITING_PIECES);
     let mut body = Arriving { pieces: receiver, piece: Bytes::new(), meter: Meter::default() };
     let parsing = tokio::task::spawn_blocking(move || {
         let parsed = parse(&mut body);
@@ -158,7 +158,7 @@ mod tests {
     async fn a_line_without_end_is_given_up_at_the_limit() {
         let (taken, parsed) = taken_of_endless(&[b'x'; 64 << 10]).await;
         assert!(parsed.expect_err("it never ends").contains("more than 1 MiB"));
-        assert!(taken <= MAX_ITEM_BYTES / (64 << 10) + WAITING + 3, "{taken} pieces");
+        assert!(taken <= MAX_ITEM_BYTES / (64 << 10) + MAX_WAITING_PIECES + 3, "{taken} pieces");
     }
 
     #[tokio::test]

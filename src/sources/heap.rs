@@ -6,7 +6,7 @@ use crate::source::budget::{Budget, Exceeded};
 use crate::source::packed::{Reader, write_entry, write_number, write_text};
 
 /// Bytes of one allocation, unless one item alone has more.
-const CHUNK: usize = 1 << 16;
+const CHUNK_BYTES: usize = 1 << 16;
 
 /// A value that can be written in few bytes and read again.
 pub(super) trait Pack: Sized {
@@ -41,11 +41,11 @@ impl<T: Pack> Heap<T> {
         item.pack(&mut bytes);
         self.budget.packed(bytes.len())?;
         match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() + bytes.len() <= CHUNK => chunk.extend_from_slice(&bytes),
+            Some(chunk) if chunk.len() + bytes.len() <= CHUNK_BYTES => chunk.extend_from_slice(&bytes),
             // A small answer has no more than it needs, a large one whole chunks.
             None => self.chunks.push(bytes),
             Some(_) => {
-                let mut chunk = Vec::with_capacity(CHUNK.max(bytes.len()));
+                let mut chunk = Vec::with_capacity(CHUNK_BYTES.max(bytes.len()));
                 chunk.append(&mut bytes);
                 self.chunks.push(chunk);
             }
@@ -202,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_on_the_heap_comes_back_in_order(items: Vec<Item>, long in 0..2 * CHUNK) {
+        fn what_is_put_on_the_heap_comes_back_in_order(items: Vec<Item>, long in 0..2 * CHUNK_BYTES) {
             let mut heap = Heap::default();
             let long: Item = ((vec![7; long], String::new()), Default::default());
             let all: Vec<_> = items.iter().chain([&long]).chain(&items).cloned().collect();
@@ -219,7 +219,7 @@ mod tests {
         let listed = (0..).find(|_| heap.push(&name).is_err());
         assert_eq!(listed, Some(MAX_NAMES));
         let held: usize = heap.chunks.iter().map(Vec::capacity).sum();
-        assert!(held <= MAX_NAMES * (name.len() + 1) + 2 * CHUNK, "{held}");
+        assert!(held <= MAX_NAMES * (name.len() + 1) + 2 * CHUNK_BYTES, "{held}");
         let mut heap = Heap::default();
         let listed = (0..).find(|_| heap.push(&vec![0; MAX_ITEM_BYTES]).is_err());
         assert!(listed.expect("it ends") < 56);

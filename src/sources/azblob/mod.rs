@@ -10,7 +10,7 @@ use bytes::Bytes;
 use self::shared_key::SharedKey;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport};
-use super::http::{HELD, body, encode_path, endpoint, join, warn_if_clear};
+use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, endpoint, join, warn_if_clear};
 use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
 use super::read_root;
@@ -198,7 +198,7 @@ impl Source for Azblob {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
-            buffer: body::WAITING + HELD,
+            buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 16,
         }
     }
@@ -248,7 +248,7 @@ impl Source for Azblob {
         // Block blobs are replaced whole; page and append blobs may change in place.
         let replaced = response.headers().get(BLOB_TYPE).is_some_and(|kind| kind.as_bytes() == b"BlockBlob");
         let confirm =
-            (!replaced).then_some(body::Confirm { piece: body::PIECE, ask: || self.confirm(purpose, request) });
+            (!replaced).then_some(body::Confirm { piece: body::PIECE_BYTES, ask: || self.confirm(purpose, request) });
         body::deliver(purpose, request, &request.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }

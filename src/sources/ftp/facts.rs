@@ -11,7 +11,7 @@ use crate::sources::heap::{Heap, Pack};
 use crate::sources::stamp::{Stamp, ftp_time};
 
 /// The longest part of the server's own words that an error repeats, in characters.
-const LONGEST_WORDS: usize = 100;
+const MAX_SHOWN_BYTES: usize = 100;
 
 /// One name in a listing.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn items(body: &mut Arriving, item: impl Fn(&[u8]) -> Result<Option<Item>, Strin
 
 /// The beginning of a line, as much as a message repeats.
 fn start_of(line: &[u8]) -> String {
-    text_of(&line[..line.len().min(LONGEST_WORDS)]).escape_debug().to_string()
+    text_of(&line[..line.len().min(MAX_SHOWN_BYTES)]).escape_debug().to_string()
 }
 
 #[cfg(test)]

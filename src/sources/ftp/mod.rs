@@ -40,7 +40,7 @@ const PORT: u16 = 21;
 /// Username and password for servers that want no account, by custom.
 const ANONYMOUS: (&str, &str) = ("anonymous", "anonymous@");
 /// Bytes that one transfer retrieves. They are held until it is certain that they are of the wanted version.
-const PIECE: u64 = 8 << 20;
+const PIECE_BYTES: u64 = 8 << 20;
 
 /// A directory of an FTP server as a source: `type = "ftp"`.
 ///
@@ -253,7 +253,7 @@ impl Source for Ftp {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
-            buffer: PIECE,
+            buffer: PIECE_BYTES,
             // Public servers allow few connections from one address.
             concurrency: 4,
         }
@@ -331,7 +331,7 @@ impl Source for Ftp {
         stamp::settle(request.digest).await;
         let (mut at, mut modified) = (request.range.start, None);
         while at < request.range.end {
-            let piece = at..request.range.end.min(at + PIECE);
+            let piece = at..request.range.end.min(at + PIECE_BYTES);
             let (bytes, seen) = self.piece(purpose, &connected, request, &piece, out).await?;
             out.write(bytes).await?;
             (at, modified) = (piece.end, seen.modified_time());

@@ -8,9 +8,9 @@ use super::reply::Failure;
 use super::session::{Session, Target};
 
 /// Servers close idle connections. One that was used this recently is taken to work, and gets no request that finds out.
-const SURELY_ALIVE: Duration = Duration::from_secs(2);
+const UNPROBED_IDLE_TIME: Duration = Duration::from_secs(2);
 /// How long an idle connection may take to answer, before a new one replaces it.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections to one server. One that is taken and not given back is closed.
 pub(super) struct Pool {
@@ -27,8 +27,8 @@ impl Pool {
     pub(super) async fn take(&self) -> Result<Session, Failure> {
         loop {
             let Some((mut session, since)) = self.idle.lock().pop() else { break };
-            let alive = since.elapsed() < SURELY_ALIVE
-                || tokio::time::timeout(SIGN_OF_LIFE, session.is_alive()).await.unwrap_or(false);
+            let alive = since.elapsed() < UNPROBED_IDLE_TIME
+                || tokio::time::timeout(PROBE_TIMEOUT, session.is_alive()).await.unwrap_or(false);
             if alive {
                 return Ok(session);
             }

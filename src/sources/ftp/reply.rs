@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::sources::purpose::Purpose;
 
 /// The longest part of the server's own words that an error repeats, in characters.
-const LONGEST_WORDS: usize = 100;
+const MAX_WORDS_CHARACTERS: usize = 100;
 
 /// One answer, of one line or several.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ impl Failure {
                     400..=499 => ErrorKind::Unreachable,
                     _ => ErrorKind::Protocol,
                 };
-                let words: String = reply.text().trim().chars().take(LONGEST_WORDS).collect();
+                let words: String = reply.text().trim().chars().take(MAX_WORDS_CHARACTERS).collect();
                 let words = format!("{}: the server answered {} {}", kind.describe(), reply.code, words.escape_debug());
                 purpose.error(kind).because(words)
             }

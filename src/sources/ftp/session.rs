@@ -24,7 +24,7 @@ use crate::sources::stamp::{Stamp, ftp_time};
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a listing that are read at once.
-const PIECE: usize = 64 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// The server of the sessions, and the account that they log in with.
 pub(super) struct Target {
@@ -116,7 +116,7 @@ impl Session {
         let (_, mut data) =
             self.stream.custom_data_command(command, &[Status::AboutToSend, Status::AlreadyOpen]).await?;
         let pieces = futures::stream::try_unfold((&mut data, true), async |(data, is_line_whole)| {
-            let mut piece = BytesMut::with_capacity(PIECE);
+            let mut piece = BytesMut::with_capacity(CHUNK_BYTES);
             data.read_buf(&mut piece).await.map_err(FtpError::ConnectionError)?;
             match piece.last() {
                 Some(&last) => Ok(Some((piece.freeze(), (data, last == b'\n')))),

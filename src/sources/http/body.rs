@@ -17,11 +17,11 @@ use crate::sources::purpose::Purpose;
 use crate::sources::stamp::{Match, Stamp, Wanted, settle, settles_in};
 
 /// Bytes that are confirmed at once, while the next as many come in.
-pub(in crate::sources) const PIECE: u64 = 4 << 20;
+pub(in crate::sources) const PIECE_BYTES: u64 = 4 << 20;
 /// Bytes that wait at most until it is certain that they are of the wanted version.
-pub(in crate::sources) const WAITING: u64 = 2 * PIECE;
+pub(in crate::sources) const MAX_HELD_BYTES: u64 = 2 * PIECE_BYTES;
 /// How long bytes wait for a piece to be full, so that a reader over a slow line sees them.
-const PATIENCE: Duration = Duration::from_millis(500);
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Adds to a GET what makes the server answer with the wanted bytes of the wanted version or not at all.
 pub(in crate::sources) fn ask_for(
@@ -150,7 +150,7 @@ impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
     async fn push(&mut self, chunk: Bytes, out: &mut dyn Sink) -> Result<()> {
         let piece = self.confirm.as_ref().map_or(0, |confirm| confirm.piece);
         let full = self.bytes + chunk.len() as u64 > piece;
-        if full || self.since.elapsed() > PATIENCE {
+        if full || self.since.elapsed() > CONFIRM_INTERVAL {
             self.begin(out).await?;
         }
         self.bytes += chunk.len() as u64;
@@ -200,7 +200,7 @@ async fn pass_on(chunks: Vec<Bytes>, out: &mut dyn Sink) -> Result<()> {
 /// Whether a version was changed so lately that another change may not show, and is small enough to be retrieved twice instead of waited for:
 /// a file that changes all the time can be read too.
 fn is_proven_by_repetition(retrieval: &Retrieval<'_>) -> bool {
-    let small = retrieval.is_whole() && retrieval.size.is_some_and(|size| size <= PIECE);
+    let small = retrieval.is_whole() && retrieval.size.is_some_and(|size| size <= PIECE_BYTES);
     small && !settles_in(retrieval.digest).is_zero()
 }
 

@@ -15,7 +15,7 @@ use crate::source::Settings;
 use crate::source::settings::Reader;
 
 /// Bytes that the HTTP client holds of one answer: what was received and not taken yet, and the last chunk that was.
-pub(super) const HELD: u64 = 512 * 1024;
+pub(super) const CLIENT_BUFFER_BYTES: u64 = 512 * 1024;
 
 /// Everything but RFC 3986's unreserved characters: right in a path, in a query, and for the signature of S3.
 pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -20,9 +20,9 @@ use crate::sources::stamp::http_date;
 /// How long a host may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer that is collected as a whole.
-const LARGEST_ANSWER: usize = 64 << 20;
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Bytes of a refusal that are looked at.
-const LARGEST_REFUSAL: usize = 64 * 1024;
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 
 /// A successful answer, and when it was given by the server's clock, in whole seconds since 1970: never later than the
 /// server looked at what it tells.
@@ -104,7 +104,7 @@ impl Transport {
         mut request: reqwest::Request,
         mut client: &reqwest::Client,
     ) -> Result<Answer> {
-        for _ in 0..=redirect::MOST {
+        for _ in 0..=redirect::MAX_REDIRECTS {
             let began = here();
             let again = request.try_clone();
             let response = client.execute(request).await.map_err(|e| failure(purpose, e))?;
@@ -178,7 +178,7 @@ pub(in crate::sources) async fn parsed<T: Send + 'static>(
 
 /// Collects the body of an answer.
 pub(in crate::sources) async fn whole(purpose: Purpose<'_>, response: Response) -> Result<Vec<u8>> {
-    collect(response, LARGEST_ANSWER).await.map_err(|e| match e {
+    collect(response, MAX_ANSWER_BYTES).await.map_err(|e| match e {
         Some(e) => failure(purpose, e),
         None => purpose.protocol("the answer is too long"),
     })
@@ -261,7 +261,7 @@ pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response
     let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
     // Azure says it in a header too, since an answer to HEAD has no body.
     let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
-    let body = collect(response, LARGEST_REFUSAL).await.unwrap_or_default();
+    let body = collect(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
     let code = Element::parse(&body).ok();
     let code = code.as_ref().and_then(|error| error.text_of("Code")).or(header.as_deref()).unwrap_or_default();
     let kind = kind_of(status, code);

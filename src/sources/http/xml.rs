@@ -9,7 +9,7 @@ use crate::source::budget::{Exceeded, MAX_ITEM_BYTES};
 use crate::sources::arriving::Meter;
 
 /// No answer of S3 or WebDAV is nested as deep.
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// One element. Its name is without prefix: no answer that we read has two of the same local name side by side.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Element {
             let (mut done, mut text) = (None, None);
             match event.map_err(|e| malformed(&e))? {
                 Event::Start(tag) => {
-                    if open.len() == DEEPEST {
+                    if open.len() == MAX_DEPTH {
                         return Err("the XML is nested too deep".into());
                     }
                     open.push(Self { name: local_name(tag.local_name().as_ref()), ..Self::default() });

@@ -13,7 +13,7 @@ use crate::path::RemotePath;
 use crate::sources::link_text::{components, from_root, stays_inside};
 
 /// How many links are followed in one path: as many as Linux follows.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// The text under which a link of the directory `dir` is shown, or none if it leads outside.
 ///
@@ -66,7 +66,7 @@ fn stays_inside_really(place: &Place, root: &OwnedFd, dir: &RemotePath, target: 
         };
         followed += 1;
         // A circle inside: the kernel refuses to follow it.
-        if followed > MOST_LINKS {
+        if followed > MAX_LINKS {
             return Ok(true);
         }
         at.pop();

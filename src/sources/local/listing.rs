@@ -19,7 +19,7 @@ use crate::source::{Entry, EntryKind};
 use crate::sources::LeftOut;
 
 /// How many entries travel together from the listing thread.
-const BATCH: usize = 256;
+const BATCH_ENTRIES: usize = 256;
 
 /// A message of the listing thread: entries, and at the end the proof that these were all.
 pub(super) enum Batch {
@@ -45,7 +45,7 @@ fn list_entries(
     dir: &RemotePath,
     sender: &mpsc::Sender<Batch>,
 ) -> Result<(), Errno> {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(BATCH_ENTRIES);
     let mut left_out = LeftOut::of(dir);
     for item in rustix::fs::Dir::read_from(fd)? {
         let item = item?;
@@ -58,7 +58,7 @@ fn list_entries(
             Ok(None) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
-        if batch.len() == BATCH && sender.blocking_send(Batch::Entries(std::mem::take(&mut batch))).is_err() {
+        if batch.len() == BATCH_ENTRIES && sender.blocking_send(Batch::Entries(std::mem::take(&mut batch))).is_err() {
             return Ok(());
         }
     }

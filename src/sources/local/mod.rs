@@ -30,7 +30,7 @@ use crate::source::{
 };
 
 /// How many bytes one `pread` asks for.
-const CHUNK: u64 = 1024 * 1024;
+const CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// A directory as a source: `type = "local"`.
 ///
@@ -101,7 +101,7 @@ impl Source for Local {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
-            buffer: CHUNK,
+            buffer: CHUNK_BYTES,
             concurrency: 8,
         }
     }
@@ -171,7 +171,7 @@ impl Source for Local {
             .await?;
         let mut at = request.range.start;
         while at < request.range.end {
-            let next = request.range.end.min(at + CHUNK);
+            let next = request.range.end.min(at + CHUNK_BYTES);
             let digest = request.digest.clone();
             let chunk;
             (file, chunk) = self

@@ -119,18 +119,18 @@ async fn a_file_changed_while_it_is_read_is_never_delivered_whole() {
     impl Sink for Changing {
         async fn write(&mut self, bytes: Bytes) -> Result<()> {
             self.1 += bytes.len();
-            std::fs::write(&self.0, vec![2; 3 * CHUNK as usize]).expect("the file can be written");
+            std::fs::write(&self.0, vec![2; 3 * CHUNK_BYTES as usize]).expect("the file can be written");
             Ok(())
         }
     }
     let here = fixture(&[]).await;
-    let size = 3 * CHUNK;
+    let size = 3 * CHUNK_BYTES;
     std::fs::write(here.path("a"), vec![1; size as usize]).expect("a file");
     let digest = here.settled("a").await.digest;
     let (path, mut sink) = (remote("a"), Changing(here.path("a"), 0));
     let request = Retrieval::new(&path, &digest, size, 0..size);
     assert_eq!(kind(here.source.retrieve_file(&request, &mut sink).await), Some(ErrorKind::Changed));
-    assert_eq!(sink.1 as u64, CHUNK, "what is read after the change is held back");
+    assert_eq!(sink.1 as u64, CHUNK_BYTES, "what is read after the change is held back");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::sources::purpose::Purpose;
 use crate::sources::stamp::Stamp;
 
 /// Bytes that are read at most of an answer that is not the file.
-const LARGEST_REFUSAL: usize = 64 * 1024;
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 
 /// An answer with bytes of a file.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ fn sha1_of(tag: &str) -> Option<String> {
 /// The error that came instead of a file.
 async fn not_the_file(purpose: Purpose<'_>, mut response: Response) -> Error {
     let mut body = Vec::new();
-    while body.len() < LARGEST_REFUSAL {
+    while body.len() < MAX_REFUSAL_BYTES {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,

@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::path::RemotePath;
 
 /// How many files are remembered. The ones retrieved longest ago are forgotten, and asked about anew.
-const FILES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+const MAX_REMEMBERED_FILES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Begins the digest of a file that was asked for its SHA-1 (see `content::Algorithm`).
 const SHA1: &str = "sha1:";
@@ -68,7 +68,10 @@ pub(super) struct Ledger {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { seen: Mutex::new(LruCache::new(FILES)), doubted: Mutex::new(LruCache::new(FILES)) }
+        Self {
+            seen: Mutex::new(LruCache::new(MAX_REMEMBERED_FILES)),
+            doubted: Mutex::new(LruCache::new(MAX_REMEMBERED_FILES)),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use self::stream::Streams;
 use self::tree::Place;
 use super::current::Current;
 use super::http::redirect::Named;
-use super::http::{HELD, read_endpoint, warn_if_clear};
+use super::http::{CLIENT_BUFFER_BYTES, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use crate::content::Algorithm;
 use crate::digest::Digest;
@@ -175,7 +175,7 @@ impl Source for Moodle {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
-            buffer: HELD,
+            buffer: CLIENT_BUFFER_BYTES,
             // Each request occupies a process of the site, which has few.
             concurrency: 4,
         }

@@ -26,7 +26,7 @@ use crate::sources::purpose::Purpose;
 use crate::sources::stamp;
 
 /// The most, in bytes, that is generated for a page or a chapter. It is held whole, since only all of it proves it.
-const LARGEST_PAGE: u64 = 16 << 20;
+const MAX_PAGE_BYTES: u64 = 16 << 20;
 
 /// A site that lets the account in.
 #[derive(Debug)]
@@ -98,9 +98,9 @@ impl Request<'_> {
         if answered.sent != (0..answered.size) {
             return Err(self.purpose.protocol("the site sent a part of something, and not what it is a part of"));
         }
-        if answered.size > LARGEST_PAGE {
+        if answered.size > MAX_PAGE_BYTES {
             let why =
-                format!("the site made a page of {} bytes, and more than {LARGEST_PAGE} are not read", answered.size);
+                format!("the site made a page of {} bytes, and more than {MAX_PAGE_BYTES} are not read", answered.size);
             return Err(self.error(ErrorKind::Unsupported).because(why));
         }
         answered.collect(self.purpose).await

@@ -15,9 +15,9 @@ use crate::sources::http::transport::{Answer, Transport, refusal, whole};
 use crate::sources::purpose::Purpose;
 
 /// The largest answer about a course, in bytes; what is known of a file takes about 700.
-const LARGEST_ANSWER: usize = 32 << 20;
+const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// The most files, activities and sections of a course; what is told of each takes more memory than in the answer.
-const MOST_OBJECTS: usize = 100_000;
+const MAX_OBJECTS: usize = 100_000;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -70,10 +70,10 @@ impl Site {
         let response = checked(purpose, route, response).await?;
         let body = whole(purpose, response).await?;
         let objects = body.iter().filter(|&&byte| byte == b'{').count();
-        if body.len() > LARGEST_ANSWER || objects > MOST_OBJECTS {
-            let (mib, found) = (LARGEST_ANSWER >> 20, body.len() >> 20);
+        if body.len() > MAX_ANSWER_BYTES || objects > MAX_OBJECTS {
+            let (mib, found) = (MAX_ANSWER_BYTES >> 20, body.len() >> 20);
             let why = format!(
-                "the answer has {found} MiB and {objects} objects; the limits are {mib} MiB and {MOST_OBJECTS} objects"
+                "the answer has {found} MiB and {objects} objects; the limits are {mib} MiB and {MAX_OBJECTS} objects"
             );
             return Err(purpose.protocol(why));
         }

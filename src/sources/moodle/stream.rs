@@ -116,7 +116,7 @@ impl Stream {
 }
 
 /// How many bodies are kept for readers that may go on.
-const WAITING: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
+const MAX_KEPT_BODIES: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
 
 /// The bodies of files of which the site sends no parts (text, above all), each where its last reader stopped. A reader that goes
 /// forward gets the file in one transfer, part by part, and not its beginning again with each part.
@@ -127,7 +127,7 @@ pub(super) type Turn = Arc<tokio::sync::Mutex<Option<Stream>>>;
 
 impl Default for Streams {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(WAITING)))
+        Self(Mutex::new(LruCache::new(MAX_KEPT_BODIES)))
     }
 }
 

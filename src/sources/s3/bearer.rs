@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
 /// How long a token is used before it is asked for again: `gcloud` gives away tokens that have five minutes left.
-const RENEW: Duration = Duration::from_secs(4 * 60);
+const RENEW_AFTER: Duration = Duration::from_secs(4 * 60);
 
 /// The origin of a token, and the latest one.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Bearer {
     pub(super) async fn header(&self) -> Result<HeaderValue> {
         let mut latest = self.latest.lock().await;
         if let Some((since, value)) = latest.as_ref()
-            && since.elapsed() < RENEW
+            && since.elapsed() < RENEW_AFTER
         {
             return Ok(value.clone());
         }

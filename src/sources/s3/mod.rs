@@ -23,7 +23,7 @@ use self::bearer::Bearer;
 use self::credentials::Credentials;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport};
-use super::http::{HELD, body, encode_path, warn_if_clear};
+use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, warn_if_clear};
 use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
 use super::read_root;
@@ -42,10 +42,10 @@ use crate::sources::stamp::{Stamp, Wanted};
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// Bytes that are confirmed at once where there are no entity tags: few, so that many requests at a time hold little.
-const PIECE: u64 = 1 << 20;
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// How many objects are remembered whose tags are no hashes. The next answer about a forgotten one tells it again.
-const OPAQUE: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+const MAX_OPAQUE_OBJECTS: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// Tells that a key of the customer encrypts, after which tags are no hashes.
 const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
@@ -131,7 +131,7 @@ impl Kind for S3Kind {
 
 impl S3 {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, connected: Current::default(), opaque: Mutex::new(LruCache::new(OPAQUE)) }
+        Self { config, connected: Current::default(), opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)) }
     }
 
     /// Asks for one object, or about it.
@@ -228,7 +228,7 @@ impl body::Get for S3 {
         let get = body::ask_for(http::Request::builder().method("GET"), wanted);
         let response = self.ask(purpose, get).await?.response;
         let seen = body::check(purpose, wanted, &response)?;
-        let confirm = confirmed.then_some(body::Confirm { piece: PIECE, ask: || self.confirm(purpose, wanted) });
+        let confirm = confirmed.then_some(body::Confirm { piece: PIECE_BYTES, ask: || self.confirm(purpose, wanted) });
         body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
@@ -244,7 +244,7 @@ impl Source for S3 {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
-            buffer: 2 * PIECE + HELD,
+            buffer: 2 * PIECE_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 16,
         }
     }

@@ -19,7 +19,7 @@ use crate::revealed::Revealed;
 const USUAL_KEYS: [&str; 3] = ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"];
 
 /// How many keys of an agent are tried: OpenSSH's server hangs up after six attempts.
-const MOST_OF_AGENT: usize = 5;
+const MAX_AGENT_KEYS: usize = 5;
 
 /// The credentials of an account, any of which the server may accept.
 pub(super) struct Credentials {
@@ -147,7 +147,7 @@ impl Attempts<'_> {
             AgentIdentity::Certificate { .. } => None,
         });
         let wanted = keys.filter(|key| only.is_none_or(|only| only.key_data() == key.key_data()));
-        let wanted: Vec<_> = wanted.take(MOST_OF_AGENT).collect();
+        let wanted: Vec<_> = wanted.take(MAX_AGENT_KEYS).collect();
         if wanted.is_empty() {
             return Err(if only.is_some() { "it does not hold the key".into() } else { "it holds no key".into() });
         }

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::path::{Printable, RemotePath};
 
 /// How much of a server's own words is repeated, in bytes.
-const WORDS: usize = 200;
+const MAX_WORDS_BYTES: usize = 200;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Failure {
             // The kind says the same.
             Self::Status { .. } if self.kind() != ErrorKind::Other => error,
             Self::Status { code, message } => {
-                let words = Printable(&message[..message.len().min(WORDS)]).to_string();
+                let words = Printable(&message[..message.len().min(MAX_WORDS_BYTES)]).to_string();
                 error.because(format!("the server answered with status {code} ({words})"))
             }
             Self::Lost(why) => error.because(format!("the connection is lost: {why}")),

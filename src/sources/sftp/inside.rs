@@ -16,17 +16,17 @@ use super::known_hosts::KnownHosts;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long the server may be silent before it is asked for a sign of life; after three without an answer the connection is over.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How long a connection may be silent before it is ended. Keepalives come before, so that only a connection that was given up while
 /// keys were exchanged is ended by this.
-const SILENCE: Duration = Duration::from_secs(90);
+const INACTIVITY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Bytes that may be on their way unasked; more than the 8 MiB that one retrieval asks for.
-const WINDOW: u32 = 16 * 1024 * 1024;
+const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 /// The longest packet, in bytes, that the library takes.
-const PACKET: u32 = 65_535;
+const MAX_PACKET_BYTES: u32 = 65_535;
 
 /// The cipher decides the speed: AES in hardware first.
 const CIPHERS: [cipher::Name; 6] = [
@@ -42,11 +42,11 @@ const CIPHERS: [cipher::Name; 6] = [
 pub(super) async fn connect(host: &str, config: &Inside) -> Result<(Connection, Channel<Msg>)> {
     let (known, credentials) = prepare(host, config).await?;
     let settings = Arc::new(client::Config {
-        window_size: WINDOW,
-        maximum_packet_size: PACKET,
+        window_size: WINDOW_BYTES,
+        maximum_packet_size: MAX_PACKET_BYTES,
         preferred: Preferred { cipher: Cow::Borrowed(&CIPHERS), key: key_types(&known), ..Preferred::default() },
-        keepalive_interval: Some(KEEPALIVE),
-        inactivity_timeout: Some(SILENCE),
+        keepalive_interval: Some(KEEPALIVE_INTERVAL),
+        inactivity_timeout: Some(INACTIVITY_TIMEOUT),
         nodelay: true,
         ..client::Config::default()
     });

@@ -17,10 +17,10 @@ use crate::path::Printable;
 use crate::source::settings::PASSWORD_VARIABLE;
 
 /// How many bytes of what it says last are kept.
-const WORDS: usize = 2048;
+const MAX_STDERR_BYTES: usize = 2048;
 
 /// How long a program that has closed its output may take to say why.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STDERR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Options before all others; the first word counts with `ssh`, so its configuration cannot undo them.
 const OPTIONS: [&str; 9] = [
@@ -103,7 +103,7 @@ async fn listen(mut stderr: ChildStderr, last_words: Arc<Mutex<Vec<u8>>>) {
     while let Ok(len @ 1..) = stderr.read(&mut buffer).await {
         let mut words = last_words.lock();
         words.extend_from_slice(&buffer[..len]);
-        let surplus = words.len().saturating_sub(WORDS);
+        let surplus = words.len().saturating_sub(MAX_STDERR_BYTES);
         words.drain(..surplus);
     }
 }
@@ -113,7 +113,7 @@ impl Running {
     pub(super) async fn epitaph(&self) -> Error {
         let listener = self.listener.lock().take();
         if let Some(listener) = listener {
-            let _ = tokio::time::timeout(PATIENCE, listener).await;
+            let _ = tokio::time::timeout(STDERR_TIMEOUT, listener).await;
         }
         let words = String::from_utf8_lossy(&self.last_words.lock()).into_owned();
         let kind = match words.as_str() {

@@ -15,9 +15,9 @@ use crate::sources::LeftOut;
 use crate::sources::purpose::Purpose;
 
 /// How many bytes of names one answer may carry: a directory of a thousand files is one answer.
-const ROOM: u32 = 256 * 1024;
+const ANSWER_BYTES: u32 = 256 * 1024;
 /// How many bytes the first answer may carry, which comes with the open.
-const FIRST_ROOM: u32 = 64 * 1024;
+const FIRST_ANSWER_BYTES: u32 = 64 * 1024;
 
 /// The channel that listed entries go to. `None` ends a listing; a channel that is closed without it has lost entries.
 pub(super) type Entries = mpsc::Sender<Result<Option<Vec<Entry>>>>;
@@ -54,7 +54,7 @@ impl Reading<'_> {
     /// Opens the directory; the handle, and the first names.
     async fn open(&self) -> Result<(FileId, Frame)> {
         let Self { session, purpose, class } = *self;
-        let room = session.affordable_listing(FIRST_ROOM);
+        let room = session.affordable_listing(FIRST_ANSWER_BYTES);
         let open = requests::open(session.place(purpose)?, Access::List);
         let list = requests::list(SAME, class, QueryDirectoryFlags::RESTART_SCANS, room);
         let operations: [CompoundOp<'_>; 2] =
@@ -69,7 +69,7 @@ impl Reading<'_> {
 
     async fn pass(&self, handle: FileId, first: Frame, observed: u64, out: &Entries) -> Result<()> {
         let Self { session, purpose, class } = *self;
-        let room = session.affordable_listing(ROOM);
+        let room = session.affordable_listing(ANSWER_BYTES);
         let (mut answer, mut observed) = (first, observed);
         let mut left_out = LeftOut::of(purpose.path);
         loop {

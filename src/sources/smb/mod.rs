@@ -32,7 +32,7 @@ use crate::source::{
 };
 
 /// How many answers wait in the channel to the caller.
-const WAITING: usize = 2;
+const MAX_WAITING_ANSWERS: usize = 2;
 
 /// A share as a source: `type = "smb"`.
 ///
@@ -107,7 +107,7 @@ impl Source for Smb {
             proven_whole: false,
             verbatim_names: false,
             // 16 reads of 512 KiB, and what waits to be confirmed.
-            buffer: (8 << 20) + reading::PIECE,
+            buffer: (8 << 20) + reading::PIECE_BYTES,
             concurrency: 8,
         }
     }
@@ -141,7 +141,7 @@ impl Source for Smb {
         let purpose = Purpose { op: "list_path", path: dir };
         let session = self.session(purpose).await?;
         let lost = listing::lost(purpose);
-        let (sender, mut receiver) = mpsc::channel(WAITING);
+        let (sender, mut receiver) = mpsc::channel(MAX_WAITING_ANSWERS);
         let (op, path) = (purpose.op, dir.clone());
         tokio::spawn(async move { listing::list(&session, Purpose { op, path: &path }, &sender).await });
         // A directory that cannot be opened is told at once.
@@ -181,7 +181,7 @@ impl Source for Smb {
         let session = self.session(purpose).await?;
         let lost = purpose.error(ErrorKind::Other).because("the reading ended early");
         let (op, path, wanted) = (purpose.op, request.path.clone(), request.into());
-        let (sender, mut receiver) = mpsc::channel(WAITING);
+        let (sender, mut receiver) = mpsc::channel(MAX_WAITING_ANSWERS);
         tokio::spawn(async move { reading::read(&session, Purpose { op, path: &path }, &wanted, &sender).await });
         loop {
             match receiver.recv().await {

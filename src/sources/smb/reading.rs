@@ -19,13 +19,13 @@ use crate::source::{Retrieval, Retrieved};
 use crate::sources::purpose::Purpose;
 
 /// How many bytes one answer carries, and how many requests are under way: 8 MiB fill 400 MiB/s at 20 ms. What measured best.
-const CHUNK: u32 = 512 * 1024;
-const WINDOW: usize = 16;
+const CHUNK_BYTES: u32 = 512 * 1024;
+const READS_AT_ONCE: usize = 16;
 
 /// Bytes that wait at most until it is certain that they are of the wanted version.
-pub(super) const PIECE: u64 = 4 << 20;
+pub(super) const PIECE_BYTES: u64 = 4 << 20;
 /// How long bytes wait for a piece to be full, so that a reader over a slow line sees them.
-const PATIENCE: Duration = Duration::from_millis(500);
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A part of a reading's result: bytes of the version in order, and at the end what was learned. No bytes are a sign of life.
 pub(super) enum Part {
@@ -155,7 +155,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Offset and length of the requests for everything from `start` on.
     fn pieces(&self, start: u64) -> impl Iterator<Item = (u64, u32)> + use<> {
-        let (end, step) = (self.wanted.range.end, self.session.affordable(CHUNK));
+        let (end, step) = (self.wanted.range.end, self.session.affordable(CHUNK_BYTES));
         let length = move |at: u64| u32::try_from(end - at).unwrap_or(u32::MAX).min(step);
         std::iter::successors(Some(start), move |at| Some(at + u64::from(length(*at))))
             .take_while(move |at| *at < end)
@@ -170,14 +170,14 @@ impl Reading<'_> {
         let (mut bytes, mut since) = (first.len() as u64, Instant::now());
         let mut held = vec![first];
         loop {
-            while under_way.len() < WINDOW
+            while under_way.len() < READS_AT_ONCE
                 && let Some((at, length)) = pieces.next()
             {
                 under_way.push_back(self.piece(handle, at, length));
             }
             let Some(next) = under_way.next().await else { return Ok(Rest::Last(held)) };
             let next = next?;
-            let passed = if bytes + next.len() as u64 > PIECE || since.elapsed() > PATIENCE {
+            let passed = if bytes + next.len() as u64 > PIECE_BYTES || since.elapsed() > CONFIRM_INTERVAL {
                 self.ask(index).await?;
                 (bytes, since) = (0, Instant::now());
                 pass_on(std::mem::take(&mut held), out).await

@@ -30,7 +30,7 @@ const TAG_SYMLINK: u32 = 0xa000_000c;
 /// Bytes of a header, from whose start an answer counts its offsets.
 const HEADER: usize = 64;
 /// Bytes of the answer to a query about a file. It has room for the name, which is not used.
-const INFORMATION: u32 = 4096;
+const INFORMATION_BYTES: u32 = 4096;
 
 /// The purpose of an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(super) fn query(file_id: FileId) -> QueryInfoRequest {
     QueryInfoRequest {
         info_type: InfoType::File,
         file_info_class: FILE_ALL_INFORMATION,
-        output_buffer_length: INFORMATION,
+        output_buffer_length: INFORMATION_BYTES,
         additional_information: 0,
         flags: 0,
         file_id,

@@ -21,11 +21,11 @@ use crate::revealed::Revealed;
 use crate::sources::purpose::Purpose;
 
 /// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many bytes one credit pays for (MS-SMB2 3.1.5.2).
-const CREDIT: u32 = 65536;
+const CREDIT_BYTES: u32 = 65536;
 /// Credits left to whatever goes with a request for bytes: open, query, close.
 const SPARE_CREDITS: u16 = 4;
 /// How the name of a guest is written.
@@ -79,7 +79,7 @@ impl Session {
     async fn log_in(purpose: Purpose<'_>, config: &Config, name: &str, password: &str, domain: &str) -> Result<Self> {
         let failed = |error| failed(purpose, error);
         let guest = matches!(config.user, User::Guest);
-        let tcp = TcpTransport::connect(config.address(), CONNECT).await.map_err(failed)?;
+        let tcp = TcpTransport::connect(config.address(), CONNECT_TIMEOUT).await.map_err(failed)?;
         let (mut connection, clock) = wire::negotiate(tcp, &config.host, guest).await.map_err(failed)?;
         let session = Smb2Session::setup(&mut connection, name, password, domain).await.map_err(failed)?;
         let tree = match Tree::connect(&mut connection, &config.share).await {
@@ -116,7 +116,7 @@ impl Session {
         connection.deregister_dfs_tree(tree.tree_id);
         let params = connection.params();
         let (read, transact) =
-            params.map_or((CREDIT, CREDIT), |params| (params.max_read_size, params.max_transact_size));
+            params.map_or((CREDIT_BYTES, CREDIT_BYTES), |params| (params.max_read_size, params.max_transact_size));
         Ok(Self {
             connection,
             tree,
@@ -132,7 +132,7 @@ impl Session {
     async fn examine_root(&self, purpose: Purpose<'_>) -> Result<bool> {
         let open = requests::open(self.root.clone(), Access::List);
         let class = FileInformationClass::FileIdBothDirectoryInformation;
-        let list = requests::list(requests::SAME, class, QueryDirectoryFlags::RETURN_SINGLE_ENTRY, CREDIT);
+        let list = requests::list(requests::SAME, class, QueryDirectoryFlags::RETURN_SINGLE_ENTRY, CREDIT_BYTES);
         let close = requests::close(requests::SAME);
         let operations = [
             self.operation(Command::Create, &open, 1),
@@ -190,7 +190,7 @@ impl Session {
     pub(super) async fn say_goodbye(&self) {
         let mut connection = self.connection.clone();
         // The session ends whether or not the server answers.
-        let _ = tokio::time::timeout(GOODBYE, self.tree.disconnect(&mut connection)).await;
+        let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, self.tree.disconnect(&mut connection)).await;
     }
 
     /// The time by the server's clock, in 100 ns since 1601.
@@ -222,7 +222,7 @@ impl Session {
 
     fn funds(&self) -> u32 {
         let credits = self.connection.credit_ceiling().unwrap_or(u16::MAX);
-        u32::from(credits.saturating_sub(SPARE_CREDITS).max(1)).saturating_mul(CREDIT)
+        u32::from(credits.saturating_sub(SPARE_CREDITS).max(1)).saturating_mul(CREDIT_BYTES)
     }
 
     /// One request of a chain, whose answer carries up to `bytes`.
@@ -285,5 +285,5 @@ impl Session {
 }
 
 fn charge(bytes: u32) -> CreditCharge {
-    CreditCharge(u16::try_from(bytes.div_ceil(CREDIT)).unwrap_or(u16::MAX).max(1))
+    CreditCharge(u16::try_from(bytes.div_ceil(CREDIT_BYTES)).unwrap_or(u16::MAX).max(1))
 }

@@ -18,7 +18,7 @@ use super::LeftOut;
 use super::http::login::Login;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Transport, parsed};
-use super::http::{HELD, body, encode_path, read_endpoint, warn_if_clear};
+use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -190,7 +190,7 @@ impl body::Get for Web {
         };
         let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
         let confirm = confirmed
-            .then_some(body::Confirm { piece: body::PIECE, ask: || self.confirm(purpose, &connected, wanted) });
+            .then_some(body::Confirm { piece: body::PIECE_BYTES, ask: || self.confirm(purpose, &connected, wanted) });
         body::deliver(purpose, wanted, &sent, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
@@ -206,7 +206,7 @@ impl Source for Web {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
-            buffer: body::WAITING + HELD,
+            buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 8,
         }
     }

@@ -12,7 +12,7 @@ use self::multistatus::{Place, Resource, decoded_components, multistatus};
 use super::http::login::Login;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::Transport;
-use super::http::{HELD, body, encode_path, join, read_endpoint, warn_if_clear};
+use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, join, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use super::{LeftOut, read_root};
 use crate::digest::Digest;
@@ -178,7 +178,8 @@ impl body::Get for Webdav {
             answer => answer?.response,
         };
         let seen = body::check(purpose, wanted, &response)?;
-        let confirm = confirmed.then_some(body::Confirm { piece: body::PIECE, ask: || self.confirm(purpose, wanted) });
+        let confirm =
+            confirmed.then_some(body::Confirm { piece: body::PIECE_BYTES, ask: || self.confirm(purpose, wanted) });
         body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
@@ -193,7 +194,7 @@ impl Source for Webdav {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
-            buffer: body::WAITING + HELD,
+            buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 16,
         }
     }

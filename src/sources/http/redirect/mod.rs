@@ -22,7 +22,7 @@ use self::address::is_public;
 use crate::source::settings::Reader;
 
 /// How many redirections are followed: as many as browsers follow.
-pub(super) const MOST: usize = 10;
+pub(super) const MAX_REDIRECTS: usize = 10;
 
 /// The variables that name a proxy, which is asked instead of the host itself; also written small.
 const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];

@@ -18,10 +18,10 @@ use crate::source::{Retrieval, Retrieved, Sink};
 const OP: &str = "retrieve_file";
 
 /// How many reads one retrieval has under way at most: with 255 KiB each, 8 MiB.
-const READS: usize = 32;
+const MAX_READS: usize = 32;
 
 /// How many reads all retrievals together have under way, as long as each has one.
-const ALL_READS: usize = 64;
+const MAX_READS_OF_ALL: usize = 64;
 
 /// Retrieves the wanted bytes, or fails without having written a byte of another version.
 pub(super) async fn retrieve(
@@ -101,7 +101,7 @@ impl<'a> Reads<'a> {
 
     /// Asks for as much as may be under way.
     fn ask(&mut self) {
-        let window = self.share.part(ALL_READS, READS);
+        let window = self.share.part(MAX_READS_OF_ALL, MAX_READS);
         let most = u64::from(self.client.max_read());
         while self.asked.len() < window && !self.rest.is_empty() {
             let end = self.rest.end.min(self.rest.start + most);

@@ -89,12 +89,12 @@ async fn retrievals_share_what_may_be_under_way() {
     let size = 1 << 40;
     let mut one = Reads::begin(&client, &handle, 0..size);
     one.ask();
-    assert_eq!(one.asked.len(), READS);
+    assert_eq!(one.asked.len(), MAX_READS);
     let many: Vec<_> = (0..7).map(|_| Reads::begin(&client, &handle, 0..size)).collect();
     let mut late = Reads::begin(&client, &handle, 0..size);
     late.ask();
-    assert_eq!(late.asked.len(), ALL_READS / 9);
+    assert_eq!(late.asked.len(), MAX_READS_OF_ALL / 9);
     drop(many);
     late.ask();
-    assert_eq!(late.asked.len(), READS);
+    assert_eq!(late.asked.len(), MAX_READS);
 }

@@ -19,16 +19,16 @@ use crate::sources::heap::Heap;
 const TITLES: [&str; 6] =
     ["index of", "directory listing for", "directory listing of", "directory: ", "links for ", "simple index"];
 /// The longest title that a message repeats, in characters.
-const LONGEST_TITLE: usize = 60;
+const MAX_TITLE_CHARACTERS: usize = 60;
 /// Nothing but what is no ASCII: such bytes mean themselves, whatever the page's character set.
 const RAW: &AsciiSet = &AsciiSet::EMPTY;
 
 /// Bytes of a text that are kept at most: enough to recognize it.
-const LONGEST_TEXT: usize = 1024;
+const MAX_TEXT_BYTES: usize = 1024;
 /// Bytes that a name takes in a tree beside its own, for a budget that counts three copies of it.
 const IN_TREE: usize = 24;
 /// How many headings are looked at.
-const HEADINGS: usize = 16;
+const MAX_HEADINGS: usize = 16;
 
 /// The parts of a page that matter here.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(super) fn parse(url: &Url, body: &mut Arriving) -> Result<Heap<Item>, String
     let page = Page::read(url, body)?;
     let is_titled = page.is_titled();
     let title = if page.title.is_empty() { page.headings.first().cloned().unwrap_or_default() } else { page.title };
-    let shown: String = title.trim().chars().take(LONGEST_TITLE).collect();
+    let shown: String = title.trim().chars().take(MAX_TITLE_CHARACTERS).collect();
     let what = match shown.as_str() {
         "" => "a page without a title".to_owned(),
         shown => format!("a page with the title {:?}", Printable(shown.as_bytes()).to_string()),
@@ -150,7 +150,7 @@ impl<'a> Page<'a> {
                                 inside = Some(tag.name.0);
                             }
                         }
-                        b"h1" | b"h2" if page.headings.len() < HEADINGS => {
+                        b"h1" | b"h2" if page.headings.len() < MAX_HEADINGS => {
                             page.headings.push(String::new());
                             inside = Some(tag.name.0);
                         }
@@ -171,8 +171,8 @@ impl<'a> Page<'a> {
                         Some(_) => page.headings.last_mut(),
                         None => None,
                     };
-                    if let Some(place) = place.filter(|place| place.len() < LONGEST_TEXT) {
-                        place.push_str(&String::from_utf8_lossy(&text[..text.len().min(LONGEST_TEXT)]));
+                    if let Some(place) = place.filter(|place| place.len() < MAX_TEXT_BYTES) {
+                        place.push_str(&String::from_utf8_lossy(&text[..text.len().min(MAX_TEXT_BYTES)]));
                     }
                 }
                 _ => {}
