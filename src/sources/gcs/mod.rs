@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::http::warn_if_clear;
 use super::read_root;
 use super::s3::credentials::Credentials;
-use super::s3::{Config, S3, place};
+use super::s3::{BucketConfig, S3, place};
 use crate::source::url::Urls;
 use crate::source::{Kind, Problem, Settings, Source};
 use crate::sources::keys;
@@ -46,7 +46,7 @@ impl Kind for GcsKind {
         let place = place::bucket_url(&mut reader, &bucket, Some(written), REGION, false);
         let config = place.map(|place| {
             warn_if_clear(settings, &place, token.is_some());
-            Config {
+            BucketConfig {
                 url: place.as_str().trim_end_matches('/').to_owned(),
                 prefix: keys::prefix_of(&root),
                 region: REGION.to_owned(),

@@ -9,7 +9,7 @@ use reqwest::header::{DATE, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-use super::redirect::{self, Named, NotPublic, PublicOnly, Redirects, judge, redirected, target};
+use super::redirect::{self, Named, NotPublic, PublicOnly, Redirects, check, redirected, target};
 use super::xml::Element;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::budget::await_turn;
@@ -50,7 +50,7 @@ impl Transport {
         static PROVIDER: Once = Once::new();
         // An error says that the process has a provider already, which is as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let client = built(client())?;
+        let client = build(client())?;
         Ok(Self { client, elsewhere: OnceLock::new(), redirects, named, clock_offset: AtomicI64::new(0) })
     }
 
@@ -60,7 +60,7 @@ impl Transport {
             return Ok(&self.client);
         }
         if self.elsewhere.get().is_none() {
-            let elsewhere = built(client().dns_resolver(Arc::new(PublicOnly::new())))?;
+            let elsewhere = build(client().dns_resolver(Arc::new(PublicOnly::new())))?;
             // Another request may have been faster.
             let _ = self.elsewhere.set(elsewhere);
         }
@@ -81,7 +81,7 @@ impl Transport {
     ) -> Result<Answer> {
         let request =
             reqwest::Request::try_from(request).map_err(|e| failure(purpose, e).because("the request is malformed"))?;
-        self.go(purpose, request, &self.client).await
+        self.send_following(purpose, request, &self.client).await
     }
 
     /// Sends a request to an address that an answer from `from` has pointed to, where that is allowed.
@@ -93,24 +93,24 @@ impl Transport {
     ) -> Result<Answer> {
         let request =
             reqwest::Request::try_from(request).map_err(|e| failure(purpose, e).because("the request is malformed"))?;
-        judge(&self.named, from, request.url()).map_err(|why| sent_on(purpose, request.url(), why))?;
+        check(&self.named, from, request.url()).map_err(|why| redirect_refused(purpose, request.url(), why))?;
         let client = self.client_for(request.url())?;
-        self.go(purpose, request, client).await
+        self.send_following(purpose, request, client).await
     }
 
-    async fn go(
+    async fn send_following(
         &self,
         purpose: Purpose<'_>,
         mut request: reqwest::Request,
         mut client: &reqwest::Client,
     ) -> Result<Answer> {
         for _ in 0..=redirect::MAX_REDIRECTS {
-            let began = here();
+            let began = local_clock();
             let again = request.try_clone();
             let response = client.execute(request).await.map_err(|e| failure(purpose, e))?;
             if let (Some(to), Some(again)) = (target(&response), again) {
                 let follows = self.redirects.follow(&self.named, response.url(), &to);
-                if follows.map_err(|why| sent_on(purpose, &to, why))? {
+                if follows.map_err(|why| redirect_refused(purpose, &to, why))? {
                     client = self.client_for(&to)?;
                     request = redirected(again, response.status(), to);
                     continue;
@@ -156,12 +156,12 @@ fn client() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
 }
 
-fn built(client: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+fn build(client: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     client.build().map_err(|e| Error::new("connect", ErrorKind::Other).because("cannot set up HTTP").caused_by(e))
 }
 
 /// The error of a server that redirects where that is forbidden.
-fn sent_on(purpose: Purpose<'_>, to: &Url, why: &str) -> Error {
+fn redirect_refused(purpose: Purpose<'_>, to: &Url, why: &str) -> Error {
     let to = to.origin().ascii_serialization();
     purpose.protocol(format!("the server sends one on to {to}, {why}"))
 }
@@ -184,7 +184,7 @@ pub(in crate::sources) async fn whole(purpose: Purpose<'_>, response: Response) 
     })
 }
 
-fn here() -> i64 {
+fn local_clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
 }
 
@@ -287,7 +287,7 @@ pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response
 
 /// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
 fn retry_after(text: &str) -> Option<Duration> {
-    let seconds = text.trim().parse().ok().or_else(|| u64::try_from(http_date(text)? - here()).ok())?;
+    let seconds = text.trim().parse().ok().or_else(|| u64::try_from(http_date(text)? - local_clock()).ok())?;
     Some(Duration::from_secs(seconds))
 }
 

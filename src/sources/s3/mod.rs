@@ -58,7 +58,7 @@ const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 /// `disable_ec2_metadata`. Without any of these, requests are anonymous (`skip_signature`, `allow_anonymous`).
 #[derive(Debug)]
 pub struct S3 {
-    config: Config,
+    config: BucketConfig,
     connected: Current<Connected>,
     /// Versions that the store encrypts, so that their tags, which look like an MD5, are none.
     opaque: Mutex<LruCache<(RemotePath, Digest), ()>>,
@@ -66,7 +66,7 @@ pub struct S3 {
 
 /// How a bucket is reached.
 #[derive(Debug)]
-pub(super) struct Config {
+pub(super) struct BucketConfig {
     /// The bucket's URL, without a slash at the end.
     pub(super) url: String,
     /// The beginning of every key: empty, or ending in a slash.
@@ -123,14 +123,14 @@ impl Kind for S3Kind {
             warn_if_clear(settings, &place, credentials.has_token());
             let url = place.as_str().trim_end_matches('/').to_owned();
             let prefix = keys::prefix_of(&root);
-            Config { url, prefix, region, request_payer, unpacks: false, credentials, token: None }
+            BucketConfig { url, prefix, region, request_payer, unpacks: false, credentials, token: None }
         });
         Ok(Box::new(S3::new(reader.finish_with(config)?)))
     }
 }
 
 impl S3 {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: BucketConfig) -> Self {
         Self { config, connected: Current::default(), opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)) }
     }
 
@@ -149,7 +149,7 @@ impl S3 {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
             answer => {
                 let answer = answer?;
-                self.learn(purpose.path, answer.response.headers());
+                self.note_encryption(purpose.path, answer.response.headers());
                 Ok(answer)
             }
         }
@@ -187,7 +187,7 @@ impl S3 {
     }
 
     /// Notes what headers about an object tell of its encryption. It holds for this object alone: the tags of others are hashes still.
-    fn learn(&self, path: &RemotePath, headers: &http::HeaderMap) {
+    fn note_encryption(&self, path: &RemotePath, headers: &http::HeaderMap) {
         let kms =
             headers.get("x-amz-server-side-encryption").is_some_and(|value| value.as_bytes().starts_with(b"aws:"));
         let others = ["x-amz-server-side-encryption-customer-algorithm", "x-goog-encryption-algorithm", GOOGLE_KMS];

@@ -31,7 +31,7 @@ pub(super) struct Credentials {
 
 impl Credentials {
     /// Reads keys and gets secrets. Blocks.
-    pub(super) fn gather(config: &Inside) -> Result<Self> {
+    pub(super) fn read(config: &Inside) -> Result<Self> {
         let password = config.password.as_ref().map(|secret| secret.reveal()).transpose()?;
         let passphrase = config.passphrase.as_ref().map(|secret| secret.reveal()).transpose()?;
         let agent = |only| config.agent.clone().map(|agent| (agent, only));

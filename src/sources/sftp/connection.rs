@@ -48,13 +48,13 @@ impl Connection {
             Way::Inside(inside) => {
                 let (line, channel) = inside::connect(&config.host, inside).await?;
                 let (reader, writer) = tokio::io::split(channel.into_stream());
-                (converse(reader, writer).await?, Line::Inside(line))
+                (start_client(reader, writer).await?, Line::Inside(line))
             }
             Way::Program(program) => {
                 let (running, reader, writer) = program::start(&config.host, program)?;
-                match converse(reader, writer).await {
+                match start_client(reader, writer).await {
                     Ok(client) => (client, Line::Program(running)),
-                    Err(error) if error.kind() == ErrorKind::Unreachable => return Err(running.epitaph().await),
+                    Err(error) if error.kind() == ErrorKind::Unreachable => return Err(running.error_output().await),
                     Err(error) => return Err(error),
                 }
             }
@@ -149,7 +149,7 @@ pub(super) fn strip_dir<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-async fn converse(
+async fn start_client(
     reader: impl AsyncRead + Unpin + Send + 'static,
     writer: impl AsyncWrite + Unpin + Send + 'static,
 ) -> Result<Client> {

@@ -74,7 +74,7 @@ pub(super) async fn disconnect(connection: &Connection) {
 async fn prepare(host: &str, config: &Inside) -> Result<(KnownHosts, Credentials)> {
     let (host, config) = (host.to_owned(), config.clone());
     let prepared = tokio::task::spawn_blocking(move || {
-        Ok((KnownHosts::read(&config.known_hosts, &host, config.port)?, Credentials::gather(&config)?))
+        Ok((KnownHosts::read(&config.known_hosts, &host, config.port)?, Credentials::read(&config)?))
     });
     prepared.await.unwrap_or_else(|lost| Err(Error::new("connect", ErrorKind::Other).caused_by(lost)))
 }

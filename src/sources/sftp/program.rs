@@ -110,7 +110,7 @@ async fn listen(mut stderr: ChildStderr, last_words: Arc<Mutex<Vec<u8>>>) {
 
 impl Running {
     /// Why `ssh` ended before there was a conversation.
-    pub(super) async fn epitaph(&self) -> Error {
+    pub(super) async fn error_output(&self) -> Error {
         let listener = self.listener.lock().take();
         if let Some(listener) = listener {
             let _ = tokio::time::timeout(STDERR_TIMEOUT, listener).await;

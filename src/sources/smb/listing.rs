@@ -24,13 +24,13 @@ pub(super) type Entries = mpsc::Sender<Result<Option<Vec<Entry>>>>;
 
 /// Lists the directory into `out`, until its receiver is dropped.
 pub(super) async fn list(session: &Session, purpose: Purpose<'_>, out: &Entries) {
-    if let Err(error) = pass(session, purpose, out).await {
+    if let Err(error) = list_into(session, purpose, out).await {
         // It fails if the receiver was dropped, which needs no answer.
         let _ = out.send(Err(error)).await;
     }
 }
 
-async fn pass(session: &Session, purpose: Purpose<'_>, out: &Entries) -> Result<()> {
+async fn list_into(session: &Session, purpose: Purpose<'_>, out: &Entries) -> Result<()> {
     let class = match session.indexed {
         true => FileInformationClass::FileIdBothDirectoryInformation,
         false => FileInformationClass::FileBothDirectoryInformation,
@@ -38,7 +38,7 @@ async fn pass(session: &Session, purpose: Purpose<'_>, out: &Entries) -> Result<
     let reading = Reading { session, purpose, class };
     let observed = session.now();
     let (handle, first) = reading.open().await?;
-    let result = reading.pass(handle, first, observed, out).await;
+    let result = reading.list_into(handle, first, observed, out).await;
     // A handle that cannot be closed ends with the session.
     let _ = session.request(purpose, Command::Close, &requests::close(handle), 1).await;
     result
@@ -54,7 +54,7 @@ impl Reading<'_> {
     /// Opens the directory; the handle, and the first names.
     async fn open(&self) -> Result<(FileId, Frame)> {
         let Self { session, purpose, class } = *self;
-        let room = session.affordable_listing(FIRST_ANSWER_BYTES);
+        let room = session.clamp_listing(FIRST_ANSWER_BYTES);
         let open = requests::open(session.place(purpose)?, Access::List);
         let list = requests::list(SAME, class, QueryDirectoryFlags::RESTART_SCANS, room);
         let operations: [CompoundOp<'_>; 2] =
@@ -67,9 +67,9 @@ impl Reading<'_> {
         Ok((handle, answers.remove(1)))
     }
 
-    async fn pass(&self, handle: FileId, first: Frame, observed: u64, out: &Entries) -> Result<()> {
+    async fn list_into(&self, handle: FileId, first: Frame, observed: u64, out: &Entries) -> Result<()> {
         let Self { session, purpose, class } = *self;
-        let room = session.affordable_listing(ANSWER_BYTES);
+        let room = session.clamp_listing(ANSWER_BYTES);
         let (mut answer, mut observed) = (first, observed);
         let mut left_out = LeftOut::of(purpose.path);
         loop {

@@ -133,7 +133,7 @@ impl Source for Smb {
         if let Some(Connected { session: Ok(session), .. }) = connected
             && session.is_alive()
         {
-            session.say_goodbye().await;
+            session.disconnect_tree().await;
         }
     }
 

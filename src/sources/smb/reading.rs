@@ -71,13 +71,13 @@ pub(super) async fn ask(session: &Session, purpose: Purpose<'_>) -> Result<(bool
     if !answers[2].header.status.is_success() {
         session.close(purpose, &answers[0]).await;
     }
-    let (directory, stamp) = requests::told(purpose, &answers[1], session.indexed)?;
-    Ok((directory, requests::told_at_close(purpose, stamp, &answers[2])?, observed))
+    let (directory, stamp) = requests::stamp_from_query(purpose, &answers[1], session.indexed)?;
+    Ok((directory, requests::stamp_from_close(purpose, stamp, &answers[2])?, observed))
 }
 
 /// Reads what is wanted into `out`, until its receiver is dropped.
 pub(super) async fn read(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Parts) {
-    let last = match pass(session, purpose, wanted, out).await {
+    let last = match read_into(session, purpose, wanted, out).await {
         Ok(None) => return,
         Ok(Some(retrieved)) => Ok(Part::Done(retrieved)),
         Err(error) => Err(error),
@@ -87,7 +87,7 @@ pub(super) async fn read(session: &Session, purpose: Purpose<'_>, wanted: &Wante
 }
 
 /// None if the receiver was dropped before the end.
-async fn pass(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Parts) -> Result<Option<Retrieved>> {
+async fn read_into(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Parts) -> Result<Option<Retrieved>> {
     let reading = Reading { session, purpose, wanted };
     let first = reading.pieces(wanted.range.start).next().ok_or_else(|| reading.changed())?;
     let observed = session.now();
@@ -103,7 +103,7 @@ async fn pass(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out: &Pa
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(session.missing(purpose, error).await),
         handle => handle?,
     };
-    let told = requests::told(purpose, &answers[1], session.indexed);
+    let told = requests::stamp_from_query(purpose, &answers[1], session.indexed);
     let bytes = answers.pop().map(|answer| requests::bytes(purpose, answer));
     let result = async {
         let stamp = reading.same_version(told?.1).await?;
@@ -155,7 +155,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Offset and length of the requests for everything from `start` on.
     fn pieces(&self, start: u64) -> impl Iterator<Item = (u64, u32)> + use<> {
-        let (end, step) = (self.wanted.range.end, self.session.affordable(CHUNK_BYTES));
+        let (end, step) = (self.wanted.range.end, self.session.clamp_read(CHUNK_BYTES));
         let length = move |at: u64| u32::try_from(end - at).unwrap_or(u32::MAX).min(step);
         std::iter::successors(Some(start), move |at| Some(at + u64::from(length(*at))))
             .take_while(move |at| *at < end)
@@ -212,8 +212,8 @@ impl Reading<'_> {
         if !answers[1].header.status.is_success() {
             let _ = self.session.request(self.purpose, Command::Close, &requests::close(handle), 1).await;
         }
-        let stamp = requests::told(self.purpose, &answers[0], self.session.indexed)?.1;
-        let stamp = requests::told_at_close(self.purpose, stamp, &answers[1])?;
+        let stamp = requests::stamp_from_query(self.purpose, &answers[0], self.session.indexed)?.1;
+        let stamp = requests::stamp_from_close(self.purpose, stamp, &answers[1])?;
         if self.is_wanted(&stamp) { Ok(stamp.modified_time()) } else { Err(self.changed()) }
     }
 

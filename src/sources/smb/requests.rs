@@ -107,7 +107,7 @@ pub(super) fn list(file_id: FileId, class: FileInformationClass, flags: u8, room
     }
 }
 
-/// Closes what is open, and asks what it was; see [`told_at_close`].
+/// Closes what is open, and asks what it was; see [`stamp_from_close`].
 pub(super) fn close(file_id: FileId) -> CloseRequest {
     CloseRequest { flags: SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB, file_id }
 }
@@ -125,7 +125,7 @@ pub(super) fn opened(purpose: Purpose<'_>, answer: &Frame) -> Result<FileId> {
 }
 
 /// The answer to a query: whether it is a directory, and its stamp.
-pub(super) fn told(purpose: Purpose<'_>, answer: &Frame, indexed: bool) -> Result<(bool, Stamp)> {
+pub(super) fn stamp_from_query(purpose: Purpose<'_>, answer: &Frame, indexed: bool) -> Result<(bool, Stamp)> {
     accepted(purpose, Command::QueryInfo, answer)?;
     let buffer = unpack::<QueryInfoResponse>(purpose, answer)?.output_buffer;
     let number = |at| u64_at(&buffer, at).ok_or_else(|| purpose.protocol("the server tells too little about a file"));
@@ -143,7 +143,7 @@ pub(super) fn told(purpose: Purpose<'_>, answer: &Frame, indexed: bool) -> Resul
 ///
 /// While a client has a file open, Samba answers queries and listings with the time that the file had when it was opened,
 /// so that changes by others than its clients do not show. What it answers to a close is true.
-pub(super) fn told_at_close(purpose: Purpose<'_>, stamp: Stamp, answer: &Frame) -> Result<Stamp> {
+pub(super) fn stamp_from_close(purpose: Purpose<'_>, stamp: Stamp, answer: &Frame) -> Result<Stamp> {
     if !answer.header.status.is_success() {
         return Ok(stamp);
     }

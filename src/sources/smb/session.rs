@@ -187,7 +187,7 @@ impl Session {
     }
 
     /// Tells the server that the share is no longer used.
-    pub(super) async fn say_goodbye(&self) {
+    pub(super) async fn disconnect_tree(&self) {
         let mut connection = self.connection.clone();
         // The session ends whether or not the server answers.
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, self.tree.disconnect(&mut connection)).await;
@@ -211,16 +211,16 @@ impl Session {
     }
 
     /// How many of the wanted bytes one request may ask for.
-    pub(super) fn affordable(&self, wanted: u32) -> u32 {
-        wanted.min(self.max_read).min(self.funds())
+    pub(super) fn clamp_read(&self, wanted: u32) -> u32 {
+        wanted.min(self.max_read).min(self.credit_bytes())
     }
 
     /// How many bytes of a listing one request may ask for.
-    pub(super) fn affordable_listing(&self, wanted: u32) -> u32 {
-        wanted.min(self.max_listing).min(self.funds())
+    pub(super) fn clamp_listing(&self, wanted: u32) -> u32 {
+        wanted.min(self.max_listing).min(self.credit_bytes())
     }
 
-    fn funds(&self) -> u32 {
+    fn credit_bytes(&self) -> u32 {
         let credits = self.connection.credit_ceiling().unwrap_or(u16::MAX);
         u32::from(credits.saturating_sub(SPARE_CREDITS).max(1)).saturating_mul(CREDIT_BYTES)
     }

@@ -47,14 +47,14 @@ impl Redirects {
             Self::Follow => true,
         };
         if follows {
-            judge(named, from, to)?;
+            check(named, from, to)?;
         }
         Ok(follows)
     }
 }
 
 /// Fails where no source may be redirected.
-pub(super) fn judge(named: &Named, from: &Url, to: &Url) -> Result<(), &'static str> {
+pub(super) fn check(named: &Named, from: &Url, to: &Url) -> Result<(), &'static str> {
     if !matches!(to.scheme(), "http" | "https") {
         return Err("which is no address of the web");
     }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn led(from: &str, to: &str) -> bool {
-        judge(&Named::default().with(&url(from)), &url(from), &url(to)).is_ok()
+        check(&Named::default().with(&url(from)), &url(from), &url(to)).is_ok()
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
             ("http://[fd00::1]:81/", true),
             ("http://[fd00::1]/", false),
         ] {
-            assert_eq!(judge(&named, &from, &url(to)).is_ok(), is_allowed, "{to}");
+            assert_eq!(check(&named, &from, &url(to)).is_ok(), is_allowed, "{to}");
         }
         assert!(named.holds(&url("http://lan.example:8080/")) && !named.holds(&url("http://lan.example/")));
         for wrong in ["http://x", "a/b", "a@b", ""] {
