@@ -42,7 +42,8 @@
 //!
 //! # Layers
 //!
-//! A module imports only what stands on a layer below its own, never what is above or beside it; the test in `layers` keeps this true.
+//! A module imports only what stands on a layer below its own, never what is above or beside it, and the files of one folder do not
+//! import each other in a circle; the tests in `layers` keep this true.
 //! [`mount`] alone knows everyone.
 //!
 //! ```text
