@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::azurite::Azurite;
 use crate::ftp::Ftp;
 use crate::gcs::Gcs;
-use crate::home::local;
+use crate::home::{local, text};
+use crate::moodle::Moodle;
 use crate::moto::Moto;
 use crate::proxy::Proxy;
 use crate::reaper;
@@ -25,6 +27,16 @@ const BUCKET: &str = "bucket";
 /// The plugin that shows a directory.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/directory.py");
 
+/// A plugin written for kitovu that shows a directory.
+const SHARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/python/share.py");
+
+/// What that plugin does during an outage.
+const AWAY: &str = "import errno; raise OSError(errno.EHOSTUNREACH, 'no route')";
+
+/// The activity of the recorded Moodle site that is an empty folder, and where a mount shows it.
+const FOLDER: u64 = 18;
+const SHOWN_FOLDER: &str = "Analysis I: Übungen & \"Grundlagen\" 1／2/日本語 セクション/Empty folder";
+
 /// A directory and who serves it.
 pub struct Remote {
     server: Server,
@@ -34,6 +46,8 @@ pub struct Remote {
 enum Server {
     Local,
     Plugin,
+    Python,
+    Moodle(Moodle),
     Webdav(Webdav),
     S3(S3),
     Sftp(Sshd),
@@ -54,6 +68,20 @@ impl Remote {
     /// A plugin, which reads the directory: that of the examples.
     pub fn plugin() -> Self {
         Self::served_by(|_| Server::Plugin)
+    }
+
+    /// A plugin written for kitovu, which reads the directory.
+    pub fn python() -> Self {
+        // Copied, because Python leaves something beside what it imports.
+        Self::served_by(|root| {
+            fs::copy(SHARE, root.join("share.py")).unwrap();
+            Server::Python
+        })
+    }
+
+    /// A Moodle site, in one of whose folders the files are.
+    pub fn moodle() -> Self {
+        Self::served_by(|_| Server::Moodle(Moodle::start()))
     }
 
     /// WebDAV, by rclone.
@@ -127,9 +155,24 @@ impl Remote {
         Self { server: server(root.path()), root }
     }
 
-    /// What the source shows at its root.
+    /// The directory that the source shows.
     pub fn dir(&self) -> PathBuf {
         self.root.path().join(BUCKET)
+    }
+
+    /// Where the source shows it, below its root.
+    pub fn shown(&self) -> &'static str {
+        if let Server::Moodle(_) = &self.server { SHOWN_FOLDER } else { "" }
+    }
+
+    /// Whether a part of a file can be retrieved.
+    pub fn has_ranges(&self) -> bool {
+        !matches!(self.server, Server::Python)
+    }
+
+    /// The file in which the plugin written for kitovu looks up what it does wrong.
+    fn faults(&self) -> PathBuf {
+        self.root.path().join("faults.json")
     }
 
     /// Where the directory is during an outage, if there is no server that could stop.
@@ -160,6 +203,7 @@ impl Remote {
             path.strip_prefix(self.dir()).expect("it is below the root").to_str().expect("the tests' names are text");
         let content = || fs::read(path).unwrap();
         match &self.server {
+            Server::Moodle(site) => site.store().put(FOLDER, &format!("/{name}"), &content()),
             Server::Moto(server) => server.put(name, &content()),
             Server::Gcs(server) => server.put(name, &content()),
             Server::Azure(server) => server.put(name, &content()),
@@ -178,6 +222,15 @@ impl Remote {
             Server::Plugin => {
                 format!("[sources.{name}]\ntype = \"plugin\"\ncommand = [{DIRECTORY:?}]\npath = {:?}\n", self.dir())
             }
+            Server::Python => {
+                let path = text(self.root.path());
+                let plugin = "plugin = \"share:SharePlugin\"";
+                format!(
+                    "[sources.{name}]\ntype = \"python\"\n{plugin}\npath = [{path:?}]\ndirectory = {:?}\n",
+                    self.dir()
+                )
+            }
+            Server::Moodle(site) => format!("[sources.{name}]\n{}", site.table()),
             Server::Webdav(server) => format!("[sources.{name}]\n{}", server.table()),
             Server::S3(server) => format!("[sources.{name}]\n{}", server.table(BUCKET)),
             Server::Sftp(server) => format!("[sources.{name}]\n{}", server.table()),
@@ -193,7 +246,8 @@ impl Remote {
     /// The same, with a link of its own to the server.
     pub fn table_over(&self, name: &str, link: impl FnOnce(u16) -> Proxy) -> (String, Proxy) {
         let port = match &self.server {
-            Server::Local | Server::Plugin => unreachable!("there is no link to a directory"),
+            Server::Local | Server::Plugin | Server::Python => unreachable!("there is no link to a directory"),
+            Server::Moodle(site) => site.port(),
             Server::Ftp(server) => server.port(),
             Server::Gcs(server) => server.port(),
             Server::Webdav(server) => server.port(),
@@ -229,6 +283,11 @@ impl Remote {
     pub fn stop(&mut self) {
         match &mut self.server {
             Server::Local | Server::Plugin => fs::rename(self.dir(), self.away()).unwrap(),
+            Server::Python => {
+                let faults = json!({"list_path": AWAY, "create_remote_digest": AWAY, "retrieve_file": AWAY});
+                fs::write(self.faults(), faults.to_string()).unwrap();
+            }
+            Server::Moodle(site) => site.stop(),
             Server::Webdav(server) => server.stop(),
             Server::S3(server) => server.stop(),
             Server::Sftp(server) => server.stop(),
@@ -245,6 +304,8 @@ impl Remote {
     pub fn start(&mut self) {
         match &mut self.server {
             Server::Local | Server::Plugin => fs::rename(self.away(), self.dir()).unwrap(),
+            Server::Python => fs::remove_file(self.faults()).unwrap(),
+            Server::Moodle(site) => site.start_again(),
             Server::Webdav(server) => server.start(),
             Server::S3(server) => server.start(),
             Server::Sftp(server) => server.start(),

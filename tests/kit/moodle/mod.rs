@@ -56,12 +56,22 @@ type Answer = Response<Full<Bytes>>;
 impl Moodle {
     /// The recorded site.
     pub fn start() -> Self {
-        let store = Arc::<Mutex<Store>>::default();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
+        let mut site = Self { address, store: Arc::default(), stop: None, thread: None };
+        site.answer(listener);
+        site
+    }
+
+    /// Brings a stopped site up again, where it was.
+    pub fn start_again(&mut self) {
+        self.answer(std::net::TcpListener::bind(self.address).unwrap());
+    }
+
+    fn answer(&mut self, listener: std::net::TcpListener) {
+        listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let site = store.clone();
+        let (address, site) = (self.address, self.store.clone());
         // A thread of its own: a test may have a runtime that waits for it, or none.
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -72,7 +82,7 @@ impl Moodle {
                 }
             });
         });
-        Self { address, store, stop: Some(stop), thread: Some(thread) }
+        (self.stop, self.thread) = (Some(stop), Some(thread));
     }
 
     /// Takes the site down; who asks is refused.
@@ -84,6 +94,11 @@ impl Moodle {
     /// The site's address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The site's port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// The table of a source that shows this site, in TOML.
