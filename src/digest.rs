@@ -13,8 +13,8 @@ const DAMAGED: &str = "damaged:";
 
 /// A source's identifier of a version: the same digest of the same path means the same bytes.
 ///
-/// The text belongs to the source (`etag:…`, `stat:…`); everybody else only compares it. Only `md5:`, `sha1:` and `sha256:` mean the
-/// same to everybody: what follows is that hash of all bytes.
+/// The text belongs to the source (`etag:…`, `stat:…`); other code only compares it. Only `md5:`, `sha1:` and `sha256:` mean the
+/// same for every source: the rest is that hash of all bytes.
 ///
 /// ```
 /// use kitovufs::digest::Digest;
@@ -58,8 +58,8 @@ impl Digest {
         UNIX_EPOCH.checked_add(since)
     }
 
-    /// Whether two observations are of the same version as far as anybody can tell yet: both unsettled, with the same base. A
-    /// settled digest equals itself only, so that what was retrieved before it settled is retrieved anew.
+    /// Whether two observations are of the same version as far as can be told yet: both unsettled, with the same base. A settled
+    /// digest equals itself only, so that bytes that were retrieved before it settled are retrieved anew.
     pub fn is_same_observation(&self, other: &Self) -> bool {
         self == other
             || (self.base() == other.base() && self.unsettled_since().is_some() && other.unsettled_since().is_some())

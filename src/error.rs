@@ -58,7 +58,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the same request may succeed a moment later without anybody acting.
+    /// Whether the same request may succeed a moment later without a change by the user.
     pub fn is_temporary(self) -> bool {
         matches!(self, Self::Unreachable | Self::TimedOut | Self::RateLimited)
     }

@@ -44,7 +44,7 @@
 //!
 //! A module imports only what stands on a layer below its own, never what is above or beside it, and the files of one folder do not
 //! import each other in a circle; the tests in `layers` keep this true.
-//! [`mount`] alone knows everyone.
+//! [`mount`] alone imports from every layer.
 //!
 //! ```text
 //! main — the program
@@ -62,18 +62,19 @@
 //!
 //! # The three walks
 //!
-//! **readdir.** [`fuse`] decodes `opendir` → [`fs::FileSystem::open_dir`] → [`catalog::Catalog::list`]: fresh by
-//! [`freshness::before_asking`]? Then from memory, or from the database what memory has no room for.
-//! Else one request per directory is under way, whoever asks:
-//! [`source::Source::list_path`], through [`source::connection`] (connected? answering?), [`source::limit`], [`source::count`] and
-//! [`source::deadline`]. Only a listing that reached its end within its [`source::budget`], of which one large listing at a time makes use,
-//! replaces what is known, and one without names only when it is told twice. Its entries are packed as they arrive ([`source::packed`]), where
-//! one answer has them all while that is read (`sources::heap`), and stay so in memory, the kernel's inodes included; [`catalog::localize`] makes their names fit for Linux. If
-//! the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an error; if it takes longer than
-//! `patience`, [`freshness::while_asking`] lets what is known answer, and the question goes on. `readdir`
-//! then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path, digest). A folder put together
-//! from sources (`fs::union`) asks the catalog of each, and keeps nothing itself. What a source reports by itself
-//! ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name (`mount::changes`).
+//! **readdir.** [`fuse`] decodes `opendir` → [`fs::FileSystem::open_dir`] → [`catalog::Catalog::list`]. A listing that is fresh by
+//! [`freshness::before_asking`] is served from memory, or from the database if memory has no room for it. Otherwise one request per
+//! directory is under way, which all callers share ([`flight`]): [`source::Source::list_path`], through [`source::connection`]
+//! (connected? answering?), [`source::limit`], [`source::count`] and [`source::deadline`]. Only a listing that reached its end
+//! within its [`source::budget`], of which one large listing at a time makes use, replaces the known one, and one without names
+//! only when it is told twice. Its entries are packed as they arrive ([`source::packed`]), or, where a single answer has them all,
+//! while that is read (`sources::heap`), and stay packed in memory, the kernel's inodes included; [`catalog::localize`] makes their
+//! names fit for Linux. If the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an
+//! error; if it takes longer than `patience`, [`freshness::while_asking`] lets the known listing be the answer, and the question
+//! goes on. `readdir` then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path,
+//! digest). A folder put together from sources (`fs::union`) asks the catalog of each, and keeps nothing itself. A change that a
+//! source reports by itself ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name
+//! (`mount::changes`).
 //!
 //! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`transfer::Transfer::measure`]), so that `stat` is right.
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
@@ -91,15 +92,16 @@
 //! wrong ones gets an error. A proven copy may be read by the kernel itself (`fuse::passthrough`). A server that restarts
 //! meanwhile is waited for, and what is missing asked for again ([`source::retry`]).
 //!
-//! # Who may wait
+//! # Waiting
 //!
-//! The kernel's threads answer what memory can answer; everything else is a task of the async runtime that owns its reply. No lock
-//! is held across a call to a source. Whoever waits can be interrupted: `fuse::interrupt` looks for signals that are pending for the callers
-//! of requests that wait, refuses those requests, and their tasks are dropped. What others wait for too is a task of its own.
-//! [`source::waits`] knows who waits for which source, and what for: `status` tells.
+//! The kernel's threads answer requests for which memory is enough; every other request is a task of the async runtime that owns
+//! its reply. No lock is held across a call to a source. A program that waits can be interrupted: `fuse::interrupt` looks for
+//! signals that are pending for the callers of requests that wait, refuses those requests, and their tasks are dropped. Work that
+//! several requests wait for is a task of its own. [`source::waits`] knows which programs wait for which source, and for which
+//! call: `status` tells.
 //!
-//! Files and rows of the cache lie on a disk that may hang, so they are asked for through [`disk::Disk`], or [`db::Database::ask`]: on threads
-//! that may wait, for two seconds once. Then the disk is left alone, and what it has is had from the source.
+//! Files and rows of the cache lie on a disk that may hang, so they are asked for through [`disk::Disk`], or [`db::Database::ask`]:
+//! on threads that may wait, for two seconds once. Then the disk is left alone, and the bytes and listings come from the source.
 //!
 //! # Lock order
 //!

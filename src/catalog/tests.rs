@@ -145,7 +145,7 @@ async fn what_memory_has_no_room_for_is_read_from_the_database_while_it_is_fresh
         }
         assert_eq!(known.listed(), 101, "round {round}");
     }
-    // What is learned about a name of such a directory lies over it.
+    // An entry laid over a name of such a directory counts.
     let dir = path("large");
     let (name, entry) = known.catalog.find(&dir, b"5").await.expect("it is known").value.expect("it is there");
     known.memory.put("large/5", "another");

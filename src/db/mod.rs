@@ -150,7 +150,7 @@ impl Database {
         result.ok()
     }
 
-    /// Asks like [`Database::read`], changes queued so far included.
+    /// Asks like [`Database::read`], after all changes that were queued before.
     ///
     /// # Errors
     /// The disk does not answer in time, or is left alone for that.
@@ -195,7 +195,7 @@ impl Database {
         })
     }
 
-    /// Returns when everything queued so far is committed.
+    /// Returns when all changes that were queued before are committed.
     pub fn flush(&self) {
         let (done, wait) = mpsc::channel();
         self.then(move || _ = done.send(()));

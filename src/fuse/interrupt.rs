@@ -1,7 +1,8 @@
 //! `Interrupts`: waiting requests whose callers were sent a signal that ends or interrupts them. It does not know their operations.
 //!
-//! The kernel would tell of a signal by FUSE_INTERRUPT, which fuser answers with ENOSYS before anybody sees it. So the callers of requests
-//! that have waited for a while are looked at in `/proc` (proc(5)), and a request whose caller has such a signal pending is refused.
+//! The kernel would tell of a signal by FUSE_INTERRUPT, which fuser answers with ENOSYS before our code sees it. So the callers of
+//! requests that have waited for a while are looked at in `/proc` (proc(5)), and a request whose caller has such a signal pending
+//! is refused.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;

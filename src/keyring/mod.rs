@@ -18,7 +18,7 @@ const OTHERS: &str = "use { file = \"…\" }, { command = \"…\" } or { env = \
 pub struct Item {
     /// The purpose of the secret: `kitovu-smb`.
     pub service: String,
-    /// Whose it is, and where it is valid.
+    /// The account, and the place where it is valid.
     pub identifier: String,
 }
 
@@ -51,7 +51,7 @@ pub trait Store: Send + Sync {
     /// `Unsupported`, with what to do instead.
     fn check(&self) -> Result<()>;
 
-    /// The secret, if there is one. Never asks anybody anything.
+    /// The secret, if there is one. Never asks the user.
     ///
     /// # Errors
     /// `Unsupported` if there is no keyring, `InvalidConfig` if it is locked.

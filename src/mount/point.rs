@@ -38,7 +38,7 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Whether it is a FUSE file system, which may have anybody's program behind it.
+    /// Whether it is a FUSE file system, which may be served by any program.
     pub fn is_fuse(&self) -> bool {
         self.fs_type == "fuse" || self.fs_type.starts_with("fuse.")
     }
@@ -189,7 +189,7 @@ pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
     };
     match unmount(path, flags) {
         Ok(()) => return Ok(()),
-        // Only root may; everybody else goes through the setuid fusermount3.
+        // Only root may; other users go through the setuid fusermount3.
         Err(rustix::io::Errno::PERM) => {}
         Err(rustix::io::Errno::BUSY) => return Err(busy()),
         Err(e) => return Err(failed().caused_by(std::io::Error::from(e))),

@@ -1,7 +1,7 @@
 //! The names by which the keyring keeps a setting's secret: the service is `kitovu-<type>`, and the type tells the user name.
 //!
-//! Where kitovu has names, they are the same. The place is in the name, so that a secret never goes to another place than the one that it
-//! was stored for.
+//! The names are those of kitovu where it has some. The place is in the name, so that a secret never goes to another place than the
+//! one that it was stored for.
 
 use std::collections::BTreeMap;
 

@@ -58,8 +58,8 @@ pub use turns::Urgency;
 /// A remote of any kind, ready to be asked: a share, a bucket, a web folder, a directory. [`crate::sources::configure`] makes it of its settings.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    /// What this source can do beyond the bare contract. Constant, except that `ranges` may end once a server has shown that it
-    /// sends none; a request for a part is answered nevertheless.
+    /// The capabilities of this source beyond the bare contract. Constant, except that `ranges` may end once a server has shown
+    /// that it sends none; a request for a part is answered nevertheless.
     fn capabilities(&self) -> Capabilities;
 
     /// Makes the source ready for requests. Called lazily before the first remote call, and again after a lost connection.

@@ -37,7 +37,7 @@ pub struct Packed {
     chunks: Vec<Vec<u8>>,
 }
 
-/// Where an entry or a text is.
+/// The place of an entry or a text.
 #[derive(Debug, Clone, Copy)]
 pub struct Place(u32);
 
@@ -80,7 +80,7 @@ impl Packed {
         }
     }
 
-    /// Where all entries are, if there are no other texts.
+    /// The places of all entries, if there are no other texts.
     pub fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
         for (number, chunk) in self.chunks.iter().enumerate() {

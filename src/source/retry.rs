@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// How often an operation is tried that always fails so, and for how long.
+    /// Tries an operation that always fails with `error`; returns the number of attempts and the time.
     async fn tries(error: Error) -> (u32, Duration) {
         let (tries, began) = (Cell::new(0), Instant::now());
         let result: Result<()> = retry(async || {
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(short_break(five), five);
     }
 
-    /// A read that fails so often, each time after so long and having got so far; how long it takes in all.
+    /// A read that fails `failures` times, each time after `after` and having got `gets` further; returns its result and the time.
     async fn read(failures: u32, after: Duration, gets: u64, error: Error) -> (Result<()>, Duration) {
         let (failed, began) = (Cell::new(0), Instant::now());
         let read = async || {

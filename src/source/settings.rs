@@ -52,7 +52,7 @@ pub struct Settings {
     pub(crate) reserved: Vec<PathBuf>,
     /// For how long the mount takes an answer of this source for current.
     pub(crate) fresh_for: Duration,
-    /// Where files may be put for a while; not necessarily there yet.
+    /// A directory for temporary files; not necessarily there yet.
     pub(crate) scratch: PathBuf,
     /// Environment variables that hold secrets of other sources: programs of this source must not inherit them.
     pub(crate) withheld: Vec<String>,

@@ -10,7 +10,7 @@ use super::deadline::Deadline;
 use super::limit::Limited;
 use super::retry::short_break;
 
-/// What a source may take of the time and of the network.
+/// The limits of a source.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// No request waits longer than this without progress.

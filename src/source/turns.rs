@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 
-/// How urgent a request is. Shared with the request while it waits, so that it can become more urgent.
+/// The urgency of a request. Shared with the request while it waits, so that it can become more urgent.
 #[derive(Debug, Clone)]
 pub struct Urgency(Arc<Shared>);
 

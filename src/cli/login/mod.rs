@@ -20,7 +20,7 @@ use crate::source::nearest::nearest;
 use crate::source::{Problem, Source as _};
 use crate::sources::{KINDS, kind};
 
-/// Whose secret is asked for.
+/// The source whose secret is asked for.
 #[derive(Debug)]
 pub struct LoginRequest {
     /// The configuration file.
@@ -67,7 +67,7 @@ fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Resu
             types.collect::<Vec<_>>().join(" or ")
         )));
     }
-    // Before anybody types anything.
+    // Before the user types a secret.
     if kept.iter().any(|(_, place)| matches!(place, Secret::Keyring(_))) {
         store.check()?;
     }

@@ -152,7 +152,7 @@ impl<'a> UnionDirectory<'a> {
             is_there = true;
             let shown = listing.entries().iter().enumerate();
             let shown = shown.filter(|(_, (name, entry))| !part.leaves_out(self.below().len(), name, &entry.kind));
-            // Nobody configures as many parts, and no listing has as many names.
+            // No configuration has as many parts as a `u32` counts, and no listing as many names.
             names.extend(shown.map(|(number, _)| (parts.len() as u32, number as u32)));
             parts.push(ListedPart { source: part.source, dir, listing });
         }

@@ -46,7 +46,7 @@ const FIRST_PROBE_WAIT: Duration = Duration::from_secs(1);
 /// it if that is near, and fail otherwise.
 pub struct Connection {
     inner: Box<dyn Source>,
-    /// How long a break may be that reads do not notice.
+    /// The longest break that reads wait out.
     short_break: Duration,
     state: Mutex<State>,
     /// Told when the source answers again.

@@ -10,7 +10,7 @@ use crate::source::limit::Limited;
 use crate::sources::memory::Memory;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// As many as a person's programs may make, and so many more than may be under way.
+/// The number of calls: as many as a person's programs may make, and many more than may be under way.
 const CALLS: usize = 20;
 const PLACES: u64 = 2;
 

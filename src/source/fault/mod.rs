@@ -51,7 +51,7 @@ impl Method {
 pub enum Fault {
     /// The call fails at once.
     Fail(ErrorKind),
-    /// The call fails, and the source asks to be left alone for so long.
+    /// The call fails, and the source asks to be left alone for that long.
     Busy(Duration),
     /// The call does not return until the fault is cleared.
     Hang,
