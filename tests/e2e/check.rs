@@ -10,7 +10,7 @@ use crate::kit::ftp::Ftp;
 use crate::kit::home::{Home, text};
 use crate::kit::reaper;
 use crate::kit::samba::Samba;
-use crate::kit::servers::{S3, Webdav, free_port};
+use crate::kit::servers::{S3, Webdav, free_port, with_port};
 use crate::kit::sshd::{Sshd, user};
 use crate::kit::web::Web;
 
@@ -33,10 +33,6 @@ fn silent() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
-}
-
-fn at(table: &str, from: u16, to: u16) -> String {
-    table.replace(&from.to_string(), &to.to_string())
 }
 
 /// Lines without that of a key.
@@ -80,8 +76,8 @@ fn what_is_wrong_with_a_webdav_server() {
         &[
             ("password", table.replace("kit-password", "hunter2"), &["401", "Check who logs in"]),
             ("nobody", without(&without(&table, "username"), "password"), &["401", "Check who logs in"]),
-            ("closed", at(&table, dav.port(), free_port()), &["nothing listens there; check"]),
-            ("silent", at(&table, dav.port(), silent), &["no progress for 5s", "Check host and port"]),
+            ("closed", with_port(&table, dav.port(), free_port()), &["nothing listens there; check"]),
+            ("silent", with_port(&table, dav.port(), silent), &["no progress for 5s", "Check host and port"]),
             ("root", format!("{table}root = \"gone\""), &["are `endpoint` and `root` right?"]),
             ("tls", table.replace("http:", "https:"), &["no TLS with this server; check"]),
             ("web", format!("type = \"webdav\"\nendpoint = \"{}\"", web.url()), &["is `endpoint` right?"]),
@@ -100,7 +96,7 @@ fn what_is_wrong_with_a_web_directory() {
         &table,
         &[
             ("gone", web.table("gone/"), &["is `url` right?"]),
-            ("closed", at(&table, web.port(), free_port()), &["nothing listens there; check"]),
+            ("closed", with_port(&table, web.port(), free_port()), &["nothing listens there; check"]),
             ("tls", table.replace("http:", "https:"), &["no TLS with this server; check"]),
             ("page", web.table(""), &["Welcome", "no index of files", "Check the address"]),
         ],
@@ -122,10 +118,16 @@ fn what_is_wrong_with_a_bucket() {
             ("bucket", s3.table("gone"), &["NoSuchBucket", "check the name of the bucket"]),
             ("root", format!("{table}root = \"gone\""), &["is `root` right?"]),
             ("tls", table.replace("http:", "https:"), &["no TLS with this server; check"]),
-            ("web", at(&s3.table("gone"), s3.port(), web.port()), &["are `bucket`, `endpoint` and `region` right?"]),
+            (
+                "web",
+                with_port(&s3.table("gone"), s3.port(), web.port()),
+                &["are `bucket`, `endpoint` and `region` right?"],
+            ),
             (
                 "google",
-                at(&s3.table("gone"), s3.port(), free_port()).replace("\"s3\"", "\"gcs\"").replace("region", "#"),
+                with_port(&s3.table("gone"), s3.port(), free_port())
+                    .replace("\"s3\"", "\"gcs\"")
+                    .replace("region", "#"),
                 &["nothing listens there; check"],
             ),
             ("container", container(web.port()), &["are `container`, `endpoint` and the credentials right?"]),
@@ -150,8 +152,8 @@ fn what_is_wrong_with_an_ssh_host() {
     assert_told(
         &table,
         &[
-            ("closed", at(&table, ssh.port(), free_port()), &["cannot reach 127.0.0.1 port", "refused"]),
-            ("silent", at(&table, ssh.port(), silent), &["no progress for 5s", "Check host and port"]),
+            ("closed", with_port(&table, ssh.port(), free_port()), &["cannot reach 127.0.0.1 port", "refused"]),
+            ("silent", with_port(&table, ssh.port(), silent), &["no progress for 5s", "Check host and port"]),
             ("no key", ssh.table_without_key(), &["set `key` or `password`"]),
             (
                 "user",
@@ -159,7 +161,7 @@ fn what_is_wrong_with_an_ssh_host() {
                 &["does not let nobody-knows in", "Check who logs in"],
             ),
             ("root", table.replace("/bucket\"", "/gone\""), &["is `root` right?"]),
-            ("web", at(&table, ssh.port(), web.port()), &["no SSH connection"]),
+            ("web", with_port(&table, ssh.port(), web.port()), &["no SSH connection"]),
             ("changed", changed.table(), &["is not the one in", "ssh-keygen -R"]),
             ("unknown", table.replace("/known_hosts\"", "/nobody_known\""), &["host key"]),
         ],
@@ -180,9 +182,9 @@ fn what_is_wrong_with_a_share() {
             ("password", password, &["no such user and password", "Check who logs in"]),
             ("share", samba.table("gone"), &["is `share` right?"]),
             ("root", format!("{table}root = \"gone\""), &["is `root` right?"]),
-            ("closed", at(&table, samba.port(), free_port()), &["is the server up, and the port right?"]),
-            ("silent", at(&table, samba.port(), silent), &["no progress for 5s", "Check host and port"]),
-            ("web", at(&table, samba.port(), web.port()), &["source unreachable"]),
+            ("closed", with_port(&table, samba.port(), free_port()), &["is the server up, and the port right?"]),
+            ("silent", with_port(&table, samba.port(), silent), &["no progress for 5s", "Check host and port"]),
+            ("web", with_port(&table, samba.port(), web.port()), &["source unreachable"]),
         ],
     );
 }
@@ -201,8 +203,8 @@ fn what_is_wrong_with_an_ftp_server() {
         &[
             ("password", stranger, &["530", "Check who logs in"]),
             ("root", format!("{table}root = \"gone\""), &["is `root` right?"]),
-            ("closed", at(&table, ftp.port(), free_port()), &["refused"]),
-            ("silent", at(&table, ftp.port(), silent), &["no progress for 5s", "Check host and port"]),
+            ("closed", with_port(&table, ftp.port(), free_port()), &["refused"]),
+            ("silent", with_port(&table, ftp.port(), silent), &["no progress for 5s", "Check host and port"]),
             ("no tls", format!("{}tls = true", without(&table, "tls")), &["no encrypted connection", "check `tls`"]),
             (
                 "certificate",

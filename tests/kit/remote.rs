@@ -17,7 +17,7 @@ use crate::moto::Moto;
 use crate::proxy::Proxy;
 use crate::reaper;
 use crate::samba::Samba;
-use crate::servers::{S3, Webdav};
+use crate::servers::{S3, Webdav, with_port};
 use crate::sshd::Sshd;
 use crate::web::Web;
 
@@ -266,8 +266,7 @@ impl Remote {
             fs::write(server.file("known_hosts"), known + &more).unwrap();
         }
         let table = self.table(name);
-        let table = table.replace(&format!(":{port}"), &format!(":{}", proxy.port()));
-        (table.replace(&format!("port = {port}\n"), &format!("port = {}\n", proxy.port())), proxy)
+        (with_port(&table, port, proxy.port()), proxy)
     }
 
     fn settles_within(&self) -> Duration {

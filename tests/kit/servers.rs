@@ -388,6 +388,12 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// The table of a source with another port: that of a URL, or that of a key. The same digits may stand in a path too.
+pub fn with_port(table: &str, from: u16, to: u16) -> String {
+    let table = table.replace(&format!(":{from}"), &format!(":{to}"));
+    table.replace(&format!("port = {from}\n"), &format!("port = {to}\n"))
+}
+
 /// A program on the search path, in /usr/sbin, or where an environment variable says.
 pub fn find(name: &str, variable: Option<&str>) -> PathBuf {
     if let Some(path) = variable.and_then(std::env::var_os) {

@@ -12,7 +12,7 @@ use kitovufs::source::{Retrieval, Sink, Source as _};
 
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::samba::Samba;
-use crate::kit::servers::{S3, Webdav};
+use crate::kit::servers::{S3, Webdav, with_port};
 use crate::kit::sshd::Sshd;
 use crate::kit::web::Web;
 use crate::real::served;
@@ -75,8 +75,7 @@ async fn openssh() {
     let known = fs::read_to_string(server.file("known_hosts")).unwrap();
     let more = known.replace(&format!("]:{} ", server.port()), &format!("]:{} ", proxy.port()));
     fs::write(server.file("known_hosts"), known + &more).unwrap();
-    over(Some(&proxy), dir.path(), &server.table().replace(&server.port().to_string(), &proxy.port().to_string()))
-        .await;
+    over(Some(&proxy), dir.path(), &with_port(&server.table(), server.port(), proxy.port())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +93,7 @@ async fn a_directory_of_this_machine() {
 
 async fn never_makes_a_mix(dir: &Path, port: u16, table: &str) {
     let proxy = Proxy::to(port);
-    over(Some(&proxy), dir, &table.replace(&port.to_string(), &proxy.port().to_string())).await;
+    over(Some(&proxy), dir, &with_port(table, port, proxy.port())).await;
 }
 
 /// The file is overwritten when the first bytes have come in, and when many have reached the reader.
