@@ -17,6 +17,10 @@ pub(super) trait Pack: Sized {
     fn unpack(packed: &mut Reader<'_>) -> Self;
 }
 
+/// Where an item is: later ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u32);
+
 /// Many items within the budget of one listing. Those that were taken out take no room any more.
 #[derive(Debug)]
 pub(super) struct Heap<T> {
@@ -63,6 +67,31 @@ impl<T: Pack> Heap<T> {
             changed.push(&change(item)?)?;
         }
         Ok(changed)
+    }
+
+    /// What the items take of the budget, in bytes.
+    pub(super) fn taken(&self) -> usize {
+        self.budget.taken()
+    }
+
+    /// Where all items are.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        self.chunks.iter().enumerate().flat_map(|(number, chunk)| {
+            let mut packed = Reader(chunk);
+            std::iter::from_fn(move || {
+                let at = chunk.len() - packed.0.len();
+                (at < chunk.len()).then(|| T::unpack(&mut packed))?;
+                Some(Place(
+                    u32::try_from(number * CHUNK_BYTES + at).expect("the budget of a listing is less than 4 GiB"),
+                ))
+            })
+        })
+    }
+
+    /// The item at `place`.
+    pub(super) fn at(&self, Place(place): Place) -> T {
+        let (chunk, at) = (place as usize / CHUNK_BYTES, place as usize % CHUNK_BYTES);
+        T::unpack(&mut Reader(&self.chunks[chunk][at..]))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = T> {
@@ -208,6 +237,8 @@ mod tests {
             let all: Vec<_> = items.iter().chain([&long]).chain(&items).cloned().collect();
             all.iter().try_for_each(|item| heap.push(item)).expect("it is little");
             prop_assert_eq!(heap.iter().collect::<Vec<_>>(), all.clone());
+            prop_assert_eq!(heap.places().map(|place| heap.at(place)).collect::<Vec<_>>(), all.clone());
+            prop_assert!(heap.places().is_sorted());
             prop_assert_eq!(heap.into_iter().collect::<Vec<_>>(), all);
         }
     }

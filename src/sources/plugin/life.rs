@@ -1,6 +1,6 @@
 //! `Life`: one process of a plugin, from `hello` to its end, and what it was asked for in between. It starts nothing anew.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +11,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dialogue::{Dialogue, News};
 use super::failure::Failure;
+use super::listing::{Listing, path_below};
 use super::process::Launch;
-use super::told::{Look, Spelling, Told, Tree, absolute};
+use super::told::{Look, Spelling, Told, absolute};
+use super::tree::Tree;
 use super::voice::Voice;
 use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
-use crate::source::budget::{Budget, LARGE_BYTES, await_turn, has_turn};
+use crate::source::budget::{LARGE_BYTES, await_turn, has_turn};
 use crate::source::waits::note_progress;
 
 /// How long a plugin may take to say who it is, and to read its settings.
@@ -29,6 +31,9 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The longest digest, in bytes.
 const LONGEST_DIGEST: usize = 1024;
+
+/// What lies in a directory; a directory that only longer paths imply has no entry.
+pub type Children = Box<dyn Iterator<Item = (RemotePath, Option<Entry>)> + Send>;
 
 /// One process of a plugin.
 pub struct Life {
@@ -154,7 +159,7 @@ impl Life {
     ///
     /// # Errors
     /// What the plugin says; `NotFound` if complete listings are without the directory.
-    pub async fn list(&self, dir: &RemotePath) -> Result<Vec<(RemotePath, Option<Entry>)>, Failure> {
+    pub async fn list(&self, dir: &RemotePath) -> Result<Children, Failure> {
         if self.hello.capabilities.one_level {
             return self.list_level(dir).await;
         }
@@ -185,7 +190,7 @@ impl Life {
             let inner = dir.child(name).map_err(|bad| Failure::Broken(bad.to_string()))?;
             if self.told.spelling_in(&dir, &inner).is_none() {
                 // The way to `dir` has been gone by now.
-                self.list_level_at(&dir, &self.spelling(&dir)).await?;
+                drop(self.list_level_at(&dir, &self.spelling(&dir)).await?);
             }
             if depth + 1 == components.len() {
                 break;
@@ -217,34 +222,20 @@ impl Life {
         self.told.spelling_in(&parent(path), path).unwrap_or_else(|| absolute(path))
     }
 
-    async fn list_level(&self, dir: &RemotePath) -> Result<Vec<(RemotePath, Option<Entry>)>, Failure> {
+    async fn list_level(&self, dir: &RemotePath) -> Result<Children, Failure> {
         let written = self.reach(dir).await?;
         self.list_level_at(dir, &written).await
     }
 
-    async fn list_level_at(
-        &self,
-        dir: &RemotePath,
-        written: &Text,
-    ) -> Result<Vec<(RemotePath, Option<Entry>)>, Failure> {
-        let mut entries = self.gather(dir, written).await?;
-        let depth = dir.components().count() + 1;
-        let mut omitted = Omitted::default();
-        entries.retain(|path, _| {
-            let one_level = path.components().count() == depth;
-            if !one_level {
-                omitted.add(path.as_bytes(), "it lies deeper than one level");
-            }
-            one_level
-        });
-        self.tell(dir, &omitted);
-        let spelling = Spelling::learn(entries.iter().map(|(path, entry)| (path.clone(), entry.path.clone())));
+    async fn list_level_at(&self, dir: &RemotePath, written: &Text) -> Result<Children, Failure> {
+        let entries = self.gather(dir, written).await?;
+        let spelling = Spelling::learn(entries.iter().map(|(path, entry)| (path, entry.path)));
         self.told.learn_directory(dir, spelling);
-        Ok(entries.into_iter().map(|(path, entry)| (path, Some(entry))).collect())
+        Ok(Box::new(entries.into_entries().map(|(path, entry)| (path, Some(entry)))))
     }
 
     /// What trees tell of a directory; none if they do not.
-    async fn list_in_tree(&self, dir: &RemotePath) -> Result<Option<Vec<(RemotePath, Option<Entry>)>>, Failure> {
+    async fn list_in_tree(&self, dir: &RemotePath) -> Result<Option<Children>, Failure> {
         let began = Instant::now();
         let mut top = RemotePath::root();
         loop {
@@ -261,25 +252,21 @@ impl Life {
             if !tells {
                 return Ok(None);
             }
-            if !self.told.serve(&tree, dir, self.fresh_for) && !tree.is_after(began) {
+            if !self.told.serve(&tree, dir, self.fresh_for) && tree.told_at < began {
                 tree = self.list_tree(&top).await?;
                 if top != *dir && !tree.has_below(dir) {
                     return Ok(None);
                 }
                 self.told.serve(&tree, dir, self.fresh_for);
             }
-            let told = |(path, leaf): (RemotePath, Option<(&Entry, Kind)>)| {
-                (path, leaf.map(|(entry, kind)| Entry { kind: Some(kind), ..entry.clone() }))
-            };
-            let mut children: Vec<_> = tree.children(dir).into_iter().map(told).collect();
-            // One name can be a directory that is listed by itself and, as a part of longer names, one that is implied.
-            if top != *dir && matches!(tree.leaf(dir), Some((_, Kind::Directory))) {
-                let inner = self.list_tree(dir).await?;
-                let inner = inner.children(dir).into_iter().map(told);
-                let inner: Vec<_> = inner.filter(|(path, _)| children.iter().all(|(other, _)| other != path)).collect();
-                children.extend(inner);
+            let children = tree.children(dir);
+            if top == *dir || !tree.is_directory(dir) {
+                return Ok(Some(Box::new(children)));
             }
-            return Ok(Some(children));
+            // One name can be a directory that is listed by itself and, as a part of longer names, one that is implied.
+            let outer: HashSet<_> = children.clone().map(|(path, _)| path).collect();
+            let inner = self.list_tree(dir).await?.children(dir).filter(move |(path, _)| !outer.contains(path));
+            return Ok(Some(Box::new(children.chain(inner))));
         }
     }
 
@@ -290,8 +277,8 @@ impl Life {
                 Some(tree) => tree,
                 None => self.list_tree(&top).await?,
             };
-            if let Some((entry, _)) = tree.leaf(path) {
-                return Ok(entry.path.clone());
+            if let Some(entry) = tree.leaf(path) {
+                return Ok(entry.path);
             }
             match tree.way_to(path, &top) {
                 Some(way) => top = way,
@@ -311,12 +298,12 @@ impl Life {
         };
         let tree = Tree::new(entries, told_at);
         let Some((leaf, written)) = tree.undecided() else { return Ok(self.told.learn_tree(top, tree)) };
-        let kind = match self.digest(leaf, written).await {
+        let kind = match self.digest(&leaf, &written).await {
             Ok(_) => Kind::File,
             Err(failure) if !failure.is_refusal() => return Err(failure),
-            Err(_) => match self.look(leaf, written).await {
+            Err(_) => match self.look(&leaf, &written).await {
                 Ok(look) => {
-                    self.told.keep_look(leaf, look);
+                    self.told.keep_look(&leaf, look);
                     Kind::Directory
                 }
                 Err(failure) if !failure.is_refusal() => return Err(failure),
@@ -332,7 +319,7 @@ impl Life {
     }
 
     /// Every entry that may be shown of one answer, which has come to its end.
-    async fn gather(&self, dir: &RemotePath, written: &Text) -> Result<BTreeMap<RemotePath, Entry>, Failure> {
+    async fn gather(&self, dir: &RemotePath, written: &Text) -> Result<Listing, Failure> {
         loop {
             if let Some(entries) = self.gather_in_turn(dir, written).await? {
                 return Ok(entries);
@@ -343,13 +330,9 @@ impl Life {
 
     /// The same; none if the listing is large and another one has the turn. Waiting for it in the middle of an answer would hold up all
     /// others of this process, that other one perhaps among them: the answer is given up, and asked for again.
-    async fn gather_in_turn(
-        &self,
-        dir: &RemotePath,
-        written: &Text,
-    ) -> Result<Option<BTreeMap<RemotePath, Entry>>, Failure> {
+    async fn gather_in_turn(&self, dir: &RemotePath, written: &Text) -> Result<Option<Listing>, Failure> {
         let mut call = self.dialogue.begin("list_path", json!({ "path": written })).await?;
-        let (mut entries, mut budget, mut omitted) = (BTreeMap::new(), Budget::default(), Omitted::default());
+        let (mut entries, mut omitted) = (Listing::default(), Omitted::default());
         loop {
             let (part, last) = match call.next().await? {
                 News::Progress => continue,
@@ -357,22 +340,20 @@ impl Life {
                 News::End(result) => (understood_or_nothing::<Listed>(result?)?.entries, true),
                 News::Broken(why) => return Err(Failure::Broken(why)),
             };
-            let before = entries.len();
+            let mut has_new = false;
             for entry in part {
-                // Also what came before costs: nobody says the same for ever.
-                let digest = entry.digest.as_ref().map_or(0, String::len);
-                budget
-                    .item::<(RemotePath, Entry)>(2 * entry.path.length() + digest)
-                    .map_err(|exceeded| Failure::Broken(exceeded.to_string()))?;
-                match place(dir, &entry.path) {
-                    Ok(path) => drop(entries.insert(path, entry)),
+                match self.place(dir, &entry.path) {
+                    Ok(path) => {
+                        let pushed = entries.push(&path, &entry);
+                        has_new |= pushed.map_err(|exceeded| Failure::Broken(exceeded.to_string()))?;
+                    }
                     Err(why) => {
                         let written = entry.path.bytes().unwrap_or_else(|| format!("{:?}", entry.path).into_bytes());
                         omitted.add(&written, why);
                     }
                 }
             }
-            if entries.len() > before {
+            if has_new {
                 // Entries that came before are no news.
                 note_progress();
             }
@@ -380,10 +361,19 @@ impl Life {
                 self.tell(dir, &omitted);
                 return Ok(Some(entries));
             }
-            if !has_turn(budget.taken()) {
+            if !has_turn(entries.taken()) {
                 return Ok(None);
             }
         }
+    }
+
+    /// Where an entry of a listing is, or why it is left out.
+    fn place(&self, dir: &RemotePath, written: &Text) -> Result<RemotePath, String> {
+        let path = path_below(dir, written)?;
+        if self.hello.capabilities.one_level && path.components().count() > dir.components().count() + 1 {
+            return Err("it lies deeper than one level".into());
+        }
+        Ok(path)
     }
 
     /// Tells what a listing leaves out, without what was told in confidence.
@@ -392,17 +382,6 @@ impl Life {
             self.voice.say("warn", &format!("{dir}: {told}"));
         }
     }
-}
-
-/// Where an entry of a listing is.
-fn place(dir: &RemotePath, written: &Text) -> Result<RemotePath, String> {
-    let bytes = written.bytes().ok_or("it is not valid base64")?;
-    let path = RemotePath::parse(&bytes).map_err(|bad| bad.to_string())?;
-    let below = match path.as_bytes().strip_prefix(dir.as_bytes()) {
-        Some(rest) => !rest.is_empty() && (dir.is_root() || rest[0] == b'/'),
-        None => false,
-    };
-    if below { Ok(path) } else { Err("it is not in the directory that was listed".into()) }
 }
 
 /// The directory that a path is in.

@@ -7,6 +7,7 @@ mod hash;
 mod hearing;
 mod info;
 mod life;
+mod listing;
 mod process;
 mod program;
 mod retrieve;
@@ -14,6 +15,7 @@ mod schema;
 mod staging;
 mod starts;
 mod told;
+mod tree;
 mod voice;
 mod wire;
 
@@ -315,7 +317,7 @@ impl Source for Plugin {
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let listed = self.with("list_path", dir, |life, _| async move { life.list(dir).await }).await?;
         let with_digests = self.abilities.read().digest_from_listing;
-        let entries = listed.into_iter().map(move |(path, entry)| Ok(shown(path, entry, with_digests)));
+        let entries = listed.map(move |(path, entry)| Ok(shown(path, entry, with_digests)));
         Ok(futures::stream::iter(entries).boxed())
     }
 
@@ -338,7 +340,7 @@ impl Source for Plugin {
         for attempt in 0..2 {
             let life = self.life().await.map_err(|failure| self.failed(OP, copy.path, failure))?;
             let known =
-                life.told.tree(&RemotePath::root()).and_then(|tree| tree.leaf(copy.path).map(|(e, _)| e.path.clone()));
+                life.told.tree(&RemotePath::root()).and_then(|tree| tree.leaf(copy.path).map(|entry| entry.path));
             let written = known.or_else(|| life.told.spelling_in(&parent(copy.path), copy.path));
             let written = written.unwrap_or_else(|| told::absolute(copy.path));
             let params = json!({"file": place, "path": written, "digest": copy.retrieved_as.as_str()});

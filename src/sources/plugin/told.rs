@@ -1,8 +1,7 @@
 //! What a plugin has told in the life of its process: paths in its own words, and what whole trees it has listed. It asks nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::wire::{Entry, Kind, Text};
+use super::listing::Listing;
+use super::tree::Tree;
+use super::wire::{Entry, Text};
 use crate::path::RemotePath;
 
 /// For so many files it is remembered that their digest was asked for; for others it is asked again.
@@ -36,7 +37,7 @@ struct State {
 #[derive(Debug)]
 pub struct Look {
     /// Everything below the directory.
-    pub entries: BTreeMap<RemotePath, Entry>,
+    pub entries: Listing,
     /// When it was asked for.
     pub told_at: Instant,
 }
@@ -77,7 +78,7 @@ impl Told {
     /// What a tree tells of this path.
     pub fn leaf(&self, path: &RemotePath) -> Option<Entry> {
         let state = self.state.lock();
-        state.trees.values().find_map(|tree| tree.leaf(path).map(|(entry, _)| entry.clone()))
+        state.trees.values().find_map(|tree| tree.told_leaf(path))
     }
 
     /// Notes a whole tree.
@@ -164,93 +165,6 @@ pub fn absolute(path: &RemotePath) -> Text {
     Text::of(&[b"/", path.as_bytes()].concat())
 }
 
-/// Everything below one directory, as a plugin without `one_level` lists it.
-#[derive(Debug)]
-pub struct Tree {
-    leaves: BTreeMap<RemotePath, Entry>,
-    /// What leaves are that nobody called anything.
-    others: Kind,
-    told_at: Instant,
-    served: Mutex<HashSet<RemotePath>>,
-}
-
-impl Tree {
-    /// A tree of these leaves, told just now.
-    pub fn new(leaves: BTreeMap<RemotePath, Entry>, told_at: Instant) -> Self {
-        Self { leaves, others: Kind::File, told_at, served: Mutex::default() }
-    }
-
-    /// The same, with leaves of unknown kind being this.
-    pub fn of_kind(mut self, others: Kind) -> Self {
-        self.others = others;
-        self
-    }
-
-    /// Of the leaves that nobody called anything, the one nearest to the root.
-    pub fn undecided(&self) -> Option<(&RemotePath, &Text)> {
-        let unknown = self.leaves.iter().filter(|(_, entry)| entry.kind.is_none());
-        unknown.min_by_key(|(path, _)| path.components().count()).map(|(path, entry)| (path, &entry.path))
-    }
-
-    fn serve(&self, dir: &RemotePath, fresh_for: Duration) -> bool {
-        self.told_at.elapsed() < fresh_for && self.served.lock().insert(dir.clone())
-    }
-
-    /// Whether this very answer was made after `instant`.
-    pub fn is_after(&self, instant: Instant) -> bool {
-        self.told_at >= instant
-    }
-
-    /// The leaf at this path and whether it is a file or a directory.
-    pub fn leaf(&self, path: &RemotePath) -> Option<(&Entry, Kind)> {
-        self.leaves.get(path).map(|entry| (entry, entry.kind.unwrap_or(self.others)))
-    }
-
-    /// Whether anything lies below this path.
-    pub fn has_below(&self, dir: &RemotePath) -> bool {
-        self.below(dir).next().is_some()
-    }
-
-    /// The longest way to `path` that ends in a leaf which is a directory and has not been gone yet.
-    pub fn way_to(&self, path: &RemotePath, from: &RemotePath) -> Option<RemotePath> {
-        let bytes = path.as_bytes();
-        let ends = (0..bytes.len()).rev().filter(|&end| bytes[end] == b'/');
-        let ways = std::iter::once(bytes.len()).chain(ends).map(|end| RemotePath::from_stored(&bytes[..end]));
-        ways.take_while(|way| way.as_bytes().len() > from.as_bytes().len())
-            .find(|way| matches!(self.leaf(way), Some((_, Kind::Directory))))
-    }
-
-    /// What lies directly in this directory: leaves, and the directories that deeper ones imply.
-    pub fn children(&self, dir: &RemotePath) -> Vec<(RemotePath, Option<(&Entry, Kind)>)> {
-        let (mut children, mut implied) = (Vec::new(), BTreeSet::new());
-        let start = if dir.is_root() { 0 } else { dir.as_bytes().len() + 1 };
-        for (path, entry) in self.below(dir) {
-            match path.as_bytes()[start..].iter().position(|&byte| byte == b'/') {
-                None => children.push((path.clone(), Some((entry, entry.kind.unwrap_or(self.others))))),
-                Some(end) => {
-                    implied.insert(RemotePath::from_stored(&path.as_bytes()[..start + end]));
-                }
-            }
-        }
-        // A leaf that is a directory and has something below it is one directory.
-        for (path, _) in children.iter().filter(|(_, leaf)| matches!(leaf, Some((_, Kind::Directory)))) {
-            implied.remove(path);
-        }
-        children.extend(implied.into_iter().map(|path| (path, None)));
-        children
-    }
-
-    fn below(&self, dir: &RemotePath) -> impl Iterator<Item = (&RemotePath, &Entry)> {
-        let mut prefix = dir.as_bytes().to_vec();
-        if !dir.is_root() {
-            prefix.push(b'/');
-        }
-        let from = RemotePath::from_stored(&prefix);
-        let range = self.leaves.range((Bound::Included(from), Bound::Unbounded));
-        range.take_while(move |(path, _)| path.as_bytes().starts_with(&prefix))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,56 +173,10 @@ mod tests {
         RemotePath::parse(text.as_bytes()).expect("a plain path")
     }
 
-    fn tree(paths: &[&str]) -> Tree {
-        let entry = |text: &str| Entry {
-            path: Text::Plain(text.into()),
-            kind: None,
-            size: None,
-            modified: None,
-            digest: None,
-            executable: false,
-        };
-        let leaves = paths.iter().map(|text| (path(text), entry(text))).collect();
-        Tree::new(leaves, Instant::now())
-    }
-
-    fn children(tree: &Tree, dir: &str) -> Vec<String> {
-        let children = tree.children(&path(dir)).into_iter();
-        children.map(|(path, leaf)| format!("{path}{}", if leaf.is_some() { "" } else { "/" })).collect()
-    }
-
-    #[tokio::test]
-    async fn directories_are_implied_by_component_not_by_text() {
-        let tree = tree(&["/a/b/c", "/a-b/x", "/a.txt", "/a/d"]);
-        assert_eq!(children(&tree, ""), ["/a.txt", "/a/", "/a-b/"]);
-        assert_eq!(children(&tree, "a"), ["/a/d", "/a/b/"]);
-        assert!(tree.has_below(&path("a/b")) && !tree.has_below(&path("a/d")) && !tree.has_below(&path("a.t")));
-    }
-
-    #[tokio::test]
-    async fn a_name_that_holds_a_slash_is_found_on_the_way() {
-        let tree = tree(&["/Maths", "/Maths/Physics"]).of_kind(Kind::Directory);
-        assert_eq!(children(&tree, ""), ["/Maths"]);
-        let root = RemotePath::root();
-        assert_eq!(tree.way_to(&path("Maths/Physics/x/y"), &root), Some(path("Maths/Physics")));
-        assert_eq!(tree.way_to(&path("Maths/Week 1"), &root), Some(path("Maths")));
-        assert_eq!(tree.way_to(&path("Maths/Week 1"), &path("Maths")), None);
-        assert_eq!(tree.undecided().map(|(path, _)| path.clone()), Some(path("Maths")));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_is_given_once_for_each_directory_while_it_counts() {
-        let (tree, a, fresh_for) = (tree(&["/a/b"]), path("a"), Duration::from_secs(30));
-        assert!(tree.serve(&a, fresh_for) && !tree.serve(&a, fresh_for));
-        assert!(tree.serve(&RemotePath::root(), fresh_for));
-        tokio::time::advance(fresh_for).await;
-        assert!(!tree.serve(&path("b"), fresh_for));
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_look_is_given_once_and_only_while_it_counts() {
         let (told, a, fresh_for) = (Told::default(), path("a"), Duration::from_secs(30));
-        let look = || told.keep_look(&path("a"), Look { entries: BTreeMap::new(), told_at: Instant::now() });
+        let look = || told.keep_look(&path("a"), Look { entries: Listing::default(), told_at: Instant::now() });
         let taken = || told.take_look(&a, fresh_for).is_some();
         look();
         assert!(taken() && !taken());

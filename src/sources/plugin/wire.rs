@@ -33,15 +33,13 @@ impl Text {
     pub fn of(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Plain(text.to_owned()),
-            Err(_) => Self::Coded { base64: BASE64_STANDARD.encode(bytes) },
+            Err(_) => Self::coded(bytes),
         }
     }
 
-    /// How many bytes it is written with.
-    pub(super) fn length(&self) -> usize {
-        match self {
-            Self::Plain(text) | Self::Coded { base64: text } => text.len(),
-        }
+    /// The same, in base64 even if it is text.
+    pub fn coded(bytes: &[u8]) -> Self {
+        Self::Coded { base64: BASE64_STANDARD.encode(bytes) }
     }
 
     /// What it stands for; none if it stands for nothing.
@@ -64,6 +62,15 @@ pub enum Time {
 }
 
 impl Time {
+    /// As it is written, to the nanosecond.
+    pub fn of(time: SystemTime) -> Self {
+        let digits = |sign, distance: Duration| format!("{sign}{}.{:09}", distance.as_secs(), distance.subsec_nanos());
+        Self::Digits(match time.duration_since(UNIX_EPOCH) {
+            Ok(distance) => digits("", distance),
+            Err(before) => digits("-", before.duration()),
+        })
+    }
+
     /// The time; none for what cannot be one.
     pub fn time(&self) -> Option<SystemTime> {
         match self {
@@ -335,6 +342,10 @@ mod tests {
         assert_eq!(time(json!("3.0000000019")), after(3_000_000_001));
         assert_eq!(time(json!("-1.25")), Some(UNIX_EPOCH - Duration::from_millis(1250)));
         assert_eq!(time(json!(-1.25)), Some(UNIX_EPOCH - Duration::from_millis(1250)));
+        for digits in ["1700000000.123456789", "-1.250000000", "0.000000000"] {
+            let time = Time::Digits(digits.into());
+            assert_eq!(time.time().map(Time::of), Some(time));
+        }
         for nonsense in
             [json!("soon"), json!(""), json!("-"), json!("1e5"), json!(1e300), json!("99999999999999999999")]
         {
