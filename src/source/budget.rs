@@ -19,9 +19,6 @@ use crate::path::RemotePath;
 /// The most names of one directory.
 pub const MAX_NAMES: usize = 500_000;
 
-/// The most bytes that one answer takes in memory while it is read, where its entries are not packed at once.
-pub const MAX_ANSWER_BYTES: usize = 80 << 20;
-
 /// The most bytes that one listing takes in memory when it is asked for again, with what the kernel was told of each name: 500,000 names with
 /// 24 bytes each, packed, or 300,000 with 77.
 pub const MAX_HELD_BYTES: usize = 112 << 20;
@@ -97,34 +94,19 @@ pub struct Budget {
     names: usize,
     bytes: usize,
     pages: usize,
-    most_bytes: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { names: MAX_NAMES, bytes: MAX_ANSWER_BYTES, pages: MAX_PAGES, most_bytes: MAX_ANSWER_BYTES }
+        Self { names: MAX_NAMES, bytes: MAX_HELD_BYTES, pages: MAX_PAGES }
     }
 }
 
 impl Budget {
-    /// A budget for entries that are packed as they come.
-    pub fn of_entries() -> Self {
-        Self { bytes: MAX_HELD_BYTES, most_bytes: MAX_HELD_BYTES, ..Self::default() }
-    }
-
-    /// Takes one more item of an answer, which is read as a `T` that has `bytes` elsewhere.
-    ///
-    /// # Errors
-    /// If this is more than one listing may have.
-    pub fn item<T>(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        // Two allocations for each item, as a rule.
-        self.take(size_of::<T>() + 2 * 24 + bytes)
-    }
-
     /// Takes one more entry of `dir`.
     ///
     /// # Errors
-    /// As above.
+    /// If this is more than one listing may have.
     pub fn entry(&mut self, dir: &RemotePath, entry: &Entry) -> Result<(), Exceeded> {
         self.packed(packed_bytes(dir, entry))
     }
@@ -134,18 +116,14 @@ impl Budget {
     /// # Errors
     /// As above.
     pub fn packed(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        self.take(held(1, bytes))
-    }
-
-    fn take(&mut self, bytes: usize) -> Result<(), Exceeded> {
         self.names = self.names.checked_sub(1).ok_or(Exceeded::Names)?;
-        self.bytes = self.bytes.checked_sub(bytes).ok_or(Exceeded::Bytes(self.most_bytes))?;
+        self.bytes = self.bytes.checked_sub(held(1, bytes)).ok_or(Exceeded::Bytes)?;
         Ok(())
     }
 
     /// The bytes of all names so far.
     pub fn taken(&self) -> usize {
-        self.most_bytes - self.bytes
+        MAX_HELD_BYTES - self.bytes
     }
 
     /// Takes one more page.
@@ -164,7 +142,7 @@ impl Budget {
 /// # Errors
 /// If it is not.
 pub fn check_held(names: usize, bytes: usize) -> Result<(), Exceeded> {
-    if held(names, bytes) > MAX_HELD_BYTES { Err(Exceeded::Bytes(MAX_HELD_BYTES)) } else { Ok(()) }
+    if held(names, bytes) > MAX_HELD_BYTES { Err(Exceeded::Bytes) } else { Ok(()) }
 }
 
 /// The bytes that names take, in their listings and for the kernel, whose entries have so many bytes packed.
@@ -177,7 +155,7 @@ fn held(names: usize, bytes: usize) -> usize {
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum Exceeded {
     Names,
-    Bytes(usize),
+    Bytes,
     Pages,
     Time,
     Item,
@@ -189,8 +167,12 @@ impl fmt::Display for Exceeded {
             Self::Names => {
                 write!(f, "the listing has more than {MAX_NAMES} names, which is the limit of one directory")
             }
-            Self::Bytes(most) => {
-                write!(f, "the listing takes more than {} MiB, which is the limit of one directory", most >> 20)
+            Self::Bytes => {
+                write!(
+                    f,
+                    "the listing takes more than {} MiB, which is the limit of one directory",
+                    MAX_HELD_BYTES >> 20
+                )
             }
             Self::Pages => {
                 write!(f, "the listing has more than {MAX_PAGES} pages, which is the limit of one directory")
@@ -252,14 +234,14 @@ mod tests {
     fn a_listing_ends_at_its_limits() {
         let spent = |bytes| {
             let mut budget = Budget::default();
-            (0..).find_map(|count| budget.item::<u64>(bytes).err().map(|exceeded| (count, exceeded))).expect("it ends")
+            (0..).find_map(|count| budget.packed(bytes).err().map(|exceeded| (count, exceeded))).expect("it ends")
         };
-        assert_eq!(spent(0), (MAX_NAMES, Exceeded::Names));
+        assert_eq!(spent(1), (MAX_NAMES, Exceeded::Names));
         let (count, exceeded) = spent(MAX_ITEM_BYTES);
-        assert!(count <= MAX_ANSWER_BYTES / MAX_ITEM_BYTES && exceeded.to_string().contains("80 MiB"), "{exceeded}");
+        assert!(count <= MAX_HELD_BYTES / MAX_ITEM_BYTES && exceeded.to_string().contains("112 MiB"), "{exceeded}");
         assert_eq!(check_held(MAX_NAMES, 24 * MAX_NAMES), Ok(()));
         assert_eq!(check_held(300_000, 77 * 300_000), Ok(()));
-        assert_eq!(check_held(300_000, 80 * 300_000), Err(Exceeded::Bytes(MAX_HELD_BYTES)));
+        assert_eq!(check_held(300_000, 80 * 300_000), Err(Exceeded::Bytes));
         let mut budget = Budget::default();
         let pages = std::iter::repeat_with(|| budget.page()).take_while(std::result::Result::is_ok).count();
         assert_eq!(pages, MAX_PAGES);

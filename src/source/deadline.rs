@@ -97,7 +97,7 @@ impl<S: Source> Source for Deadline<S> {
         let listing = listing.map(|listing| listing.unwrap_or_else(|| Err(self.timed_out("list_path"))));
         let entries = listing.unwrap_or_else(|_| Err(Exceeded::Time.error(dir)))?;
         *silent_since.lock() = None;
-        let listing = (entries, Budget::of_entries(), silent_since, under_way);
+        let listing = (entries, Budget::default(), silent_since, under_way);
         let entries = stream::unfold(Some(listing), move |listing| async move {
             let (mut entries, mut budget, silent_since, under_way) = listing?;
             *silent_since.lock() = Some(Instant::now());

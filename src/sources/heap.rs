@@ -31,7 +31,7 @@ pub(super) struct Heap<T> {
 
 impl<T> Default for Heap<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), budget: Budget::of_entries(), item: std::marker::PhantomData }
+        Self { chunks: Vec::new(), budget: Budget::default(), item: std::marker::PhantomData }
     }
 }
 

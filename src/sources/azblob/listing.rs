@@ -16,7 +16,7 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     let mut page = Page { observed, ..Page::default() };
     // Accounts with real directories list them as blobs too, so that one may come twice.
     let mut directories = HashSet::new();
-    let (meter, mut budget) = (body.meter(), Budget::of_entries());
+    let (meter, mut budget) = (body.meter(), Budget::default());
     // The reader leaves out the byte order mark with which Azure begins.
     let tree = Element::read(body, &meter, &["BlobPrefix", "Blob"], |blob| {
         let name = blob.text_of("Name").ok_or("a blob without a name")?.to_owned();

@@ -125,7 +125,7 @@ impl<'a> Page<'a> {
             headings: Vec::new(),
             base: None,
             children: BTreeMap::new(),
-            budget: Budget::of_entries(),
+            budget: Budget::default(),
             elsewhere: 0,
             parent: false,
             complete: false,
