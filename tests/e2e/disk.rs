@@ -10,6 +10,7 @@ use crate::kit::disk::Disk;
 use crate::kit::files::{noise, random};
 use crate::kit::home::Home;
 use crate::kit::mount::{Mount, bytes_retrieved};
+use crate::kit::odd::Odd;
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::wait::{eventually, holds_within};
 use crate::remote::Remote;
@@ -99,6 +100,31 @@ fn a_cache_disk_that_hangs_holds_nobody_up_for_long() {
         ["kept", "open", "dir/kept"].iter().for_each(|name| is_right(&mount.path(source).join(name)));
         assert_eq!(bytes_retrieved(&mount.status(), source), 0, "no copy is lost");
     }
+}
+
+#[test]
+fn a_plugin_whose_files_lie_on_a_disk_that_hangs_holds_up_nobody() {
+    let (disk, near) = (Disk::of(1 << 30), Remote::local());
+    let odd = Odd::with_files(&[("/first", "one"), ("/second", "two"), ("/third", "three")]);
+    (0..4).for_each(|number| near.put(&number.to_string(), "some"));
+    let dir = disk.path().join("cache");
+    let tables = format!("{}[sources.odd]\n{}", near.table("near"), odd.table());
+    let mount = Mount::of(&format!("[cache]\ndir = {dir:?}\nmin_free = \"1MiB\"\n{tables}"));
+    assert_eq!(fs::read(mount.path("odd/first")).unwrap(), b"one");
+
+    let hanging = disk.hang();
+    let mut times = Vec::new();
+    for (number, name) in ["second", "third"].into_iter().enumerate() {
+        // What the plugin would write to cannot be had; whatever it answers, it answers.
+        times.push(timed(name, || _ = fs::read(mount.path("odd").join(name))));
+        let small = mount.path("near").join(number.to_string());
+        times.push(timed("near", || assert_eq!(fs::read(&small).unwrap(), b"some")));
+    }
+    // The cache and the plugin find out for themselves.
+    assert!(times.iter().all(|&time| time < 2 * PATIENCE + BUSY), "{times:?}");
+    drop(hanging);
+    let is_read = || fs::read(mount.path("odd/second")).is_ok_and(|bytes| bytes == b"two");
+    assert!(holds_within(RESTED, is_read), "{}", mount.log());
 }
 
 /// After so many bytes at most the map of a growing copy is stored (docs/reliability.md).

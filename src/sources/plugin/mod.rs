@@ -109,7 +109,7 @@ struct Plugin {
     launch: Launch,
     info: Info,
     voice: Arc<Voice>,
-    staging: Staging,
+    staging: Arc<Staging>,
     fresh_for: Duration,
     /// The process that serves; none before the first call and between `disconnect` and `connect`.
     life: tokio::sync::Mutex<Option<Arc<Life>>>,
@@ -127,7 +127,7 @@ impl Plugin {
             launch,
             info,
             voice: Arc::new(Voice::new(&settings.name)),
-            staging: Staging::new(&settings.scratch, settings.rooms.clone()),
+            staging: Arc::new(Staging::new(&settings.scratch, settings.rooms.clone())),
             fresh_for: settings.fresh_for,
             life: tokio::sync::Mutex::new(None),
             abilities: RwLock::default(),
@@ -372,7 +372,7 @@ impl Source for Plugin {
                 }
             }
             let wanted = request.size.map(|_| request.range.end - request.range.start);
-            let file = self.staging.leased(wanted)?;
+            let file = self.staging.leased(wanted).await?;
             retrieve(&life, request, &written, file, &mut *delivery.lock().await).await
         });
         Ok(Retrieved { modified: filled.await?.modified.and_then(|time| time.time()) })

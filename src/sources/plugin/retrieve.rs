@@ -42,21 +42,20 @@ impl<'a> Delivery<'a> {
     /// Hands on what the file has beyond what was delivered. If nobody needs it there any more, its room is given back.
     async fn catch_up(&mut self, staged: &Arc<Staged>, is_last: bool) -> Result<()> {
         loop {
-            let (reading, at) = (Arc::clone(staged), self.delivered);
-            let read = move || {
+            let at = self.delivered;
+            let read = move |staged: &Staged| {
                 let mut chunk = Vec::new();
-                let mut file = reading.file().as_file();
+                let mut file = staged.file().as_file();
                 file.seek(SeekFrom::Start(at))?;
                 file.take(CHUNK).read_to_end(&mut chunk)?;
                 if is_last {
                     // The copy needs room for the same bytes next.
-                    reading.give_back(at, chunk.len() as u64);
+                    staged.give_back(at, chunk.len() as u64);
                 }
                 std::io::Result::Ok(chunk)
             };
             let failed = || Error::new("read a staging file", ErrorKind::Cache);
-            let chunk = tokio::task::spawn_blocking(read).await.map_err(|lost| failed().caused_by(lost))?;
-            let chunk = chunk.map_err(|e| failed().caused_by(e))?;
+            let chunk = staged.on_disk(read).await?.map_err(|e| failed().caused_by(e))?;
             if chunk.is_empty() {
                 return Ok(());
             }
@@ -77,7 +76,19 @@ pub async fn retrieve(
     life: &Life,
     request: &Retrieval<'_>,
     written: &Text,
-    staged: Staged,
+    staged: Arc<Staged>,
+    delivery: &mut Delivery<'_>,
+) -> Result<Filled, Failure> {
+    let filled = fill(life, request, written, &staged, delivery).await;
+    staged.close().await;
+    filled
+}
+
+async fn fill(
+    life: &Life,
+    request: &Retrieval<'_>,
+    written: &Text,
+    staged: &Arc<Staged>,
     delivery: &mut Delivery<'_>,
 ) -> Result<Filled, Failure> {
     let changed = |why: &str| Error::new("retrieve_file", ErrorKind::Changed).because(why);
@@ -88,7 +99,6 @@ pub async fn retrieve(
         params["offset"] = request.range.start.into();
         params["length"] = (request.range.end - request.range.start).into();
     }
-    let staged = Arc::new(staged);
     let mut call = life.dialogue.begin("retrieve_file", params).await?;
     let mut seen = Extent::default();
     let filled: Filled = loop {
@@ -97,18 +107,18 @@ pub async fn retrieve(
             Ok(news) => Some(news?),
             Err(_) => None,
         };
-        let now = staged.extent();
+        let now = staged.on_disk(Staged::extent).await?;
         if now.length > seen.length || now.taken > seen.taken {
             seen = Extent { length: now.length.max(seen.length), taken: now.taken.max(seen.taken) };
-            if let Err(error) = staged.account(now) {
+            if let Err(error) = staged.on_disk(move |staged| staged.account(now)).await? {
                 // It may go on writing, also to a file that has no name any more.
                 life.dialogue.kill("it wrote more than there is room for");
-                staged.empty();
+                staged.on_disk(Staged::empty).await?;
                 return Err(error.into());
             }
             note_progress();
             if abilities.can_be_followed() {
-                delivery.catch_up(&staged, false).await?;
+                delivery.catch_up(staged, false).await?;
             }
         }
         match news {
@@ -117,8 +127,8 @@ pub async fn retrieve(
             Some(News::Entries(_) | News::Progress) | None => {}
         }
     };
-    check_place(staged.file()).map_err(|e| Failure::Broken(e.to_string()))?;
-    let there = staged.extent().length;
+    let found = staged.on_disk(|staged| check_place(staged.file()).map(|()| staged.extent().length)).await?;
+    let there = found.map_err(|e| Failure::Broken(e.to_string()))?;
     if let Some(wanted) = delivery.wanted.filter(|wanted| there < *wanted) {
         let short = format!("{there} of {wanted} bytes");
         // Somebody else's size is somebody else's version.
@@ -137,6 +147,6 @@ pub async fn retrieve(
             return Err(changed("it changed meanwhile").into());
         }
     }
-    delivery.catch_up(&staged, true).await?;
+    delivery.catch_up(staged, true).await?;
     Ok(filled)
 }

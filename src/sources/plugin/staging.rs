@@ -4,13 +4,16 @@ use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open};
 use tempfile::{Builder, NamedTempFile, TempDir};
+use tokio::runtime::Handle;
 use tracing::debug;
 
+use crate::disk::{DISK_TIMEOUT, Disk, Hangs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::room::{Lease, Rooms};
 
@@ -33,6 +36,7 @@ const LOCK: (usize, Duration) = (20, Duration::from_millis(5));
 pub struct Staging {
     parent: PathBuf,
     rooms: Rooms,
+    disk: Arc<Disk>,
     own: Mutex<Option<Own>>,
 }
 
@@ -46,20 +50,27 @@ struct Own {
 impl Staging {
     /// A place below `scratch`.
     pub fn new(scratch: &Path, rooms: Rooms) -> Self {
-        Self { parent: scratch.join("staging"), rooms, own: Mutex::new(None) }
+        Self { parent: scratch.join("staging"), rooms, disk: Arc::default(), own: Mutex::new(None) }
     }
 
-    /// The same, with room for `wanted` bytes, or for the first ones where nobody knows how many there will be.
+    /// A new file with room for `wanted` bytes, or for the first ones where nobody knows how many there will be.
     ///
     /// # Errors
-    /// `Cache` if there is no room within the limits of the cache.
-    pub fn leased(&self, wanted: Option<u64>) -> Result<Staged> {
+    /// `Cache` if there is no room within the limits of the cache, or the disk does not answer in time.
+    pub async fn leased(self: &Arc<Self>, wanted: Option<u64>) -> Result<Arc<Staged>> {
+        let staging = Arc::clone(self);
+        self.disk.ask(move |_| staging.lease(wanted)).await.map_err(|Hangs| hangs())?.map(Arc::new)
+    }
+
+    /// The same. Waits for the disk.
+    fn lease(&self, wanted: Option<u64>) -> Result<Staged> {
         let bytes = wanted.unwrap_or(STEP).next_multiple_of(DISK_BLOCK);
         let lease = match self.rooms.get() {
             Some(room) => Some(room.lease(bytes).ok_or_else(|| no_room(bytes))?),
             None => None,
         };
-        Ok(Staged { file: self.file()?, room: Mutex::new(Held { lease, leased: bytes, written: 0 }), wanted })
+        let (file, room) = (Some(self.file()?), Mutex::new(Held { lease, leased: bytes, written: 0 }));
+        Ok(Staged { file, room, wanted, disk: self.disk.clone() })
     }
 
     /// A new, empty file; it goes when the value does.
@@ -109,12 +120,14 @@ impl Staging {
     }
 }
 
-/// A staging file and the room that it has. The file goes first.
+/// A staging file and the room that it has. Its methods wait for the disk, unless they say otherwise.
 #[derive(Debug)]
 pub struct Staged {
-    file: NamedTempFile,
+    /// None once it is removed.
+    file: Option<NamedTempFile>,
     room: Mutex<Held>,
     wanted: Option<u64>,
+    disk: Arc<Disk>,
 }
 
 struct Held {
@@ -140,14 +153,38 @@ pub struct Extent {
 }
 
 impl Staged {
-    /// The file.
+    /// Does something with the file on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// `Cache` if the disk does not answer in time.
+    pub async fn on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        act: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T> {
+        let staged = Arc::clone(self);
+        self.disk.ask(move |_| act(&staged)).await.map_err(|Hangs| hangs())
+    }
+
+    /// Removes the file and gives its room back. Waits until that is done, but not for a disk that hangs.
+    pub async fn close(self: Arc<Self>) {
+        let disk = self.disk.clone();
+        disk.tell(move || {
+            if let Some(mut staged) = Arc::into_inner(self) {
+                drop(staged.file.take());
+                staged.room.get_mut().lease = None;
+            }
+        })
+        .await;
+    }
+
+    /// The file. Does not wait.
     pub fn file(&self) -> &NamedTempFile {
-        &self.file
+        self.file.as_ref().expect("it is removed only when nobody has it any more")
     }
 
     /// How far it has come.
     pub fn extent(&self) -> Extent {
-        let found = self.file.as_file().metadata();
+        let found = self.file().as_file().metadata();
         found.map(|found| Extent { length: found.len(), taken: found.blocks() * 512 }).unwrap_or_default()
     }
 
@@ -175,7 +212,7 @@ impl Staged {
 
     /// Where nobody accounts for the disk, some of it stays free.
     fn check_free(&self, extent: Extent) -> Result<()> {
-        match rustix::fs::fstatvfs(self.file.as_file()) {
+        match rustix::fs::fstatvfs(self.file().as_file()) {
             Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE => Err(no_room(extent.taken)),
             _ => Ok(()),
         }
@@ -187,7 +224,7 @@ impl Staged {
         let Some(lease) = &mut room.lease else { return };
         let before = self.extent().taken;
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if fallocate(self.file.as_file(), hole, from, length).is_ok() {
+        if fallocate(self.file().as_file(), hole, from, length).is_ok() {
             let freed = before.saturating_sub(self.extent().taken);
             lease.shrink(freed);
             room.leased = room.leased.saturating_sub(freed);
@@ -197,10 +234,31 @@ impl Staged {
 
     /// Throws away what was written: nobody wants it, and whoever writes it may not have ended yet.
     pub fn empty(&self) {
-        if let Err(e) = self.file.as_file().set_len(0) {
-            debug!("{}: {e}", self.file.path().display());
+        if let Err(e) = self.file().as_file().set_len(0) {
+            debug!("{}: {e}", self.file().path().display());
         }
     }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        let lease = self.room.get_mut().lease.take();
+        let remove = move || {
+            drop(file);
+            drop(lease);
+        };
+        // Removing it may wait for the disk, and a retrieval that is cancelled ends on a thread that must not wait.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
+fn hangs() -> Error {
+    let why = format!("the cache's disk, which plugins write to, has not answered for {} s", DISK_TIMEOUT.as_secs());
+    Error::new("retrieve_file", ErrorKind::Cache).because(why)
 }
 
 fn no_room(bytes: u64) -> Error {
@@ -258,7 +316,6 @@ fn replaced() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
@@ -337,13 +394,13 @@ mod tests {
         rooms.give(Small(left.clone()));
         let staging = Staging::new(scratch.path(), rooms);
         let left = || left.load(Ordering::Relaxed);
-        assert_eq!(staging.leased(Some(ALL + 1)).map(drop).map_err(|e| e.kind()), Err(ErrorKind::Cache));
-        let known = staging.leased(Some(3000)).expect("there is room");
+        assert_eq!(staging.lease(Some(ALL + 1)).map(drop).map_err(|e| e.kind()), Err(ErrorKind::Cache));
+        let known = staging.lease(Some(3000)).expect("there is room");
         assert_eq!(left(), ALL - 4096);
         std::fs::write(known.file().path(), [1; 3001]).expect("it can be written");
         assert_eq!(known.account(known.extent()).map_err(|e| e.kind()), Err(ErrorKind::Protocol));
         drop(known);
-        let unknown = staging.leased(None).expect("there is room");
+        let unknown = staging.lease(None).expect("there is room");
         assert_eq!(left(), ALL - STEP);
         std::fs::write(unknown.file().path(), vec![1; 8 << 20]).expect("it can be written");
         unknown.account(unknown.extent()).expect("there is room");
