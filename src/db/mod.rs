@@ -6,7 +6,7 @@ mod file;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 
@@ -22,6 +22,9 @@ use file::{Opened, is_damage};
 
 /// The most changes of one transaction.
 const MAX_BATCH: usize = 10_000;
+
+/// The most changes that wait for a disk that hangs. Further ones are lost, as on a full disk.
+const MAX_QUEUED: usize = MAX_BATCH;
 
 type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
@@ -58,6 +61,8 @@ struct Shared {
     growth: AtomicU64,
     /// The number of queued jobs that are done: as long as this grows, the disk answers.
     done: AtomicU64,
+    /// The number of changes that are queued.
+    queued: AtomicUsize,
     /// The number of databases that were begun empty.
     begun: AtomicU64,
     /// The number of changes that were lost, a damaged database counted as one.
@@ -68,6 +73,22 @@ struct Shared {
     is_unreadable: AtomicBool,
     /// Called after a damaged database was replaced by an empty one.
     replaced: Mutex<Option<Box<dyn Fn() + Send>>>,
+}
+
+/// A change that is queued, until this is dropped.
+struct Queued(Arc<Shared>);
+
+impl Queued {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.queued.fetch_add(1, Ordering::Relaxed);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -93,6 +114,7 @@ impl Database {
             bytes,
             growth,
             done: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
             begun: AtomicU64::new(is_new.into()),
             losses: AtomicU64::new(0),
             damage: Mutex::default(),
@@ -130,8 +152,18 @@ impl Database {
         *self.shared.replaced.lock() = Some(Box::new(replaced));
     }
 
-    /// Queues a change. A change that fails is logged and undone alone; nothing depends on its success but the next start.
+    /// Queues a change. A change that fails, or finds [`MAX_QUEUED`] others before it while the disk hangs, is lost alone; nothing depends on
+    /// its success but the next start.
     pub fn write(&self, job: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static) {
+        if self.shared.queued.load(Ordering::Relaxed) >= MAX_QUEUED && self.disk.rests() {
+            self.shared.losses.fetch_add(1, Ordering::AcqRel);
+            return debug!("{}: a change of the index is lost: the disk hangs", self.shared.dir.path().display());
+        }
+        let queued = Queued::new(&self.shared);
+        let job = move |db: &Connection| {
+            drop(queued);
+            job(db)
+        };
         if let Some(writes) = &*self.writes.lock() {
             // The thread ends only when the sender is gone.
             let _ = writes.send(Message::Write(Box::new(job)));
@@ -233,7 +265,8 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         self.writes.lock().take();
-        if let Some(thread) = self.thread.lock().take() {
+        // A thread that waits for a disk that hangs ends with the process.
+        if let Some(thread) = self.thread.lock().take().filter(|_| !self.disk.rests()) {
             let _ = thread.join();
         }
     }

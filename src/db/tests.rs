@@ -40,6 +40,39 @@ fn a_failing_change_is_undone_alone() {
 }
 
 #[test]
+fn while_the_disk_hangs_only_so_many_changes_wait_and_further_ones_are_lost() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let database = Database::open(dir.path(), 1 << 20).expect("a new index");
+    let (begun, begin) = mpsc::channel();
+    let (go_on, until) = mpsc::channel::<()>();
+    database.write(move |_| {
+        let _ = begun.send(());
+        let _ = until.recv();
+        Ok(())
+    });
+    begin.recv().expect("the change is under way");
+    let counted = Arc::new(AtomicUsize::new(0));
+    let write = || {
+        let counted = counted.clone();
+        database.write(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+    };
+    (0..MAX_QUEUED + 3).for_each(|_| write());
+    assert_eq!(database.losses(), 0, "a busy disk loses nothing");
+    database.disk().hangs();
+    (0..7).for_each(|_| write());
+    assert_eq!(database.losses(), 7);
+    drop(go_on);
+    database.flush();
+    assert_eq!(counted.load(Ordering::Relaxed), MAX_QUEUED + 3);
+    write();
+    database.flush();
+    assert_eq!((counted.load(Ordering::Relaxed), database.losses()), (MAX_QUEUED + 4, 7));
+}
+
+#[test]
 fn a_damaged_index_is_begun_anew() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     drop(Database::open(dir.path(), 1 << 20).expect("a new index"));
