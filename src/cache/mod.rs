@@ -22,7 +22,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -47,6 +48,9 @@ use upkeep::Upkeep;
 
 /// What a copy takes besides its blocks: its own directory.
 const COPY_OVERHEAD: u64 = 4096;
+
+/// How long the disk may take to make everything durable at the end. A sound one writes what it has in memory in some seconds.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The granularity in which disks give room.
 const DISK_BLOCK: u64 = 4096;
@@ -607,10 +611,20 @@ impl Cache {
         self.index.settle();
     }
 
-    /// Stores the index and makes everything durable: once, at a clean end.
-    pub fn finish(&self) {
-        self.store.announce_end();
-        self.index.flush();
-        self.store.sync();
+    /// Stores the index and makes everything durable: once, at a clean end. Gives up after [`FINISH_TIMEOUT`].
+    pub fn finish(self: &Arc<Self>) {
+        let (cache, (done, wait)) = (self.clone(), mpsc::channel());
+        let finish = move || {
+            cache.store.announce_end();
+            cache.index.flush();
+            cache.store.sync();
+            drop(cache);
+            let _ = done.send(());
+        };
+        let finishing = std::thread::Builder::new().name("finish".into()).spawn(finish);
+        if finishing.is_err() || wait.recv_timeout(FINISH_TIMEOUT).is_err() {
+            self.disk.hangs();
+            warn!("cache: the disk does not answer at the end: what was stored last may be retrieved again");
+        }
     }
 }
