@@ -6,12 +6,12 @@ mod failure;
 mod hash;
 mod hearing;
 mod info;
-mod life;
 mod listing;
 mod process;
 mod program;
 mod retrieve;
 mod schema;
+mod session;
 mod staging;
 mod starts;
 mod told;
@@ -31,10 +31,10 @@ use tokio::sync::mpsc;
 
 use self::failure::Failure;
 pub use self::info::Info;
-use self::life::{Life, parent, understood};
 pub use self::process::Launch;
 pub use self::program::find_program;
 use self::retrieve::{CHUNK, Delivery, retrieve};
+use self::session::{Session, parent, understood};
 use self::staging::Staging;
 use self::starts::Starts;
 use self::voice::Voice;
@@ -112,7 +112,7 @@ struct Plugin {
     staging: Arc<Staging>,
     fresh_for: Duration,
     /// The process that serves; none before the first call and between `disconnect` and `connect`.
-    life: tokio::sync::Mutex<Option<Arc<Life>>>,
+    session: tokio::sync::Mutex<Option<Arc<Session>>>,
     abilities: RwLock<Abilities>,
     connected: AtomicBool,
     starts: Starts,
@@ -129,7 +129,7 @@ impl Plugin {
             voice: Arc::new(Voice::new(&settings.name)),
             staging: Arc::new(Staging::new(&settings.scratch, settings.rooms.clone())),
             fresh_for: settings.fresh_for,
-            life: tokio::sync::Mutex::new(None),
+            session: tokio::sync::Mutex::new(None),
             abilities: RwLock::default(),
             connected: AtomicBool::new(false),
             starts: Starts::default(),
@@ -143,8 +143,8 @@ impl Plugin {
     /// What the plugin, or its schema, says against them. A plugin that cannot be started, or does not answer, is none: it must not keep
     /// the others from being mounted.
     async fn begin(&mut self, name: &str) -> Result<(), Vec<Problem>> {
-        let life = match self.start().await {
-            Ok(life) => life,
+        let session = match self.start().await {
+            Ok(session) => session,
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 return Err(vec![Problem { key: None, message: error.to_string() }]);
             }
@@ -155,20 +155,20 @@ impl Plugin {
         };
         // Commands that tell secrets wait until the source connects, and so does what needs the secrets.
         if self.info.asks() {
-            *self.life.get_mut() = None;
+            *self.session.get_mut() = None;
             return Ok(());
         }
         let told = self.info.reveal().await.map_err(|e| vec![Problem { key: None, message: e.to_string() }])?;
         self.voice.conceal(told.1);
-        if let Some(schema) = &life.hello.schema {
+        if let Some(schema) = &session.hello.schema {
             match schema::problems(schema, &told.0) {
                 Ok(problems) if problems.is_empty() => {}
                 Ok(problems) => return Err(problems),
                 Err(why) => tracing::warn!("source {}: the plugin's schema cannot be used: {why}", name),
             }
         }
-        match life.configure(told.0).await {
-            Ok(()) => *self.life.get_mut() = Some(Arc::new(life)),
+        match session.configure(told.0).await {
+            Ok(()) => *self.session.get_mut() = Some(Arc::new(session)),
             // Nor must one that cannot tell yet: a keyring that is locked now may be open later.
             Err(failure) if failure.is_refusal() && !failure.is("crashed") => return Err(vec![self.problem(failure)]),
             Err(failure) => {
@@ -179,33 +179,33 @@ impl Plugin {
     }
 
     /// Starts a process and hears what it can.
-    async fn start(&self) -> Result<Life> {
+    async fn start(&self) -> Result<Session> {
         self.starts.wait().await;
-        let life = Life::begin(&self.launch, &self.voice, self.changes.0.clone(), self.fresh_for).await?;
-        *self.abilities.write() = life.hello.capabilities.clone();
-        Ok(life)
+        let session = Session::start(&self.launch, &self.voice, self.changes.0.clone(), self.fresh_for).await?;
+        *self.abilities.write() = session.hello.capabilities.clone();
+        Ok(session)
     }
 
     /// Gives a new process its settings.
-    async fn furnish(&self, life: &Life) -> Result<(), Failure> {
+    async fn furnish(&self, session: &Session) -> Result<(), Failure> {
         let (info, secrets) = self.info.reveal().await?;
         self.voice.conceal(secrets);
-        life.configure(info).await
+        session.configure(info).await
     }
 
     /// The process that serves, a new one if there is none.
-    async fn life(&self) -> Result<Arc<Life>, Failure> {
-        let mut serving = self.life.lock().await;
-        if let Some(life) = serving.as_ref().filter(|life| !life.dialogue.is_over()) {
-            return Ok(Arc::clone(life));
+    async fn session(&self) -> Result<Arc<Session>, Failure> {
+        let mut serving = self.session.lock().await;
+        if let Some(session) = serving.as_ref().filter(|session| !session.dialogue.is_over()) {
+            return Ok(Arc::clone(session));
         }
         *serving = None;
-        let life = self.start().await?;
-        self.furnish(&life).await?;
+        let session = self.start().await?;
+        self.furnish(&session).await?;
         if self.connected.load(Ordering::Relaxed) {
-            life.connect().await?;
+            session.connect().await?;
         }
-        Ok(Arc::clone(serving.insert(Arc::new(life))))
+        Ok(Arc::clone(serving.insert(Arc::new(session))))
     }
 
     /// Does something with the plugin about a path that a listing told. With a plugin that dies of it, once more with a new one; with one
@@ -214,14 +214,14 @@ impl Plugin {
         &self,
         op: &'static str,
         path: &RemotePath,
-        mut work: impl FnMut(Arc<Life>, Option<Text>) -> F,
+        mut work: impl FnMut(Arc<Session>, Option<Text>) -> F,
     ) -> Result<T> {
         let (mut died, mut told_again) = (false, false);
         loop {
-            let life = self.life().await.map_err(|failure| self.failed(op, path, failure))?;
-            let written = if op == "list_path" { Ok(None) } else { life.reach(path).await.map(Some) };
+            let session = self.session().await.map_err(|failure| self.failed(op, path, failure))?;
+            let written = if op == "list_path" { Ok(None) } else { session.reach(path).await.map(Some) };
             let result = match written {
-                Ok(written) => work(Arc::clone(&life), written).await,
+                Ok(written) => work(Arc::clone(&session), written).await,
                 Err(failure) => Err(failure),
             };
             match result {
@@ -231,13 +231,13 @@ impl Plugin {
                     died = true;
                 }
                 Err(failure) if failure.is("unknown_path") && !told_again => {
-                    life.doubt(path);
+                    session.doubt(path);
                     told_again = true;
                 }
                 Err(failure) => {
                     if failure.is("crashed") {
                         self.voice.say("warn", "the plugin is started anew, as it asks to be");
-                        life.end(true).await;
+                        session.end(true).await;
                     }
                     return Err(self.failed(op, path, failure));
                 }
@@ -250,10 +250,10 @@ impl Plugin {
         if path.is_root() { error } else { error.on(path) }
     }
 
-    async fn remote_digest(life: &Life, file: &RemotePath, written: &Text) -> Result<Digested, Failure> {
-        match life.digest(file, written).await {
+    async fn remote_digest(session: &Session, file: &RemotePath, written: &Text) -> Result<Digested, Failure> {
+        match session.digest(file, written).await {
             // Of a path that no listing called a file, only trying tells.
-            Err(failure) if failure.may_mean_directory() && life.is_listable(file, written).await => {
+            Err(failure) if failure.may_mean_directory() && session.is_listable(file, written).await => {
                 let data = wire::Reason { kind: "is_a_directory".into(), ..wire::Reason::default() };
                 Err(Failure::Refused(Refusal { data, ..Refusal::default() }))
             }
@@ -295,10 +295,10 @@ impl Source for Plugin {
 
     async fn connect(&self) -> Result<()> {
         let failed = |failure: Failure| failure.error("connect", &self.voice);
-        let life = self.life().await.map_err(failed)?;
-        if let Err(failure) = life.connect().await {
+        let session = self.session().await.map_err(failed)?;
+        if let Err(failure) = session.connect().await {
             if failure.is("crashed") {
-                life.end(false).await;
+                session.end(false).await;
             }
             return Err(failed(failure));
         }
@@ -308,22 +308,22 @@ impl Source for Plugin {
 
     async fn disconnect(&self) {
         self.connected.store(false, Ordering::Relaxed);
-        let life = self.life.lock().await.take();
-        if let Some(life) = life {
-            life.end(true).await;
+        let session = self.session.lock().await.take();
+        if let Some(session) = session {
+            session.end(true).await;
         }
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let listed = self.with("list_path", dir, |life, _| async move { life.list(dir).await }).await?;
+        let listed = self.with("list_path", dir, |session, _| async move { session.list(dir).await }).await?;
         let with_digests = self.abilities.read().digest_from_listing;
         let entries = listed.map(move |(path, entry)| Ok(shown(path, entry, with_digests)));
         Ok(futures::stream::iter(entries).boxed())
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
-        let digested = self.with("create_remote_digest", file, |life, written| async move {
-            Self::remote_digest(&life, file, &written.unwrap_or_else(|| told::absolute(file))).await
+        let digested = self.with("create_remote_digest", file, |session, written| async move {
+            Self::remote_digest(&session, file, &written.unwrap_or_else(|| told::absolute(file))).await
         });
         let Digested { digest, size, modified } = digested.await?;
         Ok(RemoteDigest { digest: Digest::new(digest), size, modified: modified.and_then(|time| time.time()) })
@@ -338,19 +338,19 @@ impl Source for Plugin {
         let place = Text::of(std::os::unix::ffi::OsStrExt::as_bytes(copy.file.as_os_str()));
         let most = LOCAL_DIGEST + Duration::from_secs(copy.size / DIGESTED);
         for attempt in 0..2 {
-            let life = self.life().await.map_err(|failure| self.failed(OP, copy.path, failure))?;
+            let session = self.session().await.map_err(|failure| self.failed(OP, copy.path, failure))?;
             let known =
-                life.told.tree(&RemotePath::root()).and_then(|tree| tree.leaf(copy.path).map(|entry| entry.path));
-            let written = known.or_else(|| life.told.spelling_in(&parent(copy.path), copy.path));
+                session.told.tree(&RemotePath::root()).and_then(|tree| tree.leaf(copy.path).map(|entry| entry.path));
+            let written = known.or_else(|| session.told.spelling_in(&parent(copy.path), copy.path));
             let written = written.unwrap_or_else(|| told::absolute(copy.path));
             let params = json!({"file": place, "path": written, "digest": copy.retrieved_as.as_str()});
-            match life.ask_patiently(OP, params, (LOCAL_DIGEST, most)).await.and_then(understood::<Digested>) {
+            match session.ask_patiently(OP, params, (LOCAL_DIGEST, most)).await.and_then(understood::<Digested>) {
                 Ok(digested) => return Ok(Digest::new(digested.digest)),
                 Err(failure) if failure.is_unknown_method() => return super::same_size(copy).await,
                 Err(Failure::Lost(_)) if attempt == 0 => {}
                 Err(failure) => {
                     if failure.is("crashed") {
-                        life.end(true).await;
+                        session.end(true).await;
                     }
                     return Err(self.failed(OP, copy.path, failure));
                 }
@@ -363,17 +363,17 @@ impl Source for Plugin {
         const OP: &str = "retrieve_file";
         let delivery = tokio::sync::Mutex::new(Delivery::new(request, out));
         let delivery = &delivery;
-        let filled = self.with(OP, request.path, |life, written| async move {
+        let filled = self.with(OP, request.path, |session, written| async move {
             let written = written.unwrap_or_else(|| told::absolute(request.path));
-            if !life.told.is_digested(request.path) {
-                let now = life.digest(request.path, &written).await?;
+            if !session.told.is_digested(request.path) {
+                let now = session.digest(request.path, &written).await?;
                 if now.digest != request.digest.as_str() {
                     return Err(Error::new(OP, ErrorKind::Changed).into());
                 }
             }
             let wanted = request.size.map(|_| request.range.end - request.range.start);
             let file = self.staging.leased(wanted).await?;
-            retrieve(&life, request, &written, file, &mut *delivery.lock().await).await
+            retrieve(&session, request, &written, file, &mut *delivery.lock().await).await
         });
         Ok(Retrieved { modified: filled.await?.modified.and_then(|time| time.time()) })
     }

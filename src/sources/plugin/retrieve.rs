@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::dialogue::News;
 use super::failure::Failure;
-use super::life::{Life, understood_or_nothing};
+use super::session::{Session, understood_or_nothing};
 use super::staging::{Extent, Staged, check_place, too_much};
 use super::wire::{Filled, Text};
 use crate::error::{Error, ErrorKind, Result};
@@ -73,33 +73,33 @@ impl<'a> Delivery<'a> {
 /// # Errors
 /// What the plugin says; `Changed` if what it wrote is not, or may not be, the wanted version.
 pub async fn retrieve(
-    life: &Life,
+    session: &Session,
     request: &Retrieval<'_>,
     written: &Text,
     staged: Arc<Staged>,
     delivery: &mut Delivery<'_>,
 ) -> Result<Filled, Failure> {
-    let filled = fill(life, request, written, &staged, delivery).await;
+    let filled = fill(session, request, written, &staged, delivery).await;
     staged.close().await;
     filled
 }
 
 async fn fill(
-    life: &Life,
+    session: &Session,
     request: &Retrieval<'_>,
     written: &Text,
     staged: &Arc<Staged>,
     delivery: &mut Delivery<'_>,
 ) -> Result<Filled, Failure> {
     let changed = |why: &str| Error::new("retrieve_file", ErrorKind::Changed).because(why);
-    let abilities = &life.hello.capabilities;
+    let abilities = &session.hello.capabilities;
     let place = Text::of(std::os::unix::ffi::OsStrExt::as_bytes(staged.file().path().as_os_str()));
     let mut params = json!({"path": written, "digest": request.digest.as_str(), "file": place});
     if !request.is_whole() {
         params["offset"] = request.range.start.into();
         params["length"] = (request.range.end - request.range.start).into();
     }
-    let mut call = life.dialogue.begin("retrieve_file", params).await?;
+    let mut call = session.dialogue.begin("retrieve_file", params).await?;
     let mut seen = Extent::default();
     let filled: Filled = loop {
         // Whatever the plugin says: only bytes are progress.
@@ -112,7 +112,7 @@ async fn fill(
             seen = Extent { length: now.length.max(seen.length), taken: now.taken.max(seen.taken) };
             if let Err(error) = staged.on_disk(move |staged| staged.account(now)).await? {
                 // It may go on writing, also to a file that has no name any more.
-                life.dialogue.kill("it wrote more than there is room for");
+                session.dialogue.kill("it wrote more than there is room for");
                 staged.on_disk(Staged::empty).await?;
                 return Err(error.into());
             }
@@ -142,7 +142,7 @@ async fn fill(
         return Err(changed("the file has another size by now").into());
     }
     if !abilities.conditional {
-        let now = life.digest(request.path, written).await?;
+        let now = session.digest(request.path, written).await?;
         if now.digest != request.digest.as_str() {
             return Err(changed("it changed meanwhile").into());
         }

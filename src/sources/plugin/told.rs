@@ -1,4 +1,4 @@
-//! What a plugin has told in the life of its process: paths in its own words, and what whole trees it has listed. It asks nothing.
+//! What a plugin has told in the session of its process: paths in its own words, and what whole trees it has listed. It asks nothing.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -17,7 +17,7 @@ use crate::path::RemotePath;
 /// For so many files it is remembered that their digest was asked for; for others it is asked again.
 const DIGESTED: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
-/// What was told in the life of one process.
+/// What was told in the session of one process.
 #[derive(Debug)]
 pub struct Told {
     state: Mutex<State>,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::life::Life;
+use super::super::session::Session;
 use super::super::told::absolute;
 use super::super::wire::{Digested, Entry, Filled, Kind, Text};
 use super::exchange::{Checker, Outcome};
@@ -32,8 +32,8 @@ pub struct Found {
 
 impl Checker<'_> {
     /// Checks listings, and answers some files of them.
-    pub async fn listings(&mut self, life: &Life) -> Vec<Found> {
-        let abilities = life.hello.capabilities.clone();
+    pub async fn listings(&mut self, session: &Session) -> Vec<Found> {
+        let abilities = session.hello.capabilities.clone();
         let (first, second) = (self.list("/").await, self.list("/").await);
         let wanted = "the root can be listed: any number of `entries`, and then a result";
         if self.expect("list_path", wanted, &first, |_| Ok(())).is_none() {
@@ -67,7 +67,7 @@ impl Checker<'_> {
             let wrong = broken.map(|entry| serde_json::to_string(entry).unwrap_or_default());
             self.find("list_path", wanted, String::new(), String::new(), wrong);
         }
-        self.walk(life).await
+        self.walk(session).await
     }
 
     pub async fn list(&mut self, path: &str) -> Outcome {
@@ -75,12 +75,12 @@ impl Checker<'_> {
     }
 
     /// Looks for files as the mount does.
-    async fn walk(&mut self, life: &Life) -> Vec<Found> {
+    async fn walk(&mut self, session: &Session) -> Vec<Found> {
         let (mut files, mut ways) = (Vec::new(), VecDeque::from([RemotePath::root()]));
         let mut directory = None;
         for _ in 0..DIRECTORIES {
             let Some(dir) = ways.pop_front() else { break };
-            let children = match life.list(&dir).await {
+            let children = match session.list(&dir).await {
                 Ok(children) => children,
                 Err(failure) => {
                     let wrong = failure.error("list_path", &self.voice).to_string();
@@ -110,8 +110,8 @@ impl Checker<'_> {
                 }
             }
         }
-        if let Some(directory) = directory.filter(|_| life.hello.capabilities.one_level) {
-            let written = life.reach(&directory).await.unwrap_or_else(|_| absolute(&directory));
+        if let Some(directory) = directory.filter(|_| session.hello.capabilities.one_level) {
+            let written = session.reach(&directory).await.unwrap_or_else(|_| absolute(&directory));
             let outcome = self.ask("create_remote_digest", json!({ "path": written })).await;
             self.refused("create_remote_digest", "a directory has none", &outcome, |_| true);
         }
@@ -119,8 +119,8 @@ impl Checker<'_> {
     }
 
     /// Checks one file from its digest to the copy of its bytes.
-    pub async fn file(&mut self, life: &Life, file: &Found, scratch: &Path) -> Result<()> {
-        let abilities = &life.hello.capabilities;
+    pub async fn file(&mut self, session: &Session, file: &Found, scratch: &Path) -> Result<()> {
+        let abilities = &session.hello.capabilities;
         let Found { path, written, listed } = file;
         let params = json!({ "path": written });
         let (first, second) =
@@ -155,8 +155,8 @@ impl Checker<'_> {
         }
         let size = size.or(listed.size);
         let Some((bytes, filled)) = self.whole(file, &digest, size, scratch).await? else { return Ok(()) };
-        self.parts(life, file, &digest, &bytes, scratch).await?;
-        self.copy(life, file, &digest, &bytes, &filled, scratch).await?;
+        self.parts(session, file, &digest, &bytes, scratch).await?;
+        self.copy(session, file, &digest, &bytes, &filled, scratch).await?;
         if abilities.conditional {
             let staging = scratch.join("staging");
             begin_anew(&staging).map_err(failed)?;
@@ -166,7 +166,7 @@ impl Checker<'_> {
             self.refused("retrieve_file", wanted, &outcome, |refusal| refusal.data.kind == "changed");
         }
         // What was found out about the path itself stays within this process.
-        life.told.learn_digest(path);
+        session.told.learn_digest(path);
         Ok(())
     }
 
@@ -210,8 +210,15 @@ impl Checker<'_> {
     }
 
     /// With `ranges`, parts are parts of the whole.
-    async fn parts(&mut self, life: &Life, file: &Found, digest: &str, whole: &[u8], scratch: &Path) -> Result<()> {
-        if !life.hello.capabilities.ranges || whole.is_empty() {
+    async fn parts(
+        &mut self,
+        session: &Session,
+        file: &Found,
+        digest: &str,
+        whole: &[u8],
+        scratch: &Path,
+    ) -> Result<()> {
+        if !session.hello.capabilities.ranges || whole.is_empty() {
             return Ok(());
         }
         let middle = whole.len() / 3..(whole.len() * 2 / 3).max(whole.len() / 3 + 1);
@@ -237,14 +244,14 @@ impl Checker<'_> {
     /// The local digest of a copy is the remote one, and that of another copy is not.
     async fn copy(
         &mut self,
-        life: &Life,
+        session: &Session,
         file: &Found,
         digest: &str,
         bytes: &[u8],
         filled: &Filled,
         scratch: &Path,
     ) -> Result<()> {
-        let abilities = &life.hello.capabilities;
+        let abilities = &session.hello.capabilities;
         let place = scratch.join("copy");
         std::fs::create_dir_all(&place).map_err(failed)?;
         let name = if file.path.name().len() > 255 { b"copy" } else { file.path.name() };

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::super::dialogue::News;
-use super::super::life::Life;
+use super::super::session::Session;
 use super::exchange::Checker;
 use super::sorted;
 
@@ -19,12 +19,12 @@ const ENDING: Duration = Duration::from_millis(900);
 
 impl Checker<'_> {
     /// What is not there.
-    pub async fn absence(&mut self, life: &Life) {
+    pub async fn absence(&mut self, session: &Session) {
         let missing = |kind: &str| matches!(kind, "not_found" | "unknown_path");
         let outcome = self.ask("create_remote_digest", json!({ "path": NOWHERE })).await;
         let wanted = "a path that is not there is `not_found` or `unknown_path`";
         self.refused("create_remote_digest", wanted, &outcome, |refusal| missing(&refusal.data.kind));
-        if life.hello.capabilities.one_level {
+        if session.hello.capabilities.one_level {
             let outcome = self.list(NOWHERE).await;
             self.refused("list_path", wanted, &outcome, |refusal| missing(&refusal.data.kind));
         }
@@ -33,8 +33,8 @@ impl Checker<'_> {
     }
 
     /// What comes unexpected.
-    pub async fn manners(&mut self, life: &Life) {
-        let abilities = &life.hello.capabilities;
+    pub async fn manners(&mut self, session: &Session) {
+        let abilities = &session.hello.capabilities;
         for line in [
             r#"{"jsonrpc":"2.0","method":"kitovufs/unheard-of","params":{"a":[1]}}"#,
             r#"{"jsonrpc":"2.0","method":"cancel","params":{"id":999999}}"#,
@@ -77,7 +77,7 @@ impl Checker<'_> {
     }
 
     /// Going and coming back, and going for good.
-    pub async fn endings(&mut self, life: &Life) {
+    pub async fn endings(&mut self, session: &Session) {
         let before = self.list("/").await;
         let gone = self.ask("disconnect", json!({})).await;
         self.expect("disconnect", "it succeeds", &gone, |_| Ok(()));
@@ -95,7 +95,7 @@ impl Checker<'_> {
             (strays > 0).then(|| format!("{strays} lines are no messages; the log shows them (KITOVUFS_LOG=warn)"));
         self.find("standard output", "nothing but messages is written to it", String::new(), String::new(), wrong);
         let began = Instant::now();
-        let how = life.dialogue.end().await;
+        let how = session.dialogue.end().await;
         let wrong = (began.elapsed() > ENDING).then(|| "it had to be made to end".to_owned());
         self.find(
             "end",

@@ -11,9 +11,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::exchange::{Checker, Outcome};
-use super::life::{BEGINNING, Life};
 use super::process::Launch;
 use super::schema;
+use super::session::{BEGINNING, Session};
 use super::voice::Voice;
 use super::wire::{Entry, Hello, PROTOCOL};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,10 +57,10 @@ pub async fn check(subject: &Subject, scratch: &Path, tell: &mut (dyn FnMut(&Fin
     voice.conceal(subject.secrets.clone());
     let dialogue = super::dialogue::Dialogue::start(&subject.launch, &voice, Box::new(|_| {}))?;
     let mut checker = Checker::new(dialogue, voice, subject.timeout, tell);
-    if let Some(life) = begin(&mut checker, subject).await {
-        let files = checker.listings(&life).await;
+    if let Some(session) = begin(&mut checker, subject).await {
+        let files = checker.listings(&session).await;
         for file in &files {
-            checker.file(&life, file, scratch).await?;
+            checker.file(&session, file, scratch).await?;
         }
         if files.is_empty() {
             checker.note(
@@ -69,15 +69,15 @@ pub async fn check(subject: &Subject, scratch: &Path, tell: &mut (dyn FnMut(&Fin
                 "no file of at most 16 MiB was found: digests and bytes were not checked",
             );
         }
-        checker.absence(&life).await;
-        checker.manners(&life).await;
-        checker.endings(&life).await;
+        checker.absence(&session).await;
+        checker.manners(&session).await;
+        checker.endings(&session).await;
     }
     Ok(checker.holds)
 }
 
 /// From `hello` to `connect`; none if there is no going on.
-async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Life> {
+async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Session> {
     let host = concat!("kitovufs ", env!("CARGO_PKG_VERSION"));
     let hello =
         checker.ask_within(BEGINNING, "hello", json!({"protocol": PROTOCOL, "host": host, "unheard-of": [1]})).await;
@@ -121,7 +121,7 @@ async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Life> {
     if !is_absent {
         checker.expect("connect", "it succeeds", &connected, |_| Ok(()))?;
     }
-    Some(Life::of(Arc::clone(&checker.dialogue), hello, Arc::clone(&checker.voice)))
+    Some(Session::of(Arc::clone(&checker.dialogue), hello, Arc::clone(&checker.voice)))
 }
 
 /// The entries of an answer, in an order of their own, so that two can be compared.

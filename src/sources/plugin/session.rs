@@ -1,4 +1,4 @@
-//! `Life`: one process of a plugin, from `hello` to its end, and what it was asked for in between. It starts nothing anew.
+//! `Session`: the calls to one process of a plugin, from `hello` to its end. It starts nothing anew.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,10 +36,10 @@ const LONGEST_DIGEST: usize = 1024;
 pub type Children = Box<dyn Iterator<Item = (RemotePath, Option<Entry>)> + Send>;
 
 /// One process of a plugin.
-pub struct Life {
-    /// The way to it.
+pub struct Session {
+    /// The connection to it.
     pub dialogue: Arc<Dialogue>,
-    /// What it says that it is.
+    /// Its answer to `hello`.
     pub hello: Hello,
     /// What it has told.
     pub told: Arc<Told>,
@@ -47,12 +47,12 @@ pub struct Life {
     fresh_for: Duration,
 }
 
-impl Life {
-    /// Starts a process and hears who it is.
+impl Session {
+    /// Starts a process and asks `hello`.
     ///
     /// # Errors
     /// `Unsupported` if there is no such program; `Unreachable` or `Protocol` if it does not say who it is.
-    pub async fn begin(
+    pub async fn start(
         launch: &Launch,
         voice: &Arc<Voice>,
         changes: mpsc::Sender<RemotePath>,
@@ -77,7 +77,7 @@ impl Life {
         Ok(Self { dialogue, hello, told, voice: Arc::clone(voice), fresh_for })
     }
 
-    /// The life of a process that has said who it is.
+    /// The session of a process that has answered `hello`.
     pub fn of(dialogue: Arc<Dialogue>, hello: Hello, voice: Arc<Voice>) -> Self {
         Self { dialogue, hello, told: Arc::default(), voice, fresh_for: Duration::MAX }
     }
@@ -141,7 +141,7 @@ impl Life {
         self.dialogue.end().await;
     }
 
-    /// The version that there is now. The path must have been told ([`Life::reach`]).
+    /// The version that there is now. The path must have been told ([`Session::reach`]).
     ///
     /// # Errors
     /// What the plugin says; `Broken` for a digest that cannot be one.
