@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::dialogue::{News, Shared};
+use super::connection::{News, Shared};
 use super::wire::{self, Entry, Incoming, Text};
 use crate::path::{Printable, RemotePath};
 
@@ -35,7 +35,7 @@ pub(super) async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Vec<u
         if let Err(e) = stdin.write_all(&line).await {
             // What it has still said comes first.
             tokio::time::sleep(SHORTLY).await;
-            return shared.give_up(&format!("it does not read its standard input: {e}"));
+            return shared.shut_down(&format!("it does not read its standard input: {e}"));
         }
     }
 }
@@ -57,7 +57,7 @@ pub(super) async fn read(
     let _ = timeout(SHORTLY, words).await;
     let end = if why.is_empty() { timeout(SHORTLY, ended.wait_for(Option::is_some)).await.ok() } else { None };
     let end = end.and_then(|end| end.ok().and_then(|end| end.clone()));
-    shared.give_up(&end.unwrap_or(if why.is_empty() { "it closed its standard output".into() } else { why }));
+    shared.shut_down(&end.unwrap_or(if why.is_empty() { "it closed its standard output".into() } else { why }));
 }
 
 /// Reads what the plugin says to people.
@@ -114,7 +114,7 @@ impl Listening<'_> {
     /// Whether a line was part of an answer.
     async fn take(&mut self, line: &[u8]) -> bool {
         match wire::read(line) {
-            Some(Incoming::Answer { id, result }) => match self.shared.close(id) {
+            Some(Incoming::Answer { id, result }) => match self.shared.take_call(id) {
                 Some(news) => news.send(News::End(result)).await.is_ok(),
                 None => false,
             },
@@ -137,7 +137,7 @@ impl Listening<'_> {
         }
         let id = params.get("id").and_then(Value::as_u64);
         match Part::deserialize(params) {
-            Ok(Part { id, entries }) => match self.shared.listener(id) {
+            Ok(Part { id, entries }) => match self.shared.events_of(id) {
                 // Nobody may be waiting for them any more: they count as part of an answer nevertheless.
                 Some(news) => {
                     let _ = news.send(News::Entries(entries)).await;
@@ -147,7 +147,7 @@ impl Listening<'_> {
             },
             Err(e) => {
                 let why = format!("entries that cannot be understood: {e}");
-                match id.and_then(|id| self.shared.close(id)) {
+                match id.and_then(|id| self.shared.take_call(id)) {
                     Some(news) => drop(news.send(News::Broken(why)).await),
                     None => self.break_listings(&why).await,
                 }
@@ -157,7 +157,7 @@ impl Listening<'_> {
     }
 
     fn progress(&self, params: &Value) -> bool {
-        let listener = params.get("id").and_then(Value::as_u64).and_then(|id| self.shared.listener(id));
+        let listener = params.get("id").and_then(Value::as_u64).and_then(|id| self.shared.events_of(id));
         // Whoever has not read the last one yet needs no other.
         listener.is_some_and(|news| news.try_send(News::Progress).is_ok())
     }
@@ -178,7 +178,7 @@ impl Listening<'_> {
     }
 
     async fn garbage(&self, line: &[u8]) -> bool {
-        self.shared.strays.fetch_add(1, Ordering::Relaxed);
+        self.shared.noise_lines.fetch_add(1, Ordering::Relaxed);
         let shown = Printable(&line[..line.len().min(200)]).to_string();
         self.shared.voice.say("warn", &format!("this on standard output is no message: {shown}"));
         // It may have been a part of a listing, which then is not complete.
@@ -190,7 +190,7 @@ impl Listening<'_> {
     }
 
     async fn break_listings(&self, why: &str) {
-        for news in self.shared.close_listings() {
+        for news in self.shared.take_listings() {
             let _ = news.send(News::Broken(why.to_owned())).await;
         }
     }

@@ -1,7 +1,7 @@
 //! `Plugin`: a program of somebody else's as a source (`docs/plugin-protocol.md`). It keeps the program running, and knows no service.
 
 pub mod check;
-mod dialogue;
+mod connection;
 mod failure;
 mod hash;
 mod hearing;
@@ -196,7 +196,7 @@ impl Plugin {
     /// The process that serves, a new one if there is none.
     async fn session(&self) -> Result<Arc<Session>, Failure> {
         let mut serving = self.session.lock().await;
-        if let Some(session) = serving.as_ref().filter(|session| !session.dialogue.is_over()) {
+        if let Some(session) = serving.as_ref().filter(|session| !session.connection.is_closed()) {
             return Ok(Arc::clone(session));
         }
         *serving = None;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::dialogue::News;
+use super::connection::News;
 use super::failure::Failure;
 use super::session::{Session, understood_or_nothing};
 use super::staging::{Extent, Staged, check_place, too_much};
@@ -99,7 +99,7 @@ async fn fill(
         params["offset"] = request.range.start.into();
         params["length"] = (request.range.end - request.range.start).into();
     }
-    let mut call = session.dialogue.begin("retrieve_file", params).await?;
+    let mut call = session.connection.call("retrieve_file", params).await?;
     let mut seen = Extent::default();
     let filled: Filled = loop {
         // Whatever the plugin says: only bytes are progress.
@@ -112,7 +112,7 @@ async fn fill(
             seen = Extent { length: now.length.max(seen.length), taken: now.taken.max(seen.taken) };
             if let Err(error) = staged.on_disk(move |staged| staged.account(now)).await? {
                 // It may go on writing, also to a file that has no name any more.
-                session.dialogue.kill("it wrote more than there is room for");
+                session.connection.kill("it wrote more than there is room for");
                 staged.on_disk(Staged::empty).await?;
                 return Err(error.into());
             }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::dialogue::{Dialogue, News};
+use super::connection::{Connection, News};
 use super::failure::Failure;
 use super::listing::{Listing, path_below};
 use super::process::Launch;
@@ -38,7 +38,7 @@ pub type Children = Box<dyn Iterator<Item = (RemotePath, Option<Entry>)> + Send>
 /// One process of a plugin.
 pub struct Session {
     /// The connection to it.
-    pub dialogue: Arc<Dialogue>,
+    pub connection: Arc<Connection>,
     /// Its answer to `hello`.
     pub hello: Hello,
     /// What it has told.
@@ -65,21 +65,21 @@ impl Session {
             // With so many changes unread, one more says little; what is known ages in any case.
             let _ = changes.try_send(path);
         };
-        let dialogue = Dialogue::start(launch, voice, Box::new(on_change))?;
+        let connection = Connection::start(launch, voice, Box::new(on_change))?;
         let host = concat!("kitovufs ", env!("CARGO_PKG_VERSION"));
-        let hello = in_time("hello", dialogue.ask("hello", json!({"protocol": PROTOCOL, "host": host}))).await;
+        let hello = in_time("hello", connection.ask("hello", json!({"protocol": PROTOCOL, "host": host}))).await;
         let hello: Hello = hello.and_then(understood).map_err(|failure| failure.error("hello", voice))?;
         if hello.protocol != PROTOCOL {
             let why = format!("the plugin speaks version {} of the protocol; this is {PROTOCOL}", hello.protocol);
             return Err(Error::new("hello", ErrorKind::Unsupported).because(why));
         }
-        dialogue.allow(&hello.capabilities);
-        Ok(Self { dialogue, hello, told, voice: Arc::clone(voice), fresh_for })
+        connection.set_abilities(&hello.capabilities);
+        Ok(Self { connection, hello, told, voice: Arc::clone(voice), fresh_for })
     }
 
     /// The session of a process that has answered `hello`.
-    pub fn of(dialogue: Arc<Dialogue>, hello: Hello, voice: Arc<Voice>) -> Self {
-        Self { dialogue, hello, told: Arc::default(), voice, fresh_for: Duration::MAX }
+    pub fn of(connection: Arc<Connection>, hello: Hello, voice: Arc<Voice>) -> Self {
+        Self { connection, hello, told: Arc::default(), voice, fresh_for: Duration::MAX }
     }
 
     /// Gives the plugin its settings.
@@ -87,7 +87,7 @@ impl Session {
     /// # Errors
     /// What the plugin has against them.
     pub async fn configure(&self, info: Value) -> Result<(), Failure> {
-        in_time("configure", self.dialogue.ask("configure", json!({ "info": info }))).await.map(drop)
+        in_time("configure", self.connection.ask("configure", json!({ "info": info }))).await.map(drop)
     }
 
     /// Lets the plugin connect.
@@ -95,7 +95,7 @@ impl Session {
     /// # Errors
     /// Why it cannot.
     pub async fn connect(&self) -> Result<(), Failure> {
-        match self.dialogue.ask("connect", json!({})).await {
+        match self.connection.ask("connect", json!({})).await {
             Err(failure) if !failure.is_unknown_method() => Err(failure),
             _ => Ok(()),
         }
@@ -111,7 +111,7 @@ impl Session {
         params: Value,
         (patience, most): (Duration, Duration),
     ) -> Result<Value, Failure> {
-        let mut call = self.dialogue.begin(method, params).await?;
+        let mut call = self.connection.call(method, params).await?;
         let end = Instant::now() + most;
         loop {
             match timeout_at(end.min(Instant::now() + patience), call.next()).await {
@@ -136,9 +136,9 @@ impl Session {
     pub async fn end(&self, connected: bool) {
         if connected {
             // Whatever it says, it is over.
-            let _ = timeout(GOODBYE, self.dialogue.ask("disconnect", json!({}))).await;
+            let _ = timeout(GOODBYE, self.connection.ask("disconnect", json!({}))).await;
         }
-        self.dialogue.end().await;
+        self.connection.end().await;
     }
 
     /// The version that there is now. The path must have been told ([`Session::reach`]).
@@ -146,7 +146,7 @@ impl Session {
     /// # Errors
     /// What the plugin says; `Broken` for a digest that cannot be one.
     pub async fn digest(&self, file: &RemotePath, written: &Text) -> Result<Digested, Failure> {
-        let answer = self.dialogue.ask("create_remote_digest", json!({ "path": written })).await?;
+        let answer = self.connection.ask("create_remote_digest", json!({ "path": written })).await?;
         let digested: Digested = understood(answer)?;
         if digested.digest.is_empty() || digested.digest.len() > LONGEST_DIGEST {
             return Err(Failure::Broken(format!("a digest of {} bytes", digested.digest.len())));
@@ -331,7 +331,7 @@ impl Session {
     /// The same; none if the listing is large and another one has the turn. Waiting for it in the middle of an answer would hold up all
     /// others of this process, that other one perhaps among them: the answer is given up, and asked for again.
     async fn gather_in_turn(&self, dir: &RemotePath, written: &Text) -> Result<Option<Listing>, Failure> {
-        let mut call = self.dialogue.begin("list_path", json!({ "path": written })).await?;
+        let mut call = self.connection.call("list_path", json!({ "path": written })).await?;
         let (mut entries, mut omitted) = (Listing::default(), Omitted::default());
         loop {
             let (part, last) = match call.next().await? {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::super::dialogue::{Dialogue, News};
+use super::super::connection::{Connection, News};
 use super::super::voice::Voice;
 use super::super::wire::{Entry, Listed, Refusal};
 use super::Finding;
@@ -16,7 +16,7 @@ const SHOWN: usize = 300;
 
 /// A conversation that is judged.
 pub struct Checker<'a> {
-    pub dialogue: Arc<Dialogue>,
+    pub connection: Arc<Connection>,
     pub voice: Arc<Voice>,
     pub timeout: Duration,
     /// Whether all that was found is right.
@@ -59,12 +59,12 @@ impl Outcome {
 
 impl<'a> Checker<'a> {
     pub fn new(
-        dialogue: Arc<Dialogue>,
+        connection: Arc<Connection>,
         voice: Arc<Voice>,
         timeout: Duration,
         tell: &'a mut (dyn FnMut(&Finding) + Send),
     ) -> Self {
-        Self { dialogue, voice, timeout, holds: true, tell }
+        Self { connection, voice, timeout, holds: true, tell }
     }
 
     /// Tells a finding.
@@ -93,7 +93,7 @@ impl<'a> Checker<'a> {
     pub async fn ask_within(&mut self, limit: Duration, method: &'static str, params: Value) -> Outcome {
         let sent = json!({"method": method, "params": params}).to_string();
         let mut outcome = Outcome { sent, entries: Vec::new(), end: None, trouble: None };
-        let mut call = match self.dialogue.begin(method, params).await {
+        let mut call = match self.connection.call(method, params).await {
             Ok(call) => call,
             Err(failure) => {
                 outcome.trouble = Some(failure.error(method, &self.voice).to_string());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::super::dialogue::News;
+use super::super::connection::News;
 use super::super::session::Session;
 use super::exchange::Checker;
 use super::sorted;
@@ -39,16 +39,16 @@ impl Checker<'_> {
             r#"{"jsonrpc":"2.0","method":"kitovufs/unheard-of","params":{"a":[1]}}"#,
             r#"{"jsonrpc":"2.0","method":"cancel","params":{"id":999999}}"#,
         ] {
-            self.dialogue.write_raw(line).await;
+            self.connection.write_raw(line).await;
         }
         let outcome = self.list("/").await;
         let wanted = "unknown notifications, and a `cancel` of nothing, are ignored";
         self.expect("notifications", wanted, &outcome, |_| Ok(()));
         if abilities.cancel {
             let began = Instant::now();
-            let wrong = match self.dialogue.begin("list_path", json!({"path": "/"})).await {
+            let wrong = match self.connection.call("list_path", json!({"path": "/"})).await {
                 Ok(mut call) => {
-                    self.dialogue
+                    self.connection
                         .write_raw(
                             &json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": call.id()}}).to_string(),
                         )
@@ -64,7 +64,7 @@ impl Checker<'_> {
             self.find("cancel", "a cancelled call is answered within 2 s", "cancel".into(), took, wrong);
         }
         if abilities.concurrency() > 1 {
-            let asking = (0..abilities.concurrency()).map(|_| self.dialogue.ask("list_path", json!({"path": "/"})));
+            let asking = (0..abilities.concurrency()).map(|_| self.connection.ask("list_path", json!({"path": "/"})));
             let answers = timeout(self.timeout, futures::future::join_all(asking)).await;
             let wrong = match answers {
                 Ok(answers) if answers.iter().all(Result::is_ok) => None,
@@ -90,12 +90,12 @@ impl Checker<'_> {
             if sorted(&before) == sorted(&after) { Ok(()) } else { Err("it is another listing".into()) }
         });
         let _ = self.ask("disconnect", json!({})).await;
-        let strays = self.dialogue.strays();
-        let wrong =
-            (strays > 0).then(|| format!("{strays} lines are no messages; the log shows them (KITOVUFS_LOG=warn)"));
+        let noise_lines = self.connection.noise_lines();
+        let wrong = (noise_lines > 0)
+            .then(|| format!("{noise_lines} lines are no messages; the log shows them (KITOVUFS_LOG=warn)"));
         self.find("standard output", "nothing but messages is written to it", String::new(), String::new(), wrong);
         let began = Instant::now();
-        let how = session.dialogue.end().await;
+        let how = session.connection.end().await;
         let wrong = (began.elapsed() > ENDING).then(|| "it had to be made to end".to_owned());
         self.find(
             "end",

@@ -55,8 +55,8 @@ pub struct Subject {
 pub async fn check(subject: &Subject, scratch: &Path, tell: &mut (dyn FnMut(&Finding) + Send)) -> Result<bool> {
     let voice = Arc::new(Voice::new("checked"));
     voice.conceal(subject.secrets.clone());
-    let dialogue = super::dialogue::Dialogue::start(&subject.launch, &voice, Box::new(|_| {}))?;
-    let mut checker = Checker::new(dialogue, voice, subject.timeout, tell);
+    let connection = super::connection::Connection::start(&subject.launch, &voice, Box::new(|_| {}))?;
+    let mut checker = Checker::new(connection, voice, subject.timeout, tell);
     if let Some(session) = begin(&mut checker, subject).await {
         let files = checker.listings(&session).await;
         for file in &files {
@@ -93,7 +93,7 @@ async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Session> 
             }
         },
     )?;
-    checker.dialogue.allow(&hello.capabilities);
+    checker.connection.set_abilities(&hello.capabilities);
     let unknown = checker.ask("kitovufs_no_such_method", json!({})).await;
     checker.refused("unknown method", "it is answered with the error -32601", &unknown, |refusal| {
         refusal.is_unknown_method()
@@ -121,7 +121,7 @@ async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Session> 
     if !is_absent {
         checker.expect("connect", "it succeeds", &connected, |_| Ok(()))?;
     }
-    Some(Session::of(Arc::clone(&checker.dialogue), hello, Arc::clone(&checker.voice)))
+    Some(Session::of(Arc::clone(&checker.connection), hello, Arc::clone(&checker.voice)))
 }
 
 /// The entries of an answer, in an order of their own, so that two can be compared.

@@ -1,4 +1,4 @@
-//! `Dialogue`: calls to one running plugin and what comes back. It knows no meaning of any method.
+//! `Connection`: a JSON-RPC client of one running plugin: calls, and what comes back. It knows no meaning of any method.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub enum News {
     Broken(String),
 }
 
-/// A running plugin. Dropped, the process ends at once; see [`Dialogue::end`].
-pub struct Dialogue {
+/// The connection to a running plugin. Dropped, the process ends at once; see [`Connection::end`].
+pub struct Connection {
     shared: Arc<Shared>,
     next_id: AtomicU64,
     turns: Arc<Semaphore>,
@@ -58,7 +58,7 @@ pub(super) struct Shared {
     turns: Arc<Semaphore>,
     pub(super) voice: Arc<Voice>,
     /// Lines that were no messages.
-    pub(super) strays: AtomicU32,
+    pub(super) noise_lines: AtomicU32,
     pub(super) on_change: OnChange,
 }
 
@@ -70,7 +70,7 @@ struct State {
     outgoing: Option<mpsc::Sender<Vec<u8>>>,
     calls: HashMap<u64, Open>,
     /// Why there is no more to be said.
-    over: Option<String>,
+    closed: Option<String>,
     last_words: String,
 }
 
@@ -80,8 +80,8 @@ struct Open {
     is_listing: bool,
 }
 
-impl Dialogue {
-    /// Starts a program and listens to it. Until [`Dialogue::allow`], one call at a time.
+impl Connection {
+    /// Starts a program and listens to it. Until [`Connection::set_abilities`], one call at a time.
     ///
     /// # Errors
     /// Those of [`process::start`].
@@ -94,14 +94,14 @@ impl Dialogue {
             process: Some(process),
             outgoing: Some(outgoing),
             calls: HashMap::new(),
-            over: None,
+            closed: None,
             last_words: String::new(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             turns: Arc::clone(&turns),
             voice: Arc::clone(voice),
-            strays: AtomicU32::new(0),
+            noise_lines: AtomicU32::new(0),
             on_change,
         });
         tokio::spawn(hearing::write(pipes.stdin, lines, Arc::clone(&shared)));
@@ -111,34 +111,34 @@ impl Dialogue {
     }
 
     /// From now on, what the plugin says that it can do: so many calls at once, and being told that nobody waits any more.
-    pub fn allow(&self, abilities: &Abilities) {
+    pub fn set_abilities(&self, abilities: &Abilities) {
         self.turns.add_permits(abilities.concurrency() - 1);
         self.cancels.store(abilities.cancel, Ordering::Relaxed);
     }
 
     /// Whether there is somebody to talk to.
-    pub fn is_over(&self) -> bool {
-        self.shared.state.lock().over.is_some()
+    pub fn is_closed(&self) -> bool {
+        self.shared.state.lock().closed.is_some()
     }
 
     /// Begins a call when it is its turn.
     ///
     /// # Errors
     /// `Lost` if the process has ended.
-    pub async fn begin(self: &Arc<Self>, method: &'static str, params: Value) -> Result<Call, Failure> {
+    pub async fn call(self: &Arc<Self>, method: &'static str, params: Value) -> Result<Call, Failure> {
         let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return Err(self.lost()) };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, news) = mpsc::channel(UNREAD);
         let outgoing = {
             let mut state = self.shared.state.lock();
-            let (None, Some(outgoing)) = (&state.over, state.outgoing.clone()) else {
+            let (None, Some(outgoing)) = (&state.closed, state.outgoing.clone()) else {
                 drop(state);
                 return Err(self.lost());
             };
             state.calls.insert(id, Open { news: sender, is_listing: method == "list_path" });
             outgoing
         };
-        let call = Call { dialogue: Arc::clone(self), id, open: Some((news, turn)) };
+        let call = Call { connection: Arc::clone(self), id, open: Some((news, turn)) };
         let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         outgoing.send(line(&message)).await.map_err(|_| self.lost())?;
         Ok(call)
@@ -149,7 +149,7 @@ impl Dialogue {
     /// # Errors
     /// `Refused` by the plugin, `Lost` or `Broken`.
     pub async fn ask(self: &Arc<Self>, method: &'static str, params: Value) -> Result<Value, Failure> {
-        let mut call = self.begin(method, params).await?;
+        let mut call = self.call(method, params).await?;
         loop {
             match call.next().await? {
                 News::Entries(_) | News::Progress => {}
@@ -160,8 +160,8 @@ impl Dialogue {
     }
 
     /// How many lines so far were no messages.
-    pub fn strays(&self) -> u32 {
-        self.shared.strays.load(Ordering::Relaxed)
+    pub fn noise_lines(&self) -> u32 {
+        self.shared.noise_lines.load(Ordering::Relaxed)
     }
 
     /// Writes a line as it is; for what tests how a plugin takes it.
@@ -181,13 +181,13 @@ impl Dialogue {
         };
         let Some(process) = process else { return self.shared.reason() };
         let how = process.end().await;
-        self.shared.give_up(&how);
+        self.shared.shut_down(&how);
         how
     }
 
     /// Ends the process at once: it must not do any more of what it does.
     pub fn kill(&self, why: &str) {
-        self.shared.give_up(why);
+        self.shared.shut_down(why);
     }
 
     fn lost(&self) -> Failure {
@@ -195,7 +195,7 @@ impl Dialogue {
     }
 
     /// Says that nobody waits for a call any more, and sees to it that it does not stay for ever.
-    fn abandon(self: Arc<Self>, id: u64, mut news: mpsc::Receiver<News>, turn: OwnedSemaphorePermit) {
+    fn cancel(self: Arc<Self>, id: u64, mut news: mpsc::Receiver<News>, turn: OwnedSemaphorePermit) {
         let cancel = json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": id}});
         let cancels = self.cancels.load(Ordering::Relaxed);
         let outgoing = if cancels { self.shared.state.lock().outgoing.clone() } else { None };
@@ -214,16 +214,16 @@ impl Dialogue {
             };
             let most = if cancels { GRACE } else { END };
             if !timeout(most, ending).await.unwrap_or_default() {
-                self.shared.give_up("it did not answer a call in time");
+                self.shared.shut_down("it did not answer a call in time");
             }
             drop(turn);
         });
     }
 }
 
-impl Drop for Dialogue {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.give_up("it is no longer needed");
+        self.shared.shut_down("it is no longer needed");
     }
 }
 
@@ -235,14 +235,14 @@ fn line(message: &Value) -> Vec<u8> {
 
 /// A call under way. Dropped before its end, it is cancelled.
 pub struct Call {
-    dialogue: Arc<Dialogue>,
+    connection: Arc<Connection>,
     id: u64,
     /// `None` after the end.
     open: Option<(mpsc::Receiver<News>, OwnedSemaphorePermit)>,
 }
 
 impl Call {
-    /// Its number in the dialogue.
+    /// Its id in JSON-RPC.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -266,7 +266,7 @@ impl Call {
             }
             None => {
                 self.open = None;
-                Err(self.dialogue.lost())
+                Err(self.connection.lost())
             }
         }
     }
@@ -275,23 +275,23 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if let Some((news, turn)) = self.open.take() {
-            Arc::clone(&self.dialogue).abandon(self.id, news, turn);
+            Arc::clone(&self.connection).cancel(self.id, news, turn);
         }
     }
 }
 
 impl Shared {
     /// Ends everything, at once: what is under way has failed.
-    pub(super) fn give_up(&self, why: &str) {
+    pub(super) fn shut_down(&self, why: &str) {
         let (process, calls) = {
             let mut state = self.state.lock();
-            if state.over.is_none() {
+            if state.closed.is_none() {
                 let said = if state.last_words.is_empty() {
                     String::new()
                 } else {
                     format!("; it said: {}", state.last_words)
                 };
-                state.over = Some(format!("{why}{said}"));
+                state.closed = Some(format!("{why}{said}"));
             }
             state.outgoing = None;
             (state.process.take(), std::mem::take(&mut state.calls))
@@ -302,7 +302,7 @@ impl Shared {
     }
 
     fn reason(&self) -> String {
-        self.state.lock().over.clone().unwrap_or_else(|| "the process is being ended".into())
+        self.state.lock().closed.clone().unwrap_or_else(|| "the process is being ended".into())
     }
 
     pub(super) fn note_words(&self, words: &str) {
@@ -313,17 +313,17 @@ impl Shared {
     }
 
     /// Where the news of a call goes; it stays open.
-    pub(super) fn listener(&self, id: u64) -> Option<mpsc::Sender<News>> {
+    pub(super) fn events_of(&self, id: u64) -> Option<mpsc::Sender<News>> {
         self.state.lock().calls.get(&id).map(|open| open.news.clone())
     }
 
     /// Where the end of a call goes.
-    pub(super) fn close(&self, id: u64) -> Option<mpsc::Sender<News>> {
+    pub(super) fn take_call(&self, id: u64) -> Option<mpsc::Sender<News>> {
         self.state.lock().calls.remove(&id).map(|open| open.news)
     }
 
     /// Where the ends of all listings go, of which some entries may have been lost.
-    pub(super) fn close_listings(&self) -> Vec<mpsc::Sender<News>> {
+    pub(super) fn take_listings(&self) -> Vec<mpsc::Sender<News>> {
         let calls = &mut self.state.lock().calls;
         calls.extract_if(|_, open| open.is_listing).map(|(_, open)| open.news).collect()
     }
