@@ -30,7 +30,7 @@ const UNREAD: usize = 4;
 
 /// What comes back during a call.
 #[derive(Debug)]
-pub enum News {
+pub enum Event {
     /// Part of a listing.
     Entries(Vec<Entry>),
     /// It is being worked on.
@@ -76,7 +76,7 @@ struct State {
 
 #[derive(Debug)]
 struct Open {
-    news: mpsc::Sender<News>,
+    events: mpsc::Sender<Event>,
     is_listing: bool,
 }
 
@@ -128,17 +128,17 @@ impl Connection {
     pub async fn call(self: &Arc<Self>, method: &'static str, params: Value) -> Result<Call, Failure> {
         let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return Err(self.lost()) };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (sender, news) = mpsc::channel(UNREAD);
+        let (sender, events) = mpsc::channel(UNREAD);
         let outgoing = {
             let mut state = self.shared.state.lock();
             let (None, Some(outgoing)) = (&state.closed, state.outgoing.clone()) else {
                 drop(state);
                 return Err(self.lost());
             };
-            state.calls.insert(id, Open { news: sender, is_listing: method == "list_path" });
+            state.calls.insert(id, Open { events: sender, is_listing: method == "list_path" });
             outgoing
         };
-        let call = Call { connection: Arc::clone(self), id, open: Some((news, turn)) };
+        let call = Call { connection: Arc::clone(self), id, open: Some((events, turn)) };
         let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         outgoing.send(line(&message)).await.map_err(|_| self.lost())?;
         Ok(call)
@@ -152,9 +152,9 @@ impl Connection {
         let mut call = self.call(method, params).await?;
         loop {
             match call.next().await? {
-                News::Entries(_) | News::Progress => {}
-                News::End(result) => return Ok(result?),
-                News::Broken(why) => return Err(Failure::Broken(why)),
+                Event::Entries(_) | Event::Progress => {}
+                Event::End(result) => return Ok(result?),
+                Event::Broken(why) => return Err(Failure::Broken(why)),
             }
         }
     }
@@ -195,7 +195,7 @@ impl Connection {
     }
 
     /// Says that nobody waits for a call any more, and sees to it that it does not stay for ever.
-    fn cancel(self: Arc<Self>, id: u64, mut news: mpsc::Receiver<News>, turn: OwnedSemaphorePermit) {
+    fn cancel(self: Arc<Self>, id: u64, mut events: mpsc::Receiver<Event>, turn: OwnedSemaphorePermit) {
         let cancel = json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": id}});
         let cancels = self.cancels.load(Ordering::Relaxed);
         let outgoing = if cancels { self.shared.state.lock().outgoing.clone() } else { None };
@@ -205,8 +205,8 @@ impl Connection {
         runtime.spawn(async move {
             let ending = async {
                 loop {
-                    match timeout(GRACE, news.recv()).await {
-                        Ok(None | Some(News::End(_) | News::Broken(_))) => return true,
+                    match timeout(GRACE, events.recv()).await {
+                        Ok(None | Some(Event::End(_) | Event::Broken(_))) => return true,
                         Ok(Some(_)) => {}
                         Err(_) => return false,
                     }
@@ -238,7 +238,7 @@ pub struct Call {
     connection: Arc<Connection>,
     id: u64,
     /// `None` after the end.
-    open: Option<(mpsc::Receiver<News>, OwnedSemaphorePermit)>,
+    open: Option<(mpsc::Receiver<Event>, OwnedSemaphorePermit)>,
 }
 
 impl Call {
@@ -247,18 +247,18 @@ impl Call {
         self.id
     }
 
-    /// The next news; nothing may be asked after the end. Only the end is progress: of what comes before, whoever asked knows whether it
+    /// The next event; nothing may be asked after the end. Only the end is progress: of what comes before, whoever asked knows whether it
     /// brings anything.
     ///
     /// # Errors
     /// `Lost` if the process has ended.
-    pub async fn next(&mut self) -> Result<News, Failure> {
-        let news = match &mut self.open {
-            Some((news, _)) => news.recv().await,
+    pub async fn next(&mut self) -> Result<Event, Failure> {
+        let event = match &mut self.open {
+            Some((events, _)) => events.recv().await,
             None => None,
         };
-        match news {
-            Some(news @ (News::Entries(_) | News::Progress)) => Ok(news),
+        match event {
+            Some(event @ (Event::Entries(_) | Event::Progress)) => Ok(event),
             Some(end) => {
                 note_progress();
                 self.open = None;
@@ -274,8 +274,8 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some((news, turn)) = self.open.take() {
-            Arc::clone(&self.connection).cancel(self.id, news, turn);
+        if let Some((events, turn)) = self.open.take() {
+            Arc::clone(&self.connection).cancel(self.id, events, turn);
         }
     }
 }
@@ -312,19 +312,19 @@ impl Shared {
         }
     }
 
-    /// Where the news of a call goes; it stays open.
-    pub(super) fn events_of(&self, id: u64) -> Option<mpsc::Sender<News>> {
-        self.state.lock().calls.get(&id).map(|open| open.news.clone())
+    /// Where the events of a call go.
+    pub(super) fn events_of(&self, id: u64) -> Option<mpsc::Sender<Event>> {
+        self.state.lock().calls.get(&id).map(|open| open.events.clone())
     }
 
     /// Where the end of a call goes.
-    pub(super) fn take_call(&self, id: u64) -> Option<mpsc::Sender<News>> {
-        self.state.lock().calls.remove(&id).map(|open| open.news)
+    pub(super) fn take_call(&self, id: u64) -> Option<mpsc::Sender<Event>> {
+        self.state.lock().calls.remove(&id).map(|open| open.events)
     }
 
     /// Where the ends of all listings go, of which some entries may have been lost.
-    pub(super) fn take_listings(&self) -> Vec<mpsc::Sender<News>> {
+    pub(super) fn take_listings(&self) -> Vec<mpsc::Sender<Event>> {
         let calls = &mut self.state.lock().calls;
-        calls.extract_if(|_, open| open.is_listing).map(|(_, open)| open.news).collect()
+        calls.extract_if(|_, open| open.is_listing).map(|(_, open)| open.events).collect()
     }
 }

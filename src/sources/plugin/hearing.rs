@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::connection::{News, Shared};
+use super::connection::{Event, Shared};
 use super::wire::{self, Entry, Incoming, Text};
 use crate::path::{Printable, RemotePath};
 
@@ -115,7 +115,7 @@ impl Listening<'_> {
     async fn take(&mut self, line: &[u8]) -> bool {
         match wire::read(line) {
             Some(Incoming::Answer { id, result }) => match self.shared.take_call(id) {
-                Some(news) => news.send(News::End(result)).await.is_ok(),
+                Some(events) => events.send(Event::End(result)).await.is_ok(),
                 None => false,
             },
             Some(Incoming::Notification { method, params }) => match method.as_str() {
@@ -139,8 +139,8 @@ impl Listening<'_> {
         match Part::deserialize(params) {
             Ok(Part { id, entries }) => match self.shared.events_of(id) {
                 // Nobody may be waiting for them any more: they count as part of an answer nevertheless.
-                Some(news) => {
-                    let _ = news.send(News::Entries(entries)).await;
+                Some(events) => {
+                    let _ = events.send(Event::Entries(entries)).await;
                     true
                 }
                 None => false,
@@ -148,7 +148,7 @@ impl Listening<'_> {
             Err(e) => {
                 let why = format!("entries that cannot be understood: {e}");
                 match id.and_then(|id| self.shared.take_call(id)) {
-                    Some(news) => drop(news.send(News::Broken(why)).await),
+                    Some(events) => drop(events.send(Event::Broken(why)).await),
                     None => self.break_listings(&why).await,
                 }
                 false
@@ -159,7 +159,7 @@ impl Listening<'_> {
     fn progress(&self, params: &Value) -> bool {
         let listener = params.get("id").and_then(Value::as_u64).and_then(|id| self.shared.events_of(id));
         // Whoever has not read the last one yet needs no other.
-        listener.is_some_and(|news| news.try_send(News::Progress).is_ok())
+        listener.is_some_and(|events| events.try_send(Event::Progress).is_ok())
     }
 
     fn changed(&self, mut params: Value) -> bool {
@@ -190,8 +190,8 @@ impl Listening<'_> {
     }
 
     async fn break_listings(&self, why: &str) {
-        for news in self.shared.take_listings() {
-            let _ = news.send(News::Broken(why.to_owned())).await;
+        for events in self.shared.take_listings() {
+            let _ = events.send(Event::Broken(why.to_owned())).await;
         }
     }
 }

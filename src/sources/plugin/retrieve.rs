@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::connection::News;
+use super::connection::Event;
 use super::failure::Failure;
 use super::session::{Session, understood_or_nothing};
 use super::staging::{Extent, Staged, check_place, too_much};
@@ -103,8 +103,8 @@ async fn fill(
     let mut seen = Extent::default();
     let filled: Filled = loop {
         // Whatever the plugin says: only bytes are progress.
-        let news = match timeout(LOOK, call.next()).await {
-            Ok(news) => Some(news?),
+        let event = match timeout(LOOK, call.next()).await {
+            Ok(event) => Some(event?),
             Err(_) => None,
         };
         let now = staged.on_disk(Staged::extent).await?;
@@ -121,10 +121,10 @@ async fn fill(
                 delivery.catch_up(staged, false).await?;
             }
         }
-        match news {
-            Some(News::End(result)) => break understood_or_nothing(result?)?,
-            Some(News::Broken(why)) => return Err(Failure::Broken(why)),
-            Some(News::Entries(_) | News::Progress) | None => {}
+        match event {
+            Some(Event::End(result)) => break understood_or_nothing(result?)?,
+            Some(Event::Broken(why)) => return Err(Failure::Broken(why)),
+            Some(Event::Entries(_) | Event::Progress) | None => {}
         }
     };
     let found = staged.on_disk(|staged| check_place(staged.file()).map(|()| staged.extent().length)).await?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::{Connection, News};
+use super::connection::{Connection, Event};
 use super::failure::Failure;
 use super::listing::{Listing, path_below};
 use super::process::Launch;
@@ -115,10 +115,10 @@ impl Session {
         let end = Instant::now() + most;
         loop {
             match timeout_at(end.min(Instant::now() + patience), call.next()).await {
-                Ok(news) => match news? {
-                    News::End(result) => return Ok(result?),
-                    News::Broken(why) => return Err(Failure::Broken(why)),
-                    News::Entries(_) | News::Progress => {}
+                Ok(event) => match event? {
+                    Event::End(result) => return Ok(result?),
+                    Event::Broken(why) => return Err(Failure::Broken(why)),
+                    Event::Entries(_) | Event::Progress => {}
                 },
                 Err(_) if Instant::now() < end => {
                     let limit = humantime::format_duration(patience);
@@ -335,10 +335,10 @@ impl Session {
         let (mut entries, mut omitted) = (Listing::default(), Omitted::default());
         loop {
             let (part, last) = match call.next().await? {
-                News::Progress => continue,
-                News::Entries(part) => (part, false),
-                News::End(result) => (understood_or_nothing::<Listed>(result?)?.entries, true),
-                News::Broken(why) => return Err(Failure::Broken(why)),
+                Event::Progress => continue,
+                Event::Entries(part) => (part, false),
+                Event::End(result) => (understood_or_nothing::<Listed>(result?)?.entries, true),
+                Event::Broken(why) => return Err(Failure::Broken(why)),
             };
             let mut has_new = false;
             for entry in part {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::super::connection::{Connection, News};
+use super::super::connection::{Connection, Event};
 use super::super::voice::Voice;
 use super::super::wire::{Entry, Listed, Refusal};
 use super::Finding;
@@ -102,13 +102,13 @@ impl<'a> Checker<'a> {
         };
         loop {
             match timeout(limit, call.next()).await {
-                Ok(Ok(News::Entries(part))) => outcome.entries.extend(part),
-                Ok(Ok(News::Progress)) => {}
-                Ok(Ok(News::Broken(why))) => {
+                Ok(Ok(Event::Entries(part))) => outcome.entries.extend(part),
+                Ok(Ok(Event::Progress)) => {}
+                Ok(Ok(Event::Broken(why))) => {
                     outcome.trouble = Some(why);
                     return outcome;
                 }
-                Ok(Ok(News::End(result))) => {
+                Ok(Ok(Event::End(result))) => {
                     if let Ok(result) = &result
                         && let Ok(listed) = serde_json::from_value::<Listed>(result.clone())
                     {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::super::connection::News;
+use super::super::connection::Event;
 use super::super::session::Session;
 use super::exchange::Checker;
 use super::sorted;
@@ -53,9 +53,10 @@ impl Checker<'_> {
                             &json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": call.id()}}).to_string(),
                         )
                         .await;
-                    let end =
-                        timeout(SOON, async { while let Ok(News::Entries(_) | News::Progress) = call.next().await {} })
-                            .await;
+                    let end = timeout(SOON, async {
+                        while let Ok(Event::Entries(_) | Event::Progress) = call.next().await {}
+                    })
+                    .await;
                     end.is_err().then(|| "it was not answered".to_owned())
                 }
                 Err(failure) => Some(failure.error("list_path", &self.voice).to_string()),
