@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::connection::{Event, Shared};
+use super::calls::{Calls, Event};
 use super::wire::{self, Entry, Incoming, Text};
 use crate::path::{Printable, RemotePath};
 
@@ -30,12 +30,12 @@ const WORDS: usize = 4096;
 const SHORTLY: Duration = Duration::from_millis(500);
 
 /// Writes what the host says, until nobody is left to say anything.
-pub(super) async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Vec<u8>>, shared: Arc<Shared>) {
+pub(super) async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Vec<u8>>, calls: Arc<Calls>) {
     while let Some(line) = lines.recv().await {
         if let Err(e) = stdin.write_all(&line).await {
             // What it has still said comes first.
             tokio::time::sleep(SHORTLY).await;
-            return shared.shut_down(&format!("it does not read its standard input: {e}"));
+            return calls.shut_down(&format!("it does not read its standard input: {e}"));
         }
     }
 }
@@ -45,9 +45,9 @@ pub(super) async fn read(
     stdout: ChildStdout,
     words: JoinHandle<()>,
     mut ended: watch::Receiver<Option<String>>,
-    shared: Arc<Shared>,
+    calls: Arc<Calls>,
 ) {
-    let mut listening = Listening { shared: &shared, useless: 0, since: Instant::now() };
+    let mut listening = Listening { calls: &calls, useless: 0, since: Instant::now() };
     let why = tokio::select! {
         why = listening.listen(BufReader::new(stdout)) => why,
         // Somebody else may hold the output open for ever.
@@ -57,16 +57,16 @@ pub(super) async fn read(
     let _ = timeout(SHORTLY, words).await;
     let end = if why.is_empty() { timeout(SHORTLY, ended.wait_for(Option::is_some)).await.ok() } else { None };
     let end = end.and_then(|end| end.ok().and_then(|end| end.clone()));
-    shared.shut_down(&end.unwrap_or(if why.is_empty() { "it closed its standard output".into() } else { why }));
+    calls.shut_down(&end.unwrap_or(if why.is_empty() { "it closed its standard output".into() } else { why }));
 }
 
 /// Reads what the plugin says to people.
-pub(super) async fn read_words(stderr: ChildStderr, shared: Arc<Shared>) {
+pub(super) async fn read_words(stderr: ChildStderr, calls: Arc<Calls>) {
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
     while let Ok(1..) = read_line(&mut reader, WORDS, &mut line).await {
-        shared.note_words(&String::from_utf8_lossy(&line));
-        shared.voice.heard(&line);
+        calls.note_words(&String::from_utf8_lossy(&line));
+        calls.voice.heard(&line);
     }
 }
 
@@ -81,7 +81,7 @@ async fn read_line(
 }
 
 struct Listening<'a> {
-    shared: &'a Shared,
+    calls: &'a Calls,
     /// Lines since `since` or the last answer that led nowhere.
     useless: u32,
     since: Instant,
@@ -114,7 +114,7 @@ impl Listening<'_> {
     /// Whether a line was part of an answer.
     async fn take(&mut self, line: &[u8]) -> bool {
         match wire::read(line) {
-            Some(Incoming::Answer { id, result }) => match self.shared.take_call(id) {
+            Some(Incoming::Answer { id, result }) => match self.calls.take_call(id) {
                 Some(events) => events.send(Event::End(result)).await.is_ok(),
                 None => false,
             },
@@ -137,7 +137,7 @@ impl Listening<'_> {
         }
         let id = params.get("id").and_then(Value::as_u64);
         match Part::deserialize(params) {
-            Ok(Part { id, entries }) => match self.shared.events_of(id) {
+            Ok(Part { id, entries }) => match self.calls.events_of(id) {
                 // Nobody may be waiting for them any more: they count as part of an answer nevertheless.
                 Some(events) => {
                     let _ = events.send(Event::Entries(entries)).await;
@@ -147,7 +147,7 @@ impl Listening<'_> {
             },
             Err(e) => {
                 let why = format!("entries that cannot be understood: {e}");
-                match id.and_then(|id| self.shared.take_call(id)) {
+                match id.and_then(|id| self.calls.take_call(id)) {
                     Some(events) => drop(events.send(Event::Broken(why)).await),
                     None => self.break_listings(&why).await,
                 }
@@ -157,7 +157,7 @@ impl Listening<'_> {
     }
 
     fn progress(&self, params: &Value) -> bool {
-        let listener = params.get("id").and_then(Value::as_u64).and_then(|id| self.shared.events_of(id));
+        let listener = params.get("id").and_then(Value::as_u64).and_then(|id| self.calls.events_of(id));
         // Whoever has not read the last one yet needs no other.
         listener.is_some_and(|events| events.try_send(Event::Progress).is_ok())
     }
@@ -166,21 +166,21 @@ impl Listening<'_> {
         let path = params.get_mut("path").map(Value::take).and_then(|path| Text::deserialize(path).ok());
         let path = path.and_then(|path| path.bytes()).and_then(|path| RemotePath::parse(&path).ok());
         if let Some(path) = path {
-            (self.shared.on_change)(path);
+            (self.calls.on_change)(path);
         }
         false
     }
 
     fn log(&self, params: &Value) -> bool {
         let text = |name| params.get(name).and_then(Value::as_str).unwrap_or_default();
-        self.shared.voice.say(text("level"), text("message"));
+        self.calls.voice.say(text("level"), text("message"));
         false
     }
 
     async fn garbage(&self, line: &[u8]) -> bool {
-        self.shared.noise_lines.fetch_add(1, Ordering::Relaxed);
+        self.calls.noise_lines.fetch_add(1, Ordering::Relaxed);
         let shown = Printable(&line[..line.len().min(200)]).to_string();
-        self.shared.voice.say("warn", &format!("this on standard output is no message: {shown}"));
+        self.calls.voice.say("warn", &format!("this on standard output is no message: {shown}"));
         // It may have been a part of a listing, which then is not complete.
         let was_message = ["\"jsonrpc\"", "\"entries\"", "\"id\""];
         if was_message.iter().any(|word| line.windows(word.len()).any(|part| part == word.as_bytes())) {
@@ -190,7 +190,7 @@ impl Listening<'_> {
     }
 
     async fn break_listings(&self, why: &str) {
-        for events in self.shared.take_listings() {
+        for events in self.calls.take_listings() {
             let _ = events.send(Event::Broken(why.to_owned())).await;
         }
     }

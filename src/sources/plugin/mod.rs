@@ -1,5 +1,6 @@
 //! `Plugin`: a program of somebody else's as a source (`docs/plugin-protocol.md`). It keeps the program running, and knows no service.
 
+mod calls;
 pub mod check;
 mod connection;
 mod failure;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::connection::Event;
+use super::calls::Event;
 use super::failure::Failure;
 use super::session::{Session, understood_or_nothing};
 use super::staging::{Extent, Staged, check_place, too_much};

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::{Connection, Event};
+use super::calls::Event;
+use super::connection::Connection;
 use super::failure::Failure;
 use super::listing::{Listing, path_below};
 use super::process::Launch;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::super::connection::{Connection, Event};
+use super::super::calls::Event;
+use super::super::connection::Connection;
 use super::super::voice::Voice;
 use super::super::wire::{Entry, Listed, Refusal};
 use super::Finding;

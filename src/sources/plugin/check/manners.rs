@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::super::connection::Event;
+use super::super::calls::Event;
 use super::super::session::Session;
 use super::exchange::Checker;
 use super::sorted;
