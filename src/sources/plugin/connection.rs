@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::calls::{Calls, Event, OnChange};
 use super::failure::Failure;
-use super::hearing;
+use super::pipes;
 use super::process::{self, Launch};
 use super::voice::Voice;
 use super::wire::Abilities;
@@ -43,9 +43,9 @@ impl Connection {
         let ended = process.watch();
         let (outgoing, lines) = mpsc::channel(16);
         let calls = Arc::new(Calls::new(process, outgoing, Arc::clone(voice), on_change));
-        tokio::spawn(hearing::write(pipes.stdin, lines, Arc::clone(&calls)));
-        let words = tokio::spawn(hearing::read_words(pipes.stderr, Arc::clone(&calls)));
-        tokio::spawn(hearing::read(pipes.stdout, words, ended, Arc::clone(&calls)));
+        tokio::spawn(pipes::write(pipes.stdin, lines, Arc::clone(&calls)));
+        let stderr = tokio::spawn(pipes::log_stderr(pipes.stderr, Arc::clone(&calls)));
+        tokio::spawn(pipes::read(pipes.stdout, stderr, ended, Arc::clone(&calls)));
         Ok(Arc::new(Self { calls, next_id: AtomicU64::new(1), cancels: AtomicBool::new(false) }))
     }
 

@@ -1,4 +1,4 @@
-//! What a plugin writes, line by line, and where each line goes; within limits, whatever it writes.
+//! The tasks on the pipes of a plugin: they write requests, read its lines within limits, and hand each on to the call that it is for.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,54 +17,54 @@ use super::wire::{self, Entry, Incoming, Text};
 use crate::path::{Printable, RemotePath};
 
 /// The longest line, in bytes without its end.
-pub const LONGEST_LINE: usize = 1 << 20;
+pub const MAX_LINE_BYTES: usize = 1 << 20;
 
-/// So many lines that lead nowhere, in so long a time, are a flood.
-const USELESS: u32 = 10_000;
-const TIME: Duration = Duration::from_secs(10);
+/// The process is ended when it writes more lines than this within the window that are no part of an answer.
+const MAX_NOISE_LINES: u32 = 10_000;
+const NOISE_WINDOW: Duration = Duration::from_secs(10);
 
-/// Bytes of standard error that are one line at most.
-const WORDS: usize = 4096;
+/// Longer lines of standard error are logged in pieces of so many bytes.
+const MAX_STDERR_LINE: usize = 4096;
 
-/// How long the end of a process may follow the end of its output.
-const SHORTLY: Duration = Duration::from_millis(500);
+/// How long to wait for the exit status after the output has ended, and for the rest of the output after the exit.
+const EXIT_GRACE: Duration = Duration::from_millis(500);
 
-/// Writes what the host says, until nobody is left to say anything.
+/// Writes requests to standard input until the connection is closed.
 pub(super) async fn write(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Vec<u8>>, calls: Arc<Calls>) {
     while let Some(line) = lines.recv().await {
         if let Err(e) = stdin.write_all(&line).await {
-            // What it has still said comes first.
-            tokio::time::sleep(SHORTLY).await;
+            // Its last output is read first, and may say why.
+            tokio::time::sleep(EXIT_GRACE).await;
             return calls.shut_down(&format!("it does not read its standard input: {e}"));
         }
     }
 }
 
-/// Reads what the plugin says to the host.
+/// Reads messages from standard output until it ends.
 pub(super) async fn read(
     stdout: ChildStdout,
-    words: JoinHandle<()>,
+    stderr: JoinHandle<()>,
     mut ended: watch::Receiver<Option<String>>,
     calls: Arc<Calls>,
 ) {
-    let mut listening = Listening { calls: &calls, useless: 0, since: Instant::now() };
+    let mut reader = LineReader { calls: &calls, noise: 0, since: Instant::now() };
     let why = tokio::select! {
-        why = listening.listen(BufReader::new(stdout)) => why,
-        // Somebody else may hold the output open for ever.
-        () = async { let _ = ended.wait_for(Option::is_some).await; tokio::time::sleep(SHORTLY).await } => String::new(),
+        why = reader.run(BufReader::new(stdout)) => why,
+        // A child of the process may hold the output open for ever.
+        () = async { let _ = ended.wait_for(Option::is_some).await; tokio::time::sleep(EXIT_GRACE).await } => String::new(),
     };
-    // What it has said to people last may be why.
-    let _ = timeout(SHORTLY, words).await;
-    let end = if why.is_empty() { timeout(SHORTLY, ended.wait_for(Option::is_some)).await.ok() } else { None };
+    // Its last line of standard error may say why it ended.
+    let _ = timeout(EXIT_GRACE, stderr).await;
+    let end = if why.is_empty() { timeout(EXIT_GRACE, ended.wait_for(Option::is_some)).await.ok() } else { None };
     let end = end.and_then(|end| end.ok().and_then(|end| end.clone()));
     calls.shut_down(&end.unwrap_or(if why.is_empty() { "it closed its standard output".into() } else { why }));
 }
 
-/// Reads what the plugin says to people.
-pub(super) async fn read_words(stderr: ChildStderr, calls: Arc<Calls>) {
+/// Logs standard error until it ends.
+pub(super) async fn log_stderr(stderr: ChildStderr, calls: Arc<Calls>) {
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
-    while let Ok(1..) = read_line(&mut reader, WORDS, &mut line).await {
+    while let Ok(1..) = read_line(&mut reader, MAX_STDERR_LINE, &mut line).await {
         calls.note_words(&String::from_utf8_lossy(&line));
         calls.voice.heard(&line);
     }
@@ -80,33 +80,33 @@ async fn read_line(
     reader.take(longest as u64 + 1).read_until(b'\n', line).await
 }
 
-struct Listening<'a> {
+struct LineReader<'a> {
     calls: &'a Calls,
-    /// Lines since `since` or the last answer that led nowhere.
-    useless: u32,
+    /// Lines since `since`, or since the last part of an answer, that were none.
+    noise: u32,
     since: Instant,
 }
 
-impl Listening<'_> {
-    /// Listens until there is no more to hear; says why not, or nothing if the output ended between two lines.
-    async fn listen(&mut self, mut reader: impl AsyncBufRead + Unpin) -> String {
+impl LineReader<'_> {
+    /// Reads lines until the output ends. Returns why, or nothing if it ended between two lines.
+    async fn run(&mut self, mut reader: impl AsyncBufRead + Unpin) -> String {
         let mut line = Vec::new();
         loop {
-            match read_line(&mut reader, LONGEST_LINE, &mut line).await {
+            match read_line(&mut reader, MAX_LINE_BYTES, &mut line).await {
                 Ok(0) => return String::new(),
                 Ok(_) if line.last() == Some(&b'\n') => {}
-                Ok(_) if line.len() > LONGEST_LINE => return "it wrote a line of more than 1 MiB".into(),
+                Ok(_) if line.len() > MAX_LINE_BYTES => return "it wrote a line of more than 1 MiB".into(),
                 // The process ended in the middle of a line, and how it did says more.
                 Ok(_) => return String::new(),
                 Err(e) => return format!("its output cannot be read: {e}"),
             }
-            let useful = self.take(&line).await;
-            if useful || self.since.elapsed() > TIME {
-                (self.useless, self.since) = (0, Instant::now());
+            let is_answer = self.take(&line).await;
+            if is_answer || self.since.elapsed() > NOISE_WINDOW {
+                (self.noise, self.since) = (0, Instant::now());
             }
-            self.useless += u32::from(!useful);
-            if self.useless > USELESS {
-                return format!("it wrote more than {USELESS} lines that answer nothing");
+            self.noise += u32::from(!is_answer);
+            if self.noise > MAX_NOISE_LINES {
+                return format!("it wrote more than {MAX_NOISE_LINES} lines that answer nothing");
             }
         }
     }
@@ -138,7 +138,7 @@ impl Listening<'_> {
         let id = params.get("id").and_then(Value::as_u64);
         match Part::deserialize(params) {
             Ok(Part { id, entries }) => match self.calls.events_of(id) {
-                // Nobody may be waiting for them any more: they count as part of an answer nevertheless.
+                // The entries of a cancelled call count as part of an answer.
                 Some(events) => {
                     let _ = events.send(Event::Entries(entries)).await;
                     true
@@ -158,7 +158,7 @@ impl Listening<'_> {
 
     fn progress(&self, params: &Value) -> bool {
         let listener = params.get("id").and_then(Value::as_u64).and_then(|id| self.calls.events_of(id));
-        // Whoever has not read the last one yet needs no other.
+        // One unread progress event is enough.
         listener.is_some_and(|events| events.try_send(Event::Progress).is_ok())
     }
 
@@ -181,7 +181,7 @@ impl Listening<'_> {
         self.calls.noise_lines.fetch_add(1, Ordering::Relaxed);
         let shown = Printable(&line[..line.len().min(200)]).to_string();
         self.calls.voice.say("warn", &format!("this on standard output is no message: {shown}"));
-        // It may have been a part of a listing, which then is not complete.
+        // The line may have been a part of a listing, which is then incomplete.
         let was_message = ["\"jsonrpc\"", "\"entries\"", "\"id\""];
         if was_message.iter().any(|word| line.windows(word.len()).any(|part| part == word.as_bytes())) {
             self.break_listings("a line that is not valid JSON").await;
