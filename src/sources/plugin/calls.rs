@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::log::PluginLog;
 use super::process::Process;
-use super::voice::Voice;
 use super::wire::{Entry, Refusal};
 use crate::path::RemotePath;
 
@@ -35,7 +35,7 @@ pub struct Calls {
     /// As many permits as calls may be under way at once.
     pub turns: Arc<Semaphore>,
     /// Where its words for people go.
-    pub voice: Arc<Voice>,
+    pub log: Arc<PluginLog>,
     /// Lines that were no messages.
     pub noise_lines: AtomicU32,
     /// What is done when the plugin reports a change.
@@ -62,11 +62,11 @@ struct Open {
 
 impl Calls {
     /// No calls yet to `process`, which is written to through `outgoing`.
-    pub fn new(process: Process, outgoing: mpsc::Sender<Vec<u8>>, voice: Arc<Voice>, on_change: OnChange) -> Self {
+    pub fn new(process: Process, outgoing: mpsc::Sender<Vec<u8>>, log: Arc<PluginLog>, on_change: OnChange) -> Self {
         let (calls, last_words) = (HashMap::new(), String::new());
         let state = State { process: Some(process), outgoing: Some(outgoing), calls, closed: None, last_words };
         let (state, turns) = (Mutex::new(state), Arc::new(Semaphore::new(1)));
-        Self { state, turns, voice, noise_lines: AtomicU32::new(0), on_change }
+        Self { state, turns, log, noise_lines: AtomicU32::new(0), on_change }
     }
 
     /// Notes a call whose events go to `events`. Returns where its request is to be sent; none if the process has ended.
@@ -122,7 +122,7 @@ impl Calls {
     /// Keeps the last line of standard error, which may say why the process ends.
     pub fn note_words(&self, words: &str) {
         if !words.trim().is_empty() {
-            let words = self.voice.fit(words);
+            let words = self.log.redact(words);
             self.state.lock().last_words = words;
         }
     }

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 
 use super::calls::{Calls, Event, OnChange};
 use super::failure::Failure;
+use super::log::PluginLog;
 use super::pipes;
 use super::process::{self, Launch};
-use super::voice::Voice;
 use super::wire::Abilities;
 use crate::error::Result;
 use crate::source::waits::note_progress;
@@ -38,11 +38,11 @@ impl Connection {
     ///
     /// # Errors
     /// Those of [`process::start`].
-    pub fn start(launch: &Launch, voice: &Arc<Voice>, on_change: OnChange) -> Result<Arc<Self>> {
+    pub fn start(launch: &Launch, log: &Arc<PluginLog>, on_change: OnChange) -> Result<Arc<Self>> {
         let (process, pipes) = process::start(launch)?;
         let ended = process.watch();
         let (outgoing, lines) = mpsc::channel(16);
-        let calls = Arc::new(Calls::new(process, outgoing, Arc::clone(voice), on_change));
+        let calls = Arc::new(Calls::new(process, outgoing, Arc::clone(log), on_change));
         tokio::spawn(pipes::write(pipes.stdin, lines, Arc::clone(&calls)));
         let stderr = tokio::spawn(pipes::log_stderr(pipes.stderr, Arc::clone(&calls)));
         tokio::spawn(pipes::read(pipes.stdout, stderr, ended, Arc::clone(&calls)));

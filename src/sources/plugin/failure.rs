@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::voice::Voice;
+use super::log::PluginLog;
 use super::wire::Refusal;
 use crate::error::{Error, ErrorKind};
 
@@ -54,11 +54,11 @@ impl Failure {
     }
 
     /// What it is to the mount.
-    pub fn error(self, op: &'static str, voice: &Voice) -> Error {
+    pub fn error(self, op: &'static str, log: &PluginLog) -> Error {
         match self {
             Self::Refused(refusal) => {
                 let error = Error::new(op, refusal.kind());
-                let error = match voice.fit(&refusal.message) {
+                let error = match log.redact(&refusal.message) {
                     words if words.is_empty() => error,
                     words => error.because(words),
                 };
@@ -69,7 +69,7 @@ impl Failure {
             }
             Self::Lost(why) => Error::new(op, ErrorKind::Unreachable).because(format!("the plugin is gone: {why}")),
             Self::Broken(why) => {
-                Error::new(op, ErrorKind::Protocol).because(format!("the plugin answered {}", voice.fit(&why)))
+                Error::new(op, ErrorKind::Protocol).because(format!("the plugin answered {}", log.redact(&why)))
             }
             Self::Own(error) => error,
         }

@@ -7,6 +7,7 @@ mod failure;
 mod hash;
 mod info;
 mod listing;
+mod log;
 mod pipes;
 mod process;
 mod program;
@@ -17,7 +18,6 @@ mod staging;
 mod starts;
 mod told;
 mod tree;
-mod voice;
 mod wire;
 
 use std::sync::Arc;
@@ -32,13 +32,13 @@ use tokio::sync::mpsc;
 
 use self::failure::Failure;
 pub use self::info::Info;
+use self::log::PluginLog;
 pub use self::process::Launch;
 pub use self::program::find_program;
 use self::retrieve::{CHUNK, Delivery, retrieve};
 use self::session::{Session, parent, understood};
 use self::staging::Staging;
 use self::starts::Starts;
-use self::voice::Voice;
 use self::wire::{Abilities, Digested, Entry, Kind, Refusal, Text};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -109,7 +109,7 @@ impl source::Kind for PluginKind {
 struct Plugin {
     launch: Launch,
     info: Info,
-    voice: Arc<Voice>,
+    log: Arc<PluginLog>,
     staging: Arc<Staging>,
     fresh_for: Duration,
     /// The process that serves; none before the first call and between `disconnect` and `connect`.
@@ -127,7 +127,7 @@ impl Plugin {
         Self {
             launch,
             info,
-            voice: Arc::new(Voice::new(&settings.name)),
+            log: Arc::new(PluginLog::new(&settings.name)),
             staging: Arc::new(Staging::new(&settings.scratch, settings.rooms.clone())),
             fresh_for: settings.fresh_for,
             session: tokio::sync::Mutex::new(None),
@@ -160,7 +160,7 @@ impl Plugin {
             return Ok(());
         }
         let told = self.info.reveal().await.map_err(|e| vec![Problem { key: None, message: e.to_string() }])?;
-        self.voice.conceal(told.1);
+        self.log.add_secrets(told.1);
         if let Some(schema) = &session.hello.schema {
             match schema::problems(schema, &told.0) {
                 Ok(problems) if problems.is_empty() => {}
@@ -173,7 +173,7 @@ impl Plugin {
             // Nor must one that cannot tell yet: a keyring that is locked now may be open later.
             Err(failure) if failure.is_refusal() && !failure.is("crashed") => return Err(vec![self.problem(failure)]),
             Err(failure) => {
-                tracing::warn!("source {}: {}", name, failure.error("configure", &self.voice))
+                tracing::warn!("source {}: {}", name, failure.error("configure", &self.log))
             }
         }
         Ok(())
@@ -182,7 +182,7 @@ impl Plugin {
     /// Starts a process and hears what it can.
     async fn start(&self) -> Result<Session> {
         self.starts.wait().await;
-        let session = Session::start(&self.launch, &self.voice, self.changes.0.clone(), self.fresh_for).await?;
+        let session = Session::start(&self.launch, &self.log, self.changes.0.clone(), self.fresh_for).await?;
         *self.abilities.write() = session.hello.capabilities.clone();
         Ok(session)
     }
@@ -190,7 +190,7 @@ impl Plugin {
     /// Gives a new process its settings.
     async fn furnish(&self, session: &Session) -> Result<(), Failure> {
         let (info, secrets) = self.info.reveal().await?;
-        self.voice.conceal(secrets);
+        self.log.add_secrets(secrets);
         session.configure(info).await
     }
 
@@ -237,7 +237,7 @@ impl Plugin {
                 }
                 Err(failure) => {
                     if failure.is("crashed") {
-                        self.voice.say("warn", "the plugin is started anew, as it asks to be");
+                        self.log.write("warn", "the plugin is started anew, as it asks to be");
                         session.end(true).await;
                     }
                     return Err(self.failed(op, path, failure));
@@ -247,7 +247,7 @@ impl Plugin {
     }
 
     fn failed(&self, op: &'static str, path: &RemotePath, failure: Failure) -> Error {
-        let error = failure.error(op, &self.voice);
+        let error = failure.error(op, &self.log);
         if path.is_root() { error } else { error.on(path) }
     }
 
@@ -267,7 +267,7 @@ impl Plugin {
             Failure::Refused(refusal) => (refusal.data.key.clone(), refusal.data.problem.clone()),
             _ => (None, None),
         };
-        let told = failure.error("configure", &self.voice).to_string();
+        let told = failure.error("configure", &self.log).to_string();
         match (key, what.as_deref()) {
             (Some(key), Some("missing")) => Problem { key: None, message: format!("`{key}` is missing ({told})") },
             (key, _) => Problem { key, message: told },
@@ -295,7 +295,7 @@ impl Source for Plugin {
     }
 
     async fn connect(&self) -> Result<()> {
-        let failed = |failure: Failure| failure.error("connect", &self.voice);
+        let failed = |failure: Failure| failure.error("connect", &self.log);
         let session = self.session().await.map_err(failed)?;
         if let Err(failure) = session.connect().await {
             if failure.is("crashed") {

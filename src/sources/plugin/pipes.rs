@@ -66,7 +66,7 @@ pub(super) async fn log_stderr(stderr: ChildStderr, calls: Arc<Calls>) {
     let mut line = Vec::new();
     while let Ok(1..) = read_line(&mut reader, MAX_STDERR_LINE, &mut line).await {
         calls.note_words(&String::from_utf8_lossy(&line));
-        calls.voice.heard(&line);
+        calls.log.write_stderr(&line);
     }
 }
 
@@ -173,14 +173,14 @@ impl LineReader<'_> {
 
     fn log(&self, params: &Value) -> bool {
         let text = |name| params.get(name).and_then(Value::as_str).unwrap_or_default();
-        self.calls.voice.say(text("level"), text("message"));
+        self.calls.log.write(text("level"), text("message"));
         false
     }
 
     async fn garbage(&self, line: &[u8]) -> bool {
         self.calls.noise_lines.fetch_add(1, Ordering::Relaxed);
         let shown = Printable(&line[..line.len().min(200)]).to_string();
-        self.calls.voice.say("warn", &format!("this on standard output is no message: {shown}"));
+        self.calls.log.write("warn", &format!("this on standard output is no message: {shown}"));
         // The line may have been a part of a listing, which is then incomplete.
         let was_message = ["\"jsonrpc\"", "\"entries\"", "\"id\""];
         if was_message.iter().any(|word| line.windows(word.len()).any(|part| part == word.as_bytes())) {

@@ -13,10 +13,10 @@ use super::calls::Event;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::listing::{Listing, path_below};
+use super::log::PluginLog;
 use super::process::Launch;
 use super::told::{Look, Spelling, Told, absolute};
 use super::tree::Tree;
-use super::voice::Voice;
 use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::omitted::Omitted;
@@ -44,7 +44,7 @@ pub struct Session {
     pub hello: Hello,
     /// What it has told.
     pub told: Arc<Told>,
-    voice: Arc<Voice>,
+    log: Arc<PluginLog>,
     fresh_for: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Session {
     /// `Unsupported` if there is no such program; `Unreachable` or `Protocol` if it does not say who it is.
     pub async fn start(
         launch: &Launch,
-        voice: &Arc<Voice>,
+        log: &Arc<PluginLog>,
         changes: mpsc::Sender<RemotePath>,
         fresh_for: Duration,
     ) -> Result<Self> {
@@ -66,21 +66,21 @@ impl Session {
             // With so many changes unread, one more says little; what is known ages in any case.
             let _ = changes.try_send(path);
         };
-        let connection = Connection::start(launch, voice, Box::new(on_change))?;
+        let connection = Connection::start(launch, log, Box::new(on_change))?;
         let host = concat!("kitovufs ", env!("CARGO_PKG_VERSION"));
         let hello = in_time("hello", connection.ask("hello", json!({"protocol": PROTOCOL, "host": host}))).await;
-        let hello: Hello = hello.and_then(understood).map_err(|failure| failure.error("hello", voice))?;
+        let hello: Hello = hello.and_then(understood).map_err(|failure| failure.error("hello", log))?;
         if hello.protocol != PROTOCOL {
             let why = format!("the plugin speaks version {} of the protocol; this is {PROTOCOL}", hello.protocol);
             return Err(Error::new("hello", ErrorKind::Unsupported).because(why));
         }
         connection.set_abilities(&hello.capabilities);
-        Ok(Self { connection, hello, told, voice: Arc::clone(voice), fresh_for })
+        Ok(Self { connection, hello, told, log: Arc::clone(log), fresh_for })
     }
 
     /// The session of a process that has answered `hello`.
-    pub fn of(connection: Arc<Connection>, hello: Hello, voice: Arc<Voice>) -> Self {
-        Self { connection, hello, told: Arc::default(), voice, fresh_for: Duration::MAX }
+    pub fn of(connection: Arc<Connection>, hello: Hello, log: Arc<PluginLog>) -> Self {
+        Self { connection, hello, told: Arc::default(), log, fresh_for: Duration::MAX }
     }
 
     /// Gives the plugin its settings.
@@ -380,7 +380,7 @@ impl Session {
     /// Tells what a listing leaves out, without what was told in confidence.
     fn tell(&self, dir: &RemotePath, omitted: &Omitted) {
         if let Some(told) = omitted.told() {
-            self.voice.say("warn", &format!("{dir}: {told}"));
+            self.log.write("warn", &format!("{dir}: {told}"));
         }
     }
 }

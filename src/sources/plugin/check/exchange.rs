@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::super::calls::Event;
 use super::super::connection::Connection;
-use super::super::voice::Voice;
+use super::super::log::PluginLog;
 use super::super::wire::{Entry, Listed, Refusal};
 use super::Finding;
 
@@ -18,7 +18,7 @@ const SHOWN: usize = 300;
 /// A conversation that is judged.
 pub struct Checker<'a> {
     pub connection: Arc<Connection>,
-    pub voice: Arc<Voice>,
+    pub log: Arc<PluginLog>,
     pub timeout: Duration,
     /// Whether all that was found is right.
     pub holds: bool,
@@ -61,18 +61,18 @@ impl Outcome {
 impl<'a> Checker<'a> {
     pub fn new(
         connection: Arc<Connection>,
-        voice: Arc<Voice>,
+        log: Arc<PluginLog>,
         timeout: Duration,
         tell: &'a mut (dyn FnMut(&Finding) + Send),
     ) -> Self {
-        Self { connection, voice, timeout, holds: true, tell }
+        Self { connection, log, timeout, holds: true, tell }
     }
 
     /// Tells a finding.
     pub fn find(&mut self, about: &'static str, wanted: &str, sent: String, came: String, wrong: Option<String>) {
         self.holds &= wrong.is_none();
         let shown = |text: String| {
-            let text = self.voice.fit(&text);
+            let text = self.log.redact(&text);
             let end = text.floor_char_boundary(SHOWN);
             if end < text.len() { format!("{}…", &text[..end]) } else { text }
         };
@@ -97,7 +97,7 @@ impl<'a> Checker<'a> {
         let mut call = match self.connection.call(method, params).await {
             Ok(call) => call,
             Err(failure) => {
-                outcome.trouble = Some(failure.error(method, &self.voice).to_string());
+                outcome.trouble = Some(failure.error(method, &self.log).to_string());
                 return outcome;
             }
         };
@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
                     return outcome;
                 }
                 Ok(Err(failure)) => {
-                    outcome.trouble = Some(failure.error(method, &self.voice).to_string());
+                    outcome.trouble = Some(failure.error(method, &self.log).to_string());
                     return outcome;
                 }
                 Err(_) => {

@@ -83,7 +83,7 @@ impl Checker<'_> {
             let children = match session.list(&dir).await {
                 Ok(children) => children,
                 Err(failure) => {
-                    let wrong = failure.error("list_path", &self.voice).to_string();
+                    let wrong = failure.error("list_path", &self.log).to_string();
                     self.find(
                         "list_path",
                         "a directory that was told can be listed",

@@ -59,7 +59,7 @@ impl Checker<'_> {
                     .await;
                     end.is_err().then(|| "it was not answered".to_owned())
                 }
-                Err(failure) => Some(failure.error("list_path", &self.voice).to_string()),
+                Err(failure) => Some(failure.error("list_path", &self.log).to_string()),
             };
             let took = format!("the end, after {} ms", began.elapsed().as_millis());
             self.find("cancel", "a cancelled call is answered within 2 s", "cancel".into(), took, wrong);

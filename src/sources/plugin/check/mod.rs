@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::exchange::{Checker, Outcome};
+use super::log::PluginLog;
 use super::process::Launch;
 use super::schema;
 use super::session::{BEGINNING, Session};
-use super::voice::Voice;
 use super::wire::{Entry, Hello, PROTOCOL};
 use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
@@ -53,10 +53,10 @@ pub struct Subject {
 /// # Errors
 /// The plugin cannot be started, or `scratch` not be used.
 pub async fn check(subject: &Subject, scratch: &Path, tell: &mut (dyn FnMut(&Finding) + Send)) -> Result<bool> {
-    let voice = Arc::new(Voice::new("checked"));
-    voice.conceal(subject.secrets.clone());
-    let connection = super::connection::Connection::start(&subject.launch, &voice, Box::new(|_| {}))?;
-    let mut checker = Checker::new(connection, voice, subject.timeout, tell);
+    let log = Arc::new(PluginLog::new("checked"));
+    log.add_secrets(subject.secrets.clone());
+    let connection = super::connection::Connection::start(&subject.launch, &log, Box::new(|_| {}))?;
+    let mut checker = Checker::new(connection, log, subject.timeout, tell);
     if let Some(session) = begin(&mut checker, subject).await {
         let files = checker.listings(&session).await;
         for file in &files {
@@ -121,7 +121,7 @@ async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Session> 
     if !is_absent {
         checker.expect("connect", "it succeeds", &connected, |_| Ok(()))?;
     }
-    Some(Session::of(Arc::clone(&checker.connection), hello, Arc::clone(&checker.voice)))
+    Some(Session::of(Arc::clone(&checker.connection), hello, Arc::clone(&checker.log)))
 }
 
 /// The entries of an answer, in an order of their own, so that two can be compared.
