@@ -8,6 +8,7 @@ mod hash;
 mod info;
 mod listing;
 mod log;
+mod memo;
 mod pipes;
 mod process;
 mod program;
@@ -16,7 +17,6 @@ mod schema;
 mod session;
 mod staging;
 mod starts;
-mod told;
 mod tree;
 mod wire;
 
@@ -232,7 +232,7 @@ impl Plugin {
                     died = true;
                 }
                 Err(failure) if failure.is("unknown_path") && !told_again => {
-                    session.doubt(path);
+                    session.discard_path(path);
                     told_again = true;
                 }
                 Err(failure) => {
@@ -324,7 +324,7 @@ impl Source for Plugin {
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         let digested = self.with("create_remote_digest", file, |session, written| async move {
-            Self::remote_digest(&session, file, &written.unwrap_or_else(|| told::absolute(file))).await
+            Self::remote_digest(&session, file, &written.unwrap_or_else(|| memo::absolute(file))).await
         });
         let Digested { digest, size, modified } = digested.await?;
         Ok(RemoteDigest { digest: Digest::new(digest), size, modified: modified.and_then(|time| time.time()) })
@@ -341,9 +341,9 @@ impl Source for Plugin {
         for attempt in 0..2 {
             let session = self.session().await.map_err(|failure| self.failed(OP, copy.path, failure))?;
             let known =
-                session.told.tree(&RemotePath::root()).and_then(|tree| tree.leaf(copy.path).map(|entry| entry.path));
-            let written = known.or_else(|| session.told.spelling_in(&parent(copy.path), copy.path));
-            let written = written.unwrap_or_else(|| told::absolute(copy.path));
+                session.memo.tree(&RemotePath::root()).and_then(|tree| tree.leaf(copy.path).map(|entry| entry.path));
+            let written = known.or_else(|| session.memo.spelling_in(&parent(copy.path), copy.path));
+            let written = written.unwrap_or_else(|| memo::absolute(copy.path));
             let params = json!({"file": place, "path": written, "digest": copy.retrieved_as.as_str()});
             match session.ask_patiently(OP, params, (LOCAL_DIGEST, most)).await.and_then(understood::<Digested>) {
                 Ok(digested) => return Ok(Digest::new(digested.digest)),
@@ -365,8 +365,8 @@ impl Source for Plugin {
         let delivery = tokio::sync::Mutex::new(Delivery::new(request, out));
         let delivery = &delivery;
         let filled = self.with(OP, request.path, |session, written| async move {
-            let written = written.unwrap_or_else(|| told::absolute(request.path));
-            if !session.told.is_digested(request.path) {
+            let written = written.unwrap_or_else(|| memo::absolute(request.path));
+            if !session.memo.is_digested(request.path) {
                 let now = session.digest(request.path, &written).await?;
                 if now.digest != request.digest.as_str() {
                     return Err(Error::new(OP, ErrorKind::Changed).into());

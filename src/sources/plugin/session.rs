@@ -14,8 +14,8 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::listing::{Listing, path_below};
 use super::log::PluginLog;
+use super::memo::{Look, Memo, Spelling, absolute};
 use super::process::Launch;
-use super::told::{Look, Spelling, Told, absolute};
 use super::tree::Tree;
 use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,14 +24,14 @@ use crate::path::RemotePath;
 use crate::source::budget::{LARGE_BYTES, await_turn, has_turn};
 use crate::source::waits::note_progress;
 
-/// How long a plugin may take to say who it is, and to read its settings.
-pub const BEGINNING: Duration = Duration::from_secs(10);
+/// How long a plugin may take to answer `hello`, and `configure`.
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a plugin may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a plugin may take to answer `disconnect`.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest digest, in bytes.
-const LONGEST_DIGEST: usize = 1024;
+const MAX_DIGEST_BYTES: usize = 1024;
 
 /// What lies in a directory; a directory that only longer paths imply has no entry.
 pub type Children = Box<dyn Iterator<Item = (RemotePath, Option<Entry>)> + Send>;
@@ -42,8 +42,8 @@ pub struct Session {
     pub connection: Arc<Connection>,
     /// Its answer to `hello`.
     pub hello: Hello,
-    /// What it has told.
-    pub told: Arc<Told>,
+    /// What its listings told.
+    pub memo: Arc<Memo>,
     log: Arc<PluginLog>,
     fresh_for: Duration,
 }
@@ -59,8 +59,8 @@ impl Session {
         changes: mpsc::Sender<RemotePath>,
         fresh_for: Duration,
     ) -> Result<Self> {
-        let told = Arc::new(Told::default());
-        let expiring = Arc::clone(&told);
+        let memo = Arc::new(Memo::default());
+        let expiring = Arc::clone(&memo);
         let on_change = move |path| {
             expiring.expire();
             // With so many changes unread, one more says little; what is known ages in any case.
@@ -75,12 +75,12 @@ impl Session {
             return Err(Error::new("hello", ErrorKind::Unsupported).because(why));
         }
         connection.set_abilities(&hello.capabilities);
-        Ok(Self { connection, hello, told, log: Arc::clone(log), fresh_for })
+        Ok(Self { connection, hello, memo, log: Arc::clone(log), fresh_for })
     }
 
     /// The session of a process that has answered `hello`.
     pub fn of(connection: Arc<Connection>, hello: Hello, log: Arc<PluginLog>) -> Self {
-        Self { connection, hello, told: Arc::default(), log, fresh_for: Duration::MAX }
+        Self { connection, hello, memo: Arc::default(), log, fresh_for: Duration::MAX }
     }
 
     /// Gives the plugin its settings.
@@ -137,7 +137,7 @@ impl Session {
     pub async fn end(&self, connected: bool) {
         if connected {
             // Whatever it says, it is over.
-            let _ = timeout(GOODBYE, self.connection.ask("disconnect", json!({}))).await;
+            let _ = timeout(DISCONNECT_TIMEOUT, self.connection.ask("disconnect", json!({}))).await;
         }
         self.connection.end().await;
     }
@@ -149,10 +149,10 @@ impl Session {
     pub async fn digest(&self, file: &RemotePath, written: &Text) -> Result<Digested, Failure> {
         let answer = self.connection.ask("create_remote_digest", json!({ "path": written })).await?;
         let digested: Digested = understood(answer)?;
-        if digested.digest.is_empty() || digested.digest.len() > LONGEST_DIGEST {
+        if digested.digest.is_empty() || digested.digest.len() > MAX_DIGEST_BYTES {
             return Err(Failure::Broken(format!("a digest of {} bytes", digested.digest.len())));
         }
-        self.told.learn_digest(file);
+        self.memo.learn_digest(file);
         Ok(digested)
     }
 
@@ -169,7 +169,7 @@ impl Session {
             if let Some(children) = self.list_in_tree(dir).await? {
                 return Ok(children);
             }
-            self.told.forget();
+            self.memo.discard();
         }
         Err(Error::new("list_path", ErrorKind::NotFound).on(dir).into())
     }
@@ -189,7 +189,7 @@ impl Session {
         let components: Vec<_> = path.components().collect();
         for (depth, name) in components.iter().enumerate() {
             let inner = dir.child(name).map_err(|bad| Failure::Broken(bad.to_string()))?;
-            if self.told.spelling_in(&dir, &inner).is_none() {
+            if self.memo.spelling_in(&dir, &inner).is_none() {
                 // The way to `dir` has been gone by now.
                 drop(self.list_level_at(&dir, &self.spelling(&dir)).await?);
             }
@@ -201,18 +201,18 @@ impl Session {
         Ok(self.spelling(path))
     }
 
-    /// Takes back what told of this path, after the plugin said that it does not know it: it is listed anew before it is asked for again.
-    pub fn doubt(&self, path: &RemotePath) {
+    /// Discards what told of this path, after the plugin said that it does not know it: it is listed anew before it is asked for again.
+    pub fn discard_path(&self, path: &RemotePath) {
         if self.hello.capabilities.one_level {
-            self.told.forget_directory(&parent(path));
+            self.memo.discard_directory(&parent(path));
         } else {
-            self.told.forget();
+            self.memo.discard();
         }
     }
 
     /// Whether this path, of which nobody said what it is, is a directory after all.
     pub async fn is_listable(&self, path: &RemotePath, written: &Text) -> bool {
-        let leaf = self.told.leaf(path);
+        let leaf = self.memo.leaf(path);
         leaf.is_some_and(|entry| entry.kind.is_none()) && self.gather(path, written).await.is_ok()
     }
 
@@ -220,7 +220,7 @@ impl Session {
         if path.is_root() {
             return absolute(path);
         }
-        self.told.spelling_in(&parent(path), path).unwrap_or_else(|| absolute(path))
+        self.memo.spelling_in(&parent(path), path).unwrap_or_else(|| absolute(path))
     }
 
     async fn list_level(&self, dir: &RemotePath) -> Result<Children, Failure> {
@@ -231,7 +231,7 @@ impl Session {
     async fn list_level_at(&self, dir: &RemotePath, written: &Text) -> Result<Children, Failure> {
         let entries = self.gather(dir, written).await?;
         let spelling = Spelling::learn(entries.iter().map(|(path, entry)| (path, entry.path)));
-        self.told.learn_directory(dir, spelling);
+        self.memo.learn_directory(dir, spelling);
         Ok(Box::new(entries.into_entries().map(|(path, entry)| (path, Some(entry)))))
     }
 
@@ -240,7 +240,7 @@ impl Session {
         let began = Instant::now();
         let mut top = RemotePath::root();
         loop {
-            let known = self.told.tree(&top);
+            let known = self.memo.tree(&top);
             let mut tree = match known {
                 Some(tree) => tree,
                 None => self.list_tree(&top).await?,
@@ -253,12 +253,12 @@ impl Session {
             if !tells {
                 return Ok(None);
             }
-            if !self.told.serve(&tree, dir, self.fresh_for) && tree.told_at < began {
+            if !self.memo.serve(&tree, dir, self.fresh_for) && tree.told_at < began {
                 tree = self.list_tree(&top).await?;
                 if top != *dir && !tree.has_below(dir) {
                     return Ok(None);
                 }
-                self.told.serve(&tree, dir, self.fresh_for);
+                self.memo.serve(&tree, dir, self.fresh_for);
             }
             let children = tree.children(dir);
             if top == *dir || !tree.is_directory(dir) {
@@ -274,7 +274,7 @@ impl Session {
     async fn reach_in_tree(&self, path: &RemotePath) -> Result<Text, Failure> {
         let mut top = RemotePath::root();
         loop {
-            let tree = match self.told.tree(&top) {
+            let tree = match self.memo.tree(&top) {
                 Some(tree) => tree,
                 None => self.list_tree(&top).await?,
             };
@@ -293,25 +293,25 @@ impl Session {
     async fn list_tree(&self, top: &RemotePath) -> Result<Arc<Tree>, Failure> {
         // A leaf that is a directory is written as its own tree tells.
         let written = if top.is_root() { absolute(top) } else { Box::pin(self.reach_in_tree(top)).await? };
-        let Look { entries, told_at } = match self.told.take_look(top, self.fresh_for) {
+        let Look { entries, told_at } = match self.memo.take_look(top, self.fresh_for) {
             Some(look) => look,
             None => self.look(top, &written).await?,
         };
         let tree = Tree::new(entries, told_at);
-        let Some((leaf, written)) = tree.undecided() else { return Ok(self.told.learn_tree(top, tree)) };
+        let Some((leaf, written)) = tree.undecided() else { return Ok(self.memo.learn_tree(top, tree)) };
         let kind = match self.digest(&leaf, &written).await {
             Ok(_) => Kind::File,
             Err(failure) if !failure.is_refusal() => return Err(failure),
             Err(_) => match self.look(&leaf, &written).await {
                 Ok(look) => {
-                    self.told.keep_look(&leaf, look);
+                    self.memo.keep_look(&leaf, look);
                     Kind::Directory
                 }
                 Err(failure) if !failure.is_refusal() => return Err(failure),
                 Err(_) => Kind::File,
             },
         };
-        Ok(self.told.learn_tree(top, tree.of_kind(kind)))
+        Ok(self.memo.learn_tree(top, tree.of_kind(kind)))
     }
 
     async fn look(&self, dir: &RemotePath, written: &Text) -> Result<Look, Failure> {
@@ -359,7 +359,7 @@ impl Session {
                 note_progress();
             }
             if last {
-                self.tell(dir, &omitted);
+                self.log_omitted(dir, &omitted);
                 return Ok(Some(entries));
             }
             if !has_turn(entries.taken()) {
@@ -378,7 +378,7 @@ impl Session {
     }
 
     /// Tells what a listing leaves out, without what was told in confidence.
-    fn tell(&self, dir: &RemotePath, omitted: &Omitted) {
+    fn log_omitted(&self, dir: &RemotePath, omitted: &Omitted) {
         if let Some(told) = omitted.told() {
             self.log.write("warn", &format!("{dir}: {told}"));
         }
@@ -410,8 +410,8 @@ pub fn understood_or_nothing<T: DeserializeOwned + Default>(answer: Value) -> Re
 
 /// What comes of a call in the time that a beginning may take.
 async fn in_time<T>(what: &str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(BEGINNING, call).await.unwrap_or_else(|_| {
-        let limit = humantime::format_duration(BEGINNING);
+    timeout(START_TIMEOUT, call).await.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(START_TIMEOUT);
         Err(Failure::Lost(format!("it did not answer `{what}` within {limit}")))
     })
 }

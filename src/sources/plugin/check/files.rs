@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::super::memo::absolute;
 use super::super::session::Session;
-use super::super::told::absolute;
 use super::super::wire::{Digested, Entry, Filled, Kind, Text};
 use super::exchange::{Checker, Outcome};
 use super::{failed, sorted};
@@ -166,7 +166,7 @@ impl Checker<'_> {
             self.refused("retrieve_file", wanted, &outcome, |refusal| refusal.data.kind == "changed");
         }
         // What was found out about the path itself stays within this process.
-        session.told.learn_digest(path);
+        session.memo.learn_digest(path);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use self::exchange::{Checker, Outcome};
 use super::log::PluginLog;
 use super::process::Launch;
 use super::schema;
-use super::session::{BEGINNING, Session};
+use super::session::{START_TIMEOUT, Session};
 use super::wire::{Entry, Hello, PROTOCOL};
 use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
@@ -79,8 +79,9 @@ pub async fn check(subject: &Subject, scratch: &Path, tell: &mut (dyn FnMut(&Fin
 /// From `hello` to `connect`; none if there is no going on.
 async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Session> {
     let host = concat!("kitovufs ", env!("CARGO_PKG_VERSION"));
-    let hello =
-        checker.ask_within(BEGINNING, "hello", json!({"protocol": PROTOCOL, "host": host, "unheard-of": [1]})).await;
+    let hello = checker
+        .ask_within(START_TIMEOUT, "hello", json!({"protocol": PROTOCOL, "host": host, "unheard-of": [1]}))
+        .await;
     let hello = checker.expect(
         "hello",
         "the answer has `protocol` 1 and a `name`; unknown fields are ignored",
@@ -107,7 +108,7 @@ async fn begin(checker: &mut Checker<'_>, subject: &Subject) -> Option<Session> 
         };
         checker.find("schema", "it is a JSON Schema, and the settings fit it", String::new(), String::new(), wrong);
     }
-    let configured = checker.ask_within(BEGINNING, "configure", json!({"info": subject.info})).await;
+    let configured = checker.ask_within(START_TIMEOUT, "configure", json!({"info": subject.info})).await;
     if let Some(Err(refusal)) = &configured.end
         && refusal.data.kind == "invalid_config"
     {

@@ -1,4 +1,4 @@
-//! What a plugin has told in the session of its process: paths in its own words, and what whole trees it has listed. It asks nothing.
+//! `Memo`: what the listings of one session told: how the plugin writes its paths, and whole trees. It asks nothing.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -14,12 +14,12 @@ use super::tree::Tree;
 use super::wire::{Entry, Text};
 use crate::path::RemotePath;
 
-/// For so many files it is remembered that their digest was asked for; for others it is asked again.
-const DIGESTED: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
+/// For as many files it is remembered that their digest was asked for; for others it is asked again.
+const MAX_DIGESTED: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
-/// What was told in the session of one process.
+/// What the listings of one session told.
 #[derive(Debug)]
-pub struct Told {
+pub struct Memo {
     state: Mutex<State>,
 }
 
@@ -51,15 +51,15 @@ pub struct Spelling {
     odd: HashMap<RemotePath, Text>,
 }
 
-impl Default for Told {
+impl Default for Memo {
     fn default() -> Self {
-        let digested = LruCache::new(DIGESTED);
+        let digested = LruCache::new(MAX_DIGESTED);
         let (directories, trees, looks) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self { state: Mutex::new(State { directories, trees, looks, digested, changed: None }) }
     }
 }
 
-impl Told {
+impl Memo {
     /// How paths in this directory are written, if it was listed.
     pub fn spelling_in(&self, dir: &RemotePath, path: &RemotePath) -> Option<Text> {
         self.state.lock().directories.get(dir).map(|spelling| spelling.of(path))
@@ -112,16 +112,16 @@ impl Told {
         self.state.lock().changed = Some(Instant::now());
     }
 
-    /// Takes everything back that was told of directories and trees.
-    pub fn forget(&self) {
+    /// Discards all directories and trees.
+    pub fn discard(&self) {
         let mut state = self.state.lock();
         state.directories.clear();
         state.trees.clear();
         state.looks.clear();
     }
 
-    /// Takes back that a directory was listed.
-    pub fn forget_directory(&self, dir: &RemotePath) {
+    /// Discards the paths of one directory.
+    pub fn discard_directory(&self, dir: &RemotePath) {
         self.state.lock().directories.remove(dir);
     }
 
@@ -175,29 +175,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_look_is_given_once_and_only_while_it_counts() {
-        let (told, a, fresh_for) = (Told::default(), path("a"), Duration::from_secs(30));
-        let look = || told.keep_look(&path("a"), Look { entries: Listing::default(), told_at: Instant::now() });
-        let taken = || told.take_look(&a, fresh_for).is_some();
+        let (memo, a, fresh_for) = (Memo::default(), path("a"), Duration::from_secs(30));
+        let look = || memo.keep_look(&path("a"), Look { entries: Listing::default(), told_at: Instant::now() });
+        let taken = || memo.take_look(&a, fresh_for).is_some();
         look();
         assert!(taken() && !taken());
         look();
         tokio::time::advance(fresh_for).await;
         assert!(!taken(), "too old");
         look();
-        told.expire();
+        memo.expire();
         assert!(!taken(), "the plugin said that something has changed");
         look();
-        told.forget();
+        memo.discard();
         assert!(!taken(), "it was taken back");
     }
 
     #[test]
     fn paths_are_handed_back_as_they_were_written() {
         let written = [("/a", "a"), ("/b", "b"), ("/c", "/c/")];
-        let told = Told::default();
+        let memo = Memo::default();
         let spelling = Spelling::learn(written.iter().map(|(at, text)| (path(at), Text::Plain((*text).into()))));
-        told.learn_directory(&RemotePath::root(), spelling);
-        let spelled = |text| told.spelling_in(&RemotePath::root(), &path(text));
+        memo.learn_directory(&RemotePath::root(), spelling);
+        let spelled = |text| memo.spelling_in(&RemotePath::root(), &path(text));
         for (at, text) in written.into_iter().chain([("/new", "new")]) {
             assert_eq!(spelled(at), Some(Text::Plain(text.into())));
         }
