@@ -34,7 +34,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Starts a program and listens to it. Until [`Connection::set_abilities`], one call at a time.
+    /// RestartBackoff a program and listens to it. Until [`Connection::set_abilities`], one call at a time.
     ///
     /// # Errors
     /// Those of [`process::start`].

@@ -1,5 +1,6 @@
 //! `Plugin`: a program of somebody else's as a source (`docs/plugin-protocol.md`). It keeps the program running, and knows no service.
 
+mod backoff;
 mod calls;
 pub mod check;
 mod connection;
@@ -16,7 +17,6 @@ mod retrieve;
 mod schema;
 mod session;
 mod staging;
-mod starts;
 mod tree;
 mod wire;
 
@@ -30,6 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use self::backoff::RestartBackoff;
 use self::failure::Failure;
 pub use self::info::Info;
 use self::log::PluginLog;
@@ -38,7 +39,6 @@ pub use self::program::find_program;
 use self::retrieve::{CHUNK, Delivery, retrieve};
 use self::session::{Session, parent, understood};
 use self::staging::Staging;
-use self::starts::Starts;
 use self::wire::{Abilities, Digested, Entry, Kind, Refusal, Text};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,14 +49,14 @@ use crate::source::{
     Settings, Sink, Source,
 };
 
-/// A plugin that says nothing of how the local digest gets on is taken for hung after so long.
-const LOCAL_DIGEST: Duration = Duration::from_secs(60);
+/// How long `create_local_digest` may tell nothing before the plugin is taken for hung.
+const LOCAL_DIGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// So many bytes a second of a copy are digested at least; beyond that and [`LOCAL_DIGEST`], nothing that it says counts.
-const DIGESTED: u64 = 4 << 20;
+/// Bytes a second: `create_local_digest` may take the time that this speed needs for the copy, and [`LOCAL_DIGEST_TIMEOUT`].
+const MIN_DIGEST_SPEED: u64 = 4 << 20;
 
-/// How many reports of changes wait to be heard.
-const CHANGES: usize = 1024;
+/// How many reports of changes may wait to be read.
+const MAX_UNREAD_CHANGES: usize = 1024;
 
 /// A type of sources that are programs of somebody else.
 pub struct PluginKind {
@@ -100,7 +100,7 @@ impl source::Kind for PluginKind {
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let (launch, info) = self.read(settings)?;
         let mut plugin = Plugin::new(launch, info, settings);
-        plugin.begin(&settings.name).await?;
+        plugin.start_first(&settings.name).await?;
         Ok(Box::new(plugin))
     }
 }
@@ -116,14 +116,14 @@ struct Plugin {
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
     abilities: RwLock<Abilities>,
     connected: AtomicBool,
-    starts: Starts,
+    backoff: RestartBackoff,
     /// Where changes go in, and where they come out until somebody takes that.
     changes: (mpsc::Sender<RemotePath>, Mutex<Option<Changes>>),
 }
 
 impl Plugin {
     fn new(launch: Launch, info: Info, settings: &Settings) -> Self {
-        let (reports, changes) = mpsc::channel(CHANGES);
+        let (reports, changes) = mpsc::channel(MAX_UNREAD_CHANGES);
         Self {
             launch,
             info,
@@ -133,17 +133,17 @@ impl Plugin {
             session: tokio::sync::Mutex::new(None),
             abilities: RwLock::default(),
             connected: AtomicBool::new(false),
-            starts: Starts::default(),
+            backoff: RestartBackoff::default(),
             changes: (reports, Mutex::new(Some(changes))),
         }
     }
 
-    /// Starts the plugin for the first time, and gives it its settings where none of them has to be asked for.
+    /// RestartBackoff the plugin for the first time, and gives it its settings where none of them has to be asked for.
     ///
     /// # Errors
     /// What the plugin, or its schema, says against them. A plugin that cannot be started, or does not answer, is none: it must not keep
     /// the others from being mounted.
-    async fn begin(&mut self, name: &str) -> Result<(), Vec<Problem>> {
+    async fn start_first(&mut self, name: &str) -> Result<(), Vec<Problem>> {
         let session = match self.start().await {
             Ok(session) => session,
             Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -179,16 +179,16 @@ impl Plugin {
         Ok(())
     }
 
-    /// Starts a process and hears what it can.
+    /// RestartBackoff a process and hears what it can.
     async fn start(&self) -> Result<Session> {
-        self.starts.wait().await;
+        self.backoff.wait().await;
         let session = Session::start(&self.launch, &self.log, self.changes.0.clone(), self.fresh_for).await?;
         *self.abilities.write() = session.hello.capabilities.clone();
         Ok(session)
     }
 
     /// Gives a new process its settings.
-    async fn furnish(&self, session: &Session) -> Result<(), Failure> {
+    async fn configure_session(&self, session: &Session) -> Result<(), Failure> {
         let (info, secrets) = self.info.reveal().await?;
         self.log.add_secrets(secrets);
         session.configure(info).await
@@ -202,7 +202,7 @@ impl Plugin {
         }
         *serving = None;
         let session = self.start().await?;
-        self.furnish(&session).await?;
+        self.configure_session(&session).await?;
         if self.connected.load(Ordering::Relaxed) {
             session.connect().await?;
         }
@@ -337,7 +337,7 @@ impl Source for Plugin {
             return hash::of_file(algorithm, copy).await;
         }
         let place = Text::of(std::os::unix::ffi::OsStrExt::as_bytes(copy.file.as_os_str()));
-        let most = LOCAL_DIGEST + Duration::from_secs(copy.size / DIGESTED);
+        let most = LOCAL_DIGEST_TIMEOUT + Duration::from_secs(copy.size / MIN_DIGEST_SPEED);
         for attempt in 0..2 {
             let session = self.session().await.map_err(|failure| self.failed(OP, copy.path, failure))?;
             let known =
@@ -345,7 +345,8 @@ impl Source for Plugin {
             let written = known.or_else(|| session.memo.spelling_in(&parent(copy.path), copy.path));
             let written = written.unwrap_or_else(|| memo::absolute(copy.path));
             let params = json!({"file": place, "path": written, "digest": copy.retrieved_as.as_str()});
-            match session.ask_patiently(OP, params, (LOCAL_DIGEST, most)).await.and_then(understood::<Digested>) {
+            match session.ask_patiently(OP, params, (LOCAL_DIGEST_TIMEOUT, most)).await.and_then(understood::<Digested>)
+            {
                 Ok(digested) => return Ok(Digest::new(digested.digest)),
                 Err(failure) if failure.is_unknown_method() => return super::same_size(copy).await,
                 Err(Failure::Lost(_)) if attempt == 0 => {}

@@ -50,7 +50,7 @@ pub struct Pipes {
     pub stderr: ChildStderr,
 }
 
-/// Starts a program.
+/// RestartBackoff a program.
 ///
 /// # Errors
 /// `Unsupported` if it cannot be run.

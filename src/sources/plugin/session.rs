@@ -49,7 +49,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts a process and asks `hello`.
+    /// RestartBackoff a process and asks `hello`.
     ///
     /// # Errors
     /// `Unsupported` if there is no such program; `Unreachable` or `Protocol` if it does not say who it is.

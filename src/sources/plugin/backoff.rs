@@ -1,21 +1,21 @@
-//! `Starts`: when a process may be started again, so that one that keeps dying does not keep the computer busy.
+//! `RestartBackoff`: how long a process that keeps dying waits before it is started again. It starts nothing.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Waits before a further start: none before the second, then doubling from one to the other.
-const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The first wait, and the longest: there is none before the second start, then they double.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// A process that lived so long has not died of being started.
-const LONG: Duration = Duration::from_secs(30);
+/// A process that ran for so long was started successfully: the next start does not wait.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
-/// The starts of one plugin.
+/// The backoff of one plugin.
 #[derive(Debug, Default)]
-pub struct Starts(Mutex<(u32, Option<Instant>)>);
+pub struct RestartBackoff(Mutex<(u32, Option<Instant>)>);
 
-impl Starts {
+impl RestartBackoff {
     /// Returns when there may be another start, which there is then.
     pub async fn wait(&self) {
         tokio::time::sleep(self.next()).await;
@@ -25,13 +25,13 @@ impl Starts {
     fn next(&self) -> Duration {
         let mut starts = self.0.lock();
         let (count, last) = &mut *starts;
-        if last.is_none_or(|last| last.elapsed() > LONG) {
+        if last.is_none_or(|last| last.elapsed() > HEALTHY_AFTER) {
             *count = 0;
         }
         *count += 1;
         match count.checked_sub(3) {
             None => Duration::ZERO,
-            Some(doubled) => (WAITS.0 * 2_u32.saturating_pow(doubled.min(16))).min(WAITS.1),
+            Some(doubled) => (BACKOFF.0 * 2_u32.saturating_pow(doubled.min(16))).min(BACKOFF.1),
         }
     }
 }
@@ -42,15 +42,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_process_that_keeps_dying_is_started_less_and_less_often() {
-        let starts = Starts::default();
+        let backoff = RestartBackoff::default();
         let mut waits = Vec::new();
         for _ in 0..9 {
             let began = Instant::now();
-            starts.wait().await;
+            backoff.wait().await;
             waits.push(began.elapsed().as_millis());
         }
         assert_eq!(waits, [0, 0, 100, 200, 400, 800, 1600, 2000, 2000]);
-        tokio::time::advance(LONG * 2).await;
-        assert_eq!(starts.next(), Duration::ZERO);
+        tokio::time::advance(HEALTHY_AFTER * 2).await;
+        assert_eq!(backoff.next(), Duration::ZERO);
     }
 }
