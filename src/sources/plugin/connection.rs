@@ -17,14 +17,14 @@ use super::wire::Abilities;
 use crate::error::Result;
 use crate::source::waits::note_progress;
 
-/// How long a call that nobody waits for any more may be silent before the process is taken for hung.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long a cancelled call may be silent before the process is taken for hung.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long such a call may take, whatever it says, if the plugin does not understand that nobody waits; else [`GRACE`].
-const END: Duration = Duration::from_secs(10);
+/// How long a cancelled call may take in all, if the plugin does not understand `cancel`; else [`SILENCE_TIMEOUT`].
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many messages of one call may wait to be read; more wait in the pipe, and the plugin with them.
-const UNREAD: usize = 4;
+/// How many events of one call may wait to be read. More wait in the pipe, and the plugin with them.
+const MAX_UNREAD_EVENTS: usize = 4;
 
 /// The connection to a running plugin. Dropped, the process ends at once; see [`Connection::end`].
 pub struct Connection {
@@ -67,7 +67,7 @@ impl Connection {
     pub async fn call(self: &Arc<Self>, method: &'static str, params: Value) -> Result<Call, Failure> {
         let Ok(turn) = Arc::clone(&self.calls.turns).acquire_owned().await else { return Err(self.lost()) };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (sender, events) = mpsc::channel(UNREAD);
+        let (sender, events) = mpsc::channel(MAX_UNREAD_EVENTS);
         let outgoing = self.calls.open(id, sender, method == "list_path").ok_or_else(|| self.lost())?;
         let call = Call { connection: Arc::clone(self), id, open: Some((events, turn)) };
         let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
@@ -120,7 +120,7 @@ impl Connection {
         Failure::Lost(self.calls.reason())
     }
 
-    /// Says that nobody waits for a call any more, and sees to it that it does not stay for ever.
+    /// Tells the plugin that a call is cancelled, and ends the process if the call does not end in time.
     fn cancel(self: Arc<Self>, id: u64, mut events: mpsc::Receiver<Event>, turn: OwnedSemaphorePermit) {
         let cancel = json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": id}});
         let cancels = self.cancels.load(Ordering::Relaxed);
@@ -131,14 +131,14 @@ impl Connection {
         runtime.spawn(async move {
             let ending = async {
                 loop {
-                    match timeout(GRACE, events.recv()).await {
+                    match timeout(SILENCE_TIMEOUT, events.recv()).await {
                         Ok(None | Some(Event::End(_) | Event::Broken(_))) => return true,
                         Ok(Some(_)) => {}
                         Err(_) => return false,
                     }
                 }
             };
-            let most = if cancels { GRACE } else { END };
+            let most = if cancels { SILENCE_TIMEOUT } else { CANCEL_TIMEOUT };
             if !timeout(most, ending).await.unwrap_or_default() {
                 self.calls.shut_down("it did not answer a call in time");
             }

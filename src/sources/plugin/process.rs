@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::settings::PASSWORD_VARIABLE;
 
 /// How long a process may take to end after each hint: its standard input closed, then SIGTERM. SIGKILL takes no time.
-const PATIENCE: Duration = Duration::from_secs(1);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a plugin is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub fn start(launch: &Launch) -> Result<(Process, Pipes)> {
     let (end, ending) = oneshot::channel();
     let (tell, ended) = watch::channel(None);
     tokio::spawn(async move {
-        let end = attend(child, group, ending).await;
+        let end = wait_or_end(child, group, ending).await;
         tell.send_replace(Some(end));
     });
     Ok((Process { end: Some(end), ended }, Pipes { stdin, stdout, stderr }))
@@ -105,29 +105,29 @@ impl Process {
 }
 
 /// Waits for the process to end, or ends it: politely if `ending` says so, at once if nobody is left to say anything.
-async fn attend(mut child: Child, group: Option<Group>, mut ending: oneshot::Receiver<()>) -> String {
-    let polite = tokio::select! {
-        status = child.wait() => return epitaph(status),
+async fn wait_or_end(mut child: Child, group: Option<Group>, mut ending: oneshot::Receiver<()>) -> String {
+    let is_graceful = tokio::select! {
+        status = child.wait() => return describe_exit(status),
         asked = &mut ending => asked.is_ok(),
     };
-    if polite {
-        if let Ok(status) = timeout(PATIENCE, child.wait()).await {
-            return epitaph(status);
+    if is_graceful {
+        if let Ok(status) = timeout(EXIT_TIMEOUT, child.wait()).await {
+            return describe_exit(status);
         }
         if let Some(group) = &group {
             group.signal(Signal::TERM);
         }
-        if let Ok(status) = timeout(PATIENCE, child.wait()).await {
-            return epitaph(status);
+        if let Ok(status) = timeout(EXIT_TIMEOUT, child.wait()).await {
+            return describe_exit(status);
         }
     }
     if let Some(group) = &group {
         group.signal(Signal::KILL);
     }
-    epitaph(child.wait().await)
+    describe_exit(child.wait().await)
 }
 
-fn epitaph(status: std::io::Result<ExitStatus>) -> String {
+fn describe_exit(status: std::io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => format!("the process ended ({status})"),
         Err(e) => format!("the process was lost: {e}"),

@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::waits::note_progress;
 use crate::source::{Retrieval, Sink};
 
-/// How often to look whether the file has grown.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the length of the file is asked for.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Bytes that are handed on at once.
 pub const CHUNK: u64 = 1 << 20;
@@ -103,7 +103,7 @@ async fn fill(
     let mut seen = Extent::default();
     let filled: Filled = loop {
         // Whatever the plugin says: only bytes are progress.
-        let event = match timeout(LOOK, call.next()).await {
+        let event = match timeout(POLL_INTERVAL, call.next()).await {
             Ok(event) => Some(event?),
             Err(_) => None,
         };

@@ -18,16 +18,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::room::{Lease, Rooms};
 
 /// So much room, in bytes, is taken at a time for a file of unknown size.
-const STEP: u64 = 1 << 20;
+const LEASE_STEP: u64 = 1 << 20;
 
 /// The granularity in which disks give room.
 const DISK_BLOCK: u64 = 4096;
 
 /// Bytes that stay free on the disk where nobody accounts for it.
-const FREE: u64 = 64 << 20;
+const MIN_FREE: u64 = 64 << 20;
 
 /// How long another process may hold the lock of all, in tries and what lies between them. Without it nothing is swept.
-const LOCK: (usize, Duration) = (20, Duration::from_millis(5));
+const LOCK_ATTEMPTS: (usize, Duration) = (20, Duration::from_millis(5));
 
 /// A directory of this process for staging files, below one that all processes share. It comes with the first file.
 ///
@@ -64,7 +64,7 @@ impl Staging {
 
     /// The same. Waits for the disk.
     fn lease(&self, wanted: Option<u64>) -> Result<Staged> {
-        let bytes = wanted.unwrap_or(STEP).next_multiple_of(DISK_BLOCK);
+        let bytes = wanted.unwrap_or(LEASE_STEP).next_multiple_of(DISK_BLOCK);
         let lease = match self.rooms.get() {
             Some(room) => Some(room.lease(bytes).ok_or_else(|| no_room(bytes))?),
             None => None,
@@ -91,12 +91,12 @@ impl Staging {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.parent)?;
         // Nobody looks for what was left behind while a directory has no lock yet. A plugin could hold the lock for ever.
         let all = open_directory(&self.parent)?;
-        for _ in 0..LOCK.0 {
+        for _ in 0..LOCK_ATTEMPTS.0 {
             if all.try_lock().is_ok() {
                 self.sweep();
                 break;
             }
-            std::thread::sleep(LOCK.1);
+            std::thread::sleep(LOCK_ATTEMPTS.1);
         }
         let private = Permissions::from_mode(0o700);
         let dir = Builder::new().prefix("").permissions(private).tempdir_in(&self.parent)?;
@@ -199,7 +199,7 @@ impl Staged {
         let mut room = self.room.lock();
         let Held { lease: Some(lease), leased, written } = &mut *room else { return self.check_free(extent) };
         if extent.taken > *leased {
-            let more = (extent.taken - *leased).max(STEP);
+            let more = (extent.taken - *leased).max(LEASE_STEP);
             if !lease.grow(more) {
                 return Err(no_room(extent.taken));
             }
@@ -213,7 +213,7 @@ impl Staged {
     /// Where nobody accounts for the disk, some of it stays free.
     fn check_free(&self, extent: Extent) -> Result<()> {
         match rustix::fs::fstatvfs(self.file().as_file()) {
-            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE => Err(no_room(extent.taken)),
+            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_FREE => Err(no_room(extent.taken)),
             _ => Ok(()),
         }
     }
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(known.account(known.extent()).map_err(|e| e.kind()), Err(ErrorKind::Protocol));
         drop(known);
         let unknown = staging.lease(None).expect("there is room");
-        assert_eq!(left(), ALL - STEP);
+        assert_eq!(left(), ALL - LEASE_STEP);
         std::fs::write(unknown.file().path(), vec![1; 8 << 20]).expect("it can be written");
         unknown.account(unknown.extent()).expect("there is room");
         assert!(left() <= 2 << 20, "{}", left());

@@ -1,8 +1,8 @@
 //! The conformance suite for authors: what the protocol says, tried on a plugin with whatever it shows. It changes nothing anywhere.
 
+mod edge_cases;
 mod exchange;
 mod files;
-mod manners;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -69,9 +69,9 @@ pub async fn check(subject: &Subject, scratch: &Path, tell: &mut (dyn FnMut(&Fin
                 "no file of at most 16 MiB was found: digests and bytes were not checked",
             );
         }
-        checker.absence(&session).await;
-        checker.manners(&session).await;
-        checker.endings(&session).await;
+        checker.missing_paths(&session).await;
+        checker.unexpected_messages(&session).await;
+        checker.reconnect_and_end(&session).await;
     }
     Ok(checker.holds)
 }

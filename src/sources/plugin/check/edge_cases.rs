@@ -1,4 +1,4 @@
-//! How a plugin takes what does not happen every day: paths that are not there, cancelled calls, the end of its input.
+//! Edge cases: paths that are not there, messages that it does not expect, cancelled calls, the end of its input.
 
 use std::time::{Duration, Instant};
 
@@ -10,30 +10,30 @@ use super::super::session::Session;
 use super::exchange::Checker;
 use super::sorted;
 
-/// A path that nobody has.
-const NOWHERE: &str = "/kitovufs-no-such-name-5e1f";
+/// A path that no source has.
+const MISSING_PATH: &str = "/kitovufs-no-such-name-5e1f";
 
-/// How long a cancelled call may take to be answered, and a process to end by itself.
-const SOON: Duration = Duration::from_secs(2);
-const ENDING: Duration = Duration::from_millis(900);
+/// How long a cancelled call may take to be answered, and a process to exit after its input has ended.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(900);
 
 impl Checker<'_> {
-    /// What is not there.
-    pub async fn absence(&mut self, session: &Session) {
+    /// Asks for paths that do not exist.
+    pub async fn missing_paths(&mut self, session: &Session) {
         let missing = |kind: &str| matches!(kind, "not_found" | "unknown_path");
-        let outcome = self.ask("create_remote_digest", json!({ "path": NOWHERE })).await;
+        let outcome = self.ask("create_remote_digest", json!({ "path": MISSING_PATH })).await;
         let wanted = "a path that is not there is `not_found` or `unknown_path`";
         self.refused("create_remote_digest", wanted, &outcome, |refusal| missing(&refusal.data.kind));
         if session.hello.capabilities.one_level {
-            let outcome = self.list(NOWHERE).await;
+            let outcome = self.list(MISSING_PATH).await;
             self.refused("list_path", wanted, &outcome, |refusal| missing(&refusal.data.kind));
         }
         let outcome = self.ask("create_remote_digest", json!({"path": "/../../../../../../etc/passwd"})).await;
         self.refused("create_remote_digest", "a path that leads out of the source is refused", &outcome, |_| true);
     }
 
-    /// What comes unexpected.
-    pub async fn manners(&mut self, session: &Session) {
+    /// Sends unknown notifications, cancels a call, and makes several calls at once.
+    pub async fn unexpected_messages(&mut self, session: &Session) {
         let abilities = &session.hello.capabilities;
         for line in [
             r#"{"jsonrpc":"2.0","method":"kitovufs/unheard-of","params":{"a":[1]}}"#,
@@ -53,7 +53,7 @@ impl Checker<'_> {
                             &json!({"jsonrpc": "2.0", "method": "cancel", "params": {"id": call.id()}}).to_string(),
                         )
                         .await;
-                    let end = timeout(SOON, async {
+                    let end = timeout(CANCEL_TIMEOUT, async {
                         while let Ok(Event::Entries(_) | Event::Progress) = call.next().await {}
                     })
                     .await;
@@ -77,8 +77,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Going and coming back, and going for good.
-    pub async fn endings(&mut self, session: &Session) {
+    /// Disconnects, connects again, and ends the process.
+    pub async fn reconnect_and_end(&mut self, session: &Session) {
         let before = self.list("/").await;
         let gone = self.ask("disconnect", json!({})).await;
         self.expect("disconnect", "it succeeds", &gone, |_| Ok(()));
@@ -97,7 +97,7 @@ impl Checker<'_> {
         self.find("standard output", "nothing but messages is written to it", String::new(), String::new(), wrong);
         let began = Instant::now();
         let how = session.connection.end().await;
-        let wrong = (began.elapsed() > ENDING).then(|| "it had to be made to end".to_owned());
+        let wrong = (began.elapsed() > EXIT_TIMEOUT).then(|| "it had to be made to end".to_owned());
         self.find(
             "end",
             "the process ends by itself when its standard input does",
