@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -146,24 +145,45 @@ fn a_long_listing_of_300_000_names_that_is_asked_for_again_takes_little_memory()
     assert!(peak <= PEAK, "{} MiB", peak >> 20);
 }
 
+/// A plugin that lists so many names in its root, all of the size that a file tells, as `examples/directory.py` would.
+const MANY_NAMES: &str = r#"
+import json, sys
+
+names, size = int(sys.argv[1]), sys.argv[2]
+abilities = dict.fromkeys(["attributes", "one_level", "digest_from_listing"], True)
+say = lambda **message: print(json.dumps(message), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    result = {}
+    if request["method"] == "hello":
+        result = {"protocol": 1, "name": "many", "capabilities": abilities}
+    if request["method"] == "list_path":
+        now = int(open(size).read())
+        for part in range(0, names, 500):
+            entries = [{
+                "path": f"/file-{name:06}", "kind": "file", "size": now, "modified": f"170000000{now}.123456789",
+                "digest": f"{name:07x}-{now:x}-18da5c3b2f9e7d{now:02x}-18da5c3b2f9e7d{now:02x}",
+            } for name in range(part, part + 500)]
+            say(jsonrpc="2.0", method="entries", params={"id": request["id"], "entries": entries})
+    if "id" in request:
+        say(jsonrpc="2.0", id=request["id"], result=result)
+"#;
+
 #[test]
 fn a_plugins_long_listing_of_300_000_names_that_is_asked_for_again_takes_little_memory() {
     const NAMES: usize = 300_000;
     let dir = reaper::temporary();
-    let write_all =
-        |content| (0..NAMES).for_each(|n| fs::write(dir.path().join(format!("file-{n:06}")), content).unwrap());
-    write_all("");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/directory.py");
-    let mount = Mount::of(&format!(
-        "[sources.far]\ntype = \"plugin\"\ncommand = [\"{}\"]\npath = \"{}\"\nfresh_for = \"5s\"\ntimeout = \"60s\"\n",
-        program.display(),
-        dir.path().display()
-    ));
+    let (program, size) = (dir.path().join("plugin.py"), dir.path().join("size"));
+    fs::write(&program, MANY_NAMES).unwrap();
+    fs::write(&size, "0").unwrap();
+    let command = format!("[\"python3\", {program:?}, \"{NAMES}\", {size:?}]");
+    let settings = "fresh_for = \"5s\"\ntimeout = \"60s\"\n";
+    let mount = Mount::of(&format!("[sources.far]\ntype = \"plugin\"\ncommand = {command}\n{settings}"));
     let list = || fs::read_dir(mount.path("far")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
     assert_eq!(list().filter(|&size| size == 0).count(), NAMES);
     let at_first = mount.peak_memory() >> 20;
     // Every version is another one now.
-    write_all("1");
+    fs::write(&size, "1").unwrap();
     while list().next() != Some(1) {
         thread::sleep(Duration::from_millis(100));
     }
