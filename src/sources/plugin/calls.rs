@@ -13,7 +13,7 @@ use super::process::Process;
 use super::wire::{Entry, Refusal};
 use crate::path::RemotePath;
 
-/// What comes back during a call.
+/// A message of the plugin about a call.
 #[derive(Debug)]
 pub enum Event {
     /// Part of a listing.
@@ -34,11 +34,11 @@ pub struct Calls {
     state: Mutex<State>,
     /// As many permits as calls may be under way at once.
     pub turns: Arc<Semaphore>,
-    /// Where its words for people go.
+    /// The log of its standard error and its `log` messages.
     pub log: Arc<PluginLog>,
     /// Lines that were no messages.
     pub noise_lines: AtomicU32,
-    /// What is done when the plugin reports a change.
+    /// Called when the plugin reports a change.
     pub on_change: OnChange,
 }
 
@@ -77,7 +77,7 @@ impl Calls {
         Some(outgoing)
     }
 
-    /// Where messages to the plugin are sent; none if its standard input is closed.
+    /// The channel to the plugin's standard input; none if that is closed.
     pub fn outgoing(&self) -> Option<mpsc::Sender<Vec<u8>>> {
         self.state.lock().outgoing.clone()
     }
@@ -87,7 +87,7 @@ impl Calls {
         self.state.lock().closed.is_some()
     }
 
-    /// Closes the standard input of the process, and takes the process; none if somebody else ends it.
+    /// Closes the standard input of the process, and takes the process; none if it was taken before.
     pub fn take_process(&self) -> Option<Process> {
         let mut state = self.state.lock();
         state.outgoing = None;
@@ -127,17 +127,17 @@ impl Calls {
         }
     }
 
-    /// Where the events of a call go.
+    /// The channel for the events of a call.
     pub fn events_of(&self, id: u64) -> Option<mpsc::Sender<Event>> {
         self.state.lock().calls.get(&id).map(|open| open.events.clone())
     }
 
-    /// Where the end of a call goes.
+    /// Removes a call, and returns the channel for its end.
     pub fn take_call(&self, id: u64) -> Option<mpsc::Sender<Event>> {
         self.state.lock().calls.remove(&id).map(|open| open.events)
     }
 
-    /// Where the ends of all listings go, of which some entries may have been lost.
+    /// Removes all listings, some entries of which may have been lost, and returns the channels for their ends.
     pub fn take_listings(&self) -> Vec<mpsc::Sender<Event>> {
         let calls = &mut self.state.lock().calls;
         calls.extract_if(|_, open| open.is_listing).map(|(_, open)| open.events).collect()

@@ -49,13 +49,13 @@ impl Connection {
         Ok(Arc::new(Self { calls, next_id: AtomicU64::new(1), cancels: AtomicBool::new(false) }))
     }
 
-    /// From now on, what the plugin says that it can do: so many calls at once, and being told that nobody waits any more.
+    /// Applies the abilities of the plugin: how many calls may be under way at once, and whether it understands `cancel`.
     pub fn set_abilities(&self, abilities: &Abilities) {
         self.calls.turns.add_permits(abilities.concurrency() - 1);
         self.cancels.store(abilities.cancel, Ordering::Relaxed);
     }
 
-    /// Whether there is somebody to talk to.
+    /// Whether the process has ended.
     pub fn is_closed(&self) -> bool {
         self.calls.is_closed()
     }
@@ -90,7 +90,7 @@ impl Connection {
         }
     }
 
-    /// How many lines so far were no messages.
+    /// The number of lines so far that were no messages.
     pub fn noise_lines(&self) -> u32 {
         self.calls.noise_lines.load(Ordering::Relaxed)
     }

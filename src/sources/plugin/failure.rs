@@ -53,7 +53,7 @@ impl Failure {
         matches!(self, Self::Refused(refusal) if words.contains(&refusal.data.kind.as_str()))
     }
 
-    /// What it is to the mount.
+    /// The same as an error of the mount.
     pub fn error(self, op: &'static str, log: &PluginLog) -> Error {
         match self {
             Self::Refused(refusal) => {

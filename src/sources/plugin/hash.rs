@@ -1,4 +1,4 @@
-//! The hash of a local copy, where that is the digest. It asks nobody.
+//! The hash of a local copy, where that is the digest. It asks no plugin.
 
 use std::io::Read as _;
 

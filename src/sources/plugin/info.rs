@@ -60,7 +60,7 @@ fn json(value: toml::Value) -> Value {
     match value {
         toml::Value::String(text) => Value::String(text),
         toml::Value::Integer(number) => number.into(),
-        // What is no number in JSON is nothing.
+        // Infinities and NaN have no form in JSON.
         toml::Value::Float(number) => number.into(),
         toml::Value::Boolean(flag) => flag.into(),
         toml::Value::Datetime(time) => Value::String(time.to_string()),

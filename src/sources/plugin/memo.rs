@@ -33,7 +33,7 @@ struct State {
     changed: Option<Instant>,
 }
 
-/// What a listing told that was only made to find out whether it can be made.
+/// A listing that was made to find out whether a path is a directory.
 #[derive(Debug)]
 pub struct Look {
     /// Everything below the directory.
@@ -47,7 +47,7 @@ pub struct Look {
 pub struct Spelling {
     /// Without a slash in front.
     relative: bool,
-    /// What is written otherwise, by the path.
+    /// Paths that are written otherwise.
     odd: HashMap<RemotePath, Text>,
 }
 
@@ -75,7 +75,7 @@ impl Memo {
         self.state.lock().trees.get(top).cloned()
     }
 
-    /// What a tree tells of this path.
+    /// The leaf at this path in any tree.
     pub fn leaf(&self, path: &RemotePath) -> Option<Entry> {
         let state = self.state.lock();
         state.trees.values().find_map(|tree| tree.told_leaf(path))
@@ -88,12 +88,12 @@ impl Memo {
         tree
     }
 
-    /// Keeps what a look into a directory told, for who wants to list it next.
+    /// Keeps a look for the next listing of the directory.
     pub fn keep_look(&self, dir: &RemotePath, look: Look) {
         self.state.lock().looks.insert(dir.clone(), look);
     }
 
-    /// What a look into this directory told, if it still counts. It is given once.
+    /// Takes the look into this directory, if it is still fresh.
     pub fn take_look(&self, dir: &RemotePath, fresh_for: Duration) -> Option<Look> {
         let mut state = self.state.lock();
         let look = state.looks.remove(dir)?;

@@ -1,4 +1,4 @@
-//! `Plugin`: a program of somebody else's as a source (`docs/plugin-protocol.md`). It keeps the program running, and knows no service.
+//! `Plugin`: an external program as a source (`docs/plugin-protocol.md`). It keeps the program running, and knows no service.
 
 mod backoff;
 mod calls;
@@ -58,7 +58,7 @@ const MIN_DIGEST_SPEED: u64 = 4 << 20;
 /// How many reports of changes may wait to be read.
 const MAX_UNREAD_CHANGES: usize = 1024;
 
-/// A type of sources that are programs of somebody else.
+/// A type of sources that are external programs.
 pub struct PluginKind {
     type_name: &'static str,
     /// From a source's table to how its plugin is started; none if that is a problem, which is noted. Keys that it does not read are
@@ -117,7 +117,7 @@ struct Plugin {
     abilities: RwLock<Abilities>,
     connected: AtomicBool,
     backoff: RestartBackoff,
-    /// Where changes go in, and where they come out until somebody takes that.
+    /// The channel of reported changes: its sender, and its receiver until that is taken.
     changes: (mpsc::Sender<RemotePath>, Mutex<Option<Changes>>),
 }
 

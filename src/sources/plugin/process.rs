@@ -39,14 +39,14 @@ pub struct Process {
     ended: watch::Receiver<Option<String>>,
 }
 
-/// What a process talks through.
+/// The pipes of a process.
 #[derive(Debug)]
 pub struct Pipes {
-    /// The host's words.
+    /// Requests.
     pub stdin: ChildStdin,
-    /// The plugin's.
+    /// Answers and notifications.
     pub stdout: ChildStdout,
-    /// Its words for people.
+    /// Its log.
     pub stderr: ChildStderr,
 }
 
@@ -64,7 +64,7 @@ pub fn start(launch: &Launch) -> Result<(Process, Pipes)> {
         command.env_remove(name);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A working directory would keep somebody from unmounting it.
+    // A working directory on a mount would keep that from being unmounted.
     command.current_dir("/").kill_on_drop(true);
     let not_run = |e| failed("the program cannot be run").caused_by(e);
     let starting = starting(command.as_std_mut()).map_err(not_run)?;
@@ -73,7 +73,7 @@ pub fn start(launch: &Launch) -> Result<(Process, Pipes)> {
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else { return Err(failed("it started without its pipes")) };
     if let Some(longest) = launch.longest_file {
-        // It holds for what it starts as well. Nobody has told it of a file to write yet.
+        // Children inherit the limit. The process was told of no file to write yet.
         let limit = Rlimit { current: Some(longest), maximum: Some(longest) };
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         prlimit(id, Resource::Fsize, limit).map_err(|e| failed("its files cannot be limited").caused_by(e))?;
@@ -104,7 +104,7 @@ impl Process {
     }
 }
 
-/// Waits for the process to end, or ends it: politely if `ending` says so, at once if nobody is left to say anything.
+/// Waits for the process to end, or ends it: in steps if `ending` says so, at once if the sender is dropped.
 async fn wait_or_end(mut child: Child, group: Option<Group>, mut ending: oneshot::Receiver<()>) -> String {
     let is_graceful = tokio::select! {
         status = child.wait() => return describe_exit(status),

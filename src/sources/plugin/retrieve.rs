@@ -39,7 +39,7 @@ impl<'a> Delivery<'a> {
         Self { out, delivered: 0, wanted }
     }
 
-    /// Hands on what the file has beyond what was delivered. If nobody needs it there any more, its room is given back.
+    /// Hands on what the file has beyond what was delivered. With `is_last`, the room of these bytes is given back.
     async fn catch_up(&mut self, staged: &Arc<Staged>, is_last: bool) -> Result<()> {
         loop {
             let at = self.delivered;
@@ -131,7 +131,7 @@ async fn fill(
     let there = found.map_err(|e| Failure::Broken(e.to_string()))?;
     if let Some(wanted) = delivery.wanted.filter(|wanted| there < *wanted) {
         let short = format!("{there} of {wanted} bytes");
-        // Somebody else's size is somebody else's version.
+        // A whole file of another size is another version.
         return Err(if request.is_whole() {
             changed(&format!("the file has {short}")).into()
         } else {

@@ -1,4 +1,4 @@
-//! What a plugin's own schema says about its settings: everything that is wrong, at once. It never repeats a value.
+//! Checks settings against the plugin's own JSON Schema, and returns all problems at once. It never repeats a value.
 
 use serde_json::Value;
 

@@ -33,7 +33,7 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest digest, in bytes.
 const MAX_DIGEST_BYTES: usize = 1024;
 
-/// What lies in a directory; a directory that only longer paths imply has no entry.
+/// The children of a directory; one that only longer paths imply has no entry.
 pub type Children = Box<dyn Iterator<Item = (RemotePath, Option<Entry>)> + Send>;
 
 /// One process of a plugin.
@@ -42,7 +42,7 @@ pub struct Session {
     pub connection: Arc<Connection>,
     /// Its answer to `hello`.
     pub hello: Hello,
-    /// What its listings told.
+    /// The memo of its listings.
     pub memo: Arc<Memo>,
     log: Arc<PluginLog>,
     fresh_for: Duration,
@@ -136,7 +136,7 @@ impl Session {
     /// Says goodbye, if `connected`, and ends the process.
     pub async fn end(&self, connected: bool) {
         if connected {
-            // Whatever it says, it is over.
+            // The session ends whether or not it answers.
             let _ = timeout(DISCONNECT_TIMEOUT, self.connection.ask("disconnect", json!({}))).await;
         }
         self.connection.end().await;
@@ -210,7 +210,7 @@ impl Session {
         }
     }
 
-    /// Whether this path, of which nobody said what it is, is a directory after all.
+    /// Whether this path, which was listed without a kind, is a directory.
     pub async fn is_listable(&self, path: &RemotePath, written: &Text) -> bool {
         let leaf = self.memo.leaf(path);
         leaf.is_some_and(|entry| entry.kind.is_none()) && self.gather(path, written).await.is_ok()
@@ -235,7 +235,7 @@ impl Session {
         Ok(Box::new(entries.into_entries().map(|(path, entry)| (path, Some(entry)))))
     }
 
-    /// What trees tell of a directory; none if they do not.
+    /// The children of a directory in the trees; none if it is in none of them.
     async fn list_in_tree(&self, dir: &RemotePath) -> Result<Option<Children>, Failure> {
         let began = Instant::now();
         let mut top = RemotePath::root();
@@ -355,7 +355,7 @@ impl Session {
                 }
             }
             if has_new {
-                // Entries that came before are no news.
+                // Repeated entries are no progress.
                 note_progress();
             }
             if last {
@@ -408,7 +408,7 @@ pub fn understood_or_nothing<T: DeserializeOwned + Default>(answer: Value) -> Re
     if answer.is_null() { Ok(T::default()) } else { understood(answer) }
 }
 
-/// What comes of a call in the time that a beginning may take.
+/// Fails a call that takes longer than [`START_TIMEOUT`].
 async fn in_time<T>(what: &str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     timeout(START_TIMEOUT, call).await.unwrap_or_else(|_| {
         let limit = humantime::format_duration(START_TIMEOUT);

@@ -1,4 +1,4 @@
-//! `Staging`: files that a plugin fills and the host reads, which nobody else sees and which never stay. It knows no content.
+//! `Staging`: private files that a plugin fills and the host reads and removes. It knows no content.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read as _};
@@ -23,15 +23,15 @@ const LEASE_STEP: u64 = 1 << 20;
 /// The granularity in which disks give room.
 const DISK_BLOCK: u64 = 4096;
 
-/// Bytes that stay free on the disk where nobody accounts for it.
+/// Bytes that stay free on the disk where no cache accounts for it.
 const MIN_FREE: u64 = 64 << 20;
 
-/// How long another process may hold the lock of all, in tries and what lies between them. Without it nothing is swept.
+/// How often the lock of the shared directory is tried, and the pause between two attempts. Without the lock nothing is swept.
 const LOCK_ATTEMPTS: (usize, Duration) = (20, Duration::from_millis(5));
 
 /// A directory of this process for staging files, below one that all processes share. It comes with the first file.
 ///
-/// What a killed process left behind goes when the next one comes: whoever lives holds a lock on its directory.
+/// The next process removes the files of a killed one: a living process holds a lock on its directory.
 #[derive(Debug)]
 pub struct Staging {
     parent: PathBuf,
@@ -53,7 +53,7 @@ impl Staging {
         Self { parent: scratch.join("staging"), rooms, disk: Arc::default(), own: Mutex::new(None) }
     }
 
-    /// A new file with room for `wanted` bytes, or for the first ones where nobody knows how many there will be.
+    /// A new file with room for `wanted` bytes, or for the first ones of a file of unknown size.
     ///
     /// # Errors
     /// `Cache` if there is no room within the limits of the cache, or the disk does not answer in time.
@@ -89,7 +89,7 @@ impl Staging {
 
     fn make(&self) -> std::io::Result<Own> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.parent)?;
-        // Nobody looks for what was left behind while a directory has no lock yet. A plugin could hold the lock for ever.
+        // The lock of the shared directory keeps other processes from sweeping this one before it has its own lock. A plugin could hold it for ever.
         let all = open_directory(&self.parent)?;
         for _ in 0..LOCK_ATTEMPTS.0 {
             if all.try_lock().is_ok() {
@@ -105,7 +105,7 @@ impl Staging {
         Ok(Own { dir, _lock: lock })
     }
 
-    /// Removes directories of ours that nobody holds. What else is there stays, and is not opened: to open a FIFO would be to wait.
+    /// Removes directories of ours that no process has locked. Anything else stays, and is not opened: opening a FIFO would wait.
     fn sweep(&self) {
         let entries = std::fs::read_dir(&self.parent).into_iter().flatten().flatten();
         let is_ours = |place: &PathBuf| {
@@ -131,7 +131,7 @@ pub struct Staged {
 }
 
 struct Held {
-    /// None where nobody accounts for the disk.
+    /// None where no cache accounts for the disk.
     lease: Option<Box<dyn Lease>>,
     leased: u64,
     written: u64,
@@ -143,7 +143,7 @@ impl std::fmt::Debug for Held {
     }
 }
 
-/// How far a staging file has come.
+/// The size of a staging file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
     /// Its length in bytes.
@@ -182,7 +182,7 @@ impl Staged {
         self.file.as_ref().expect("it is removed only when nobody has it any more")
     }
 
-    /// How far it has come.
+    /// Its size by now.
     pub fn extent(&self) -> Extent {
         let found = self.file().as_file().metadata();
         found.map(|found| Extent { length: found.len(), taken: found.blocks() * 512 }).unwrap_or_default()
@@ -210,7 +210,7 @@ impl Staged {
         Ok(())
     }
 
-    /// Where nobody accounts for the disk, some of it stays free.
+    /// Keeps [`MIN_FREE`] where no cache accounts for the disk.
     fn check_free(&self, extent: Extent) -> Result<()> {
         match rustix::fs::fstatvfs(self.file().as_file()) {
             Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_FREE => Err(no_room(extent.taken)),
@@ -218,7 +218,7 @@ impl Staged {
         }
     }
 
-    /// Gives back the room of bytes that nobody reads here any more. On a disk that cannot make holes, they keep it.
+    /// Gives back the room of bytes that have been handed on. On a disk that cannot make holes, they keep it.
     pub fn give_back(&self, from: u64, length: u64) {
         let mut room = self.room.lock();
         let Some(lease) = &mut room.lease else { return };
@@ -232,7 +232,7 @@ impl Staged {
         }
     }
 
-    /// Throws away what was written: nobody wants it, and whoever writes it may not have ended yet.
+    /// Truncates the file: the plugin may not have ended yet, and still have it open.
     pub fn empty(&self) {
         if let Err(e) = self.file().as_file().set_len(0) {
             debug!("{}: {e}", self.file().path().display());
@@ -295,7 +295,7 @@ pub fn begin_anew(place: &Path) -> io::Result<()> {
     File::create_new(place).map(drop)
 }
 
-/// What a plugin has put into the file at `place`; never waits.
+/// Reads what a plugin has written to the file at `place`; never waits.
 ///
 /// # Errors
 /// If it is no regular file any more.

@@ -16,7 +16,7 @@ use crate::sources::heap::Place;
 #[derive(Debug)]
 pub struct Tree {
     leaves: Sorted,
-    /// What leaves are that nobody called anything.
+    /// The kind of leaves that were listed without one.
     others: Kind,
     /// When it was asked for.
     pub told_at: Instant,
@@ -35,7 +35,7 @@ impl Tree {
         self
     }
 
-    /// Of the leaves that nobody called anything, the one nearest to the root.
+    /// Of the leaves that were listed without a kind, the one nearest to the root.
     pub fn undecided(&self) -> Option<(RemotePath, Text)> {
         let unknown = self.leaves.iter().filter(|(_, entry)| entry.kind.is_none());
         unknown.min_by_key(|(path, _)| path.components().count()).map(|(path, entry)| (path, entry.path))
@@ -74,7 +74,7 @@ impl Tree {
         ways.take_while(|way| way.as_bytes().len() > from.as_bytes().len()).find(|way| self.is_directory(way))
     }
 
-    /// What lies directly in this directory.
+    /// The direct children of this directory.
     pub fn children(self: &Arc<Self>, dir: &RemotePath) -> Children {
         let (mut leaves, mut directories, mut implied) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         let start = if dir.is_root() { 0 } else { dir.as_bytes().len() + 1 };
@@ -98,7 +98,7 @@ impl Tree {
     }
 }
 
-/// What lies directly in a directory of a tree: leaves, and the directories that deeper ones imply, which have no entry.
+/// The direct children of a directory of a tree: leaves, and the directories that deeper ones imply, which have no entry.
 #[derive(Debug, Clone)]
 pub struct Children {
     tree: Arc<Tree>,

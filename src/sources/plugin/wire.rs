@@ -1,4 +1,4 @@
-//! What is said: the messages of the protocol as types, and how paths and times are written. It moves none of them.
+//! The messages of the protocol as types, and how paths and times are written. It sends and receives nothing.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -42,7 +42,7 @@ impl Text {
         Self::Coded { base64: BASE64_STANDARD.encode(bytes) }
     }
 
-    /// What it stands for; none if it stands for nothing.
+    /// The bytes of the path; none if that is not valid base64.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         match self {
             Self::Plain(text) => Some(text.clone().into_bytes()),
@@ -238,7 +238,7 @@ pub struct Refusal {
     pub data: Reason,
 }
 
-/// What a refusal says besides words.
+/// The part of a refusal that is for the host.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Reason {
@@ -258,7 +258,7 @@ impl Refusal {
         self.code == UNKNOWN_METHOD
     }
 
-    /// What the refusal is to the mount.
+    /// The kind of error that it is to the mount.
     pub fn kind(&self) -> ErrorKind {
         match self.data.kind.as_str() {
             "not_found" | "unknown_path" => ErrorKind::NotFound,
@@ -290,7 +290,7 @@ pub enum Incoming {
     },
     /// Says something by itself.
     Notification {
-        /// What about.
+        /// Its method.
         method: String,
         /// The rest.
         params: Value,

@@ -25,7 +25,7 @@ pub struct Checker<'a> {
     tell: &'a mut (dyn FnMut(&Finding) + Send),
 }
 
-/// What came of one request.
+/// The outcome of one request.
 #[derive(Debug)]
 pub struct Outcome {
     pub sent: String,

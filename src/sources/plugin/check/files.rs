@@ -1,4 +1,4 @@
-//! What a plugin shows, and whether listings, digests and bytes agree with each other.
+//! Checks whether the listings, digests and bytes of a plugin agree with each other.
 
 use std::collections::VecDeque;
 use std::os::unix::ffi::OsStrExt as _;
@@ -165,7 +165,7 @@ impl Checker<'_> {
             let wanted = "with `conditional`, a version that there is not is refused with `changed`";
             self.refused("retrieve_file", wanted, &outcome, |refusal| refusal.data.kind == "changed");
         }
-        // What was found out about the path itself stays within this process.
+        // The memo of the path stays within this process.
         session.memo.learn_digest(path);
         Ok(())
     }
