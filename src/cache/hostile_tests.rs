@@ -26,9 +26,9 @@ fn stored() -> tempfile::TempDir {
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache);
     for block in 0..3 {
-        copy.store(&cache, block, Bytes::from(vec![7; BLOCK as usize]));
+        copy.store(block, Bytes::from(vec![7; BLOCK as usize]));
     }
-    assert!(copy.prove(&cache, Digest::new("1")));
+    assert!(copy.prove(Digest::new("1")));
     drop(copy);
     cache.finish();
     dir
@@ -64,14 +64,14 @@ fn no_number_or_name_in_the_index_ends_the_process_or_leads_elsewhere() {
         let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
         let _ = (cache.facts(&version()), cache.bytes(), cache.copies());
         let copy = open(&cache);
-        let _ = (copy.is_whole(&cache), copy.proven_file(&cache), copy.facts());
-        let read = copy.read(&cache, 0..SIZE);
+        let _ = (copy.is_whole(), copy.proven_file(), copy.facts());
+        let read = copy.read(0..SIZE);
         assert!(read.is_none_or(|bytes| bytes[..] == [7; SIZE as usize]), "{tampering}");
-        copy.take_found(&cache, &Digest::new("1"), &cache.disk().begin().expect("the disk answers"));
+        copy.take_found(&Digest::new("1"), &cache.disk().begin().expect("the disk answers"));
         for block in 0..3 {
-            copy.store(&cache, block, Bytes::from(vec![7; BLOCK as usize]));
+            copy.store(block, Bytes::from(vec![7; BLOCK as usize]));
         }
-        copy.discard(&cache);
+        copy.discard();
         drop(copy);
         cache.finish();
         assert_eq!(fs::read(&precious).expect("it is there"), b"precious", "{tampering}");
@@ -101,7 +101,7 @@ fn links_and_names_of_another_form_lead_to_no_deletion_elsewhere() {
     fs::write(litter.join("half"), "ha").expect("written");
     for _ in 0..2 {
         let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
-        assert!(open(&cache).is_whole(&cache));
+        assert!(open(&cache).is_whole());
         cache.finish();
     }
     assert_eq!(fs::read(foreign.join("file")).expect("it is there"), b"precious");
@@ -137,14 +137,14 @@ fn something_else_in_the_place_of_a_copys_file_is_no_copy() {
         fs::remove_file(&place).expect("it is there");
         make(&place);
         let copy = open(&cache);
-        assert!(!copy.is_whole(&cache), "{what}");
+        assert!(!copy.is_whole(), "{what}");
         for block in 0..3 {
             assert!(matches!(
-                copy.store(&cache, block, Bytes::from(vec![7; BLOCK as usize])),
+                copy.store(block, Bytes::from(vec![7; BLOCK as usize])),
                 Stored::Disk | Stored::DiskComplete
             ));
         }
-        assert!(copy.prove(&cache, Digest::new("1")), "{what}");
+        assert!(copy.prove(Digest::new("1")), "{what}");
         assert!(fs::symlink_metadata(&place).expect("it is there").is_file(), "{what}");
         assert_eq!(fs::read(&target).expect("it is there"), vec![7; SIZE as usize], "{what}");
     }

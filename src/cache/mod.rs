@@ -467,7 +467,7 @@ impl Cache {
         if copy.opens.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
-        let file = copy.close(self);
+        let file = copy.close(&self.index);
         let charge = copy.charge.load(Ordering::Relaxed);
         if charge == 0 {
             // A file of which nothing could be written goes; most were never made.
@@ -602,7 +602,7 @@ impl Cache {
         }
         drop(room);
         for copy in loaded {
-            copy.save_again(self);
+            copy.save_again(&self.index);
         }
     }
 

@@ -31,12 +31,12 @@ fn room_for_blocks_that_could_not_be_written_is_given_back() {
     let shard = copy.place().parent().and_then(Path::parent).expect("it lies below the cache").to_owned();
     std::fs::write(&shard, "in the way").expect("written");
     for number in 0..8 {
-        assert_eq!(copy.store(&cache, number, block(number)), Stored::Memory);
+        assert_eq!(copy.store(number, block(number)), Stored::Memory);
     }
     assert_eq!(cache.ledger.taken(), 0);
     std::fs::remove_file(&shard).expect("removed");
     for number in 0..4 {
-        assert_eq!(copy.store(&cache, number, block(number)), Stored::Disk);
+        assert_eq!(copy.store(number, block(number)), Stored::Disk);
     }
     assert_eq!(cache.ledger.taken(), 4 * BLOCK + COPY_OVERHEAD);
 }
@@ -48,11 +48,11 @@ fn blocks_that_are_thrown_away_take_no_room() {
     let copy = open(&cache, "file", 8);
     for _ in 0..3 {
         for number in 0..7 {
-            assert_eq!(copy.store(&cache, number, block(number)), Stored::Disk);
-            assert_eq!(copy.store(&cache, number, block(number)), Stored::Disk, "it is there already");
+            assert_eq!(copy.store(number, block(number)), Stored::Disk);
+            assert_eq!(copy.store(number, block(number)), Stored::Disk, "it is there already");
         }
         assert_eq!(cache.ledger.taken(), 7 * BLOCK + COPY_OVERHEAD);
-        copy.forget(&cache, 0..7);
+        copy.forget(0..7);
         assert_eq!(cache.ledger.taken(), COPY_OVERHEAD);
     }
 }
@@ -93,7 +93,7 @@ fn a_kill_costs_a_growing_copy_8_mib_at_most() {
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "file", 1000);
     for number in 0..700 {
-        copy.store(&cache, number, block(number));
+        copy.store(number, block(number));
         let lost = (number + 1 - stored_blocks(&cache, "file", 1000)) as u64 * BLOCK;
         assert!(lost < copy::UNSAVED, "{lost} bytes after block {number}");
     }
@@ -105,7 +105,7 @@ fn the_map_of_a_copy_that_grows_slowly_is_stored_after_a_while() {
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "file", 1000);
     for number in 0..3 {
-        copy.store(&cache, number, block(number));
+        copy.store(number, block(number));
         let begun = Instant::now();
         while stored_blocks(&cache, "file", 1000) <= number {
             assert!(begun.elapsed() < Duration::from_secs(60), "it was not stored");
@@ -119,8 +119,8 @@ fn filled(dir: &Path, copies: usize) {
     let (cache, _) = Cache::open(dir, LIMITS).expect("a cache");
     for number in 0..copies {
         let copy = open(&cache, &number.to_string(), 1);
-        copy.store(&cache, 0, block(number));
-        copy.prove(&cache, Digest::new("1"));
+        copy.store(0, block(number));
+        copy.prove(Digest::new("1"));
     }
     cache.finish();
 }
@@ -132,7 +132,7 @@ fn a_copy_whose_first_block_is_being_written_is_no_found_file() {
     let copy = open(&cache, "new", 8);
     let gate = cache.gate.write();
     std::thread::scope(|scope| {
-        let stored = scope.spawn(|| copy.store(&cache, 0, block(0)));
+        let stored = scope.spawn(|| copy.store(0, block(0)));
         while copy.charge.load(Ordering::Relaxed) == 0 {
             std::thread::yield_now();
         }
@@ -160,7 +160,7 @@ fn who_needs_room_waits_for_what_another_is_deleting() {
     let evicted = || cache.counters().evicted.load(Ordering::Relaxed);
     let copy = open(&cache, "new", 8);
     std::thread::scope(|scope| {
-        let stored = scope.spawn(|| copy.store(&cache, 0, block(0)));
+        let stored = scope.spawn(|| copy.store(0, block(0)));
         let begun = Instant::now();
         while evicted() == 0 && !stored.is_finished() && begun.elapsed() < DISK_TIMEOUT / 4 {
             std::thread::sleep(Duration::from_millis(5));
@@ -181,7 +181,7 @@ fn what_is_over_a_lowered_limit_is_evicted_while_others_get_room() {
     let most = cache.bytes();
     let copy = open(&cache, "new", 40);
     for number in 0..32 {
-        assert_eq!(copy.store(&cache, number, block(number)), Stored::Disk);
+        assert_eq!(copy.store(number, block(number)), Stored::Disk);
         // The index is no reservation.
         assert!(cache.ledger.taken() <= most, "it does not grow beyond what it was");
     }

@@ -71,7 +71,7 @@ impl Cache {
                 // It was stored when it was closed.
                 _ => continue,
             };
-            copy.save_growth(self);
+            copy.save_growth(&self.index);
         }
     }
 

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::cache::block::{block_count, blocks_of};
-use crate::cache::{Cache, Copy, Key, OpenCopy};
+use crate::cache::{Cache, Key, OpenCopy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -184,12 +184,12 @@ impl OpenVersion {
 
     /// Whether all bytes are here and proven, as far as the disk tells.
     pub async fn is_whole(self: &Arc<Self>) -> bool {
-        self.ask_disk(Copy::is_whole).await.unwrap_or(false)
+        self.ask_disk(OpenCopy::is_whole).await.unwrap_or(false)
     }
 
-    /// The file, if the kernel may read it without us (see `Copy::proven_file`).
+    /// The file, if the kernel may read it without us (see `OpenCopy::proven_file`).
     pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
-        self.ask_disk(Copy::proven_file).await.flatten()
+        self.ask_disk(OpenCopy::proven_file).await.flatten()
     }
 
     /// Reads these bytes, cut at the end of the file, retrieving what is missing.
@@ -315,7 +315,7 @@ impl OpenVersion {
     }
 
     fn missing(&self, blocks: Range<usize>) -> Vec<usize> {
-        self.copy.missing(&self.transfer.cache, blocks)
+        self.copy.missing(blocks)
     }
 }
 

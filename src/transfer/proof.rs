@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tracing::warn;
 
 use super::{OpenVersion, SMALL, Transfer};
-use crate::cache::{Cache, Copy};
+use crate::cache::OpenCopy;
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::disk::Asked;
@@ -20,7 +20,7 @@ impl OpenVersion {
     pub async fn take_found(self: &Arc<Self>) {
         if self.copy.is_found() {
             let digest = self.version.digest.clone();
-            self.ask_disk_much(move |copy, cache, asked| copy.take_found(cache, &digest, asked)).await;
+            self.ask_disk_much(move |copy, asked| copy.take_found(&digest, asked)).await;
         }
     }
 
@@ -29,22 +29,22 @@ impl OpenVersion {
         let Some(algorithm) = self.hash.filter(|_| self.version.size > SMALL) else { return };
         if self.copy.is_hash_due(arrived) {
             let version = self.clone();
-            tokio::task::spawn_blocking(move || version.copy.hash_arrived(&version.transfer.cache, algorithm));
+            tokio::task::spawn_blocking(move || version.copy.hash_arrived(algorithm));
         }
     }
 
     /// Whether the digest is a hash of the content, and agrees with the complete copy.
     fn is_hash_right(&self, asked: &Asked) -> bool {
         let Some((algorithm, expected)) = Algorithm::of(&self.version.digest) else { return false };
-        let hash = self.copy.content_hash(&self.transfer.cache, algorithm, asked);
+        let hash = self.copy.content_hash(algorithm, asked);
         hash.is_some_and(|hash| hash.eq_ignore_ascii_case(expected))
     }
 
     /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C8).
     pub(super) async fn prove(self: &Arc<Self>) -> Result<()> {
         let checking = self.clone();
-        let check = move |copy: &Copy, cache: &Cache, asked: &Asked| {
-            let sound = copy.check_all(cache, asked);
+        let check = move |copy: &OpenCopy, asked: &Asked| {
+            let sound = copy.check_all(asked);
             let agrees = sound && checking.is_hash_right(asked);
             if sound {
                 let retrieved = checking.state.lock().retrieved_modified;
@@ -123,7 +123,7 @@ impl OpenVersion {
 
     /// Takes the copy for whole, on a thread that may wait for the disk.
     async fn mark_proven(self: &Arc<Self>, local: Digest) {
-        let _ = self.ask_disk(|copy, cache| copy.prove(cache, local)).await;
+        let _ = self.ask_disk(|copy| copy.prove(local)).await;
     }
 
     /// Notes that the version is damaged.
@@ -148,7 +148,7 @@ impl OpenVersion {
 
     /// Throws the bytes away.
     async fn discard(self: &Arc<Self>) {
-        self.tell_disk(Copy::discard).await;
+        self.tell_disk(OpenCopy::discard).await;
         self.discards.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -5,8 +5,7 @@ use std::io::ErrorKind;
 
 use tracing::debug;
 
-use super::Copy;
-use crate::cache::Cache;
+use crate::cache::OpenCopy;
 use crate::cache::block::{Hash, block_count, bytes_of, hash};
 use crate::cache::store::Store;
 use crate::cachedir::is_other_type;
@@ -14,7 +13,7 @@ use crate::content::{Algorithm, Hasher};
 use crate::digest::Digest;
 use crate::disk::Asked;
 
-impl Copy {
+impl OpenCopy {
     /// Whether there is a file of which nobody knows how much is right.
     pub fn is_found(&self) -> bool {
         self.look(|state| state.found && !state.is_shut()).unwrap_or(false)
@@ -22,32 +21,27 @@ impl Copy {
 
     /// Takes a found file in as a whole copy if `digest` is a hash of the content and its bytes have it; throws it away if they do not, or
     /// if nothing can tell. Reads the whole file, and waits for the disk.
-    pub fn take_found(&self, cache: &Cache, digest: &Digest, asked: &Asked) {
-        let Some((algorithm, expected)) = Algorithm::of(digest) else { return self.discard(cache) };
-        match self.hash_found(cache, algorithm, asked) {
+    pub fn take_found(&self, digest: &Digest, asked: &Asked) {
+        let Some((algorithm, expected)) = Algorithm::of(digest) else { return self.discard() };
+        match self.hash_found(algorithm, asked) {
             Ok(Some((file, hash, blocks))) if hash.eq_ignore_ascii_case(expected) => {
                 if self.is_found() {
                     self.adopt(file, &blocks);
                     self.dress(None);
-                    if self.prove(cache, digest.clone()) {
+                    if self.prove(digest.clone()) {
                         debug!("cache: {}: proven again by its digest", self.path.display());
                     }
                 }
             }
-            Ok(_) => self.discard(cache),
-            Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => self.discard(cache),
-            Err(e) => self.shut(cache, &mut self.state.lock(), &e),
+            Ok(_) => self.discard(),
+            Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => self.discard(),
+            Err(e) => self.shut(&mut self.state.lock(), &e),
         }
     }
 
     /// The file, the hash of its bytes, and those of its blocks; `None` if it has not the version's size.
-    fn hash_found(
-        &self,
-        cache: &Cache,
-        algorithm: Algorithm,
-        asked: &Asked,
-    ) -> std::io::Result<Option<(File, String, Vec<Hash>)>> {
-        let file = cache.store.open_file(&self.key, &self.name, false)?;
+    fn hash_found(&self, algorithm: Algorithm, asked: &Asked) -> std::io::Result<Option<(File, String, Vec<Hash>)>> {
+        let file = self.cache.store.open_file(&self.key, &self.name, false)?;
         if file.metadata()?.len() != self.size {
             return Ok(None);
         }

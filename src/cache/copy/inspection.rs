@@ -12,94 +12,94 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tracing::{debug, warn};
 
 use super::{Copy, State};
-use crate::cache::Cache;
+use crate::cache::OpenCopy;
 use crate::cache::block::{Block, block_count, bytes_of};
 use crate::cache::index::Fingerprint;
 use crate::cachedir::is_other_type;
 use crate::disk::Asked;
 
-impl Copy {
-    pub(super) fn checked(&self, cache: &Cache, block: usize) {
-        cache.counters.verified.fetch_add(1, Ordering::Relaxed);
+impl OpenCopy {
+    pub(super) fn checked(&self, block: usize) {
+        self.cache.counters.verified.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.map.set_checked(block);
-        self.accept_if_checked(cache, &mut state);
+        self.accept_if_checked(&mut state);
     }
 
-    fn accept_if_checked(&self, cache: &Cache, state: &mut State) {
+    fn accept_if_checked(&self, state: &mut State) {
         let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
         if state.suspect && state.proven.is_some() && is_complete {
             // Every byte is what it was: only the file's times were touched. The modification time may carry the digest.
             state.suspect = false;
             self.accept_file(state);
-            self.save(cache, state);
+            self.save(state);
             debug!("{}: proven again", self.path.display());
         }
     }
 
-    pub(super) fn damaged(&self, cache: &Cache, block: usize, why: &str) {
+    pub(super) fn damaged(&self, block: usize, why: &str) {
         let mut state = self.state.lock();
         if state.map.is_missing(block) {
             return;
         }
-        self.quarantine(cache, &mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));
-        self.drop_block(cache, &mut state, block);
+        self.quarantine(&mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));
+        self.drop_block(&mut state, block);
         self.running.lost();
         state.proven = None;
-        self.save(cache, &mut state);
+        self.save(&mut state);
     }
 
     /// Counts and says once that the copy's file is not as it was left, until it is proven again.
-    fn quarantine(&self, cache: &Cache, state: &mut State, what: &str) {
+    fn quarantine(&self, state: &mut State, what: &str) {
         if !state.suspect {
             state.suspect = true;
-            cache.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+            self.cache.counters.quarantined.fetch_add(1, Ordering::Relaxed);
             warn!("cache: {}: {what}", self.path.display());
         }
     }
 
     /// Opens the file if it should be there, and compares it with how it was left.
-    pub(super) fn inspect(&self, cache: &Cache) {
+    pub(super) fn inspect(&self) {
         if self.disk.rests() {
             return;
         }
-        self.open_stored(cache);
-        self.compare(cache, &mut self.state.lock());
+        self.open_stored();
+        self.compare(&mut self.state.lock());
     }
 
     /// Opens the file if it should be there, without the lock, for which readers wait: the disk may hang. Failures are met again by
     /// [`Copy::compare`].
-    pub(super) fn open_stored(&self, cache: &Cache) {
+    pub(super) fn open_stored(&self) {
         #[cfg(test)]
-        drop(cache.gate.read());
+        drop(self.cache.gate.read());
         let is_due = |state: &State| state.file.is_none() && state.map.present() > 0 && !state.is_shut();
         if !is_due(&self.state.lock()) {
             return;
         }
-        let Ok(file) = cache.store.open_file(&self.key, &self.name, false) else { return };
+        let Ok(file) = self.cache.store.open_file(&self.key, &self.name, false) else { return };
         let mut state = self.state.lock();
         if is_due(&state) {
             state.file = Some(Arc::new(file));
             state.shut = None;
             drop(state);
-            cache.files_opened();
+            self.cache.files_opened();
         }
     }
 
-    pub(super) fn compare(&self, cache: &Cache, state: &mut State) {
+    pub(super) fn compare(&self, state: &mut State) {
         if state.file.is_none() && state.map.present() > 0 {
             if state.is_shut() {
                 return;
             }
-            match cache.store.open_file(&self.key, &self.name, false) {
+            match self.cache.store.open_file(&self.key, &self.name, false) {
                 Ok(file) => state.file = Some(Arc::new(file)),
                 Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => {
-                    return self.lost(cache, state, &e.to_string());
+                    return self.lost(state, &e.to_string());
                 }
-                Err(e) => return self.shut(cache, state, &e),
+                Err(e) => return self.shut(state, &e),
             }
             state.shut = None;
-            cache.files_opened();
+            self.cache.files_opened();
         }
         let Some(file) = state.file.clone() else { return };
         if state.writing > 0 {
@@ -107,59 +107,49 @@ impl Copy {
             return;
         }
         match (file.metadata(), state.fingerprint) {
-            (Ok(meta), _) if meta.nlink() == 0 => self.lost(cache, state, "the file was deleted"),
+            (Ok(meta), _) if meta.nlink() == 0 => self.lost(state, "the file was deleted"),
             (Ok(meta), Some(left)) if Fingerprint::of(&meta) == left => {}
             (Ok(_), None) => {
                 state.map.uncheck_all();
                 self.left(state, &file);
             }
-            (Ok(meta), Some(_)) => self.changed(cache, state, &file, &meta),
-            (Err(e), _) => self.shut(cache, state, &e),
+            (Ok(meta), Some(_)) => self.changed(state, &file, &meta),
+            (Err(e), _) => self.shut(state, &e),
         }
     }
 
     /// Somebody else changed the file: whatever of it still is what was stored may be served, nothing else.
-    fn changed(&self, cache: &Cache, state: &mut State, file: &File, meta: &Metadata) {
+    fn changed(&self, state: &mut State, file: &File, meta: &Metadata) {
         state.map.uncheck_all();
         self.running.lost();
-        self.quarantine(cache, state, "the file was changed by somebody else; every block is checked again");
+        self.quarantine(state, "the file was changed by somebody else; every block is checked again");
         if meta.len() > self.size
             && let Err(e) = file.set_len(self.size)
         {
             warn!("cache: {}: what was appended to it cannot be cut off: {e}", self.path.display());
         }
         self.left(state, file);
-        self.accept_if_checked(cache, state);
-    }
-
-    /// Notes how a file was left to which this process has written. It gets a time that the clock does not show, so that whoever writes to
-    /// it within the same tick of the clock leaves another.
-    pub(super) fn left(&self, state: &mut State, file: &File) {
-        if let Err(e) = file.set_modified(state.modified.unwrap_or(UNIX_EPOCH)) {
-            debug!("{}: cannot set the modification time: {e}", self.path.display());
-        }
-        let meta = file.metadata().ok();
-        state.fingerprint = meta.map(|meta| Fingerprint::of(&meta));
+        self.accept_if_checked(state);
     }
 
     /// The file cannot be had just now, which says nothing about its bytes: readers get theirs from the source, and it is tried again.
-    pub(super) fn shut(&self, cache: &Cache, state: &mut State, why: &io::Error) {
+    pub(super) fn shut(&self, state: &mut State, why: &io::Error) {
         state.file = None;
         state.shut = Some(Instant::now());
-        cache.file_failed(&self.path, why);
+        self.cache.file_failed(&self.path, why);
     }
 
-    pub(super) fn lost(&self, cache: &Cache, state: &mut State, why: &str) {
-        self.quarantine(cache, state, &format!("the copy is lost ({why}) and will be retrieved again"));
-        self.reset(cache, state);
+    pub(super) fn lost(&self, state: &mut State, why: &str) {
+        self.quarantine(state, &format!("the copy is lost ({why}) and will be retrieved again"));
+        self.reset(state);
     }
 
     /// Hashes every block of a complete copy that was not checked yet, since only sound blocks may be proven together. `false`
     /// if one is damaged, so that the copy is not complete after all. Reads the whole file, and waits for the disk.
-    pub fn check_all(&self, cache: &Cache, asked: &Asked) -> bool {
-        self.inspect(cache);
+    pub fn check_all(&self, asked: &Asked) -> bool {
+        self.inspect();
         for block in 0..block_count(self.size) {
-            self.check(cache, block..block + 1);
+            self.check(block..block + 1);
             asked.step();
         }
         let mut state = self.state.lock();
@@ -170,14 +160,26 @@ impl Copy {
     }
 
     /// Hashes those of these blocks that were not checked yet.
-    pub(super) fn check(&self, cache: &Cache, blocks: Range<usize>) {
+    pub(super) fn check(&self, blocks: Range<usize>) {
         let unchecked: Vec<usize> = {
             let state = self.state.lock();
             blocks.filter(|&block| matches!(state.map.get(block), Block::Unchecked(_))).collect()
         };
         for block in unchecked {
-            let _ = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size));
+            let _ = self.read_stored(block, bytes_of(&(block..block + 1), self.size));
         }
+    }
+}
+
+impl Copy {
+    /// Notes how a file was left to which this process has written. It gets a time that the clock does not show, so that whoever writes to
+    /// it within the same tick of the clock leaves another.
+    pub(super) fn left(&self, state: &mut State, file: &File) {
+        if let Err(e) = file.set_modified(state.modified.unwrap_or(UNIX_EPOCH)) {
+            debug!("{}: cannot set the modification time: {e}", self.path.display());
+        }
+        let meta = file.metadata().ok();
+        state.fingerprint = meta.map(|meta| Fingerprint::of(&meta));
     }
 
     /// Takes the file as it is now for what it should be, with the remote's modification time.

@@ -21,7 +21,7 @@ use self::running::Running;
 use super::block::{BLOCK, Block, BlockMap, Hash, blocks_of, bytes_of, hash};
 use super::index::{Fingerprint, Record};
 use super::store::Store;
-use super::{Cache, Facts, Key};
+use super::{Cache, Facts, Index, Key, OpenCopy};
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::name::LocalName;
@@ -182,6 +182,71 @@ impl Copy {
         self.look(|state| Facts { size: self.size, modified: state.modified, whole: state.proven.is_some() })
     }
 
+    /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
+    pub(super) fn adopt(&self, file: File, hashes: &[Hash]) {
+        let mut state = self.state.lock();
+        state.found = false;
+        self.left(&mut state, &file);
+        state.file = Some(Arc::new(file));
+        for (block, hash) in hashes.iter().enumerate() {
+            state.map.set(block, *hash);
+        }
+        state.held_back = hashes.len().checked_sub(1);
+    }
+
+    fn save_in(&self, index: &Index, state: &mut State) {
+        if self.is_apart {
+            return;
+        }
+        // A block that waits for its proof is stored as missing: after a kill it is retrieved again, which leads to the proof.
+        let pages = state.map.take_changed_pages(state.held_back);
+        let local_digest = state.proven.clone();
+        // That of a partial copy tells nothing after a restart, when every block is checked anyway.
+        let fingerprint = state.fingerprint.filter(|_| local_digest.is_some());
+        *self.use_noted.lock() = Some(Instant::now());
+        state.unsaved = 0;
+        let record = Record { size: self.size, local_digest, fingerprint, pages };
+        index.save(&self.key, &self.name, self.charge.load(Ordering::Relaxed), record);
+    }
+
+    /// Stores everything of the copy in an index that was begun anew.
+    pub(super) fn save_again(&self, index: &Index) {
+        let mut state = self.state.lock();
+        if state.map.present() > 0 {
+            state.map.change_all();
+            self.save_in(index, &mut state);
+        }
+    }
+
+    /// Stores the map of a growing copy, unless it is stored.
+    pub(super) fn save_growth(&self, index: &Index) {
+        let mut state = self.state.lock();
+        if state.unsaved > 0 {
+            self.save_in(index, &mut state);
+        }
+    }
+
+    /// Whether the index should hear that the copy was used: not at every use, since it serves only to order evictions after a restart.
+    pub(super) fn was_used(&self) -> bool {
+        let mut noted = self.use_noted.lock();
+        let due = noted.is_none_or(|noted| noted.elapsed() > USE_GRANULARITY);
+        if due {
+            *noted = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Nobody has the copy open any more: stores what is not stored. The file is to be closed where the disk may be waited for.
+    pub(super) fn close(&self, index: &Index) -> Option<Arc<File>> {
+        let mut state = self.state.lock();
+        if self.charge.load(Ordering::Relaxed) > 0 && state.map.changed_pages() > 0 {
+            self.save_in(index, &mut state);
+        }
+        state.file.take()
+    }
+}
+
+impl OpenCopy {
     /// Where the file lies now, for those who open it by its path: somebody may have moved the cache directory.
     pub fn place(&self) -> PathBuf {
         let file = self.state.lock().file.clone();
@@ -191,8 +256,8 @@ impl Copy {
     }
 
     /// Whether the copy is whole: complete, proven, and its file there as it was left or under suspicion only.
-    pub fn is_whole(&self, cache: &Cache) -> bool {
-        self.inspect(cache);
+    pub fn is_whole(&self) -> bool {
+        self.inspect();
         self.size == 0 || self.state.lock().proven.is_some()
     }
 
@@ -218,8 +283,8 @@ impl Copy {
 
     /// The file, if the copy is whole, nobody else has touched it and every block of it is checked: only then the kernel may
     /// read it without us.
-    pub fn proven_file(&self, cache: &Cache) -> Option<Arc<File>> {
-        self.inspect(cache);
+    pub fn proven_file(&self) -> Option<Arc<File>> {
+        self.inspect();
         let state = self.state.lock();
         let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
         let whole = state.proven.is_some() && !state.suspect && is_complete;
@@ -227,39 +292,39 @@ impl Copy {
     }
 
     /// Which of these blocks cannot be read yet: those that are not there, and one that is held back.
-    pub fn missing(&self, cache: &Cache, blocks: Range<usize>) -> Vec<usize> {
+    pub fn missing(&self, blocks: Range<usize>) -> Vec<usize> {
         let seen = |state: &State| {
             let is_shut = state.is_shut() || self.disk.rests();
             let is_missing = |block: &usize| is_shut || state.map.is_missing(*block) || state.held_back == Some(*block);
             blocks.clone().filter(is_missing).collect()
         };
         let mut missing: Vec<usize> = self.look(seen).unwrap_or_else(|| blocks.clone().collect());
-        if !cache.spill.is_empty() {
-            missing.retain(|&block| !cache.spill.contains(&self.key, block));
+        if !self.cache.spill.is_empty() {
+            missing.retain(|&block| !self.cache.spill.contains(&self.key, block));
         }
         missing
     }
 
     /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged. Waits for the disk.
-    pub fn read(&self, cache: &Cache, bytes: Range<u64>) -> Option<Bytes> {
+    pub fn read(&self, bytes: Range<u64>) -> Option<Bytes> {
         if bytes.is_empty() {
             return Some(Bytes::new());
         }
-        self.inspect(cache);
-        let read = self.read_blocks(&bytes, |block, wanted| self.read_block(cache, block, wanted));
+        self.inspect();
+        let read = self.read_blocks(&bytes, |block, wanted| self.read_block(block, wanted));
         if read.is_none() {
             // All that are damaged are found now, so that they are had again at once.
-            self.check(cache, blocks_of(&bytes));
+            self.check(blocks_of(&bytes));
         }
         read
     }
 
     /// Reads these bytes if all of them wait in memory for somebody to read them.
-    pub fn read_memory(&self, cache: &Cache, bytes: &Range<u64>) -> Option<Bytes> {
+    pub fn read_memory(&self, bytes: &Range<u64>) -> Option<Bytes> {
         if bytes.is_empty() {
             return Some(Bytes::new());
         }
-        self.read_blocks(bytes, |block, wanted| self.read_spilled(cache, block, &wanted))
+        self.read_blocks(bytes, |block, wanted| self.read_spilled(block, &wanted))
     }
 
     fn read_blocks(&self, bytes: &Range<u64>, read: impl Fn(usize, Range<u64>) -> Option<Bytes>) -> Option<Bytes> {
@@ -279,27 +344,27 @@ impl Copy {
     }
 
     /// Reads what is wanted of one block. `None` as in [`Copy::read`].
-    fn read_block(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
+    fn read_block(&self, block: usize, wanted: Range<u64>) -> Option<Bytes> {
         let is_stored = |state: &State| state.held_back != Some(block) && !state.map.is_missing(block);
         let stored = !self.disk.rests() && self.look(is_stored).unwrap_or(false);
-        if stored && let Some(bytes) = self.read_stored(cache, block, wanted.clone()) {
+        if stored && let Some(bytes) = self.read_stored(block, wanted.clone()) {
             return Some(bytes);
         }
-        self.read_spilled(cache, block, &wanted)
+        self.read_spilled(block, &wanted)
     }
 
     /// The same from memory.
-    fn read_spilled(&self, cache: &Cache, block: usize, wanted: &Range<u64>) -> Option<Bytes> {
-        let spilled = cache.spill.get(&self.key, block)?;
+    fn read_spilled(&self, block: usize, wanted: &Range<u64>) -> Option<Bytes> {
+        let spilled = self.cache.spill.get(&self.key, block)?;
         let within = within(block, wanted);
         if within.end == spilled.len() {
-            cache.spill.was_read(&self.key, block);
+            self.cache.spill.was_read(&self.key, block);
         }
         Some(spilled.slice(within))
     }
 
     /// The same from the file, be the block held back or not.
-    fn read_stored(&self, cache: &Cache, block: usize, wanted: Range<u64>) -> Option<Bytes> {
+    fn read_stored(&self, block: usize, wanted: Range<u64>) -> Option<Bytes> {
         let (known, file) = {
             let state = self.state.lock();
             (state.map.get(block), state.file.clone())
@@ -310,24 +375,24 @@ impl Copy {
             Block::Checked => Store::read(&file, &wanted),
             Block::Unchecked(expected) => match Store::read(&file, &bytes_of(&(block..block + 1), self.size)) {
                 Ok(bytes) if hash(&bytes) == expected => {
-                    self.checked(cache, block);
+                    self.checked(block);
                     Ok(bytes.slice(within(block, &wanted)))
                 }
                 Ok(_) => {
-                    self.damaged(cache, block, "its bytes are not those that were stored");
+                    self.damaged(block, "its bytes are not those that were stored");
                     return None;
                 }
                 Err(e) => Err(e),
             },
         };
         read.inspect_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.damaged(cache, block, "the file ends before it"),
-            _ => self.shut(cache, &mut self.state.lock(), e),
+            std::io::ErrorKind::UnexpectedEof => self.damaged(block, "the file ends before it"),
+            _ => self.shut(&mut self.state.lock(), e),
         })
         .ok()
     }
 
-    fn reset(&self, cache: &Cache, state: &mut State) {
+    fn reset(&self, state: &mut State) {
         state.file = None;
         state.map = BlockMap::empty(self.size);
         state.proven = None;
@@ -335,19 +400,19 @@ impl Copy {
         state.held_back = None;
         state.found = false;
         self.running.lost();
-        cache.release(self);
+        self.cache.release(self);
     }
 
     /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while. Waits for the disk.
     #[cfg(test)]
-    pub fn store(&self, cache: &Cache, block: usize, bytes: Bytes) -> Stored {
-        let stored = self.write(cache, block, &bytes, &AtomicBool::new(false));
-        stored.unwrap_or_else(|| self.spill(cache, block, &bytes))
+    pub fn store(&self, block: usize, bytes: Bytes) -> Stored {
+        let stored = self.write(block, &bytes, &AtomicBool::new(false));
+        stored.unwrap_or_else(|| self.spill(block, &bytes))
     }
 
     /// Writes the bytes of one block, hashed. `None` if there is no room, or if the block was given up before it was written: by then it may
     /// have been thrown away. Waits for the disk.
-    pub fn write(&self, cache: &Cache, block: usize, bytes: &Bytes, given_up: &AtomicBool) -> Option<Stored> {
+    pub fn write(&self, block: usize, bytes: &Bytes, given_up: &AtomicBool) -> Option<Stored> {
         debug_assert_eq!(bytes.len() as u64, {
             let range = bytes_of(&(block..block + 1), self.size);
             range.end - range.start
@@ -358,8 +423,8 @@ impl Copy {
         if !self.may_write() {
             return None;
         }
-        let reserved = cache.reserve(self, bytes.len() as u64)?;
-        let file = self.write_block(cache, block, bytes)?;
+        let reserved = self.cache.reserve(self, bytes.len() as u64)?;
+        let file = self.write_block(block, bytes)?;
         let hash = hash(bytes);
         let mut state = self.state.lock();
         let is_its_file = state.file.as_ref().is_some_and(|now| Arc::ptr_eq(now, &file));
@@ -372,32 +437,20 @@ impl Copy {
             return Some(stored);
         }
         reserved.written();
-        cache.shortage.end();
+        self.cache.shortage.end();
         state.map.set(block, hash);
         if state.map.is_full() {
             state.held_back = Some(block);
             return Some(Stored::DiskComplete);
         }
         if state.unsaved == 0 {
-            cache.upkeep.note_growing(self.key);
+            self.cache.upkeep.note_growing(self.key);
         }
         state.unsaved += bytes.len() as u64;
         if state.unsaved >= UNSAVED {
-            self.save(cache, &mut state);
+            self.save(&mut state);
         }
         Some(Stored::Disk)
-    }
-
-    /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
-    pub(super) fn adopt(&self, file: File, hashes: &[Hash]) {
-        let mut state = self.state.lock();
-        state.found = false;
-        self.left(&mut state, &file);
-        state.file = Some(Arc::new(file));
-        for (block, hash) in hashes.iter().enumerate() {
-            state.map.set(block, *hash);
-        }
-        state.held_back = hashes.len().checked_sub(1);
     }
 
     /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it. `retrieved` is the
@@ -415,13 +468,13 @@ impl Copy {
 
     /// Marks a complete copy as whole: `local_digest` proved it. `false` if the file was changed meanwhile, so that nobody knows what was
     /// proven: then the copy is as it was before, with every block to be checked again.
-    pub fn prove(&self, cache: &Cache, local_digest: Digest) -> bool {
+    pub fn prove(&self, local_digest: Digest) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
-        self.compare(cache, state);
+        self.compare(state);
         let Some(file) = state.file.clone() else { return false };
-        if cache.store.leads_elsewhere(&self.key, &self.name, &file) {
-            self.lost(cache, state, "its name leads to another file");
+        if self.cache.store.leads_elsewhere(&self.key, &self.name, &file) {
+            self.lost(state, "its name leads to another file");
             return false;
         }
         let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
@@ -432,79 +485,33 @@ impl Copy {
         state.held_back = None;
         state.suspect = false;
         self.accept_file(state);
-        self.save(cache, state);
+        self.save(state);
         true
     }
 
     /// Throws these blocks away: they may be of another version. Waits for the disk.
-    pub fn forget(&self, cache: &Cache, blocks: Range<usize>) {
+    pub fn forget(&self, blocks: Range<usize>) {
         let mut state = self.state.lock();
         for block in blocks {
-            cache.spill.remove(&self.key, block);
+            self.cache.spill.remove(&self.key, block);
             if !state.map.is_missing(block) {
-                self.drop_block(cache, &mut state, block);
+                self.drop_block(&mut state, block);
                 state.held_back = None;
                 state.proven = None;
             }
         }
         self.running.lost();
-        self.save(cache, &mut state);
+        self.save(&mut state);
     }
 
     /// Throws all bytes away: they were not what they should be. Waits for the disk.
-    pub fn discard(&self, cache: &Cache) {
-        self.reset(cache, &mut self.state.lock());
+    pub fn discard(&self) {
+        self.reset(&mut self.state.lock());
     }
 
-    fn save(&self, cache: &Cache, state: &mut State) {
-        if self.is_apart {
-            return;
-        }
-        // A block that waits for its proof is stored as missing: after a kill it is retrieved again, which leads to the proof.
-        let pages = state.map.take_changed_pages(state.held_back);
-        let local_digest = state.proven.clone();
-        // That of a partial copy tells nothing after a restart, when every block is checked anyway.
-        let fingerprint = state.fingerprint.filter(|_| local_digest.is_some());
-        *self.use_noted.lock() = Some(Instant::now());
-        state.unsaved = 0;
-        let record = Record { size: self.size, local_digest, fingerprint, pages };
-        cache.index.save(&self.key, &self.name, self.charge.load(Ordering::Relaxed), record);
-    }
-
-    /// Stores everything of the copy in an index that was begun anew.
-    pub(super) fn save_again(&self, cache: &Cache) {
-        let mut state = self.state.lock();
-        if state.map.present() > 0 {
-            state.map.change_all();
-            self.save(cache, &mut state);
-        }
-    }
-
-    /// Stores the map of a growing copy, unless it is stored.
-    pub(super) fn save_growth(&self, cache: &Cache) {
-        let mut state = self.state.lock();
-        if state.unsaved > 0 {
-            self.save(cache, &mut state);
-        }
-    }
-
-    /// Whether the index should hear that the copy was used: not at every use, since it serves only to order evictions after a restart.
-    pub(super) fn was_used(&self) -> bool {
-        let mut noted = self.use_noted.lock();
-        let due = noted.is_none_or(|noted| noted.elapsed() > USE_GRANULARITY);
-        if due {
-            *noted = Some(Instant::now());
-        }
-        due
-    }
-
-    /// Nobody has the copy open any more: stores what is not stored. The file is to be closed where the disk may be waited for.
-    pub(super) fn close(&self, cache: &Cache) -> Option<Arc<File>> {
-        let mut state = self.state.lock();
-        if self.charge.load(Ordering::Relaxed) > 0 && state.map.changed_pages() > 0 {
-            self.save(cache, &mut state);
-        }
-        state.file.take()
+    /// Stores in the index what changed.
+    fn save(&self, state: &mut State) {
+        self.save_in(&self.cache.index, state);
     }
 }
 

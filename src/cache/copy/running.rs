@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::Copy;
-use crate::cache::Cache;
+use crate::cache::OpenCopy;
 use crate::cache::block::{block_count, bytes_of};
 use crate::content::{Algorithm, Hasher};
 use crate::disk::Asked;
@@ -60,7 +59,7 @@ impl Running {
     }
 }
 
-impl Copy {
+impl OpenCopy {
     /// Whether the hash can go on now that this block is here. Whoever hears `true` must call [`Copy::hash_arrived`]; others will not.
     pub fn is_hash_due(&self, arrived: usize) -> bool {
         let running = &self.running;
@@ -68,10 +67,10 @@ impl Copy {
     }
 
     /// Hashes on to the first block that is not here. Reads the file: call it where blocking is allowed.
-    pub fn hash_arrived(&self, cache: &Cache, algorithm: Algorithm) {
+    pub fn hash_arrived(&self, algorithm: Algorithm) {
         let running = &self.running;
         loop {
-            self.hash_on(cache, algorithm, &mut running.hash.lock(), &cache.counters.hashed_along, || ());
+            self.hash_on(algorithm, &mut running.hash.lock(), &self.cache.counters.hashed_along, || ());
             running.following.store(false, Ordering::SeqCst);
             // Somebody may have looked in between and relied on us.
             let next = running.next.load(Ordering::SeqCst);
@@ -84,10 +83,10 @@ impl Copy {
 
     /// The hash of all bytes of a complete copy, for which only what is not hashed yet is read. `None` if a block is missing or damaged.
     /// Waits for the disk, and for who hashes already.
-    pub fn content_hash(&self, cache: &Cache, algorithm: Algorithm, asked: &Asked) -> Option<String> {
+    pub fn content_hash(&self, algorithm: Algorithm, asked: &Asked) -> Option<String> {
         let running = &self.running;
         let mut hash = running.lock(asked);
-        self.hash_on(cache, algorithm, &mut hash, &cache.counters.hashed_after, || asked.step());
+        self.hash_on(algorithm, &mut hash, &self.cache.counters.hashed_after, || asked.step());
         let all = block_count(self.size);
         // A follower that comes late finds nothing to do.
         let complete = running.next.compare_exchange(all, DONE, Ordering::SeqCst, Ordering::SeqCst).is_ok();
@@ -98,14 +97,7 @@ impl Copy {
         (complete && begun.losses == running.losses.load(Ordering::SeqCst)).then(|| begun.hasher.finish())
     }
 
-    fn hash_on(
-        &self,
-        cache: &Cache,
-        algorithm: Algorithm,
-        hash: &mut Option<Begun>,
-        counter: &AtomicU64,
-        step: impl Fn(),
-    ) {
+    fn hash_on(&self, algorithm: Algorithm, hash: &mut Option<Begun>, counter: &AtomicU64, step: impl Fn()) {
         let running = &self.running;
         loop {
             let losses = running.losses.load(Ordering::SeqCst);
@@ -120,7 +112,7 @@ impl Copy {
             if block >= block_count(self.size) || self.state.lock().map.is_missing(block) {
                 return;
             }
-            let Some(bytes) = self.read_stored(cache, block, bytes_of(&(block..block + 1), self.size)) else { return };
+            let Some(bytes) = self.read_stored(block, bytes_of(&(block..block + 1), self.size)) else { return };
             let Some(begun) = hash else { return };
             begun.hasher.update(&bytes);
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);

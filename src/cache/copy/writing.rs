@@ -8,16 +8,16 @@ use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 use tracing::debug;
 
-use super::{Copy, State, Stored};
-use crate::cache::Cache;
+use super::{State, Stored};
+use crate::cache::OpenCopy;
 use crate::cache::block::{BLOCK, bytes_of};
 use crate::cachedir::is_other_type;
 
-impl Copy {
+impl OpenCopy {
     /// Keeps the bytes of one block in memory for a while.
-    pub fn spill(&self, cache: &Cache, block: usize, bytes: &Bytes) -> Stored {
+    pub fn spill(&self, block: usize, bytes: &Bytes) -> Stored {
         // A copy, because they may be a part of something larger, which would stay in memory with them.
-        cache.spill.put(self.key, block, Bytes::copy_from_slice(bytes));
+        self.cache.spill.put(self.key, block, Bytes::copy_from_slice(bytes));
         Stored::Memory
     }
 
@@ -26,19 +26,19 @@ impl Copy {
     }
 
     /// The file that the block was written to; `None` if it could not be.
-    pub(super) fn write_block(&self, cache: &Cache, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
-        self.open_stored(cache);
+    pub(super) fn write_block(&self, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
+        self.open_stored();
         let file = {
             let mut state = self.state.lock();
             // What somebody else did before must not pass for our own doing.
-            self.compare(cache, &mut state);
+            self.compare(&mut state);
             state.writing += usize::from(state.file.is_some());
             state.file.clone()
         };
         let file = match file {
             Some(file) => Ok(file),
             // Without the lock, for which readers wait: the disk may hang.
-            None => self.open_for_writing(cache).map(|file| {
+            None => self.open_for_writing().map(|file| {
                 let mut state = self.state.lock();
                 (state.writing, state.found) = (state.writing + 1, false);
                 state.file.get_or_insert_with(|| Arc::new(file)).clone()
@@ -54,7 +54,7 @@ impl Copy {
             }
             written.map(|()| file)
         });
-        written.inspect_err(|e| cache.disk_failed(e)).ok()
+        written.inspect_err(|e| self.cache.disk_failed(e)).ok()
     }
 
     /// Gives back what a block takes on the disk.
@@ -66,20 +66,20 @@ impl Copy {
         }
     }
 
-    fn open_for_writing(&self, cache: &Cache) -> std::io::Result<File> {
-        match cache.store.open_file(&self.key, &self.name, true) {
+    fn open_for_writing(&self) -> std::io::Result<File> {
+        match self.cache.store.open_file(&self.key, &self.name, true) {
             Err(e) if is_other_type(&e) => {
-                if let Some(discarded) = cache.store.discard(&self.key) {
-                    cache.store.destroy(&discarded);
+                if let Some(discarded) = self.cache.store.discard(&self.key) {
+                    self.cache.store.destroy(&discarded);
                 }
-                cache.store.open_file(&self.key, &self.name, true)
+                self.cache.store.open_file(&self.key, &self.name, true)
             }
             result => result,
         }
     }
 
     /// Throws a stored block away.
-    pub(super) fn drop_block(&self, cache: &Cache, state: &mut State, block: usize) {
+    pub(super) fn drop_block(&self, state: &mut State, block: usize) {
         state.map.clear(block);
         if let Some(file) = state.file.clone() {
             self.punch(&file, block);
@@ -87,6 +87,6 @@ impl Copy {
                 self.left(state, &file);
             }
         }
-        cache.block_gone(self, bytes_of(&(block..block + 1), self.size));
+        self.cache.block_gone(self, bytes_of(&(block..block + 1), self.size));
     }
 }
