@@ -16,7 +16,7 @@ use crate::disk::Asked;
 impl OpenCopy {
     /// Whether there is a file of which nobody knows how much is right.
     pub fn is_found(&self) -> bool {
-        self.look(|state| state.found && !state.is_shut()).unwrap_or(false)
+        self.look(|state| state.contents.is_found() && !state.is_shut()).unwrap_or(false)
     }
 
     /// Takes a found file in as a whole copy if `digest` is a hash of the content and its bytes have it; throws it away if they do not, or

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::{Copy, State};
 use crate::cache::OpenCopy;
-use crate::cache::block::{Block, block_count, bytes_of};
+use crate::cache::block::{block_count, bytes_of};
 use crate::cache::index::Fingerprint;
 use crate::cachedir::is_other_type;
 use crate::disk::Asked;
@@ -22,37 +22,32 @@ impl OpenCopy {
     pub(super) fn checked(&self, block: usize) {
         self.cache.counters.verified.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();
-        state.map.set_checked(block);
-        self.accept_if_checked(&mut state);
+        if state.contents.checked(block) {
+            self.proven_again(&mut state);
+        }
     }
 
-    fn accept_if_checked(&self, state: &mut State) {
-        let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
-        if state.suspect && state.proven.is_some() && is_complete {
-            // Every byte is what it was: only the file's times were touched. The modification time may carry the digest.
-            state.suspect = false;
-            self.accept_file(state);
-            self.save(state);
-            debug!("{}: proven again", self.path.display());
-        }
+    /// Only the file's times were touched. The modification time may carry the digest, so it is set again.
+    fn proven_again(&self, state: &mut State) {
+        self.accept_file(state);
+        self.save(state);
+        debug!("{}: proven again", self.path.display());
     }
 
     pub(super) fn damaged(&self, block: usize, why: &str) {
         let mut state = self.state.lock();
-        if state.map.is_missing(block) {
+        if !state.contents.has(block) {
             return;
         }
         self.quarantine(&mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));
         self.drop_block(&mut state, block);
         self.running.lost();
-        state.proven = None;
         self.save(&mut state);
     }
 
     /// Counts and says once that the copy's file is not as it was left, until it is proven again.
     fn quarantine(&self, state: &mut State, what: &str) {
-        if !state.suspect {
-            state.suspect = true;
+        if state.contents.suspect() {
             self.cache.counters.quarantined.fetch_add(1, Ordering::Relaxed);
             warn!("cache: {}: {what}", self.path.display());
         }
@@ -72,7 +67,7 @@ impl OpenCopy {
     pub(super) fn open_stored(&self) {
         #[cfg(test)]
         drop(self.cache.gate.read());
-        let is_due = |state: &State| state.file.is_none() && state.map.present() > 0 && !state.is_shut();
+        let is_due = |state: &State| state.file.is_none() && state.contents.is_begun() && !state.is_shut();
         if !is_due(&self.state.lock()) {
             return;
         }
@@ -87,7 +82,7 @@ impl OpenCopy {
     }
 
     pub(super) fn compare(&self, state: &mut State) {
-        if state.file.is_none() && state.map.present() > 0 {
+        if state.file.is_none() && state.contents.is_begun() {
             if state.is_shut() {
                 return;
             }
@@ -106,11 +101,11 @@ impl OpenCopy {
             // Compared before they began, and noted when they end.
             return;
         }
-        match (file.metadata(), state.fingerprint) {
+        match (file.metadata(), state.contents.left()) {
             (Ok(meta), _) if meta.nlink() == 0 => self.lost(state, "the file was deleted"),
             (Ok(meta), Some(left)) if Fingerprint::of(&meta) == left => {}
             (Ok(_), None) => {
-                state.map.uncheck_all();
+                state.contents.uncheck();
                 self.left(state, &file);
             }
             (Ok(meta), Some(_)) => self.changed(state, &file, &meta),
@@ -120,7 +115,7 @@ impl OpenCopy {
 
     /// Somebody else changed the file: whatever of it still is what was stored may be served, nothing else.
     fn changed(&self, state: &mut State, file: &File, meta: &Metadata) {
-        state.map.uncheck_all();
+        state.contents.uncheck();
         self.running.lost();
         self.quarantine(state, "the file was changed by somebody else; every block is checked again");
         if meta.len() > self.size
@@ -129,7 +124,9 @@ impl OpenCopy {
             warn!("cache: {}: what was appended to it cannot be cut off: {e}", self.path.display());
         }
         self.left(state, file);
-        self.accept_if_checked(state);
+        if state.contents.clear_of_suspicion() {
+            self.proven_again(state);
+        }
     }
 
     /// The file cannot be had just now, which says nothing about its bytes: readers get theirs from the source, and it is tried again.
@@ -152,19 +149,12 @@ impl OpenCopy {
             self.check(block..block + 1);
             asked.step();
         }
-        let mut state = self.state.lock();
-        if !state.map.is_full() {
-            state.held_back = None;
-        }
-        state.map.is_full() && state.map.is_checked()
+        self.state.lock().contents.is_checked()
     }
 
     /// Hashes those of these blocks that were not checked yet.
     pub(super) fn check(&self, blocks: Range<usize>) {
-        let unchecked: Vec<usize> = {
-            let state = self.state.lock();
-            blocks.filter(|&block| matches!(state.map.get(block), Block::Unchecked(_))).collect()
-        };
+        let unchecked = self.state.lock().contents.unchecked(blocks);
         for block in unchecked {
             let _ = self.read_stored(block, bytes_of(&(block..block + 1), self.size));
         }
@@ -178,8 +168,7 @@ impl Copy {
         if let Err(e) = file.set_modified(state.modified.unwrap_or(UNIX_EPOCH)) {
             debug!("{}: cannot set the modification time: {e}", self.path.display());
         }
-        let meta = file.metadata().ok();
-        state.fingerprint = meta.map(|meta| Fingerprint::of(&meta));
+        state.contents.leave(file.metadata().ok().map(|meta| Fingerprint::of(&meta)));
     }
 
     /// Takes the file as it is now for what it should be, with the remote's modification time.

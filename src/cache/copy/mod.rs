@@ -1,5 +1,6 @@
 //! `Copy`: the local bytes of one version: its file, its block map, what was proven of it. It retrieves nothing.
 
+mod contents;
 mod found;
 mod inspection;
 mod running;
@@ -17,9 +18,10 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tracing::warn;
 
+use self::contents::Contents;
 use self::running::Running;
-use super::block::{BLOCK, Block, BlockMap, Hash, blocks_of, bytes_of, hash};
-use super::index::{Fingerprint, Record};
+use super::block::{BLOCK, Block, Hash, blocks_of, bytes_of, hash};
+use super::index::Record;
 use super::store::Store;
 use super::{Cache, Facts, Index, Key, OpenCopy};
 use crate::digest::Digest;
@@ -64,23 +66,13 @@ struct State {
     file: Option<Arc<File>>,
     /// The time of the remote's last change, which is the file's: a plugin's local digest may be made of it.
     modified: Option<SystemTime>,
-    map: BlockMap,
+    contents: Contents,
     /// How many bytes were written since the map was stored.
     unsaved: u64,
-    /// The local digest that proved the copy; `None` while it is partial.
-    proven: Option<Digest>,
-    /// Of the file as this process left it. `None` before it was opened for the first time.
-    fingerprint: Option<Fingerprint>,
     /// How many writes of ours are under way, during which the file changes by our own doing.
     writing: usize,
     /// When the file could last not be read although it may be sound: too many open files, a disk that fails.
     shut: Option<Instant>,
-    /// The file was changed by somebody else, and its blocks are being proven again.
-    suspect: bool,
-    /// The block that completed the map. It is not served before the copy is proven.
-    held_back: Option<usize>,
-    /// See [`Copy::is_found`]. Only a file that was there before the first of our own writes is.
-    found: bool,
 }
 
 /// Where stored bytes went.
@@ -97,8 +89,8 @@ pub enum Stored {
 impl State {
     /// Where a block is in the file; `None` if it is not.
     fn stored(&self, block: usize) -> Option<Stored> {
-        let stored = if self.held_back == Some(block) { Stored::DiskComplete } else { Stored::Disk };
-        (!self.map.is_missing(block) && !self.is_shut()).then_some(stored)
+        let stored = if self.contents.is_held_back(block) { Stored::DiskComplete } else { Stored::Disk };
+        (self.contents.has(block) && !self.is_shut()).then_some(stored)
     }
 }
 
@@ -112,34 +104,9 @@ impl Copy {
         charge: u64,
         record: Option<Record>,
     ) -> Self {
-        let mut state = State {
-            file: None,
-            modified,
-            map: BlockMap::empty(size),
-            unsaved: 0,
-            proven: None,
-            fingerprint: None,
-            writing: 0,
-            shut: None,
-            suspect: false,
-            held_back: None,
-            found: false,
-        };
-        if let Some(record) = record.filter(|record| record.size == size) {
-            for (page, bytes) in &record.pages {
-                state.map.restore_page(*page, bytes);
-            }
-            if state.map.is_full() {
-                state.proven = record.local_digest;
-                state.fingerprint = record.fingerprint;
-                state.modified = record.fingerprint.and_then(|left| left.modified()).or(modified);
-            }
-            if state.map.is_full() && state.proven.is_none() && size > 0 {
-                // Killed between the last block and the proof: retrieving one block again leads to the proof.
-                state.map.clear(0);
-            }
-        }
-        state.found = charge > 0 && size > 0 && state.map.present() == 0 && state.proven.is_none();
+        let contents = Contents::restored(size, record, charge > 0);
+        let modified = contents.left().and_then(|left| left.modified()).or(modified);
+        let state = State { file: None, modified, contents, unsaved: 0, writing: 0, shut: None };
         let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
         let (path, disk) = (cache.store.path(&key, &name), cache.disk.clone());
@@ -179,41 +146,34 @@ impl Copy {
 
     /// What is known of the version. `None` while the disk hangs.
     pub fn facts(&self) -> Option<Facts> {
-        self.look(|state| Facts { size: self.size, modified: state.modified, whole: state.proven.is_some() })
+        self.look(|state| Facts { size: self.size, modified: state.modified, whole: state.contents.is_whole() })
     }
 
     /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
     pub(super) fn adopt(&self, file: File, hashes: &[Hash]) {
         let mut state = self.state.lock();
-        state.found = false;
         self.left(&mut state, &file);
         state.file = Some(Arc::new(file));
         for (block, hash) in hashes.iter().enumerate() {
-            state.map.set(block, *hash);
+            state.contents.put(block, *hash);
         }
-        state.held_back = hashes.len().checked_sub(1);
     }
 
     fn save_in(&self, index: &Index, state: &mut State) {
         if self.is_apart {
             return;
         }
-        // A block that waits for its proof is stored as missing: after a kill it is retrieved again, which leads to the proof.
-        let pages = state.map.take_changed_pages(state.held_back);
-        let local_digest = state.proven.clone();
-        // That of a partial copy tells nothing after a restart, when every block is checked anyway.
-        let fingerprint = state.fingerprint.filter(|_| local_digest.is_some());
-        *self.use_noted.lock() = Some(Instant::now());
+        let record = state.contents.take_record();
         state.unsaved = 0;
-        let record = Record { size: self.size, local_digest, fingerprint, pages };
+        *self.use_noted.lock() = Some(Instant::now());
         index.save(&self.key, &self.name, self.charge.load(Ordering::Relaxed), record);
     }
 
     /// Stores everything of the copy in an index that was begun anew.
     pub(super) fn save_again(&self, index: &Index) {
         let mut state = self.state.lock();
-        if state.map.present() > 0 {
-            state.map.change_all();
+        if state.contents.is_begun() {
+            state.contents.change_all();
             self.save_in(index, &mut state);
         }
     }
@@ -239,7 +199,7 @@ impl Copy {
     /// Nobody has the copy open any more: stores what is not stored. The file is to be closed where the disk may be waited for.
     pub(super) fn close(&self, index: &Index) -> Option<Arc<File>> {
         let mut state = self.state.lock();
-        if self.charge.load(Ordering::Relaxed) > 0 && state.map.changed_pages() > 0 {
+        if self.charge.load(Ordering::Relaxed) > 0 && state.contents.is_changed() {
             self.save_in(index, &mut state);
         }
         state.file.take()
@@ -258,27 +218,27 @@ impl OpenCopy {
     /// Whether the copy is whole: complete, proven, and its file there as it was left or under suspicion only.
     pub fn is_whole(&self) -> bool {
         self.inspect();
-        self.size == 0 || self.state.lock().proven.is_some()
+        self.size == 0 || self.state.lock().contents.is_whole()
     }
 
     /// Whether the file was changed by somebody else, and its blocks are not all proven again yet.
     pub fn is_suspect(&self) -> bool {
-        self.look(|state| state.suspect).unwrap_or(false)
+        self.look(|state| state.contents.is_suspect()).unwrap_or(false)
     }
 
     /// Whether the copy was proven and nothing has been found wrong with it since; looks at no file.
     pub fn is_proven(&self) -> bool {
-        self.look(|state| state.proven.is_some()).unwrap_or(false)
+        self.look(|state| state.contents.is_whole()).unwrap_or(false)
     }
 
     /// The local digest that proved the copy.
     pub fn local_digest(&self) -> Option<Digest> {
-        self.look(|state| state.proven.clone()).flatten()
+        self.look(|state| state.contents.digest().cloned()).flatten()
     }
 
     /// Whether some bytes are there.
     pub fn is_begun(&self) -> bool {
-        self.look(|state| state.map.present() > 0).unwrap_or(false)
+        self.look(|state| state.contents.is_begun()).unwrap_or(false)
     }
 
     /// The file, if the copy is whole, nobody else has touched it and every block of it is checked: only then the kernel may
@@ -286,8 +246,8 @@ impl OpenCopy {
     pub fn proven_file(&self) -> Option<Arc<File>> {
         self.inspect();
         let state = self.state.lock();
-        let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
-        let whole = state.proven.is_some() && !state.suspect && is_complete;
+        let contents = &state.contents;
+        let whole = contents.is_whole() && !contents.is_suspect() && contents.is_sound();
         whole.then(|| state.file.clone()).flatten()
     }
 
@@ -295,7 +255,7 @@ impl OpenCopy {
     pub fn missing(&self, blocks: Range<usize>) -> Vec<usize> {
         let seen = |state: &State| {
             let is_shut = state.is_shut() || self.disk.rests();
-            let is_missing = |block: &usize| is_shut || state.map.is_missing(*block) || state.held_back == Some(*block);
+            let is_missing = |block: &usize| is_shut || !state.contents.may_serve(*block);
             blocks.clone().filter(is_missing).collect()
         };
         let mut missing: Vec<usize> = self.look(seen).unwrap_or_else(|| blocks.clone().collect());
@@ -345,8 +305,7 @@ impl OpenCopy {
 
     /// Reads what is wanted of one block. `None` as in [`Copy::read`].
     fn read_block(&self, block: usize, wanted: Range<u64>) -> Option<Bytes> {
-        let is_stored = |state: &State| state.held_back != Some(block) && !state.map.is_missing(block);
-        let stored = !self.disk.rests() && self.look(is_stored).unwrap_or(false);
+        let stored = !self.disk.rests() && self.look(|state| state.contents.may_serve(block)).unwrap_or(false);
         if stored && let Some(bytes) = self.read_stored(block, wanted.clone()) {
             return Some(bytes);
         }
@@ -367,7 +326,7 @@ impl OpenCopy {
     fn read_stored(&self, block: usize, wanted: Range<u64>) -> Option<Bytes> {
         let (known, file) = {
             let state = self.state.lock();
-            (state.map.get(block), state.file.clone())
+            (state.contents.block(block), state.file.clone())
         };
         let file = file?;
         let read = match known {
@@ -394,11 +353,7 @@ impl OpenCopy {
 
     fn reset(&self, state: &mut State) {
         state.file = None;
-        state.map = BlockMap::empty(self.size);
-        state.proven = None;
-        state.fingerprint = None;
-        state.held_back = None;
-        state.found = false;
+        state.contents.lose_all();
         self.running.lost();
         self.cache.release(self);
     }
@@ -438,9 +393,7 @@ impl OpenCopy {
         }
         reserved.written();
         self.cache.shortage.end();
-        state.map.set(block, hash);
-        if state.map.is_full() {
-            state.held_back = Some(block);
+        if state.contents.put(block, hash) {
             return Some(Stored::DiskComplete);
         }
         if state.unsaved == 0 {
@@ -477,13 +430,9 @@ impl OpenCopy {
             self.lost(state, "its name leads to another file");
             return false;
         }
-        let is_complete = state.fingerprint.is_some_and(|left| left.length() == self.size) && state.map.is_checked();
-        if !is_complete {
+        if !state.contents.prove(local_digest) {
             return false;
         }
-        state.proven = Some(local_digest);
-        state.held_back = None;
-        state.suspect = false;
         self.accept_file(state);
         self.save(state);
         true
@@ -494,10 +443,8 @@ impl OpenCopy {
         let mut state = self.state.lock();
         for block in blocks {
             self.cache.spill.remove(&self.key, block);
-            if !state.map.is_missing(block) {
+            if state.contents.has(block) {
                 self.drop_block(&mut state, block);
-                state.held_back = None;
-                state.proven = None;
             }
         }
         self.running.lost();

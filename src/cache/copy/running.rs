@@ -74,7 +74,7 @@ impl OpenCopy {
             running.following.store(false, Ordering::SeqCst);
             // Somebody may have looked in between and relied on us.
             let next = running.next.load(Ordering::SeqCst);
-            let more = next < block_count(self.size) && !self.state.lock().map.is_missing(next);
+            let more = next < block_count(self.size) && self.state.lock().contents.has(next);
             if !more || running.following.swap(true, Ordering::SeqCst) {
                 return;
             }
@@ -109,7 +109,7 @@ impl OpenCopy {
             if block != DONE {
                 hash.get_or_insert_with(|| Begun { hasher: Hasher::new(algorithm), losses });
             }
-            if block >= block_count(self.size) || self.state.lock().map.is_missing(block) {
+            if block >= block_count(self.size) || !self.state.lock().contents.has(block) {
                 return;
             }
             let Some(bytes) = self.read_stored(block, bytes_of(&(block..block + 1), self.size)) else { return };

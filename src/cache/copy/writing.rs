@@ -40,7 +40,8 @@ impl OpenCopy {
             // Without the lock, for which readers wait: the disk may hang.
             None => self.open_for_writing().map(|file| {
                 let mut state = self.state.lock();
-                (state.writing, state.found) = (state.writing + 1, false);
+                state.writing += 1;
+                state.contents.begin();
                 state.file.get_or_insert_with(|| Arc::new(file)).clone()
             }),
         };
@@ -80,7 +81,7 @@ impl OpenCopy {
 
     /// Throws a stored block away.
     pub(super) fn drop_block(&self, state: &mut State, block: usize) {
-        state.map.clear(block);
+        state.contents.lose(block);
         if let Some(file) = state.file.clone() {
             self.punch(&file, block);
             if state.writing == 0 {
