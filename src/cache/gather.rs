@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 
 use super::block::{BLOCK, Hash, hash};
+use super::ledger::Lease;
 use super::store::Store;
 use super::{Cache, Copy, Held, Key, OpenCopy};
 use crate::name::LocalName;
@@ -22,8 +23,8 @@ pub struct Gathering {
     name: LocalName,
     /// None before the first block, and when there is no room.
     file: Option<File>,
-    /// What is taken of the cache's room, in bytes.
-    charge: AtomicU64,
+    /// What is taken of the cache's room.
+    lease: Lease,
     /// Whether all bytes found room so far.
     kept: bool,
     size: u64,
@@ -42,7 +43,7 @@ impl Cache {
             key,
             name: name.clone(),
             file: None,
-            charge: AtomicU64::new(0),
+            lease: self.ledger.lease(0),
             kept,
             size: 0,
             hashes: Vec::new(),
@@ -102,15 +103,11 @@ impl Gathering {
             self.keep(&last);
         }
         let file = self.file.take().filter(|_| self.kept)?;
-        let charge = *self.charge.get_mut();
-        let copy = Copy::new(&self.cache, self.key, self.name.clone(), self.size, modified, charge, None);
+        let copy = Copy::new(&self.cache, self.key, self.name.clone(), self.size, modified, None, true);
         copy.adopt(file, &std::mem::take(&mut self.hashes));
-        let opened = self.cache.open_new(copy);
-        if opened.is_some() {
-            // The room is the copy's now.
-            *self.charge.get_mut() = 0;
-        }
-        opened
+        let opened = self.cache.open_new(copy)?;
+        opened.lease.absorb(self.lease.take());
+        Some(opened)
     }
 
     /// Puts one block where it belongs; an empty one makes the file of an empty version.
@@ -118,7 +115,7 @@ impl Gathering {
         let length = block.len() as u64;
         let at = self.hashes.len() as u64 * BLOCK;
         let fits = self.size <= self.cache.limits.max_size;
-        if let Some(room) = fits.then(|| self.cache.take_room(&self.charge, length)).flatten() {
+        if let Some(room) = fits.then(|| self.cache.take_room(&self.lease, length)).flatten() {
             match open(&mut self.file, &self.cache.store, &self.key, &self.name)
                 .and_then(|file| file.write_all_at(block, at))
             {
@@ -140,12 +137,11 @@ impl Gathering {
     fn drop_file(&mut self) {
         self.begun.clear();
         self.hashes.clear();
-        let charge = std::mem::take(self.charge.get_mut());
-        if self.file.take().is_some() || charge > 0 {
+        let lease = self.lease.take();
+        if self.file.take().is_some() || lease.bytes() > 0 {
             if let Some(place) = self.cache.store.discard(&self.key) {
                 self.cache.store.destroy(&place);
             }
-            self.cache.ledger.gone(charge);
         }
     }
 }

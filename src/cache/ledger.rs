@@ -1,20 +1,19 @@
-//! `Ledger`: how much room on the disk is taken, and how much of it is not written yet. It evicts nothing.
+//! `Ledger`: how much room on the disk is taken, and how much of it is not written yet; leases take it and give it back. It evicts nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytesize::ByteSize;
 
-use super::{Cache, Limits};
-use crate::room::{self, Room};
+use super::Limits;
 
 /// What takes room, in bytes.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Everything, written or not.
-    taken: AtomicU64,
+    pub(super) taken: AtomicU64,
     /// What is not written yet, so that the disk still counts it as free.
-    unwritten: AtomicU64,
+    pub(super) unwritten: AtomicU64,
 }
 
 /// Why there is no room for a block.
@@ -51,21 +50,10 @@ impl Ledger {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// These bytes are on the disk already, from before.
-    pub(super) fn found(&self, bytes: u64) {
+    /// A lease for `bytes` that are on the disk already.
+    pub(super) fn lease(self: &Arc<Self>, bytes: u64) -> Lease {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// These bytes are not on the disk any more.
-    pub(super) fn gone(&self, bytes: u64) {
-        self.taken.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Of what `charge` counts, `bytes` are not on the disk any more; all of it, if it has been given back by now.
-    pub(super) fn give_back(&self, charge: &AtomicU64, bytes: u64) {
-        let less = |charge: u64| Some(charge.saturating_sub(bytes));
-        let before = charge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
-        self.gone(before.min(bytes));
+        Lease { ledger: self.clone(), bytes: AtomicU64::new(bytes) }
     }
 
     /// How many of the bytes that the disk tells to be free nobody has taken yet.
@@ -101,13 +89,50 @@ impl Ledger {
         let beyond = self.taken().saturating_add(index).saturating_sub(limits.max_size);
         beyond.max(limits.min_free.saturating_sub(free))
     }
+}
 
-    /// Takes `bytes` for what `charge` counts.
-    pub(super) fn take<'a>(&'a self, charge: &'a AtomicU64, bytes: u64) -> Reserved<'a> {
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
-        self.unwritten.fetch_add(bytes, Ordering::Relaxed);
-        charge.fetch_add(bytes, Ordering::Relaxed);
-        Reserved { ledger: self, charge, bytes, written: false }
+/// Room on the disk that one copy takes. It counts towards the limits until the lease is dropped, which is after the files are deleted.
+#[derive(Debug)]
+pub(super) struct Lease {
+    ledger: Arc<Ledger>,
+    bytes: AtomicU64,
+}
+
+impl Lease {
+    /// How many bytes it is for.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes room for `bytes` more, which are about to be written.
+    pub(super) fn grow(&self, bytes: u64) -> Reserved<'_> {
+        self.ledger.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.ledger.unwritten.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Reserved { lease: self, bytes, written: false }
+    }
+
+    /// Gives back the room of `bytes` that are not on the disk any more; all there is, if that is less.
+    pub(super) fn shrink(&self, bytes: u64) {
+        let less = |taken: u64| Some(taken.saturating_sub(bytes));
+        let before = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
+        self.ledger.taken.fetch_sub(before.min(bytes), Ordering::Relaxed);
+    }
+
+    /// All its room, as a lease of its own.
+    pub(super) fn take(&self) -> Self {
+        Self { ledger: self.ledger.clone(), bytes: AtomicU64::new(self.bytes.swap(0, Ordering::Relaxed)) }
+    }
+
+    /// Takes over the room of another lease.
+    pub(super) fn absorb(&self, mut other: Self) {
+        self.bytes.fetch_add(std::mem::take(other.bytes.get_mut()), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.ledger.taken.fetch_sub(self.bytes(), Ordering::Relaxed);
     }
 }
 
@@ -115,8 +140,7 @@ impl Ledger {
 #[derive(Debug)]
 #[must_use = "dropped, it is given back"]
 pub(super) struct Reserved<'a> {
-    ledger: &'a Ledger,
-    charge: &'a AtomicU64,
+    lease: &'a Lease,
     bytes: u64,
     written: bool,
 }
@@ -130,81 +154,10 @@ impl Reserved<'_> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.ledger.unwritten.fetch_sub(self.bytes, Ordering::Release);
+        self.lease.ledger.unwritten.fetch_sub(self.bytes, Ordering::Release);
         if !self.written {
-            self.ledger.give_back(self.charge, self.bytes);
+            self.lease.shrink(self.bytes);
         }
-    }
-}
-
-/// Room for files on the cache's disk that are no copies. It counts towards the limits as long as it lives; whoever holds it deletes
-/// the files first.
-#[derive(Debug)]
-pub struct Lease {
-    cache: Arc<Cache>,
-    bytes: u64,
-    written: u64,
-}
-
-impl Cache {
-    /// Takes room for `bytes`, evicting what was unused for longest. `None` if there is none to be had.
-    pub fn lease(self: &Arc<Self>, bytes: u64) -> Option<Lease> {
-        let mut lease = Lease { cache: self.clone(), bytes: 0, written: 0 };
-        lease.grow(bytes).then_some(lease)
-    }
-}
-
-impl Lease {
-    /// How many bytes it is for.
-    #[cfg(test)]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Takes room for `bytes` more. `false` if there is none to be had.
-    pub fn grow(&mut self, bytes: u64) -> bool {
-        let Some(_taking) = self.cache.make_room(bytes) else { return false };
-        let ledger = &self.cache.ledger;
-        ledger.taken.fetch_add(bytes, Ordering::Relaxed);
-        ledger.unwritten.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        true
-    }
-
-    /// Notes that so many bytes of it are on the disk by now, which the disk therefore no longer counts as free.
-    pub fn note_written(&mut self, bytes: u64) {
-        let written = bytes.clamp(self.written, self.bytes);
-        self.cache.ledger.unwritten.fetch_sub(written - self.written, Ordering::Relaxed);
-        self.written = written;
-    }
-}
-
-impl Room for Arc<Cache> {
-    fn lease(&self, bytes: u64) -> Option<Box<dyn room::Lease>> {
-        Some(Box::new(Cache::lease(self, bytes)?))
-    }
-}
-
-impl room::Lease for Lease {
-    fn grow(&mut self, bytes: u64) -> bool {
-        Self::grow(self, bytes)
-    }
-
-    fn shrink(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.written);
-        (self.bytes, self.written) = (self.bytes - bytes, self.written - bytes);
-        self.cache.ledger.gone(bytes);
-    }
-
-    fn note_written(&mut self, bytes: u64) {
-        Self::note_written(self, bytes);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.cache.ledger.unwritten.fetch_sub(self.bytes - self.written, Ordering::Relaxed);
-        self.cache.ledger.gone(self.bytes);
     }
 }
 
@@ -216,9 +169,10 @@ mod tests {
 
     #[test]
     fn what_is_reserved_and_not_written_yet_is_not_free() {
-        let (ledger, charge) = (Ledger::default(), AtomicU64::new(0));
+        let ledger = Arc::new(Ledger::default());
+        let lease = ledger.lease(0);
         assert_eq!(ledger.fits(300, 0, ledger.free(|| 400), &LIMITS), Ok(()));
-        let reserved = ledger.take(&charge, 300);
+        let reserved = lease.grow(300);
         assert_eq!(ledger.fits(1, 0, ledger.free(|| 400), &LIMITS), Err(NoRoom::MinFree(100)));
         let written_meanwhile = ledger.free(|| {
             reserved.written();
@@ -226,13 +180,13 @@ mod tests {
         });
         assert_eq!(written_meanwhile, 100, "who asked the disk before it counted them");
         assert_eq!(ledger.fits(1, 0, ledger.free(|| 101), &LIMITS), Ok(()), "the disk counts them now");
-        assert_eq!((ledger.taken(), charge.into_inner()), (300, 300));
+        assert_eq!((ledger.taken(), lease.bytes()), (300, 300));
     }
 
     #[test]
     fn what_is_leaving_will_be_free() {
-        let (ledger, charge) = (Ledger::default(), AtomicU64::new(0));
-        ledger.take(&charge, 1000).written();
+        let ledger = Arc::new(Ledger::default());
+        let _lease = ledger.lease(1000);
         assert_eq!(ledger.fits(10, 0, 200, &LIMITS), Err(NoRoom::MaxSize));
         assert!(ledger.will_fit(10, 10, 0, 200, &LIMITS) && !ledger.will_fit(9, 10, 0, 200, &LIMITS));
         assert!(
@@ -244,28 +198,57 @@ mod tests {
 
     #[test]
     fn room_for_bytes_that_were_not_written_is_given_back() {
-        let (ledger, charge) = (Ledger::default(), AtomicU64::new(7));
-        drop(ledger.take(&charge, 300));
-        assert_eq!((ledger.taken(), charge.load(Ordering::Relaxed)), (0, 7));
-        assert_eq!(ledger.fits(1000, 0, 1100, &LIMITS), Ok(()));
-        assert_eq!(ledger.fits(999, 2, 1100, &LIMITS), Err(NoRoom::MaxSize));
+        let ledger = Arc::new(Ledger::default());
+        let lease = ledger.lease(7);
+        drop(lease.grow(300));
+        assert_eq!((ledger.taken(), lease.bytes()), (7, 7));
+        assert_eq!(ledger.fits(993, 0, 1100, &LIMITS), Ok(()));
+        assert_eq!(ledger.fits(993, 1, 1100, &LIMITS), Err(NoRoom::MaxSize));
     }
 
     #[test]
-    fn a_lease_counts_as_long_as_it_lives() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let limits = Limits { max_size: 10 << 20, min_free: 0 };
-        let (cache, _) = Cache::open(dir.path(), limits).expect("a cache");
-        let before = cache.bytes();
-        let mut lease = cache.lease(1 << 20).expect("there is room");
-        assert!(lease.grow(1 << 20) && !lease.grow(10 << 20));
-        lease.note_written(1 << 20);
-        assert_eq!((lease.bytes(), cache.bytes() - before), (2 << 20, 2 << 20));
-        assert_eq!(cache.ledger.unwritten.load(Ordering::Relaxed), 1 << 20);
-        assert!(cache.lease(9 << 20).is_none());
-        room::Lease::shrink(&mut lease, 1 << 19);
-        assert_eq!((lease.bytes(), cache.bytes() - before), (3 << 19, 3 << 19));
+    fn a_lease_gives_its_room_back_when_it_is_dropped() {
+        let ledger = Arc::new(Ledger::default());
+        let lease = ledger.lease(100);
+        lease.grow(300).written();
+        assert_eq!((ledger.taken(), lease.bytes()), (400, 400));
         drop(lease);
-        assert_eq!((cache.bytes(), cache.ledger.unwritten.load(Ordering::Relaxed)), (before, 0));
+        assert_eq!(ledger.taken(), 0);
+    }
+
+    #[test]
+    fn a_lease_gives_no_more_back_than_it_has() {
+        let ledger = Arc::new(Ledger::default());
+        let (lease, _other) = (ledger.lease(100), ledger.lease(1000));
+        lease.shrink(30);
+        assert_eq!((ledger.taken(), lease.bytes()), (1070, 70));
+        lease.shrink(300);
+        assert_eq!((ledger.taken(), lease.bytes()), (1000, 0));
+        drop(lease);
+        assert_eq!(ledger.taken(), 1000);
+    }
+
+    #[test]
+    fn room_that_is_handed_on_counts_once() {
+        let ledger = Arc::new(Ledger::default());
+        let (first, second) = (ledger.lease(100), ledger.lease(7));
+        second.absorb(first);
+        assert_eq!((ledger.taken(), second.bytes()), (107, 107));
+        let leaving = second.take();
+        assert_eq!((ledger.taken(), second.bytes(), leaving.bytes()), (107, 0, 107));
+        drop(second);
+        assert_eq!(ledger.taken(), 107, "what was taken out of it has its own lease");
+        drop(leaving);
+        assert_eq!(ledger.taken(), 0);
+    }
+
+    #[test]
+    fn room_that_was_given_back_before_its_bytes_were_written_is_given_back_once() {
+        let ledger = Arc::new(Ledger::default());
+        let lease = ledger.lease(0);
+        let reserved = lease.grow(300);
+        drop(lease.take());
+        drop(reserved);
+        assert_eq!((ledger.taken(), ledger.free(|| 400)), (0, 400));
     }
 }

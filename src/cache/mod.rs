@@ -11,6 +11,7 @@ mod index;
 mod ledger;
 mod shortage;
 mod spill;
+mod staging;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,6 @@ mod upkeep;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,7 +40,7 @@ use crate::error::Result;
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use index::Index;
-use ledger::{Ledger, NoRoom, Reserved};
+use ledger::{Lease, Ledger, NoRoom, Reserved};
 use shortage::Shortage;
 use spill::Spill;
 use store::Store;
@@ -156,7 +156,7 @@ pub struct Cache {
     disk: Arc<Disk>,
     limits: Limits,
     /// What is taken on the disk. Grows only under `taking`.
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     room: Mutex<Room>,
     /// Locked while somebody asks the disk how much is free and takes some of that.
     taking: Mutex<()>,
@@ -190,7 +190,7 @@ struct Room {
 impl Room {
     /// The copy to evict next: what was unused for longest.
     fn victim(&self) -> Option<Key> {
-        let evictable = |held: &Held| held.charge() > 0 && !held.is_open();
+        let evictable = |held: &Held| held.bytes() > 0 && !held.is_open();
         self.held.iter().rev().find(|(_, held)| evictable(held)).map(|(key, _)| *key)
     }
 }
@@ -198,8 +198,8 @@ impl Room {
 #[derive(Debug)]
 enum Held {
     /// On disk and in the index only.
-    Stored { name: LocalName, charge: u64 },
-    /// In memory too; on disk as far as its charge says.
+    Stored { name: LocalName, lease: Lease },
+    /// In memory too; on disk as far as its lease says.
     Loaded(Arc<Copy>),
 }
 
@@ -208,19 +208,24 @@ impl Held {
         matches!(self, Self::Loaded(copy) if copy.opens.load(Ordering::Relaxed) > 0)
     }
 
-    fn charge(&self) -> u64 {
+    fn lease(&self) -> &Lease {
         match self {
-            Self::Stored { charge, .. } => *charge,
-            Self::Loaded(copy) => copy.charge.load(Ordering::Relaxed),
+            Self::Stored { lease, .. } => lease,
+            Self::Loaded(copy) => &copy.lease,
         }
+    }
+
+    /// Bytes that it takes on the disk.
+    fn bytes(&self) -> u64 {
+        self.lease().bytes()
     }
 }
 
 /// A copy that is out of sight, and whose files and row are to be deleted.
 struct TakenAway {
     key: Key,
-    /// The room that it gives back, in bytes.
-    bytes: u64,
+    /// The room that it gives back.
+    lease: Lease,
 }
 
 /// A copy that somebody has open, and that is therefore never evicted.
@@ -240,7 +245,7 @@ impl std::ops::Deref for OpenCopy {
 
 /// Everything that was there when the last process ended; `ledger` learns what it takes. What a killed process had begun is removed; with an
 /// index that does not know every copy, nothing is.
-fn restore(store: &Store, index: &Index, db: &Database, ledger: &Ledger) -> LruCache<Key, Held> {
+fn restore(store: &Store, index: &Index, db: &Database, ledger: &Arc<Ledger>) -> LruCache<Key, Held> {
     let known = index.known().or_else(|| {
         // Damage is met here first, and mended behind the writes.
         index.flush();
@@ -265,16 +270,14 @@ fn restore(store: &Store, index: &Index, db: &Database, ledger: &Ledger) -> LruC
             index.delete(vec![copy.key]);
             continue;
         }
-        ledger.found(charge);
         swept.found.remove(&copy.key);
-        held.put(copy.key, Held::Stored { name: copy.name, charge });
+        held.put(copy.key, Held::Stored { name: copy.name, lease: ledger.lease(charge) });
     }
     if !is_complete {
         for (key, name) in swept.found.into_iter().filter_map(|(key, file)| Some((key, file?))) {
             let charge = COPY_OVERHEAD.saturating_add(store.allocated(&key, &name).unwrap_or(0));
             index.found(&key, &name, charge);
-            ledger.found(charge);
-            held.put(key, Held::Stored { name, charge });
+            held.put(key, Held::Stored { name, lease: ledger.lease(charge) });
         }
     }
     held
@@ -293,7 +296,7 @@ impl Cache {
         let journal = u32::try_from(limits.max_size / JOURNAL_SHARE).unwrap_or(u32::MAX).clamp(JOURNAL.0, JOURNAL.1);
         let db = Arc::new(Database::open(dir, journal)?);
         let (index, disk) = (Index::new(db.clone()), db.disk().clone());
-        let ledger = Ledger::default();
+        let ledger = Arc::new(Ledger::default());
         let held = restore(&store, &index, &db, &ledger);
         let room = Room { held, loaded: 0, leaving: HashSet::new(), leaving_bytes: 0, gone: 0 };
         let (upkeep, woken) = Upkeep::new();
@@ -356,7 +359,7 @@ impl Cache {
 
     /// How many copies there are, partial ones included.
     pub fn copies(&self) -> usize {
-        self.room.lock().held.iter().filter(|(_, held)| held.charge() > 0).count()
+        self.room.lock().held.iter().filter(|(_, held)| held.bytes() > 0).count()
     }
 
     /// Whether a digest of a source that has the form of a hash was ever the hash of its bytes.
@@ -383,22 +386,28 @@ impl Cache {
                     copy.opens.fetch_add(1, Ordering::Relaxed);
                     return OpenCopy { cache: self.clone(), copy: copy.clone() };
                 }
-                Some(Held::Stored { name, charge }) => Some((name.clone(), *charge)),
+                Some(Held::Stored { name, lease }) => Some((name.clone(), lease.bytes() > 0)),
                 None => None,
             };
-            // Loading reads the index and looks at the file: not under the lock. Who comes second drops theirs.
-            let record = if stored.is_some() { self.index.load(&key) } else { Ok(None) };
-            let (name, charge) = stored.unwrap_or_else(|| (name.clone(), 0));
+            // Loading reads the index: not under the lock. Of two that load at once, the second drops what it has loaded.
+            let is_stored = stored.is_some();
+            let record = if is_stored { self.index.load(&key) } else { Ok(None) };
+            let (name, has_file) = stored.unwrap_or_else(|| (name.clone(), false));
             let Ok(record) = record else {
-                let apart = Copy::new(self, key, name, size, modified, 0, None).apart();
+                let apart = Copy::new(self, key, name, size, modified, None, false).apart();
                 return OpenCopy { cache: self.clone(), copy: Arc::new(apart) };
             };
-            let copy = Arc::new(Copy::new(self, key, name, size, modified, charge, record));
+            let copy = Copy::new(self, key, name, size, modified, record, has_file);
             let mut room = self.room.lock();
-            if !matches!(room.held.peek(&key), Some(Held::Loaded(_))) {
-                room.held.put(key, Held::Loaded(copy));
-                room.loaded += 1;
-            }
+            let lease = match room.held.peek(&key) {
+                Some(Held::Stored { lease, .. }) if is_stored => Some(lease.take()),
+                None if !is_stored => None,
+                // It was loaded, stored or evicted meanwhile.
+                _ => continue,
+            };
+            lease.into_iter().for_each(|lease| copy.lease.absorb(lease));
+            room.held.put(key, Held::Loaded(Arc::new(copy)));
+            room.loaded += 1;
         }
     }
 
@@ -407,24 +416,24 @@ impl Cache {
     fn take_away(&self, room: &mut Room, key: &Key) -> Option<TakenAway> {
         let held = room.held.pop(key)?;
         room.loaded -= usize::from(matches!(held, Held::Loaded(_)));
-        let bytes = held.charge();
+        let lease = held.lease().take();
         room.leaving.insert(*key);
-        room.leaving_bytes += bytes;
-        Some(TakenAway { key: *key, bytes })
+        room.leaving_bytes += lease.bytes();
+        Some(TakenAway { key: *key, lease })
     }
 
     /// Deletes the files and rows of copies that were taken away, and gives back their room.
     fn destroy(&self, copies: Vec<TakenAway>) {
         self.index.delete(copies.iter().map(|copy| copy.key).collect());
-        for TakenAway { key, bytes } in copies {
+        for TakenAway { key, lease } in copies {
             let place = self.store.discard(&key);
             self.room.lock().leaving.remove(&key);
             if let Some(place) = place {
                 self.store.destroy(&place);
             }
             let mut room = self.room.lock();
-            self.ledger.gone(bytes);
-            room.leaving_bytes -= bytes;
+            room.leaving_bytes -= lease.bytes();
+            drop(lease);
             room.gone += 1;
             self.left.notify_all();
         }
@@ -468,8 +477,7 @@ impl Cache {
             return;
         }
         let file = copy.close(&self.index);
-        let charge = copy.charge.load(Ordering::Relaxed);
-        if charge == 0 {
+        if copy.lease.bytes() == 0 {
             // A file of which nothing could be written goes; most were never made.
             let taken = file.as_ref().and_then(|_| self.take_away(&mut room, copy.key()));
             if taken.is_none() && room.held.pop(copy.key()).is_some() {
@@ -479,8 +487,10 @@ impl Cache {
             self.destroy(taken.into_iter().collect());
             return;
         }
-        if room.loaded > MAPS_IN_MEMORY {
-            room.held.put(*copy.key(), Held::Stored { name: copy.name().clone(), charge });
+        // Only the room and the handle that is dropped have it; else somebody is about to store it with its lease.
+        let is_idle = Arc::strong_count(copy) == 2;
+        if room.loaded > MAPS_IN_MEMORY && is_idle {
+            room.held.put(*copy.key(), Held::Stored { name: copy.name().clone(), lease: copy.lease.take() });
             room.loaded -= 1;
         }
         if copy.was_used() {
@@ -498,20 +508,15 @@ impl Cache {
         if self.room.lock().leaving.contains(copy.key()) {
             return None;
         }
-        self.take_room(&copy.charge, bytes)
+        self.take_room(&copy.lease, bytes)
     }
 
-    /// Takes room for `bytes` more of what `charge` counts. `None` if there is none to be had.
-    fn take_room<'a>(&'a self, charge: &'a AtomicU64, bytes: u64) -> Option<Reserved<'a>> {
+    /// Takes room for `bytes` more of what has this lease. `None` if there is none to be had.
+    fn take_room<'a>(&'a self, lease: &'a Lease, bytes: u64) -> Option<Reserved<'a>> {
         let blocks = bytes.next_multiple_of(DISK_BLOCK);
         let _taking = self.make_room(blocks + COPY_OVERHEAD)?;
-        let first = if charge.load(Ordering::Relaxed) == 0 { COPY_OVERHEAD } else { 0 };
-        Some(self.ledger.take(charge, blocks + first))
-    }
-
-    /// These bytes of a copy were thrown away.
-    fn block_gone(&self, copy: &Copy, bytes: Range<u64>) {
-        self.ledger.give_back(&copy.charge, (bytes.end - bytes.start).next_multiple_of(DISK_BLOCK));
+        let first = if lease.bytes() == 0 { COPY_OVERHEAD } else { 0 };
+        Some(lease.grow(blocks + first))
     }
 
     /// Bytes that are free for copies: the journal of the index takes some of those that the disk has. Waits for the disk.
@@ -546,14 +551,14 @@ impl Cache {
                 fits.err().into_iter().for_each(|why| self.shortage.feel(why, &self.limits));
                 return None;
             };
-            evicted += room.held.peek(&victim).map_or(0, Held::charge);
+            evicted += room.held.peek(&victim).map_or(0, Held::bytes);
             self.remove(room, &victim);
             self.counters.evicted.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Gives back the room of a copy that has no bytes any more, and deletes its file.
-    fn release(&self, copy: &Copy) {
+    /// Deletes the file and the row of a copy that has no bytes any more.
+    fn delete_file(&self, copy: &Copy) {
         if copy.is_apart() {
             return;
         }
@@ -561,7 +566,7 @@ impl Cache {
         if let Some(place) = self.store.discard(copy.key()) {
             self.store.destroy(&place);
         }
-        self.ledger.gone(copy.charge.swap(0, Ordering::Relaxed));
+        drop(copy.lease.take());
     }
 
     fn disk_failed(&self, error: &std::io::Error) {
@@ -596,7 +601,7 @@ impl Cache {
         let (mut loaded, room) = (Vec::new(), self.room.lock());
         for (key, held) in room.held.iter().rev() {
             match held {
-                Held::Stored { name, charge } => self.index.found(key, name, *charge),
+                Held::Stored { name, lease } => self.index.found(key, name, lease.bytes()),
                 Held::Loaded(copy) => loaded.push(copy.clone()),
             }
         }

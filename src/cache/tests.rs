@@ -133,7 +133,7 @@ fn a_copy_whose_first_block_is_being_written_is_no_found_file() {
     let gate = cache.gate.write();
     std::thread::scope(|scope| {
         let stored = scope.spawn(|| copy.store(0, block(0)));
-        while copy.charge.load(Ordering::Relaxed) == 0 {
+        while copy.lease.bytes() == 0 {
             std::thread::yield_now();
         }
         assert!(!copy.is_found(), "whoever opens it now must not throw it away");

@@ -86,7 +86,7 @@ impl Cache {
             let mut room = self.room.lock();
             while evicted.len() < BATCH && bytes < surplus {
                 let Some(copy) = room.victim().and_then(|victim| self.take_away(&mut room, &victim)) else { break };
-                bytes += copy.bytes;
+                bytes += copy.lease.bytes();
                 evicted.push(copy);
             }
         }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -22,6 +22,7 @@ use self::contents::Contents;
 use self::running::Running;
 use super::block::{BLOCK, Block, Hash, blocks_of, bytes_of, hash};
 use super::index::Record;
+use super::ledger::Lease;
 use super::store::Store;
 use super::{Cache, Facts, Index, Key, OpenCopy};
 use crate::digest::Digest;
@@ -51,8 +52,8 @@ pub struct Copy {
     is_apart: bool,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
-    /// What it takes of the cache's room, in bytes.
-    pub(super) charge: AtomicU64,
+    /// What it takes of the cache's room.
+    pub(super) lease: Lease,
     /// When the index last heard that it is used.
     use_noted: Mutex<Option<Instant>>,
     running: Running,
@@ -95,22 +96,23 @@ impl State {
 }
 
 impl Copy {
+    /// A copy of a version, with what `record` tells of it, and `has_file` of its file. It has no room yet.
     pub(super) fn new(
         cache: &Cache,
         key: Key,
         name: LocalName,
         size: u64,
         modified: Option<SystemTime>,
-        charge: u64,
         record: Option<Record>,
+        has_file: bool,
     ) -> Self {
-        let contents = Contents::restored(size, record, charge > 0);
+        let contents = Contents::restored(size, record, has_file);
         let modified = contents.left().and_then(|left| left.modified()).or(modified);
         let state = State { file: None, modified, contents, unsaved: 0, writing: 0, shut: None };
-        let (opens, charge) = (AtomicUsize::new(0), AtomicU64::new(charge));
+        let (opens, lease) = (AtomicUsize::new(0), cache.ledger.lease(0));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
         let (path, disk) = (cache.store.path(&key, &name), cache.disk.clone());
-        Self { key, name, size, path, is_apart: false, opens, charge, use_noted, running, disk, state }
+        Self { key, name, size, path, is_apart: false, opens, lease, use_noted, running, disk, state }
     }
 
     /// A copy of a version of which the disk does not tell what is stored, because it hangs. It has bytes in memory only, writes nothing and
@@ -166,7 +168,7 @@ impl Copy {
         let record = state.contents.take_record();
         state.unsaved = 0;
         *self.use_noted.lock() = Some(Instant::now());
-        index.save(&self.key, &self.name, self.charge.load(Ordering::Relaxed), record);
+        index.save(&self.key, &self.name, self.lease.bytes(), record);
     }
 
     /// Stores everything of the copy in an index that was begun anew.
@@ -199,7 +201,7 @@ impl Copy {
     /// Nobody has the copy open any more: stores what is not stored. The file is to be closed where the disk may be waited for.
     pub(super) fn close(&self, index: &Index) -> Option<Arc<File>> {
         let mut state = self.state.lock();
-        if self.charge.load(Ordering::Relaxed) > 0 && state.contents.is_changed() {
+        if self.lease.bytes() > 0 && state.contents.is_changed() {
             self.save_in(index, &mut state);
         }
         state.file.take()
@@ -355,7 +357,7 @@ impl OpenCopy {
         state.file = None;
         state.contents.lose_all();
         self.running.lost();
-        self.cache.release(self);
+        self.cache.delete_file(self);
     }
 
     /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while. Waits for the disk.

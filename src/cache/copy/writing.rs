@@ -9,8 +9,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use tracing::debug;
 
 use super::{State, Stored};
-use crate::cache::OpenCopy;
 use crate::cache::block::{BLOCK, bytes_of};
+use crate::cache::{DISK_BLOCK, OpenCopy};
 use crate::cachedir::is_other_type;
 
 impl OpenCopy {
@@ -88,6 +88,7 @@ impl OpenCopy {
                 self.left(state, &file);
             }
         }
-        self.cache.block_gone(self, bytes_of(&(block..block + 1), self.size));
+        let bytes = bytes_of(&(block..block + 1), self.size);
+        self.lease.shrink((bytes.end - bytes.start).next_multiple_of(DISK_BLOCK));
     }
 }
