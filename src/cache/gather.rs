@@ -11,7 +11,8 @@ use bytes::{Bytes, BytesMut};
 use super::block::{BLOCK, Hash, hash};
 use super::ledger::Lease;
 use super::store::Store;
-use super::{Cache, Copy, Held, Key, OpenCopy};
+use super::table::Held;
+use super::{Cache, Copy, Key, OpenCopy};
 use crate::name::LocalName;
 
 /// Takes bytes in order. They go to where the copy's file will be, block by block, hashed; where there is no room for them, they
@@ -53,24 +54,24 @@ impl Cache {
 
     /// Deletes the copy of a version. `false` if it stays: somebody has it open.
     fn forget(&self, key: &Key) -> bool {
-        let room = self.room.lock();
-        let is_free = !room.held.peek(key).is_some_and(Held::is_open) && !room.leaving.contains(key);
+        let table = self.table.lock();
+        let is_free = !table.held.peek(key).is_some_and(Held::is_open) && !table.leaving.contains(key);
         if is_free {
-            self.remove(room, key);
+            self.remove(table, key);
         }
         is_free
     }
 
     /// Takes in a copy that was made here, and opens it. `None` if somebody has begun another meanwhile.
     fn open_new(self: &Arc<Self>, copy: Copy) -> Option<OpenCopy> {
-        let mut room = self.room.lock();
-        if room.held.contains(copy.key()) {
+        let mut table = self.table.lock();
+        if table.held.contains(copy.key()) {
             return None;
         }
         let copy = Arc::new(copy);
         copy.opens.fetch_add(1, Ordering::Relaxed);
-        room.held.put(*copy.key(), Held::Loaded(copy.clone()));
-        room.loaded += 1;
+        table.held.put(*copy.key(), Held::Loaded(copy.clone()));
+        table.loaded += 1;
         Some(OpenCopy { cache: self.clone(), copy })
     }
 }

@@ -8,6 +8,8 @@ use rusqlite::Connection;
 
 use super::block::BLOCK;
 use super::*;
+use crate::digest::Digest;
+use crate::path::RemotePath;
 
 const LIMITS: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 const SIZE: u64 = 3 * BLOCK;

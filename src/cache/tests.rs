@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 use super::block::{BLOCK, BlockMap};
 use super::*;
+use crate::digest::Digest;
+use crate::disk::DISK_TIMEOUT;
+use crate::path::RemotePath;
 
 const LIMITS: Limits = Limits { max_size: 1 << 30, min_free: 0 };
 
@@ -152,8 +155,8 @@ fn who_needs_room_waits_for_what_another_is_deleting() {
     drop(cache);
     let (cache, _) = Cache::open(dir.path(), limits).expect("a cache");
     let taken: Vec<_> = {
-        let mut room = cache.room.lock();
-        let mut take = || room.victim().and_then(|victim| cache.take_away(&mut room, &victim));
+        let mut table = cache.table.lock();
+        let mut take = || table.victim().and_then(|victim| cache.take_away(&mut table, &victim));
         (0..4).filter_map(|_| take()).collect()
     };
     assert_eq!(taken.len(), 4);

@@ -10,7 +10,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use super::{Cache, Held, Key};
+use super::table::Held;
+use super::{Cache, Key};
 
 /// For how long bytes of a growing copy may be on the disk before its map is stored: a kill loses no more, and a copy that grows
 /// slowly costs the index one row in this time.
@@ -66,7 +67,7 @@ impl Cache {
     fn store_growing(&self) {
         let growing = std::mem::take(&mut *self.upkeep.growing.lock());
         for key in growing {
-            let copy = match self.room.lock().held.peek(&key) {
+            let copy = match self.table.lock().held.peek(&key) {
                 Some(Held::Loaded(copy)) => copy.clone(),
                 // It was stored when it was closed.
                 _ => continue,
@@ -83,9 +84,9 @@ impl Cache {
     fn evict_some(&self) -> usize {
         let (surplus, mut evicted, mut bytes) = (self.surplus(), Vec::new(), 0);
         {
-            let mut room = self.room.lock();
+            let mut table = self.table.lock();
             while evicted.len() < BATCH && bytes < surplus {
-                let Some(copy) = room.victim().and_then(|victim| self.take_away(&mut room, &victim)) else { break };
+                let Some(copy) = table.victim().and_then(|victim| self.take_away(&mut table, &victim)) else { break };
                 bytes += copy.lease.bytes();
                 evicted.push(copy);
             }

@@ -9,8 +9,9 @@ use rustix::fs::{FallocateFlags, fallocate};
 use tracing::debug;
 
 use super::{State, Stored};
+use crate::cache::OpenCopy;
 use crate::cache::block::{BLOCK, bytes_of};
-use crate::cache::{DISK_BLOCK, OpenCopy};
+use crate::cache::room::DISK_BLOCK;
 use crate::cachedir::is_other_type;
 
 impl OpenCopy {

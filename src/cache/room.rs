@@ -1,0 +1,146 @@
+//! The room of the cache: blocks get some within the limits, for which copies that were unused for longest are evicted. It writes nothing.
+
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use super::ledger::{Lease, NoRoom, Reserved};
+use super::table::{Held, Table};
+use super::{COPY_OVERHEAD, Cache, Copy, Key};
+use crate::disk::DISK_TIMEOUT;
+
+/// The granularity in which disks give room.
+pub(super) const DISK_BLOCK: u64 = 4096;
+
+/// A copy that is out of sight, and whose files and row are to be deleted.
+pub(super) struct TakenAway {
+    key: Key,
+    /// The room that it gives back.
+    pub(super) lease: Lease,
+}
+
+impl Cache {
+    /// Takes a copy out of the cache. Its file is there until [`Cache::destroy`] has done its part without the lock, since the disk may hang;
+    /// until then a new copy of the same version gets no room.
+    pub(super) fn take_away(&self, table: &mut Table, key: &Key) -> Option<TakenAway> {
+        let held = table.held.pop(key)?;
+        table.loaded -= usize::from(matches!(held, Held::Loaded(_)));
+        let lease = held.lease().take();
+        table.leaving.insert(*key);
+        table.leaving_bytes += lease.bytes();
+        Some(TakenAway { key: *key, lease })
+    }
+
+    /// Deletes the files and rows of copies that were taken away, and gives back their room.
+    pub(super) fn destroy(&self, copies: Vec<TakenAway>) {
+        self.index.delete(copies.iter().map(|copy| copy.key).collect());
+        for TakenAway { key, lease } in copies {
+            let place = self.store.discard(&key);
+            self.table.lock().leaving.remove(&key);
+            if let Some(place) = place {
+                self.store.destroy(&place);
+            }
+            let mut table = self.table.lock();
+            table.leaving_bytes -= lease.bytes();
+            drop(lease);
+            table.gone += 1;
+            self.left.notify_all();
+        }
+    }
+
+    /// Takes a copy out of the cache and deletes its file.
+    pub(super) fn remove(&self, mut table: MutexGuard<'_, Table>, key: &Key) {
+        let taken = self.take_away(&mut table, key);
+        drop(table);
+        if let Some(copy) = taken {
+            self.destroy(vec![copy]);
+        }
+    }
+
+    /// Takes room for `bytes` more of a copy, evicting what was unused for longest. `None` if there is none to be had.
+    pub(super) fn reserve<'a>(&'a self, copy: &'a Copy, bytes: u64) -> Option<Reserved<'a>> {
+        if copy.size() > self.limits.max_size {
+            // It would push out everything else and still not fit.
+            self.shortage.feel(NoRoom::File(copy.size()), &self.limits);
+            return None;
+        }
+        if self.table.lock().leaving.contains(copy.key()) {
+            return None;
+        }
+        self.take_room(&copy.lease, bytes)
+    }
+
+    /// Takes room for `bytes` more of what has this lease. `None` if there is none to be had.
+    pub(super) fn take_room<'a>(&'a self, lease: &'a Lease, bytes: u64) -> Option<Reserved<'a>> {
+        let blocks = bytes.next_multiple_of(DISK_BLOCK);
+        let _taking = self.make_room(blocks + COPY_OVERHEAD)?;
+        let first = if lease.bytes() == 0 { COPY_OVERHEAD } else { 0 };
+        Some(lease.grow(blocks + first))
+    }
+
+    /// Bytes that are free for copies: the journal of the index takes some of those that the disk has. Waits for the disk.
+    pub(super) fn free(&self) -> u64 {
+        self.ledger.free(|| self.store.free().saturating_sub(self.index.growth()))
+    }
+
+    /// Evicts until `bytes` more fit within the limits, and keeps others from taking them while the guard is held. Waits for the disk.
+    pub(super) fn make_room(&self, bytes: u64) -> Option<MutexGuard<'_, ()>> {
+        let (mut evicted, mut waits) = (0, true);
+        loop {
+            let gone = self.table.lock().gone;
+            let taking = self.disk.lock(&self.taking).ok()?;
+            let (index, free) = (self.index.bytes(), self.free());
+            let fits = self.ledger.fits(bytes, index, free, &self.limits);
+            // What was too much already is evicted elsewhere: nobody waits for that, if it does not grow.
+            if fits.is_ok() || evicted >= bytes && self.upkeep.is_evicting() {
+                return Some(taking);
+            }
+            drop(taking);
+            let mut table = self.table.lock();
+            if table.gone != gone {
+                // There may be more room by now.
+                continue;
+            }
+            // Another thread deletes what will be enough: nothing more has to go for it, unless the disk hangs.
+            if waits && self.ledger.will_fit(table.leaving_bytes, bytes, index, free, &self.limits) {
+                waits = !self.left.wait_for(&mut table, DISK_TIMEOUT).timed_out();
+                continue;
+            }
+            let Some(victim) = table.victim() else {
+                fits.err().into_iter().for_each(|why| self.shortage.feel(why, &self.limits));
+                return None;
+            };
+            evicted += table.held.peek(&victim).map_or(0, Held::bytes);
+            self.remove(table, &victim);
+            self.counters.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Deletes the file and the row of a copy that has no bytes any more.
+    pub(super) fn delete_file(&self, copy: &Copy) {
+        if copy.is_apart() {
+            return;
+        }
+        self.index.delete(vec![*copy.key()]);
+        if let Some(place) = self.store.discard(copy.key()) {
+            self.store.destroy(&place);
+        }
+        drop(copy.lease.take());
+    }
+
+    /// The disk has refused bytes.
+    pub(super) fn disk_failed(&self, error: &std::io::Error) {
+        self.shortage.feel(NoRoom::Disk(error.to_string()), &self.limits);
+    }
+
+    /// How many blocks ahead of its reader a version of this size may bring while there is no room for them on the disk, and they wait in
+    /// memory. `None` while there is.
+    pub fn ahead_in_memory(&self, size: u64) -> Option<usize> {
+        (size > self.limits.max_size || self.shortage.is_felt() || self.disk.rests()).then(|| self.spill.share())
+    }
+
+    /// Why the latest block found no room on the disk, if it did not: from here on files are read through, as if there were no cache.
+    pub fn no_room(&self) -> Option<String> {
+        self.disk.describe().or_else(|| self.shortage.why().map(|why| why.describe(&self.limits)))
+    }
+}
