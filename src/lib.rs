@@ -106,7 +106,7 @@
 //! # Lock order
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
-//! `transfer::OpenVersion` (requests) → `cache` (room) → `cache::Copy` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
+//! `transfer::OpenVersion` (requests) → `cache` (table) → `cache::Copy` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
 //! `fs::handle`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves, and so is that of `cache` on what is free. A copy's
 //! state is locked while the disk is asked about its file; who looks at it waits as for the disk.
 

@@ -119,7 +119,7 @@ impl Transfer {
             open.doubt().await;
             return open;
         }
-        let copy = self.cache.open_copy(key, name, version.size, version.modified);
+        let copy = self.open_copy(key, version, name).await;
         let opened = Arc::new(OpenVersion {
             transfer: self.clone(),
             version: version.clone(),
@@ -141,6 +141,18 @@ impl Transfer {
                 opened
             }
         }
+    }
+
+    /// Opens the copy of a version; on a thread that may wait for the disk, unless memory answers.
+    async fn open_copy(&self, key: Key, version: &Version, name: &LocalName) -> OpenCopy {
+        let Version { size, modified, .. } = *version;
+        if let Some(known) = self.cache.open_known(key, name, size, modified) {
+            return known;
+        }
+        let (cache, its_name) = (self.cache.clone(), name.clone());
+        let opening = tokio::task::spawn_blocking(move || cache.open_copy(key, &its_name, size, modified));
+        // The runtime refuses when it ends.
+        opening.await.unwrap_or_else(|_| self.cache.open_apart(key, name, size, modified))
     }
 }
 

@@ -411,3 +411,26 @@ async fn a_cache_directory_that_is_moved_while_mounted_is_used_where_it_is() {
     assert!(read.expect("read") == content(2 * SMALL));
     assert_eq!((mount.faults.calls(Method::CreateLocalDigest), mount.objects().len()), (1, 1));
 }
+
+#[tokio::test]
+async fn who_opens_a_stored_copy_waits_for_the_index_and_keeps_no_thread_waiting() {
+    let mount = Fixture::new();
+    mount.memory.put("file", content(100));
+    mount.read("file").await.expect("read");
+    let mount = mount.restart(ROOMY).await;
+    let inode = mount.find("file").await.expect("found").expect("there").inode;
+    let (go_on, until) = std::sync::mpsc::channel::<()>();
+    mount.fs.cache().db().write(move |_| {
+        let _ = until.recv();
+        Ok(())
+    });
+    let mut opening = Box::pin(mount.fs.open(inode));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut opening).await.is_err(), "the index does not answer yet");
+    go_on.send(()).expect("the writer waits");
+    opening.await.expect("open");
+    assert!(
+        !mount.fs.cache().disk().rests(),
+        "the thread of this test was not held up until the index counted as hanging"
+    );
+    assert_eq!(mount.fs.cache().counters().hits.load(Ordering::Relaxed), 1);
+}
