@@ -201,3 +201,192 @@ fn what_is_over_a_lowered_limit_is_evicted_while_others_get_room() {
     let (cache, _) = Cache::open(dir.path(), limits).expect("a cache");
     assert!(!cache.upkeep.is_evicting(), "the next start has nothing to evict");
 }
+
+/// Sixteen blocks: 2 MiB.
+const MANY: u64 = 16;
+
+/// Room for three copies of `MANY` blocks with the index, and not for four.
+const THREE: Limits = Limits { max_size: (7 << 20) + (1 << 19), min_free: 0 };
+
+/// A whole copy of `MANY` blocks, which nobody has open.
+fn fill(cache: &Arc<Cache>, name: &str) {
+    let copy = open(cache, name, MANY);
+    for number in 0..MANY as usize {
+        assert_ne!(copy.store(number, block(number)), Stored::Memory, "block {number} of {name}");
+    }
+    assert!(copy.prove(Digest::new("1")));
+}
+
+/// The copy that is in the way for the longest time goes, and no other.
+#[test]
+fn the_longest_unused_copy_is_evicted() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
+    ["a", "b", "c"].map(|name| fill(&cache, name));
+    drop(open(&cache, "a", MANY));
+    fill(&cache, "d");
+    assert_eq!(cache.counters().evicted.load(Ordering::Relaxed), 1);
+    assert!(cache.facts(&version("b")).is_none());
+    assert!(["a", "c", "d"].iter().all(|name| cache.facts(&version(name)).is_some_and(|facts| facts.whole)));
+    assert_eq!(cache.ledger.taken(), 3 * (MANY * BLOCK + COPY_OVERHEAD));
+}
+
+#[test]
+fn an_open_copy_is_not_evicted() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
+    ["a", "b", "c"].map(|name| fill(&cache, name));
+    let readers = ["a", "b", "c"].map(|name| open(&cache, name, MANY));
+    let copy = open(&cache, "d", MANY);
+    let stored: Vec<_> = (0..MANY as usize).map(|number| copy.store(number, block(number))).collect();
+    assert_eq!(stored.last(), Some(&Stored::Memory));
+    assert!(cache.no_room().is_some_and(|why| why.contains("max_size")));
+    assert!(readers.iter().all(|copy| copy.is_whole()));
+    drop(readers);
+    assert_ne!(copy.store(MANY as usize - 1, block(0)), Stored::Memory, "one of them goes now");
+    assert_eq!((cache.counters().evicted.load(Ordering::Relaxed), cache.no_room()), (1, None));
+}
+
+#[test]
+fn a_file_that_does_not_fit_evicts_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
+    fill(&cache, "a");
+    let taken = cache.ledger.taken();
+    let large = open(&cache, "large", THREE.max_size / BLOCK + 1);
+    assert_eq!(large.store(0, block(0)), Stored::Memory);
+    assert_eq!((cache.ledger.taken(), cache.copies()), (taken, 1));
+}
+
+#[test]
+fn a_copy_that_is_discarded_gives_back_all_its_room() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    fill(&cache, "a");
+    let copy = open(&cache, "a", MANY);
+    copy.discard();
+    assert_eq!((cache.ledger.taken(), copy.is_begun(), copy.is_proven()), (0, false, false));
+    assert_eq!(copy.store(0, block(0)), Stored::Disk);
+    assert_eq!(cache.ledger.taken(), BLOCK + COPY_OVERHEAD);
+}
+
+#[test]
+fn a_gathering_that_is_given_up_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    (0..3).for_each(|number| gathering.write(&block(number)));
+    assert_eq!(cache.ledger.taken(), 3 * BLOCK + COPY_OVERHEAD);
+    assert!(cache.store.path(&version("a"), b"a").exists());
+    drop(gathering);
+    assert_eq!(cache.ledger.taken(), 0);
+    assert!(!cache.store.path(&version("a"), b"a").exists());
+}
+
+#[test]
+fn the_room_of_a_gathering_becomes_that_of_its_copy() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    (0..3).for_each(|number| gathering.write(&block(number)));
+    let copy = gathering.finish(None).expect("there is room");
+    drop(gathering);
+    assert_eq!((cache.ledger.taken(), copy.size()), (3 * BLOCK + COPY_OVERHEAD, 3 * BLOCK));
+    assert_eq!((copy.missing(0..3), copy.is_proven()), (vec![2], false), "the last one waits for the proof");
+    assert!(copy.prove(Digest::new("1")));
+    drop(copy);
+    assert_eq!((cache.ledger.taken(), cache.copies()), (3 * BLOCK + COPY_OVERHEAD, 1));
+}
+
+#[test]
+fn only_a_copy_that_is_not_in_memory_is_looked_up_in_the_index() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    filled(dir.path(), 1);
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let known = |name: &str| cache.open_known(version(name), &name.as_bytes().to_vec().into(), BLOCK, None);
+    assert!(known("0").is_none(), "the index has it");
+    assert!(known("new").is_some_and(|copy| !copy.is_begun()));
+    assert!(open(&cache, "0", 1).is_whole());
+    assert!(known("0").is_some_and(|copy| copy.is_proven()));
+}
+
+#[test]
+fn of_two_that_open_a_stored_copy_at_once_both_get_the_same() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    filled(dir.path(), 20);
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let taken = cache.ledger.taken();
+    for number in 0..20 {
+        let opened = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| open(&cache, &number.to_string(), 1))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect::<Vec<_>>()
+        });
+        assert!(opened.iter().all(|copy| Arc::ptr_eq(&copy.copy, &opened[0].copy) && copy.is_whole()));
+        assert_eq!(opened[0].copy.opens.load(Ordering::Relaxed), 4);
+    }
+    assert_eq!(cache.ledger.taken(), taken);
+}
+
+/// What a process would find that starts after this one was killed now.
+fn killed(dir: &Path) -> tempfile::TempDir {
+    let after = tempfile::tempdir().expect("a temporary directory");
+    let copied = std::process::Command::new("cp").arg("-a").arg(dir.join(".")).arg(after.path()).status();
+    assert!(copied.expect("cp is there").success());
+    after
+}
+
+#[test]
+fn after_a_kill_a_growing_copy_has_what_was_stored_of_it() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "a", 1000);
+    for number in 0..70 {
+        assert_eq!(copy.store(number, block(number)), Stored::Disk);
+    }
+    cache.settle();
+    let after = killed(dir.path());
+    let (cache, _) = Cache::open(after.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "a", 1000);
+    assert!(copy.is_begun() && !copy.is_found() && !copy.is_whole());
+    let first = (copy::UNSAVED / BLOCK) as usize;
+    assert!(copy.missing(0..first).is_empty());
+    for number in 0..first {
+        let at = number as u64 * BLOCK;
+        assert_eq!(copy.read(at..at + BLOCK), Some(block(number)));
+    }
+    assert_eq!(copy.read(0..BLOCK), Some(block(0)));
+    assert_eq!(copy.missing(70..1000).len(), 930);
+}
+
+#[test]
+fn after_a_kill_before_the_proof_a_copy_is_not_whole() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "a", 3);
+    assert_eq!([0, 1, 2].map(|number| copy.store(number, block(number))).last(), Some(&Stored::DiskComplete));
+    drop(copy);
+    cache.settle();
+    let after = killed(dir.path());
+    let (cache, _) = Cache::open(after.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "a", 3);
+    assert_eq!((copy.is_whole(), copy.missing(0..3)), (false, vec![2]));
+    assert_eq!(copy.store(2, block(2)), Stored::DiskComplete, "which leads to the proof");
+}
+
+#[test]
+fn after_a_kill_a_copy_that_was_altered_meanwhile_is_served_only_where_it_is_right() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    fill(&cache, "a");
+    cache.settle();
+    let after = killed(dir.path());
+    let (cache, _) = Cache::open(after.path(), LIMITS).expect("a cache");
+    let place = cache.store.path(&version("a"), b"a");
+    let file = std::fs::File::options().write(true).open(place).expect("it is there");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"other", 5 * BLOCK).expect("written");
+    let copy = open(&cache, "a", MANY);
+    assert!(copy.is_whole() && copy.is_suspect() && copy.proven_file().is_none());
+    assert_eq!(copy.read(4 * BLOCK..5 * BLOCK), Some(block(4)));
+    assert_eq!(copy.read(5 * BLOCK..6 * BLOCK), None);
+    assert!(!copy.is_whole() && copy.missing(0..MANY as usize) == [5]);
+}
