@@ -80,11 +80,11 @@
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
 //! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same, and
 //! [`freshness::before_opening`] decides whether the whole file must come first (of some only the whole copy can be proven:
-//! [`source::Capabilities::proven_whole`]). [`transfer::Transfer::open`] opens the version's [`cache::Copy`], a whole copy is inspected (is its
+//! [`source::Capabilities::proven_whole`]). [`transfer::Transfer::open`] opens the version's [`cache::CachedFile`], a whole copy is inspected (is its
 //! file as it was left?), and [`freshness::at_open`] decides: serve it, retrieve it all because it is small, retrieve its first block
 //! ([`transfer::OpenVersion::begin`]), or ask for its digest. After this point a change can no longer be answered by looking the name up again.
 //!
-//! **read.** [`transfer::OpenVersion::read`] → [`cache::Copy::read`]: blocks that are there are hashed once per life of the process and
+//! **read.** [`transfer::OpenVersion::read`] → [`cache::OpenCopy::read`]: blocks that are there are hashed once per life of the process and
 //! read from the file. Missing ones are requested in runs, each block once for all readers, with a window ahead of readers that go
 //! forward (`transfer::stream`; `transfer::plan` decides which requests are made, in a table of cases); [`source::Source::retrieve_file`] delivers, blocks are hashed, written (room is reserved before) and
 //! handed to readers as they arrive. The block that completes a copy is held back until `create_local_digest` has proven
@@ -106,7 +106,7 @@
 //! # Lock order
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
-//! `transfer::OpenVersion` (requests) → `cache` (table) → `cache::Copy` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
+//! `transfer::OpenVersion` (requests) → `cache` (table) → `cache::CachedFile` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
 //! `fs::handle`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves, and so is that of `cache` on what is free. A copy's
 //! state is locked while the disk is asked about its file; who looks at it waits as for the disk.
 

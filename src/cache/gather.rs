@@ -12,7 +12,7 @@ use super::block::{BLOCK, Hash, hash};
 use super::ledger::Lease;
 use super::store::Store;
 use super::table::Held;
-use super::{Cache, Copy, Key, OpenCopy};
+use super::{Cache, CachedFile, Key, OpenCopy};
 use crate::name::LocalName;
 
 /// Takes bytes in order. They go to where the copy's file will be, block by block, hashed; where there is no room for them, they
@@ -63,7 +63,7 @@ impl Cache {
     }
 
     /// Takes in a copy that was made here, and opens it. `None` if somebody has begun another meanwhile.
-    fn open_new(self: &Arc<Self>, copy: Copy) -> Option<OpenCopy> {
+    fn open_new(self: &Arc<Self>, copy: CachedFile) -> Option<OpenCopy> {
         let mut table = self.table.lock();
         if table.held.contains(copy.key()) {
             return None;
@@ -104,7 +104,7 @@ impl Gathering {
             self.keep(&last);
         }
         let file = self.file.take().filter(|_| self.kept)?;
-        let copy = Copy::new(&self.cache, self.key, self.name.clone(), self.size, modified, None, true);
+        let copy = CachedFile::new(&self.cache, self.key, self.name.clone(), self.size, modified, None, true);
         copy.adopt(file, &std::mem::take(&mut self.hashes));
         let opened = self.cache.open_new(copy)?;
         opened.lease.absorb(self.lease.take());

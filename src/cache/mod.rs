@@ -1,6 +1,6 @@
 //! The cache: local bytes of versions, on disk, verified, within limits. It knows no sources; `transfer` fills it.
 //!
-//! Lock order: `Copy::state` is taken with or without `Cache::table`, never the other way round. Files are deleted without either.
+//! Lock order: `CachedFile::state` is taken with or without `Cache::table`, never the other way round. Files are deleted without either.
 
 pub mod block;
 mod copy;
@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex};
 use tracing::{debug, warn};
 
-pub use copy::{Copy, Stored};
+pub use copy::{CachedFile, Stored};
 pub use gather::Gathering;
 pub use key::Key;
 pub use table::OpenCopy;

@@ -6,7 +6,7 @@ use parking_lot::MutexGuard;
 
 use super::ledger::{Lease, NoRoom, Reserved};
 use super::table::{Held, Table};
-use super::{COPY_OVERHEAD, Cache, Copy, Key};
+use super::{COPY_OVERHEAD, Cache, CachedFile, Key};
 use crate::disk::DISK_TIMEOUT;
 
 /// The granularity in which disks give room.
@@ -58,7 +58,7 @@ impl Cache {
     }
 
     /// Takes room for `bytes` more of a copy, evicting what was unused for longest. `None` if there is none to be had.
-    pub(super) fn reserve<'a>(&'a self, copy: &'a Copy, bytes: u64) -> Option<Reserved<'a>> {
+    pub(super) fn reserve<'a>(&'a self, copy: &'a CachedFile, bytes: u64) -> Option<Reserved<'a>> {
         if copy.size() > self.limits.max_size {
             // It would push out everything else and still not fit.
             self.shortage.feel(NoRoom::File(copy.size()), &self.limits);
@@ -117,7 +117,7 @@ impl Cache {
     }
 
     /// Deletes the file and the row of a copy that has no bytes any more.
-    pub(super) fn delete_file(&self, copy: &Copy) {
+    pub(super) fn delete_file(&self, copy: &CachedFile) {
         if copy.is_apart() {
             return;
         }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use lru::LruCache;
 
 use super::ledger::Lease;
-use super::{Cache, Copy, Facts, Key};
+use super::{Cache, CachedFile, Facts, Key};
 use crate::name::LocalName;
 
 /// How many closed copies keep their block maps in memory, so that what was checked once stays checked.
@@ -41,7 +41,7 @@ impl Table {
     }
 
     /// Puts in a copy that is in memory.
-    pub(super) fn load(&mut self, key: Key, copy: Copy) {
+    pub(super) fn load(&mut self, key: Key, copy: CachedFile) {
         self.held.put(key, Held::Loaded(Arc::new(copy)));
         self.loaded += 1;
     }
@@ -61,7 +61,7 @@ pub(super) enum Held {
     /// On disk and in the index only.
     Stored { name: LocalName, lease: Lease },
     /// In memory too; on disk as far as its lease says.
-    Loaded(Arc<Copy>),
+    Loaded(Arc<CachedFile>),
 }
 
 impl Held {
@@ -88,13 +88,13 @@ impl Held {
 #[derive(Debug)]
 pub struct OpenCopy {
     pub(super) cache: Arc<Cache>,
-    pub(super) copy: Arc<Copy>,
+    pub(super) copy: Arc<CachedFile>,
 }
 
 impl std::ops::Deref for OpenCopy {
-    type Target = Copy;
+    type Target = CachedFile;
 
-    fn deref(&self) -> &Copy {
+    fn deref(&self) -> &CachedFile {
         &self.copy
     }
 }
@@ -117,7 +117,7 @@ impl Cache {
     ) -> Option<OpenCopy> {
         let mut table = self.table.lock();
         if !table.held.contains(&key) {
-            let copy = Copy::new(self, key, name.clone(), size, modified, None, false);
+            let copy = CachedFile::new(self, key, name.clone(), size, modified, None, false);
             table.load(key, copy);
         }
         match table.held.get(&key) {
@@ -144,7 +144,7 @@ impl Cache {
             // The index is read without the lock. Of two that read it at once, the second drops what it has read.
             let Some((name, has_file)) = self.table.lock().stored(&key) else { continue };
             let Ok(record) = self.index.load(&key) else { return self.open_apart(key, &name, size, modified) };
-            let copy = Copy::new(self, key, name, size, modified, record, has_file);
+            let copy = CachedFile::new(self, key, name, size, modified, record, has_file);
             let mut table = self.table.lock();
             // It may have been loaded or evicted meanwhile.
             if let Some(Held::Stored { lease, .. }) = table.held.peek(&key) {
@@ -154,7 +154,7 @@ impl Cache {
         }
     }
 
-    /// Opens a version of whose copy the disk does not tell (see [`Copy::apart`]).
+    /// Opens a version of whose copy the disk does not tell (see [`CachedFile::apart`]).
     pub fn open_apart(
         self: &Arc<Self>,
         key: Key,
@@ -162,7 +162,7 @@ impl Cache {
         size: u64,
         modified: Option<SystemTime>,
     ) -> OpenCopy {
-        let copy = Copy::new(self, key, name.clone(), size, modified, None, false).apart();
+        let copy = CachedFile::new(self, key, name.clone(), size, modified, None, false).apart();
         OpenCopy { cache: self.clone(), copy: Arc::new(copy) }
     }
 
@@ -188,7 +188,7 @@ impl Cache {
     }
 
     /// Closes a copy: stores what is not stored, and drops its map where there are too many.
-    fn close(&self, copy: &Arc<Copy>) {
+    fn close(&self, copy: &Arc<CachedFile>) {
         if copy.is_apart() {
             return;
         }

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, warn};
 
-use super::{Copy, State};
+use super::{CachedFile, State};
 use crate::cache::OpenCopy;
 use crate::cache::block::{block_count, bytes_of};
 use crate::cache::index::Fingerprint;
@@ -63,7 +63,7 @@ impl OpenCopy {
     }
 
     /// Opens the file if it should be there, without the lock, for which readers wait: the disk may hang. Failures are met again by
-    /// [`Copy::compare`].
+    /// `compare`.
     pub(super) fn open_stored(&self) {
         #[cfg(test)]
         drop(self.cache.gate.read());
@@ -161,7 +161,7 @@ impl OpenCopy {
     }
 }
 
-impl Copy {
+impl CachedFile {
     /// Notes how a file was left to which this process has written. It gets a time that the clock does not show, so that whoever writes to
     /// it within the same tick of the clock leaves another.
     pub(super) fn left(&self, state: &mut State, file: &File) {

@@ -1,4 +1,4 @@
-//! `Copy`: the local bytes of one version: its file, its block map, what was proven of it. It retrieves nothing.
+//! `CachedFile`: the local bytes of one version: its file, its block map, what was proven of it. It retrieves nothing.
 
 mod contents;
 mod found;
@@ -43,12 +43,12 @@ const USE_GRANULARITY: Duration = Duration::from_secs(600);
 /// A whole copy has every block and was proven: its local digest equals the remote one. Nothing is served before it was
 /// hashed in the life of this process, and again after its file has changed behind our back.
 #[derive(Debug)]
-pub struct Copy {
+pub struct CachedFile {
     key: Key,
     name: LocalName,
     size: u64,
     path: PathBuf,
-    /// See [`Copy::apart`].
+    /// See [`CachedFile::apart`].
     is_apart: bool,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
@@ -58,7 +58,7 @@ pub struct Copy {
     use_noted: Mutex<Option<Instant>>,
     running: Running,
     disk: Arc<Disk>,
-    /// Locked also while the disk is asked for the file's times, or to give room back. See [`Copy::look`].
+    /// Locked also while the disk is asked for the file's times, or to give room back. See [`CachedFile::look`].
     state: Mutex<State>,
 }
 
@@ -95,7 +95,7 @@ impl State {
     }
 }
 
-impl Copy {
+impl CachedFile {
     /// A copy of a version, with what `record` tells of it, and `has_file` of its file. It has no room yet.
     pub(super) fn new(
         cache: &Cache,
@@ -121,7 +121,7 @@ impl Copy {
         Self { is_apart: true, ..self }
     }
 
-    /// See [`Copy::apart`].
+    /// See [`CachedFile::apart`].
     pub(super) fn is_apart(&self) -> bool {
         self.is_apart
     }
@@ -305,7 +305,7 @@ impl OpenCopy {
         Some(out.freeze())
     }
 
-    /// Reads what is wanted of one block. `None` as in [`Copy::read`].
+    /// Reads what is wanted of one block. `None` as in [`OpenCopy::read`].
     fn read_block(&self, block: usize, wanted: Range<u64>) -> Option<Bytes> {
         let stored = !self.disk.rests() && self.look(|state| state.contents.may_serve(block)).unwrap_or(false);
         if stored && let Some(bytes) = self.read_stored(block, wanted.clone()) {

@@ -60,7 +60,7 @@ impl Running {
 }
 
 impl OpenCopy {
-    /// Whether the hash can go on now that this block is here. Whoever hears `true` must call [`Copy::hash_arrived`]; others will not.
+    /// Whether the hash can go on now that this block is here. Whoever hears `true` must call [`OpenCopy::hash_arrived`]; others will not.
     pub fn is_hash_due(&self, arrived: usize) -> bool {
         let running = &self.running;
         running.next.load(Ordering::SeqCst) == arrived && !running.following.swap(true, Ordering::SeqCst)
