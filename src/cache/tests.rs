@@ -123,7 +123,7 @@ fn filled(dir: &Path, copies: usize) {
     for number in 0..copies {
         let copy = open(&cache, &number.to_string(), 1);
         copy.store(0, block(number));
-        copy.prove(Digest::new("1"));
+        copy.mark_whole(Digest::new("1"));
     }
     cache.finish();
 }
@@ -214,7 +214,7 @@ fn fill(cache: &Arc<Cache>, name: &str) {
     for number in 0..MANY as usize {
         assert_ne!(copy.store(number, block(number)), Stored::Memory, "block {number} of {name}");
     }
-    assert!(copy.prove(Digest::new("1")));
+    assert!(copy.mark_whole(Digest::new("1")));
 }
 
 /// The copy that is in the way for the longest time goes, and no other.
@@ -293,7 +293,7 @@ fn the_room_of_a_gathering_becomes_that_of_its_copy() {
     drop(gathering);
     assert_eq!((cache.ledger.taken(), copy.size()), (3 * BLOCK + COPY_OVERHEAD, 3 * BLOCK));
     assert_eq!((copy.missing(0..3), copy.is_proven()), (vec![2], false), "the last one waits for the proof");
-    assert!(copy.prove(Digest::new("1")));
+    assert!(copy.mark_whole(Digest::new("1")));
     drop(copy);
     assert_eq!((cache.ledger.taken(), cache.copies()), (3 * BLOCK + COPY_OVERHEAD, 1));
 }

@@ -156,7 +156,7 @@ impl Transfer {
             let opened = self.open(&version, name).await;
             drop(copy);
             opened.state.lock().first_attempt = first_attempt;
-            opened.prove().await?;
+            opened.judge().await?;
             if opened.copy.is_proven() {
                 return Ok(facts);
             }

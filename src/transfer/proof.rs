@@ -41,7 +41,7 @@ impl OpenVersion {
     }
 
     /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C8).
-    pub(super) async fn prove(self: &Arc<Self>) -> Result<()> {
+    pub(super) async fn judge(self: &Arc<Self>) -> Result<()> {
         let checking = self.clone();
         let check = move |copy: &OpenCopy, asked: &Asked| {
             let sound = copy.check_all(asked);
@@ -81,7 +81,7 @@ impl OpenVersion {
                 if first_attempt.is_some() {
                     self.retract();
                 }
-                self.mark_proven(local).await;
+                self.mark_whole(local).await;
                 // Whoever has read the last block has a copy that survives a kill, unless the disk hangs.
                 let cache = transfer.cache.clone();
                 let _ = tokio::task::spawn_blocking(move || cache.settle()).await;
@@ -92,7 +92,7 @@ impl OpenVersion {
                     version.path, version.digest
                 );
                 transfer.evidence.count_unconverged(*copy.key());
-                self.mark_proven(local).await;
+                self.mark_whole(local).await;
             }
             Proof::Again => {
                 warn!(
@@ -122,8 +122,8 @@ impl OpenVersion {
     }
 
     /// Takes the copy for whole, on a thread that may wait for the disk.
-    async fn mark_proven(self: &Arc<Self>, local: Digest) {
-        let _ = self.ask_disk(|copy| copy.prove(local)).await;
+    async fn mark_whole(self: &Arc<Self>, local: Digest) {
+        let _ = self.ask_disk(|copy| copy.mark_whole(local)).await;
     }
 
     /// Notes that the version is damaged.

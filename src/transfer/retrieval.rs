@@ -142,7 +142,7 @@ impl OpenVersion {
                 Err(error)
             }
             Err(error) => Err(error),
-            Ok(()) if sink.complete => self.prove().await,
+            Ok(()) if sink.complete => self.judge().await,
             Ok(()) => Ok(()),
         }
     }

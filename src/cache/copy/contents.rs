@@ -192,7 +192,7 @@ impl Contents {
     }
 
     /// `digest` proved the copy. `false`, and nothing changes, if a block is missing or unchecked: nobody knows what was proven.
-    pub(super) fn prove(&mut self, digest: Digest) -> bool {
+    pub(super) fn mark_whole(&mut self, digest: Digest) -> bool {
         let sound = self.is_sound();
         if sound {
             self.stage = Stage::Whole { digest };
@@ -251,7 +251,7 @@ mod tests {
 
     fn whole() -> Contents {
         let mut contents = written(3);
-        assert!(contents.prove(digest()));
+        assert!(contents.mark_whole(digest()));
         contents
     }
 
@@ -281,14 +281,14 @@ mod tests {
         let mut contents = written(3);
         assert!(contents.has(2) && contents.is_held_back(2) && !contents.is_whole());
         assert_eq!(served(&contents), [0, 1]);
-        assert!(contents.prove(digest()));
+        assert!(contents.mark_whole(digest()));
         assert_eq!((served(&contents), contents.digest()), (vec![0, 1, 2], Some(&digest())));
     }
 
     #[test]
     fn a_growing_copy_cannot_be_proven() {
         let mut contents = written(2);
-        assert!(!contents.prove(digest()) && !contents.is_whole());
+        assert!(!contents.mark_whole(digest()) && !contents.is_whole());
     }
 
     #[test]
@@ -297,16 +297,16 @@ mod tests {
         contents.uncheck();
         contents.checked(0);
         contents.checked(1);
-        assert!(!contents.prove(digest()) && contents.is_held_back(2));
+        assert!(!contents.mark_whole(digest()) && contents.is_held_back(2));
         contents.checked(2);
-        assert!(contents.prove(digest()));
+        assert!(contents.mark_whole(digest()));
     }
 
     #[test]
     fn a_copy_whose_file_has_another_length_cannot_be_proven() {
         let mut contents = written(3);
         contents.leave(file_of(2));
-        assert!(!contents.prove(digest()) && contents.is_held_back(2));
+        assert!(!contents.mark_whole(digest()) && contents.is_held_back(2));
     }
 
     #[test]
@@ -322,9 +322,9 @@ mod tests {
     fn a_whole_copy_that_loses_a_block_must_be_proven_again() {
         let mut contents = whole();
         contents.lose(1);
-        assert!(!contents.is_whole() && !contents.prove(digest()));
+        assert!(!contents.is_whole() && !contents.mark_whole(digest()));
         assert!(contents.put(1, hash(&[1])));
-        assert!(!contents.is_whole() && contents.is_held_back(1) && contents.prove(digest()));
+        assert!(!contents.is_whole() && contents.is_held_back(1) && contents.mark_whole(digest()));
     }
 
     #[test]
@@ -358,7 +358,7 @@ mod tests {
         contents.uncheck();
         contents.suspect();
         (0..3).for_each(|block| assert!(!contents.checked(block)));
-        assert!(contents.is_suspect() && contents.prove(digest()) && !contents.is_suspect());
+        assert!(contents.is_suspect() && contents.mark_whole(digest()) && !contents.is_suspect());
     }
 
     #[test]
@@ -372,9 +372,9 @@ mod tests {
     #[test]
     fn an_empty_file_is_complete_and_holds_nothing_back() {
         let mut contents = Contents::empty(0);
-        assert!(contents.is_checked() && !contents.is_whole() && !contents.prove(digest()), "there is no file");
+        assert!(contents.is_checked() && !contents.is_whole() && !contents.mark_whole(digest()), "there is no file");
         contents.leave(file_of(0));
-        assert!(contents.prove(digest()) && contents.is_whole());
+        assert!(contents.mark_whole(digest()) && contents.is_whole());
         contents.lose_all();
         assert!(!contents.is_whole() && !contents.is_found());
         let restored = Contents::restored(0, None, true);

@@ -28,7 +28,7 @@ impl OpenCopy {
                 if self.is_found() {
                     self.adopt(file, &blocks);
                     self.dress(None);
-                    if self.prove(digest.clone()) {
+                    if self.mark_whole(digest.clone()) {
                         debug!("cache: {}: proven again by its digest", self.path.display());
                     }
                 }

@@ -423,7 +423,7 @@ impl OpenCopy {
 
     /// Marks a complete copy as whole: `local_digest` proved it. `false` if the file was changed meanwhile, so that nobody knows what was
     /// proven: then the copy is as it was before, with every block to be checked again.
-    pub fn prove(&self, local_digest: Digest) -> bool {
+    pub fn mark_whole(&self, local_digest: Digest) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
         self.compare(state);
@@ -432,7 +432,7 @@ impl OpenCopy {
             self.lost(state, "its name leads to another file");
             return false;
         }
-        if !state.contents.prove(local_digest) {
+        if !state.contents.mark_whole(local_digest) {
             return false;
         }
         self.accept_file(state);
