@@ -38,7 +38,7 @@ impl Cache {
     /// Begins the copy of a version anew; while somebody has one open, the bytes are only counted. `name` is the base name that its
     /// file gets. Waits for the disk.
     pub fn gather(self: &Arc<Self>, key: Key, name: &LocalName) -> Gathering {
-        let kept = self.forget(&key);
+        let kept = self.discard(&key);
         Gathering {
             cache: self.clone(),
             key,
@@ -53,7 +53,7 @@ impl Cache {
     }
 
     /// Deletes the copy of a version. `false` if it stays: somebody has it open.
-    fn forget(&self, key: &Key) -> bool {
+    fn discard(&self, key: &Key) -> bool {
         let table = self.table.lock();
         let is_free = !table.held.peek(key).is_some_and(Held::is_open) && !table.leaving.contains(key);
         if is_free {
@@ -90,10 +90,10 @@ impl Gathering {
         }
     }
 
-    /// Forgets what came so far: the source begins anew. Waits for the disk.
+    /// Discards what came so far: the source begins anew. Waits for the disk.
     pub fn restart(&mut self) {
         self.drop_file();
-        self.kept = self.cache.forget(&self.key);
+        self.kept = self.cache.discard(&self.key);
         self.size = 0;
     }
 

@@ -222,7 +222,7 @@ impl Index {
         });
     }
 
-    /// Forgets copies, in one transaction.
+    /// Deletes the rows of copies, in one transaction.
     pub fn delete(&self, keys: Vec<Key>) {
         self.0.write(move |db| {
             let mut delete = db.prepare_cached("DELETE FROM copies WHERE key = ?1")?;

@@ -55,7 +55,7 @@ fn blocks_that_are_thrown_away_take_no_room() {
             assert_eq!(copy.store(number, block(number)), Stored::Disk, "it is there already");
         }
         assert_eq!(cache.ledger.taken(), 7 * BLOCK + COPY_OVERHEAD);
-        copy.forget(0..7);
+        copy.discard_blocks(0..7);
         assert_eq!(cache.ledger.taken(), COPY_OVERHEAD);
     }
 }

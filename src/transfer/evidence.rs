@@ -95,7 +95,7 @@ impl Evidence {
     }
 
     /// A version is not damaged, or no longer.
-    pub(super) fn forget_damage(&self, key: &Key) {
+    pub(super) fn discard_damage(&self, key: &Key) {
         self.damaged.lock().pop(key);
     }
 

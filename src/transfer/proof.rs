@@ -77,7 +77,7 @@ impl OpenVersion {
             // A file that was changed meanwhile is not proven, and its readers ask again.
             Proof::Whole => {
                 self.state.lock().first_attempt = None;
-                transfer.evidence.forget_damage(copy.key());
+                transfer.evidence.discard_damage(copy.key());
                 if first_attempt.is_some() {
                     self.retract();
                 }

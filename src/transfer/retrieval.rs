@@ -138,7 +138,7 @@ impl OpenVersion {
                 let came = first..sink.next;
                 // Who finds them missing before the end of this request waits for that, and asks no other.
                 request.progress.send_modify(|progress| progress.upto = first);
-                self.tell_disk(|copy| copy.forget(came)).await;
+                self.tell_disk(|copy| copy.discard_blocks(came)).await;
                 Err(error)
             }
             Err(error) => Err(error),

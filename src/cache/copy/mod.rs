@@ -441,7 +441,7 @@ impl OpenCopy {
     }
 
     /// Throws these blocks away: they may be of another version. Waits for the disk.
-    pub fn forget(&self, blocks: Range<usize>) {
+    pub fn discard_blocks(&self, blocks: Range<usize>) {
         let mut state = self.state.lock();
         for block in blocks {
             self.cache.spill.remove(&self.key, block);
