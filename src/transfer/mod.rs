@@ -1,15 +1,13 @@
 //! Transfer: brings the bytes that the cache lacks, each once, however many ask. It knows versions, no names and no freshness.
 
 mod evidence;
-mod keep;
+mod fill;
 mod measure;
 mod memory;
 mod pace;
 mod plan;
 mod proof;
 mod request;
-mod retrieval;
-mod sink;
 mod stream;
 
 use std::collections::HashMap;
@@ -26,6 +24,7 @@ use crate::cache::block::{block_count, blocks_of};
 use crate::cache::{Cache, Key, OpenCopy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
+use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -328,6 +327,39 @@ impl OpenVersion {
 
     fn missing(&self, blocks: Range<usize>) -> Vec<usize> {
         self.copy.missing(blocks)
+    }
+
+    /// Asks the disk something (see [`Disk::ask`](crate::disk::Disk::ask)). `None` while it hangs.
+    pub(super) async fn ask_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&OpenCopy) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.ask_disk_much(|copy, _| ask(copy)).await
+    }
+
+    /// The same for what takes long, and tells of its steps.
+    pub(super) async fn ask_disk_much<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&OpenCopy, &Asked) -> T + Send + 'static,
+    ) -> Option<T> {
+        let version = self.clone();
+        let asking = move |asked: &Asked| ask(&version.copy, asked);
+        self.transfer.cache.disk().ask(asking).await.ok()
+    }
+
+    /// Has the disk do something before it is asked anything else (see [`Disk::tell`](crate::disk::Disk::tell)).
+    pub(super) async fn tell_disk(self: &Arc<Self>, order: impl FnOnce(&OpenCopy) + Send + 'static) {
+        let version = self.clone();
+        self.transfer.cache.disk().tell(move || order(&version.copy)).await;
+    }
+
+    /// Reads from the copy, as [`OpenCopy::read`] does; from memory only while the disk hangs.
+    pub(super) async fn read_copy(self: &Arc<Self>, bytes: Range<u64>) -> Option<Bytes> {
+        let wanted = bytes.clone();
+        match self.ask_disk(move |copy| copy.read(wanted)).await {
+            Some(read) => read,
+            None => self.copy.read_memory(&bytes),
+        }
     }
 }
 

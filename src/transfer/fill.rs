@@ -1,19 +1,23 @@
-//! `BlockSink`: cuts what arrives into blocks and puts them into the copy, as fast as its readers want it. It asks for nothing.
+//! Carrying out a request: its bytes are cut into blocks as they arrive, and put into the copy as fast as its readers want them. It decides
+//! not which requests are made.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
+use tracing::debug;
 
-use super::OpenVersion;
 use super::request::Request;
+use super::{OpenVersion, Version};
 use crate::cache::Stored;
 use crate::cache::block::{BLOCK, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::Sink;
+use crate::source::retry::retry_read;
+use crate::source::{Capabilities, Retrieval, Sink};
 
 /// A request that others wait for goes on to this many blocks (32 MiB), so that it was worth its while, and no further.
 const FAIR: usize = 256;
@@ -21,17 +25,80 @@ const FAIR: usize = 256;
 /// After so many bytes the pace is noted.
 const NOTED: u64 = 4 << 20;
 
+impl OpenVersion {
+    /// Asks the source for what a request is for, and again for what is missing when the connection breaks; proves a copy that is complete
+    /// with it.
+    pub(super) async fn carry_out(self: &Arc<Self>, request: &Request) -> Result<()> {
+        let (first, end) = (request.first, request.end());
+        let sink = tokio::sync::Mutex::new(BlockSink::new(self, request, end));
+        let Capabilities { ranges, buffer, .. } = self.transfer.source.capabilities();
+        let asked = bytes_of(&(first..end), self.version.size);
+        let held = self.transfer.memory.reserve(buffer.min(asked.end - asked.start) + BLOCK).await;
+        let progress = || request.progress.borrow().upto as u64;
+        let retrieving = retry_read(self.transfer.short_break, progress, async || {
+            let mut sink = sink.lock().await;
+            sink.begin(if ranges { None } else { Some(first) });
+            let range = bytes_of(&(sink.next..end), self.version.size);
+            if range.is_empty() {
+                return Ok(());
+            }
+            let Version { path, digest, size, .. } = &self.version;
+            let (urgency, opened) = (request.urgency.clone(), self.opened);
+            let retrieval = Retrieval { path, digest, size: Some(*size), range: range.clone(), urgency, opened };
+            let retrieved = self.transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
+            if retrieved.modified.is_some() {
+                self.state.lock().retrieved_modified = retrieved.modified;
+            }
+            sink.expect_end(&range)
+        });
+        let result = tokio::select! {
+            result = retrieving => result,
+            () = request.is_cut_off() => {
+                debug!("{}: the request for blocks {first} to {end} was cut off", self.version.path);
+                Ok(())
+            }
+        };
+        drop(held);
+        let mut sink = sink.into_inner();
+        sink.note_pace();
+        match result {
+            // What came before the source noticed may be of the new version: nobody must find it here.
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
+                let came = first..sink.next;
+                // Who finds them missing before the end of this request waits for that, and asks no other.
+                request.progress.send_modify(|progress| progress.upto = first);
+                self.tell_disk(|copy| copy.discard_blocks(came)).await;
+                Err(error)
+            }
+            Err(error) => Err(error),
+            Ok(()) if sink.complete => self.judge().await,
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Stores one block. A disk that does not answer in time is left alone for a while.
+    async fn keep(self: &Arc<Self>, block: usize, bytes: Bytes) -> Stored {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (writing, is_given_up) = (bytes.clone(), given_up.clone());
+        let stored = self.ask_disk(move |copy| copy.write(block, &writing, &is_given_up)).await;
+        if stored.is_none() {
+            given_up.store(true, Ordering::SeqCst);
+        }
+        stored.flatten().unwrap_or_else(|| self.copy.spill(block, &bytes))
+    }
+}
+
 /// Cuts what arrives into blocks and puts them into the copy.
-pub(super) struct BlockSink<'a> {
+struct BlockSink<'a> {
     version: &'a Arc<OpenVersion>,
     request: &'a Request,
     /// The block after the last one that the source was asked for.
     end: usize,
     /// The block that the gathered bytes begin.
-    pub(super) next: usize,
+    next: usize,
     gathered: BytesMut,
     /// Whether a block of this request was the copy's last missing one.
-    pub(super) complete: bool,
+    complete: bool,
     /// When the source was asked, or the latest of what it sends was noted.
     since: Instant,
     /// Bytes that came since; `None` until the first.
@@ -43,7 +110,7 @@ pub(super) struct BlockSink<'a> {
 }
 
 impl<'a> BlockSink<'a> {
-    pub(super) fn new(version: &'a Arc<OpenVersion>, request: &'a Request, end: usize) -> Self {
+    fn new(version: &'a Arc<OpenVersion>, request: &'a Request, end: usize) -> Self {
         Self {
             version,
             request,
@@ -59,14 +126,14 @@ impl<'a> BlockSink<'a> {
     }
 
     /// The source is asked for what is left, or for everything from block `from` on.
-    pub(super) fn begin(&mut self, from: Option<usize>) {
+    fn begin(&mut self, from: Option<usize>) {
         self.gathered.clear();
         self.next = from.unwrap_or(self.next);
         (self.since, self.came, self.paused) = (Instant::now(), None, Duration::ZERO);
     }
 
     /// Fails unless everything that was asked for has arrived.
-    pub(super) fn expect_end(&self, asked: &Range<u64>) -> Result<()> {
+    fn expect_end(&self, asked: &Range<u64>) -> Result<()> {
         if self.next == self.end {
             return Ok(());
         }
@@ -81,7 +148,7 @@ impl<'a> BlockSink<'a> {
     }
 
     /// Notes how fast bytes came.
-    pub(super) fn note_pace(&mut self) {
+    fn note_pace(&mut self) {
         self.resumed();
         if let Some(came) = self.came.filter(|came| *came > 0) {
             let time = self.since.elapsed().saturating_sub(self.paused);
