@@ -139,10 +139,11 @@ impl Gathering {
         self.begun.clear();
         self.hashes.clear();
         let lease = self.lease.take();
-        if self.file.take().is_some() || lease.bytes() > 0 {
-            if let Some(place) = self.cache.store.discard(&self.key) {
-                self.cache.store.destroy(&place);
-            }
+        // The room is given back at the end, when the file is gone.
+        if (self.file.take().is_some() || lease.bytes() > 0)
+            && let Some(place) = self.cache.store.discard(&self.key)
+        {
+            self.cache.store.destroy(&place);
         }
     }
 }

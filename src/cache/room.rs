@@ -60,7 +60,7 @@ impl Cache {
     /// Takes room for `bytes` more of a copy, evicting what was unused for longest. `None` if there is none to be had.
     pub(super) fn reserve<'a>(&'a self, copy: &'a CachedFile, bytes: u64) -> Option<Reserved<'a>> {
         if copy.size() > self.limits.max_size {
-            // It would push out everything else and still not fit.
+            // The file would evict every other copy and still not fit.
             self.shortage.feel(NoRoom::File(copy.size()), &self.limits);
             return None;
         }
@@ -91,14 +91,14 @@ impl Cache {
             let taking = self.disk.lock(&self.taking).ok()?;
             let (index, free) = (self.index.bytes(), self.free());
             let fits = self.ledger.fits(bytes, index, free, &self.limits);
-            // What was too much already is evicted elsewhere: nobody waits for that, if it does not grow.
+            // The eviction thread removes what was over the limit at the start. A block need not wait for that if it evicts its own size.
             if fits.is_ok() || evicted >= bytes && self.upkeep.is_evicting() {
                 return Some(taking);
             }
             drop(taking);
             let mut table = self.table.lock();
             if table.gone != gone {
-                // There may be more room by now.
+                // A copy has given back its room since the check: check again.
                 continue;
             }
             // Another thread deletes what will be enough: nothing more has to go for it, unless the disk hangs.

@@ -98,7 +98,7 @@ fn a_kill_costs_a_growing_copy_8_mib_at_most() {
     for number in 0..700 {
         copy.store(number, block(number));
         let lost = (number + 1 - stored_blocks(&cache, "file", 1000)) as u64 * BLOCK;
-        assert!(lost < copy::UNSAVED, "{lost} bytes after block {number}");
+        assert!(lost < copy::SAVE_AFTER_BYTES, "{lost} bytes after block {number}");
     }
 }
 
@@ -348,7 +348,7 @@ fn after_a_kill_a_growing_copy_has_what_was_stored_of_it() {
     let (cache, _) = Cache::open(after.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "a", 1000);
     assert!(copy.is_begun() && !copy.is_found() && !copy.is_whole());
-    let first = (copy::UNSAVED / BLOCK) as usize;
+    let first = (copy::SAVE_AFTER_BYTES / BLOCK) as usize;
     assert!(copy.missing(0..first).is_empty());
     for number in 0..first {
         let at = number as u64 * BLOCK;

@@ -19,11 +19,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::retry::retry_read;
 use crate::source::{Capabilities, Retrieval, Sink};
 
-/// A request that others wait for goes on to this many blocks (32 MiB), so that it was worth its while, and no further.
-const FAIR: usize = 256;
+/// A request that stands in the way of others ends after this many blocks (32 MiB), which are worth what a request costs.
+const FAIR_SHARE: usize = 256;
 
-/// After so many bytes the pace is noted.
-const NOTED: u64 = 4 << 20;
+/// The pace of a request is noted each time that this many bytes have come.
+const PACE_SAMPLE: u64 = 4 << 20;
 
 impl OpenVersion {
     /// Asks the source for what a request is for, and again for what is missing when the connection breaks; proves a copy that is complete
@@ -166,7 +166,7 @@ impl<'a> BlockSink<'a> {
                 (self.since, self.came) = (Instant::now(), Some(0));
             }
         }
-        if self.came > Some(NOTED) {
+        if self.came > Some(PACE_SAMPLE) {
             self.note_pace();
         }
     }
@@ -175,7 +175,7 @@ impl<'a> BlockSink<'a> {
     async fn until_wanted(&mut self) {
         let request = self.request;
         let is_in_the_way = || request.urgency.is_turn_wanted() || self.version.transfer.memory.is_wanted();
-        if self.next >= request.first + FAIR && is_in_the_way() {
+        if self.next >= request.first + FAIR_SHARE && is_in_the_way() {
             request.cut_off().await;
         }
         let in_memory = || self.version.ahead_in_memory().is_some();

@@ -131,7 +131,7 @@ impl Transfer {
             retractions: AtomicU64::new(0),
         });
         opened.doubt().await;
-        // Somebody may have been faster; the copy is the same one either way.
+        // Another task may have opened the version meanwhile; the copy is the same one either way.
         let mut open = self.open.lock();
         match open.get(&key).and_then(Weak::upgrade) {
             Some(first) => first,
@@ -298,10 +298,11 @@ impl OpenVersion {
                     self.request(&mut state, &blocks, 0);
                 }
                 let coming = state.requests.iter().find(|request| request.covers(first));
-                // One that brings the whole file may have passed the block, and memory lost it: then the next one brings it again.
+                // A request for the whole file may have delivered this block already, and memory has dropped it since. Wait for that request
+                // to end; the loop then makes another.
                 let Some(request) = coming.or(state.requests.first()).cloned() else { continue };
                 if coming.is_none() && self.missing(first..first + 1).is_empty() {
-                    // It has come just now.
+                    // The block arrived between the two looks.
                     continue;
                 }
                 (first, coming.is_some(), request)
@@ -316,7 +317,7 @@ impl OpenVersion {
                 && self.missing(first..first + 1) == [first]
             {
                 result?;
-                // What came was pushed out of memory, or completed a copy that could not be proven.
+                // The block was pushed out of memory, or it completed a copy that could not be proven.
                 unkept += usize::from(coming);
             }
         }
@@ -367,7 +368,7 @@ impl Drop for OpenVersion {
     fn drop(&mut self) {
         let key = self.copy.key();
         let mut open = self.transfer.open.lock();
-        // Somebody may have opened the same version anew by now.
+        // Another task may have opened the same version anew by now.
         if open.get(key).is_some_and(|version| version.strong_count() == 0) {
             open.remove(key);
         }

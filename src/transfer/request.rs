@@ -17,10 +17,10 @@ use crate::source::Capabilities;
 use crate::source::turns::Urgency;
 
 /// For how long a request whose reader has stopped keeps its connection. Then it is cut off, and what follows is asked for again.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often it looks meanwhile whether others want its place.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a request whose reader has stopped checks whether other requests want its place.
+const PAUSE_CHECK: Duration = Duration::from_secs(1);
 
 /// A request for a run of blocks that is under way.
 ///
@@ -117,8 +117,8 @@ impl Request {
         is_in_the_way: impl Fn() -> bool,
     ) {
         let mut limit = self.limit.subscribe();
-        for _ in 0..PATIENCE.as_secs() / LOOK.as_secs() {
-            if timeout(LOOK, limit.wait_for(|limit| limit.is_beyond(block, in_memory()))).await.is_ok() {
+        for _ in 0..PAUSE_TIMEOUT.as_secs() / PAUSE_CHECK.as_secs() {
+            if timeout(PAUSE_CHECK, limit.wait_for(|limit| limit.is_beyond(block, in_memory()))).await.is_ok() {
                 return;
             }
             if is_in_the_way() {

@@ -1,5 +1,5 @@
-//! Inspection: is a copy's file as it was left, and are its bytes those that were stored? What is not goes into quarantine, and is
-//! had anew. It stores no bytes.
+//! Inspection: compares a copy's file with how it was left, and its bytes with their hashes. Blocks that differ are dropped, so that they
+//! are retrieved again.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
@@ -113,7 +113,7 @@ impl OpenCopy {
         }
     }
 
-    /// Somebody else changed the file: whatever of it still is what was stored may be served, nothing else.
+    /// Another program changed the file: every block is hashed again before it is served.
     fn changed(&self, state: &mut State, file: &File, meta: &Metadata) {
         state.contents.uncheck();
         self.running.lost();

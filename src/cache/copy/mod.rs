@@ -29,11 +29,12 @@ use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::name::LocalName;
 
-/// After so many bytes the map of a growing copy is stored in the index (or after a while, see `upkeep`): a kill loses no more.
-pub(super) const UNSAVED: u64 = 8 << 20;
+/// The map of a growing copy is stored in the index each time that this many bytes were written (and after a while, see `upkeep`): a kill
+/// loses no more.
+pub(super) const SAVE_AFTER_BYTES: u64 = 8 << 20;
 
-/// For how long a file that could not be read is left alone, and its bytes are had from the source.
-const SHUT_FOR: Duration = Duration::from_secs(1);
+/// A file that could not be read is opened again after this time. Until then its bytes are retrieved from the source.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 /// How exactly the index knows when a copy was last used.
 const USE_GRANULARITY: Duration = Duration::from_secs(600);
@@ -275,7 +276,7 @@ impl OpenCopy {
         self.inspect();
         let read = self.read_blocks(&bytes, |block, wanted| self.read_block(block, wanted));
         if read.is_none() {
-            // All that are damaged are found now, so that they are had again at once.
+            // Check every block of the range now, so that all damaged ones are retrieved together.
             self.check(blocks_of(&bytes));
         }
         read
@@ -390,7 +391,7 @@ impl OpenCopy {
             return None;
         }
         if let Some(stored) = state.stored(block) {
-            // Somebody was faster, and has taken the room for it.
+            // Another thread has written the block meanwhile, in room that it has reserved.
             return Some(stored);
         }
         reserved.written();
@@ -402,7 +403,7 @@ impl OpenCopy {
             self.cache.upkeep.note_growing(self.key);
         }
         state.unsaved += bytes.len() as u64;
-        if state.unsaved >= UNSAVED {
+        if state.unsaved >= SAVE_AFTER_BYTES {
             self.save(&mut state);
         }
         Some(Stored::Disk)
@@ -466,7 +467,7 @@ impl OpenCopy {
 
 impl State {
     fn is_shut(&self) -> bool {
-        self.shut.is_some_and(|since| since.elapsed() < SHUT_FOR)
+        self.shut.is_some_and(|since| since.elapsed() < REOPEN_AFTER)
     }
 }
 

@@ -14,18 +14,18 @@ use crate::disk::Asked;
 /// so the order in which blocks come does not matter, and nobody who brings bytes waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Running {
-    /// Locked while somebody hashes.
+    /// Locked while a thread hashes.
     hash: Mutex<Option<Begun>>,
     /// The first block that is not hashed yet; [`DONE`] when the hash was asked for.
     next: AtomicUsize,
-    /// Somebody hashes, or is about to.
+    /// A thread hashes, or is about to.
     following: AtomicBool,
     /// How often blocks that may have been hashed were thrown away.
     losses: AtomicU64,
 }
 
-/// How often who waits for the hash looks whether it goes on.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a thread that waits for the hash checks whether another makes progress with it.
+const PROGRESS_CHECK: Duration = Duration::from_millis(100);
 
 /// No block: nothing is left to hash, until blocks are lost.
 const DONE: usize = usize::MAX;
@@ -48,7 +48,7 @@ impl Running {
     fn lock(&self, asked: &Asked) -> MutexGuard<'_, Option<Begun>> {
         let mut seen = self.next.load(Ordering::SeqCst);
         loop {
-            if let Some(hash) = self.hash.try_lock_for(LOOK) {
+            if let Some(hash) = self.hash.try_lock_for(PROGRESS_CHECK) {
                 return hash;
             }
             let next = self.next.load(Ordering::SeqCst);
@@ -72,7 +72,8 @@ impl OpenCopy {
         loop {
             self.hash_on(algorithm, &mut running.hash.lock(), &self.cache.counters.hashed_along, || ());
             running.following.store(false, Ordering::SeqCst);
-            // Somebody may have looked in between and relied on us.
+            // `is_hash_due` may have returned false to a writer while `following` was still set: check again, or its block is hashed only
+            // when the copy is complete.
             let next = running.next.load(Ordering::SeqCst);
             let more = next < block_count(self.size) && self.state.lock().contents.has(next);
             if !more || running.following.swap(true, Ordering::SeqCst) {

@@ -31,7 +31,7 @@ impl OpenCopy {
         self.open_stored();
         let file = {
             let mut state = self.state.lock();
-            // What somebody else did before must not pass for our own doing.
+            // Compare before writing: what another program changed must not pass for our own change.
             self.compare(&mut state);
             state.writing += usize::from(state.file.is_some());
             state.file.clone()
