@@ -222,7 +222,7 @@ fn fill(cache: &Arc<Cache>, name: &str) {
 fn the_longest_unused_copy_is_evicted() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
-    ["a", "b", "c"].map(|name| fill(&cache, name));
+    ["a", "b", "c"].iter().for_each(|name| fill(&cache, name));
     drop(open(&cache, "a", MANY));
     fill(&cache, "d");
     assert_eq!(cache.counters().evicted.load(Ordering::Relaxed), 1);
@@ -235,7 +235,7 @@ fn the_longest_unused_copy_is_evicted() {
 fn an_open_copy_is_not_evicted() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
-    ["a", "b", "c"].map(|name| fill(&cache, name));
+    ["a", "b", "c"].iter().for_each(|name| fill(&cache, name));
     let readers = ["a", "b", "c"].map(|name| open(&cache, name, MANY));
     let copy = open(&cache, "d", MANY);
     let stored: Vec<_> = (0..MANY as usize).map(|number| copy.store(number, block(number))).collect();
