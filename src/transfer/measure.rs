@@ -146,8 +146,16 @@ impl Transfer {
                     self.source.retrieve_file(&retrieval, &mut *sink).await
                 },
             )
-            .await?;
-            let (size, copy) = sink.into_inner().finish(retrieved.modified).await;
+            .await;
+            let mut sink = sink.into_inner();
+            let retrieved = match retrieved {
+                Ok(retrieved) => retrieved,
+                Err(error) => {
+                    sink.let_go().await;
+                    return Err(error);
+                }
+            };
+            let (size, copy) = sink.finish(retrieved.modified).await;
             let facts = Facts { size, modified: retrieved.modified, whole: copy.is_some() };
             if copy.is_none() {
                 return Ok(facts);
@@ -190,9 +198,16 @@ impl GatheringSink {
         let gathering = self.gathering.clone()?;
         let done = self.disk.ask(move |_| act(&mut gathering.lock())).await.ok();
         if done.is_none() {
-            self.gathering = None;
+            self.let_go().await;
         }
         done
+    }
+
+    /// Gives up the bytes that came. Their file is deleted on a thread that may wait for the disk.
+    async fn let_go(&mut self) {
+        if let Some(gathering) = self.gathering.take() {
+            self.disk.tell(move || drop(gathering)).await;
+        }
     }
 
     async fn restart(&mut self) {
@@ -203,6 +218,7 @@ impl GatheringSink {
     /// How many bytes there were, and the copy if all of them found room.
     async fn finish(mut self, modified: Option<SystemTime>) -> (u64, Option<OpenCopy>) {
         let copy = self.on_disk(move |gathering| gathering.finish(modified)).await;
+        self.let_go().await;
         (self.size, copy.flatten())
     }
 }
