@@ -44,7 +44,7 @@
 //!
 //! A module imports only what stands on a layer below its own, never what is above or beside it, and the files of one folder do not
 //! import each other in a circle; the tests in `layers` keep this true.
-//! [`mount`] alone imports from every layer.
+//! [`mount`] assembles everything.
 //!
 //! ```text
 //! main — the program

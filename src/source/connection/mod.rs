@@ -252,6 +252,11 @@ impl Connection {
 
     /// Notes the health of a source that answers, and ends the outage if there was one.
     fn set_health(&self, health: Health) {
+        self.end_outage(health, "answers again");
+    }
+
+    /// Notes this health, and ends the outage if there was one; the log says why.
+    fn end_outage(&self, health: Health, why: &str) {
         let was_down = {
             let mut state = self.state.lock();
             let was_down = matches!(state.health, Health::Down(_));
@@ -262,7 +267,7 @@ impl Connection {
         };
         if was_down {
             self.up.notify_waiters();
-            self.span.in_scope(|| info!("answers again"));
+            self.span.in_scope(|| info!("{why}"));
         }
     }
 
@@ -320,7 +325,7 @@ impl Connection {
             if error.kind() == ErrorKind::Unauthenticated {
                 // The user may have mended the credentials: connecting reads them anew.
                 connection.ensure_disconnected().await;
-                return connection.set_health(Health::Up);
+                return connection.end_outage(Health::Up, "the next request tries to log in again");
             }
         }
     }
