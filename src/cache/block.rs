@@ -44,7 +44,7 @@ pub fn hash(bytes: &[u8]) -> Hash {
     blake3::hash(bytes).into()
 }
 
-/// What is known of one block.
+/// The state of one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Block {
     /// Not there.
@@ -146,7 +146,7 @@ impl BlockMap {
         self.page(block / PAGE).map_or(State::Missing, |page| page.states[block % PAGE])
     }
 
-    /// What is known of this block.
+    /// The state of this block.
     pub fn get(&self, block: usize) -> Block {
         let Some(page) = self.page(block / PAGE) else { return Block::Missing };
         match page.states[block % PAGE] {

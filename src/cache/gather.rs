@@ -24,7 +24,7 @@ pub struct Gathering {
     name: LocalName,
     /// None before the first block, and when there is no room.
     file: Option<File>,
-    /// What is taken of the cache's room.
+    /// The room that the file takes.
     lease: Lease,
     /// Whether all bytes found room so far.
     kept: bool,

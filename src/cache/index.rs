@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::disk::Hangs;
 use crate::name::{LocalName, is_local_name};
 
-/// What tells that a file is as it was left: size, times and inode number. Nobody can write to a file and set `ctime` back.
+/// Evidence that a file is as it was left: size, times and inode number. Nobody can write to a file and set `ctime` back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([i64; 6]);
 
@@ -50,7 +50,7 @@ impl Fingerprint {
     }
 }
 
-/// What is stored of one copy.
+/// The row of one copy.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Bytes of the version.
@@ -70,7 +70,7 @@ pub struct Known {
     pub key: Key,
     /// The base name of its file.
     pub name: LocalName,
-    /// What it takes of the cache's room, in bytes.
+    /// The bytes that it takes of the cache's room.
     pub charge: u64,
     /// Whether it is whole.
     pub whole: bool,
@@ -97,7 +97,7 @@ impl Index {
         &self.0
     }
 
-    /// What the index takes on disk, in bytes.
+    /// The bytes that the index takes on disk.
     pub fn bytes(&self) -> u64 {
         self.0.bytes()
     }
@@ -123,7 +123,7 @@ impl Index {
         })
     }
 
-    /// What is stored of a copy, changes still queued included.
+    /// The row of a copy, changes still queued included.
     pub fn load(&self, key: &Key) -> Result<Option<Record>, Hangs> {
         let key = key.0;
         let record = self.0.ask(move |db| {
@@ -152,7 +152,7 @@ impl Index {
         record.map(Option::flatten)
     }
 
-    /// What is stored of a copy's version.
+    /// The facts that are stored of a copy's version.
     pub fn facts(&self, key: &Key) -> Result<Option<Facts>, Hangs> {
         let key = key.0;
         let facts = self.0.ask(move |db| {

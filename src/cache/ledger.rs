@@ -7,12 +7,12 @@ use bytesize::ByteSize;
 
 use super::Limits;
 
-/// What takes room, in bytes.
+/// The bytes that take room.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Everything, written or not.
     pub(super) taken: AtomicU64,
-    /// What is not written yet, so that the disk still counts it as free.
+    /// Those that are not written yet, so that the disk still counts it as free.
     pub(super) unwritten: AtomicU64,
 }
 
@@ -30,7 +30,7 @@ pub(super) enum NoRoom {
 }
 
 impl NoRoom {
-    /// What there is to know, and to do.
+    /// The reason in words, and what to do.
     pub(super) fn describe(&self, limits: &Limits) -> String {
         let (max, min) = (ByteSize::b(limits.max_size), ByteSize::b(limits.min_free));
         match self {
@@ -45,7 +45,7 @@ impl NoRoom {
 }
 
 impl Ledger {
-    /// What is taken, in bytes.
+    /// The bytes that are taken.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }

@@ -47,7 +47,7 @@ use store::Store;
 use table::{Held, Table};
 use upkeep::Upkeep;
 
-/// What a copy takes besides its blocks: its own directory.
+/// The bytes that a copy takes besides its blocks: its own directory.
 const COPY_OVERHEAD: u64 = 4096;
 
 /// How long the disk may take to make everything durable at the end. A sound one writes what it has in memory in some seconds.
@@ -66,7 +66,7 @@ pub struct Limits {
     pub min_free: u64,
 }
 
-/// What a copy tells of its version.
+/// The facts that a copy tells of its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
     /// Bytes of the version.
@@ -77,7 +77,7 @@ pub struct Facts {
     pub whole: bool,
 }
 
-/// What happened in the cache since the mount. Readable at any time.
+/// Counts of events in the cache since the mount. Readable at any time.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Opens that found a whole copy.
@@ -103,7 +103,7 @@ pub struct Cache {
     index: Index,
     disk: Arc<Disk>,
     limits: Limits,
-    /// What is taken on the disk. Grows only under `taking`.
+    /// The room that is taken on the disk. Grows only under `taking`.
     ledger: Arc<Ledger>,
     table: Mutex<Table>,
     /// Locked while somebody asks the disk how much is free and takes some of that.
@@ -178,7 +178,7 @@ impl Cache {
         self.limits
     }
 
-    /// What happened so far.
+    /// The counts of events so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }

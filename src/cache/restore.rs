@@ -1,4 +1,4 @@
-//! What an earlier process left: the index tells of it, and the disk has the last word. It reads no bytes of copies.
+//! The copies that an earlier process left: the index tells of them, and the disk has the last word. It reads no bytes of copies.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::ledger::NoRoom;
 /// How often the log tells of it at most.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
 
-/// What became of the latest block that wanted room.
+/// Whether the latest block that wanted room got some.
 #[derive(Debug, Default)]
 pub(super) struct Shortage {
     is_felt: AtomicBool,

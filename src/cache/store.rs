@@ -28,7 +28,7 @@ use crate::path::Printable;
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const TIDYING_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a process adds to its number in the lock file when it is about to end.
+/// The mark that a process adds to its number in the lock file when it is about to end.
 const TIDYING: &str = "tidying up";
 
 /// One cache directory, held by this process.
@@ -45,7 +45,7 @@ pub struct Store {
     discarded: AtomicU64,
 }
 
-/// What [`Store::sweep`] saw.
+/// The findings of [`Store::sweep`].
 #[derive(Debug, Default)]
 pub struct Swept {
     /// The copies that are there, with the base name of the one file of each where it was asked for.
@@ -85,7 +85,7 @@ impl Store {
         &self.dir
     }
 
-    /// Where the copy `key` of a file called `name` lies, for messages and for programs that are handed a path.
+    /// The path of the copy `key` of a file called `name`, for messages and for programs that are handed a path.
     pub fn path(&self, key: &Key, name: &[u8]) -> PathBuf {
         self.dir.path().join("objects").join(copy_dir(key)).join(std::ffi::OsStr::from_bytes(name))
     }
@@ -252,7 +252,7 @@ impl Store {
         list(dir).inspect_err(failed).ok()
     }
 
-    /// What a copy takes on disk, in bytes; `None` if that cannot be told.
+    /// The bytes that a copy takes on disk; `None` if that cannot be told.
     pub fn allocated(&self, key: &Key, name: &[u8]) -> Option<u64> {
         match self.open_file(key, name, false).and_then(|file| file.metadata()) {
             Ok(meta) => Some(meta.blocks().saturating_mul(512)),
@@ -261,7 +261,7 @@ impl Store {
         }
     }
 
-    /// What the disk has left for us, in bytes; unlimited if it cannot tell.
+    /// The bytes that the disk has left for this process; unlimited if it cannot tell.
     pub fn free(&self) -> u64 {
         rustix::fs::fstatvfs(&self.dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
     }
@@ -281,11 +281,11 @@ impl Store {
     }
 }
 
-/// What [`Store::discard`] took out of sight: its number in the trash.
+/// A copy that [`Store::discard`] took out of sight: its number in the trash.
 #[derive(Debug)]
 pub struct Discarded(String);
 
-/// Where a copy's directory lies, below `objects`.
+/// The path of a copy's directory, below `objects`.
 fn copy_dir(key: &Key) -> String {
     let key = hex(key.as_bytes());
     format!("{}/{key}", &key[..2])

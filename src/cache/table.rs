@@ -166,7 +166,7 @@ impl Cache {
         OpenCopy { cache: self.clone(), copy: Arc::new(copy) }
     }
 
-    /// What the copy of a version tells of it. `None` if there is no copy.
+    /// The facts that the copy of a version tells of it. `None` if there is no copy.
     pub fn facts(&self, key: &Key) -> Option<Facts> {
         match self.table.lock().held.peek(key)? {
             Held::Loaded(copy) => return copy.facts(),

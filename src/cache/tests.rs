@@ -30,7 +30,7 @@ fn room_for_blocks_that_could_not_be_written_is_given_back() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "file", 8);
-    // Where the copy's directory would be is a file.
+    // A file stands in the place of the copy's directory.
     let shard = copy.place().parent().and_then(Path::parent).expect("it lies below the cache").to_owned();
     std::fs::write(&shard, "in the way").expect("written");
     for number in 0..8 {
@@ -327,7 +327,7 @@ fn of_two_that_open_a_stored_copy_at_once_both_get_the_same() {
     assert_eq!(cache.ledger.taken(), taken);
 }
 
-/// What a process would find that starts after this one was killed now.
+/// The cache as a process finds it that starts after this one was killed now.
 fn killed(dir: &Path) -> tempfile::TempDir {
     let after = tempfile::tempdir().expect("a temporary directory");
     let copied = std::process::Command::new("cp").arg("-a").arg(dir.join(".")).arg(after.path()).status();

@@ -46,7 +46,7 @@ impl Upkeep {
         let mut growing = self.growing.lock();
         growing.insert(key);
         if growing.len() == 1 {
-            // Nobody listens where no thread could be started; then a copy is stored after some bytes, and when it is closed.
+            // No thread listens if it could not be started; then a copy is stored after some bytes, and when it is closed.
             let _ = self.wake.send(());
         }
     }

@@ -20,7 +20,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// How many versions whose digests never agree are counted.
 const COUNTED: usize = 65_536;
 
-/// What the proofs of one source's copies have shown so far.
+/// The evidence that the proofs of one source's copies have given so far.
 #[derive(Debug)]
 pub(super) struct Evidence {
     cache: Arc<Cache>,
@@ -43,7 +43,7 @@ struct Damage {
 }
 
 impl Evidence {
-    /// What earlier runs have shown.
+    /// The evidence of earlier runs.
     pub(super) fn new(cache: Arc<Cache>, source_id: Arc<str>) -> Self {
         let proved = AtomicBool::new(cache.has_hashes(&source_id));
         let damaged = Mutex::new(LruCache::new(REMEMBERED));

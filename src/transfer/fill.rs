@@ -62,10 +62,10 @@ impl OpenVersion {
         let mut sink = sink.into_inner();
         sink.note_pace();
         match result {
-            // What came before the source noticed may be of the new version: nobody must find it here.
+            // Blocks that came before the source noticed the change may be of the new version: they must not be served.
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
                 let came = first..sink.next;
-                // Who finds them missing before the end of this request waits for that, and asks no other.
+                // A reader that finds them missing before this request ends waits for its end, and makes no request of its own.
                 request.progress.send_modify(|progress| progress.upto = first);
                 self.tell_disk(|copy| copy.discard_blocks(came)).await;
                 Err(error)

@@ -39,7 +39,7 @@ impl Default for Measured {
 }
 
 impl Transfer {
-    /// What is known of a version without asking its source: from its copy, or from having measured it.
+    /// The facts of a version that are known without asking its source: from its copy, or from having measured it.
     pub fn facts(&self, path: &RemotePath, digest: &Digest) -> Option<Facts> {
         self.known(&self.key(path, digest), false)
     }
@@ -84,7 +84,7 @@ impl Transfer {
         Err(Error::new("retrieve_file", ErrorKind::Protocol).on(path).because(why))
     }
 
-    /// What is known, as [`Transfer::known`] has it, or else what a retrieval tells.
+    /// The facts that [`Transfer::known`] has, or else those that a retrieval tells.
     async fn gathered(
         self: &Arc<Self>,
         path: &RemotePath,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// What all requests of a mount may hold in memory together, in bytes. Blocks without a place on disk (`cache`) come on top.
+/// The bytes that all requests of a mount may hold in memory together. Blocks without a place on disk (`cache`) come on top.
 const IN_FLIGHT: u64 = 48 << 20;
 
 /// The memory that requests under way hold: one budget for all sources of a mount.

@@ -47,7 +47,7 @@ const READ_ATTEMPTS: usize = 8;
 /// One version of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
-    /// Where it is.
+    /// Its path.
     pub path: RemotePath,
     /// Which one it is.
     pub digest: Digest,
@@ -75,7 +75,7 @@ pub struct Transfer {
 
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`; bytes found wrong are failures in its `counters`.
-    /// Who reads already does not notice a break of `short_break`.
+    /// Reads that are under way do not notice a break of `short_break`.
     pub fn new(
         source: Arc<dyn Source>,
         source_id: Arc<str>,

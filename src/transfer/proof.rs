@@ -82,7 +82,7 @@ impl OpenVersion {
                     self.retract();
                 }
                 self.mark_whole(local).await;
-                // Whoever has read the last block has a copy that survives a kill, unless the disk hangs.
+                // A program that has read the last block has a copy that survives a kill, unless the disk hangs.
                 let cache = transfer.cache.clone();
                 let _ = tokio::task::spawn_blocking(move || cache.settle()).await;
             }
@@ -140,7 +140,7 @@ impl OpenVersion {
         error
     }
 
-    /// What the digest of this version says of its bytes.
+    /// The claim of this version's digest about its bytes.
     fn promise(&self) -> Promise {
         let content_digest = self.transfer.source.capabilities().content_digest;
         self.transfer.evidence.promise(content_digest, self.hash.is_some())

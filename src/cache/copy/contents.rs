@@ -15,7 +15,7 @@ use crate::cache::block::{Block, BlockMap, Hash};
 use crate::cache::index::{Fingerprint, Record};
 use crate::digest::Digest;
 
-/// What is known of a copy's bytes.
+/// The state of a copy's bytes.
 #[derive(Debug)]
 pub(super) struct Contents {
     size: u64,
@@ -107,7 +107,7 @@ impl Contents {
         self.left.is_some_and(|left| left.length() == self.size) && self.map.is_checked()
     }
 
-    /// What is known of a block, be it held back or not.
+    /// The state of a block, be it held back or not.
     pub(super) fn block(&self, block: usize) -> Block {
         self.map.get(block)
     }
@@ -211,7 +211,7 @@ impl Contents {
         self.map.changed_pages() > 0
     }
 
-    /// What is to be stored in the index of what changed since the last call.
+    /// The changes since the last call, as a record for the index.
     pub(super) fn take_record(&mut self) -> Record {
         // A block that is held back is stored as missing: after a kill it is retrieved again, which leads to the proof.
         let last = if let Stage::Complete { last } = self.stage { last } else { None };
@@ -259,7 +259,7 @@ mod tests {
         (0..3).filter(|&block| contents.may_serve(block)).collect()
     }
 
-    /// What the next process finds, where something of the file is on the disk.
+    /// The contents as the next process finds them, if something of the file is on the disk.
     fn after_a_kill(contents: &mut Contents) -> Contents {
         Contents::restored(3 * BLOCK, Some(contents.take_record()), true)
     }

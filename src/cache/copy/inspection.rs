@@ -175,7 +175,7 @@ impl CachedFile {
     pub(super) fn accept_file(&self, state: &mut State) {
         let Some(file) = state.file.clone() else { return };
         let remembered = state.modified;
-        // Where the remote tells no time, that of the retrieval.
+        // The time of the retrieval, if the remote tells none.
         state.modified = remembered.or_else(|| Some(SystemTime::now()));
         self.left(state, &file);
         state.modified = remembered;

@@ -53,7 +53,7 @@ pub struct CachedFile {
     is_apart: bool,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
-    /// What it takes of the cache's room.
+    /// The room that it takes.
     pub(super) lease: Lease,
     /// When the index last heard that it is used.
     use_noted: Mutex<Option<Instant>>,
@@ -77,7 +77,7 @@ struct State {
     shut: Option<Instant>,
 }
 
-/// Where stored bytes went.
+/// The place where stored bytes went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// Into the file.
@@ -89,7 +89,7 @@ pub enum Stored {
 }
 
 impl State {
-    /// Where a block is in the file; `None` if it is not.
+    /// The place of a block in the file; `None` if it is not.
     fn stored(&self, block: usize) -> Option<Stored> {
         let stored = if self.contents.is_held_back(block) { Stored::DiskComplete } else { Stored::Disk };
         (self.contents.has(block) && !self.is_shut()).then_some(stored)
@@ -147,7 +147,7 @@ impl CachedFile {
         self.size
     }
 
-    /// What is known of the version. `None` while the disk hangs.
+    /// The known facts of the version. `None` while the disk hangs.
     pub fn facts(&self) -> Option<Facts> {
         self.look(|state| Facts { size: self.size, modified: state.modified, whole: state.contents.is_whole() })
     }
@@ -199,7 +199,7 @@ impl CachedFile {
         due
     }
 
-    /// Nobody has the copy open any more: stores what is not stored. The file is to be closed where the disk may be waited for.
+    /// Closes a copy of which no handle is left: stores its changes in the index. The file is to be closed where the disk may be waited for.
     pub(super) fn close(&self, index: &Index) -> Option<Arc<File>> {
         let mut state = self.state.lock();
         if self.lease.bytes() > 0 && state.contents.is_changed() {
@@ -210,7 +210,7 @@ impl CachedFile {
 }
 
 impl OpenCopy {
-    /// Where the file lies now, for those who open it by its path: somebody may have moved the cache directory.
+    /// The path of the file now, for programs that open it by its path: the cache directory may have been moved.
     pub fn place(&self) -> PathBuf {
         let file = self.state.lock().file.clone();
         let place = file.and_then(|file| std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok());
@@ -471,7 +471,7 @@ impl State {
     }
 }
 
-/// Where these bytes of a file are in their block.
+/// The place of these bytes of a file in their block.
 fn within(block: usize, bytes: &Range<u64>) -> Range<usize> {
     let at = |place: u64| usize::try_from(place - block as u64 * BLOCK).expect("a block fits in memory");
     at(bytes.start)..at(bytes.end)

@@ -114,7 +114,7 @@ pub(super) struct Reader {
 /// The line to the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Line {
-    /// What a request costs (see `Pace`), in blocks.
+    /// The cost of a request (see `Pace`), in blocks.
     pub(super) cost: usize,
     /// How many bytes the source holds in memory for each request.
     pub(super) buffer: u64,
@@ -122,7 +122,7 @@ pub(super) struct Line {
     pub(super) crowded: bool,
 }
 
-/// What is to be done for a reader.
+/// The requests to make for a reader.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Requests under way, by their index, that may go on to this limit.
