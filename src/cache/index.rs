@@ -102,9 +102,14 @@ impl Index {
         self.0.bytes()
     }
 
-    /// By how many bytes its journal may still grow.
+    /// By how many bytes it may grow, its journal included.
     pub fn growth(&self) -> u64 {
         self.0.growth()
+    }
+
+    /// The bytes that it takes on disk, and those that it may grow by: copies may not have them.
+    pub fn reserved(&self) -> u64 {
+        self.bytes() + self.growth()
     }
 
     /// All copies, the longest unused first; `None` if the index cannot be read.

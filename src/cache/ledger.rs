@@ -63,7 +63,7 @@ impl Ledger {
         disk().saturating_sub(unwritten)
     }
 
-    /// Whether `bytes` more fit within the limits, where the index takes `index` and `free` are free (see [`Ledger::free`]).
+    /// Whether `bytes` more fit within the limits, where `index` are for the index and `free` are free (see [`Ledger::free`]).
     pub(super) fn fits(&self, bytes: u64, index: u64, free: u64, limits: &Limits) -> Result<(), NoRoom> {
         self.fits_without(0, bytes, index, free, limits)
     }

@@ -53,9 +53,10 @@ const COPY_OVERHEAD: u64 = 4096;
 /// How long the disk may take to make everything durable at the end. A sound one writes what it has in memory in some seconds.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The share of the cache's room that the journal of the index may take, and its bounds in bytes.
+/// The share of the cache's room that the journal of the index may take, and its bounds in bytes. Twice as much is kept for it, since what is
+/// in the journal goes to the database.
 const JOURNAL_SHARE: u64 = 64;
-const JOURNAL: (u32, u32) = (256 << 10, 16 << 20);
+const JOURNAL: (u32, u32) = (64 << 10, 16 << 20);
 
 /// How much room the cache may take.
 #[derive(Debug, Clone, Copy)]

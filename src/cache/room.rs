@@ -78,7 +78,7 @@ impl Cache {
         Some(lease.grow(blocks + first))
     }
 
-    /// Bytes that are free for copies: the journal of the index takes some of those that the disk has. Waits for the disk.
+    /// Bytes that are free for copies: the index will take some of those that the disk has. Waits for the disk.
     pub(super) fn free(&self) -> u64 {
         self.ledger.free(|| self.store.free().saturating_sub(self.index.growth()))
     }
@@ -89,7 +89,7 @@ impl Cache {
         loop {
             let gone = self.table.lock().gone;
             let taking = self.disk.lock(&self.taking).ok()?;
-            let (index, free) = (self.index.bytes(), self.free());
+            let (index, free) = (self.index.reserved(), self.free());
             let fits = self.ledger.fits(bytes, index, free, &self.limits);
             // The eviction thread removes what was over the limit at the start. A block need not wait for that if it evicts its own size.
             if fits.is_ok() || evicted >= bytes && self.upkeep.is_evicting() {

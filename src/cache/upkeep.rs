@@ -77,7 +77,7 @@ impl Cache {
     }
 
     fn surplus(&self) -> u64 {
-        self.ledger.surplus(self.index.bytes(), self.free(), &self.limits)
+        self.ledger.surplus(self.index.reserved(), self.free(), &self.limits)
     }
 
     /// Evicts some copies if there is too much: those unused for longest. How many.

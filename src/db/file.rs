@@ -187,11 +187,19 @@ pub(super) fn bytes(dir: &CacheDir) -> u64 {
     names.filter_map(size).map(|stat| u64::try_from(stat.st_size).unwrap_or(0)).sum()
 }
 
-/// By how many bytes the journal may grow to have `journal`.
+/// The bytes of the journal's header, and of what stands before each page in it (the file format of SQLite, "The Write-Ahead Log").
+const JOURNAL_HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+
+/// By how many bytes the database may grow before the journal of `journal` bytes is worked in, and while it is: the journal up to its
+/// full length, and the database by a page for each page of the journal. A transaction that is larger than the rest of the journal goes
+/// beyond it.
 pub(super) fn growth(dir: &CacheDir, journal: u32) -> u64 {
     let stat = rustix::fs::statat(dir, JOURNALS[0], AtFlags::SYMLINK_NOFOLLOW);
     let there = stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
-    u64::from(journal).saturating_sub(there)
+    let pages = u64::from(journal / PAGE_BYTES);
+    let full = JOURNAL_HEADER + pages * (u64::from(PAGE_BYTES) + FRAME_HEADER);
+    full.saturating_sub(there) + pages * u64::from(PAGE_BYTES)
 }
 
 /// Whether an error says that what is stored is not what was written, rather than that it cannot be had just now.

@@ -57,7 +57,7 @@ struct Shared {
     connection: Mutex<Connection>,
     /// Bytes on disk.
     bytes: AtomicU64,
-    /// The number of bytes that its journal may grow by before it is worked in.
+    /// The number of bytes that it may grow by, its journal included, until that is worked in.
     growth: AtomicU64,
     /// The number of queued jobs that are done: as long as this grows, the disk answers.
     done: AtomicU64,
@@ -256,7 +256,7 @@ impl Database {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
-    /// By how many bytes its journal may still grow, which the disk counts as free until then.
+    /// By how many bytes it may grow, its journal included, which the disk counts as free until then.
     pub fn growth(&self) -> u64 {
         self.shared.growth.load(Ordering::Relaxed)
     }
