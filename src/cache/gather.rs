@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::block::{BLOCK, Hash, hash};
 use super::ledger::Lease;
@@ -15,8 +15,8 @@ use super::table::Held;
 use super::{Cache, CachedFile, Key, OpenCopy};
 use crate::name::LocalName;
 
-/// Takes bytes in order. They go to where the copy's file will be, block by block, hashed; where there is no room for them, they
-/// are let go. Dropped before [`Gathering::finish`], it leaves nothing behind.
+/// Takes blocks in order. They go to where the copy's file will be, hashed; where there is no room for them, they are let go.
+/// Dropped before [`Gathering::finish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Gathering {
     cache: Arc<Cache>,
@@ -26,12 +26,10 @@ pub struct Gathering {
     file: Option<File>,
     /// The room that the file takes.
     lease: Lease,
-    /// Whether all bytes found room so far.
+    /// Whether all blocks found room so far.
     kept: bool,
     size: u64,
     hashes: Vec<Hash>,
-    /// The beginning of the block that comes next.
-    begun: BytesMut,
 }
 
 impl Cache {
@@ -48,7 +46,6 @@ impl Cache {
             kept,
             size: 0,
             hashes: Vec::new(),
-            begun: BytesMut::new(),
         }
     }
 
@@ -77,16 +74,11 @@ impl Cache {
 }
 
 impl Gathering {
-    /// Takes the next bytes. Waits for the disk.
-    pub fn write(&mut self, bytes: &Bytes) {
-        self.size += bytes.len() as u64;
-        if !self.kept {
-            return;
-        }
-        self.begun.extend_from_slice(bytes);
-        while self.begun.len() as u64 >= BLOCK {
-            let block = self.begun.split_to(usize::try_from(BLOCK).expect("a block fits in memory"));
-            self.keep(&block);
+    /// Takes the next block; only the last one may be shorter than [`BLOCK`]. Waits for the disk.
+    pub fn write(&mut self, block: &Bytes) {
+        self.size += block.len() as u64;
+        if self.kept {
+            self.keep(block);
         }
     }
 
@@ -99,9 +91,8 @@ impl Gathering {
 
     /// The copy, if all bytes found room: complete, not yet proven. Waits for the disk.
     pub fn finish(&mut self, modified: Option<SystemTime>) -> Option<OpenCopy> {
-        let last = std::mem::take(&mut self.begun);
-        if self.kept && (!last.is_empty() || self.size == 0) {
-            self.keep(&last);
+        if self.kept && self.size == 0 {
+            self.keep(&[]);
         }
         let file = self.file.take().filter(|_| self.kept)?;
         let copy = CachedFile::new(&self.cache, self.key, self.name.clone(), self.size, modified, None, true);
@@ -136,7 +127,6 @@ impl Gathering {
     }
 
     fn drop_file(&mut self) {
-        self.begun.clear();
         self.hashes.clear();
         let lease = self.lease.take();
         // The room is given back at the end, when the file is gone.

@@ -11,9 +11,9 @@ use super::Limits;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Everything, written or not.
-    pub(super) taken: AtomicU64,
+    taken: AtomicU64,
     /// Those that are not written yet, so that the disk still counts it as free.
-    pub(super) unwritten: AtomicU64,
+    unwritten: AtomicU64,
 }
 
 /// Why there is no room for a block.
@@ -54,6 +54,12 @@ impl Ledger {
     pub(super) fn lease(self: &Arc<Self>, bytes: u64) -> Lease {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
         Lease { ledger: self.clone(), bytes: AtomicU64::new(bytes) }
+    }
+
+    /// Counts `bytes` that are about to be written.
+    pub(super) fn unwritten(self: &Arc<Self>, bytes: u64) -> Unwritten {
+        self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+        Unwritten { ledger: self.clone(), bytes }
     }
 
     /// How many of the bytes that the disk tells to be free nobody has taken yet.
@@ -107,9 +113,8 @@ impl Lease {
     /// Takes room for `bytes` more, which are about to be written.
     pub(super) fn grow(&self, bytes: u64) -> Reserved<'_> {
         self.ledger.taken.fetch_add(bytes, Ordering::Relaxed);
-        self.ledger.unwritten.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Reserved { lease: self, bytes, written: false }
+        Reserved { lease: self, bytes, unwritten: Some(self.ledger.unwritten(bytes)) }
     }
 
     /// Gives back the room of `bytes` that are not on the disk any more; all there is, if that is less.
@@ -136,28 +141,64 @@ impl Drop for Lease {
     }
 }
 
-/// Room for bytes that are about to be written. It is given back unless [`Reserved::written`] says that they are.
+/// Room for bytes that are about to be written. It is given back unless [`Reserved::written`] or [`Reserved::pending`] keeps it.
 #[derive(Debug)]
 #[must_use = "dropped, it is given back"]
 pub(super) struct Reserved<'a> {
     lease: &'a Lease,
     bytes: u64,
-    written: bool,
+    unwritten: Option<Unwritten>,
 }
 
 impl Reserved<'_> {
     /// The bytes are on the disk.
-    pub(super) fn written(mut self) {
-        self.written = true;
+    pub(super) fn written(self) {
+        drop(self.pending());
+    }
+
+    /// The room stays with the lease, and whoever writes the bytes says later that they are on the disk.
+    pub(super) fn pending(mut self) -> Unwritten {
+        self.unwritten.take().expect("it is taken once, here")
     }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.lease.ledger.unwritten.fetch_sub(self.bytes, Ordering::Release);
-        if !self.written {
+        if self.unwritten.take().is_some() {
             self.lease.shrink(self.bytes);
         }
+    }
+}
+
+/// Bytes that have room and are not on the disk yet. They count as written when this is dropped.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    ledger: Arc<Ledger>,
+    bytes: u64,
+}
+
+impl Unwritten {
+    /// How many bytes they are.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Others, of the same ledger, belong to them.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// So many of them, at most all, are on the disk by now.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.ledger.unwritten.fetch_sub(bytes, Ordering::Release);
+        self.bytes -= bytes;
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        self.wrote(self.bytes);
     }
 }
 

@@ -1,9 +1,9 @@
 //! `StagingLease`: room for files on the cache's disk that are no copies, such as those that a plugin is writing. It knows no files.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Cache;
+use super::ledger::{Lease, Unwritten};
 use crate::room::{self, Room};
 
 /// Room for files on the cache's disk that are no copies. It counts towards the limits as long as it lives; whoever holds it deletes
@@ -11,14 +11,15 @@ use crate::room::{self, Room};
 #[derive(Debug)]
 pub struct StagingLease {
     cache: Arc<Cache>,
-    bytes: u64,
-    written: u64,
+    unwritten: Unwritten,
+    lease: Lease,
 }
 
 impl Cache {
     /// Takes room for `bytes`, evicting what was unused for longest. `None` if there is none to be had.
     pub fn lease(self: &Arc<Self>, bytes: u64) -> Option<StagingLease> {
-        let mut lease = StagingLease { cache: self.clone(), bytes: 0, written: 0 };
+        let (lease, unwritten) = (self.ledger.lease(0), self.ledger.unwritten(0));
+        let mut lease = StagingLease { cache: self.clone(), lease, unwritten };
         lease.grow(bytes).then_some(lease)
     }
 }
@@ -27,24 +28,23 @@ impl StagingLease {
     /// How many bytes it is for.
     #[cfg(test)]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.lease.bytes()
+    }
+
+    fn written(&self) -> u64 {
+        self.lease.bytes() - self.unwritten.bytes()
     }
 
     /// Takes room for `bytes` more. `false` if there is none to be had.
     pub fn grow(&mut self, bytes: u64) -> bool {
         let Some(_taking) = self.cache.make_room(bytes) else { return false };
-        let ledger = &self.cache.ledger;
-        ledger.taken.fetch_add(bytes, Ordering::Relaxed);
-        ledger.unwritten.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
+        self.unwritten.absorb(self.lease.grow(bytes).pending());
         true
     }
 
     /// Notes that so many bytes of it are on the disk by now, which the disk therefore no longer counts as free.
     pub fn note_written(&mut self, bytes: u64) {
-        let written = bytes.clamp(self.written, self.bytes);
-        self.cache.ledger.unwritten.fetch_sub(written - self.written, Ordering::Relaxed);
-        self.written = written;
+        self.unwritten.wrote(bytes.saturating_sub(self.written()));
     }
 }
 
@@ -60,9 +60,7 @@ impl room::Lease for StagingLease {
     }
 
     fn shrink(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.written);
-        (self.bytes, self.written) = (self.bytes - bytes, self.written - bytes);
-        self.cache.ledger.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.lease.shrink(bytes.min(self.written()));
     }
 
     fn note_written(&mut self, bytes: u64) {
@@ -70,17 +68,13 @@ impl room::Lease for StagingLease {
     }
 }
 
-impl Drop for StagingLease {
-    fn drop(&mut self) {
-        self.cache.ledger.unwritten.fetch_sub(self.bytes - self.written, Ordering::Relaxed);
-        self.cache.ledger.taken.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cache::Limits;
+
+    /// Bytes of a disk that are free, as that tells.
+    const ALL: u64 = 1 << 30;
 
     #[test]
     fn a_lease_counts_as_long_as_it_lives() {
@@ -92,11 +86,12 @@ mod tests {
         assert!(lease.grow(1 << 20) && !lease.grow(10 << 20));
         lease.note_written(1 << 20);
         assert_eq!((lease.bytes(), cache.bytes() - before), (2 << 20, 2 << 20));
-        assert_eq!(cache.ledger.unwritten.load(Ordering::Relaxed), 1 << 20);
+        let unwritten = || ALL - cache.ledger.free(|| ALL);
+        assert_eq!(unwritten(), 1 << 20);
         assert!(cache.lease(9 << 20).is_none());
         room::Lease::shrink(&mut lease, 1 << 19);
         assert_eq!((lease.bytes(), cache.bytes() - before), (3 << 19, 3 << 19));
         drop(lease);
-        assert_eq!((cache.bytes(), cache.ledger.unwritten.load(Ordering::Relaxed)), (before, 0));
+        assert_eq!((cache.bytes(), unwritten()), (before, 0));
     }
 }

@@ -166,13 +166,19 @@ impl Cache {
         OpenCopy { cache: self.clone(), copy: Arc::new(copy) }
     }
 
-    /// The facts that the copy of a version tells of it. `None` if there is no copy.
-    pub fn facts(&self, key: &Key) -> Option<Facts> {
-        match self.table.lock().held.peek(key)? {
-            Held::Loaded(copy) => return copy.facts(),
-            Held::Stored { .. } => {}
+    /// The facts that the copy of a version tells of it, none if there is no copy. `None` if the index has to be asked (see
+    /// [`Cache::facts`]).
+    pub fn facts_known(&self, key: &Key) -> Option<Option<Facts>> {
+        match self.table.lock().held.peek(key) {
+            None => Some(None),
+            Some(Held::Loaded(copy)) => Some(copy.facts()),
+            Some(Held::Stored { .. }) => None,
         }
-        self.index.facts(key).ok().flatten()
+    }
+
+    /// The facts that the copy of a version tells of it. `None` if there is no copy. Waits for the disk if the index has to be asked.
+    pub fn facts(&self, key: &Key) -> Option<Facts> {
+        self.facts_known(key).unwrap_or_else(|| self.index.facts(key).ok().flatten())
     }
 
     /// The size of the file of a copy of which nothing else is known. Waits for the disk.

@@ -2,6 +2,7 @@
 
 use super::{FileSystem, Inode, MountedSource, Node, SourceIndex, UnknownSize};
 use crate::cache::Facts;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
@@ -12,19 +13,17 @@ const ATTEMPTS: usize = 2;
 
 impl MountedSource {
     /// The entry with the size and time that were learned by retrieving its version, now or earlier.
-    fn with_known_size(&self, entry: Entry) -> Entry {
-        match (&entry.kind, &entry.digest, entry.size) {
-            (EntryKind::File { .. }, Some(digest), None) => match self.transfer.facts(&entry.path, digest) {
-                Some(facts) => with(entry, facts),
-                None => entry,
-            },
-            _ => entry,
+    async fn with_known_size(&self, entry: Entry) -> Entry {
+        let Some(digest) = digest_of_unsized(&entry) else { return entry };
+        match self.transfer.facts(&entry.path, digest).await {
+            Some(facts) => with(entry, facts),
+            None => entry,
         }
     }
 
     /// The entry with its size, so that `stat`, `tar` and `mmap` are right. `None`: the file was deleted meanwhile.
     async fn sized(&self, dir: &RemotePath, name: &LocalName, entry: Entry) -> Result<Option<Entry>> {
-        let entry = self.with_known_size(entry);
+        let entry = self.with_known_size(entry).await;
         if entry.size.is_some() || self.unknown_size == UnknownSize::Defer {
             return Ok(Some(entry));
         }
@@ -60,12 +59,13 @@ impl FileSystem {
         Ok(entry.map(|entry| Node::of_entry(index, &dir, name, entry)))
     }
 
-    /// Adds to a listed file the facts of its version that are known without asking.
+    /// Adds to a listed file the facts of its version that memory has. Waits for nothing.
     pub(super) fn complete(&self, node: &mut Node) {
         if let Node::File { source, entry, .. } = node
-            && entry.size.is_none()
+            && let Some(digest) = digest_of_unsized(entry)
+            && let Some(facts) = self.sources[*source].transfer.facts_in_memory(&entry.path, digest)
         {
-            *entry = self.sources[*source].with_known_size(entry.clone());
+            *entry = with(entry.clone(), facts);
         }
     }
 
@@ -87,6 +87,12 @@ impl FileSystem {
         self.inodes.describe(inode, Node::of_entry(index, dir, name.clone(), sized.clone()));
         Ok(sized)
     }
+}
+
+/// The digest of a file of which the source tells no size.
+fn digest_of_unsized(entry: &Entry) -> Option<&Digest> {
+    let is_unsized = matches!(entry.kind, EntryKind::File { .. }) && entry.size.is_none();
+    entry.digest.as_ref().filter(|_| is_unsized)
 }
 
 fn with(entry: Entry, facts: Facts) -> Entry {

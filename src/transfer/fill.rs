@@ -88,15 +88,46 @@ impl OpenVersion {
     }
 }
 
-/// Cuts what arrives into blocks and puts them into the copy.
+/// Cuts what arrives into blocks.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    /// The beginning of the block that comes next.
+    begun: BytesMut,
+}
+
+impl Blocks {
+    /// The next block, of `length` bytes, once they are there; they are taken from `arrived`.
+    pub(super) fn next(&mut self, arrived: &mut Bytes, length: u64) -> Option<Bytes> {
+        let length = usize::try_from(length).expect("a block fits in memory");
+        if self.begun.is_empty() && arrived.len() >= length {
+            // As it came, without copying it.
+            return Some(arrived.split_to(length));
+        }
+        let lacking = length - self.begun.len();
+        self.begun.reserve(lacking);
+        self.begun.extend_from_slice(&arrived.split_to(arrived.len().min(lacking)));
+        (self.begun.len() == length).then(|| self.rest())
+    }
+
+    /// The beginning of the next block. The one after it begins anew.
+    pub(super) fn rest(&mut self) -> Bytes {
+        self.begun.split().freeze()
+    }
+
+    fn begun(&self) -> u64 {
+        self.begun.len() as u64
+    }
+}
+
+/// Puts what arrives into the copy, block by block.
 struct BlockSink<'a> {
     version: &'a Arc<OpenVersion>,
     request: &'a Request,
     /// The block after the last one that the source was asked for.
     end: usize,
-    /// The block that the gathered bytes begin.
+    /// The block that comes next.
     next: usize,
-    gathered: BytesMut,
+    blocks: Blocks,
     /// Whether a block of this request was the copy's last missing one.
     complete: bool,
     /// When the source was asked, or the latest of what it sends was noted.
@@ -116,7 +147,7 @@ impl<'a> BlockSink<'a> {
             request,
             end,
             next: request.first,
-            gathered: BytesMut::new(),
+            blocks: Blocks::default(),
             complete: false,
             since: Instant::now(),
             came: None,
@@ -127,7 +158,7 @@ impl<'a> BlockSink<'a> {
 
     /// The source is asked for what is left, or for everything from block `from` on.
     fn begin(&mut self, from: Option<usize>) {
-        self.gathered.clear();
+        self.blocks = Blocks::default();
         self.next = from.unwrap_or(self.next);
         (self.since, self.came, self.paused) = (Instant::now(), None, Duration::ZERO);
     }
@@ -137,7 +168,7 @@ impl<'a> BlockSink<'a> {
         if self.next == self.end {
             return Ok(());
         }
-        let got = self.next as u64 * BLOCK + self.gathered.len() as u64 - asked.start;
+        let got = self.next as u64 * BLOCK + self.blocks.begun() - asked.start;
         Err(Error::new("retrieve_file", ErrorKind::Protocol)
             .on(&self.version.version.path)
             .because(format!("the source delivered {got} of {} bytes", asked.end - asked.start)))
@@ -193,7 +224,7 @@ impl Sink for BlockSink<'_> {
         self.arrived(bytes.len() as u64);
         loop {
             if self.next == self.end {
-                return if self.gathered.is_empty() && bytes.is_empty() {
+                return if bytes.is_empty() {
                     Ok(())
                 } else {
                     Err(Error::new("retrieve_file", ErrorKind::Protocol)
@@ -202,18 +233,7 @@ impl Sink for BlockSink<'_> {
                 };
             }
             let range = bytes_of(&(self.next..self.next + 1), self.version.version.size);
-            let length = usize::try_from(range.end - range.start).expect("a block fits in memory");
-            let block = if self.gathered.is_empty() && bytes.len() >= length {
-                // As it came, without copying it.
-                bytes.split_to(length)
-            } else {
-                self.gathered.reserve(length - self.gathered.len());
-                self.gathered.extend_from_slice(&bytes.split_to(bytes.len().min(length - self.gathered.len())));
-                if self.gathered.len() < length {
-                    return Ok(());
-                }
-                self.gathered.split().freeze()
-            };
+            let Some(block) = self.blocks.next(&mut bytes, range.end - range.start) else { return Ok(()) };
             self.until_wanted().await;
             let stored = self.version.keep(self.next, block).await;
             self.complete |= stored == Stored::DiskComplete;

@@ -10,6 +10,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tracing::debug;
 
+use super::fill::Blocks;
 use super::{Transfer, Version};
 use crate::cache::block::BLOCK;
 use crate::cache::{Cache, Facts, Gathering, Key, OpenCopy};
@@ -39,18 +40,39 @@ impl Default for Measured {
 }
 
 impl Transfer {
-    /// The facts of a version that are known without asking its source: from its copy, or from having measured it.
-    pub fn facts(&self, path: &RemotePath, digest: &Digest) -> Option<Facts> {
-        self.known(&self.key(path, digest), false)
+    /// The facts of a version that memory has: from its copy, or from having measured it.
+    pub fn facts_in_memory(&self, path: &RemotePath, digest: &Digest) -> Option<Facts> {
+        let key = self.key(path, digest);
+        let measured = self.measured.known.lock().get(&key).copied();
+        measured.or_else(|| self.cache.facts_known(&key).flatten())
     }
 
-    /// The same; if `whole`, only from a whole copy.
-    fn known(&self, key: &Key, whole: bool) -> Option<Facts> {
-        if whole {
-            return self.cache.facts(key).filter(|facts| facts.whole);
+    /// The same, or those that the index of the cache has; memory has them from then on.
+    pub async fn facts(&self, path: &RemotePath, digest: &Digest) -> Option<Facts> {
+        if let Some(facts) = self.facts_in_memory(path, digest) {
+            return Some(facts);
         }
-        let measured = self.measured.known.lock().get(key).copied();
-        measured.or_else(|| self.cache.facts(key))
+        let key = self.key(path, digest);
+        let facts = self.facts_of_copy(key).await?;
+        self.measured.known.lock().put(key, facts);
+        Some(facts)
+    }
+
+    /// The facts that a copy tells; on a thread that may wait for the disk, unless memory answers.
+    async fn facts_of_copy(&self, key: Key) -> Option<Facts> {
+        if let Some(known) = self.cache.facts_known(&key) {
+            return known;
+        }
+        let cache = self.cache.clone();
+        tokio::task::spawn_blocking(move || cache.facts(&key)).await.ok().flatten()
+    }
+
+    /// The facts of a version; if `whole`, only those of a whole copy.
+    async fn known(&self, path: &RemotePath, digest: &Digest, whole: bool) -> Option<Facts> {
+        if whole {
+            return self.facts_of_copy(self.key(path, digest)).await.filter(|facts| facts.whole);
+        }
+        self.facts(path, digest).await
     }
 
     /// Retrieves a version whole to learn its size. `name` is its copy's base name on disk.
@@ -93,7 +115,7 @@ impl Transfer {
         whole: bool,
     ) -> Result<Facts> {
         let key = self.key(path, digest);
-        if let Some(facts) = self.known(&key, whole) {
+        if let Some(facts) = self.known(path, digest, whole).await {
             return Ok(facts);
         }
         if let Some(error) = self.evidence.refusal(&key) {
@@ -102,7 +124,7 @@ impl Transfer {
         let answer = self.measured.under_way.join(key, || {
             let (transfer, path, digest, name) = (self.clone(), path.clone(), digest.clone(), name.clone());
             async move {
-                if let Some(facts) = transfer.known(&key, whole) {
+                if let Some(facts) = transfer.known(&path, &digest, whole).await {
                     return Ok(facts);
                 }
                 let result = transfer.gather(key, &path, &digest, &name).await;
@@ -181,6 +203,7 @@ struct GatheringSink {
     disk: Arc<Disk>,
     /// Shared with what is being written: an attempt that was given up ends before the next one begins.
     gathering: Option<Arc<Mutex<Gathering>>>,
+    blocks: Blocks,
     size: u64,
 }
 
@@ -188,7 +211,7 @@ impl GatheringSink {
     async fn new(cache: &Arc<Cache>, key: Key, name: &LocalName) -> Self {
         let (disk, cache, name) = (cache.disk().clone(), cache.clone(), name.clone());
         let gathering = disk.ask(move |_| Arc::new(Mutex::new(cache.gather(key, &name)))).await.ok();
-        Self { disk, gathering, size: 0 }
+        Self { disk, gathering, blocks: Blocks::default(), size: 0 }
     }
 
     async fn on_disk<T: Send + 'static>(
@@ -211,13 +234,20 @@ impl GatheringSink {
     }
 
     async fn restart(&mut self) {
-        self.size = 0;
+        (self.size, self.blocks) = (0, Blocks::default());
         self.on_disk(Gathering::restart).await;
     }
 
     /// How many bytes there were, and the copy if all of them found room.
     async fn finish(mut self, modified: Option<SystemTime>) -> (u64, Option<OpenCopy>) {
-        let copy = self.on_disk(move |gathering| gathering.finish(modified)).await;
+        let last = self.blocks.rest();
+        let finish = move |gathering: &mut Gathering| {
+            if !last.is_empty() {
+                gathering.write(&last);
+            }
+            gathering.finish(modified)
+        };
+        let copy = self.on_disk(finish).await;
         self.let_go().await;
         (self.size, copy.flatten())
     }
@@ -225,9 +255,13 @@ impl GatheringSink {
 
 #[async_trait]
 impl Sink for GatheringSink {
-    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+    async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         self.size += bytes.len() as u64;
-        self.on_disk(move |gathering| gathering.write(&bytes)).await;
+        while self.gathering.is_some()
+            && let Some(block) = self.blocks.next(&mut bytes, BLOCK)
+        {
+            self.on_disk(move |gathering| gathering.write(&block)).await;
+        }
         Ok(())
     }
 }

@@ -113,7 +113,9 @@ mod tests {
         assert_eq!(keys, wrong, "{problems:#?}");
         let told = format!("{problems:#?}");
         assert!(!told.contains("hunter") && !told.contains("12345"), "{told}");
-        for message in ["`user` is missing", "`age`: is more than 7", "unknown key `usr`", "'a', 'b'", "`url`: want string"] {
+        for message in
+            ["`user` is missing", "`age`: is more than 7", "unknown key `usr`", "'a', 'b'", "`url`: want string"]
+        {
             assert!(told.contains(message), "{message} is not in {told}");
         }
     }
