@@ -106,9 +106,9 @@
 //! # Lock order
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
-//! `transfer::OpenVersion` (requests) → `cache` (table) → `cache::CachedFile` (state) → `cache` (spill). The locks of `catalog`, `fs::inode`,
-//! `fs::handle`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves, and so is that of `cache` on what is free. A copy's
-//! state is locked while the disk is asked about its file; who looks at it waits as for the disk.
+//! `transfer::OpenVersion` (requests) → `cache::CachedFile` (state). Those of `cache` itself (table, spill, what is free), `catalog`, `fs::inode`,
+//! `fs::handle`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is
+//! asked about its file; who looks at it waits as for the disk.
 
 #![allow(rustdoc::private_intra_doc_links, reason = "the map above links to the private modules that it describes")]
 

@@ -67,7 +67,7 @@ pub(super) enum Held {
 impl Held {
     /// Whether somebody has it open.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Loaded(copy) if copy.opens.load(Ordering::Relaxed) > 0)
+        matches!(self, Self::Loaded(copy) if copy.is_open())
     }
 
     /// The room that it takes.
@@ -169,11 +169,12 @@ impl Cache {
     /// The facts that the copy of a version tells of it, none if there is no copy. `None` if the index has to be asked (see
     /// [`Cache::facts`]).
     pub fn facts_known(&self, key: &Key) -> Option<Option<Facts>> {
-        match self.table.lock().held.peek(key) {
-            None => Some(None),
-            Some(Held::Loaded(copy)) => Some(copy.facts()),
-            Some(Held::Stored { .. }) => None,
-        }
+        let copy = match self.table.lock().held.peek(key) {
+            None => return Some(None),
+            Some(Held::Loaded(copy)) => copy.clone(),
+            Some(Held::Stored { .. }) => return None,
+        };
+        Some(copy.facts())
     }
 
     /// The facts that the copy of a version tells of it. `None` if there is no copy. Waits for the disk if the index has to be asked.
@@ -198,11 +199,20 @@ impl Cache {
         if copy.is_apart() {
             return;
         }
-        let mut table = self.table.lock();
-        if copy.opens.fetch_sub(1, Ordering::Relaxed) > 1 {
-            return;
+        {
+            let _counted_in = self.table.lock();
+            if copy.opens.fetch_sub(1, Ordering::Relaxed) > 1 {
+                return;
+            }
         }
+        // Without the lock on the table: the disk may hang. Meanwhile another thread may open the copy, or evict it.
         let file = copy.close(&self.index);
+        let mut table = self.table.lock();
+        match table.held.peek(copy.key()) {
+            Some(Held::Loaded(now)) if Arc::ptr_eq(now, copy) && !copy.is_open() => {}
+            None => return self.index.delete(vec![*copy.key()]),
+            Some(_) => return,
+        }
         if copy.lease.bytes() == 0 {
             // A file of which nothing could be written goes; most were never made.
             let taken = file.as_ref().and_then(|_| self.take_away(&mut table, copy.key()));
@@ -219,6 +229,7 @@ impl Cache {
             table.held.put(*copy.key(), Held::Stored { name: copy.name().clone(), lease: copy.lease.take() });
             table.loaded -= 1;
         }
+        drop(table);
         if copy.was_used() {
             self.index.used(copy.key());
         }

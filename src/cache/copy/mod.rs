@@ -199,9 +199,19 @@ impl CachedFile {
         due
     }
 
-    /// Closes a copy of which no handle is left: stores its changes in the index. The file is to be closed where the disk may be waited for.
+    /// Whether somebody has it open.
+    pub(super) fn is_open(&self) -> bool {
+        self.opens.load(Ordering::Relaxed) > 0
+    }
+
+    /// Closes a copy unless somebody has opened it again: stores its changes in the index. The file is to be closed where the disk may be
+    /// waited for; `None` if there is none, or while the disk hangs.
     pub(super) fn close(&self, index: &Index) -> Option<Arc<File>> {
-        let mut state = self.state.lock();
+        let mut state = self.disk.lock(&self.state).ok()?;
+        // Whoever opens it from here on asks for the file once this lock is free, and opens it anew.
+        if self.is_open() {
+            return None;
+        }
         if self.lease.bytes() > 0 && state.contents.is_changed() {
             self.save_in(index, &mut state);
         }
@@ -443,9 +453,9 @@ impl OpenCopy {
 
     /// Throws these blocks away: they may be of another version. Waits for the disk.
     pub fn discard_blocks(&self, blocks: Range<usize>) {
+        blocks.clone().for_each(|block| self.cache.spill.remove(&self.key, block));
         let mut state = self.state.lock();
         for block in blocks {
-            self.cache.spill.remove(&self.key, block);
             if state.contents.has(block) {
                 self.drop_block(&mut state, block);
             }
@@ -475,4 +485,29 @@ impl State {
 fn within(block: usize, bytes: &Range<u64>) -> Range<usize> {
     let at = |place: u64| usize::try_from(place - block as u64 * BLOCK).expect("a block fits in memory");
     at(bytes.start)..at(bytes.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Limits;
+    use crate::path::RemotePath;
+
+    #[test]
+    fn who_closes_a_copy_that_waits_for_the_disk_holds_nobody_else_up() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (cache, _) = Cache::open(dir.path(), Limits { max_size: 1 << 30, min_free: 0 }).expect("a cache");
+        let key = Key::new("source", &RemotePath::parse(b"file").expect("a path"), &Digest::new("1"));
+        let closed = cache.open_copy(key, &b"file".to_vec().into(), BLOCK, None);
+        let copy = closed.copy.clone();
+        let asks_the_disk = copy.state.lock();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(closed));
+            while copy.is_open() {
+                std::thread::yield_now();
+            }
+            assert!(cache.table.try_lock_for(Duration::from_secs(1)).is_some(), "others can open copies");
+            drop(asks_the_disk);
+        });
+    }
 }
