@@ -205,10 +205,22 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Seconds since 1970 of a date as HTTP writes it; none if it is not one.
+/// Seconds since 1970 of a date in any of the three forms of HTTP (RFC 9110, 5.6.7), with a numeric zone, or as ISO 8601 writes it; none if
+/// it is not one.
 pub(super) fn http_date(text: &str) -> Option<i64> {
     static PARSER: jiff::fmt::rfc2822::DateTimeParser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
-    PARSER.parse_timestamp(text.trim()).ok().map(jiff::Timestamp::as_second)
+    let text = text.trim();
+    let usual = PARSER.parse_timestamp(text).ok().map(jiff::Timestamp::as_second);
+    usual.or_else(|| old_http_date(text)).or_else(|| iso_date(text))
+}
+
+/// `Sunday, 06-Nov-94 08:49:37 GMT` or `Sun Nov  6 08:49:37 1994`. The day of the week is not compared with the date.
+fn old_http_date(text: &str) -> Option<i64> {
+    let time = match text.split_once(", ") {
+        Some((_, rest)) => jiff::civil::DateTime::strptime("%d-%b-%y %H:%M:%S GMT", rest),
+        None => jiff::civil::DateTime::strptime("%b %e %H:%M:%S %Y", text.split_once(' ')?.1),
+    };
+    jiff::tz::Offset::UTC.to_timestamp(time.ok()?).ok().map(jiff::Timestamp::as_second)
 }
 
 /// Seconds since 1970 of a time as FTP writes it, in which fractions may follow; none if it is not one.
@@ -229,6 +241,25 @@ mod tests {
     use crate::fuzz::{Corpus, Input};
 
     const NOW: i64 = 1_700_000_000;
+
+    #[test]
+    fn dates_are_read_in_every_form_of_http() {
+        for text in [
+            "Tue, 14 Nov 2023 22:13:20 GMT",
+            "Tuesday, 14-Nov-23 22:13:20 GMT",
+            "Tue Nov 14 22:13:20 2023",
+            "Mon, 14 Nov 2023 22:13:20 GMT",
+            "Tue, 14 Nov 2023 23:13:20 +0100",
+            "2023-11-14T22:13:20Z",
+            " 2023-11-14T23:13:20+01:00 ",
+        ] {
+            assert_eq!(http_date(text), Some(NOW), "{text}");
+        }
+        assert_eq!(http_date("Sun Nov  6 08:49:37 1994"), Some(784_111_777));
+        for text in ["", "yesterday", "14 Nov", "Tue Nov 14", "Tuesday, 14-Nov-23"] {
+            assert_eq!(http_date(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn the_same_version_has_the_same_digest_however_the_server_quotes_its_tag() {

@@ -2,9 +2,8 @@
 
 use std::io::BufRead as _;
 
-use suppaftp::list::ListParser;
-
-use super::wire::{bytes_of, text_of};
+use super::list::{Line, line};
+use super::wire::text_of;
 use crate::source::packed::Reader;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::{Heap, Pack};
@@ -45,29 +44,34 @@ pub(super) enum Kind {
     Other,
 }
 
-/// The facts of one file, and its name: `type=file;size=7;modify=20240101120000; name`. None if the line is of another form.
+/// The facts of one file, and its name: `type=file;size=7;modify=20240101120000; name`. None if the line is of another form: it has no
+/// facts, or they tell neither a type nor a size. A fact that cannot be read, such as a size of -1, is not known.
 pub(super) fn facts(line: &[u8]) -> Option<(Kind, Stamp, &[u8])> {
-    let blank = line.iter().position(|&byte| byte == b' ')?;
-    let (facts, name) = (std::str::from_utf8(&line[..blank]).ok()?, &line[blank + 1..]);
-    let (mut kind, mut size, mut modified, mut unique) = (Kind::Other, None, None, None);
-    for fact in facts.split_terminator(';') {
-        let (key, value) = fact.split_once('=')?;
+    // A blank ends the facts, but some servers write blanks into them.
+    let end = line.windows(2).position(|pair| pair == b"; ").map(|semicolon| semicolon + 1);
+    let blank = end.or_else(|| line.iter().position(|&byte| byte == b' '))?;
+    let (facts, name) = (String::from_utf8_lossy(&line[..blank]), &line[blank + 1..]);
+    let (mut kind, mut size, mut modified, mut unique) = (None, None, None, None);
+    for (key, value) in facts.split_terminator(';').filter_map(|fact| fact.split_once('=')) {
         match key.to_ascii_lowercase().as_str() {
             "type" => {
-                kind = match value.to_ascii_lowercase().as_str() {
+                kind = Some(match value.to_ascii_lowercase().as_str() {
                     "file" => Kind::File,
                     "dir" => Kind::Directory,
                     "cdir" | "pdir" => Kind::Itself,
                     _ => Kind::Other,
-                }
+                });
             }
-            "size" => size = Some(value.parse().ok()?),
+            "size" => size = value.parse().ok(),
             "modify" => modified = ftp_time(value),
             // Tells a file from one that was put in its place. Not what is in it, so it vouches for nothing.
             "unique" => unique = Some(format!("W/\"{value}\"")),
             _ => {}
         }
     }
+    let kind = kind.or(size.map(|_| Kind::File))?;
+    // Some servers write the whole path, which a name cannot be.
+    let name = if name.starts_with(b"/") { name.rsplit(|&byte| byte == b'/').next()? } else { name };
     Some((kind, Stamp::new(unique.as_deref(), size, modified), name))
 }
 
@@ -89,21 +93,16 @@ pub(super) fn machine_listing(body: &mut Arriving) -> Result<Heap<Item>, String>
     })
 }
 
-/// Reads the answer to LIST, made for people: its sizes and times are not taken, and a blank at a name's start is lost.
+/// Reads the answer to LIST, made for people: its sizes and times are not taken.
 pub(super) fn human_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
-    items(body, |line| {
-        let text = text_of(line);
-        if text.starts_with("total ") {
-            return Ok(None);
+    items(body, |text| match line(text) {
+        Some(Line::Entry { name, directory }) => Ok(Some(Item { name: name.to_vec(), directory, stamp: None })),
+        Some(Line::Special(name)) => {
+            tracing::debug!("{} is neither file nor directory and is left out", start_of(name));
+            Ok(None)
         }
-        let file = ListParser::parse_posix(&text).or_else(|_| ListParser::parse_dos(&text));
-        let file = file.map_err(|_| format!("a line of the listing cannot be read: {}", start_of(line)))?;
-        if file.is_symlink() {
-            tracing::debug!("{} is a link and is left out", file.name().escape_debug());
-            return Ok(None);
-        }
-        let (name, directory) = (bytes_of(file.name()), file.is_directory());
-        Ok((!matches!(file.name(), "." | "..")).then_some(Item { name, directory, stamp: None }))
+        Some(Line::Nothing) => Ok(None),
+        None => Err(format!("a line of the listing cannot be read: {}", start_of(text))),
     })
 }
 
@@ -149,8 +148,26 @@ mod tests {
 
     #[test]
     fn a_line_without_facts_is_an_error() {
-        for body in ["plain\r\n", "type=file;size=x; a\r\n", "total 3\r\n", "type=file;size=3; a\r\nbroken"] {
+        for body in ["plain\r\n", "size=x; a\r\n", "total 3\r\n", "type=file;size=3; a\r\nbroken"] {
             assert!(read(body.as_bytes(), machine_listing).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_fact_that_cannot_be_read_costs_no_file() {
+        for (line, kind, size, name) in [
+            ("type=file;size=-1; a", Kind::File, None, "a"),
+            ("type=file;size=; a", Kind::File, None, "a"),
+            ("type=file;perm;size=3; a", Kind::File, Some(3), "a"),
+            ("TYPE=FILE;SIZE=3; a", Kind::File, Some(3), "a"),
+            ("size=3;modify=20240101120000; a", Kind::File, Some(3), "a"),
+            ("type=file;unix.owner=domain users;size=3; a b; c", Kind::File, Some(3), "a b; c"),
+            ("type=dir;size=4096 d e", Kind::Directory, Some(4096), "d e"),
+            ("type=file;size=3; /pub/dir/a", Kind::File, Some(3), "a"),
+            ("type=cdir;size=3; /pub/dir", Kind::Itself, Some(3), "dir"),
+        ] {
+            let (told, stamp, its_name) = facts(line.as_bytes()).expect(line);
+            assert_eq!((told, stamp.size, its_name), (kind, size, name.as_bytes()), "{line}");
         }
     }
 

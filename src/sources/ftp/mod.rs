@@ -1,6 +1,7 @@
 //! `Ftp`: a directory of an FTP server as a source, with or without TLS. It only asks: MLSD, MLST and RETR, or what older servers know.
 
 mod facts;
+mod list;
 mod pool;
 mod reply;
 mod session;

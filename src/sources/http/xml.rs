@@ -1,12 +1,17 @@
 //! `Element`: an XML answer as a tree of local names and untrimmed texts. It knows no protocol.
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Cursor, Read as _};
 
+use encoding_rs::Encoding;
+use encoding_rs_io::DecodeReaderBytesBuilder;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
 use crate::source::budget::{Exceeded, MAX_ITEM_BYTES};
 use crate::sources::arriving::Meter;
+
+/// A document tells its encoding in its first bytes.
+const DECLARATION_BYTES: u64 = 256;
 
 /// No answer of S3 or WebDAV is nested as deep.
 const MAX_DEPTH: usize = 64;
@@ -30,6 +35,21 @@ impl Element {
     /// Elements that are called as one of `records` go to `take`, each as it ends, and are no part of the tree that is returned. One
     /// of them, and all the rest, may have [`MAX_ITEM_BYTES`] bytes.
     pub(in crate::sources) fn read(
+        mut body: impl BufRead,
+        meter: &Meter,
+        records: &[&str],
+        take: impl FnMut(Element) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        let mut head = Vec::new();
+        body.by_ref().take(DECLARATION_BYTES).read_to_end(&mut head).map_err(|e| e.to_string())?;
+        let encoding = encoding_of(&head);
+        let whole = Cursor::new(head).chain(body);
+        let Some(encoding) = encoding else { return Self::read_utf8(whole, meter, records, take) };
+        let decoded = DecodeReaderBytesBuilder::new().encoding(Some(encoding)).build(whole);
+        Self::read_utf8(BufReader::new(decoded), meter, records, take)
+    }
+
+    fn read_utf8(
         body: impl BufRead,
         meter: &Meter,
         records: &[&str],
@@ -130,6 +150,25 @@ impl Element {
     }
 }
 
+/// The encoding of a document that begins so, by its byte order mark, its first characters or its declaration; `None` if it is UTF-8 (XML 1.0,
+/// appendix F).
+fn encoding_of(head: &[u8]) -> Option<&'static Encoding> {
+    match head {
+        [0xfe, 0xff, ..] | [0, b'<', 0, ..] => return Some(encoding_rs::UTF_16BE),
+        [0xff, 0xfe, ..] | [b'<', 0, _, 0, ..] => return Some(encoding_rs::UTF_16LE),
+        _ => {}
+    }
+    let declaration =
+        head.split(|byte| *byte == b'>').next().filter(|text| text.trim_ascii_start().starts_with(b"<?xml"))?;
+    let declaration = str::from_utf8(declaration).ok()?;
+    let (_, value) = declaration.split_once("encoding")?;
+    let name = value.split(['"', '\'']).nth(1)?;
+    // A document that can be read so far is not in UTF-16, whatever it says.
+    let is_wide =
+        |encoding: &&Encoding| [encoding_rs::UTF_16BE, encoding_rs::UTF_16LE, encoding_rs::UTF_8].contains(encoding);
+    Encoding::for_label(name.as_bytes()).filter(|encoding| !is_wide(encoding))
+}
+
 /// Why an answer cannot be read; that it has reached a limit says more than that it is malformed.
 fn malformed(error: &quick_xml::Error) -> String {
     match error {
@@ -146,6 +185,30 @@ fn local_name(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::sources::arriving::read;
+
+    #[test]
+    fn documents_are_read_in_the_encoding_that_they_tell() {
+        let document = |encoding: &str| format!("<?xml version=\"1.0\" encoding='{encoding}'?><a><b>m\u{fc}</b></a>");
+        let latin: Vec<u8> = document("ISO-8859-1").chars().map(|c| c as u8).collect();
+        let wide = |mark: &str, bytes: fn(u16) -> [u8; 2]| {
+            let text = format!("{mark}{}", document("UTF-16"));
+            text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>()
+        };
+        let marked = [b"\xef\xbb\xbf".as_slice(), document("utf-8").as_bytes()].concat();
+        for body in [
+            document("UTF-8").into_bytes(),
+            document("utf-16").into_bytes(),
+            marked,
+            latin,
+            wide("\u{feff}", u16::to_le_bytes),
+            wide("\u{feff}", u16::to_be_bytes),
+            wide("", u16::to_le_bytes),
+            wide("", u16::to_be_bytes),
+        ] {
+            let tree = Element::parse(&body);
+            assert_eq!(tree.as_ref().ok().and_then(|tree| tree.text_of("b")), Some("m\u{fc}"), "{tree:?}");
+        }
+    }
 
     #[test]
     fn texts_keep_their_blanks_and_entities() {
@@ -173,7 +236,7 @@ mod tests {
         assert_eq!(texts, ["1", "2", ""]);
         let rest = rest.expect("it was read");
         assert!(rest.child("x").is_some() && rest.child("b").is_some());
-        let endless = |part: &str| format!("<r>{}", part.repeat((MAX_ITEM_BYTES + 1) / part.len() + 1));
+        let endless = |part: &str| format!("<r>{}", part.repeat(MAX_ITEM_BYTES / part.len() + 100));
         for part in ["x", "<b/>", "<b>x</b>", "<!-- "] {
             let why = read(endless(part).as_bytes(), &mut texts).expect_err(part);
             assert!(why.contains("1 MiB"), "{part}: {why}");

@@ -112,21 +112,24 @@ fn resource(response: &Element, asked: &[Vec<u8>]) -> Result<Option<Resource>, S
     let directory = types.is_some_and(|types| types.child("collection").is_some());
     let size = text("getcontentlength").map(|size| size.parse().map_err(|_| "a size that is no number".to_owned()));
     let stamp = Stamp::new(text("getetag"), size.transpose()?, text("getlastmodified").and_then(http_date));
-    let place = Place::of(&decoded_components(path_of(href.trim())), asked);
+    let place = Place::of(&components_of(href.trim(), asked), asked);
     Ok(Some(Resource { place, directory, stamp }))
 }
 
-/// The path of a reference, which may be a whole URL.
-fn path_of(href: &str) -> &str {
+/// The components of the path of a reference: a whole URL, a path, or what is relative to the collection that was asked about. A `#` is one
+/// that the server should have escaped, since a listing has nothing to say of fragments.
+fn components_of(href: &str, asked: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let path = match href.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("", |at| &rest[at..]),
+        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |at| &rest[at..]),
         _ => href,
     };
-    path.split(['?', '#']).next().unwrap_or_default()
+    let path = path.split('?').next().unwrap_or_default();
+    let base = if path.starts_with('/') { &[] } else { asked };
+    [base, &decoded_components(path)].concat()
 }
 
 pub(super) fn decoded_components(path: &str) -> Vec<Vec<u8>> {
-    let components = path.split('/').filter(|component| !component.is_empty());
+    let components = path.split('/').filter(|component| !matches!(*component, "" | "."));
     components.map(|component| Cow::from(percent_decode_str(component)).into_owned()).collect()
 }
 
@@ -162,6 +165,25 @@ mod tests {
             [Place::Inside(b"a b".to_vec()), Place::Elsewhere(b"dav/a b/A%41\xff".to_vec())]
         );
         assert_eq!((found[1].directory, found[1].stamp.size), (false, Some(3)));
+    }
+
+    #[test]
+    fn references_lead_to_the_same_place_however_they_are_written() {
+        let asked = decoded_components("/dav/a");
+        for (href, place) in [
+            ("/dav/a/", Place::Itself),
+            ("/dav/a/x%20y", Place::Inside(b"x y".to_vec())),
+            ("https://other:8080/dav/a/x", Place::Inside(b"x".to_vec())),
+            ("/dav/a/./x", Place::Inside(b"x".to_vec())),
+            ("/dav/a//x", Place::Inside(b"x".to_vec())),
+            ("/dav/a/No #1", Place::Inside(b"No #1".to_vec())),
+            ("x", Place::Inside(b"x".to_vec())),
+            ("./x/", Place::Inside(b"x".to_vec())),
+            ("./", Place::Itself),
+            ("https://other", Place::Elsewhere(Vec::new())),
+        ] {
+            assert_eq!(Place::of(&components_of(href, &asked), &asked), place, "{href}");
+        }
     }
 
     #[test]
