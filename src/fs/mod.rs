@@ -97,7 +97,6 @@ pub struct FileSystem {
     inodes: Inodes,
     files: Handles<OpenFile>,
     directories: Handles<OpenDirectory>,
-    mounted: SystemTime,
 }
 
 /// The attributes that `stat` shows, as far as a source decides them.
@@ -109,7 +108,7 @@ pub struct Attributes {
     pub kind: Kind,
     /// Bytes of a file or of a link's text; 0 for a directory.
     pub size: u64,
-    /// Time of the last change; of the mount where the source does not say.
+    /// Time of the last change; 1970 where the source does not say, so that it stays the same.
     pub modified: SystemTime,
     /// For how long these attributes may be kept.
     pub valid_for: Duration,
@@ -217,7 +216,6 @@ impl FileSystem {
             cache,
             files: Handles::default(),
             directories: Handles::default(),
-            mounted: SystemTime::now(),
         })
     }
 
@@ -447,7 +445,7 @@ impl FileSystem {
             }
             Node::Symlink { entry, target, .. } => (Kind::Symlink, target.len() as u64, entry.modified, FOREVER),
         };
-        Attributes { inode, kind, size, modified: modified.unwrap_or(self.mounted), valid_for }
+        Attributes { inode, kind, size, modified: modified.unwrap_or(SystemTime::UNIX_EPOCH), valid_for }
     }
 
     fn refuse(&self, op: &'static str, node: &Node, kind: ErrorKind) -> Error {

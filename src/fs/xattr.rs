@@ -8,12 +8,25 @@ use crate::source::connection::Health;
 /// Every attribute begins with this.
 pub const PREFIX: &str = "user.kitovufs.";
 
-/// The attributes that `listxattr` names; those without a value on an inode are left out there.
-pub const NAMES: [&str; 7] = ["source", "path", "digest", "local_digest", "state", "checked", "error"];
+/// The attributes, in the order in which `all` shows those that have a value.
+const NAMES: [&str; 7] = ["source", "path", "digest", "local_digest", "state", "checked", "error"];
 
 impl FileSystem {
-    /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none.
+    /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none. `all` has a line for each of the others.
     pub async fn xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
+        if name != "all" {
+            return self.one_xattr(inode, name).await;
+        }
+        let mut lines = Vec::new();
+        for name in NAMES {
+            if let Some(value) = self.one_xattr(inode, name).await? {
+                lines.push([name.as_bytes(), b": ", &value].concat());
+            }
+        }
+        Ok(Some(lines.join(&b'\n')).filter(|text| !text.is_empty()))
+    }
+
+    async fn one_xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
         let node = self.node(inode)?;
         let (source, path) = match &*node {
             Node::Root | Node::Group { .. } => return Ok(None),
@@ -43,17 +56,6 @@ impl FileSystem {
             _ => return None,
         };
         Some(lines.join(&b'\n')).filter(|text| !text.is_empty())
-    }
-
-    /// The names of all attributes that this inode has, without the prefix.
-    pub async fn xattr_names(&self, inode: Inode) -> Result<Vec<&'static str>> {
-        let mut names = Vec::new();
-        for name in NAMES {
-            if self.xattr(inode, name).await?.is_some() {
-                names.push(name);
-            }
-        }
-        Ok(names)
     }
 }
 

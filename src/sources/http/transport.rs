@@ -5,7 +5,7 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use reqwest::header::{DATE, LOCATION, RETRY_AFTER};
+use reqwest::header::{DATE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
@@ -259,6 +259,7 @@ pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response
     let wait = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
     let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
+    let wanted = wanted_schemes(&response);
     // Azure says it in a header too, since an answer to HEAD has no body.
     let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
     let body = collect(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
@@ -275,6 +276,9 @@ pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response
     if kind == ErrorKind::Unreachable && status == StatusCode::NOT_FOUND {
         words += "; check the name of the bucket or container";
     }
+    if kind == ErrorKind::Unauthenticated && !wanted.is_empty() {
+        words += &format!("; it wants {}, of which only Basic and Bearer are known here", wanted.join(" or "));
+    }
     if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
         words += &format!("; it points to {elsewhere}: are the source's settings right?");
     }
@@ -283,6 +287,21 @@ pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response
         Some(wait) => error.retry_after(wait),
         None => error,
     }
+}
+
+/// The schemes in which a server wants credentials, if none of them is Basic or Bearer (RFC 9110, 11.6.1).
+fn wanted_schemes(response: &Response) -> Vec<String> {
+    let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let scheme =
+        |challenge: &str| challenge.split_whitespace().next().map(|word| word.trim_end_matches(',').to_owned());
+    let schemes: Vec<_> = challenges.filter_map(scheme).filter(|scheme| is_scheme(scheme)).collect();
+    let is_known = |scheme: &String| ["basic", "bearer"].contains(&scheme.to_ascii_lowercase().as_str());
+    if schemes.iter().any(is_known) { Vec::new() } else { schemes }
+}
+
+/// Whether a word from a server can be a scheme, and so be repeated.
+fn is_scheme(word: &str) -> bool {
+    (1..=24).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
