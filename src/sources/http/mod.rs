@@ -5,6 +5,7 @@
 
 pub(super) mod body;
 pub(super) mod login;
+pub(super) mod ranges;
 pub(super) mod redirect;
 pub(super) mod transport;
 pub(super) mod xml;

@@ -1,9 +1,7 @@
 //! `Connected`: a web server that answers, and what it has shown of itself. It knows URLs, and nothing of listings.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, RANGE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, RANGE};
 use http::{HeaderValue, StatusCode};
 use reqwest::Response;
 use url::Url;
@@ -12,6 +10,7 @@ use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::sources::http::body;
+use crate::sources::http::ranges::Ranges;
 use crate::sources::http::transport::{Answer, Transport};
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::Stamp;
@@ -45,35 +44,6 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn digest(&self) -> Digest {
         self.stamp.digest(self.observed)
-    }
-}
-
-/// Whether the server sends parts of files: unknown, yes, or no. It is asked for them until it has shown that it does not.
-#[derive(Debug, Default)]
-pub(super) struct Ranges(AtomicU8);
-
-impl Ranges {
-    const YES: u8 = 1;
-    const NO: u8 = 2;
-
-    fn learn(&self, response: &Response) {
-        let promise = response.headers().get(ACCEPT_RANGES).map(HeaderValue::as_bytes);
-        if response.status() == StatusCode::PARTIAL_CONTENT {
-            self.0.store(Self::YES, Ordering::Relaxed);
-        } else if promise == Some(b"none") {
-            self.refused();
-        } else if promise == Some(b"bytes") {
-            let _ = self.0.compare_exchange(0, Self::YES, Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
-
-    /// One file may be made on the fly on a server that sends parts of all others.
-    pub(super) fn refused(&self) {
-        let _ = self.0.compare_exchange(0, Self::NO, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    pub(super) fn are_possible(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != Self::NO
     }
 }
 

@@ -9,13 +9,13 @@ mod url;
 use ::url::Url;
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
-use self::connected::{Connected, Place, Ranges, Seen};
+use self::connected::{Connected, Place, Seen};
 use self::item::Item;
 use super::LeftOut;
 use super::http::login::Login;
+use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Transport, parsed};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, read_endpoint, warn_if_clear};
@@ -179,15 +179,7 @@ impl body::Get for Web {
             }
             answer => answer?.0,
         };
-        let is_part =
-            response.status() == StatusCode::PARTIAL_CONTENT || body::content_range(response.headers()).is_some();
-        let sent = if is_part || wanted.is_whole() {
-            wanted.range.clone()
-        } else {
-            // The server sends no parts: the wanted one is cut out of the whole.
-            self.ranges.refused();
-            0..wanted.size.unwrap_or(u64::MAX)
-        };
+        let sent = self.ranges.sent(wanted, &response);
         let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
         let confirm = confirmed
             .then_some(body::Confirm { piece: body::PIECE_BYTES, ask: || self.confirm(purpose, &connected, wanted) });

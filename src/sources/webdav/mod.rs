@@ -10,6 +10,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Place, Resource, decoded_components, multistatus};
 use super::http::login::Login;
+use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::Transport;
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, join, read_endpoint, warn_if_clear};
@@ -38,6 +39,7 @@ const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind 
 pub struct Webdav {
     config: Config,
     connected: Current<Connected>,
+    ranges: Ranges,
 }
 
 #[derive(Debug)]
@@ -88,7 +90,11 @@ impl Kind for WebdavKind {
             let base_components = decoded_components(&base);
             Config { origin: url.origin().ascii_serialization(), base, base_components, login, named: named.with(&url) }
         });
-        Ok(Box::new(Webdav { config: reader.finish_with(config)?, connected: Current::default() }))
+        Ok(Box::new(Webdav {
+            config: reader.finish_with(config)?,
+            connected: Current::default(),
+            ranges: Ranges::default(),
+        }))
     }
 }
 
@@ -177,10 +183,12 @@ impl body::Get for Webdav {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             answer => answer?.response,
         };
-        let seen = body::check(purpose, wanted, &response)?;
+        self.ranges.learn(&response);
+        let sent = self.ranges.sent(wanted, &response);
+        let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
         let confirm =
             confirmed.then_some(body::Confirm { piece: body::PIECE_BYTES, ask: || self.confirm(purpose, wanted) });
-        body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
+        body::deliver(purpose, wanted, &sent, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
 }
@@ -190,7 +198,7 @@ impl Source for Webdav {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             digest_from_listing: true,
-            ranges: true,
+            ranges: self.ranges.are_possible(),
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
