@@ -2,6 +2,8 @@
 
 use kitovufs::error::ErrorKind;
 use kitovufs::source::{Retrieval, Source};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::kit::web::Web;
 use crate::liar::{liar, retrieve};
@@ -179,7 +181,7 @@ async fn a_size_that_the_server_does_not_tell_is_asked_for_or_unknown() {
 }
 
 #[tokio::test]
-async fn a_redirection_to_another_origin_is_refused_with_words() {
+async fn a_redirection_of_an_index_to_another_origin_is_refused_with_words() {
     let source =
         lied_to("HTTP/1.1 302 X\r\nLocation: https://login.example.org/x?secret=1\r\nContent-Length: 0\r\n\r\n").await;
     let error = list(source.as_ref(), "").await.unwrap_err();
@@ -188,8 +190,31 @@ async fn a_redirection_to_another_origin_is_refused_with_words() {
         error.to_string().contains("https://login.example.org") && !error.to_string().contains("secret"),
         "{error}"
     );
-    let (result, _) = retrieve(source.as_ref(), "etag:v1", 2..5).await;
-    assert_eq!(result, Err(ErrorKind::Protocol));
+}
+
+#[tokio::test]
+async fn a_file_may_lie_at_another_host_which_does_not_get_the_login() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let there = format!("http://{}/there", listener.local_addr().unwrap());
+    let (told, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let _ = told.send(String::from_utf8_lossy(&request[..length]).to_ascii_lowercase());
+            let head = "HTTP/1.1 206 X\r\nETag: \"v1\"\r\nConnection: close\r\n";
+            let part = format!("{head}Content-Range: bytes 2-4/10\r\nContent-Length: 3\r\n\r\nabc");
+            stream.write_all(part.as_bytes()).await.unwrap();
+        }
+    });
+    let here = format!("HTTP/1.1 302 X\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n");
+    let url = liar(Box::leak(here.into_boxed_str())).await;
+    let login = "username = \"anna\"\npassword = \"hunter2\"\nredirect_hosts = [\"127.0.0.1\"]";
+    let source = source(&format!("type = \"http\"\nurl = \"{url}/\"\n{login}")).await;
+    assert_eq!(retrieve(source.as_ref(), "etag:v1", 2..5).await, (Ok(()), b"abc".to_vec()));
+    let request = requests.recv().await.unwrap();
+    assert!(request.starts_with("get /there") && request.contains("range: bytes=2-4"), "{request}");
+    assert!(!request.contains("authorization"), "{request}");
 }
 
 #[tokio::test]

@@ -54,6 +54,12 @@ impl Transport {
         Ok(Self { client, elsewhere: OnceLock::new(), redirects, named, clock_offset: AtomicI64::new(0) })
     }
 
+    /// The same, over the same connections, that goes where `redirects` allows.
+    pub(in crate::sources) fn that(&self, redirects: Redirects) -> Self {
+        let (client, named, clock_offset) = (self.client.clone(), self.named.clone(), AtomicI64::new(0));
+        Self { client, elsewhere: OnceLock::new(), redirects, named, clock_offset }
+    }
+
     /// The client for an address that a server has pointed to.
     fn client_for(&self, url: &Url) -> Result<&reqwest::Client> {
         if self.named.holds(url) {

@@ -11,14 +11,18 @@ use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::sources::http::body;
 use crate::sources::http::ranges::Ranges;
+use crate::sources::http::redirect::{Named, Redirects};
 use crate::sources::http::transport::{Answer, Transport};
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::Stamp;
 
 #[derive(Debug)]
 pub(super) struct Connected {
-    pub(super) transport: Transport,
-    pub(super) authorization: Option<HeaderValue>,
+    /// For indexes: they and the login go to no other host.
+    transport: Transport,
+    /// For files, which may lie at another.
+    elsewhere: Transport,
+    authorization: Option<HeaderValue>,
     pub(super) place: Place,
 }
 
@@ -48,8 +52,35 @@ impl Seen {
 }
 
 impl Connected {
+    pub(super) fn new(named: Named, authorization: Option<HeaderValue>, url: Url) -> Result<Self> {
+        let transport = Transport::new(Redirects::SameOrigin, named)?;
+        let elsewhere = transport.that(Redirects::Follow);
+        Ok(Self { transport, elsewhere, authorization, place: Place::Directory(url) })
+    }
+
+    /// Sends a request for an index.
+    pub(super) async fn send_for_index(
+        &self,
+        purpose: Purpose<'_>,
+        request: http::request::Builder,
+        ranges: &Ranges,
+    ) -> Result<(Response, i64)> {
+        self.send_by(&self.transport, purpose, request, ranges).await
+    }
+
+    /// Sends a request for a file, or for what may be one.
     pub(super) async fn send(
         &self,
+        purpose: Purpose<'_>,
+        request: http::request::Builder,
+        ranges: &Ranges,
+    ) -> Result<(Response, i64)> {
+        self.send_by(&self.elsewhere, purpose, request, ranges).await
+    }
+
+    async fn send_by(
+        &self,
+        transport: &Transport,
         purpose: Purpose<'_>,
         mut request: http::request::Builder,
         ranges: &Ranges,
@@ -59,7 +90,7 @@ impl Connected {
         }
         let request =
             request.body(Bytes::new()).map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let Answer { response, observed } = self.transport.send(purpose, request).await?;
+        let Answer { response, observed } = transport.send(purpose, request).await?;
         ranges.learn(&response);
         Ok((response, observed))
     }

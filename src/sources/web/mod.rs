@@ -16,8 +16,8 @@ use self::item::Item;
 use super::LeftOut;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
-use super::http::redirect::{Named, Redirects};
-use super::http::transport::{Transport, parsed};
+use super::http::redirect::Named;
+use super::http::transport::parsed;
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use crate::digest::Digest;
@@ -33,7 +33,7 @@ use crate::sources::stamp::Stamp;
 
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
 ///
-/// Keys: `url` (required), `username` with `password`, or `token`. A URL that ends in a slash is a directory, whose index
+/// Keys: `url` (required), `username` with `password`, or `token`; `redirect_hosts`. A URL that ends in a slash is a directory, whose index
 /// the server must show; any other is asked whether it is one, and otherwise appears as the only file.
 #[derive(Debug)]
 pub struct Web {
@@ -46,6 +46,7 @@ pub struct Web {
 struct Config {
     url: Url,
     login: Login,
+    named: Named,
 }
 
 /// The type `http`.
@@ -65,9 +66,10 @@ impl Kind for WebKind {
         let mut reader = settings.reader();
         let written = reader.required_string("url", "https://www.example.org/pub/");
         let login = Login::read(&mut reader);
+        let named = Named::read(&mut reader);
         let config = read_endpoint(&mut reader, "url", &written).map(|url| {
             warn_if_clear(settings, &url, login.has_secret());
-            Config { url, login }
+            Config { named: named.with(&url), url, login }
         });
         let config = reader.finish_with(config)?;
         Ok(Box::new(Web { config, connected: Current::default(), ranges: Ranges::default() }))
@@ -89,8 +91,12 @@ impl Web {
             }
             seen => seen?,
         };
-        // A server redirects a directory's address without its slash to the one with it.
-        if seen.url.path().ends_with('/') { Err(purpose.error(ErrorKind::IsADirectory)) } else { Ok(seen) }
+        if self.is_directory(&seen.url) { Err(purpose.error(ErrorKind::IsADirectory)) } else { Ok(seen) }
+    }
+
+    /// Whether this address, to which a request has led, is a directory's: a server redirects one without its slash to the one with it.
+    fn is_directory(&self, url: &Url) -> bool {
+        url.origin() == self.config.url.origin() && url.path().ends_with('/')
     }
 
     /// The error of a *not found*: an outage if the root has gone too, since then nothing was deleted.
@@ -99,7 +105,7 @@ impl Web {
         if purpose.path.is_root() {
             return no_root(purpose);
         }
-        match connected.send(purpose, http::Request::head(url.as_str()), &self.ranges).await {
+        match connected.send_for_index(purpose, http::Request::head(url.as_str()), &self.ranges).await {
             Err(error) if error.kind() == ErrorKind::NotFound => no_root(purpose),
             // 403, 405 and 501 answer that there is a root, though it may not be seen, or not be asked for by HEAD.
             Err(root) if !matches!(root.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => root,
@@ -114,7 +120,7 @@ impl Web {
 
     /// Reads the index of a directory, whose URL ends in a slash.
     async fn index(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url) -> Result<(Heap<Item>, i64)> {
-        let answer = connected.send(purpose, http::Request::get(url.as_str()), &self.ranges).await;
+        let answer = connected.send_for_index(purpose, http::Request::get(url.as_str()), &self.ranges).await;
         let (response, observed) = match answer {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(self.missing(purpose, connected, error).await);
@@ -209,14 +215,13 @@ impl Source for Web {
         let url = self.config.url.clone();
         let authorization = self.config.login.header().await?;
         let is_directory = url.path().ends_with('/');
-        let transport = Transport::new(Redirects::SameOrigin, Named::default().with(&url))?;
-        let mut connected = Connected { transport, authorization, place: Place::Directory(url.clone()) };
+        let mut connected = Connected::new(self.config.named.clone(), authorization, url.clone())?;
         if !is_directory {
             let seen = match connected.examine(purpose, url.as_str(), &self.ranges).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_root(purpose)),
                 seen => seen?,
             };
-            connected.place = if seen.url.path().ends_with('/') {
+            connected.place = if self.is_directory(&seen.url) {
                 Place::Directory(seen.url)
             } else {
                 let name = page::decoded(&url).pop().unwrap_or_default();

@@ -3,6 +3,9 @@
 mod multistatus;
 mod url;
 
+use std::sync::Once;
+
+use ::url::Url;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -12,7 +15,7 @@ use self::multistatus::{Place, Resource, decoded_components, multistatus};
 use super::http::login::Login;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
-use super::http::transport::Transport;
+use super::http::transport::{Answer, Transport, parsed};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, join, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use super::{LeftOut, read_root};
@@ -40,6 +43,7 @@ pub struct Webdav {
     config: Config,
     connected: Current<Connected>,
     ranges: Ranges,
+    redirection_told: Once,
 }
 
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Kind for WebdavKind {
             config: reader.finish_with(config)?,
             connected: Current::default(),
             ranges: Ranges::default(),
+            redirection_told: Once::new(),
         }))
     }
 }
@@ -118,15 +123,37 @@ impl Webdav {
             .header(CONTENT_TYPE, "application/xml; charset=utf-8")
             .body(Bytes::from_static(PROPERTIES.as_bytes()))
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let asked = self.place(path);
-        let found = move |body: &mut Arriving, observed| Ok(Found { resources: multistatus(body, &asked)?, observed });
-        match connected.transport.send_and_parse(purpose, request, found).await {
+        let answer = match connected.transport.send(purpose, request).await {
+            Ok(Answer { response, observed }) => {
+                let asked = self.place_of_answer(path, response.url());
+                let found = move |body: &mut Arriving| Ok(Found { resources: multistatus(body, &asked)?, observed });
+                parsed(purpose, response, found).await
+            }
+            Err(error) => Err(error),
+        };
+        match answer {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 let why = "the server does not speak WebDAV at this address: is `endpoint` right?";
                 Err(purpose.error(ErrorKind::Unsupported).because(why))
             }
             answer => answer,
         }
+    }
+
+    /// The components that an answer has for a path that was asked about: those of the address that answered, which is another where the
+    /// server redirects within itself, as to the folder of the user who has logged in.
+    fn place_of_answer(&self, path: &RemotePath, answered: &Url) -> Vec<Vec<u8>> {
+        let (asked, there) = (self.place(path), decoded_components(answered.path()));
+        if asked == there || answered.origin().ascii_serialization() != self.config.origin {
+            return asked;
+        }
+        self.redirection_told.call_once(|| {
+            tracing::info!(
+                "the server redirects to {}, which is followed; it may be written as `endpoint`",
+                answered.path()
+            );
+        });
+        there
     }
 
     /// The components that the server's answer has for a path.
