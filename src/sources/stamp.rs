@@ -79,6 +79,11 @@ impl Stamp {
         if settled { Digest::new(text) } else { unsettled(text) }
     }
 
+    /// Whether it tells one version from another: a size alone does not.
+    pub(super) fn identifies(&self) -> bool {
+        self.tag.is_some() || self.modified.is_some()
+    }
+
     /// The answer of `create_remote_digest` about a file with this stamp.
     pub(super) fn remote_digest(&self, digest: Digest) -> RemoteDigest {
         RemoteDigest { digest, size: self.size, modified: self.modified_time() }

@@ -193,6 +193,26 @@ async fn a_redirection_of_an_index_to_another_origin_is_refused_with_words() {
 }
 
 #[tokio::test]
+async fn what_nothing_identifies_is_no_file() {
+    for (answer, why) in [
+        (
+            "HTTP/1.1 200 X\r\nContent-Type: Text/HTML; charset=utf-8\r\nContent-Length: 5\r\n\r\nlogin",
+            "a login page of 127.0.0.1",
+        ),
+        (
+            "HTTP/1.1 200 X\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nbytes",
+            "neither an entity tag nor a time",
+        ),
+    ] {
+        let error = lied_to(answer).await.create_remote_digest(&remote("file.pdf")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let page = "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nETag: \"1\"\r\nContent-Length: 5\r\n\r\nlogin";
+    lied_to(page).await.create_remote_digest(&remote("file.html")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_file_may_lie_at_another_host_which_does_not_get_the_login() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let there = format!("http://{}/there", listener.local_addr().unwrap());

@@ -1,7 +1,7 @@
 //! `Connected`: a web server that answers, and what it has shown of itself. It knows URLs, and nothing of listings.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, RANGE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, StatusCode};
 use reqwest::Response;
 use url::Url;
@@ -43,6 +43,8 @@ pub(super) struct Seen {
     /// When, by the server's clock, in seconds since 1970.
     observed: i64,
     pub(super) url: Url,
+    /// Whether it is a page for people.
+    pub(super) is_page: bool,
 }
 
 impl Seen {
@@ -102,7 +104,10 @@ impl Connected {
             if response.status() == StatusCode::PARTIAL_CONTENT {
                 stamp.size = body::content_range(response.headers()).and_then(|(_, total)| total);
             }
-            Seen { stamp, observed, url: response.url().clone() }
+            let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let is_page =
+                content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"));
+            Seen { stamp, observed, url: response.url().clone(), is_page }
         };
         match self.send(purpose, http::Request::head(url), ranges).await {
             Ok(answer) if answer.0.headers().contains_key(CONTENT_LENGTH) => return Ok(seen(answer)),

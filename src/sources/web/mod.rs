@@ -91,7 +91,18 @@ impl Web {
             }
             seen => seen?,
         };
-        if self.is_directory(&seen.url) { Err(purpose.error(ErrorKind::IsADirectory)) } else { Ok(seen) }
+        if self.is_directory(&seen.url) {
+            return Err(purpose.error(ErrorKind::IsADirectory));
+        }
+        if !seen.stamp.identifies() {
+            let host = seen.url.host_str().unwrap_or_default();
+            return Err(purpose.protocol(if seen.is_page {
+                format!("it looks like a login page of {host}: a page that tells neither an entity tag nor a time")
+            } else {
+                format!("{host} tells neither an entity tag nor a time, so that nothing tells its versions apart")
+            }));
+        }
+        Ok(seen)
     }
 
     /// Whether this address, to which a request has led, is a directory's: a server redirects one without its slash to the one with it.
