@@ -43,19 +43,27 @@ impl Transfer {
     /// The facts of a version that memory has: from its copy, or from having measured it.
     pub fn facts_in_memory(&self, path: &RemotePath, digest: &Digest) -> Option<Facts> {
         let key = self.key(path, digest);
-        let measured = self.measured.known.lock().get(&key).copied();
-        measured.or_else(|| self.cache.facts_known(&key).flatten())
+        self.remembered(&key).or_else(|| self.cache.facts_known(&key).flatten())
     }
 
     /// The same, or those that the index of the cache has; memory has them from then on.
     pub async fn facts(&self, path: &RemotePath, digest: &Digest) -> Option<Facts> {
-        if let Some(facts) = self.facts_in_memory(path, digest) {
-            return Some(facts);
+        self.known(self.key(path, digest), false).await
+    }
+
+    fn remembered(&self, key: &Key) -> Option<Facts> {
+        self.measured.known.lock().get(key).copied()
+    }
+
+    /// The facts of a version; if `whole`, only those of a whole copy.
+    async fn known(&self, key: Key, whole: bool) -> Option<Facts> {
+        if whole {
+            return self.facts_of_copy(key).await.filter(|facts| facts.whole);
         }
-        let key = self.key(path, digest);
-        let facts = self.facts_of_copy(key).await?;
-        self.measured.known.lock().put(key, facts);
-        Some(facts)
+        match self.remembered(&key) {
+            Some(facts) => Some(facts),
+            None => self.facts_of_copy(key).await,
+        }
     }
 
     /// The facts that a copy tells; on a thread that may wait for the disk, unless memory answers.
@@ -64,15 +72,9 @@ impl Transfer {
             return known;
         }
         let cache = self.cache.clone();
-        tokio::task::spawn_blocking(move || cache.facts(&key)).await.ok().flatten()
-    }
-
-    /// The facts of a version; if `whole`, only those of a whole copy.
-    async fn known(&self, path: &RemotePath, digest: &Digest, whole: bool) -> Option<Facts> {
-        if whole {
-            return self.facts_of_copy(self.key(path, digest)).await.filter(|facts| facts.whole);
-        }
-        self.facts(path, digest).await
+        let facts = tokio::task::spawn_blocking(move || cache.facts(&key)).await.ok().flatten()?;
+        self.measured.known.lock().put(key, facts);
+        Some(facts)
     }
 
     /// Retrieves a version whole to learn its size. `name` is its copy's base name on disk.
@@ -115,7 +117,7 @@ impl Transfer {
         whole: bool,
     ) -> Result<Facts> {
         let key = self.key(path, digest);
-        if let Some(facts) = self.known(path, digest, whole).await {
+        if let Some(facts) = self.known(key, whole).await {
             return Ok(facts);
         }
         if let Some(error) = self.evidence.refusal(&key) {
@@ -124,7 +126,7 @@ impl Transfer {
         let answer = self.measured.under_way.join(key, || {
             let (transfer, path, digest, name) = (self.clone(), path.clone(), digest.clone(), name.clone());
             async move {
-                if let Some(facts) = transfer.known(&path, &digest, whole).await {
+                if let Some(facts) = transfer.known(key, whole).await {
                     return Ok(facts);
                 }
                 let result = transfer.gather(key, &path, &digest, &name).await;

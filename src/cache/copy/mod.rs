@@ -208,7 +208,7 @@ impl CachedFile {
     /// waited for; `None` if there is none, or while the disk hangs.
     pub(super) fn close(&self, index: &Index) -> Option<Arc<File>> {
         let mut state = self.disk.lock(&self.state).ok()?;
-        // Whoever opens it from here on asks for the file once this lock is free, and opens it anew.
+        // A thread that opens the copy from here on waits for this lock, finds no file, and opens it anew.
         if self.is_open() {
             return None;
         }

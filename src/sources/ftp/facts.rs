@@ -85,10 +85,7 @@ pub(super) fn machine_listing(body: &mut Arriving) -> Result<Heap<Item>, String>
             Kind::File => Some(Item { name: name.to_vec(), directory: false, stamp: Some(stamp) }),
             Kind::Directory => Some(Item { name: name.to_vec(), directory: true, stamp: None }),
             Kind::Itself => None,
-            Kind::Other => {
-                tracing::debug!("{} is neither file nor directory and is left out", start_of(name));
-                None
-            }
+            Kind::Other => leave_out(name),
         })
     })
 }
@@ -97,13 +94,16 @@ pub(super) fn machine_listing(body: &mut Arriving) -> Result<Heap<Item>, String>
 pub(super) fn human_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
     items(body, |text| match line(text) {
         Some(Line::Entry { name, directory }) => Ok(Some(Item { name: name.to_vec(), directory, stamp: None })),
-        Some(Line::Special(name)) => {
-            tracing::debug!("{} is neither file nor directory and is left out", start_of(name));
-            Ok(None)
-        }
+        Some(Line::Special(name)) => Ok(leave_out(name)),
         Some(Line::Nothing) => Ok(None),
         None => Err(format!("a line of the listing cannot be read: {}", start_of(text))),
     })
+}
+
+/// Notes that something has no bytes to retrieve.
+fn leave_out(name: &[u8]) -> Option<Item> {
+    tracing::debug!("{} is neither file nor directory and is left out", start_of(name));
+    None
 }
 
 /// Reads a listing line by line.

@@ -236,7 +236,9 @@ mod tests {
         assert_eq!(texts, ["1", "2", ""]);
         let rest = rest.expect("it was read");
         assert!(rest.child("x").is_some() && rest.child("b").is_some());
-        let endless = |part: &str| format!("<r>{}", part.repeat(MAX_ITEM_BYTES / part.len() + 100));
+        /// The bytes that are read before the first item is.
+        const HEAD: usize = DECLARATION_BYTES as usize;
+        let endless = |part: &str| format!("<r>{}", part.repeat((MAX_ITEM_BYTES + HEAD + 1) / part.len() + 1));
         for part in ["x", "<b/>", "<b>x</b>", "<!-- "] {
             let why = read(endless(part).as_bytes(), &mut texts).expect_err(part);
             assert!(why.contains("1 MiB"), "{part}: {why}");

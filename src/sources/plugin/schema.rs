@@ -42,16 +42,16 @@ fn collect(error: &ValidationError<'_, '_>, problems: &mut Vec<Problem>) {
         Group | Schema { .. } | Reference { .. } | AllOf if !error.causes.is_empty() => {
             error.causes.iter().for_each(|cause| collect(cause, problems));
         }
-        kind => problem(error, kind, problems),
+        _ => problem(error, problems),
     }
 }
 
-fn problem(error: &ValidationError<'_, '_>, kind: &ErrorKind<'_, '_>, problems: &mut Vec<Problem>) {
+fn problem(error: &ValidationError<'_, '_>, problems: &mut Vec<Problem>) {
     let key = error.instance_location.tokens.first().map(|token| match token {
         InstanceToken::Prop(name) => name.to_string(),
         InstanceToken::Item(number) => number.to_string(),
     });
-    match (kind, key) {
+    match (&error.kind, key) {
         (ErrorKind::Required { want }, None) => {
             problems.extend(want.iter().map(|key| Problem { key: None, message: format!("`{key}` is missing") }));
         }
@@ -68,7 +68,7 @@ fn problem(error: &ValidationError<'_, '_>, kind: &ErrorKind<'_, '_>, problems: 
     }
 }
 
-/// What is wrong, in words that come from the schema only: the value may be a secret.
+/// The problem in words that come from the schema only: the value may be a secret.
 fn describe(kind: &ErrorKind<'_, '_>) -> String {
     match kind {
         ErrorKind::Format { want, .. } => format!("is not a valid {want}"),

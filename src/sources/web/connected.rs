@@ -19,9 +19,9 @@ use crate::sources::stamp::Stamp;
 #[derive(Debug)]
 pub(super) struct Connected {
     /// For indexes: they and the login go to no other host.
-    transport: Transport,
+    pub(super) indexes: Transport,
     /// For files, which may lie at another.
-    elsewhere: Transport,
+    pub(super) files: Transport,
     authorization: Option<HeaderValue>,
     pub(super) place: Place,
 }
@@ -55,32 +55,13 @@ impl Seen {
 
 impl Connected {
     pub(super) fn new(named: Named, authorization: Option<HeaderValue>, url: Url) -> Result<Self> {
-        let transport = Transport::new(Redirects::SameOrigin, named)?;
-        let elsewhere = transport.that(Redirects::Follow);
-        Ok(Self { transport, elsewhere, authorization, place: Place::Directory(url) })
+        let indexes = Transport::new(Redirects::SameOrigin, named)?;
+        let files = indexes.that(Redirects::Follow);
+        Ok(Self { indexes, files, authorization, place: Place::Directory(url) })
     }
 
-    /// Sends a request for an index.
-    pub(super) async fn send_for_index(
-        &self,
-        purpose: Purpose<'_>,
-        request: http::request::Builder,
-        ranges: &Ranges,
-    ) -> Result<(Response, i64)> {
-        self.send_by(&self.transport, purpose, request, ranges).await
-    }
-
-    /// Sends a request for a file, or for what may be one.
+    /// Sends a request by one of its transports.
     pub(super) async fn send(
-        &self,
-        purpose: Purpose<'_>,
-        request: http::request::Builder,
-        ranges: &Ranges,
-    ) -> Result<(Response, i64)> {
-        self.send_by(&self.elsewhere, purpose, request, ranges).await
-    }
-
-    async fn send_by(
         &self,
         transport: &Transport,
         purpose: Purpose<'_>,
@@ -109,16 +90,16 @@ impl Connected {
                 content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"));
             Seen { stamp, observed, url: response.url().clone(), is_page }
         };
-        match self.send(purpose, http::Request::head(url), ranges).await {
+        match self.send(&self.files, purpose, http::Request::head(url), ranges).await {
             Ok(answer) if answer.0.headers().contains_key(CONTENT_LENGTH) => return Ok(seen(answer)),
             Ok(answer) if answer.0.url().path().ends_with('/') => return Ok(seen(answer)),
             Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
             _ => {}
         }
-        match self.send(purpose, http::Request::get(url).header(RANGE, "bytes=0-0"), ranges).await {
+        match self.send(&self.files, purpose, http::Request::get(url).header(RANGE, "bytes=0-0"), ranges).await {
             // An empty file has no first byte.
             Err(error) if error.kind() == ErrorKind::Changed => {
-                self.send(purpose, http::Request::get(url), ranges).await.map(seen)
+                self.send(&self.files, purpose, http::Request::get(url), ranges).await.map(seen)
             }
             answer => answer.map(seen),
         }

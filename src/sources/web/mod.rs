@@ -116,7 +116,7 @@ impl Web {
         if purpose.path.is_root() {
             return no_root(purpose);
         }
-        match connected.send_for_index(purpose, http::Request::head(url.as_str()), &self.ranges).await {
+        match connected.send(&connected.indexes, purpose, http::Request::head(url.as_str()), &self.ranges).await {
             Err(error) if error.kind() == ErrorKind::NotFound => no_root(purpose),
             // 403, 405 and 501 answer that there is a root, though it may not be seen, or not be asked for by HEAD.
             Err(root) if !matches!(root.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => root,
@@ -131,7 +131,7 @@ impl Web {
 
     /// Reads the index of a directory, whose URL ends in a slash.
     async fn index(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url) -> Result<(Heap<Item>, i64)> {
-        let answer = connected.send_for_index(purpose, http::Request::get(url.as_str()), &self.ranges).await;
+        let answer = connected.send(&connected.indexes, purpose, http::Request::get(url.as_str()), &self.ranges).await;
         let (response, observed) = match answer {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(self.missing(purpose, connected, error).await);
@@ -190,7 +190,7 @@ impl body::Get for Web {
             Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
         };
         let get = body::ask_for(http::Request::get(url), wanted);
-        let response = match connected.send(purpose, get, &self.ranges).await {
+        let response = match connected.send(&connected.files, purpose, get, &self.ranges).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(self.missing(purpose, &connected, error).await);
             }
