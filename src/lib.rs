@@ -84,6 +84,8 @@
 //! file as it was left?), and [`freshness::at_open`] decides: serve it, retrieve it all because it is small, retrieve its first block
 //! ([`transfer::OpenVersion::begin`]), or ask for its digest. After this point a change can no longer be answered by looking the name up again.
 //!
+//! Opens of one file after another make the next ones come ahead of their reader (`fs::ahead`, whose `plan` is a table of cases).
+//!
 //! **read.** [`transfer::OpenVersion::read`] → [`cache::OpenCopy::read`]: blocks that are there are hashed once per life of the process and
 //! read from the file. Missing ones are requested in runs, each block once for all readers, with a window ahead of readers that go
 //! forward (`transfer::stream`; `transfer::plan` decides which requests are made, in a table of cases); [`source::Source::retrieve_file`] delivers, blocks are hashed, written (room is reserved before) and

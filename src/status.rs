@@ -50,6 +50,12 @@ pub struct SourceStatus {
     pub requests: Requests,
     /// Content bytes that arrived.
     pub bytes_retrieved: u64,
+    /// Files that were retrieved before a program opened them.
+    #[serde(default)]
+    pub files_ahead: u64,
+    /// How many of these were opened then.
+    #[serde(default)]
+    pub files_ahead_used: u64,
     /// Requests that failed.
     pub errors: u64,
     /// Versions opened since the mount that count though their two digests differ, so that nothing proves their bytes.
@@ -195,6 +201,8 @@ fn source_status(source: &MountedSource) -> SourceStatus {
             retrieve_file: count(&counters.retrieve_file),
         },
         bytes_retrieved: count(&counters.bytes_retrieved),
+        files_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.fetched)),
+        files_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.used)),
         errors: count(&counters.errors),
         unconverged_digests: source.transfer.unconverged(),
     }

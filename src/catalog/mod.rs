@@ -232,6 +232,11 @@ impl Catalog {
         state.listings.get(dir)?.listing.get(name)
     }
 
+    /// The listing of `dir`, if it is fresh and in memory.
+    pub fn listing_in_memory(&self, dir: &RemotePath) -> Option<Arc<Listing>> {
+        self.state.lock().fresh_listing(dir, self.policy).map(|answer| answer.value)
+    }
+
     /// When the source was last asked about this name, alone or by listing its directory; `None`: not since the mount.
     pub fn checked_at(&self, dir: &RemotePath, name: &[u8]) -> Option<SystemTime> {
         let mut state = self.state.lock();

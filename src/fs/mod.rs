@@ -1,5 +1,6 @@
 //! The file system without a kernel: lookup, read_dir, open, read, release. It knows no fuser type and no errno.
 
+mod ahead;
 mod changes;
 mod handle;
 mod inode;
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+pub use ahead::Ahead;
 pub use handle::HandleId;
 pub use inode::{Inode, Node, SourceIndex};
 pub use layout::Layout;
@@ -64,6 +66,8 @@ pub struct MountedSource {
     pub catalog: Arc<Catalog>,
     /// The transfer of its files into the cache.
     pub transfer: Arc<Transfer>,
+    /// The retrieval of files that are probably opened next; `None` if the configuration says that there is none.
+    pub ahead: Option<Arc<Ahead>>,
     /// The way to learn sizes that it does not tell.
     pub unknown_size: UnknownSize,
     /// Whether it reports changes by itself.

@@ -68,6 +68,9 @@ impl FileSystem {
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(ahead) = &source.ahead {
+            ahead.opened(dir, name, whole);
+        }
         Opening { source, dir, name, entry, version: &version }.begin(whole, current.unconfirmed).await?;
         let proven_file = version.proven_file().await;
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());

@@ -23,7 +23,7 @@ use crate::catalog::{Catalog, Policy, Room};
 use crate::children;
 use crate::config::{Config, Diagnostic, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FileSystem, Layout, MountedSource, Part, SourceIndex, Union};
+use crate::fs::{Ahead, FileSystem, Layout, MountedSource, Part, SourceIndex, Union};
 use crate::fuse::Driver;
 use crate::path::PrintableLines;
 use crate::source::Changes;
@@ -173,18 +173,21 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
         config.settings.rooms.give(cache.clone());
         let source_id: Arc<str> = config.identity().into();
         let policy = Policy { fresh_for: config.fresh_for, patience: config.patience, offline: config.offline };
+        let catalog = Catalog::new(connection.clone(), source_id.clone(), policy, db.clone(), room.clone());
+        let transfer = Transfer::new(
+            connection.clone(),
+            source_id.clone(),
+            counters.clone(),
+            cache.clone(),
+            memory.clone(),
+            short_break(config.timeout),
+        );
         MountedSource {
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
-            catalog: Catalog::new(connection.clone(), source_id.clone(), policy, db.clone(), room.clone()),
-            transfer: Transfer::new(
-                connection.clone(),
-                source_id.clone(),
-                counters.clone(),
-                cache.clone(),
-                memory.clone(),
-                short_break(config.timeout),
-            ),
+            ahead: Some(Ahead::new(catalog.clone(), transfer.clone())),
+            catalog,
+            transfer,
             source_id,
             connection,
             counters,

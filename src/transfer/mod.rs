@@ -28,8 +28,8 @@ use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
-use crate::source::Source;
 use crate::source::count::Counters;
+use crate::source::{Capabilities, Source};
 use evidence::Evidence;
 use measure::Measured;
 pub use memory::Memory;
@@ -103,6 +103,21 @@ impl Transfer {
     /// How many versions were opened since the mount that count though their digests differ (see `freshness`, C3 and C7).
     pub fn unconverged(&self) -> usize {
         self.evidence.unconverged()
+    }
+
+    /// What the source can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.source.capabilities()
+    }
+
+    /// The bytes that one connection brings in this time, as far as it was measured.
+    pub fn brings(&self, time: Duration) -> u64 {
+        self.pace.brings(time)
+    }
+
+    /// Whether the cache has room for what nobody reads yet.
+    pub fn keeps_ahead(&self) -> bool {
+        self.cache.ahead_in_memory(0).is_none()
     }
 
     /// The cache's key of a version.

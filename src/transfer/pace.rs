@@ -50,12 +50,23 @@ impl Pace {
     pub(super) fn cost(&self) -> u64 {
         let measured = self.0.lock();
         let wait = measured.waits.iter().flatten().min().copied().unwrap_or_default();
-        let rate = match measured.time {
+        measured.brings(wait)
+    }
+
+    /// How many bytes arrive, on one connection, in this time.
+    pub(super) fn brings(&self, time: Duration) -> u64 {
+        self.0.lock().brings(time)
+    }
+}
+
+impl Measured {
+    fn brings(&self, time: Duration) -> u64 {
+        let rate = match self.time {
             Duration::ZERO => FIRST_GUESS,
-            time => measured.bytes as f64 / time.as_secs_f64(),
+            time => self.bytes as f64 / time.as_secs_f64(),
         };
         // A cast of a float never wraps.
-        (wait.as_secs_f64() * rate) as u64
+        (time.as_secs_f64() * rate) as u64
     }
 }
 

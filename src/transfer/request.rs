@@ -170,6 +170,39 @@ impl OpenVersion {
         }
     }
 
+    /// Retrieves all of a small file, and of a large one the first block, before anybody reads it; less urgently than what readers wait
+    /// for. Returns whether a request was made.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub async fn retrieve_ahead(self: &Arc<Self>) -> Result<bool> {
+        let request = {
+            let mut state = self.state.lock();
+            let Some(planned) = self.plan_ahead(&state) else { return Ok(false) };
+            self.launch(&mut state, planned)
+        };
+        let mut progress = request.progress.subscribe();
+        let ended = progress.wait_for(|progress| progress.result.is_some()).await;
+        ended.ok().and_then(|progress| progress.result.clone()).unwrap_or(Ok(())).map(|()| true)
+    }
+
+    /// The request for what is retrieved ahead of readers, unless it is here, comes, or has no place on disk.
+    fn plan_ahead(&self, state: &State) -> Option<Planned> {
+        let is_refused = state.first_attempt.is_some() || self.transfer.evidence.damage(self.copy.key()).is_some();
+        if self.copy.is_proven() || is_refused || self.ahead_in_memory().is_some() || !state.requests.is_empty() {
+            return None;
+        }
+        let missing = |blocks| self.missing(blocks);
+        let (view, line) = (self.view(state, &missing), self.line());
+        let planned = if view.small {
+            let reader = Reader { blocks: 0..view.blocks, ahead: 0, alone: true };
+            plan(view, &reader, &line).requests.into_iter().next()
+        } else {
+            plan_beginning(&view, &line).map(|planned| Planned { blocks: 0..1, ..planned })
+        };
+        planned.map(|planned| Planned { waited_for: false, ..planned })
+    }
+
     /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
     pub(super) fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
         let reader = Reader { blocks: blocks.clone(), ahead, alone: state.streams.is_alone() };
@@ -204,14 +237,14 @@ impl OpenVersion {
     }
 
     /// Begins to carry out a request. Others that would come to the same blocks later end before them.
-    fn launch(self: &Arc<Self>, state: &mut State, planned: Planned) {
+    fn launch(self: &Arc<Self>, state: &mut State, planned: Planned) -> Arc<Request> {
         let request = Arc::new(Request::new(planned));
         for other in &state.requests {
             other.end_before(request.first);
         }
         self.transfer.in_flight.fetch_add(1, Ordering::Relaxed);
         state.requests.push(request.clone());
-        let version = self.clone();
+        let (version, launched) = (self.clone(), request.clone());
         // A task of its own: a reader that gives up must not take the bytes from the others.
         tokio::spawn(async move {
             let result = version.carry_out(&request).await;
@@ -222,5 +255,6 @@ impl OpenVersion {
             version.state.lock().requests.retain(|other| !Arc::ptr_eq(other, &request));
             request.progress.send_modify(|progress| progress.result = Some(result));
         });
+        launched
     }
 }

@@ -151,18 +151,21 @@ pub(in crate::fs) fn mounted(
     let (connection, counters) = stack(faulty, name, bounds);
     let id: Arc<str> = name.into();
     let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline };
+    let catalog = Catalog::new(connection.clone(), id.clone(), policy, db.clone(), Arc::default());
+    let transfer = Transfer::new(
+        connection.clone(),
+        id.clone(),
+        counters.clone(),
+        cache.clone(),
+        Arc::default(),
+        short_break(TIMEOUT),
+    );
     let source = MountedSource {
         name: name.as_bytes().into(),
         source_type: "memory".into(),
-        catalog: Catalog::new(connection.clone(), id.clone(), policy, db.clone(), Arc::default()),
-        transfer: Transfer::new(
-            connection.clone(),
-            id.clone(),
-            counters.clone(),
-            cache.clone(),
-            Arc::default(),
-            short_break(TIMEOUT),
-        ),
+        ahead: Some(Ahead::new(catalog.clone(), transfer.clone())),
+        catalog,
+        transfer,
         source_id: id,
         connection,
         counters,

@@ -1,5 +1,6 @@
 //! The file system without a kernel, over a source in memory whose faults are set by hand. Time is tokio's, so nothing waits.
 
+mod ahead;
 mod breaks;
 mod content;
 mod copy;

@@ -1,0 +1,190 @@
+//! Files ahead: whoever opens the files of a directory one after another finds the next ones retrieved. `plan` decides which; this
+//! module takes their entries from the catalog and has `transfer` retrieve them. Failures are silent: the open that comes asks itself.
+
+mod plan;
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use self::plan::{Budget, Pattern, Sibling, Siblings};
+use crate::cache::block::BLOCK;
+use crate::catalog::{Catalog, Listing};
+use crate::error::Result;
+use crate::path::RemotePath;
+use crate::source::{Capabilities, EntryKind};
+use crate::transfer::{SMALL, Transfer};
+
+/// Directories whose readers are followed at once, in each source.
+const DIRECTORIES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
+
+/// Files ahead are at most what the line brings in this time.
+const LOOK_AHEAD: Duration = Duration::from_secs(2);
+
+/// After so many files what was counted before counts half.
+const REMEMBERED: u64 = 256;
+
+/// So many files in vain say nothing yet.
+const FIRST_IN_VAIN: u64 = 16;
+
+/// The retrieval of files of one source that are probably opened next.
+pub struct Ahead {
+    catalog: Arc<Catalog>,
+    transfer: Arc<Transfer>,
+    /// The retrievals that may be under way. Some of the source's places are left to readers.
+    places: Semaphore,
+    directories: Mutex<LruCache<RemotePath, Followed>>,
+    recent: Mutex<Recent>,
+    /// Files that were retrieved ahead.
+    pub fetched: AtomicU64,
+    /// How many of these were opened then.
+    pub used: AtomicU64,
+}
+
+/// A directory whose reader is followed.
+#[derive(Default)]
+struct Followed {
+    pattern: Pattern,
+    /// The number of names for which the pattern's numbers hold.
+    names: usize,
+    /// Retrievals that have not begun are dropped with it.
+    row: Arc<()>,
+}
+
+/// How many files ahead were used and in vain, of late.
+#[derive(Default)]
+struct Recent {
+    used: u64,
+    in_vain: u64,
+}
+
+impl Recent {
+    fn note(&mut self, used: u64, in_vain: u64) {
+        if self.used + self.in_vain > REMEMBERED {
+            (self.used, self.in_vain) = (self.used / 2, self.in_vain / 2);
+        }
+        self.used += used;
+        self.in_vain += in_vain;
+    }
+
+    fn is_doubted(&self) -> bool {
+        self.in_vain > FIRST_IN_VAIN + self.used
+    }
+}
+
+impl Ahead {
+    /// Follows the readers of the source that `catalog` and `transfer` belong to.
+    pub fn new(catalog: Arc<Catalog>, transfer: Arc<Transfer>) -> Arc<Self> {
+        let Capabilities { concurrency, .. } = transfer.capabilities();
+        Arc::new(Self {
+            catalog,
+            transfer,
+            places: Semaphore::new(concurrency - concurrency.div_ceil(4)),
+            directories: Mutex::new(LruCache::new(DIRECTORIES)),
+            recent: Mutex::default(),
+            fetched: AtomicU64::default(),
+            used: AtomicU64::default(),
+        })
+    }
+
+    /// A program opens the file `name` of `dir`. `whole`: all of it is here.
+    pub(super) fn opened(self: &Arc<Self>, dir: &RemotePath, name: &[u8], whole: bool) {
+        // What is here was retrieved ahead, or long ago; a reader who finds everything is not followed.
+        if whole && !self.directories.lock().contains(dir) {
+            return;
+        }
+        let Some(listing) = self.catalog.listing_in_memory(dir) else { return };
+        let Some(number) = listing.entries().find(name) else { return };
+        let siblings = Listed { listing: &listing, ranges: self.transfer.capabilities().ranges };
+        let (planned, row) = {
+            let mut directories = self.directories.lock();
+            let followed = directories.get_or_insert_mut(dir.clone(), Followed::default);
+            if std::mem::replace(&mut followed.names, listing.entries().len()) != listing.entries().len() {
+                followed.pattern = Pattern::default();
+            }
+            let told = followed.pattern.opened(number, &siblings);
+            self.used.fetch_add(told.used.into(), Ordering::Relaxed);
+            self.recent.lock().note(told.used.into(), told.in_vain as u64);
+            if told.broken {
+                followed.row = Arc::default();
+            }
+            (followed.pattern.plan(&siblings, self.budget()), Arc::downgrade(&followed.row))
+        };
+        for number in planned {
+            let (ahead, listing, row, dir) = (self.clone(), listing.clone(), row.clone(), dir.clone());
+            tokio::spawn(async move { ahead.bring(&dir, &listing, number, &row).await });
+        }
+    }
+
+    fn budget(&self) -> Budget {
+        let is_held_back =
+            self.catalog.is_slow() || self.transfer.capabilities().proven_whole || !self.transfer.keeps_ahead();
+        let line = if is_held_back { 0 } else { self.transfer.brings(LOOK_AHEAD) };
+        Budget { line, is_doubted: self.recent.lock().is_doubted() }
+    }
+
+    /// Retrieves one file, unless its reader has gone elsewhere meanwhile.
+    async fn bring(&self, dir: &RemotePath, listing: &Listing, number: usize, row: &Weak<()>) {
+        let Ok(_place) = self.places.acquire().await else { return };
+        if row.strong_count() == 0 {
+            return;
+        }
+        let retrieved = self.retrieve(dir, listing, number).await;
+        if let Err(error) = &retrieved {
+            debug!("{dir}: not retrieved ahead: {error}");
+        }
+        if matches!(retrieved, Ok(true)) {
+            self.fetched.fetch_add(1, Ordering::Relaxed);
+        } else if row.strong_count() > 0
+            && let Some(followed) = self.directories.lock().peek_mut(dir)
+        {
+            followed.pattern.forget(number);
+        }
+    }
+
+    /// Whether there was anything to retrieve.
+    async fn retrieve(&self, dir: &RemotePath, listing: &Listing, number: usize) -> Result<bool> {
+        let (name, entry) = listing.entries().at(number);
+        let version = self.transfer.open(&super::open::version_of(&entry)?, &name).await;
+        let retrieved = version.retrieve_ahead().await?;
+        if retrieved && version.version().size > SMALL {
+            self.catalog.confirm(dir, &name, &entry);
+        }
+        Ok(retrieved)
+    }
+}
+
+/// The entries of a directory, for the planner.
+struct Listed<'a> {
+    listing: &'a Listing,
+    /// Whether the source serves parts of files.
+    ranges: bool,
+}
+
+impl Siblings for Listed<'_> {
+    fn count(&self) -> usize {
+        self.listing.entries().len()
+    }
+
+    fn at(&self, number: usize) -> Option<Sibling> {
+        let entry = self.listing.entries().entry(number);
+        let EntryKind::File { .. } = entry.kind else { return None };
+        let settled = entry.digest.as_ref().map(|digest| digest.unsettled_since().is_none());
+        let bytes = match (entry.size, settled) {
+            (Some(size), Some(_)) if size <= SMALL => Some(size),
+            (Some(_), Some(true)) if self.ranges => Some(BLOCK),
+            _ => None,
+        };
+        let name = self.listing.entries().name(number);
+        let mut extension = DefaultHasher::new();
+        name.rsplit(|&byte| byte == b'.').next().filter(|last| last.len() < name.len()).hash(&mut extension);
+        Some(Sibling { bytes, extension: extension.finish() })
+    }
+}
