@@ -110,9 +110,9 @@ impl Transfer {
         self.source.capabilities()
     }
 
-    /// The bytes that one connection brings in this time, as far as it was measured.
+    /// The bytes that one connection brings in this time, as far as it was measured; not so many that a small cache would be turned over.
     pub fn brings(&self, time: Duration) -> u64 {
-        self.pace.brings(time)
+        self.pace.brings(time).min(self.cache.limits().max_size / 8)
     }
 
     /// Whether the cache has room for what nobody reads yet.
