@@ -47,6 +47,11 @@ impl Urgency {
         self.0.level.store(INTERACTIVE, Ordering::Relaxed);
     }
 
+    /// Whether a reader waits for the answer.
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.level() == INTERACTIVE
+    }
+
     /// Whether other requests wait for the turn that this one has; requests that can end early then do.
     pub fn is_turn_wanted(&self) -> bool {
         self.0.wanted.get().is_some_and(|wanted| wanted.load(Ordering::Relaxed))

@@ -301,7 +301,7 @@ impl OpenVersion {
 
     /// Returns when these blocks can be read.
     async fn retrieve(self: &Arc<Self>, blocks: Range<usize>) -> Result<()> {
-        let mut unkept = 0;
+        let (mut unkept, mut is_asked_again) = (0, false);
         while unkept < READ_ATTEMPTS {
             let (first, coming, request) = {
                 let mut state = self.state.lock();
@@ -322,6 +322,7 @@ impl OpenVersion {
                 }
                 (first, coming.is_some(), request)
             };
+            let begun_ahead = !request.urgency.is_interactive();
             request.urgency.raise();
             request.allow(Limit::anywhere(first + 1));
             let mut progress = request.progress.subscribe();
@@ -331,7 +332,14 @@ impl OpenVersion {
             if let Some(result) = result
                 && self.missing(first..first + 1) == [first]
             {
-                result?;
+                match result {
+                    // It began when nobody waited, and may have failed of something that is over.
+                    Err(_) if begun_ahead && !is_asked_again => {
+                        is_asked_again = true;
+                        continue;
+                    }
+                    result => result?,
+                }
                 // The block was pushed out of memory, or it completed a copy that could not be proven.
                 unkept += usize::from(coming);
             }
