@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, whatever the world causes is a failed test")]
 
+mod ahead;
 mod attributes;
 mod cachedir;
 mod check;

@@ -1,0 +1,48 @@
+//! Files ahead of a reader, over a far line: each byte once, little in vain. Times are printed, and not asserted.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::kit::mount::{Mount, bytes_retrieved, requests};
+use crate::kit::proxy::{Link, Proxy};
+use crate::remote::Remote;
+
+/// A mount of `count` files of so many bytes, at the end of a line of 10 ms.
+fn far(remote: &Remote, count: usize, bytes: usize) -> (Mount, Proxy) {
+    for number in 0..count {
+        remote.put(&format!("{number:05}"), vec![7; bytes]);
+    }
+    let (table, line) = remote.table_over("far", Proxy::to);
+    line.set(Link { delay: Duration::from_millis(5), ..Link::default() });
+    (Mount::of(&format!("{table}fresh_for = \"1h\"\n")), line)
+}
+
+#[test]
+fn many_small_files_come_ahead_over_webdav() {
+    many_small_files_come_ahead(&Remote::apache());
+}
+
+#[test]
+fn many_small_files_come_ahead_over_s3() {
+    many_small_files_come_ahead(&Remote::s3());
+}
+
+#[test]
+fn many_small_files_come_ahead_over_sftp() {
+    many_small_files_come_ahead(&Remote::sftp());
+}
+
+fn many_small_files_come_ahead(remote: &Remote) {
+    let (mount, _line) = far(remote, 2_000, 4096);
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 2_000);
+    let copies = mount.home().dir().join("copies");
+    fs::create_dir(&copies).unwrap();
+    let begun = Instant::now();
+    mount.sh(&format!("cp far/000* far/001* far/002* far/003* far/004* {}", copies.display()));
+    println!("500 files of 4 KiB: {:?}", begun.elapsed());
+    let status = mount.status();
+    let retrieved = requests(&status, "far").2;
+    assert!((500..=600).contains(&retrieved), "{retrieved} requests for 500 files");
+    assert!(bytes_retrieved(&status, "far") <= 600 * 4096, "{status:#}");
+    assert!(fs::read_dir(&copies).unwrap().all(|copy| fs::read(copy.unwrap().path()).unwrap() == vec![7; 4096]));
+}
