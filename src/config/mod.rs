@@ -83,6 +83,8 @@ pub struct SourceConfig {
     pub offline: Offline,
     /// The way to learn the size of a file of which it tells none.
     pub unknown_size: UnknownSize,
+    /// Whether files that are probably opened next are retrieved ahead.
+    pub read_ahead: bool,
     /// The most requests that are under way at once; `None`: as many as the source serves well.
     pub max_requests: Option<usize>,
     /// The most bytes of content that arrive in a second; `None`: no limit.

@@ -185,7 +185,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
         MountedSource {
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
-            ahead: Some(Ahead::new(catalog.clone(), transfer.clone())),
+            ahead: config.read_ahead.then(|| Ahead::new(catalog.clone(), transfer.clone())),
             catalog,
             transfer,
             source_id,

@@ -16,8 +16,18 @@ use crate::room::Rooms;
 use crate::secret::Secret;
 
 /// Keys that every source's table may hold besides its own.
-pub(crate) const COMMON_KEYS: [&str; 9] =
-    ["type", "hidden", "fresh_for", "timeout", "patience", "offline", "unknown_size", "max_requests", "max_bandwidth"];
+pub(crate) const COMMON_KEYS: [&str; 10] = [
+    "type",
+    "hidden",
+    "fresh_for",
+    "timeout",
+    "patience",
+    "offline",
+    "unknown_size",
+    "read_ahead",
+    "max_requests",
+    "max_bandwidth",
+];
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 pub(crate) const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";

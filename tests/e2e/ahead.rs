@@ -46,3 +46,22 @@ fn many_small_files_come_ahead(remote: &Remote) {
     assert!(bytes_retrieved(&status, "far") <= 600 * 4096, "{status:#}");
     assert!(fs::read_dir(&copies).unwrap().all(|copy| fs::read(copy.unwrap().path()).unwrap() == vec![7; 4096]));
 }
+
+#[test]
+fn with_read_ahead_off_nothing_comes_that_nobody_reads() {
+    let remote = Remote::webdav();
+    (0..100).for_each(|number| remote.put(&format!("{number:05}"), vec![7; 4096]));
+    let mount = Mount::of(&format!("{}fresh_for = \"1h\"\nread_ahead = false\n", remote.table("far")));
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 100);
+    (0..20).for_each(|number| assert_eq!(fs::read(mount.path(format!("far/{number:05}"))).unwrap(), vec![7; 4096]));
+    assert_eq!(requests(&mount.status(), "far").2, 20);
+}
+
+#[test]
+fn looking_at_a_folder_brings_no_bytes() {
+    let remote = Remote::webdav();
+    (0..100).for_each(|number| remote.put(&format!("{number:05}"), vec![7; 4096]));
+    let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
+    mount.sh("ls -l far; stat far/*; find far -type f");
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), 0);
+}

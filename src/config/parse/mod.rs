@@ -22,8 +22,8 @@ use crate::sources::{self, KINDS};
 
 const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
-const DEFAULTS_KEYS: [&str; 7] =
-    ["fresh_for", "timeout", "patience", "offline", "unknown_size", "max_requests", "max_bandwidth"];
+const DEFAULTS_KEYS: [&str; 8] =
+    ["fresh_for", "timeout", "patience", "offline", "unknown_size", "read_ahead", "max_requests", "max_bandwidth"];
 
 /// A cache that cannot hold a single block is no cache.
 const MIN_CACHE_BYTES: u64 = 1 << 20;
@@ -62,6 +62,7 @@ pub(super) struct Common {
     pub(super) patience: Duration,
     pub(super) offline: Offline,
     pub(super) unknown_size: UnknownSize,
+    pub(super) read_ahead: bool,
     pub(super) max_requests: Option<usize>,
     pub(super) max_bandwidth: Option<u64>,
 }
@@ -74,6 +75,7 @@ impl Common {
         patience: Duration::from_secs(2),
         offline: Offline::Serve,
         unknown_size: UnknownSize::Retrieve,
+        read_ahead: true,
         max_requests: None,
         max_bandwidth: None,
     };
@@ -87,6 +89,7 @@ impl Common {
             },
             "patience" => self.patience = value::duration(key, value)?,
             "unknown_size" => self.unknown_size = value::unknown_size(key, value)?,
+            "read_ahead" => self.read_ahead = value::flag(key, value)?,
             "max_requests" => self.max_requests = Some(value::count(key, value)?),
             "max_bandwidth" => match value::size(key, value)? {
                 0..MIN_BANDWIDTH => return Err("`max_bandwidth` must be at least \"1KiB\" (a second)".into()),
@@ -265,6 +268,7 @@ impl<'a> Walk<'a> {
             patience: common.patience,
             offline: common.offline,
             unknown_size: common.unknown_size,
+            read_ahead: common.read_ahead,
             max_requests: common.max_requests,
             max_bandwidth: common.max_bandwidth,
             origin: Origin { file: Some(self.place.shown.into()), line, key_lines },

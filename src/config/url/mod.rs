@@ -22,7 +22,7 @@ pub(super) struct UrlSource {
 impl UrlSource {
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
-        let Common { fresh_for, timeout, patience, offline, unknown_size, max_requests, max_bandwidth } =
+        let Common { fresh_for, timeout, patience, offline, unknown_size, read_ahead, max_requests, max_bandwidth } =
             Common::DEFAULT;
         SourceConfig {
             settings: Settings::of(self.name.clone(), self.values),
@@ -34,6 +34,7 @@ impl UrlSource {
             patience,
             offline,
             unknown_size,
+            read_ahead,
             max_requests,
             max_bandwidth,
             origin: Origin::default(),
