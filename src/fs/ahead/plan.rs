@@ -229,14 +229,14 @@ mod tests {
         let (files, mut pattern) = (files(200, 1 << 20), Pattern::default());
         assert_eq!(open(&mut pattern, 0..20, &files), (3..28).collect::<Vec<_>>());
         let mut slow = Pattern::default();
-        (0..3).for_each(|number| drop(slow.opened(number, &files)));
+        (0..3).for_each(|number| _ = slow.opened(number, &files));
         assert_eq!(slow.plan(&files, Budget { line: 2 << 20, ..OPEN }), [3, 4]);
     }
 
     #[test]
     fn little_is_ahead_where_it_is_seldom_used() {
         let (files, mut pattern) = (files(200, 4096), Pattern::default());
-        (0..3).for_each(|number| drop(pattern.opened(number, &files)));
+        (0..3).for_each(|number| _ = pattern.opened(number, &files));
         assert_eq!(pattern.plan(&files, Budget { is_doubted: true, ..OPEN }), [3, 4]);
     }
 }
