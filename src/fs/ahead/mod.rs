@@ -153,6 +153,8 @@ impl Ahead {
     async fn retrieve(&self, dir: &RemotePath, listing: &Listing, number: usize) -> Result<bool> {
         let (name, entry) = listing.entries().at(number);
         let version = self.transfer.open(&super::open::version_of(&entry)?, &name).await;
+        // Nothing is written into a file of which nobody knows how much is right.
+        version.take_found().await;
         let retrieved = version.retrieve_ahead().await?;
         if retrieved && version.version().size > SMALL {
             self.catalog.confirm(dir, &name, &entry);
