@@ -8,6 +8,7 @@ use super::client::{Asked, Client};
 use super::codec::{FileType, status};
 use super::config::{Config, Way};
 use super::failure::Failure;
+use super::kept::Kept;
 use super::{host_key, inside, program};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
@@ -16,6 +17,7 @@ use crate::path::{Printable, RemotePath};
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) client: Client,
+    pub(super) kept: Kept,
     /// The root without symbolic links, absolute, as the server writes it; empty for `/`.
     base: Vec<u8>,
     /// The root as it is configured, if that is absolute, without a slash at its end: links may be written with it.
@@ -27,6 +29,8 @@ pub(super) struct Connection {
 enum Line {
     Inside(host_key::Connection),
     Program(program::Running),
+    #[cfg(test)]
+    Test,
 }
 
 impl std::fmt::Debug for Line {
@@ -34,6 +38,8 @@ impl std::fmt::Debug for Line {
         f.write_str(match self {
             Self::Inside(_) => "Inside",
             Self::Program(_) => "Program",
+            #[cfg(test)]
+            Self::Test => "Test",
         })
     }
 }
@@ -68,9 +74,15 @@ impl Connection {
         let base = real.strip_suffix(b"/").unwrap_or(&real).to_vec();
         let spelling = config.root.starts_with(b"/").then(|| config.root.clone());
         let spelling = spelling.map(|root| root.strip_suffix(b"/").unwrap_or(&root).to_vec());
-        let connection = Arc::new(Self { client, base, spelling, line });
+        let connection = Arc::new(Self { client, kept: Kept::default(), base, spelling, line });
         connection.check_root("connect").await?;
         Ok(connection)
+    }
+
+    /// A conversation about the directory `/srv` that a test has with itself.
+    #[cfg(test)]
+    pub(super) fn of_test(client: Client) -> Self {
+        Self { client, kept: Kept::default(), base: b"/srv".to_vec(), spelling: None, line: Line::Test }
     }
 
     /// Ends the conversation.
@@ -79,6 +91,8 @@ impl Connection {
         match &self.line {
             Line::Inside(line) => inside::disconnect(line).await,
             Line::Program(running) => running.end().await,
+            #[cfg(test)]
+            Line::Test => {}
         }
     }
 

@@ -11,6 +11,7 @@ mod connection;
 mod failure;
 mod host_key;
 mod inside;
+mod kept;
 mod known_hosts;
 mod links;
 mod listing;

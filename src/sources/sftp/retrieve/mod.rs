@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -29,47 +30,108 @@ pub(super) async fn retrieve(
     retrieval: &Retrieval<'_>,
     out: &mut dyn Sink,
 ) -> Result<Retrieved> {
-    let changed = || Error::new(OP, ErrorKind::Changed).on(retrieval.path);
-    let wanted =
-        Stamp::parse(retrieval.digest).filter(|wanted| retrieval.size == Some(wanted.size)).ok_or_else(changed)?;
-    let place = connection.place(retrieval.path);
-    let real = connection.client.real_path(&place);
-    let handle = match connection.client.open(&place).await {
-        Ok(handle) => handle,
-        Err(failure) => return Err(connection.error(OP, retrieval.path, &failure).await),
+    let wanted = Stamp::parse(retrieval.digest).filter(|wanted| retrieval.size == Some(wanted.size));
+    let wanted = Wanted { retrieval, stamp: wanted.ok_or_else(|| changed(retrieval))? };
+    let mut reads = match wanted.read_kept(connection).await {
+        Some(reads) => reads,
+        None => wanted.read_opened(connection).await?,
     };
-    let in_one_read = retrieval.is_whole() && wanted.size <= u64::from(connection.client.max_read());
-    if !in_one_read {
-        // Bytes that are asked for at different times are of one version only if a change in between would show.
-        tokio::time::sleep(wanted.settles_in(SystemTime::now())).await;
-    }
-    let mut reads = Reads::begin(&connection.client, &handle, retrieval.range.clone());
-    let first = reads.stat();
-    reads.ask();
-    let same = |attrs: Attrs| if Stamp::of(&attrs) == Some(wanted) { Ok(()) } else { Err(changed()) };
-    let failed = |failure: Failure| failure.error(OP, retrieval.path);
-    connection.no_links(OP, retrieval.path, real, ErrorKind::Changed).await?;
-    same(first.await.map_err(failed)?)?;
     while let Some(chunk) = reads.next().await {
         let (chunk, attrs) = match chunk {
             Ok(chunk) => chunk,
             // The file has become shorter.
-            Err(failure) if failure.is_eof() => return Err(changed()),
-            Err(failure) => return Err(failed(failure)),
+            Err(failure) if failure.is_eof() => return Err(changed(retrieval)),
+            Err(failure) => return Err(failed(retrieval, &failure)),
         };
         // Overwriting the file in place changes its time.
-        same(attrs)?;
+        wanted.same(&attrs)?;
         for bytes in chunk {
             out.write(bytes).await?;
         }
     }
-    Ok(Retrieved { modified: Some(wanted.modified()) })
+    if !retrieval.is_whole() {
+        connection.kept.keep(retrieval.path, wanted.stamp, reads.handle);
+    }
+    Ok(Retrieved { modified: Some(wanted.stamp.modified()) })
+}
+
+fn changed(retrieval: &Retrieval<'_>) -> Error {
+    Error::new(OP, ErrorKind::Changed).on(retrieval.path)
+}
+
+fn failed(retrieval: &Retrieval<'_>, failure: &Failure) -> Error {
+    failure.error(OP, retrieval.path)
+}
+
+/// What is to be retrieved.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    retrieval: &'a Retrieval<'a>,
+    /// The version.
+    stamp: Stamp,
+}
+
+impl<'a> Wanted<'a> {
+    /// Reads from a file that was left open, if its path still leads to this version. All questions leave at once: one round trip.
+    async fn read_kept(self, connection: &'a Connection) -> Option<Reads<'a>> {
+        let path = self.retrieval.path;
+        let handle = connection.kept.get(path, self.stamp)?;
+        let place = connection.place(path);
+        let (real, named) = (connection.client.real_path(&place), connection.client.lstat(&place));
+        let named = async {
+            connection.no_links(OP, path, real, ErrorKind::Changed).await?;
+            self.same(&named.await.map_err(|failure| failed(self.retrieval, &failure))?)
+        };
+        let reads = self.begin(connection, handle, named).await;
+        if reads.is_err() {
+            // What is opened anew tells why.
+            connection.kept.forget(path);
+        }
+        reads.ok()
+    }
+
+    /// Opens the file and reads from it.
+    async fn read_opened(self, connection: &'a Connection) -> Result<Reads<'a>> {
+        let path = self.retrieval.path;
+        let place = connection.place(path);
+        let real = connection.client.real_path(&place);
+        let handle = match connection.client.open(&place).await {
+            Ok(handle) => Arc::new(handle),
+            Err(failure) => return Err(connection.error(OP, path, &failure).await),
+        };
+        self.begin(connection, handle, connection.no_links(OP, path, real, ErrorKind::Changed)).await
+    }
+
+    /// Asks for bytes, and fails unless they are of this version and `named` finds that the path leads to them.
+    async fn begin(
+        self,
+        connection: &'a Connection,
+        handle: Arc<Handle>,
+        named: impl Future<Output = Result<()>>,
+    ) -> Result<Reads<'a>> {
+        let in_one_read = self.retrieval.is_whole() && self.stamp.size <= u64::from(connection.client.max_read());
+        if !in_one_read {
+            // Bytes that are asked for at different times are of one version only if a change in between would show.
+            tokio::time::sleep(self.stamp.settles_in(SystemTime::now())).await;
+        }
+        let mut reads = Reads::begin(&connection.client, handle, self.retrieval.range.clone());
+        let first = reads.stat();
+        reads.ask();
+        named.await?;
+        self.same(&first.await.map_err(|failure| failed(self.retrieval, &failure))?)?;
+        Ok(reads)
+    }
+
+    /// Fails if these are not the attributes of the wanted version.
+    fn same(self, attrs: &Attrs) -> Result<()> {
+        if Stamp::of(attrs) == Some(self.stamp) { Ok(()) } else { Err(changed(self.retrieval)) }
+    }
 }
 
 /// The reads of one retrieval, in order.
 struct Reads<'a> {
     client: &'a Client,
-    handle: &'a Handle,
+    handle: Arc<Handle>,
     share: Share<'a>,
     /// Not asked for yet.
     rest: Range<u64>,
@@ -84,18 +146,18 @@ struct Read {
 }
 
 impl<'a> Reads<'a> {
-    fn begin(client: &'a Client, handle: &'a Handle, range: Range<u64>) -> Self {
+    fn begin(client: &'a Client, handle: Arc<Handle>, range: Range<u64>) -> Self {
         let share = Share::of(client);
         Self { client, handle, share, rest: range, asked: VecDeque::new() }
     }
 
     fn stat(&self) -> Asked<Attrs> {
-        self.client.fstat(self.handle)
+        self.client.fstat(&self.handle)
     }
 
     fn read(&self, range: Range<u64>) -> Read {
         let length = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
-        let bytes = self.client.read(self.handle, range.start, length);
+        let bytes = self.client.read(&self.handle, range.start, length);
         Read { range, bytes, attrs: self.stat() }
     }
 

@@ -2,13 +2,21 @@
 
 use bytes::Buf as _;
 use tokio::io::DuplexStream;
+use tokio::task::JoinHandle;
 
 use super::super::client::tests::{answer, asked, pair, whole};
-use super::super::codec::{Reply, status};
+use super::super::codec::{Name, Reply, status};
+use super::super::kept;
 use super::*;
+use crate::digest::Digest;
+use crate::path::RemotePath;
 
+const OPEN: u8 = 3;
+const CLOSE: u8 = 4;
 const READ: u8 = 5;
+const LSTAT: u8 = 7;
 const FSTAT: u8 = 8;
+const REALPATH: u8 = 16;
 
 /// Answers reads of a file, one by one, with at most `most` bytes, until the client has gone; what was asked, in order.
 async fn serve(mut server: DuplexStream, content: &'static [u8], most: usize, questions: usize) -> Vec<(u8, u64)> {
@@ -33,11 +41,11 @@ async fn serve(mut server: DuplexStream, content: &'static [u8], most: usize, qu
     seen
 }
 
-async fn opened(client: &Client, server: &mut DuplexStream) -> Handle {
+async fn opened(client: &Client, server: &mut DuplexStream) -> Arc<Handle> {
     let open = client.open(b"/a");
     let (id, ..) = asked(server).await;
     answer(server, id, Reply::Handle(Bytes::from_static(b"h"))).await;
-    open.await.expect("it is open")
+    Arc::new(open.await.expect("it is open"))
 }
 
 async fn all(reads: &mut Reads<'_>) -> Result<Vec<u8>, Failure> {
@@ -54,7 +62,7 @@ async fn what_a_server_leaves_out_is_asked_for_again_and_so_are_the_attributes()
     let (client, mut server) = pair().await;
     let handle = opened(&client, &mut server).await;
     let serving = tokio::spawn(serve(server, b"0123456789", 4, 6));
-    let mut reads = Reads::begin(&client, &handle, 1..10);
+    let mut reads = Reads::begin(&client, Arc::clone(&handle), 1..10);
     assert_eq!(all(&mut reads).await.expect("the bytes"), b"123456789");
     // After the last byte of every read comes the question for the attributes.
     assert_eq!(serving.await.expect("served"), [(READ, 1), (FSTAT, 0), (READ, 5), (FSTAT, 0), (READ, 9), (FSTAT, 0)]);
@@ -65,7 +73,7 @@ async fn a_file_that_has_become_shorter_shows() {
     let (client, mut server) = pair().await;
     let handle = opened(&client, &mut server).await;
     tokio::spawn(serve(server, b"01234", 100, 4));
-    let mut reads = Reads::begin(&client, &handle, 2..10);
+    let mut reads = Reads::begin(&client, Arc::clone(&handle), 2..10);
     assert!(all(&mut reads).await.expect_err("the end came early").is_eof());
 }
 
@@ -74,7 +82,7 @@ async fn more_or_fewer_bytes_than_possible_are_refused() {
     for bytes in [b"".as_slice(), b"123"] {
         let (client, mut server) = pair().await;
         let handle = opened(&client, &mut server).await;
-        let mut reads = Reads::begin(&client, &handle, 0..2);
+        let mut reads = Reads::begin(&client, Arc::clone(&handle), 0..2);
         reads.ask();
         let (id, ..) = asked(&mut server).await;
         answer(&mut server, id, Reply::Data(Bytes::from_static(bytes))).await;
@@ -87,14 +95,116 @@ async fn retrievals_share_what_may_be_under_way() {
     let (client, mut server) = pair().await;
     let handle = opened(&client, &mut server).await;
     let size = 1 << 40;
-    let mut one = Reads::begin(&client, &handle, 0..size);
+    let mut one = Reads::begin(&client, Arc::clone(&handle), 0..size);
     one.ask();
     assert_eq!(one.asked.len(), MAX_READS);
-    let many: Vec<_> = (0..7).map(|_| Reads::begin(&client, &handle, 0..size)).collect();
-    let mut late = Reads::begin(&client, &handle, 0..size);
+    let many: Vec<_> = (0..7).map(|_| Reads::begin(&client, Arc::clone(&handle), 0..size)).collect();
+    let mut late = Reads::begin(&client, Arc::clone(&handle), 0..size);
     late.ask();
     assert_eq!(late.asked.len(), MAX_READS_OF_ALL / 9);
     drop(many);
     late.ask();
     assert_eq!(late.asked.len(), MAX_READS);
+}
+
+/// A server with files of ten bytes that answers so many questions at once, only when all of them have arrived; what was asked.
+fn answering(mut server: DuplexStream, at_once: Vec<usize>, modified: u32) -> JoinHandle<(DuplexStream, Vec<Vec<u8>>)> {
+    tokio::spawn(async move {
+        let mut seen = Vec::new();
+        for questions in at_once {
+            let mut batch = Vec::new();
+            for _ in 0..questions {
+                batch.push(whole(&mut server).await);
+            }
+            seen.push(batch.iter().map(|(_, kind, ..)| *kind).collect());
+            for (id, kind, path, mut rest) in batch {
+                let attrs = Attrs { size: Some(10), permissions: Some(0o100_644), modified: Some(modified) };
+                let reply = match kind {
+                    OPEN => Reply::Handle(Bytes::from_static(b"h")),
+                    LSTAT | FSTAT => Reply::Attrs(attrs),
+                    REALPATH => Reply::Names(vec![Name { name: path.into(), attrs: Attrs::default() }]),
+                    CLOSE => Reply::Status { code: 0, message: Bytes::new() },
+                    _ => {
+                        let (from, len) = (rest.get_u64() as usize, rest.get_u32() as usize);
+                        Reply::Data(Bytes::from_static(&b"0123456789"[from..from + len]))
+                    }
+                };
+                answer(&mut server, id, reply).await;
+            }
+        }
+        (server, seen)
+    })
+}
+
+async fn part(connection: &Connection, name: &str, modified: u32, range: Range<u64>) -> Result<Vec<u8>> {
+    let (path, digest) =
+        (RemotePath::parse(name.as_bytes()).expect("a path"), Digest::new(format!("stat:10-{modified}")));
+    let mut out = Vec::new();
+    retrieve(connection, &Retrieval::new(&path, &digest, 10, range), &mut out).await?;
+    Ok(out)
+}
+
+const THEN: u32 = 1_700_000_000;
+
+#[tokio::test]
+async fn a_second_part_of_a_file_takes_one_round_trip() {
+    let (client, server) = pair().await;
+    let connection = Connection::of_test(client);
+    let serving = answering(server, vec![2, 3, 5, 5], THEN);
+    assert_eq!(part(&connection, "a", THEN, 0..2).await.expect("opened"), b"01");
+    assert_eq!(part(&connection, "a", THEN, 4..6).await.expect("left open"), b"45");
+    assert_eq!(part(&connection, "a", THEN, 8..10).await.expect("left open"), b"89");
+    let (_, seen) = serving.await.expect("served");
+    let again = vec![REALPATH, LSTAT, FSTAT, READ, FSTAT];
+    assert_eq!(seen, [vec![REALPATH, OPEN], vec![FSTAT, READ, FSTAT], again.clone(), again]);
+}
+
+#[tokio::test]
+async fn a_file_read_as_a_whole_is_closed_at_once() {
+    let (client, server) = pair().await;
+    let connection = Connection::of_test(client);
+    let serving = answering(server, vec![2, 3, 1], THEN);
+    assert_eq!(part(&connection, "a", THEN, 0..10).await.expect("opened"), b"0123456789");
+    assert_eq!(serving.await.expect("served").1[2], [CLOSE]);
+}
+
+#[tokio::test]
+async fn a_file_left_open_is_not_read_once_its_path_leads_to_another_version() {
+    let (client, server) = pair().await;
+    let connection = Connection::of_test(client);
+    let serving = answering(server, vec![2, 3], THEN);
+    part(&connection, "a", THEN, 0..2).await.expect("opened");
+    let (server, _) = serving.await.expect("served");
+    // The file changes: what is left open is of no more use, and neither is what is opened anew.
+    let serving = answering(server, vec![5, 3, 3, 1], THEN + 1);
+    let error = part(&connection, "a", THEN, 4..6).await.expect_err("changed");
+    assert_eq!(error.kind(), ErrorKind::Changed);
+    let (_, seen) = serving.await.expect("served");
+    assert_eq!(seen[0], [REALPATH, LSTAT, FSTAT, READ, FSTAT]);
+    assert_eq!(seen[1], [CLOSE, REALPATH, OPEN]);
+    assert_eq!(seen[3], [CLOSE]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_nobody_reads_for_a_while_is_closed() {
+    let (client, server) = pair().await;
+    let connection = Connection::of_test(client);
+    let serving = answering(server, vec![2, 3, 1, 2, 3], THEN);
+    part(&connection, "a", THEN, 0..2).await.expect("opened");
+    tokio::time::sleep(2 * kept::IDLE).await;
+    part(&connection, "a", THEN, 2..4).await.expect("opened again");
+    let (_, seen) = serving.await.expect("served");
+    assert_eq!((&seen[2], &seen[3]), (&vec![CLOSE], &vec![REALPATH, OPEN]));
+}
+
+#[tokio::test]
+async fn only_so_many_files_are_left_open() {
+    let (client, server) = pair().await;
+    let connection = Connection::of_test(client);
+    let at_once = [2, 3].repeat(kept::MOST + 1).into_iter().chain([1]).collect();
+    let serving = answering(server, at_once, THEN);
+    for number in 0..=kept::MOST {
+        part(&connection, &number.to_string(), THEN, 0..2).await.expect("opened");
+    }
+    assert_eq!(serving.await.expect("served").1.last(), Some(&vec![CLOSE]));
 }
