@@ -56,8 +56,8 @@ def list_path(params):
         if stat.S_ISDIR(status.st_mode):
             entries.append({"path": path, "kind": "directory", "modified": decimal(status.st_mtime_ns)})
         elif stat.S_ISREG(status.st_mode):
-            executable = bool(status.st_mode & 0o100)
-            entries.append({"path": path, "kind": "file", "executable": executable, **version(status)})
+            permissions = status.st_mode & 0o777
+            entries.append({"path": path, "kind": "file", "permissions": permissions, **version(status)})
         if len(entries) == 500:
             notify("entries", id=params["id"], entries=entries)
             entries = []

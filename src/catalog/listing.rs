@@ -62,7 +62,7 @@ impl Listing {
             .optional()?;
         let Some(id) = id else { return Ok(None) };
         let mut select = db.prepare_cached(
-            "SELECT local_name, name, path, kind, target, size, modified, digest
+            "SELECT local_name, name, path, kind, target, permissions, size, modified, digest
              FROM entries WHERE listing = ?1 ORDER BY local_name",
         )?;
         let mut entries = LocalEntries::new(dir.clone());
@@ -84,7 +84,7 @@ impl Listing {
             return Ok(None);
         }
         db.prepare_cached(
-            "SELECT local_name, name, path, kind, target, size, modified, digest
+            "SELECT local_name, name, path, kind, target, permissions, size, modified, digest
              FROM entries WHERE listing = ?1 AND local_name = ?2",
         )?
         .query_row(params![id.0, name], read_entry)
@@ -113,15 +113,14 @@ impl Listing {
             dir.as_bytes()
         ])?;
         let mut insert = db.prepare_cached(
-            "INSERT INTO entries (listing, local_name, name, path, kind, target, size, modified, digest)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO entries (listing, local_name, name, path, kind, target, permissions, size, modified, digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         for (name, entry) in self.entries.iter() {
             let (kind, target) = match &entry.kind {
-                EntryKind::File { executable: false } => (0, None),
-                EntryKind::File { executable: true } => (1, None),
-                EntryKind::Directory => (2, None),
-                EntryKind::Symlink { target } => (3, Some(target)),
+                EntryKind::File => (0, None),
+                EntryKind::Directory => (1, None),
+                EntryKind::Symlink { target } => (2, Some(target)),
             };
             insert.execute(params![
                 id,
@@ -130,6 +129,7 @@ impl Listing {
                 entry.path.as_bytes(),
                 kind,
                 target,
+                entry.permissions,
                 entry.size.map(u64::cast_signed),
                 entry.modified.map(to_nanoseconds),
                 entry.digest.as_ref().map(Digest::as_str),
@@ -157,7 +157,7 @@ fn directories(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Res
     let directory = |row: &Row<'_>| Ok((row.get(0)?, RemotePath::from_stored(row.get_ref(1)?.as_blob()?)));
     db.prepare_cached(
         "SELECT local_name, path FROM listings JOIN entries ON listing = id
-         WHERE source = ?1 AND dir = ?2 AND kind = 2",
+         WHERE source = ?1 AND dir = ?2 AND kind = 1",
     )?
     .query_map(params![source, dir.as_bytes()], directory)?
     .collect()
@@ -176,10 +176,9 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<(LocalName, Entry)> {
         return Err(rusqlite::Error::InvalidColumnType(0, "local_name".into(), rusqlite::types::Type::Blob));
     }
     let kind = match row.get(3)? {
-        0 => EntryKind::File { executable: false },
-        1 => EntryKind::File { executable: true },
-        2 => EntryKind::Directory,
-        3 => EntryKind::Symlink { target: row.get(4)? },
+        0 => EntryKind::File,
+        1 => EntryKind::Directory,
+        2 => EntryKind::Symlink { target: row.get(4)? },
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(3, other)),
     };
     let entry = Entry {
@@ -190,9 +189,10 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<(LocalName, Entry)> {
             rusqlite::types::Type::Blob,
         ))?,
         kind,
-        size: row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned),
-        modified: row.get::<_, Option<i64>>(6)?.map(from_nanoseconds),
-        digest: row.get::<_, Option<String>>(7)?.map(Digest::new),
+        permissions: row.get(5)?,
+        size: row.get::<_, Option<i64>>(6)?.map(i64::cast_unsigned),
+        modified: row.get::<_, Option<i64>>(7)?.map(from_nanoseconds),
+        digest: row.get::<_, Option<String>>(8)?.map(Digest::new),
     };
     Ok((local_name.into(), entry))
 }
@@ -225,6 +225,7 @@ mod tests {
             name: name.to_vec(),
             path: dir.child(name).expect("a plain name"),
             kind,
+            permissions: Some(0o751),
             size: Some(u64::MAX),
             modified: Some(from_nanoseconds(-1_500_000_000)),
             digest: Some(Digest::new("d")),
@@ -245,7 +246,7 @@ mod tests {
         let root = RemotePath::root();
         let dir_entry = entry(&root, b"dir", EntryKind::Directory);
         let listing = listing(&[
-            entry(&root, b"a\xff", EntryKind::File { executable: true }),
+            entry(&root, b"a\xff", EntryKind::File),
             dir_entry.clone(),
             entry(&root, b"link", EntryKind::Symlink { target: b"../\xfe".to_vec() }),
         ]);

@@ -185,7 +185,8 @@ mod tests {
         Entry {
             name: name.to_vec(),
             path: RemotePath::root(),
-            kind: EntryKind::File { executable: false },
+            kind: EntryKind::File,
+            permissions: None,
             size: Some(0),
             modified: None,
             digest: None,

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
 use crate::freshness::Offline;
-use crate::fs::UnknownSize;
+use crate::fs::{Modes, UnknownSize};
 use crate::source::identity::identity;
 use crate::source::{Problem, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -34,6 +34,8 @@ pub struct Config {
     pub mountpoint: Option<PathBuf>,
     /// The directory and the limits of the cache.
     pub cache: CacheConfig,
+    /// The permissions and owners of the folders that the mount makes itself.
+    pub modes: Modes,
     /// The sources in the order of their names; at least one.
     pub sources: Vec<SourceConfig>,
     /// The folders that are put together from sources, in the order of the file.
@@ -85,6 +87,8 @@ pub struct SourceConfig {
     pub unknown_size: UnknownSize,
     /// Whether files that are probably opened next are retrieved ahead.
     pub read_ahead: bool,
+    /// The permissions and owners that its files and directories show.
+    pub modes: Modes,
     /// The most requests that are under way at once; `None`: as many as the source serves well.
     pub max_requests: Option<usize>,
     /// The most bytes of content that arrive in a second; `None`: no limit.
@@ -162,6 +166,7 @@ impl Config {
         Ok(Self {
             mountpoint: None,
             cache: CacheConfig::in_dir(default_cache_dir()?.join("urls").join(identity)),
+            modes: source.modes,
             sources: vec![source],
             folders: Vec::new(),
             at_root: true,

@@ -137,7 +137,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
         ),
         (
             9,
-            "unknown key `max_size`; the known keys are `fresh_for`, `max_bandwidth`, `max_requests`, `offline`, `patience`, `read_ahead`, `timeout`, `unknown_size`",
+            "unknown key `max_size`; the known keys are `dir_mode`, `file_mode`, `fresh_for`, `gid`, `max_bandwidth`, `max_requests`, `offline`, `patience`, `read_ahead`, `timeout`, `uid`, `umask`, `unknown_size`",
         ),
         (
             11,

@@ -56,6 +56,34 @@ pub(super) fn count(key: &str, value: &DeValue<'_>) -> Result<usize, String> {
     }
 }
 
+/// Permission bits: a string of octal digits as `chmod` takes them, or an octal number.
+pub(super) fn mode(key: &str, value: &DeValue<'_>) -> Result<u16, String> {
+    const EXAMPLE: &str = "write for example \"0644\"";
+    let digits = match value {
+        DeValue::String(text) => text.trim(),
+        DeValue::Integer(number) if number.radix() == 8 => number.as_str(),
+        DeValue::Integer(number) => {
+            return Err(format!("`{key}` must be octal; write \"{0}\" or 0o{0}", number.as_str()));
+        }
+        other => return Err(format!("{}; {EXAMPLE}", wrong_type(key, "permissions", other))),
+    };
+    match u16::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 && !digits.starts_with('+') => Ok(mode),
+        _ => Err(format!("`{key}` must be \"0000\" to \"0777\", not {}; {EXAMPLE}", shown(value))),
+    }
+}
+
+/// The number of a user or a group.
+pub(super) fn id(key: &str, value: &DeValue<'_>) -> Result<u32, String> {
+    let command = if key == "gid" { "id -g" } else { "id -u" };
+    let DeValue::Integer(number) = value else {
+        return Err(format!("{}; `{command} NAME` tells it", wrong_type(key, "a number", value)));
+    };
+    // The last number means that there is none.
+    let id = integer(number).and_then(|number| u32::try_from(number).ok()).filter(|&id| id != u32::MAX);
+    id.ok_or_else(|| format!("`{key}` must be 0 to 4294967294, not {}", number.as_str()))
+}
+
 /// A duration with its unit.
 pub(super) fn duration(key: &str, value: &DeValue<'_>) -> Result<Duration, String> {
     const EXAMPLE: &str = "write for example \"30s\" or \"5m\"";
@@ -198,6 +226,28 @@ mod tests {
         {
             let message = size("s", &bad).expect_err("it is no size");
             assert!(message.starts_with("`s` ") && message.contains("\"20GiB\""), "{message}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        let number = |text| DeValue::parse(text).expect("a number").into_inner();
+        for good in [text("0640"), text("640"), number("0o640")] {
+            assert_eq!(mode("m", &good), Ok(0o640));
+        }
+        for bad in [text("u=rw"), text("0o640"), text("1777"), text("0689"), text("+640"), text(""), number("644")] {
+            let message = mode("m", &bad).expect_err("it is no mode");
+            assert!(message.starts_with("`m` ") && message.contains("44\""), "{message}");
+        }
+        assert_eq!(mode("m", &number("640")), Err("`m` must be octal; write \"640\" or 0o640".into()));
+    }
+
+    #[test]
+    fn users_are_numbers() {
+        let number = |text| DeValue::parse(text).expect("a number").into_inner();
+        assert_eq!(id("uid", &number("1000")), Ok(1000));
+        for bad in [number("-1"), number("4294967295"), text("anna")] {
+            assert!(id("gid", &bad).is_err());
         }
     }
 

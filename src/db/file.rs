@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::cachedir::{CacheDir, open_file};
 
 /// Bumped with every change of [`SCHEMA`]; a database of another version is begun anew, being only a cache.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 const SCHEMA: &str = "
     CREATE TABLE listings (
@@ -22,7 +22,7 @@ const SCHEMA: &str = "
     CREATE TABLE entries (
         listing INTEGER NOT NULL REFERENCES listings (id) ON DELETE CASCADE,
         local_name BLOB NOT NULL, name BLOB NOT NULL, path BLOB NOT NULL,
-        kind INTEGER NOT NULL, target BLOB, size INTEGER, modified INTEGER, digest TEXT,
+        kind INTEGER NOT NULL, target BLOB, permissions INTEGER, size INTEGER, modified INTEGER, digest TEXT,
         PRIMARY KEY (listing, local_name)
     ) WITHOUT ROWID;
     CREATE TABLE learned (

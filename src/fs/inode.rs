@@ -119,6 +119,10 @@ impl Node {
                 add(source_ids[*source].as_bytes());
                 add(entry.path.as_bytes());
                 add(entry.digest.as_ref().map_or("", |digest| digest.as_str()).as_bytes());
+                // Attributes of an inode never change, and permissions are no part of a version.
+                if let Some(permissions) = entry.permissions {
+                    add(&permissions.to_le_bytes());
+                }
             }
             Self::Symlink { source, entry, target } => {
                 add(b"link");
@@ -291,7 +295,8 @@ mod tests {
         let entry = Entry {
             name: path.name().to_vec(),
             path,
-            kind: EntryKind::File { executable: false },
+            kind: EntryKind::File,
+            permissions: None,
             size: Some(1),
             modified: None,
             digest: Some(Digest::new(digest)),
@@ -345,14 +350,18 @@ mod tests {
         let inodes = Inodes::new(Node::Root, vec!["s".into(), "t".into()]);
         let dir = RemotePath::parse(b"some/dir").expect("a path");
         let path = dir.child(b"a\n").expect("a name");
-        let kinds = [
-            EntryKind::File { executable: true },
-            EntryKind::Directory,
-            EntryKind::Symlink { target: b"../b".to_vec() },
-        ];
+        let kinds = [EntryKind::File, EntryKind::Directory, EntryKind::Symlink { target: b"../b".to_vec() }];
         for (kind, local) in kinds.into_iter().flat_map(|kind| [(kind.clone(), b"a\n".as_slice()), (kind, b"a_")]) {
             let (size, modified) = (Some(7), Some(SystemTime::UNIX_EPOCH));
-            let entry = Entry { name: b"a\n".to_vec(), path: path.clone(), kind, size, modified, digest: None };
+            let entry = Entry {
+                name: b"a\n".to_vec(),
+                path: path.clone(),
+                kind,
+                permissions: Some(0o640),
+                size,
+                modified,
+                digest: None,
+            };
             let node = Node::of_entry(1, &dir, local.into(), entry);
             assert_eq!(inodes.get(inodes.refer(node.clone())).as_deref(), Some(&node));
         }

@@ -1,6 +1,6 @@
 //! `Layout`: the names in the mount's root, and the directories that lead to unions deeper down. It asks no source.
 
-use super::{MountedSource, Node, SourceIndex, Union, UnionIndex};
+use super::{Modes, MountedSource, Node, SourceIndex, Union, UnionIndex};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 
@@ -10,17 +10,19 @@ pub struct Layout {
     root: Node,
     shown: Vec<SourceIndex>,
     unions: Vec<Union>,
+    /// The permissions and owners of the directories that are no source's.
+    pub(super) modes: Modes,
 }
 
 impl Layout {
     /// The only source is the root itself.
     pub fn one_source() -> Self {
-        Self { root: top_of(0), shown: Vec::new(), unions: Vec::new() }
+        Self { root: top_of(0), shown: Vec::new(), unions: Vec::new(), modes: Modes::default() }
     }
 
     /// The sources `shown` by their names, and folders that are put together from sources.
-    pub fn of(shown: Vec<SourceIndex>, unions: Vec<Union>) -> Self {
-        Self { root: Node::Root, shown, unions }
+    pub fn of(shown: Vec<SourceIndex>, unions: Vec<Union>, modes: Modes) -> Self {
+        Self { root: Node::Root, shown, unions, modes }
     }
 
     /// The mount's root.

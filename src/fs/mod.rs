@@ -5,6 +5,7 @@ mod changes;
 mod handle;
 mod inode;
 mod layout;
+mod modes;
 mod open;
 mod union;
 mod unsized_file;
@@ -20,6 +21,7 @@ pub use ahead::Ahead;
 pub use handle::HandleId;
 pub use inode::{Inode, Node, SourceIndex};
 pub use layout::Layout;
+pub use modes::Modes;
 pub use union::{Part, Union, UnionIndex};
 
 use crate::cache::Cache;
@@ -31,7 +33,7 @@ use crate::path::{Printable, RemotePath};
 use crate::source::connection::Connection;
 use crate::source::count::Counters;
 use crate::source::waits::Waits;
-use crate::source::{Entry, EntryKind, Source as _};
+use crate::source::{Entry, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Transfer};
 use handle::Handles;
 use inode::Inodes;
@@ -70,6 +72,8 @@ pub struct MountedSource {
     pub ahead: Option<Arc<Ahead>>,
     /// The way to learn sizes that it does not tell.
     pub unknown_size: UnknownSize,
+    /// The permissions and owners that its files and directories show.
+    pub modes: Modes,
     /// Whether it reports changes by itself.
     pub reports_changes: bool,
 }
@@ -110,6 +114,12 @@ pub struct Attributes {
     pub inode: Inode,
     /// File, directory or link.
     pub kind: Kind,
+    /// Permission bits.
+    pub permissions: u16,
+    /// The owner's number; `None`: the user who mounts.
+    pub uid: Option<u32>,
+    /// The group's number; `None`: that of the user who mounts.
+    pub gid: Option<u32>,
     /// Bytes of a file or of a link's text; 0 for a directory.
     pub size: u64,
     /// Time of the last change; 1970 where the source does not say, so that it stays the same.
@@ -125,8 +135,6 @@ pub enum Kind {
     Directory,
     /// A file.
     File,
-    /// A file that is a program.
-    Program,
     /// A symbolic link.
     Symlink,
 }
@@ -430,26 +438,38 @@ impl FileSystem {
     }
 
     fn describe(&self, inode: Inode, node: &Node, valid_for: Duration) -> Attributes {
-        let (kind, size, modified, valid_for) = match node {
-            Node::Root | Node::Group { .. } => (Kind::Directory, 0, None, FOREVER),
-            Node::Union { modified, .. } => (Kind::Directory, 0, *modified, valid_for),
+        let modes = self.modes_of(node);
+        let directory = |told| (Kind::Directory, modes.of_directory(told));
+        let ((kind, permissions), size, modified, valid_for) = match node {
+            Node::Root | Node::Group { .. } => (directory(None), 0, None, FOREVER),
+            Node::Union { modified, .. } => (directory(None), 0, *modified, valid_for),
             Node::Directory { entry, .. } => {
-                (Kind::Directory, 0, entry.as_ref().and_then(|entry| entry.modified), valid_for)
+                let (told, modified) = entry.as_ref().map_or((None, None), |entry| (entry.permissions, entry.modified));
+                (directory(told), 0, modified, valid_for)
             }
             Node::File { entry, .. } => {
-                let program = entry.kind == EntryKind::File { executable: true };
-                let kind = if program { Kind::Program } else { Kind::File };
                 // Size and times belong to the version, and the version to the inode: once known, they never change.
-                (
-                    kind,
-                    entry.size.unwrap_or(0),
-                    entry.modified,
-                    if entry.size.is_some() { FOREVER } else { Duration::ZERO },
-                )
+                let valid_for = if entry.size.is_some() { FOREVER } else { Duration::ZERO };
+                let kind = (Kind::File, modes.of_file(entry.permissions));
+                (kind, entry.size.unwrap_or(0), entry.modified, valid_for)
             }
-            Node::Symlink { entry, target, .. } => (Kind::Symlink, target.len() as u64, entry.modified, FOREVER),
+            Node::Symlink { entry, target, .. } => {
+                ((Kind::Symlink, 0o777), target.len() as u64, entry.modified, FOREVER)
+            }
         };
-        Attributes { inode, kind, size, modified: modified.unwrap_or(SystemTime::UNIX_EPOCH), valid_for }
+        let modified = modified.unwrap_or(SystemTime::UNIX_EPOCH);
+        let Modes { uid, gid, .. } = modes;
+        Attributes { inode, kind, permissions, uid, gid, size, modified, valid_for }
+    }
+
+    /// The way in which permissions and owners of what a node stands for are shown: its source's, or the usual one for a made folder.
+    fn modes_of(&self, node: &Node) -> Modes {
+        match node {
+            Node::Root | Node::Group { .. } | Node::Union { .. } => self.layout.modes,
+            Node::Directory { source, .. } | Node::File { source, .. } | Node::Symlink { source, .. } => {
+                self.sources[*source].modes
+            }
+        }
     }
 
     fn refuse(&self, op: &'static str, node: &Node, kind: ErrorKind) -> Error {

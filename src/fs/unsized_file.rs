@@ -30,8 +30,7 @@ impl MountedSource {
         let mut current = Some(entry);
         for _ in 0..ATTEMPTS {
             // An entry that is no file, or has no digest, cannot be measured.
-            let Some(Entry { kind: EntryKind::File { .. }, digest: Some(digest), path, size: None, .. }) = &current
-            else {
+            let Some(Entry { kind: EntryKind::File, digest: Some(digest), path, size: None, .. }) = &current else {
                 return Ok(current);
             };
             let error = match self.transfer.measure(path, digest, name).await {
@@ -91,7 +90,7 @@ impl FileSystem {
 
 /// The digest of a file of which the source tells no size.
 fn digest_of_unsized(entry: &Entry) -> Option<&Digest> {
-    let is_unsized = matches!(entry.kind, EntryKind::File { .. }) && entry.size.is_none();
+    let is_unsized = matches!(entry.kind, EntryKind::File) && entry.size.is_none();
     entry.digest.as_ref().filter(|_| is_unsized)
 }
 

@@ -60,7 +60,7 @@ struct Inner {
 }
 
 impl Driver {
-    /// Serves `fs`; waiting happens on `runtime`. Everything belongs to the user who mounts.
+    /// Serves `fs`; waiting happens on `runtime`. What has no owner of its own belongs to the user who mounts.
     ///
     /// # Errors
     /// There cannot be another thread.
@@ -114,12 +114,6 @@ impl Driver {
 
 impl Inner {
     fn attr(&self, attributes: &Attributes) -> FileAttr {
-        let (kind, perm) = match attributes.kind {
-            Kind::Directory => (FileType::Directory, 0o555),
-            Kind::File => (FileType::RegularFile, 0o444),
-            Kind::Program => (FileType::RegularFile, 0o555),
-            Kind::Symlink => (FileType::Symlink, 0o777),
-        };
         FileAttr {
             ino: INodeNo(attributes.inode.0),
             size: attributes.size,
@@ -128,12 +122,12 @@ impl Inner {
             mtime: attributes.modified,
             ctime: attributes.modified,
             crtime: UNIX_EPOCH,
-            kind,
-            perm,
+            kind: file_type(attributes.kind),
+            perm: attributes.permissions,
             // One link: `find` must not conclude from the count how many directories are below.
             nlink: 1,
-            uid: self.owner.0,
-            gid: self.owner.1,
+            uid: attributes.uid.unwrap_or(self.owner.0),
+            gid: attributes.gid.unwrap_or(self.owner.1),
             rdev: 0,
             blksize: 128 * 1024,
             flags: 0,
@@ -165,9 +159,7 @@ impl Inner {
     }
 
     fn nothing(&self) -> FileAttr {
-        let modified = UNIX_EPOCH;
-        let none = Attributes { inode: Inode(0), kind: Kind::File, size: 0, modified, valid_for: Duration::ZERO };
-        self.attr(&none)
+        self.attr(&bare(Inode(0), Kind::File))
     }
 
     async fn open(self: Arc<Self>, inode: Inode) -> impl FnOnce(ReplyOpen) {
@@ -228,10 +220,16 @@ fn reply_xattr(value: &[u8], size: u32, reply: ReplyXattr) {
     }
 }
 
+/// Attributes that the kernel takes no more from than the number and the kind.
+fn bare(inode: Inode, kind: Kind) -> Attributes {
+    let (modified, valid_for) = (UNIX_EPOCH, Duration::ZERO);
+    Attributes { inode, kind, permissions: 0, uid: None, gid: None, size: 0, modified, valid_for }
+}
+
 fn file_type(kind: Kind) -> FileType {
     match kind {
         Kind::Directory => FileType::Directory,
-        Kind::File | Kind::Program => FileType::RegularFile,
+        Kind::File => FileType::RegularFile,
         Kind::Symlink => FileType::Symlink,
     }
 }
@@ -387,13 +385,7 @@ impl Filesystem for Driver {
         mut reply: ReplyDirectoryPlus,
     ) {
         contained(|| {
-            let dots = self.inner.attr(&Attributes {
-                inode: Inode(inode.0),
-                kind: Kind::Directory,
-                size: 0,
-                modified: UNIX_EPOCH,
-                valid_for: Duration::ZERO,
-            });
+            let dots = self.inner.attr(&bare(Inode(inode.0), Kind::Directory));
             for (number, name) in [(0, "."), (1, "..")] {
                 if offset <= number && reply.add(inode, number + 1, name, &Duration::ZERO, &dots, Generation(0)) {
                     return reply.ok();

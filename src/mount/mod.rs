@@ -192,6 +192,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             connection,
             counters,
             unknown_size: config.unknown_size,
+            modes: config.modes,
             reports_changes: changes.map(|changes| reported.push((index, changes))).is_some(),
         }
     });
@@ -212,7 +213,7 @@ fn layout(config: &Config) -> Layout {
         let part = |part: &PartConfig| Some(Part::new(number(&part.source)?, names(&part.path), part.ignore.clone()));
         Union { path: names(&folder.path), parts: folder.parts.iter().filter_map(part).collect() }
     });
-    Layout::of(shown.collect(), unions.collect())
+    Layout::of(shown.collect(), unions.collect(), config.modes)
 }
 
 /// Every open file that the kernel does not read itself needs a descriptor of ours.

@@ -131,6 +131,8 @@ pub struct Entry {
     pub path: RemotePath,
     /// File, directory or link.
     pub kind: EntryKind,
+    /// The permission bits (at most 0o777) of a file or directory, where the source has some.
+    pub permissions: Option<u16>,
     /// Bytes of a file, where the source knows.
     pub size: Option<u64>,
     /// Time of the last change, where the source knows.
@@ -143,10 +145,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
-    File {
-        /// Whether the source says that it is a program.
-        executable: bool,
-    },
+    File,
     /// A directory.
     Directory,
     /// A symbolic link that stays inside the source.
@@ -154,6 +153,11 @@ pub enum EntryKind {
         /// The link's text, as `readlink` gives it.
         target: Vec<u8>,
     },
+}
+
+/// The permission bits of a mode as `stat` tells it; nothing that changes who runs a program.
+pub(crate) fn permission_bits(mode: u32) -> u16 {
+    (mode & 0o777) as u16
 }
 
 impl Entry {

@@ -19,13 +19,12 @@ const CHUNK_BITS: u32 = 16;
 /// The lowest bits tell the kind, the others what follows.
 mod flag {
     pub(super) const KIND: u8 = 0b11;
-    pub(super) const PROGRAM: u8 = 1;
-    pub(super) const DIRECTORY: u8 = 2;
-    pub(super) const SYMLINK: u8 = 3;
+    pub(super) const DIRECTORY: u8 = 1;
+    pub(super) const SYMLINK: u8 = 2;
     pub(super) const PATH: u8 = 1 << 2;
     pub(super) const SIZE: u8 = 1 << 3;
     pub(super) const MODIFIED: u8 = 1 << 4;
-    pub(super) const BEFORE_1970: u8 = 1 << 5;
+    pub(super) const PERMISSIONS: u8 = 1 << 5;
     pub(super) const DIGEST: u8 = 1 << 6;
     pub(super) const HEXADECIMAL: u8 = 1 << 7;
 }
@@ -163,8 +162,7 @@ pub fn packed_bytes(dir: &RemotePath, entry: &Entry) -> usize {
 pub fn write_entry(out: &mut Vec<u8>, dir: &RemotePath, entry: &Entry) {
     write_text(out, &entry.name);
     let mut flags = match &entry.kind {
-        EntryKind::File { executable: false } => 0,
-        EntryKind::File { executable: true } => flag::PROGRAM,
+        EntryKind::File => 0,
         EntryKind::Directory => flag::DIRECTORY,
         EntryKind::Symlink { .. } => flag::SYMLINK,
     };
@@ -177,17 +175,22 @@ pub fn write_entry(out: &mut Vec<u8>, dir: &RemotePath, entry: &Entry) {
     if let EntryKind::Symlink { target } = &entry.kind {
         write_text(&mut rest, target);
     }
+    if let Some(permissions) = entry.permissions {
+        flags |= flag::PERMISSIONS;
+        write_number(&mut rest, permissions.into());
+    }
     if let Some(size) = entry.size {
         flags |= flag::SIZE;
         write_number(&mut rest, size);
     }
     if let Some(modified) = entry.modified {
         flags |= flag::MODIFIED;
-        let distance = modified.duration_since(UNIX_EPOCH).unwrap_or_else(|before| {
-            flags |= flag::BEFORE_1970;
-            before.duration()
-        });
-        write_number(&mut rest, distance.as_secs());
+        let (distance, before) = match modified.duration_since(UNIX_EPOCH) {
+            Ok(distance) => (distance, 0),
+            Err(before) => (before.duration(), 1),
+        };
+        // The lowest bit tells the years before 1970.
+        write_number(&mut rest, distance.as_secs() << 1 | before);
         write_number(&mut rest, distance.subsec_nanos().into());
     }
     if let Some(digest) = &entry.digest {
@@ -259,12 +262,13 @@ impl<'a> Reader<'a> {
         let kind = match flags & flag::KIND {
             flag::SYMLINK => EntryKind::Symlink { target: rest.text().to_vec() },
             flag::DIRECTORY => EntryKind::Directory,
-            kind => EntryKind::File { executable: kind == flag::PROGRAM },
+            _ => EntryKind::File,
         };
+        let permissions = (flags & flag::PERMISSIONS != 0).then(|| rest.number() as u16);
         let size = (flags & flag::SIZE != 0).then(|| rest.number());
-        let modified = (flags & flag::MODIFIED != 0).then(|| rest.time(flags & flag::BEFORE_1970 != 0));
+        let modified = (flags & flag::MODIFIED != 0).then(|| rest.time());
         let digest = (flags & flag::DIGEST != 0).then(|| rest.digest(flags & flag::HEXADECIMAL != 0));
-        Entry { name: name.to_vec(), path, kind, size, modified, digest }
+        Entry { name: name.to_vec(), path, kind, permissions, size, modified, digest }
     }
 
     /// The path, if the rest of an entry that begins here tells one.
@@ -273,10 +277,10 @@ impl<'a> Reader<'a> {
         (rest.byte() & flag::PATH != 0).then(|| rest.text())
     }
 
-    fn time(&mut self, is_before: bool) -> SystemTime {
+    fn time(&mut self) -> SystemTime {
         let (seconds, nanoseconds) = (self.number(), self.number());
-        let distance = Duration::new(seconds, u32::try_from(nanoseconds).expect("a second has fewer"));
-        if is_before { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+        let distance = Duration::new(seconds >> 1, u32::try_from(nanoseconds).expect("a second has fewer"));
+        if seconds & 1 == 1 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
     }
 
     fn digest(&mut self, has_hash: bool) -> Digest {
@@ -330,7 +334,7 @@ mod tests {
 
     fn entries() -> impl Strategy<Value = Entry> {
         let kinds = prop_oneof![
-            any::<bool>().prop_map(|executable| EntryKind::File { executable }),
+            Just(EntryKind::File),
             Just(EntryKind::Directory),
             any::<Vec<u8>>().prop_map(|target| EntryKind::Symlink { target }),
         ];
@@ -339,8 +343,9 @@ mod tests {
         let times = prop::option::of((-9_000_000_000_000_i64..9_000_000_000_000, 0..1_000_000_000_u32));
         let digests = prop_oneof![any::<String>(), "[a-z0-9]{0,3}:[0-9a-f]{0,6}[A-F]?", "md5:[0-9a-f]{32}"];
         let digests = prop::option::of(digests.prop_map(Digest::new));
-        (names, paths, kinds, any::<Option<u64>>(), times, digests).prop_map(
-            |(name, path, kind, size, time, digest)| {
+        let permissions = prop::option::of(0..=0o777_u16);
+        (names, paths, kinds, permissions, any::<Option<u64>>(), times, digests).prop_map(
+            |(name, path, kind, permissions, size, time, digest)| {
                 let path = match path {
                     Some(path) => RemotePath::from_stored(&path),
                     None => child(&dir(), &name),
@@ -349,7 +354,7 @@ mod tests {
                     let distance = Duration::new(seconds.unsigned_abs(), nanoseconds);
                     if seconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
                 });
-                Entry { name, path, kind, size, modified, digest }
+                Entry { name, path, kind, permissions, size, modified, digest }
             },
         )
     }
@@ -386,8 +391,16 @@ mod tests {
         let name = |n: usize| format!("some-file-name-{n:06}.txt").into_bytes();
         let places: Vec<_> = (0..100_000)
             .map(|n| {
-                let (path, kind) = (child(&dir(), &name(n)), EntryKind::File { executable: false });
-                packed.push(&Entry { name: name(n), path, kind, size: Some(1), modified: None, digest: None })
+                let (path, kind, permissions) = (child(&dir(), &name(n)), EntryKind::File, None);
+                packed.push(&Entry {
+                    name: name(n),
+                    path,
+                    kind,
+                    permissions,
+                    size: Some(1),
+                    modified: None,
+                    digest: None,
+                })
             })
             .collect();
         assert!(packed.bytes() < 100_000 * 32, "{} bytes", packed.bytes());

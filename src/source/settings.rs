@@ -16,7 +16,7 @@ use crate::room::Rooms;
 use crate::secret::Secret;
 
 /// Keys that every source's table may hold besides its own.
-pub(crate) const COMMON_KEYS: [&str; 10] = [
+pub(crate) const COMMON_KEYS: [&str; 15] = [
     "type",
     "hidden",
     "fresh_for",
@@ -25,6 +25,11 @@ pub(crate) const COMMON_KEYS: [&str; 10] = [
     "offline",
     "unknown_size",
     "read_ahead",
+    "umask",
+    "file_mode",
+    "dir_mode",
+    "uid",
+    "gid",
     "max_requests",
     "max_bandwidth",
 ];

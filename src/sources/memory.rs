@@ -190,7 +190,7 @@ impl Memory {
         let path = dir.child(name).unwrap_or_else(|_| dir.clone());
         let (kind, size, modified, digest) = match node {
             Node::File { content, digest, modified } => (
-                EntryKind::File { executable: false },
+                EntryKind::File,
                 self.sizes.then_some(content.len() as u64),
                 *modified,
                 self.capabilities.digest_from_listing.then(|| digest.clone()),
@@ -200,7 +200,7 @@ impl Memory {
                 (EntryKind::Symlink { target: target.clone() }, None, *modified, None)
             }
         };
-        Entry { name: name.to_vec(), path, kind, size, modified: Some(modified), digest }
+        Entry { name: name.to_vec(), path, kind, permissions: None, size, modified: Some(modified), digest }
     }
 }
 

@@ -91,8 +91,16 @@ impl Stamp {
 
     /// The listed entry of a file with this stamp.
     pub(super) fn file(&self, path: RemotePath, digest: Option<Digest>) -> Entry {
-        let kind = EntryKind::File { executable: false };
-        Entry { name: path.name().to_vec(), path, kind, size: self.size, modified: self.modified_time(), digest }
+        let (kind, permissions) = (EntryKind::File, None);
+        Entry {
+            name: path.name().to_vec(),
+            path,
+            kind,
+            permissions,
+            size: self.size,
+            modified: self.modified_time(),
+            digest,
+        }
     }
 
     /// The listed entry of a directory with this stamp, of which the time counts.

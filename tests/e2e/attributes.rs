@@ -48,18 +48,25 @@ fn extended_attributes_tell_where_a_file_comes_from_and_how_it_is() {
 }
 
 #[test]
-fn modes_and_owners_are_those_of_a_read_only_folder_of_ones_own() {
-    let remote = Remote::local();
-    remote.put("dir/file", "bytes");
-    remote.put("program", "#!/bin/sh\n");
-    fs::set_permissions(remote.dir().join("program"), fs::Permissions::from_mode(0o700)).unwrap();
-    let mount = Mount::of(&remote.table("near"));
+fn modes_are_those_of_the_source_where_it_has_some_and_owners_are_the_user() {
+    let (remote, web) = (Remote::local(), Remote::webdav());
+    web.put("dir/file", "bytes");
+    for (path, mode) in [("dir/file", 0o640), ("program", 0o4711), ("unreadable", 0o044), ("dir", 0o2770)] {
+        if path != "dir" {
+            remote.put(path, "#!/bin/sh\n");
+        }
+        fs::set_permissions(remote.dir().join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mount = Mount::of(&format!("{}{}", remote.table("near"), web.table("far")));
     for (path, mode) in [
-        ("", 0o40555),
-        ("near", 0o40555),
-        ("near/dir", 0o40555),
-        ("near/dir/file", 0o100444),
-        ("near/program", 0o100555),
+        ("", 0o40755),
+        ("near", 0o40755),
+        ("near/dir", 0o40770),
+        ("near/dir/file", 0o100640),
+        ("near/program", 0o100711),
+        ("near/unreadable", 0o100444),
+        ("far/dir", 0o40755),
+        ("far/dir/file", 0o100644),
     ] {
         let metadata = fs::metadata(mount.path(path)).unwrap();
         assert_eq!(metadata.mode(), mode, "{path:?}");
@@ -75,6 +82,37 @@ fn modes_and_owners_are_those_of_a_read_only_folder_of_ones_own() {
     let options = ours.expect("it is mounted").split(' ').nth(5).expect("proc(5): options");
     for option in ["ro", "nosuid", "nodev"] {
         assert!(options.split(',').any(|found| found == option), "{option} is not among {options}");
+    }
+}
+
+#[test]
+fn modes_and_owners_are_as_configured() {
+    let remote = Remote::local();
+    remote.put("dir/file", "bytes");
+    let keys = "umask = \"0027\"\ndir_mode = \"0777\"\nuid = 1234\ngid = 5678\n";
+    let mount = Mount::of(&format!("[defaults]\nfile_mode = \"0664\"\n{}{keys}", remote.table("near")));
+    for (path, mode, owner) in [
+        ("", 0o40755, None),
+        ("near", 0o40750, Some((1234, 5678))),
+        ("near/dir", 0o40750, Some((1234, 5678))),
+        ("near/dir/file", 0o100640, Some((1234, 5678))),
+    ] {
+        let metadata = fs::metadata(mount.path(path)).unwrap();
+        assert_eq!(metadata.mode(), mode, "{path:?}");
+        let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        assert_eq!((metadata.uid(), metadata.gid()), owner.unwrap_or(own), "{path:?}");
+    }
+}
+
+#[test]
+fn a_change_of_permissions_at_the_source_is_seen() {
+    let remote = Remote::local();
+    remote.put("file", "bytes");
+    let mount = Mount::of(&format!("{}fresh_for = \"0s\"\n", remote.table("near")));
+    for mode in [0o600, 0o755, 0o444] {
+        fs::set_permissions(remote.dir().join("file"), fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(fs::metadata(mount.path("near/file")).unwrap().mode(), 0o100_000 | mode);
+        assert_eq!(fs::read(mount.path("near/file")).unwrap(), b"bytes");
     }
 }
 

@@ -207,7 +207,9 @@ fn it_works_the_same_for_a_user_without_privileges() {
     home.configure(&format!("{}fresh_for = \"1h\"\n", local("near", &home.dir().join("origin"))));
     let mut mount = home.mount();
     assert_eq!(mount.sh("cat near/file near/file"), "bytesbytes");
-    assert!(mount.sh("ls -l near").contains("-r--r--r--"));
+    assert!(mount.sh("ls -l near").contains("-rw-r--r--"));
+    let copy = text(home.dir().join("copy"));
+    mount.sh(&format!("cp -r near {copy} && echo more >> {copy}/file && rm -rf {copy} && ! [ -e {copy} ]"));
     mount.sh("[ $(stat -c %u near/file) = $(id -u) ]; ! touch near/new 2>/dev/null");
     assert_eq!(number(&mount.status(), "/sources/near/bytes_retrieved"), 5);
     mount.remount();

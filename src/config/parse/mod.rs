@@ -13,7 +13,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::syntax::{Lines, Syntax, without_stops};
 use super::{CacheConfig, Config, Diagnostic, Diagnostics, Origin, SourceConfig, about_source, value};
 use crate::freshness::Offline;
-use crate::fs::UnknownSize;
+use crate::fs::{Modes, UnknownSize};
 use crate::path::expand_home;
 use crate::source::keyring;
 use crate::source::nearest::{listed, nearest, unknown_key};
@@ -22,8 +22,21 @@ use crate::sources::{self, KINDS};
 
 const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
-const DEFAULTS_KEYS: [&str; 8] =
-    ["fresh_for", "timeout", "patience", "offline", "unknown_size", "read_ahead", "max_requests", "max_bandwidth"];
+const DEFAULTS_KEYS: [&str; 13] = [
+    "fresh_for",
+    "timeout",
+    "patience",
+    "offline",
+    "unknown_size",
+    "read_ahead",
+    "umask",
+    "file_mode",
+    "dir_mode",
+    "uid",
+    "gid",
+    "max_requests",
+    "max_bandwidth",
+];
 
 /// A cache that cannot hold a single block is no cache.
 const MIN_CACHE_BYTES: u64 = 1 << 20;
@@ -63,6 +76,7 @@ pub(super) struct Common {
     pub(super) offline: Offline,
     pub(super) unknown_size: UnknownSize,
     pub(super) read_ahead: bool,
+    pub(super) modes: Modes,
     pub(super) max_requests: Option<usize>,
     pub(super) max_bandwidth: Option<u64>,
 }
@@ -76,6 +90,7 @@ impl Common {
         offline: Offline::Serve,
         unknown_size: UnknownSize::Retrieve,
         read_ahead: true,
+        modes: Modes { file: None, directory: None, umask: 0, uid: None, gid: None },
         max_requests: None,
         max_bandwidth: None,
     };
@@ -90,6 +105,11 @@ impl Common {
             "patience" => self.patience = value::duration(key, value)?,
             "unknown_size" => self.unknown_size = value::unknown_size(key, value)?,
             "read_ahead" => self.read_ahead = value::flag(key, value)?,
+            "umask" => self.modes.umask = value::mode(key, value)?,
+            "file_mode" => self.modes.file = Some(value::mode(key, value)?),
+            "dir_mode" => self.modes.directory = Some(value::mode(key, value)?),
+            "uid" => self.modes.uid = Some(value::id(key, value)?),
+            "gid" => self.modes.gid = Some(value::id(key, value)?),
             "max_requests" => self.max_requests = Some(value::count(key, value)?),
             "max_bandwidth" => match value::size(key, value)? {
                 0..MIN_BANDWIDTH => return Err("`max_bandwidth` must be at least \"1KiB\" (a second)".into()),
@@ -179,7 +199,15 @@ impl<'a> Walk<'a> {
             self.missing(None, format!("there is no source; add for example {example}"));
         }
         let folders = self.folders(root, &sources);
-        Config { mountpoint, cache, sources, folders, at_root: false, file: Some(self.place.file.into()) }
+        Config {
+            mountpoint,
+            cache,
+            modes: defaults.modes,
+            sources,
+            folders,
+            at_root: false,
+            file: Some(self.place.file.into()),
+        }
     }
 
     fn cache(&mut self, root: &DeTable<'_>) -> CacheConfig {
@@ -269,6 +297,7 @@ impl<'a> Walk<'a> {
             offline: common.offline,
             unknown_size: common.unknown_size,
             read_ahead: common.read_ahead,
+            modes: common.modes,
             max_requests: common.max_requests,
             max_bandwidth: common.max_bandwidth,
             origin: Origin { file: Some(self.place.shown.into()), line, key_lines },

@@ -22,8 +22,17 @@ pub(super) struct UrlSource {
 impl UrlSource {
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
-        let Common { fresh_for, timeout, patience, offline, unknown_size, read_ahead, max_requests, max_bandwidth } =
-            Common::DEFAULT;
+        let Common {
+            fresh_for,
+            timeout,
+            patience,
+            offline,
+            unknown_size,
+            read_ahead,
+            modes,
+            max_requests,
+            max_bandwidth,
+        } = Common::DEFAULT;
         SourceConfig {
             settings: Settings::of(self.name.clone(), self.values),
             name: self.name,
@@ -35,6 +44,7 @@ impl UrlSource {
             offline,
             unknown_size,
             read_ahead,
+            modes,
             max_requests,
             max_bandwidth,
             origin: Origin::default(),

@@ -170,6 +170,7 @@ pub(in crate::fs) fn mounted(
         connection,
         counters,
         unknown_size: UnknownSize::Retrieve,
+        modes: Modes::default(),
         reports_changes: false,
     };
     (source, faults)

@@ -46,7 +46,7 @@ impl Fixture {
         a.mkdir("epj");
         let (first, first_faults) = mounted("a", a.clone(), Offline::Serve, &cache, &db);
         let (second, second_faults) = mounted("b", b.clone(), Offline::Serve, &cache, &db);
-        let layout = Layout::of(vec![0, 1], vec![Union { path: names(path), parts }]);
+        let layout = Layout::of(vec![0, 1], vec![Union { path: names(path), parts }], crate::fs::Modes::default());
         let fs = FileSystem::new(vec![first, second], layout, cache);
         Self { fs, a, b, faults: [first_faults, second_faults], _cache_dir: cache_dir }
     }

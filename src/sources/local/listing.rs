@@ -15,7 +15,7 @@ use super::{Place, failed, links};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::{Entry, EntryKind};
+use crate::source::{Entry, EntryKind, permission_bits};
 use crate::sources::LeftOut;
 
 /// How many entries travel together from the listing thread.
@@ -77,7 +77,15 @@ fn entry(
     left_out: &mut LeftOut,
 ) -> Result<Option<Entry>, Errno> {
     let Some(path) = left_out.child(dir, name) else { return Ok(None) };
-    let bare = |kind| Entry { name: name.to_vec(), path: path.clone(), kind, size: None, modified: None, digest: None };
+    let bare = |kind| Entry {
+        name: name.to_vec(),
+        path: path.clone(),
+        kind,
+        permissions: None,
+        size: None,
+        modified: None,
+        digest: None,
+    };
     // The mount itself is never asked about itself.
     if place.is_reserved(&path) {
         return Ok(Some(bare(EntryKind::Directory)));
@@ -92,13 +100,15 @@ fn entry(
         rustix::fs::StatxFlags::BASIC_STATS,
     )?;
     let stamp = Stamp::of(&stat);
+    let permissions = Some(permission_bits(stat.stx_mode.into()));
     let entry = match FileType::from_raw_mode(stat.stx_mode.into()) {
-        FileType::Directory => Entry { modified: stamp.modified(), ..bare(EntryKind::Directory) },
+        FileType::Directory => Entry { permissions, modified: stamp.modified(), ..bare(EntryKind::Directory) },
         FileType::RegularFile => Entry {
+            permissions,
             size: Some(stamp.size),
             modified: stamp.modified(),
             digest: Some(Digest::new(stamp.digest(SystemTime::now()))),
-            ..bare(EntryKind::File { executable: stat.stx_mode & 0o111 != 0 })
+            ..bare(EntryKind::File)
         },
         FileType::Symlink => {
             let target = rustix::fs::readlinkat(fd, OsStr::from_bytes(name), Vec::new())?;

@@ -83,9 +83,9 @@ async fn entries_have_kind_size_and_digest() {
     std::thread::sleep(TICK);
     let root = here.list("").await.expect("the root can be listed");
     assert_eq!(root.keys().cloned().collect::<Vec<_>>(), [b"dir".to_vec(), b"program".to_vec(), b"\xff".to_vec()]);
-    assert_eq!(root[b"program".as_slice()].kind, EntryKind::File { executable: true });
+    assert_eq!(root[b"program".as_slice()].permissions, Some(0o755));
     let file = &here.list("dir").await.expect("dir can be listed")[b"file".as_slice()];
-    assert_eq!((file.size, &file.kind), (Some(5), &EntryKind::File { executable: false }));
+    assert_eq!((file.size, &file.kind), (Some(5), &EntryKind::File));
     let digest = here.source.create_remote_digest(&file.path).await.expect("it is there");
     assert_eq!((file.digest.as_ref(), file.modified), (Some(&digest.digest), digest.modified));
 }

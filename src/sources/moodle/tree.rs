@@ -78,7 +78,15 @@ pub(super) fn course_path(id: u64) -> Option<RemotePath> {
 }
 
 pub(super) fn directory(name: impl Into<Vec<u8>>, path: RemotePath) -> Entry {
-    Entry { name: name.into(), path, kind: EntryKind::Directory, size: None, modified: None, digest: None }
+    Entry {
+        name: name.into(),
+        path,
+        kind: EntryKind::Directory,
+        permissions: None,
+        size: None,
+        modified: None,
+        digest: None,
+    }
 }
 
 impl Tree {
@@ -313,7 +321,8 @@ impl Builder<'_> {
         let entry = Entry {
             name: name.into_bytes(),
             path: path.clone(),
-            kind: EntryKind::File { executable: false },
+            kind: EntryKind::File,
+            permissions: None,
             size: file.size,
             modified: file.modified,
             digest: file.digest.clone(),

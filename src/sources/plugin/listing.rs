@@ -147,11 +147,21 @@ impl Pack for Entry {
         let name = self.path.bytes().expect("only entries whose path was checked are kept");
         let kind = match self.kind {
             Some(Kind::Directory) => EntryKind::Directory,
-            _ => EntryKind::File { executable: self.executable },
+            _ => EntryKind::File,
         };
+        let permissions = self.permission_bits();
         let modified = self.modified.as_ref().and_then(Time::time);
         let digest = self.digest.clone().map(Digest::new);
-        source::Entry { path: RemotePath::from_stored(&name), name, kind, size: self.size, modified, digest }.pack(out);
+        source::Entry {
+            path: RemotePath::from_stored(&name),
+            name,
+            kind,
+            permissions,
+            size: self.size,
+            modified,
+            digest,
+        }
+        .pack(out);
     }
 
     fn unpack(packed: &mut Reader<'_>) -> Self {
@@ -165,7 +175,8 @@ impl Pack for Entry {
             size: entry.size,
             modified: entry.modified.map(Time::of),
             digest: entry.digest.map(|digest| digest.as_str().to_owned()),
-            executable: entry.kind == EntryKind::File { executable: true },
+            permissions: entry.permissions.map(u32::from),
+            executable: false,
         }
     }
 }
@@ -190,7 +201,7 @@ mod tests {
     #[test]
     fn entries_come_back_as_they_were_told() {
         let entries = [
-            json!({"path": "/a", "kind": "file", "executable": true, "size": 7, "digest": "x-1"}),
+            json!({"path": "/a", "kind": "file", "permissions": 488, "size": 7, "digest": "x-1"}),
             json!({"path": "b", "kind": "directory", "modified": "-1.250000000"}),
             json!({"path": {"base64": "L2M="}, "modified": "1700000000.123456789"}),
             json!({"path": {"base64": "/w=="}, "digest": "md5:00ff"}),

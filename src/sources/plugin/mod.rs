@@ -388,14 +388,16 @@ fn shown(path: RemotePath, entry: Option<Entry>, with_digests: bool) -> source::
         Some(entry) if entry.kind != Some(Kind::Directory) => source::Entry {
             name,
             path,
-            kind: EntryKind::File { executable: entry.executable },
+            kind: EntryKind::File,
+            permissions: entry.permission_bits(),
             size: entry.size,
             modified: entry.modified.and_then(|time| time.time()),
             digest: entry.digest.filter(|digest| with_digests && !digest.is_empty()).map(Digest::new),
         },
         entry => {
+            let permissions = entry.as_ref().and_then(Entry::permission_bits);
             let modified = entry.and_then(|entry| entry.modified).and_then(|time| time.time());
-            source::Entry { name, path, kind: EntryKind::Directory, size: None, modified, digest: None }
+            source::Entry { name, path, kind: EntryKind::Directory, permissions, size: None, modified, digest: None }
         }
     }
 }

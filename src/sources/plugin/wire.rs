@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::ErrorKind;
+use crate::source::permission_bits;
 
 /// The version that is spoken here.
 pub const PROTOCOL: u32 = 1;
@@ -180,9 +181,19 @@ pub struct Entry {
     /// Identifies the file's version.
     #[serde(default)]
     pub digest: Option<String>,
-    /// Whether it is a program.
+    /// The permission bits of a file or directory, as in Unix: 420 is 0644.
+    #[serde(default)]
+    pub permissions: Option<u32>,
+    /// Whether it is a program: as much as permissions 0755.
     #[serde(default)]
     pub executable: bool,
+}
+
+impl Entry {
+    /// The permission bits that the plugin tells, one way or the other.
+    pub fn permission_bits(&self) -> Option<u16> {
+        self.permissions.map(permission_bits).or(self.executable.then_some(0o755))
+    }
 }
 
 /// What an entry is.

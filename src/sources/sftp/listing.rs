@@ -15,7 +15,7 @@ use super::links;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::{Entry, EntryKind, EntryStream};
+use crate::source::{Entry, EntryKind, EntryStream, permission_bits};
 use crate::sources::LeftOut;
 
 const OP: &str = "list_path";
@@ -95,10 +95,7 @@ impl Listing<'_> {
                 }
                 FileType::Other => tracing::debug!("{path} is neither a file nor a directory and is left out"),
                 FileType::Directory => entries.push(entry(path, &name, EntryKind::Directory, now)),
-                FileType::Regular => {
-                    let executable = name.attrs.permissions.unwrap_or_default() & 0o111 != 0;
-                    entries.push(entry(path, &name, EntryKind::File { executable }, now));
-                }
+                FileType::Regular => entries.push(entry(path, &name, EntryKind::File, now)),
             }
         }
         for (path, name, text, real) in links {
@@ -129,6 +126,7 @@ fn entry(path: RemotePath, name: &Name, kind: EntryKind, now: SystemTime) -> Ent
     Entry {
         name: name.name.to_vec(),
         path,
+        permissions: name.attrs.permissions.map(permission_bits),
         size: stamp.map(|stamp| stamp.size),
         modified: name.attrs.modified(),
         digest: stamp.map(|stamp| stamp.digest(now)),

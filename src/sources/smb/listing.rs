@@ -110,7 +110,8 @@ fn entry(purpose: Purpose<'_>, listed: Listed, observed: u64, left_out: &mut Lef
     let bare = Entry {
         name,
         path,
-        kind: EntryKind::File { executable: false },
+        kind: EntryKind::File,
+        permissions: (listed.read_only && !listed.directory).then_some(0o444),
         size: None,
         modified: stamp.modified_time(),
         digest: None,
@@ -133,8 +134,8 @@ mod tests {
     use crate::path::RemotePath;
 
     fn listed(name: &[u16]) -> Listed {
-        let (directory, symlink, size) = (false, false, 3);
-        Listed { name: name.to_vec(), directory, symlink, size, modified: 1, changed: 1, index: None }
+        let (directory, read_only, symlink, size) = (false, false, false, 3);
+        Listed { name: name.to_vec(), directory, read_only, symlink, size, modified: 1, changed: 1, index: None }
     }
 
     fn shown(name: &[u16]) -> Option<(Vec<u8>, Vec<u8>)> {
@@ -169,5 +170,16 @@ mod tests {
         let link = Listed { symlink: true, ..listed(&wide("link")) };
         let entry = entry(purpose, link, 0, &mut LeftOut::of(purpose.path)).expect("it is shown");
         assert_eq!((entry.size, entry.digest), (None, None));
+    }
+
+    #[test]
+    fn a_read_only_file_is_shown_as_one_and_a_read_only_directory_is_not() {
+        let dir = RemotePath::root();
+        let purpose = Purpose { op: "list_path", path: &dir };
+        for (read_only, directory, expected) in [(true, false, Some(0o444)), (false, false, None), (true, true, None)] {
+            let listed = Listed { read_only, directory, ..listed(&wide("a")) };
+            let entry = entry(purpose, listed, 0, &mut LeftOut::of(purpose.path)).expect("it is shown");
+            assert_eq!(entry.permissions, expected);
+        }
     }
 }

@@ -24,6 +24,7 @@ pub(super) const SAME: FileId = FileId::SENTINEL;
 const DIRECTORY_FILE: u32 = 0x1;
 const NON_DIRECTORY_FILE: u32 = 0x40;
 const FILE_ALL_INFORMATION: u8 = 18;
+const ATTRIBUTE_READONLY: u32 = 0x1;
 const ATTRIBUTE_DIRECTORY: u32 = 0x10;
 const ATTRIBUTE_REPARSE_POINT: u32 = 0x400;
 const TAG_SYMLINK: u32 = 0xa000_000c;
@@ -174,6 +175,8 @@ pub(super) struct Listed {
     /// UTF-16, and perhaps not even that.
     pub(super) name: Vec<u16>,
     pub(super) directory: bool,
+    /// A file that nobody may write; of a directory it says nothing (MS-FSCC 2.6).
+    pub(super) read_only: bool,
     /// A link that the server leaves to its clients to follow: its size and times are not those of a file.
     pub(super) symlink: bool,
     pub(super) size: u64,
@@ -201,6 +204,7 @@ fn parse(class: FileInformationClass, buffer: &[u8]) -> Option<Vec<Listed>> {
         entries.push(Listed {
             name: name.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect(),
             directory: attributes & ATTRIBUTE_DIRECTORY != 0,
+            read_only: attributes & ATTRIBUTE_READONLY != 0,
             symlink: attributes & ATTRIBUTE_REPARSE_POINT != 0 && u32_at(rest, 64)? == TAG_SYMLINK,
             size: u64_at(rest, 40)?,
             modified: u64_at(rest, 24)?,
@@ -255,6 +259,7 @@ mod tests {
         let expected = Listed {
             name: "grün".encode_utf16().collect(),
             directory: false,
+            read_only: false,
             symlink: false,
             size: 3,
             modified: 1,
