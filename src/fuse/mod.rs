@@ -39,6 +39,9 @@ use passthrough::Passthrough;
 /// places of others. The kernel's default is 12.
 const BACKGROUND_REQUESTS: u16 = 1024;
 
+/// Bytes in which `df` is told of room.
+const STATFS_BLOCK: u32 = 4096;
+
 /// The attribute of the mount's root that `kitovufs status` reads.
 pub const STATUS_XATTR: &str = "user.kitovufs.status";
 
@@ -412,8 +415,12 @@ impl Filesystem for Driver {
     }
 
     fn statfs(&self, _req: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        // The size of a remote is not known, and nothing can be written: no blocks at all, so that `df` leaves the mount out.
-        reply.statfs(0, 0, 0, 0, 0, 4096, crate::name::NAME_MAX as u32, 4096);
+        // The size of a remote is not known. What can be told is the cache: its limit, and how much of that is taken.
+        let cache = self.inner.fs.cache();
+        let blocks = |bytes: u64| bytes.div_ceil(u64::from(STATFS_BLOCK));
+        let (all, taken) = (blocks(cache.max_size()), blocks(cache.bytes()));
+        let free = all.saturating_sub(taken);
+        reply.statfs(all, free, free, 0, 0, STATFS_BLOCK, crate::name::NAME_MAX as u32, STATFS_BLOCK);
     }
 
     fn getxattr(&self, req: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{getxattr, listxattr, statvfs};
 
 use crate::kit::home::text;
-use crate::kit::mount::Mount;
+use crate::kit::mount::{Mount, number};
 use crate::remote::Remote;
 
 fn attribute(path: &Path, name: &str) -> String {
@@ -75,7 +75,6 @@ fn modes_are_those_of_the_source_where_it_has_some_and_owners_are_the_user() {
         assert!(metadata.nlink() >= 1, "{path:?}");
     }
     assert!(statvfs(mount.path("near")).unwrap().f_namemax >= 255);
-    mount.sh("df -h .");
 
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let ours = mounts.lines().find(|line| line.contains(&text(mount.path("")).trim_end_matches('/').to_owned()));
@@ -83,6 +82,20 @@ fn modes_are_those_of_the_source_where_it_has_some_and_owners_are_the_user() {
     for option in ["ro", "nosuid", "nodev"] {
         assert!(options.split(',').any(|found| found == option), "{option} is not among {options}");
     }
+}
+
+#[test]
+fn df_shows_how_much_of_the_cache_is_taken() {
+    let remote = Remote::local();
+    remote.put("file", "x".repeat(3 << 20));
+    let mount = Mount::of(&format!("[cache]\nmax_size = \"64MiB\"\n{}", remote.table("near")));
+    mount.sh("cat near/file > /dev/null");
+    let shown = statvfs(mount.path("near")).unwrap();
+    assert_eq!(shown.f_blocks * shown.f_frsize, 64 << 20);
+    let taken = (shown.f_blocks - shown.f_bavail) * shown.f_frsize;
+    let cached = number(&mount.status(), "/cache/bytes");
+    assert!(taken >= 3 << 20 && taken.abs_diff(cached) < 1 << 20, "{taken} of {cached}");
+    assert!(mount.sh("df -h .").contains("64M"));
 }
 
 #[test]

@@ -208,7 +208,7 @@ fn it_works_the_same_for_a_user_without_privileges() {
     let mut mount = home.mount();
     assert_eq!(mount.sh("cat near/file near/file"), "bytesbytes");
     assert!(mount.sh("ls -l near").contains("-rw-r--r--"));
-    let copy = text(home.dir().join("copy"));
+    let copy = text(mount.home().dir().join("copy"));
     mount.sh(&format!("cp -r near {copy} && echo more >> {copy}/file && rm -rf {copy} && ! [ -e {copy} ]"));
     mount.sh("[ $(stat -c %u near/file) = $(id -u) ]; ! touch near/new 2>/dev/null");
     assert_eq!(number(&mount.status(), "/sources/near/bytes_retrieved"), 5);
