@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub struct SourceStatus {
     pub since: String,
     /// The latest failure, if any.
     pub last_error: Option<String>,
+    /// When it is asked again (RFC 3339), if it wants to be left alone until then.
+    #[serde(default)]
+    pub asked_again: Option<String>,
     /// The longest wait; `null` unless a request has been without an answer for half a second.
     #[serde(default)]
     pub waiting: Option<WaitingStatus>,
@@ -72,6 +75,9 @@ pub struct WaitingStatus {
     pub since: String,
     /// For how many seconds.
     pub seconds: f64,
+    /// For how many seconds more it is waited for, if it stays silent.
+    #[serde(default)]
+    pub seconds_left: Option<f64>,
     /// The number of requests that the source has not answered, those included for which no program waits.
     pub requests: usize,
     /// The number of programs that wait for the source.
@@ -175,7 +181,7 @@ fn count(counter: &AtomicU64) -> u64 {
 fn source_status(source: &MountedSource) -> SourceStatus {
     let (health, since) = source.connection.health();
     let counters = &source.counters;
-    let waiting = waiting(&counters.waits);
+    let waiting = waiting(&counters.waits, source.timeout);
     let state = match health {
         Health::Idle | Health::Up | Health::Failing(_) if waiting.is_some() || source.catalog.is_slow() => "slow",
         Health::Idle => "idle",
@@ -193,6 +199,7 @@ fn source_status(source: &MountedSource) -> SourceStatus {
         state: state.into(),
         since,
         last_error: counters.last_error.lock().clone(),
+        asked_again: source.connection.asked_again().map(|left| rfc3339(SystemTime::now() + left)),
         waiting,
         requests: Requests {
             connect: count(&counters.connect),
@@ -208,16 +215,22 @@ fn source_status(source: &MountedSource) -> SourceStatus {
     }
 }
 
-fn waiting(waits: &Waits) -> Option<WaitingStatus> {
+fn waiting(waits: &Waits, timeout: Duration) -> Option<WaitingStatus> {
     let Waiting { call, silent, calls } = waits.now()?;
     let programs: HashSet<_> = waits.threads().into_iter().map(program_of).collect();
     Some(WaitingStatus {
         request: call,
         since: rfc3339(SystemTime::now() - silent),
-        seconds: (silent.as_secs_f64() * 10.0).round() / 10.0,
+        seconds: rounded(silent),
+        seconds_left: Some(rounded(timeout.saturating_sub(silent))),
         requests: calls,
         programs: programs.len(),
     })
+}
+
+/// In seconds, to the tenth.
+fn rounded(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// The process that has this thread, or the thread where that is not seen.

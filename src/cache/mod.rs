@@ -189,11 +189,6 @@ impl Cache {
         self.ledger.taken() + self.index.bytes()
     }
 
-    /// Bytes on disk that there may be.
-    pub fn max_size(&self) -> u64 {
-        self.limits.max_size
-    }
-
     /// How many copies there are, partial ones included.
     pub fn copies(&self) -> usize {
         self.table.lock().held.iter().filter(|(_, held)| held.bytes() > 0).count()

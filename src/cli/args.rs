@@ -31,13 +31,14 @@ impl LowArgs {
 pub enum LowCommand {
     /// Mount the configured sources, or the one at SOURCE_URL
     ///
-    /// Returns as soon as the folder answers.
+    /// Returns when the folder answers and the sources have been asked, at most
+    /// two seconds later; says which do not work.
     #[command(after_help = MOUNT)]
     Mount(MountArgs),
     /// Unmount a folder (`fusermount3 -u MOUNTPOINT` does the same)
     Unmount {
-        /// The folder that was mounted
-        mountpoint: PathBuf,
+        /// The folder that was mounted [default: the configured one, or the only one]
+        mountpoint: Option<PathBuf>,
     },
     /// Check the configuration: connect to every source, list it, retrieve and verify one file
     Check {
@@ -76,6 +77,9 @@ pub enum LowCommand {
         /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
+        /// Print counters too
+        #[arg(short, long, conflicts_with = "json")]
+        verbose: bool,
         /// The mounted folder [default: the one in the configuration]
         mountpoint: Option<PathBuf>,
     },
@@ -139,6 +143,12 @@ pub struct MountArgs {
     /// Stay in the foreground and log to standard error
     #[arg(short, long)]
     pub foreground: bool,
+    /// Do not ask the sources, and say nothing of those that do not work
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Mount only if every source works
+    #[arg(long)]
+    pub strict: bool,
     /// Set for the process that `mount` leaves behind; for nobody else.
     #[arg(long, hide = true, conflicts_with = "foreground")]
     pub daemon: bool,

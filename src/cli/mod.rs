@@ -19,6 +19,7 @@ use crate::config::{Config, Diagnostic, Diagnostics};
 use crate::mount::request::{Failure, MountRequest};
 use login::LoginRequest;
 pub use run::run;
+use status::Form;
 
 use plugin::PluginRequest;
 
@@ -31,8 +32,8 @@ enum Request {
     Mount(MountRequest),
     /// Unmount.
     Unmount {
-        /// The mounted folder, absolute.
-        mountpoint: PathBuf,
+        /// The mounted folder, absolute; `None` for the only one.
+        mountpoint: Option<PathBuf>,
     },
     /// Check a configuration.
     Check {
@@ -54,8 +55,8 @@ enum Request {
     Status {
         /// The mounted folder, absolute; `None` for the one in the configuration.
         mountpoint: Option<PathBuf>,
-        /// As JSON.
-        json: bool,
+        /// For whom.
+        form: Form,
     },
     /// Ask a mount, for another process of this program.
     Ask {
@@ -71,7 +72,9 @@ enum Request {
 fn resolve(args: LowArgs) -> Result<Request, Failure> {
     Ok(match args.command {
         LowCommand::Mount(args) => Request::Mount(mount(args)?),
-        LowCommand::Unmount { mountpoint } => Request::Unmount { mountpoint: absolute(&mountpoint)? },
+        LowCommand::Unmount { mountpoint } => {
+            Request::Unmount { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
+        }
         LowCommand::Check { config } => Request::Check { file: config.unwrap_or_else(Config::default_path) },
         LowCommand::Login { config, username, source } => {
             Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source, username })
@@ -79,14 +82,21 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Import { file, output } => Request::Import { file, output },
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
         LowCommand::Ask { mountpoint } => Request::Ask { mountpoint },
-        LowCommand::Status { json, mountpoint } => {
-            Request::Status { json, mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
+        LowCommand::Status { json, verbose, mountpoint } => {
+            let form = if json {
+                Form::Json
+            } else if verbose {
+                Form::Verbose
+            } else {
+                Form::Short
+            };
+            Request::Status { form, mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
     })
 }
 
 fn mount(args: MountArgs) -> Result<MountRequest, Failure> {
-    let MountArgs { config, foreground, daemon, first, second } = args;
+    let MountArgs { config, foreground, daemon, first, second, quiet, strict } = args;
     let ((config, mut problems), mountpoint) = match (first, second) {
         (Some(url), Some(mountpoint)) => {
             ((from_url(&url, &mountpoint, config.as_deref())?, Diagnostics::default()), Some(mountpoint))
@@ -102,7 +112,7 @@ fn mount(args: MountArgs) -> Result<MountRequest, Failure> {
             return Err(problems.into());
         }
     };
-    Ok(MountRequest { config, problems, mountpoint, foreground, daemon })
+    Ok(MountRequest { config, problems, mountpoint, foreground, quiet, strict, daemon })
 }
 
 fn from_url(url: &OsStr, mountpoint: &OsStr, file: Option<&Path>) -> Result<Config, Failure> {
@@ -266,14 +276,14 @@ mod tests {
     #[test]
     fn the_other_commands_mean_what_they_say() {
         assert!(
-            matches!(request(&["unmount", "/m"]), Ok(Request::Unmount { mountpoint }) if mountpoint == Path::new("/m"))
+            matches!(request(&["unmount", "/m"]), Ok(Request::Unmount { mountpoint }) if mountpoint.as_deref() == Some(Path::new("/m")))
         );
         assert!(matches!(request(&["check", "-c", "a"]), Ok(Request::Check { file }) if file == Path::new("a")));
         assert!(matches!(request(&["check"]), Ok(Request::Check { file }) if file == Config::default_path()));
-        assert!(matches!(request(&["status"]), Ok(Request::Status { mountpoint: None, json: false })));
+        assert!(matches!(request(&["status"]), Ok(Request::Status { mountpoint: None, form: Form::Short })));
         assert!(matches!(
             request(&["status", "--json", "/m"]),
-            Ok(Request::Status { mountpoint: Some(_), json: true })
+            Ok(Request::Status { mountpoint: Some(_), form: Form::Json })
         ));
     }
 

@@ -70,15 +70,15 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
     match request {
         Request::Mount(request) => mount::mount(&request),
         Request::Unmount { mountpoint } => {
-            unmount::unmount(&mountpoint)?;
+            unmount::unmount(mountpoint.as_deref())?;
             Ok(0)
         }
         Request::Check { file } => check::check(&file),
         Request::Login(request) => login::login(&request),
         Request::Import { file, output } => import::import(&file, output.as_deref()),
         Request::Plugin(request) => plugin::run(request),
-        Request::Status { mountpoint, json } => {
-            let (shown, failures) = status::show(mountpoint.as_deref(), json)?;
+        Request::Status { mountpoint, form } => {
+            let (shown, failures) = status::show(mountpoint.as_deref(), form)?;
             print!("{}", PrintableLines(&shown));
             for failure in &failures {
                 eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));

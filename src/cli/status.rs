@@ -9,32 +9,47 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mount::ask::{Answer, Asked};
 use crate::mount::point::{self, Mounted};
 use crate::path::picture;
-use crate::status::{Status, WaitingStatus};
+use crate::status::{CacheStatus, Requests, SourceStatus, Status, WaitingStatus};
+
+/// For whom the status is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// People: whether everything works, and what to do if not.
+    Short,
+    /// The same with counters.
+    Verbose,
+    /// Scripts.
+    Json,
+}
 
 /// The output of the status command, for one mount or, without `mountpoint`, for all of this user's; and the mounts that did not
 /// answer.
 ///
 /// # Errors
 /// There is no such mount.
-pub fn show(mountpoint: Option<&Path>, json: bool) -> Result<(String, Vec<Error>)> {
+pub fn show(mountpoint: Option<&Path>, form: Form) -> Result<(String, Vec<Error>)> {
     let mountpoints = match mountpoint {
         Some(path) => vec![ours_at("status", path)?],
-        None => ours()?,
+        None => ours("status")?,
     };
     // All at once, so that one that does not answer takes no time from another.
     let asked: Vec<_> = mountpoints.into_iter().map(|path| (Asked::of(&path), path)).collect();
     let (mut out, mut failures) = (String::new(), Vec::new());
     for (asked, path) in asked {
-        let shown = asked.and_then(|asked| read(&path, asked.answer(), json));
+        let shown = asked.and_then(|asked| read(&path, asked.answer(), form));
         shown.map_or_else(|error| failures.push(error), |shown| out.push_str(&shown));
     }
     Ok((out, failures))
 }
 
-fn ours() -> Result<Vec<PathBuf>> {
+/// This user's mounts.
+///
+/// # Errors
+/// There are none.
+pub fn ours(op: &'static str) -> Result<Vec<PathBuf>> {
     let ours: Vec<_> = point::mounted().into_iter().filter(Mounted::is_ours).map(|mounted| mounted.path).collect();
     if ours.is_empty() {
-        return Err(Error::new("status", ErrorKind::Other).because("nothing is mounted; `kitovufs mount` does"));
+        return Err(Error::new(op, ErrorKind::Other).because("nothing is mounted; `kitovufs mount` does"));
     }
     Ok(ours)
 }
@@ -54,14 +69,14 @@ pub fn ours_at(op: &'static str, path: &Path) -> Result<PathBuf> {
     }
 }
 
-fn read(mountpoint: &Path, answer: Answer, json: bool) -> Result<String> {
+fn read(mountpoint: &Path, answer: Answer, form: Form) -> Result<String> {
     let mut out = String::new();
     let bytes = said(mountpoint, answer)?;
-    if json {
+    if form == Form::Json {
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| odd(mountpoint, e))?;
         writeln!(out, "{}", safe(&format!("{value:#}"))).expect("writing to a string cannot fail");
     } else {
-        describe(&understood(mountpoint, &bytes)?, &mut out);
+        describe(&understood(mountpoint, &bytes)?, form == Form::Verbose, &mut out);
     }
     Ok(out)
 }
@@ -92,17 +107,6 @@ fn said(mountpoint: &Path, answer: Answer) -> Result<Vec<u8>> {
     }
 }
 
-/// The request that is waited for, for how long, and by how many programs.
-fn told(waiting: &WaitingStatus) -> String {
-    let WaitingStatus { request, seconds, programs, .. } = waiting;
-    let programs = match programs {
-        0 => "no program waits".to_owned(),
-        1 => "1 program waits".to_owned(),
-        many => format!("{many} programs wait"),
-    };
-    format!("waiting {seconds:.0} s for {request}, {programs}")
-}
-
 /// The same JSON, in which nothing steers a terminal.
 fn safe(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
@@ -117,43 +121,84 @@ fn safe(json: &str) -> String {
     safe
 }
 
-fn describe(status: &Status, out: &mut String) {
+fn describe(status: &Status, verbose: bool, out: &mut String) {
     let Status { version, mountpoint, pid, passthrough, sources, cache } = status;
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');
     };
-    line(format!("{}  (kitovufs {version}, process {pid}, passthrough {passthrough})", mountpoint.display()));
+    let details = format!("  (kitovufs {version}, process {pid}, passthrough {passthrough})");
+    line(format!("{}{}", mountpoint.display(), if verbose { &*details } else { "" }));
+    let width = sources.keys().map(|name| name.chars().count()).chain([5]).max().unwrap_or_default();
     for (name, source) in sources {
-        let requests = &source.requests;
-        line(format!("  {name}  {} {} since {}", source.source_type, source.state, source.since));
-        line(format!(
-            "    {} listings, {} digests, {} retrievals, {} retrieved, {} errors",
-            requests.list_path,
-            requests.create_remote_digest,
-            requests.retrieve_file,
-            ByteSize::b(source.bytes_retrieved),
-            source.errors
-        ));
-        if let Some(waiting) = &source.waiting {
-            line(format!("    {}", told(waiting)));
-        }
-        if let Some(error) = source.last_error.as_ref().filter(|_| source.state != "ok") {
-            line(format!("    {error}"));
+        line(format!("  {name:width$}  {}", state(name, source)));
+        if verbose {
+            counters(source).into_iter().for_each(|text| line(format!("    {text}")));
         }
     }
     line(format!(
-        "  cache  {} of {} in {} copies, {} hits, {} misses, {} evicted, {} quarantined",
+        "  {:width$}  {} of {} in {} copies{}",
+        "cache",
         ByteSize::b(cache.bytes),
         ByteSize::b(cache.max_bytes),
         cache.copies,
-        cache.hits,
-        cache.misses,
-        cache.evicted,
-        cache.quarantined
+        if cache.quarantined > 0 { format!(", {} quarantined", cache.quarantined) } else { String::new() }
     ));
     if let Some(why) = &cache.no_room {
-        line(format!("         no room: {why}; files are read through"));
+        line(format!("    no room: {why}; files are read through"));
     }
-    line(format!("         {}", cache.dir.display()));
+    if verbose {
+        let CacheStatus { hits, misses, evicted, dir, .. } = cache;
+        line(format!("    {hits} hits, {misses} misses, {evicted} evicted"));
+        line(format!("    {}", dir.display()));
+    }
+}
+
+/// How a source is, and what to do if it does not work.
+fn state(name: &str, source: &SourceStatus) -> String {
+    let since = format!("since {}", local_time(&source.since));
+    let why = source.last_error.as_deref().unwrap_or("no error is known");
+    let again = source.asked_again.as_deref().map(|time| format!("; it is asked again at {}", local_time(time)));
+    let again = again.unwrap_or_default();
+    match (&*source.state, &source.waiting) {
+        (_, Some(waiting)) => no_answer(waiting),
+        ("idle", _) => "not used yet".into(),
+        ("ok", _) => format!("works  {} fetched", ByteSize::b(source.bytes_retrieved)),
+        ("slow", _) => format!("SLOW {since}: known answers are given meanwhile"),
+        ("failing", _) => format!("FAILS {since}: {why}{again}"),
+        ("unauthorized", _) => format!("LOGIN REFUSED {since}: {why}; run: kitovufs login {name}"),
+        _ => format!("NO ANSWER {since}: {why}{again}"),
+    }
+}
+
+/// For how long a source has been silent, and who waits for it.
+fn no_answer(waiting: &WaitingStatus) -> String {
+    let WaitingStatus { request, seconds, seconds_left, programs, .. } = waiting;
+    let programs = match programs {
+        0 => "no program waits".to_owned(),
+        1 => "1 program waits".to_owned(),
+        many => format!("{many} programs wait"),
+    };
+    let left = seconds_left.map(|left| format!(", at most {left:.0} s more")).unwrap_or_default();
+    format!("NO ANSWER for {seconds:.0} s to {request} ({programs}{left})")
+}
+
+fn counters(source: &SourceStatus) -> Vec<String> {
+    let SourceStatus { source_type, requests, errors, files_ahead, files_ahead_used, .. } = source;
+    let Requests { list_path, create_remote_digest, retrieve_file, .. } = requests;
+    let retrieved = ByteSize::b(source.bytes_retrieved);
+    let mut lines = vec![format!(
+        "{source_type}: {list_path} listings, {create_remote_digest} digests, {retrieve_file} retrievals, {retrieved} retrieved, {errors} errors"
+    )];
+    if *files_ahead > 0 {
+        lines.push(format!("{files_ahead} files retrieved ahead, {files_ahead_used} of them opened"));
+    }
+    lines
+}
+
+/// A time as people here write it: without the date if that is today's; as it is if it cannot be read.
+fn local_time(time: &str) -> String {
+    let Ok(timestamp) = time.parse::<jiff::Timestamp>() else { return time.to_owned() };
+    let (time, now) = (timestamp.to_zoned(jiff::tz::TimeZone::system()), jiff::Zoned::now());
+    time.strftime(if time.date() == now.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()
 }

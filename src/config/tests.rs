@@ -237,14 +237,12 @@ fn a_file_without_sources_teaches_how_to_add_one() {
 fn what_a_source_finds_wrong_gets_its_line() {
     let file = Written::new(format!("\n{SOURCE}"));
     let config = Config::load(&file.path).expect("the file is right");
-    let about = |key: Option<&str>| {
-        config.sources[0].locate(&Problem { key: key.map(str::to_owned), message: "bad".into() }).to_string()
-    };
+    let about = |key: Option<&str>| config.sources[0].locate(&Problem::new(key, "bad")).to_string();
     let path = file.path.display();
     assert_eq!(about(Some("path")), format!("{path}:4: source `docs`: bad"));
     assert_eq!(about(None), format!("{path}:2: source `docs`: bad"), "a missing key: where the source begins");
     let from_url = Config::from_url("/").expect("the root is a directory");
-    let problem = Problem { key: Some("path".into()), message: "bad".into() };
+    let problem = Problem::new(Some("path"), "bad");
     assert_eq!(from_url.sources[0].locate(&problem).to_string(), "source `local`: bad");
 }
 

@@ -70,6 +70,8 @@ pub struct MountedSource {
     pub transfer: Arc<Transfer>,
     /// The retrieval of files that are probably opened next; `None` if the configuration says that there is none.
     pub ahead: Option<Arc<Ahead>>,
+    /// For how long a request waits for it without progress.
+    pub timeout: Duration,
     /// The way to learn sizes that it does not tell.
     pub unknown_size: UnknownSize,
     /// The permissions and owners that its files and directories show.

@@ -418,7 +418,7 @@ impl Filesystem for Driver {
         // The size of a remote is not known. What can be told is the cache: its limit, and how much of that is taken.
         let cache = self.inner.fs.cache();
         let blocks = |bytes: u64| bytes.div_ceil(u64::from(STATFS_BLOCK));
-        let (all, taken) = (blocks(cache.max_size()), blocks(cache.bytes()));
+        let (all, taken) = (blocks(cache.limits().max_size), blocks(cache.bytes()));
         let free = all.saturating_sub(taken);
         reply.statfs(all, free, free, 0, 0, STATFS_BLOCK, crate::name::NAME_MAX as u32, STATFS_BLOCK);
     }

@@ -7,6 +7,7 @@ pub mod point;
 pub mod request;
 pub mod sources;
 pub mod stop;
+mod survey;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -110,11 +111,13 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     serving.map_err(failed)?;
     info!("{}: mounted", mountpoint.display());
     // An error here means that the parent process is gone, so that no user knows of this mount.
-    let ready = if request.daemon && !stop.is_asked() { daemon::ready() } else { Ok(()) };
+    let works = tell_findings(runtime, &fs, request, &mut stop);
+    let ready = if request.daemon && !stop.is_asked() && works { daemon::ready() } else { Ok(()) };
     let result = runtime.block_on(async {
         let stopped = async {
             match &ready {
-                Ok(()) => stop.asked().await,
+                Ok(()) if works => stop.asked().await,
+                Ok(()) => {}
                 Err(e) => error!("{e}"),
             }
         };
@@ -142,6 +145,10 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     fs.finish();
     info!("{}: unmounted", mountpoint.display());
     ready?;
+    if !works {
+        let why = "not every source works, which --strict wants";
+        return Err(Error::new("mount", ErrorKind::Unreachable).because(why).into());
+    }
     match result {
         Ok(Err(e)) => Err(failed(e).into()),
         _ => Ok(()),
@@ -158,6 +165,33 @@ fn tell_notes(configured: &[Configured], is_daemon: bool) {
             }
         }
     }
+}
+
+/// Prints a line for each source that does not work. Whether the mount may go on.
+fn tell_findings(runtime: &Runtime, fs: &Arc<FileSystem>, request: &MountRequest, stop: &mut Stop) -> bool {
+    let wait = match request {
+        MountRequest { strict: true, .. } => survey::STRICT_WAIT,
+        MountRequest { daemon: true, quiet: false, .. } => survey::WAIT,
+        // The log of one in the foreground tells, and is read.
+        _ => return true,
+    };
+    let findings = runtime.block_on(async {
+        tokio::select! {
+            findings = survey::survey(fs, wait) => findings,
+            () = stop.asked() => Vec::new(),
+        }
+    });
+    if !request.quiet {
+        for finding in &findings {
+            eprintln!("kitovufs: {finding}");
+        }
+        if !findings.is_empty() && !request.strict {
+            eprintln!(
+                "kitovufs: the folder is mounted; `kitovufs check` tells more, `kitovufs status` whether a source works by now"
+            );
+        }
+    }
+    findings.is_empty() || !request.strict
 }
 
 type Assembled = (Arc<FileSystem>, Report, Vec<(SourceIndex, Changes)>);
@@ -191,6 +225,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             source_id,
             connection,
             counters,
+            timeout: config.timeout,
             unknown_size: config.unknown_size,
             modes: config.modes,
             reports_changes: changes.map(|changes| reported.push((index, changes))).is_some(),

@@ -18,6 +18,10 @@ pub struct MountRequest {
     pub mountpoint: PathBuf,
     /// Stay in the foreground.
     pub foreground: bool,
+    /// Say nothing of sources that do not work, and do not look for them.
+    pub quiet: bool,
+    /// Mount only if every source works.
+    pub strict: bool,
     /// This is the process that a `mount` left behind: it serves, and tells its parent when the folder answers.
     pub daemon: bool,
 }

@@ -7,6 +7,7 @@ use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
 use crate::room::Rooms;
 use crate::source::connection::Connection;
 use crate::source::count::Counters;
+use crate::source::pending::Pending;
 use crate::source::stack::{Bounds, stack};
 use crate::source::{Changes, Source};
 
@@ -27,7 +28,8 @@ pub struct Configured {
 /// Configures every source of `config`; `problems` are those of the file so far.
 ///
 /// # Errors
-/// Everything that is wrong with the file and with every source's settings, at once.
+/// Everything that is wrong with the file and with every source's settings, at once. If all that is wrong with a source is that something
+/// is not there now ([`Problem::may_pass`](crate::source::Problem)), it is configured later.
 pub async fn configure(
     config: &Config,
     mut problems: Diagnostics,
@@ -59,14 +61,23 @@ pub async fn configure(
         // The configuration has said so already if there is no such type.
         let kind = crate::sources::kind(&source_config.type_name)?;
         let configured = kind.configure(&source_config.settings).await;
-        Some((source_config, configured))
+        Some((source_config, kind, configured))
     });
-    let mut configured = Vec::new();
-    for (source_config, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
+    let (mut configured, mut absences) = (Vec::new(), Vec::new());
+    for (source_config, kind, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
         match result {
             Ok(source) => configured.push(wrap(source_config, source)),
+            Err(wrong) if wrong.iter().all(|problem| problem.may_pass) => {
+                absences.extend(wrong.iter().map(|problem| source_config.locate(problem)));
+                let pending = Pending::new(kind, source_config.settings.clone());
+                configured.push(wrap(source_config, Box::new(pending)));
+            }
             Err(wrong) => problems.0.extend(wrong.iter().map(|problem| source_config.locate(problem))),
         }
+    }
+    // Of what is only not there, nothing need be mended before the others can be mounted; but whoever mends wants to hear of all.
+    if !problems.0.is_empty() {
+        problems.0.append(&mut absences);
     }
     problems.or(configured)
 }

@@ -31,6 +31,7 @@ pub(crate) mod kind;
 pub(crate) mod limit;
 pub(crate) mod nearest;
 pub(crate) mod packed;
+pub(crate) mod pending;
 pub(crate) mod retry;
 pub(crate) mod settings;
 pub(crate) mod stack;

@@ -47,6 +47,15 @@ pub struct Problem {
     pub key: Option<String>,
     /// The problem and its remedy.
     pub message: String,
+    /// Whether it may end while the configuration stays as it is: a variable that is not set, a file or a directory that is not there.
+    pub may_pass: bool,
+}
+
+impl Problem {
+    /// A mistake in the value of `key`, or in the table as a whole.
+    pub fn new(key: Option<&str>, message: impl Into<String>) -> Self {
+        Self { key: key.map(str::to_owned), message: message.into(), may_pass: false }
+    }
 }
 
 /// The forms of a secret, for messages.
@@ -199,9 +208,14 @@ impl<'a> Reader<'a> {
         self.settings.values.get(key)
     }
 
-    /// Notes a problem of `key`, or of the whole table.
+    /// Notes a mistake in `key`, or in the whole table.
     pub fn problem(&mut self, key: Option<&str>, message: impl Into<String>) {
-        self.problems.push(Problem { key: key.map(str::to_owned), message: message.into() });
+        self.problems.push(Problem::new(key, message));
+    }
+
+    /// Notes that what `key` names is not there now.
+    pub fn absence(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push(Problem { may_pass: true, ..Problem::new(Some(key), message) });
     }
 
     fn wrong_type(&mut self, key: &str, wanted: &str, found: &toml::Value) {
@@ -326,7 +340,7 @@ impl<'a> Reader<'a> {
         if matches!(secret, Secret::Env(_) | Secret::File(_))
             && let Err(error) = secret.reveal()
         {
-            self.problem(Some(key), format!("`{key}`: {error}"));
+            self.absence(key, format!("`{key}`: {error}"));
             return None;
         }
         Some(secret)
@@ -338,7 +352,7 @@ impl<'a> Reader<'a> {
             if !self.takes_rest && !self.known.contains(&key.as_str()) {
                 let known = self.known.iter().copied().chain(COMMON_KEYS);
                 let message = unknown_key(key, known);
-                self.problems.push(Problem { key: Some(key.clone()), message });
+                self.problems.push(Problem::new(Some(key), message));
             }
         }
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }

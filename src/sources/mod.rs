@@ -75,7 +75,7 @@ pub(crate) fn kind(type_name: &str) -> Option<&'static dyn Kind> {
 pub async fn configure(type_name: &str, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
     match kind(type_name) {
         Some(kind) => kind.configure(settings).await,
-        None => Err(vec![Problem { key: None, message: format!("there is no type of sources `{type_name}`") }]),
+        None => Err(vec![Problem::new(None, format!("there is no type of sources `{type_name}`"))]),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod ahead;
 mod attributes;
+mod broken;
 mod cachedir;
 mod check;
 mod configuration;

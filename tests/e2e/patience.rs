@@ -143,7 +143,7 @@ fn status_says_who_waits_for_what_in_the_first_second() {
     assert!(status["waiting"]["seconds"].as_f64().unwrap() < begun.elapsed().as_secs_f64() + 0.1, "{status:#}");
     let said = mount.home().kitovufs(["status".as_ref(), mount.home().mountpoint().as_os_str()]);
     let said = String::from_utf8(said.stdout).unwrap();
-    assert!(said.contains(" s for ") && said.contains(", 2 programs wait"), "{said}");
+    assert!(said.contains("silent  NO ANSWER for ") && said.contains("(2 programs wait, at most "), "{said}");
     for program in &mut waiting {
         program.kill().unwrap();
         program.wait().unwrap();

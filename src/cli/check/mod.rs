@@ -3,7 +3,6 @@
 
 mod folders;
 
-use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,6 +16,7 @@ use tempfile::TempDir;
 use super::Failure;
 use super::runtime::on_runtime;
 use crate::catalog::localize::{Localized, localize};
+use crate::children;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
@@ -50,28 +50,55 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
     }
     on_runtime(async {
         let configured = mount::examine(&config, problems).await?;
-        println!("{}: the configuration is right", file.display());
+        say(&format!("{}: the configuration is right\n", file.display()))?;
         // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
-        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await;
+        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await?;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
-        let folders = told(folders.buffered(SOURCES_AT_ONCE)).await;
+        let folders = told(folders.buffered(SOURCES_AT_ONCE)).await?;
+        // What does not work comes last, where it is seen.
+        for report in sources.failed.iter().chain(&folders.failed) {
+            say(&report.lines)?;
+        }
+        say(&format!("{} of {} sources work\n", sources.passed, configured.len()))?;
         // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
-        Ok(u8::from(sources || folders))
+        Ok(u8::from(!sources.failed.is_empty() || !folders.failed.is_empty()))
     })
 }
 
-/// Prints reports as they come. Whether one tells of a failure.
-async fn told(reports: impl Stream<Item = Report>) -> bool {
+/// The reports of what was checked.
+#[derive(Default)]
+struct Outcome {
+    passed: usize,
+    failed: Vec<Report>,
+}
+
+/// Prints reports of what works as they come, and keeps the others.
+async fn told(reports: impl Stream<Item = Report>) -> Result<Outcome> {
     let mut reports = std::pin::pin!(reports);
-    let mut failed = false;
+    let mut outcome = Outcome::default();
     while let Some(report) = reports.next().await {
-        print!("{}", PrintableLines(&report.lines));
-        let _ = std::io::stdout().flush();
-        failed |= report.failed;
+        if report.failed {
+            outcome.failed.push(report);
+        } else {
+            say(&report.lines)?;
+            outcome.passed += 1;
+        }
     }
-    failed
+    Ok(outcome)
+}
+
+/// Prints lines. Where nobody reads them any longer (`check | head`), the process ends, as programs do that SIGPIPE ends.
+fn say(lines: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{}", PrintableLines(lines)).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
+            children::end_all();
+            std::process::exit(0)
+        }
+        written => written.map_err(|e| Error::new("check", ErrorKind::Other).caused_by(e)),
+    }
 }
 
 /// The findings about one source or folder.
@@ -103,7 +130,9 @@ async fn check_source(configured: &Configured) -> Report {
     }
     if let Err(error) = steps(source, &mut report).await {
         report.say(&format!("  FAILED  {error}"));
-        if let Some(advice) = advice(error.kind()) {
+        if error.kind() == ErrorKind::Unauthenticated && !configured.config.settings.kept_secrets().is_empty() {
+            report.say(&format!("          run: kitovufs login {}", configured.config.name));
+        } else if let Some(advice) = advice(error.kind()) {
             report.say(&format!("          {advice}"));
         }
         report.failed = true;
@@ -162,17 +191,18 @@ async fn list_names(source: &dyn Source, dir: &RemotePath) -> Result<Localized> 
     Ok(localize(entries, source.capabilities().verbatim_names))
 }
 
-/// A file near the root, not empty and not large.
+/// A file, not empty and not large: of the root, or of what lies below, the deepest directory first.
 async fn find_file(source: &dyn Source, mut entries: Vec<Entry>, report: &mut Report) -> Result<Option<Entry>> {
-    let mut directories = VecDeque::new();
+    let mut directories = Vec::new();
     for _ in 0..MAX_DIRECTORIES {
         let fits = |entry: &Entry| entry.size.is_none_or(|size| (1..=MAX_RETRIEVED_BYTES).contains(&size));
         let file = entries.iter().find(|entry| matches!(entry.kind, EntryKind::File { .. }) && fits(entry));
         if let Some(file) = file {
             return Ok(Some(file.clone()));
         }
-        directories.extend(entries.into_iter().filter(Entry::is_directory).map(|entry| entry.path));
-        let Some(next) = directories.pop_front() else { break };
+        // In reverse, so that the first of them comes next.
+        directories.extend(entries.into_iter().rev().filter(Entry::is_directory).map(|entry| entry.path));
+        let Some(next) = directories.pop() else { break };
         entries = list(source, &next, report).await?;
     }
     Ok(None)

@@ -169,6 +169,7 @@ pub(in crate::fs) fn mounted(
         source_id: id,
         connection,
         counters,
+        timeout: Duration::from_secs(30),
         unknown_size: UnknownSize::Retrieve,
         modes: Modes::default(),
         reports_changes: false,

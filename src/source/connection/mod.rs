@@ -164,6 +164,11 @@ impl Connection {
         }
     }
 
+    /// After how long the source is asked again, if it wants to be left alone until then.
+    pub fn asked_again(&self) -> Option<Duration> {
+        self.rest_left().map(|(left, _)| left)
+    }
+
     /// How long the source wants to be left alone from now on, and why.
     fn rest_left(&self) -> Option<(Duration, Error)> {
         let (until, error) = self.rest.lock().clone()?;

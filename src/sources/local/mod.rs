@@ -24,6 +24,7 @@ use crate::beneath;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::settings::Reader;
 use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
@@ -70,8 +71,7 @@ impl Kind for LocalKind {
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let text = reader.required_string("path", "/usr/share/doc");
-        let place = (!text.is_empty()).then(|| Place::find(&text, &settings.reserved));
-        let place = place.and_then(|place| place.map_err(|why| reader.problem(Some("path"), why)).ok());
+        let place = (!text.is_empty()).then(|| Place::find(&mut reader, &text, &settings.reserved)).flatten();
         Ok(Box::new(Local { place: Arc::new(reader.finish_with(place)?) }))
     }
 }
@@ -196,21 +196,27 @@ impl Source for Local {
 }
 
 impl Place {
-    fn find(text: &str, reserved: &[PathBuf]) -> Result<Self, String> {
+    /// The place that `text` names; none if it cannot be used, which is noted.
+    fn find(reader: &mut Reader<'_>, text: &str, reserved: &[PathBuf]) -> Option<Self> {
+        const KEY: &str = "path";
         let written = crate::path::expand_home(text);
         if !written.is_absolute() {
-            return Err(format!("`path` must be absolute or begin with ~/, not {text:?}"));
+            reader.problem(Some(KEY), format!("`path` must be absolute or begin with ~/, not {text:?}"));
+            return None;
         }
         let shown = written.display();
-        let root = written.canonicalize().map_err(|e| format!("cannot open {shown}: {e}"))?;
+        let root = written.canonicalize().map_err(|e| reader.absence(KEY, format!("cannot open {shown}: {e}"))).ok()?;
         if !root.is_dir() {
-            return Err(format!("{shown} is not a directory"));
+            reader.problem(Some(KEY), format!("{shown} is not a directory"));
+            return None;
         }
         let mut hidden = Vec::new();
         for place in reserved {
             if root.starts_with(place) {
                 let place = place.display();
-                return Err(format!("{shown} is inside {place}, which kitovufs itself uses; choose another directory"));
+                let why = format!("{shown} is inside {place}, which kitovufs itself uses; choose another directory");
+                reader.problem(Some(KEY), why);
+                return None;
             }
             if let Ok(relative) = place.strip_prefix(&root)
                 && let Ok(relative) = RemotePath::parse(relative.as_os_str().as_bytes())
@@ -219,9 +225,9 @@ impl Place {
                 hidden.push(relative);
             }
         }
-        let opened = File::open(&root).map_err(|e| format!("cannot open {shown}: {e}"))?;
-        let volume = volume_of(&opened).map_err(|e| format!("cannot examine {shown}: {e}"))?;
-        Ok(Self { spellings: vec![root.clone(), written], root, reserved: hidden, volume })
+        let volume = File::open(&root).and_then(|opened| Ok(volume_of(&opened)?));
+        let volume = volume.map_err(|e| reader.absence(KEY, format!("cannot open {shown}: {e}"))).ok()?;
+        Some(Self { spellings: vec![root.clone(), written], root, reserved: hidden, volume })
     }
 
     /// Opens the root anew, so that a disk which went away and came back serves again.

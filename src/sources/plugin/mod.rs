@@ -147,7 +147,7 @@ impl Plugin {
         let session = match self.start().await {
             Ok(session) => session,
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                return Err(vec![Problem { key: None, message: error.to_string() }]);
+                return Err(vec![Problem::new(None, error.to_string())]);
             }
             Err(error) => {
                 tracing::warn!("source {}: {error}", name);
@@ -159,7 +159,7 @@ impl Plugin {
             *self.session.get_mut() = None;
             return Ok(());
         }
-        let told = self.info.reveal().await.map_err(|e| vec![Problem { key: None, message: e.to_string() }])?;
+        let told = self.info.reveal().await.map_err(|e| vec![Problem::new(None, e.to_string())])?;
         self.log.add_secrets(told.1);
         if let Some(schema) = &session.hello.schema {
             match schema::problems(schema, &told.0) {
@@ -269,8 +269,8 @@ impl Plugin {
         };
         let told = failure.error("configure", &self.log).to_string();
         match (key, what.as_deref()) {
-            (Some(key), Some("missing")) => Problem { key: None, message: format!("`{key}` is missing ({told})") },
-            (key, _) => Problem { key, message: told },
+            (Some(key), Some("missing")) => Problem::new(None, format!("`{key}` is missing ({told})")),
+            (key, _) => Problem::new(key.as_deref(), told),
         }
     }
 }

@@ -12,33 +12,32 @@ pub(super) fn command(reader: &mut Reader<'_>) -> Option<Launch> {
     let command = reader.required_strings("command", "[\"~/bin/my-plugin\", \"--verbose\"]");
     let (program, args) = command.split_first()?;
     let args = args.iter().map(OsString::from).collect();
-    match find_program(program) {
-        Ok(program) => Some(Launch { program, args, env: Vec::new(), withheld: Vec::new(), longest_file: None }),
-        Err(why) => {
-            reader.problem(Some("command"), format!("`command`: {why}"));
-            None
-        }
-    }
+    let program = find_program(reader, "command", program)?;
+    Some(Launch { program, args, env: Vec::new(), withheld: Vec::new(), longest_file: None })
 }
 
-/// The program as an absolute path: written so, below the home, or a name that is looked for in `$PATH`.
-///
-/// # Errors
-/// What is wrong and what to write.
-pub fn find_program(written: &str) -> Result<PathBuf, String> {
+/// The program that a key names as an absolute path: written so, below the home, or a name that is looked for in `$PATH`. None if there is
+/// none, which is noted.
+pub fn find_program(reader: &mut Reader<'_>, key: &str, written: &str) -> Option<PathBuf> {
     let path = crate::path::expand_home(written);
-    if written.contains('/') {
-        return match () {
-            () if !path.is_absolute() => Err(format!("the program must be absolute or begin with ~/, not {written:?}")),
-            () if !is_program(&path) => Err(format!("{} is no program: is it there, and executable?", path.display())),
-            () => Ok(path),
-        };
+    if !written.contains('/') {
+        let places = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&places).map(|dir| dir.join(written));
+        let found = places.find(|place| place.is_absolute() && is_program(place));
+        if found.is_none() {
+            reader.absence(key, format!("`{key}`: there is no program {written:?} in $PATH"));
+        }
+        return found;
     }
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&places)
-        .map(|dir| dir.join(written))
-        .find(|place| place.is_absolute() && is_program(place));
-    found.ok_or_else(|| format!("there is no program {written:?} in $PATH"))
+    if !path.is_absolute() {
+        reader.problem(Some(key), format!("`{key}`: the program must be absolute or begin with ~/, not {written:?}"));
+        return None;
+    }
+    if !is_program(&path) {
+        reader.absence(key, format!("`{key}`: {} is no program: is it there, and executable?", path.display()));
+        return None;
+    }
+    Some(path)
 }
 
 fn is_program(path: &Path) -> bool {

@@ -53,18 +53,18 @@ fn problem(error: &ValidationError<'_, '_>, problems: &mut Vec<Problem>) {
     });
     match (&error.kind, key) {
         (ErrorKind::Required { want }, None) => {
-            problems.extend(want.iter().map(|key| Problem { key: None, message: format!("`{key}` is missing") }));
+            problems.extend(want.iter().map(|key| Problem::new(None, format!("`{key}` is missing"))));
         }
         (ErrorKind::AdditionalProperties { got }, None) => {
             let keys: Vec<_> = got.iter().map(|key| format!("`{key}`")).collect();
             let key = got.first().map(ToString::to_string);
-            problems.push(Problem { key, message: format!("unknown key {}", keys.join(", ")) });
+            problems.push(Problem::new(key.as_deref(), format!("unknown key {}", keys.join(", "))));
         }
         (kind, Some(key)) => {
             let message = format!("`{key}`: {}", describe(kind));
-            problems.push(Problem { key: Some(key), message });
+            problems.push(Problem::new(Some(&key), message));
         }
-        (kind, None) => problems.push(Problem { key: None, message: describe(kind) }),
+        (kind, None) => problems.push(Problem::new(None, describe(kind))),
     }
 }
 

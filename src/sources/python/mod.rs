@@ -49,10 +49,7 @@ impl Adapter {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let plugin = reader.required_string("plugin", "my_plugin:MyPlugin");
         let python = reader.string("python").unwrap_or_else(|| "python3".into());
-        let python = find_program(&python).map_err(|why| {
-            let advice = "install python3, or name the Python that has the plugin";
-            reader.problem(Some("python"), format!("`python`: {why}; {advice}"));
-        });
+        let python = find_program(reader, "python", &python);
         let mut path = Vec::new();
         for written in reader.strings("path").unwrap_or_default() {
             let directory = crate::path::expand_home(&written);
@@ -65,7 +62,7 @@ impl Adapter {
                 );
             }
         }
-        (!plugin.is_empty()).then_some(Self { python: python.ok()?, plugin, path })
+        (!plugin.is_empty()).then_some(Self { python: python?, plugin, path })
     }
 
     /// The command that starts it.

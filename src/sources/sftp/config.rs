@@ -84,7 +84,7 @@ impl Config {
                 if let Some(key) = &key
                     && let Err(e) = std::fs::File::open(key)
                 {
-                    reader.problem(Some("key"), format!("`key`: cannot read {}: {e}", key.display()));
+                    reader.absence("key", format!("`key`: cannot read {}: {e}", key.display()));
                 }
                 Way::Inside(Box::new(Inside {
                     port: port.unwrap_or(22),
@@ -146,7 +146,7 @@ fn program(reader: &mut Reader<'_>, settings: &Settings) -> Option<Option<PathBu
     if let Some(toml::Value::String(_)) = settings.values.get(KEY) {
         let path = file(reader, KEY)?;
         if let Err(e) = std::fs::File::open(&path) {
-            reader.problem(Some(KEY), format!("`{KEY}`: cannot read {}: {e}", path.display()));
+            reader.absence(KEY, format!("`{KEY}`: cannot read {}: {e}", path.display()));
         }
         return Some(Some(path));
     }
