@@ -76,6 +76,9 @@
 //! source reports by itself ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name
 //! (`mount::changes`).
 //!
+//! Directories opened one after another make the next ones be listed ahead of their reader (`fs::ahead`, whose `walk` is a table of
+//! cases); a reader who comes meanwhile joins, and asks itself if that fails (`catalog::ahead`).
+//!
 //! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`transfer::Transfer::measure`]), so that `stat` is right.
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
 //! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same, and
@@ -108,7 +111,7 @@
 //! # Lock order
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
-//! `transfer::OpenVersion` (requests) → `cache::CachedFile` (state). Those of `cache` itself (table, spill, what is free), `catalog`, `fs::inode`,
+//! `transfer::OpenVersion` (requests) → `cache::CachedFile` (state), and `fs::ahead` (walks, then one of them) → `catalog`. Those of `cache` itself (table, spill, what is free), `catalog`, `fs::inode`,
 //! `fs::handle`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is
 //! asked about its file; who looks at it waits as for the disk.
 

@@ -59,6 +59,12 @@ pub struct SourceStatus {
     /// How many of these were opened then.
     #[serde(default)]
     pub files_ahead_used: u64,
+    /// Directories that were listed before a program opened them.
+    #[serde(default)]
+    pub listings_ahead: u64,
+    /// How many of these were opened then.
+    #[serde(default)]
+    pub listings_ahead_used: u64,
     /// Requests that failed.
     pub errors: u64,
     /// Versions opened since the mount that count though their two digests differ, so that nothing proves their bytes.
@@ -210,6 +216,8 @@ fn source_status(source: &MountedSource) -> SourceStatus {
         bytes_retrieved: count(&counters.bytes_retrieved),
         files_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.fetched)),
         files_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.used)),
+        listings_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.walks.listed)),
+        listings_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.walks.used)),
         errors: count(&counters.errors),
         unconverged_digests: source.transfer.unconverged(),
     }

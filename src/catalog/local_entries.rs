@@ -73,6 +73,12 @@ impl LocalEntries {
         self.packed.path(self.order[number].entry)
     }
 
+    /// The paths of the directories from this number on.
+    pub fn directories(&self, first: usize) -> impl Iterator<Item = RemotePath> {
+        let entries = self.order.iter().skip(first).map(|pair| pair.entry);
+        entries.filter(|&entry| self.packed.is_directory(entry)).map(|entry| self.packed.path(entry))
+    }
+
     /// The entry with this number.
     pub fn entry(&self, number: usize) -> Entry {
         self.packed.entry(self.order[number].entry)

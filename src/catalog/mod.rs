@@ -4,6 +4,7 @@
 //! single files that the source was asked about later (at an open). One request per directory is under way at a time; callers that
 //! come meanwhile get its answer.
 
+mod ahead;
 mod expire;
 mod listing;
 mod listing_cache;
@@ -78,6 +79,8 @@ pub struct Catalog {
     db: Arc<Database>,
     /// Listings that are being retrieved.
     under_way: Arc<Flights<RemotePath, Result<Answer<Arc<Listing>>>>>,
+    /// Those of them that were begun before a reader asked.
+    ahead: ahead::Begun,
     /// Single files that are being asked for.
     checks: Arc<Checks>,
     /// Listings that are being read from the database.
@@ -104,8 +107,8 @@ impl Catalog {
         room: Arc<Room>,
     ) -> Arc<Self> {
         let state = Mutex::new(State { listings: ListingCache::new(room), changed: None });
-        let (under_way, checks, reloads, slowness) = Default::default();
-        Arc::new(Self { source, source_id, policy, db, under_way, checks, reloads, slowness, state })
+        let (under_way, ahead, checks, reloads, slowness) = Default::default();
+        Arc::new(Self { source, source_id, policy, db, under_way, ahead, checks, reloads, slowness, state })
     }
 
     /// The complete listing of `dir`, with its overlay of single files that were asked about later.
@@ -127,22 +130,27 @@ impl Catalog {
         if let Some(answer) = self.reload(dir).await {
             return Ok(answer);
         }
-        let question = || {
-            let (catalog, dir) = (self.clone(), dir.clone());
-            async move {
-                let arrived = catalog.state.lock().fresh_listing(&dir, catalog.policy);
-                if let Some(answer) = arrived {
-                    return Ok(answer);
-                }
-                match catalog.reload(&dir).await {
-                    Some(answer) => Ok(answer),
-                    None => catalog.renew(&dir).await,
-                }
+        let mut joined = self.ahead.want(dir);
+        loop {
+            let question = || self.clone().question(dir.clone());
+            match self.ask(&self.under_way, dir.clone(), question, joined, self.last_listing(dir)).await {
+                // It began when nobody waited, and may have failed of something that is over.
+                Asked::Answered(Err(_)) if joined.take().is_some() => {}
+                Asked::Answered(answer) => return answer,
+                Asked::Overdue(known) => return Ok(self.unconfirmed(known)),
             }
-        };
-        match self.ask(&self.under_way, dir.clone(), question, self.last_listing(dir)).await {
-            Asked::Answered(answer) => answer,
-            Asked::Overdue(known) => Ok(self.unconfirmed(known)),
+        }
+    }
+
+    /// The listing of `dir`, unless it has arrived meanwhile from the source.
+    async fn question(self: Arc<Self>, dir: RemotePath) -> Result<Answer<Arc<Listing>>> {
+        let arrived = self.state.lock().fresh_listing(&dir, self.policy);
+        if let Some(answer) = arrived {
+            return Ok(answer);
+        }
+        match self.reload(&dir).await {
+            Some(answer) => Ok(answer),
+            None => self.renew(&dir).await,
         }
     }
 
@@ -201,7 +209,7 @@ impl Catalog {
             let (catalog, dir, name, entry) = (self.clone(), dir.clone(), name.clone(), entry.clone());
             async move { catalog.recheck(&dir, &name, &entry).await }
         };
-        match self.ask(&self.checks, (dir.clone(), name.clone()), question, known).await {
+        match self.ask(&self.checks, (dir.clone(), name.clone()), question, None, known).await {
             Asked::Answered(answer) => {
                 answer.map(|value| Answer { value, valid_for: self.policy.fresh_for, unconfirmed: false })
             }

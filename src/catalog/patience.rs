@@ -45,12 +45,14 @@ impl Catalog {
         self.slowness.lock().is_slow
     }
 
-    /// Asks `question`, unless the same is under way: returns its answer, or `known` if the source takes too long.
+    /// Asks `question`, unless the same is under way: returns its answer, or `known` if the source takes too long. `joined`: since when
+    /// this caller has waited for a question that was begun before any caller did.
     pub(super) async fn ask<Q, T, K, F>(
         self: &Arc<Self>,
         under_way: &Arc<Flights<Q, Result<T>>>,
         key: Q,
         question: impl FnOnce() -> F,
+        joined: Option<Instant>,
         known: impl Future<Output = Option<K>>,
     ) -> Asked<T, K>
     where
@@ -59,17 +61,7 @@ impl Catalog {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let (offline, patience) = (self.policy.offline, self.policy.patience);
-        let catalog = self.clone();
-        let start = move || {
-            under_way.start(key, || {
-                let question = question();
-                async move {
-                    let answer = question.await;
-                    catalog.slowness.lock().ended();
-                    answer
-                }
-            })
-        };
+        let start = move || self.start(under_way, key, question);
         let questions = self.under_way.under_way() + self.checks.under_way();
         if spares_question(self.is_slow(), questions, offline) {
             return match known.await {
@@ -78,7 +70,7 @@ impl Catalog {
             };
         }
         let flight = start();
-        let begun = flight.begun();
+        let begun = joined.unwrap_or(flight.begun());
         let decide = || while_asking(true, self.is_slow(), begun.elapsed(), patience, offline);
         if let WhileAsking::WaitFor(left) = decide()
             && let Ok(answer) = timeout(left, answer_of(flight.clone())).await
@@ -94,9 +86,31 @@ impl Catalog {
         }
         Asked::Answered(answer_of(flight).await)
     }
+
+    /// Asks `question`, unless the same is under way, and notes when it ends.
+    pub(super) fn start<Q, T, F>(
+        self: &Arc<Self>,
+        under_way: &Arc<Flights<Q, Result<T>>>,
+        key: Q,
+        question: impl FnOnce() -> F,
+    ) -> Flight<Result<T>>
+    where
+        Q: Clone + Eq + Hash + Send + 'static,
+        T: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        under_way.start(key, || {
+            let (catalog, question) = (self.clone(), question());
+            async move {
+                let answer = question.await;
+                catalog.slowness.lock().ended();
+                answer
+            }
+        })
+    }
 }
 
-async fn answer_of<T: Clone>(flight: Flight<Result<T>>) -> Result<T> {
+pub(super) async fn answer_of<T: Clone>(flight: Flight<Result<T>>) -> Result<T> {
     flight
         .answer()
         .await

@@ -18,7 +18,7 @@ use crate::source::Entry;
 pub(super) const SMALL_LISTING_NAMES: usize = 1_000;
 
 /// A fresh listing that is in the database only.
-struct OnDisk {
+pub(super) struct OnDisk {
     id: ListingId,
     obtained: Instant,
     valid_for: Duration,
@@ -91,7 +91,7 @@ impl Catalog {
 
 impl State {
     /// The listing of `dir`, if it is fresh and not in memory.
-    fn stored(&mut self, dir: &RemotePath, policy: Policy) -> Option<OnDisk> {
+    pub(super) fn stored(&mut self, dir: &RemotePath, policy: Policy) -> Option<OnDisk> {
         let record = self.listings.record_on_disk(dir)?;
         let obtained = record.obtained?;
         match before_asking(Some(Some(obtained.elapsed())), policy.fresh_for) {

@@ -205,3 +205,39 @@ async fn an_older_listing_does_not_pass_for_one_that_the_disk_had_no_room_for() 
         known.catalog.db.flush();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_joins_a_listing_ahead_that_fails_asks_itself() {
+    let known = Fixture::new(Room::default());
+    known.memory.put("dir/a", "x");
+    known.faults.set(Method::ListPath, Fault::HangAfter(0));
+    let (ahead, reader) = (known.catalog.clone(), known.catalog.clone());
+    let ahead = tokio::spawn(async move { ahead.list_ahead(&path("dir")).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let reader = tokio::spawn(async move { reader.list(&path("dir")).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(known.listed(), 1);
+    // The connection breaks, the next attempt is refused, and the third is the reader's own.
+    known.faults.set_times(Method::ListPath, Fault::Fail(ErrorKind::PermissionDenied), 1);
+    assert_eq!(reader.await.expect("no panic").expect("it is there").value.entries().len(), 1);
+    assert!(ahead.await.expect("no panic").is_some_and(|listing| listing.is_err()));
+    assert_eq!(known.listed(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_ahead_for_which_no_reader_comes_is_given_up() {
+    let known = Fixture::new(Room::default());
+    known.memory.put("dir/a", "x");
+    known.faults.set(Method::ListPath, Fault::Hang);
+    assert!(known.catalog.list_ahead(&path("dir")).await.is_some_and(|listing| listing.is_err()));
+    let (ahead, reader) = (known.catalog.clone(), known.catalog.clone());
+    let ahead = tokio::spawn(async move { ahead.list_ahead(&path("dir")).await });
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let reader = tokio::spawn(async move { reader.list(&path("dir")).await });
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    known.faults.clear_all();
+    reader.await.expect("no panic").expect("it is there");
+    assert!(ahead.await.expect("no panic").is_some_and(|listing| listing.is_ok()));
+    assert!(known.catalog.list_ahead(&path("dir")).await.is_none(), "it is fresh");
+    assert_eq!(known.listed(), 2);
+}

@@ -26,7 +26,7 @@ pub use union::{Part, Union, UnionIndex};
 
 use crate::cache::Cache;
 use crate::cache::block::MAX_SIZE;
-use crate::catalog::{Catalog, Listing};
+use crate::catalog::{Answer, Catalog, Listing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::{Printable, RemotePath};
@@ -68,7 +68,7 @@ pub struct MountedSource {
     pub catalog: Arc<Catalog>,
     /// The transfer of its files into the cache.
     pub transfer: Arc<Transfer>,
-    /// The retrieval of files that are probably opened next; `None` if the configuration says that there is none.
+    /// The retrieval of files and listings that are probably opened next; `None` if the configuration says that there is none.
     pub ahead: Option<Arc<Ahead>>,
     /// For how long a request waits for it without progress.
     pub timeout: Duration,
@@ -84,6 +84,16 @@ impl MountedSource {
     /// The calls and programs that wait for the source.
     fn waits(&self) -> &Waits {
         &self.counters.waits
+    }
+
+    /// The listing of a directory that a program opens.
+    async fn list(&self, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
+        let walks = self.ahead.as_ref().map(|ahead| &ahead.walks).filter(|walks| walks.opened(dir));
+        let answer = self.waits().during(self.catalog.list(dir)).await?;
+        if let Some(walks) = walks {
+            walks.arrived(dir);
+        }
+        Ok(answer)
     }
 
     /// Notes that the source's answer could not be used: in the log, and in the status.
@@ -328,8 +338,7 @@ impl FileSystem {
             Node::Group { path } => self.open_made(path),
             Node::Union { index, path, .. } => UnionDirectory::new(self, *index, path).open().await?,
             Node::Directory { source: index, path, .. } => {
-                let source = &self.sources[*index];
-                let answer = source.waits().during(source.catalog.list(path)).await?;
+                let answer = self.sources[*index].list(path).await?;
                 let names = Names::Listed { source: *index, dir: path.clone(), listing: answer.value };
                 OpenDirectory { names, valid_for: answer.valid_for, incomplete: None }
             }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Entry;
 use super::packed::packed_bytes;
+use super::turns::is_ahead;
 use super::waits::note_progress;
 use crate::error::{Error, ErrorKind};
 use crate::path::RemotePath;
@@ -41,6 +42,9 @@ pub const MAX_ITEM_BYTES: usize = 1 << 20;
 /// A listing of more bytes is large, as they arrive or as they are gathered: some ten thousand names.
 pub const LARGE_BYTES: usize = 8 << 20;
 
+/// A listing of more bytes goes on only once a reader waits for it: some thousand names.
+const AHEAD_BYTES: usize = LARGE_BYTES / 4;
+
 /// Lets one large listing of all sources be gathered at a time, so that they do not add up.
 static LARGE_ONES: Semaphore = Semaphore::const_new(1);
 
@@ -59,8 +63,12 @@ pub async fn gathering<T>(listing: impl Future<Output = T>) -> T {
 
 /// Waits until a listing that has `bytes` so far may go on: at once if it is not large, else until no other large one is gathered.
 /// A listing that has the turn does not wait in here, and needs no other's turn. One that waits for longer than
-/// [`MAX_LISTING_TIME`] fails.
+/// [`MAX_LISTING_TIME`] fails. A listing ahead that is not small waits for its reader first.
 pub async fn await_turn(bytes: usize) {
+    while bytes > AHEAD_BYTES && is_ahead() {
+        sleep(ALIVE_INTERVAL).await;
+        note_progress();
+    }
     let needs = |turn: &Mutex<Option<_>>| turn.lock().is_none();
     if bytes <= LARGE_BYTES || !TURN.try_with(needs).unwrap_or(false) {
         return;
@@ -85,7 +93,8 @@ pub fn has_turn(bytes: usize) -> bool {
         }
         turn.is_some()
     };
-    bytes <= LARGE_BYTES || TURN.try_with(has).unwrap_or(true)
+    let is_held_back = bytes > AHEAD_BYTES && is_ahead();
+    !is_held_back && (bytes <= LARGE_BYTES || TURN.try_with(has).unwrap_or(true))
 }
 
 /// The rest of the limits of one listing.
@@ -211,6 +220,7 @@ impl Exceeded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::turns::Urgency;
 
     #[tokio::test(start_paused = true)]
     async fn large_listings_take_turns_and_small_ones_never_wait() {
@@ -228,6 +238,16 @@ mod tests {
         gathering(await_turn(LARGE_BYTES + 1)).await;
         assert!(begun.elapsed() >= Duration::from_secs(9));
         first.await.expect("it ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_ahead_that_is_not_small_waits_for_its_reader() {
+        let urgency = Urgency::ahead();
+        urgency.during(await_turn(AHEAD_BYTES)).await;
+        let mut gathered = std::pin::pin!(urgency.during(gathering(await_turn(AHEAD_BYTES + 1))));
+        assert!(timeout(Duration::from_secs(5), &mut gathered).await.is_err());
+        urgency.raise();
+        timeout(Duration::from_secs(1), gathered).await.expect("a reader waits");
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl<S: Source> Source for Limited<S> {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let turn = self.turns.take(&Urgency::interactive()).await?;
+        let turn = self.turns.take(&Urgency::of_task()).await?;
         let entries = self.inner.list_path(dir).await;
         turn.note(&entries);
         // The turn ends with the stream.

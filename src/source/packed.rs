@@ -104,6 +104,13 @@ impl Packed {
         self.reader(place).entry(&self.dir)
     }
 
+    /// Whether the entry at `place` is a directory.
+    pub fn is_directory(&self, place: Place) -> bool {
+        let mut reader = self.reader(place);
+        reader.text();
+        Reader(reader.text()).byte() & flag::KIND == flag::DIRECTORY
+    }
+
     /// The path of the entry at `place`.
     pub fn path(&self, place: Place) -> RemotePath {
         let mut reader = self.reader(place);
@@ -375,6 +382,7 @@ mod tests {
                     prop_assert_eq!(&packed.entry(*place), entry);
                     prop_assert_eq!(packed.text(walked), entry.name.as_slice());
                     prop_assert_eq!(&packed.path(walked), &entry.path);
+                    prop_assert_eq!(packed.is_directory(walked), entry.is_directory());
                     prop_assert!(packed.is_same(*place, &packed, walked));
                     let mut alone = Packed::new(dir.clone());
                     alone.push(entry);

@@ -23,6 +23,15 @@ struct Shared {
     turn: Mutex<Option<Instant>>,
 }
 
+tokio::task_local! {
+    static URGENCY: Urgency;
+}
+
+/// Whether the task makes a listing for which no reader waits yet.
+pub(super) fn is_ahead() -> bool {
+    URGENCY.try_with(|urgency| !urgency.is_interactive()).unwrap_or(false)
+}
+
 /// The urgencies, least first.
 const AHEAD: u8 = 0;
 const INTERACTIVE: u8 = 1;
@@ -36,6 +45,16 @@ impl Urgency {
     /// The urgency of a request that no reader waits for yet.
     pub fn ahead() -> Self {
         Self::of(AHEAD)
+    }
+
+    /// The urgency of the listing that the task makes; interactive where none was said ([`Urgency::during`]).
+    pub(super) fn of_task() -> Self {
+        URGENCY.try_with(Self::clone).unwrap_or_else(|_| Self::interactive())
+    }
+
+    /// Runs `listing`, whose requests have this urgency.
+    pub fn during<F: Future>(&self, listing: F) -> impl Future<Output = F::Output> {
+        URGENCY.scope(self.clone(), listing)
     }
 
     fn of(level: u8) -> Self {

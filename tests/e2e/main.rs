@@ -48,5 +48,6 @@ mod trees;
 mod unmounting;
 mod unsized_files;
 mod versions;
+mod walks;
 
 use kit::{self, remote};

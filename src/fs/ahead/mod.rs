@@ -2,6 +2,9 @@
 //! module takes their entries from the catalog and has `transfer` retrieve them. Failures are silent: the open that comes asks itself.
 
 mod plan;
+mod recent;
+mod walk;
+mod walks;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::num::NonZeroUsize;
@@ -15,6 +18,8 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use self::plan::{Budget, Pattern, Sibling, Siblings};
+use self::recent::Recent;
+use self::walks::Walks;
 use crate::cache::block::BLOCK;
 use crate::catalog::{Catalog, Listing};
 use crate::error::Result;
@@ -28,18 +33,14 @@ const DIRECTORIES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero")
 /// Files ahead are at most what the line brings in this time.
 const LOOK_AHEAD: Duration = Duration::from_secs(2);
 
-/// After so many files what was counted before counts half.
-const REMEMBERED: u64 = 256;
-
-/// So many files in vain say nothing yet.
-const FIRST_IN_VAIN: u64 = 16;
-
 /// The retrieval of files of one source that are probably opened next.
 pub struct Ahead {
     catalog: Arc<Catalog>,
     transfer: Arc<Transfer>,
     /// The retrievals that may be under way. Some of the source's places are left to readers.
-    places: Semaphore,
+    places: Arc<Semaphore>,
+    /// The directories that its readers walk through.
+    pub walks: Arc<Walks>,
     directories: Mutex<LruCache<RemotePath, Followed>>,
     recent: Mutex<Recent>,
     /// Files that were retrieved ahead.
@@ -58,35 +59,20 @@ struct Followed {
     row: Arc<()>,
 }
 
-/// How many files ahead were used and in vain, of late.
-#[derive(Default)]
-struct Recent {
-    used: u64,
-    in_vain: u64,
-}
-
-impl Recent {
-    fn note(&mut self, used: u64, in_vain: u64) {
-        if self.used + self.in_vain > REMEMBERED {
-            (self.used, self.in_vain) = (self.used / 2, self.in_vain / 2);
-        }
-        self.used += used;
-        self.in_vain += in_vain;
-    }
-
-    fn is_doubted(&self) -> bool {
-        self.in_vain > FIRST_IN_VAIN + self.used
-    }
-}
-
 impl Ahead {
     /// Follows the readers of the source that `catalog` and `transfer` belong to.
     pub fn new(catalog: Arc<Catalog>, transfer: Arc<Transfer>) -> Arc<Self> {
         let Capabilities { concurrency, .. } = transfer.capabilities();
+        let places = Arc::new(Semaphore::new(concurrency - concurrency.div_ceil(4)));
+        if concurrency == 1 {
+            // A task that waited for a place would wait for ever.
+            places.close();
+        }
         Arc::new(Self {
+            walks: Walks::new(catalog.clone(), places.clone()),
             catalog,
             transfer,
-            places: Semaphore::new(concurrency - concurrency.div_ceil(4)),
+            places,
             directories: Mutex::new(LruCache::new(DIRECTORIES)),
             recent: Mutex::default(),
             fetched: AtomicU64::default(),

@@ -11,6 +11,7 @@ mod pace;
 mod patience;
 mod room;
 mod unsized_files;
+mod walks;
 
 use std::sync::atomic::Ordering;
 

@@ -237,8 +237,7 @@ impl<'a> UnionDirectory<'a> {
     async fn list(&self, part: &Part) -> Result<(Option<(RemotePath, Arc<Listing>)>, Duration)> {
         let (dir, valid_for) = self.locate(part).await?;
         let Some(dir) = dir else { return Ok((None, valid_for)) };
-        let source = &self.fs.sources[part.source];
-        match source.waits().during(source.catalog.list(&dir)).await {
+        match self.fs.sources[part.source].list(&dir).await {
             Ok(listing) => Ok((Some((dir, listing.value)), valid_for.min(listing.valid_for))),
             Err(error) if is_absence(&error) => Ok((None, valid_for)),
             Err(error) => Err(error),
