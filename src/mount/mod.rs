@@ -78,6 +78,8 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     point::prepare(mountpoint)?;
     raise_file_limit();
 
+    let early = configured.iter().filter(|source| source.connects_early);
+    let early: Vec<_> = early.map(|source| source.connection.clone().connect_early()).collect();
     let (fs, report, changes) = assemble(config, request, configured)?;
     let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
     let status = move |passthrough| report.to_json(passthrough);
@@ -100,6 +102,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
         point::clear(mountpoint);
         failed(e)
     })?;
+    early.into_iter().for_each(|connecting| _ = runtime.spawn(connecting));
     changes::follow(runtime, &fs, &session.notifier(), changes);
 
     let (ended, mut end) = tokio::sync::oneshot::channel();

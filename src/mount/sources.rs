@@ -15,12 +15,14 @@ use crate::source::{Changes, Source};
 pub struct Configured {
     /// Its place in the configuration.
     pub config: SourceConfig,
-    /// Connected lazily, asked within limits and deadlines, counted.
+    /// Connected when it must be, asked within limits and deadlines, counted.
     pub connection: Arc<Connection>,
     /// The counts of calls to it, and the calls that wait.
     pub counters: Arc<Counters>,
     /// Notes on its settings that concern the user, though they are right.
     pub notes: Vec<String>,
+    /// Whether it is connected as soon as it is mounted.
+    pub connects_early: bool,
     /// The changes that it reports by itself, if it does.
     pub changes: Option<Changes>,
 }
@@ -61,16 +63,17 @@ pub async fn configure(
         // The configuration has said so already if there is no such type.
         let kind = crate::sources::kind(&source_config.type_name)?;
         let configured = kind.configure(&source_config.settings).await;
-        Some((source_config, kind, configured))
+        let early = kind.connects_early(&source_config.settings);
+        Some((source_config, kind, early, configured))
     });
     let (mut configured, mut absences) = (Vec::new(), Vec::new());
-    for (source_config, kind, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
+    for (source_config, kind, early, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
         match result {
-            Ok(source) => configured.push(wrap(source_config, source)),
+            Ok(source) => configured.push(wrap(source_config, early, source)),
             Err(wrong) if wrong.iter().all(|problem| problem.may_pass) => {
                 absences.extend(wrong.iter().map(|problem| source_config.locate(problem)));
                 let pending = Pending::new(kind, source_config.settings.clone());
-                configured.push(wrap(source_config, Box::new(pending)));
+                configured.push(wrap(source_config, early, Box::new(pending)));
             }
             Err(wrong) => problems.0.extend(wrong.iter().map(|problem| source_config.locate(problem))),
         }
@@ -82,11 +85,11 @@ pub async fn configure(
     problems.or(configured)
 }
 
-fn wrap(config: SourceConfig, source: Box<dyn Source>) -> Configured {
+fn wrap(config: SourceConfig, connects_early: bool, source: Box<dyn Source>) -> Configured {
     let SourceConfig { timeout, max_requests, max_bandwidth, .. } = config;
     let (connection, counters) = stack(source, &config.name, Bounds { timeout, max_requests, max_bandwidth });
     let (changes, notes) = (connection.changes(), config.settings.notes.take());
-    Configured { config, connection, counters, notes, changes }
+    Configured { config, connection, counters, notes, connects_early, changes }
 }
 
 /// The environment variables that hold secrets of other sources than this one.

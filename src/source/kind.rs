@@ -39,6 +39,12 @@ pub trait Kind: Send + Sync + 'static {
         None
     }
 
+    /// Whether a source with these settings is connected as soon as it is mounted. Only where that takes several round trips, starts no
+    /// program and asks the user nothing ([`Settings::may_ask`]).
+    fn connects_early(&self, _settings: &Settings) -> bool {
+        false
+    }
+
     /// Makes a source of its own table of the configuration: the first of the contract's seven methods, called once for each source and
     /// before anything else. It does no network request.
     ///

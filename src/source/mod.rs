@@ -63,7 +63,7 @@ pub trait Source: Send + Sync + 'static {
     /// that it sends none; a request for a part is answered nevertheless.
     fn capabilities(&self) -> Capabilities;
 
-    /// Makes the source ready for requests. Called lazily before the first remote call, and again after a lost connection.
+    /// Makes the source ready for requests. Called before the first remote call, perhaps long before, and again after a lost connection.
     async fn connect(&self) -> Result<()>;
 
     /// Ends what `connect` began. Called exactly once for every successful `connect`.

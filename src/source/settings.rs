@@ -101,6 +101,12 @@ impl Settings {
         self.values.iter().filter_map(|(key, value)| Some((key.clone(), kept(value)?))).collect()
     }
 
+    /// Whether getting the secrets may make another program ask the user something: a command, or a keyring that is locked.
+    pub(crate) fn may_ask(&self) -> bool {
+        let asks = |form: &str| ["command", "keyring"].contains(&form);
+        self.values.values().filter_map(toml::Value::as_table).any(|table| table.keys().any(|form| asks(form)))
+    }
+
     /// The environment variables that the table names as secrets, wherever in it.
     pub(crate) fn variables(&self) -> BTreeSet<String> {
         fn gather(value: &toml::Value, names: &mut BTreeSet<String>) {

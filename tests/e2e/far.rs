@@ -5,8 +5,9 @@ use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, SystemTime};
 
 use crate::kit::files::{noise, random};
-use crate::kit::mount::Mount;
+use crate::kit::mount::{Mount, number, requests};
 use crate::kit::proxy::{Link, Proxy};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 #[test]
@@ -33,6 +34,24 @@ fn sftp() {
 #[test]
 fn smb() {
     the_first_byte_takes(&Remote::smb(), 1);
+}
+
+#[test]
+fn sources_that_take_long_to_connect_are_connected_when_they_are_mounted_and_asked_nothing_else() {
+    let remotes =
+        [("sftp", Remote::sftp()), ("smb", Remote::smb()), ("ftp", Remote::ftp()), ("cloud", Remote::webdav())];
+    let tables: Vec<_> = remotes.iter().map(|(name, remote)| remote.table(name)).collect();
+    let mount = Mount::of(&tables.concat());
+    for name in ["sftp", "smb", "ftp"] {
+        eventually("it is connected", || mount.status()["sources"][name]["state"] == "ok");
+    }
+    let status = mount.status();
+    for (name, connects) in [("sftp", 1), ("smb", 1), ("ftp", 1), ("cloud", 0)] {
+        assert_eq!(number(&status, &format!("/sources/{name}/requests/connect")), connects, "{name}");
+        assert_eq!(requests(&status, name), (0, 0, 0), "{name}");
+    }
+    mount.sh("ls sftp smb ftp");
+    assert_eq!(number(&mount.status(), "/sources/sftp/requests/connect"), 1);
 }
 
 /// So many round trips of a file's first byte, however large it is, connections included.

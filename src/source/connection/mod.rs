@@ -3,6 +3,7 @@
 
 use std::mem::discriminant;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -35,7 +36,7 @@ const MAX_REST: Duration = Duration::from_secs(900);
 /// The longest that other calls wait for the first probe after a connection broke.
 const FIRST_PROBE_WAIT: Duration = Duration::from_secs(1);
 
-/// Connects `inner` lazily, before its first remote call, and again after an outage.
+/// Connects `inner` before its first remote call, or earlier ([`Connection::connect_early`]), and again after an outage.
 ///
 /// A call that fails with an outage ([`ErrorKind::is_outage`]) marks the source as down. From then on calls fail at once with that
 /// error, so that nothing waits in line for a dead server, while one background task probes until the source answers. Only after a
@@ -53,6 +54,10 @@ pub struct Connection {
     up: Notify,
     /// Held over `connect` and `disconnect`, so that they strictly alternate.
     connected: tokio::sync::Mutex<bool>,
+    /// Whether a call has needed the source.
+    is_needed: AtomicBool,
+    /// Told when nobody will need it any longer.
+    leaving: Notify,
     /// Until when the source wants to be left alone, and the error that said so.
     rest: Mutex<Option<(Instant, Error)>>,
     /// Around everything that the source does, so that the lines that it logs carry its name.
@@ -92,6 +97,8 @@ impl Connection {
             state: Mutex::new(State::now(Health::Idle, None)),
             up: Notify::new(),
             connected: tokio::sync::Mutex::new(false),
+            is_needed: AtomicBool::new(false),
+            leaving: Notify::new(),
             rest: Mutex::default(),
             span: error_span!("source", name),
             me: me.clone(),
@@ -138,7 +145,29 @@ impl Connection {
         }
     }
 
+    /// Connects before the first call, so that it need not wait for that. A source that is not there yet is no outage while nobody
+    /// needs it: the first call tries itself.
+    pub async fn connect_early(self: Arc<Self>) {
+        let mut connected = self.connected.lock().await;
+        if self.is_needed.load(Ordering::Relaxed) {
+            return;
+        }
+        let result = tokio::select! {
+            result = self.in_span(self.inner.connect()) => result,
+            () = self.leaving.notified() => return,
+        };
+        *connected = result.is_ok();
+        match &result {
+            // A call that waits for this attempt must not wait for another one.
+            Err(error) if may_be_too_early(error.kind()) && !self.is_needed.load(Ordering::Relaxed) => {
+                self.log_failure(error);
+            }
+            result => self.note(result),
+        }
+    }
+
     async fn ready(&self) -> Result<()> {
+        self.is_needed.store(true, Ordering::Relaxed);
         loop {
             let first_probe_done = self.state.lock().first_probe_done.clone();
             if let Some(mut first_probe_done) = first_probe_done {
@@ -359,6 +388,7 @@ impl Source for Connection {
     }
 
     async fn disconnect(&self) {
+        self.leaving.notify_one();
         self.ensure_disconnected().await;
     }
 
@@ -410,6 +440,11 @@ impl Source for Connection {
     }
 }
 
+/// Whether a source that failed so may answer when it is needed: a machine may be started before its network is there.
+fn may_be_too_early(kind: ErrorKind) -> bool {
+    kind.is_outage() && kind != ErrorKind::Unauthenticated
+}
+
 /// Whether a call failed while it waited for its turn, because a connection of another broke: the source was not asked, and may be there.
 fn lost_its_turn<T>(result: &Result<T>) -> bool {
     result.as_ref().is_err_and(|error| error.is_remembered() && error.kind() == ErrorKind::Unreachable)
@@ -421,6 +456,7 @@ mod turn_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::deadline::Deadline;
     use crate::source::fault::{Fault, Faults, Faulty, Method};
     use crate::sources::memory::Memory;
 
@@ -453,6 +489,68 @@ mod tests {
         }
         // The first by itself, and its probe by connecting anew.
         assert_eq!((faults.calls(Method::CreateRemoteDigest), faults.calls(Method::Connect)), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_call_finds_a_source_that_was_connected_early() {
+        let (connection, faults) = flaky_connection();
+        faults.set(Method::Connect, Fault::Delay(Duration::from_secs(5)));
+        let early = tokio::spawn(connection.clone().connect_early());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let began = Instant::now();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        connection.create_remote_digest(&file).await.expect("the source answers");
+        assert_eq!((faults.calls(Method::Connect), began.elapsed().as_secs()), (1, 3));
+        early.await.expect("it connects");
+        connection.clone().connect_early().await;
+        assert_eq!(faults.calls(Method::Connect), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_is_not_there_early_is_asked_no_more_until_it_is_needed() {
+        let (connection, faults) = flaky_connection();
+        faults.set(Method::Connect, Fault::Fail(ErrorKind::Unreachable));
+        connection.clone().connect_early().await;
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(matches!(connection.health().0, Health::Idle));
+        assert_eq!((faults.calls(Method::Connect), faults.calls(Method::ListPath)), (1, 0));
+        faults.clear_all();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        connection.create_remote_digest(&file).await.expect("it is there now");
+        // A login that is refused is worth knowing early, and is not tried again soon.
+        let (connection, faults) = flaky_connection();
+        faults.set(Method::Connect, Fault::Fail(ErrorKind::Unauthenticated));
+        connection.clone().connect_early().await;
+        assert!(matches!(connection.health().0, Health::Down(_)));
+        assert!(connection.create_remote_digest(&file).await.is_err());
+        assert_eq!(faults.calls(Method::Connect), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_for_an_early_attempt_and_for_no_second_one() {
+        let (source, faults) = Faulty::new(Memory::new());
+        let source = Deadline::new(source, Duration::from_secs(30), Arc::default());
+        let connection = Connection::new(Box::new(source), "far", Duration::from_secs(10));
+        faults.set(Method::Connect, Fault::Hang);
+        let early = tokio::spawn(connection.clone().connect_early());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        let error = connection.create_remote_digest(&file).await.expect_err("it does not answer");
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (ErrorKind::TimedOut, 29));
+        early.await.expect("it ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn saying_goodbye_does_not_wait_for_an_early_attempt() {
+        let (connection, faults) = flaky_connection();
+        faults.set(Method::Connect, Fault::Hang);
+        let early = tokio::spawn(connection.clone().connect_early());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        connection.disconnect().await;
+        early.await.expect("it ends");
+        assert_eq!((began.elapsed(), faults.calls(Method::Disconnect)), (Duration::ZERO, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -94,6 +94,10 @@ impl Kind for FtpKind {
         Some(&url::URLS)
     }
 
+    fn connects_early(&self, settings: &Settings) -> bool {
+        !settings.may_ask()
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let host = reader.required_string("host", "ftp.example.org");

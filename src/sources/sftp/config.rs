@@ -140,6 +140,11 @@ fn root(reader: &mut Reader<'_>) -> Vec<u8> {
     }
 }
 
+/// Whether the program `ssh` is to be used, as far as the settings are right. It may ask the user what it likes.
+pub(super) fn asks_for_program(settings: &Settings) -> bool {
+    !matches!(settings.values.get("ssh_config"), None | Some(toml::Value::Boolean(false)))
+}
+
 /// Whether the program `ssh` is to be used, and with which configuration.
 fn program(reader: &mut Reader<'_>, settings: &Settings) -> Option<Option<PathBuf>> {
     const KEY: &str = "ssh_config";

@@ -67,6 +67,10 @@ impl Kind for SftpKind {
         Some(&url::URLS)
     }
 
+    fn connects_early(&self, settings: &Settings) -> bool {
+        !settings.may_ask() && !config::asks_for_program(settings)
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let config = Config::read(settings)?;
         Ok(Box::new(Sftp { config, connection: Current::default(), replacing: tokio::sync::Mutex::default() }))

@@ -73,6 +73,10 @@ impl Kind for SmbKind {
         Some(&url::URLS)
     }
 
+    fn connects_early(&self, settings: &Settings) -> bool {
+        !settings.may_ask()
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         Ok(Box::new(Smb { config: Config::read(settings)?, connected: Mutex::default() }))
     }
