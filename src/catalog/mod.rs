@@ -111,6 +111,11 @@ impl Catalog {
         Arc::new(Self { source, source_id, policy, db, under_way, ahead, checks, reloads, slowness, state })
     }
 
+    /// The identity of the source.
+    pub fn source_id(&self) -> &Arc<str> {
+        &self.source_id
+    }
+
     /// The complete listing of `dir`, with its overlay of single files that were asked about later.
     ///
     /// # Errors

@@ -137,6 +137,12 @@ impl Node {
     }
 }
 
+/// The number of a file of the source with this identity, unless that is another's already.
+pub(super) fn file_number(source_id: &Arc<str>, entry: Entry) -> u64 {
+    let node = Node::File { source: 0, dir: RemotePath::root(), name: entry.name.as_slice().into(), entry };
+    node.identity(std::slice::from_ref(source_id)).number
+}
+
 /// The first 128 bits of a hash over an inode's identity, of which no collision is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {

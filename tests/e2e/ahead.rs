@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::kit::mount::{Mount, bytes_retrieved, requests};
+use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::kit::proxy::{Link, Proxy};
 use crate::remote::Remote;
 
@@ -45,6 +45,22 @@ fn many_small_files_come_ahead(remote: &Remote) {
     assert!((500..=600).contains(&retrieved), "{retrieved} requests for 500 files");
     assert!(bytes_retrieved(&status, "far") <= 600 * 4096, "{status:#}");
     assert!(fs::read_dir(&copies).unwrap().all(|copy| fs::read(copy.unwrap().path()).unwrap() == vec![7; 4096]));
+}
+
+#[test]
+fn copying_a_folder_brings_its_files_ahead() {
+    let remote = Remote::apache();
+    (0..500).for_each(|number| remote.put(&format!("folder/{number:05}"), vec![7; 4096]));
+    let (table, line) = remote.table_over("far", Proxy::to);
+    line.set(Link { delay: Duration::from_millis(5), ..Link::default() });
+    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    let begun = Instant::now();
+    // It opens files by inode number.
+    mount.sh(&format!("cp -r far/folder {}", mount.home().dir().join("copies").display()));
+    println!("cp -r of 500 files of 4 KiB: {:?}", begun.elapsed());
+    let status = mount.status();
+    assert!(number(&status, "/sources/far/files_ahead_used") >= 400, "{status:#}");
+    assert_eq!(requests(&status, "far").2, 500);
 }
 
 #[test]

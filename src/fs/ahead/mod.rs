@@ -1,6 +1,7 @@
 //! Files ahead: whoever opens the files of a directory one after another finds the next ones retrieved. `plan` decides which; this
 //! module takes their entries from the catalog and has `transfer` retrieve them. Failures are silent: the open that comes asks itself.
 
+mod order;
 mod plan;
 mod recent;
 mod walk;
@@ -17,7 +18,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use self::plan::{Budget, Pattern, Sibling, Siblings};
+use self::order::{ByInode, MOST_NAMES, Ordered};
+use self::plan::{Budget, Pattern, Sibling, Siblings, Told};
 use self::recent::Recent;
 use self::walks::Walks;
 use crate::cache::block::BLOCK;
@@ -49,14 +51,45 @@ pub struct Ahead {
     pub used: AtomicU64,
 }
 
-/// A directory whose reader is followed.
+/// A directory whose reader is followed, by name and by inode number.
 #[derive(Default)]
 struct Followed {
-    pattern: Pattern,
-    /// The number of names for which the pattern's numbers hold.
+    /// The number of names for which the numbers of the patterns hold.
     names: usize,
+    by_name: Row,
+    /// Once a reader has shown that it does not go by name.
+    by_inode: Option<(Arc<ByInode>, Row)>,
+    is_being_ordered: bool,
+}
+
+/// The files of a directory in one order, and what is ahead of the reader there.
+#[derive(Default)]
+struct Row {
+    pattern: Pattern,
     /// Retrievals that have not begun are dropped with it.
-    row: Arc<()>,
+    alive: Arc<()>,
+}
+
+impl Row {
+    /// The file at this place of the order is opened. Returns what that tells, and the places of those that are to be retrieved.
+    fn opened(&mut self, place: usize, siblings: &impl Siblings, budget: Budget) -> (Told, Vec<usize>) {
+        let told = self.pattern.opened(place, siblings);
+        if told.broken {
+            self.alive = Arc::default();
+        }
+        (told, self.pattern.plan(siblings, budget))
+    }
+}
+
+impl Followed {
+    fn forget(&mut self, number: usize) {
+        self.by_name.pattern.forget(number);
+        if let Some((order, row)) = &mut self.by_inode
+            && let Some(place) = order.place(number)
+        {
+            row.pattern.forget(place);
+        }
+    }
 }
 
 impl Ahead {
@@ -89,24 +122,50 @@ impl Ahead {
         let Some(listing) = self.catalog.listing_in_memory(dir) else { return };
         let Some(number) = listing.entries().find(name) else { return };
         let siblings = Listed { listing: &listing, ranges: self.transfer.capabilities().ranges };
-        let (planned, row) = {
+        let budget = self.budget();
+        let mut planned = Vec::new();
+        {
             let mut directories = self.directories.lock();
             let followed = directories.get_or_insert_mut(dir.clone(), Followed::default);
-            if std::mem::replace(&mut followed.names, listing.entries().len()) != listing.entries().len() {
-                followed.pattern = Pattern::default();
+            if followed.names != listing.entries().len() {
+                *followed = Followed { names: listing.entries().len(), ..Followed::default() };
             }
-            let told = followed.pattern.opened(number, &siblings);
-            self.used.fetch_add(told.used.into(), Ordering::Relaxed);
-            self.recent.lock().note(told.used.into(), told.in_vain as u64);
-            if told.broken {
-                followed.row = Arc::default();
+            let (told, next) = followed.by_name.opened(number, &siblings, budget);
+            self.note(&told);
+            planned.extend(next.into_iter().map(|number| (number, Arc::downgrade(&followed.by_name.alive))));
+            if let Some((order, row)) = &mut followed.by_inode
+                && let Some(place) = order.place(number)
+            {
+                let (told, next) = row.opened(place, &Ordered { order, siblings: &siblings }, budget);
+                self.note(&told);
+                planned.extend(next.into_iter().map(|place| (order.number(place), Arc::downgrade(&row.alive))));
+            } else if told.broken && followed.names <= MOST_NAMES && !followed.is_being_ordered {
+                followed.is_being_ordered = true;
+                self.order(dir.clone(), listing.clone());
             }
-            (followed.pattern.plan(&siblings, self.budget()), Arc::downgrade(&followed.row))
-        };
-        for number in planned {
-            let (ahead, listing, row, dir) = (self.clone(), listing.clone(), row.clone(), dir.clone());
+        }
+        for (number, row) in planned {
+            let (ahead, listing, dir) = (self.clone(), listing.clone(), dir.clone());
             tokio::spawn(async move { ahead.bring(&dir, &listing, number, &row).await });
         }
+    }
+
+    fn note(&self, told: &Told) {
+        self.used.fetch_add(told.used.into(), Ordering::Relaxed);
+        self.recent.lock().note(told.used.into(), told.in_vain as u64);
+    }
+
+    /// Follows the reader of `dir` by inode number too, as soon as the files are in that order.
+    fn order(self: &Arc<Self>, dir: RemotePath, listing: Arc<Listing>) {
+        let ahead = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let order = Arc::new(ByInode::of(listing.entries(), ahead.catalog.source_id()));
+            if let Some(followed) = ahead.directories.lock().peek_mut(&dir)
+                && followed.names == listing.entries().len()
+            {
+                followed.by_inode = Some((order, Row::default()));
+            }
+        });
     }
 
     fn budget(&self) -> Budget {
@@ -131,7 +190,7 @@ impl Ahead {
         } else if row.strong_count() > 0
             && let Some(followed) = self.directories.lock().peek_mut(dir)
         {
-            followed.pattern.forget(number);
+            followed.forget(number);
         }
     }
 

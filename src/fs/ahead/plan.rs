@@ -1,5 +1,5 @@
 //! The pattern in which a reader opens the files of one directory, and which of them it probably opens next. Pure decisions over
-//! numbered cases: files are known by their numbers in the listing, which is sorted as `readdir` shows it.
+//! numbered cases: files are known by their places in an order. That is the listing's, which `readdir` shows, or another (`order`).
 //!
 //! | case | the reader opens | decision |
 //! |---|---|---|

@@ -69,6 +69,22 @@ async fn looking_at_names_and_reading_two_files_brings_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_read_by_inode_number_come_ahead_too() {
+    let mount = with_files(200, 4096);
+    let mut files = Vec::new();
+    for number in 0..200 {
+        files.push((mount.find(&path(number)).await.expect("lookup").expect("there").inode, number));
+    }
+    files.sort_unstable();
+    for (_, number) in files {
+        read_all(&mount, [number], 4096).await;
+    }
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 200);
+    let (fetched, used) = counts(&mount);
+    assert!(fetched >= 180 && used >= fetched, "{used} of {fetched}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_read_in_random_order_bring_nothing_else() {
     let mount = with_files(200, 4096);
     read_all(&mount, (0..40).map(|at| at * 77 % 200), 4096).await;
