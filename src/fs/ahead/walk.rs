@@ -3,13 +3,13 @@
 //! | case | the reader opens | decision |
 //! |---|---|---|
 //! | W1 | a first directory | nothing ahead |
-//! | W2 | a directory in it, or in that one | it looks for something: nothing ahead |
-//! | W3 | the first directory of the first directory of the one that it opened first | it walks: what follows is listed ahead |
+//! | W2 | a directory in the last one | it looks for something: nothing ahead |
+//! | W3 | the first directory of the first directory of one that it opened | it walks: what follows is listed ahead |
 //! | W4 | two directories of the same one | the same |
 //! | W5 | one that was listed ahead | it is used, and more may be ahead |
 //! | W6 | another one while it walks | what follows there is listed ahead too |
 //! | W7 | one whose listing was known before | nothing ahead of it |
-//! | W8 | nothing for a while | the walk is over; what was not used was in vain |
+//! | W8 | nothing for a while | the walk is over: nothing more ahead, and what was not used was in vain |
 //!
 //! What follows is what a walk into the depth comes to next. Nothing is deeper than the reader has gone: perhaps it looks at one level.
 

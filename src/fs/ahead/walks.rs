@@ -95,7 +95,13 @@ impl Walks {
             return;
         }
         let is_doubted = self.state.lock().recent.is_doubted();
-        let planned = walk.lock().plan(is_doubted);
+        let planned = {
+            let mut walk = walk.lock();
+            if walk.ended(Instant::now()).is_some() {
+                return;
+            }
+            walk.plan(is_doubted)
+        };
         for dir in planned {
             let (walks, walk) = (self.clone(), Arc::downgrade(walk));
             tokio::spawn(async move { walks.list(&dir, &walk).await });
@@ -119,7 +125,7 @@ impl Walks {
                 debug!("{dir}: not listed ahead: {error}");
                 let mut walk = walk.lock();
                 walk.forget(dir);
-                if error.kind().is_outage() {
+                if error.kind().is_outage() || error.kind().is_temporary() {
                     walk.rest();
                 }
             }

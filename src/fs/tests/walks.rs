@@ -133,6 +133,19 @@ async fn a_large_listing_ahead_waits_for_its_reader_and_is_asked_for_once() {
     assert_eq!((listed(&mount), counts(&mount)), (5, (2, 1)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_listed_ahead_when_the_reader_has_gone() {
+    let mount = Fixture::new();
+    mount.memory.put("0/0/file", "x");
+    for file in 0..20 * 7_000 {
+        mount.memory.put(&format!("0/large{:02}/{:04}", file / 7_000, file % 7_000), "");
+    }
+    open_dir(&mount, "0").await;
+    begin_walk(&mount).await.expect("it opens");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((listed(&mount), counts(&mount)), (3 + 8, (0, 0)), "the first window, which was given up");
+}
+
 /// Opens the first directory of the first one.
 async fn begin_walk(mount: &Fixture) -> Result<HandleId> {
     let inode = mount.find("0/0").await.expect("lookup").expect("there").inode;
