@@ -93,8 +93,8 @@ enum Target {
 }
 
 impl Target {
-    fn of(page: &Url, base: &Url, href: &str) -> Self {
-        let Ok(url) = base.join(href) else { return Self::Elsewhere };
+    fn of(page: &Url, base: &Url, link: &Link) -> Self {
+        let Some(url) = address(base, link) else { return Self::Elsewhere };
         if url.origin() != page.origin() {
             return Self::Elsewhere;
         }
@@ -107,6 +107,14 @@ impl Target {
             _ => Self::Elsewhere,
         }
     }
+}
+
+/// The address that a link leads to. What looks like the address of another scheme is a name where it is the link's text too: servers that do
+/// not escape colons write `a:b` so.
+fn address(base: &Url, link: &Link) -> Option<Url> {
+    let url = base.join(&link.href).ok()?;
+    let is_name = || percent_decode_str(&link.href).eq(link.text.trim().bytes());
+    if url.cannot_be_a_base() && is_name() { base.join(&format!("./{}", link.href)).ok() } else { Some(url) }
 }
 
 /// The components of a URL's path, as bytes.
@@ -187,7 +195,7 @@ impl<'a> Page<'a> {
     /// Takes a link whose text is known.
     fn follow(&mut self, link: Option<Link>) -> Result<(), String> {
         let Some(link) = link else { return Ok(()) };
-        match Target::of(self.url, self.base.as_ref().unwrap_or(self.url), &link.href) {
+        match Target::of(self.url, self.base.as_ref().unwrap_or(self.url), &link) {
             Target::Child(name, directory) => {
                 if !self.children.contains_key(&name) {
                     self.budget.packed(IN_TREE + name.len())?;

@@ -29,6 +29,14 @@ fn nginx() {
 }
 
 #[test]
+fn names_that_look_like_addresses_are_names() {
+    let page = "<html><title>Index of /a b/</title><a href='notes:today.txt'>notes:today.txt</a><a href='a:b/'>a:b/</a>\
+        <a href='c:%20d'>c: d</a><a href=':'>:</a><a href='12:30.log'>12:30.log</a>\
+        <a href='mailto:me@example.org'>write</a><a href='javascript:void(0)'>x</a></html>";
+    assert_eq!(names(page), ["12:30.log", ":", "a:b/", "c: d", "notes:today.txt"]);
+}
+
+#[test]
 fn pages_of_others_are_known_by_their_links() {
     assert_eq!(
         names(
