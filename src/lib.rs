@@ -67,8 +67,9 @@
 //! directory is under way, which all callers share ([`flight`]): [`source::Source::list_path`], through [`source::connection`]
 //! (connected? answering?), [`source::limit`], [`source::count`] and [`source::deadline`]. Only a listing that reached its end
 //! within its [`source::budget`], of which one large listing at a time makes use, replaces the known one, and one without names
-//! only when it is told twice. Its entries are packed as they arrive ([`source::packed`]), or, where a single answer has them all,
-//! while that is read (`sources::heap`), and stay packed in memory, the kernel's inodes included; [`catalog::localize`] makes their
+//! only when it is told twice. One with records that could not be read ([`omitted`]) is incomplete: it removes no name, and the source
+//! is asked about each name that it has not. Its entries are packed as they arrive ([`source::packed`]), or, where a single answer has
+//! them all, while that is read (`sources::heap`), and stay packed in memory, the kernel's inodes included; [`catalog::localize`] makes their
 //! names fit for Linux. If the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an
 //! error; if it takes longer than `patience`, [`freshness::while_asking`] lets the known listing be the answer, and the question
 //! goes on. `readdir` then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path,

@@ -65,6 +65,9 @@ pub struct SourceStatus {
     /// How many of these were opened then.
     #[serde(default)]
     pub listings_ahead_used: u64,
+    /// Names that listings left out, as a link that leads elsewhere or a record that could not be read; the log tells which, and why.
+    #[serde(default)]
+    pub left_out: u64,
     /// Requests that failed.
     pub errors: u64,
     /// Versions opened since the mount that count though their two digests differ, so that nothing proves their bytes.
@@ -218,6 +221,7 @@ fn source_status(source: &MountedSource) -> SourceStatus {
         files_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.used)),
         listings_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.walks.listed)),
         listings_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.walks.used)),
+        left_out: source.catalog.left_out(),
         errors: count(&counters.errors),
         unconverged_digests: source.transfer.unconverged(),
     }

@@ -11,10 +11,11 @@ use crate::name::{LocalName, is_local_name};
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
 
-/// A complete listing of one directory: every name that is there, so that any other name is not.
+/// A listing of one directory: every name that is there, so that any other name is not, unless it is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     entries: LocalEntries,
+    is_incomplete: bool,
 }
 
 /// The number of one listing in the database. No two listings have the same, so that what is read under it is that listing.
@@ -35,8 +36,13 @@ impl ListingId {
 
 impl Listing {
     /// A listing of entries as `catalog::localize` returns them.
-    pub fn new(entries: LocalEntries) -> Self {
-        Self { entries }
+    pub fn new(entries: LocalEntries, is_incomplete: bool) -> Self {
+        Self { entries, is_incomplete }
+    }
+
+    /// Whether records of it could not be read, so that a name that it has not may be there all the same.
+    pub fn is_incomplete(&self) -> bool {
+        self.is_incomplete
     }
 
     /// The bytes that the entries take in memory.
@@ -56,11 +62,11 @@ impl Listing {
 
     /// Loads the listing of `dir` as it was last stored, with its number.
     pub(super) fn load(db: &Connection, source: &str, dir: &RemotePath) -> rusqlite::Result<Option<(ListingId, Self)>> {
-        let id: Option<i64> = db
-            .prepare_cached("SELECT id FROM listings WHERE source = ?1 AND dir = ?2")?
-            .query_row(params![source, dir.as_bytes()], |row| row.get(0))
+        let stored: Option<(i64, bool)> = db
+            .prepare_cached("SELECT id, is_incomplete FROM listings WHERE source = ?1 AND dir = ?2")?
+            .query_row(params![source, dir.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let Some(id) = id else { return Ok(None) };
+        let Some((id, is_incomplete)) = stored else { return Ok(None) };
         let mut select = db.prepare_cached(
             "SELECT local_name, name, path, kind, target, permissions, size, modified, digest
              FROM entries WHERE listing = ?1 ORDER BY local_name",
@@ -71,25 +77,28 @@ impl Listing {
             entries.push(&name, &entry);
         }
         entries.shrink();
-        Ok(Some((ListingId(id), Self::new(entries))))
+        Ok(Some((ListingId(id), Self::new(entries, is_incomplete))))
     }
 
-    /// One entry of the listing with this number; the outer `None` if that is not stored.
+    /// One entry of the listing with this number; the outer `None` if that is not stored, or is incomplete and without this name.
     pub(super) fn load_entry(
         db: &Connection,
         id: ListingId,
         name: &[u8],
     ) -> rusqlite::Result<Option<Option<(LocalName, Entry)>>> {
-        if !db.prepare_cached("SELECT 1 FROM listings WHERE id = ?1")?.exists([id.0])? {
-            return Ok(None);
-        }
-        db.prepare_cached(
-            "SELECT local_name, name, path, kind, target, permissions, size, modified, digest
+        let is_incomplete: Option<bool> = db
+            .prepare_cached("SELECT is_incomplete FROM listings WHERE id = ?1")?
+            .query_row([id.0], |row| row.get(0))
+            .optional()?;
+        let Some(is_incomplete) = is_incomplete else { return Ok(None) };
+        let found = db
+            .prepare_cached(
+                "SELECT local_name, name, path, kind, target, permissions, size, modified, digest
              FROM entries WHERE listing = ?1 AND local_name = ?2",
-        )?
-        .query_row(params![id.0, name], read_entry)
-        .optional()
-        .map(Some)
+            )?
+            .query_row(params![id.0, name], read_entry)
+            .optional()?;
+        Ok(if found.is_none() && is_incomplete { None } else { Some(found) })
     }
 
     /// Replaces the stored listing of `dir`, and drops what was stored below directories that are no longer in it.
@@ -107,11 +116,8 @@ impl Listing {
         }
         db.prepare_cached("DELETE FROM listings WHERE source = ?1 AND dir = ?2")?
             .execute(params![source, dir.as_bytes()])?;
-        db.prepare_cached("INSERT INTO listings (id, source, dir) VALUES (?1, ?2, ?3)")?.execute(params![
-            id,
-            source,
-            dir.as_bytes()
-        ])?;
+        db.prepare_cached("INSERT INTO listings (id, source, dir, is_incomplete) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![id, source, dir.as_bytes(), self.is_incomplete])?;
         let mut insert = db.prepare_cached(
             "INSERT INTO entries (listing, local_name, name, path, kind, target, permissions, size, modified, digest)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -236,7 +242,7 @@ mod tests {
     fn listing(entries: &[Entry]) -> Listing {
         let mut named = LocalEntries::new(RemotePath::root());
         entries.iter().for_each(|entry| named.push(&entry.name, entry));
-        Listing::new(named)
+        Listing::new(named, false)
     }
 
     #[test]
@@ -250,6 +256,7 @@ mod tests {
             dir_entry.clone(),
             entry(&root, b"link", EntryKind::Symlink { target: b"../\xfe".to_vec() }),
         ]);
+        let listing = Listing { is_incomplete: true, ..listing };
         let stored = listing.clone();
         db.write(move |c| stored.store(c, "s", &RemotePath::root(), ListingId::new()));
         db.flush();
@@ -257,7 +264,7 @@ mod tests {
         assert_eq!(loaded, listing);
         let one = |id, name| db.read(move |c| Listing::load_entry(c, id, name));
         assert_eq!(one(id, b"dir"), Some(Some(Some((b"dir".as_slice().into(), dir_entry)))));
-        assert_eq!(one(id, b"other"), Some(Some(None)));
+        assert_eq!(one(id, b"other"), Some(None), "an incomplete listing does not say that it is not there");
         assert_eq!(one(ListingId::new(), b"dir"), Some(None), "another listing tells nothing");
         assert_eq!(db.read(|c| Listing::load(c, "other", &root)), Some(None));
     }

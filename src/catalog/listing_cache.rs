@@ -146,12 +146,12 @@ impl ListingCache {
         self.make_room();
     }
 
-    /// Lays an entry over the listing of `dir`, if that is known.
-    pub(super) fn lay_over(&mut self, dir: &RemotePath, name: LocalName, entry: Option<Entry>) {
+    /// Lays an entry, as the source told it at this time, over the listing of `dir`, if that is known.
+    pub(super) fn lay_over(&mut self, dir: &RemotePath, name: LocalName, entry: Option<Entry>, at: Instant) {
         let is_held = self.cached.contains(dir);
         let Some(record) = self.record(dir) else { return };
         let more = overlay_bytes(&name, entry.as_ref());
-        if record.overlay.insert(name, (entry, Instant::now())).is_none() {
+        if record.overlay.insert(name, (entry, at)).is_none() {
             record.bytes += more;
             if is_held {
                 self.hold(more)

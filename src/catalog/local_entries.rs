@@ -47,6 +47,11 @@ impl LocalEntries {
         self.order[number].entry = self.packed.push(entry);
     }
 
+    /// The directory whose entries these are.
+    pub fn dir(&self) -> &RemotePath {
+        self.packed.dir()
+    }
+
     /// Gives back what was reserved for more.
     pub fn shrink(&mut self) {
         self.packed.shrink();

@@ -7,6 +7,7 @@ use std::hash::BuildHasher as _;
 use sha2::{Digest as _, Sha256};
 
 use super::LocalEntries;
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::NAME_MAX;
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
@@ -20,14 +21,20 @@ const MAX_CHARACTER_BYTES: usize = 4;
 pub struct Localized {
     /// Those that are shown.
     pub named: LocalEntries,
-    /// Names that lead out of the directory and are never followed, with the reason.
-    refused: Omitted,
+    /// What is left out: by the source, and names that lead out of the directory and are never followed.
+    pub omitted: Omitted,
 }
 
 impl Localized {
-    /// The number of refused names, the first of them, and why, in one line; `None` if none is refused.
-    pub fn refusal(&self) -> Option<String> {
-        self.refused.told()
+    /// Fails if the source listed something, and nothing of it can be shown: that is no empty directory.
+    pub fn if_usable(self, dir: &RemotePath) -> Result<Self> {
+        match self.omitted.told().filter(|_| self.named.is_empty()) {
+            Some(told) => {
+                let why = format!("nothing of the listing can be used: {told}");
+                Err(Error::new("list_path", ErrorKind::Protocol).on(dir).because(why))
+            }
+            None => Ok(self),
+        }
     }
 }
 
@@ -35,14 +42,13 @@ impl Localized {
 ///
 /// Names that would lead out of the directory (`..`, absolute ones) are refused. `verbatim` keeps control characters, for sources
 /// whose names are file names already; elsewhere they become their Unicode pictures. The result does not depend on the order in
-/// which entries arrived, and takes time in proportion to them, however they are named.
-pub fn localize(mut entries: Packed, verbatim: bool) -> Localized {
-    let mut refused = Omitted::default();
+/// which entries arrived, and takes time in proportion to them, however they are named. `omitted` is what the source has left out.
+pub fn localize(mut entries: Packed, mut omitted: Omitted, verbatim: bool) -> Localized {
     let mut places = entries.places();
     places.retain(|&place| {
         let name = entries.text(place);
         let checked = RemotePath::root().child(&without_nul(name));
-        checked.inspect_err(|why| refused.add(name, why)).is_ok()
+        checked.inspect_err(|why| omitted.refuse(name, why)).is_ok()
     });
     // The order in which equal names are numbered.
     places.sort_unstable_by(|&a, &b| entries.compare(a, b));
@@ -67,7 +73,7 @@ pub fn localize(mut entries: Packed, verbatim: bool) -> Localized {
             named.push((entries.push_text(&name), place));
         }
     }
-    Localized { named: LocalEntries::of(entries, named), refused }
+    Localized { named: LocalEntries::of(entries, named), omitted }
 }
 
 /// The names of one directory that are given already. It keeps hashes of them: where two names share one, a number is left out.
@@ -178,7 +184,7 @@ mod tests {
     fn localized(names: impl IntoIterator<Item = impl AsRef<[u8]>>, verbatim: bool) -> Localized {
         let mut entries = Packed::new(RemotePath::root());
         names.into_iter().for_each(|name| _ = entries.push(&entry(name.as_ref())));
-        localize(entries, verbatim)
+        localize(entries, Omitted::default(), verbatim)
     }
 
     fn entry(name: &[u8]) -> Entry {
@@ -219,9 +225,9 @@ mod tests {
         let shown = localized(bad.iter().chain([&b"ok".as_slice()]), false);
         assert_eq!(shown.named.iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>(), [b"ok"]);
         let words = "5 names are left out: \"..\" (";
-        assert!(shown.refusal().is_some_and(|told| told.starts_with(words) && told.ends_with(", …")));
+        assert!(shown.omitted.told().is_some_and(|told| told.starts_with(words) && told.ends_with(", …")));
         let names = (0..100_000).map(|number| format!("/{number}\x1b{}", "x".repeat(1000)));
-        let told = localized(names, false).refusal().expect("none is followed");
+        let told = localized(names, false).omitted.told().expect("none is followed");
         assert!(told.len() < 400 && told.starts_with("100000 names") && told.contains("␛"), "{told}");
     }
 

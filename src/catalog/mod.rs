@@ -17,12 +17,13 @@ mod stored;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt as _;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, warn};
 
 pub use listing::Listing;
 pub use listing_cache::Room;
@@ -86,6 +87,9 @@ pub struct Catalog {
     /// Listings that are being read from the database.
     reloads: Arc<Flights<RemotePath, Option<Arc<Listing>>>>,
     slowness: Mutex<Slowness>,
+    /// Names that listings have left out; those of a listing that has not changed count once.
+    left_out: AtomicU64,
+    span: Span,
     state: Mutex<State>,
 }
 
@@ -98,17 +102,32 @@ struct State {
 }
 
 impl Catalog {
-    /// A catalog of `source`, whose answers are stored in `db` under `source_id`, and held in memory as far as `room` lasts.
+    /// A catalog of `source`, whose answers are stored in `db` under `source_id`, and held in memory as far as `room` lasts. `span` names
+    /// the source in the log.
     pub fn new(
         source: Arc<dyn Source>,
         source_id: Arc<str>,
         policy: Policy,
         db: Arc<Database>,
         room: Arc<Room>,
+        span: Span,
     ) -> Arc<Self> {
         let state = Mutex::new(State { listings: ListingCache::new(room), changed: None });
-        let (under_way, ahead, checks, reloads, slowness) = Default::default();
-        Arc::new(Self { source, source_id, policy, db, under_way, ahead, checks, reloads, slowness, state })
+        let (under_way, ahead, checks, reloads, slowness, left_out) = Default::default();
+        Arc::new(Self {
+            source,
+            source_id,
+            policy,
+            db,
+            under_way,
+            ahead,
+            checks,
+            reloads,
+            slowness,
+            left_out,
+            span,
+            state,
+        })
     }
 
     /// The identity of the source.
@@ -159,7 +178,7 @@ impl Catalog {
         }
     }
 
-    /// The entry called `name` in `dir`; `None` if a complete listing is without it.
+    /// The entry called `name` in `dir`; `None` if a complete listing is without it, or the source knows no such file.
     ///
     /// # Errors
     /// Those of [`Catalog::list`]. A file whose listing carries no digest is asked for its digest.
@@ -172,7 +191,9 @@ impl Catalog {
             Some(answer) => answer,
             None => {
                 let Answer { value, valid_for, unconfirmed } = self.plain_listing(dir).await?;
-                Answer { value: value.get(name).map(|entry| (name.into(), entry)), valid_for, unconfirmed }
+                // An incomplete listing says nothing of other names: the source is asked about this one.
+                let entry = value.get(name).or_else(|| unlisted(dir, name).filter(|_| value.is_incomplete()));
+                Answer { value: entry.map(|entry| (name.into(), entry)), valid_for, unconfirmed }
             }
         };
         if let Some(answer) = self.state.lock().overlay_entry(dir, name, self.policy) {
@@ -231,6 +252,11 @@ impl Catalog {
         self.state.lock().listings.abandon();
     }
 
+    /// The number of names that listings have left out since the mount, each time that the log told of them.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
     /// Whether this name was asked for alone, not just listed, within `fresh_for`.
     pub fn is_checked(&self, dir: &RemotePath, name: &[u8]) -> bool {
         self.state.lock().overlay_entry(dir, name, self.policy).is_some()
@@ -276,7 +302,7 @@ impl Catalog {
             Err(error) => return Err(error),
         };
         self.store_overlay(dir, name, checked.as_ref());
-        self.state.lock().listings.lay_over(dir, name.clone(), checked.clone());
+        self.state.lock().listings.lay_over(dir, name.clone(), checked.clone(), Instant::now());
         Ok(checked)
     }
 
@@ -292,7 +318,7 @@ impl Catalog {
 
     /// Notes that the source has just shown otherwise that this entry is as it was.
     pub fn confirm(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) {
-        self.state.lock().listings.lay_over(dir, name.clone(), Some(entry.clone()));
+        self.state.lock().listings.lay_over(dir, name.clone(), Some(entry.clone()), Instant::now());
     }
 
     /// Asks the source, and falls back on the known listing as `freshness` says.
@@ -302,6 +328,10 @@ impl Catalog {
             Ok(localized) => {
                 // A change that was reported after the question may be missing in the answer.
                 let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
+                if localized.omitted.is_incomplete() {
+                    // Into memory, where the names are that stay.
+                    self.last_listing(dir).await;
+                }
                 let (catalog, place) = (self.clone(), dir.clone());
                 let accept = move || catalog.accept(&place, localized, current.then_some(asked));
                 let listing = off_worker(dir, accept).await?;
@@ -363,24 +393,28 @@ impl Catalog {
             tokio::task::consume_budget().await;
         }
         let verbatim = self.source.capabilities().verbatim_names;
-        let localized = off_worker(dir, move || localize(entries, verbatim)).await?;
+        let omitted = listing.omitted();
+        let localized = off_worker(dir, move || localize(entries, omitted, verbatim)).await?;
+        let localized = localized.if_usable(dir).inspect_err(|error| self.span.in_scope(|| warn!("{error}")))?;
         check_held(localized.named.len(), localized.named.bytes()).map_err(|exceeded| exceeded.error(dir))?;
         Ok(localized)
     }
 
     /// Makes a complete listing the known one. A large one takes a while, in which the state is not locked.
     fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
-        let refusal = localized.refusal();
-        let Localized { mut named, .. } = localized;
+        let Localized { mut named, omitted } = localized;
         let known = self.state.lock().listings.get(dir).map(|known| {
             let record = &known.record;
-            (known.listing.clone(), record.stored, record.overlay.clone())
+            (known.listing.clone(), record.stored, record.overlay.clone(), record.obtained)
         });
         let losses = self.db.losses();
-        let (mut unchanged, mut learned) = (None, Overlay::new());
-        if let Some((before, stored, overlay)) = known {
+        let (mut unchanged, mut learned, mut kept) = (None, Overlay::new(), Overlay::new());
+        if let Some((before, stored, overlay, last_obtained)) = known {
             keep_observations(&before, &overlay, &mut named);
-            if *before.entries() == named {
+            if omitted.is_incomplete() {
+                kept = keep_unlisted(&before, &overlay, &mut named, last_obtained.unwrap_or(Instant::now()));
+            }
+            if *before.entries() == named && before.is_incomplete() == omitted.is_incomplete() {
                 (unchanged, learned) = (Some((before, stored)), overlay);
             }
         }
@@ -388,11 +422,19 @@ impl Catalog {
         let is_stored = unchanged.as_ref().is_some_and(|(_, stored)| stored.losses == losses);
         let (listing, id) = match unchanged {
             Some((listing, stored)) => (listing, stored.id),
-            None => (Arc::new(Listing::new(named)), ListingId::new()),
+            None => (Arc::new(Listing::new(named, omitted.is_incomplete())), ListingId::new()),
         };
-        self.state.lock().listings.insert(dir.clone(), listing.clone(), Stored { id, losses }, obtained);
-        if is_new && let Some(refusal) = refusal {
-            warn!("{dir}: {refusal}");
+        {
+            let mut state = self.state.lock();
+            state.listings.insert(dir.clone(), listing.clone(), Stored { id, losses }, obtained);
+            kept.iter().for_each(|(name, (entry, at))| state.listings.lay_over(dir, name.clone(), entry.clone(), *at));
+        }
+        learned.extend(kept);
+        if is_new {
+            self.left_out.fetch_add(omitted.count() as u64, Ordering::Relaxed);
+            if let Some(told) = omitted.told() {
+                self.span.in_scope(|| warn!("{dir}: {told}"));
+            }
         }
         if !is_stored {
             let (stored, source_id, dir) = (listing.clone(), self.source_id.clone(), dir.clone());
@@ -416,6 +458,42 @@ impl Catalog {
 async fn off_worker<T: Send + 'static>(dir: &RemotePath, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let lost = |e| Error::new("list_path", ErrorKind::Other).on(dir).because("the listing was abandoned").caused_by(e);
     tokio::task::spawn_blocking(work).await.map_err(lost)
+}
+
+/// The entry that stands for a name which an incomplete listing does not tell, until the source is asked about it.
+fn unlisted(dir: &RemotePath, name: &[u8]) -> Option<Entry> {
+    let kind = EntryKind::File;
+    let path = dir.child(name).ok()?;
+    Some(Entry { name: name.to_vec(), path, kind, permissions: None, size: None, modified: None, digest: None })
+}
+
+/// Keeps the names of the listing before that an incomplete one is without, but for those that are known to be gone. As files without a
+/// digest they are asked about, each by itself, when somebody looks for them. What was known of them, at `last_obtained`, is returned.
+fn keep_unlisted(before: &Listing, overlay: &Overlay, named: &mut LocalEntries, last_obtained: Instant) -> Overlay {
+    let is_gone = |name: &LocalName| matches!(overlay.get(name), Some((None, _)));
+    let unlisted = before.entries().iter().filter(|(name, _)| named.get(name).is_none() && !is_gone(name));
+    let unlisted: Vec<_> = unlisted.collect();
+    let mut kept = Overlay::new();
+    let asked_about = unlisted.into_iter().map(|(name, entry)| {
+        if matches!(entry.kind, EntryKind::Symlink { .. }) {
+            return (name, entry);
+        }
+        let asked_about = Entry { kind: EntryKind::File, digest: None, ..entry.clone() };
+        if entry != asked_about && !overlay.contains_key(&name) {
+            kept.insert(name.clone(), (Some(entry), last_obtained));
+        }
+        (name, asked_about)
+    });
+    let mut all: Vec<_> = named.iter().chain(asked_about).collect();
+    all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let mut merged = LocalEntries::new(before.entries().dir().clone());
+    all.iter().for_each(|(name, entry)| merged.push(name, entry));
+    merged.shrink();
+    if check_held(merged.len(), merged.bytes()).is_err() {
+        return Overlay::new();
+    }
+    *named = merged;
+    kept
 }
 
 /// Keeps the digests of entries that cannot be told from the known ones, although they were observed anew.
@@ -474,6 +552,6 @@ impl State {
             entry.into_iter().for_each(|entry| entries.push(&name, entry));
         }
         entries.shrink();
-        Some(Arc::new(Listing::new(entries)))
+        Some(Arc::new(Listing::new(entries, listing.is_incomplete())))
     }
 }

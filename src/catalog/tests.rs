@@ -23,7 +23,7 @@ impl Fixture {
         let memory = Memory::new();
         let (faulty, faults) = Faulty::new(memory.clone());
         let policy = Policy { fresh_for: FRESH_FOR, patience: FRESH_FOR, offline: Offline::Serve };
-        let catalog = Catalog::new(Arc::new(faulty), "s".into(), policy, db, Arc::new(room));
+        let catalog = Catalog::new(Arc::new(faulty), "s".into(), policy, db, Arc::new(room), Span::none());
         Self { catalog, memory, faults, _place: place }
     }
 
@@ -108,6 +108,111 @@ async fn a_directory_that_goes_is_asked_about_twice() {
     assert_eq!(known.listed(), before + 2);
 }
 
+impl Fixture {
+    /// Whether there is such a name, as the catalog answers.
+    async fn is_there(&self, dir: &str, name: &str) -> Result<bool, ErrorKind> {
+        let found = self.catalog.find(&path(dir), name.as_bytes()).await;
+        found.map(|answer| answer.value.is_some()).map_err(|e| e.kind())
+    }
+
+    /// The kinds of the listed names.
+    async fn listed_kinds(&self, dir: &str) -> Vec<(Vec<u8>, bool)> {
+        let listing = self.catalog.list(&path(dir)).await.expect("it is there").value;
+        listing.entries().iter().map(|(name, entry)| (name.to_vec(), entry.is_directory())).collect()
+    }
+
+    /// The same source and database in another run.
+    fn again(&self) -> Arc<Catalog> {
+        self.catalog.db.flush();
+        let Catalog { source, source_id, policy, db, .. } = &*self.catalog;
+        Catalog::new(source.clone(), source_id.clone(), *policy, db.clone(), Arc::default(), Span::none())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_an_incomplete_listing_does_not_tell_is_asked_for_by_itself() {
+    let known = Fixture::new(Room::default());
+    ["dir/a", "dir/b", "dir/c/x"].iter().for_each(|name| known.memory.put(name, "x"));
+    known.faults.set(Method::ListPath, Fault::Garble(1));
+    assert_eq!(known.names("dir").await.expect("what can be read is shown"), 1);
+    assert_eq!(known.catalog.left_out(), 2);
+    let digests = || known.faults.calls(Method::CreateRemoteDigest);
+    for (name, is_there) in [("b", true), ("c", true), ("none", false)] {
+        let before = digests();
+        for _ in 0..2 {
+            assert_eq!(known.is_there("dir", name).await, Ok(is_there), "{name}");
+        }
+        assert_eq!(digests(), before + 1, "{name}: the answer counts while it is fresh");
+    }
+    assert!(known.catalog.last_entry(&path("dir"), b"c").is_some_and(|entry| entry.is_directory()));
+    // Of a source that cannot say it, nobody knows.
+    expire().await;
+    known.faults.set(Method::CreateRemoteDigest, Fault::Fail(ErrorKind::Protocol));
+    assert_eq!(known.is_there("dir", "none").await, Err(ErrorKind::Protocol));
+    // A complete listing knows by itself, and nothing is asked.
+    known.faults.clear_all();
+    expire().await;
+    let before = digests();
+    assert_eq!(known.is_there("dir", "none").await, Ok(false));
+    assert_eq!((digests(), known.catalog.left_out()), (before, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_is_still_incomplete_after_a_restart() {
+    let known = Fixture::new(Room::default());
+    ["dir/a", "dir/b"].iter().for_each(|name| known.memory.put(name, "x"));
+    known.faults.set(Method::ListPath, Fault::Garble(1));
+    known.names("dir").await.expect("what can be read is shown");
+    let again = known.again();
+    known.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    assert!(again.find(&path("dir"), b"a").await.is_ok_and(|answer| answer.value.is_some()));
+    let error = again.find(&path("dir"), b"b").await.expect_err("it may be there");
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incomplete_listing_removes_no_name_until_the_source_says_that_it_is_gone() {
+    let known = Fixture::new(Room::default());
+    ["dir/a", "dir/b", "dir/c/x"].iter().for_each(|name| known.memory.put(name, "x"));
+    let all = [(b"a".to_vec(), false), (b"b".to_vec(), false), (b"c".to_vec(), true)];
+    assert_eq!(known.listed_kinds("dir").await, all);
+    known.memory.remove("dir/b");
+    known.memory.put("dir/a2", "x");
+    known.faults.set(Method::ListPath, Fault::Garble(1));
+    for _ in 0..2 {
+        expire().await;
+        assert_eq!(known.listed_kinds("dir").await, all, "what was known stays");
+    }
+    // During an outage they are what they were, also after a restart.
+    known.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    let again = known.again();
+    for (catalog, run) in [(&known.catalog, "this"), (&again, "the next")] {
+        let found = catalog.find(&path("dir"), b"b").await.expect("it is known").value;
+        assert!(found.is_some_and(|(_, entry)| entry.digest.is_some()), "{run} run");
+    }
+    known.faults.clear_all();
+    known.faults.set(Method::ListPath, Fault::Garble(1));
+    expire().await;
+    assert_eq!(known.is_there("dir", "c").await, Ok(true));
+    assert_eq!(known.is_there("dir", "b").await, Ok(false));
+    for _ in 0..2 {
+        assert_eq!(known.listed_kinds("dir").await, [all[0].clone(), all[2].clone()]);
+        expire().await;
+    }
+    known.faults.clear_all();
+    assert_eq!(known.listed_kinds("dir").await, [all[0].clone(), (b"a2".to_vec(), false), all[2].clone()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_of_which_nothing_can_be_read_is_an_error() {
+    let known = Fixture::new(Room::default());
+    known.memory.put("dir/a", "x");
+    known.faults.set(Method::ListPath, Fault::Garble(0));
+    let error = known.catalog.list(&path("dir")).await.expect_err("it is no empty directory");
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.to_string().contains("\"a\" (it is garbled)"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outage_at_the_second_question_takes_no_names() {
     let known = Fixture::new(Room::default());
@@ -185,7 +290,7 @@ async fn a_listing_that_the_disk_had_no_room_for_is_stored_with_the_next_answer(
     known.catalog.db.flush();
     // Another run, in which the source cannot be asked.
     let Catalog { source, source_id, policy, db, .. } = &*known.catalog;
-    let later = Catalog::new(source.clone(), source_id.clone(), *policy, db.clone(), Arc::default());
+    let later = Catalog::new(source.clone(), source_id.clone(), *policy, db.clone(), Arc::default(), Span::none());
     known.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
     let listing = later.list(&path("dir")).await.expect("it is known").value;
     assert_eq!(listing.entries().len(), SMALL_LISTING_NAMES);

@@ -16,7 +16,7 @@ const VERSION: i32 = 4;
 
 const SCHEMA: &str = "
     CREATE TABLE listings (
-        id INTEGER PRIMARY KEY, source TEXT NOT NULL, dir BLOB NOT NULL,
+        id INTEGER PRIMARY KEY, source TEXT NOT NULL, dir BLOB NOT NULL, is_incomplete INTEGER NOT NULL,
         UNIQUE (source, dir)
     );
     CREATE TABLE entries (

@@ -210,7 +210,8 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
         config.settings.rooms.give(cache.clone());
         let source_id: Arc<str> = config.identity().into();
         let policy = Policy { fresh_for: config.fresh_for, patience: config.patience, offline: config.offline };
-        let catalog = Catalog::new(connection.clone(), source_id.clone(), policy, db.clone(), room.clone());
+        let (db, room, span) = (db.clone(), room.clone(), connection.span());
+        let catalog = Catalog::new(connection.clone(), source_id.clone(), policy, db, room, span);
         let transfer = Transfer::new(
             connection.clone(),
             source_id.clone(),

@@ -88,7 +88,7 @@ impl<S: Source> Source for Counted<S> {
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         up(&self.counters.list_path);
         let entries = self.counters.note(self.inner.list_path(dir).await)?;
-        Ok(entries.map(|entry| self.counters.note(entry)).boxed())
+        Ok(entries.through(|entries| entries.map(|entry| self.counters.note(entry))))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -97,29 +97,30 @@ impl<S: Source> Source for Deadline<S> {
         let listing = listing.map(|listing| listing.unwrap_or_else(|| Err(self.timed_out("list_path"))));
         let entries = listing.unwrap_or_else(|_| Err(Exceeded::Time.error(dir)))?;
         *silent_since.lock() = None;
-        let listing = (entries, Budget::default(), silent_since, under_way);
-        let entries = stream::unfold(Some(listing), move |listing| async move {
-            let (mut entries, mut budget, silent_since, under_way) = listing?;
-            *silent_since.lock() = Some(Instant::now());
-            let next = self.watch(silent_since.clone(), entries.next());
-            let entry = match timeout_at(end, next).await {
-                Ok(Some(entry)) => entry?,
-                Ok(None) => Err(self.timed_out("list_path").on(dir)),
-                Err(_) => Err(Exceeded::Time.error(dir)),
-            };
-            *silent_since.lock() = None;
-            let afforded = entry.and_then(|entry| match budget.entry(dir, &entry) {
-                Ok(()) => Ok(entry),
-                Err(exceeded) => Err(exceeded.error(dir)),
-            });
-            let afforded = match timeout_at(end, await_turn(budget.taken())).await {
-                Ok(()) => afforded,
-                Err(_) => Err(Exceeded::Time.error(dir)),
-            };
-            let goes_on = afforded.is_ok();
-            Some((afforded, goes_on.then_some((entries, budget, silent_since, under_way))))
-        });
-        Ok(entries.boxed())
+        Ok(entries.through(|entries| {
+            let listing = (entries, Budget::default(), silent_since, under_way);
+            stream::unfold(Some(listing), move |listing| async move {
+                let (mut entries, mut budget, silent_since, under_way) = listing?;
+                *silent_since.lock() = Some(Instant::now());
+                let next = self.watch(silent_since.clone(), entries.next());
+                let entry = match timeout_at(end, next).await {
+                    Ok(Some(entry)) => entry?,
+                    Ok(None) => Err(self.timed_out("list_path").on(dir)),
+                    Err(_) => Err(Exceeded::Time.error(dir)),
+                };
+                *silent_since.lock() = None;
+                let afforded = entry.and_then(|entry| match budget.entry(dir, &entry) {
+                    Ok(()) => Ok(entry),
+                    Err(exceeded) => Err(exceeded.error(dir)),
+                });
+                let afforded = match timeout_at(end, await_turn(budget.taken())).await {
+                    Ok(()) => afforded,
+                    Err(_) => Err(Exceeded::Time.error(dir)),
+                };
+                let goes_on = afforded.is_ok();
+                Some((afforded, goes_on.then_some((entries, budget, silent_since, under_way))))
+            })
+        }))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -61,7 +61,7 @@ impl<S: Source> Source for Limited<S> {
         let entries = self.inner.list_path(dir).await;
         turn.note(&entries);
         // The turn ends with the stream.
-        Ok(entries?.inspect(move |entry| turn.note(entry)).boxed())
+        Ok(entries?.through(|entries| entries.inspect(move |entry| turn.note(entry))))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -23,6 +23,7 @@ pub mod conformance;
 pub(crate) mod connection;
 pub(crate) mod count;
 pub(crate) mod deadline;
+mod entries;
 #[cfg(test)]
 pub(crate) mod fault;
 pub(crate) mod identity;
@@ -45,13 +46,14 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
 use tokio::time::Instant;
 
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::path::RemotePath;
 
+pub use crate::omitted::Omitted;
+pub use entries::{EntryStream, LeftOut};
 pub(crate) use kind::Kind;
 pub use settings::{Problem, Settings};
 pub use turns::Urgency;
@@ -69,7 +71,9 @@ pub trait Source: Send + Sync + 'static {
     /// Ends what `connect` began. Called exactly once for every successful `connect`.
     async fn disconnect(&self);
 
-    /// Lists one directory. The stream's end, reached without an error, is what makes a listing complete.
+    /// Lists one directory. The stream's end, reached without an error, is what makes a listing complete, unless it notes a record that
+    /// could not be read ([`EntryStream::omitted`]): then a name that it does not tell is no absent one. An answer of which nothing can
+    /// be read is an error.
     ///
     /// # Errors
     /// `NotFound` only if the source positively knows that there is no such directory.
@@ -99,9 +103,6 @@ pub trait Source: Send + Sync + 'static {
 
 /// The paths of files and directories that have changed since the source told of them, as it notices.
 pub type Changes = tokio::sync::mpsc::Receiver<RemotePath>;
-
-/// Entries of one directory as they arrive.
-pub type EntryStream<'a> = BoxStream<'a, Result<Entry>>;
 
 /// The capabilities of a source beyond the bare contract; the mount uses those that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

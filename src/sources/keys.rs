@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use percent_encoding::utf8_percent_encode;
 
-use super::LeftOut;
 use super::http::COMPONENT;
 use super::http::transport::Answer;
 use super::purpose::Purpose;
@@ -14,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::budget::{Budget, Exceeded};
-use crate::source::{Entry, EntryStream, RemoteDigest};
+use crate::source::{Entry, EntryStream, LeftOut, RemoteDigest};
 use crate::sources::heap::Heap;
 use crate::sources::stamp::Stamp;
 
@@ -149,7 +148,8 @@ struct Pages {
 
 /// The entries of the first page of a directory, and of those that follow it.
 fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc<str>, first: Page) -> EntryStream<'a> {
-    let (tokens, budget, left_out) = (HashSet::new(), Budget::default(), LeftOut::of(purpose.path));
+    let (tokens, budget, left_out) = (HashSet::new(), Budget::default(), LeftOut::default());
+    let noted = left_out.clone();
     let pages = Pages { next: Some(Next::Page(first)), tokens, budget, left_out };
     let pages = futures::stream::unfold(pages, move |mut pages| {
         let prefix = Arc::clone(&prefix);
@@ -165,14 +165,14 @@ fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc
                 }
             };
             pages.next = page.next.take().map(Next::Token);
-            let entries = match entries_of(purpose.path, &prefix, page, &mut pages.left_out) {
+            let entries = match entries_of(purpose.path, &prefix, page, &pages.left_out) {
                 Ok(entries) => futures::stream::iter(entries.into_iter().map(Ok)).boxed(),
                 Err(exceeded) => futures::stream::iter([Err(exceeded.error(purpose.path))]).boxed(),
             };
             Some((entries, pages))
         }
     });
-    pages.flatten().boxed()
+    EntryStream::noting(pages.flatten(), noted)
 }
 
 impl Pages {
@@ -198,7 +198,7 @@ fn digest(stamp: &Stamp, observed: i64) -> Digest {
     stamp.tag_digest().unwrap_or_else(|| stamp.digest(observed))
 }
 
-fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &mut LeftOut) -> Result<Heap<Entry>, Exceeded> {
+fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &LeftOut) -> Result<Heap<Entry>, Exceeded> {
     let Page { directories, files, observed, .. } = page;
     let mut entries = Heap::default();
     for key in directories {

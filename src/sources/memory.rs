@@ -228,7 +228,7 @@ impl Source for Memory {
                 None => return Err(Error::new("list_path", ErrorKind::NotFound).on(dir)),
             }
         }
-        Ok(futures::stream::iter(entries).boxed())
+        Ok(EntryStream::new(futures::stream::iter(entries)))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

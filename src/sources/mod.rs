@@ -10,12 +10,14 @@ mod http;
 mod keys;
 mod link_text;
 pub(crate) mod local;
+mod loose;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod moodle;
 pub(crate) mod plugin;
 mod purpose;
 pub(crate) mod python;
+mod records;
 pub(crate) mod s3;
 pub(crate) mod sftp;
 pub(crate) mod smb;
@@ -23,14 +25,12 @@ mod stamp;
 pub(crate) mod web;
 pub(crate) mod webdav;
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::omitted::Omitted;
 use crate::path::RemotePath;
 use crate::source::{Kind, LocalCopy, Problem, Settings, Source};
 
@@ -111,61 +111,6 @@ async fn same_hash(copy: &LocalCopy<'_>) -> Result<Digest> {
     let found = found.unwrap_or_else(|lost| Err(std::io::Error::other(lost))).map_err(failed)?;
     let name = copy.retrieved_as.as_str().split(':').next().unwrap_or_default();
     Ok(if found.eq_ignore_ascii_case(hash) { same } else { Digest::new(format!("{name}:{found}")) })
-}
-
-/// The names that one listing of a source leaves out. The log tells them in one line when the listing has ended.
-///
-/// Its `drop` is the one place that knows how much each listing left out; `status` does not count it yet.
-struct LeftOut {
-    dir: RemotePath,
-    omitted: Omitted,
-}
-
-impl LeftOut {
-    /// Nothing so far, of a listing of `dir`.
-    fn of(dir: &RemotePath) -> Self {
-        Self { dir: dir.clone(), omitted: Omitted::default() }
-    }
-
-    /// Maps `items` with `make`, which may leave some out, as they are wanted.
-    fn over<I: Iterator, T>(
-        self,
-        mut items: I,
-        mut make: impl FnMut(&mut Self, I::Item) -> Option<T>,
-    ) -> impl Iterator<Item = T> {
-        let mut left_out = Some(self);
-        std::iter::from_fn(move || {
-            let so_far = left_out.as_mut()?;
-            let made = items.find_map(|item| make(so_far, item));
-            if made.is_none() {
-                left_out = None;
-            }
-            made
-        })
-    }
-
-    /// Adds a name, and why it is left out.
-    fn add(&mut self, name: &[u8], why: impl fmt::Display) {
-        self.omitted.add(name, why);
-    }
-
-    /// The path of a name in `dir`; a name that must not be followed is left out.
-    fn child(&mut self, dir: &RemotePath, name: &[u8]) -> Option<RemotePath> {
-        match dir.child(name) {
-            Ok(_) if name.contains(&b'/') => self.add(name, "it holds a slash"),
-            Ok(path) => return Some(path),
-            Err(bad) => self.add(name, bad),
-        }
-        None
-    }
-}
-
-impl Drop for LeftOut {
-    fn drop(&mut self) {
-        if let Some(told) = self.omitted.told() {
-            tracing::warn!("{}: {told}", self.dir);
-        }
-    }
 }
 
 /// Reads `root`, in which no component may lead elsewhere.

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
 use crate::path::{PrintableLines, RemotePath};
 use crate::source::packed::Packed;
-use crate::source::{Entry, EntryKind, LocalCopy, Retrieval, Source};
+use crate::source::{Entry, EntryKind, LocalCopy, Omitted, Retrieval, Source};
 
 /// The number of directories that are listed in search of a file to retrieve.
 const MAX_DIRECTORIES: usize = 20;
@@ -176,8 +176,8 @@ async fn steps(source: &dyn Source, report: &mut Report) -> Result<()> {
 
 async fn list(source: &dyn Source, dir: &RemotePath, report: &mut Report) -> Result<Vec<Entry>> {
     let localized = list_names(source, dir).await?;
-    if let Some(refusal) = localized.refusal() {
-        report.say(&format!("  note    {dir}: {refusal}"));
+    if let Some(told) = localized.omitted.told() {
+        report.say(&format!("  note    {dir}: {told}"));
     }
     Ok(localized.named.iter().map(|(_, entry)| entry).collect())
 }
@@ -188,7 +188,7 @@ async fn list_names(source: &dyn Source, dir: &RemotePath) -> Result<Localized> 
     while let Some(entry) = listing.try_next().await? {
         entries.push(&entry);
     }
-    Ok(localize(entries, source.capabilities().verbatim_names))
+    localize(entries, listing.omitted(), source.capabilities().verbatim_names).if_usable(dir)
 }
 
 /// A file, not empty and not large: of the root, or of what lies below, the deepest directory first.
@@ -222,7 +222,7 @@ async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
     let dir = TempDir::new().map_err(failed)?;
     let mut alone = Packed::new(RemotePath::root());
     alone.push(entry);
-    let named = localize(alone, true).named;
+    let named = localize(alone, Omitted::default(), true).named;
     let path = dir.path().join(OsStr::from_bytes(if named.is_empty() { b"file" } else { named.name(0) }));
     std::fs::write(&path, &bytes).map_err(failed)?;
     if let Some(modified) = retrieved.modified.or(remote.modified) {

@@ -151,7 +151,7 @@ pub(in crate::fs) fn mounted(
     let (connection, counters) = stack(faulty, name, bounds);
     let id: Arc<str> = name.into();
     let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline };
-    let catalog = Catalog::new(connection.clone(), id.clone(), policy, db.clone(), Arc::default());
+    let catalog = Catalog::new(connection.clone(), id.clone(), policy, db.clone(), Arc::default(), connection.span());
     let transfer = Transfer::new(
         connection.clone(),
         id.clone(),

@@ -239,6 +239,11 @@ impl Connection {
         result
     }
 
+    /// The span that names the source in the log.
+    pub fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     fn in_span<F: Future>(&self, asking: F) -> impl Future<Output = F::Output> {
         asking.instrument(self.span.clone())
     }
@@ -406,9 +411,10 @@ impl Source for Connection {
             // Whatever the source answers elsewhere: without a root there is nothing to show.
             self.set_health(Health::Failing(error.clone()));
         }
-        let mut entries = entries?;
-        let entries = poll_fn(move |context| self.span.in_scope(|| entries.poll_next_unpin(context)));
-        Ok(entries.inspect(|entry| self.note(entry)).boxed())
+        Ok(entries?.through(|mut entries| {
+            let entries = poll_fn(move |context| self.span.in_scope(|| entries.poll_next_unpin(context)));
+            entries.inspect(|entry| self.note(entry))
+        }))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

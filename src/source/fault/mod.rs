@@ -10,7 +10,9 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Capabilities, Changes, Entry, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
+use super::{
+    Capabilities, Changes, Entry, EntryStream, LeftOut, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source,
+};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -65,6 +67,8 @@ pub enum Fault {
     Flip(u64),
     /// The first `n` arrive, then the call ends as if that were all.
     Truncate(u64),
+    /// The first `n` entries of a listing arrive, and the others are records that cannot be read.
+    Garble(u64),
 }
 
 /// The handle of a test: sets faults, reads counts. Clones share one state.
@@ -222,6 +226,18 @@ impl Source for Faulty {
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let fault = self.faults.enter(Method::ListPath).await?;
         let entries = self.inner.list_path(dir).await?;
+        if let Some(Fault::Garble(limit)) = fault {
+            let left_out = LeftOut::default();
+            let garbled = left_out.clone();
+            let entries = entries.enumerate().filter_map(move |(number, entry)| {
+                let is_readable = (number as u64) < limit;
+                if let (Ok(entry), false) = (&entry, is_readable) {
+                    garbled.add_unreadable(&entry.name, "it is garbled");
+                }
+                futures::future::ready(is_readable.then_some(entry))
+            });
+            return Ok(EntryStream::noting(entries, left_out));
+        }
         let (Some(Fault::FailAfter(limit, _) | Fault::HangAfter(limit) | Fault::Truncate(limit)), Some(fault)) =
             (fault, fault)
         else {
@@ -238,7 +254,7 @@ impl Source for Faulty {
                 _ => None,
             }
         });
-        Ok(first.chain(last.filter_map(futures::future::ready)).boxed())
+        Ok(EntryStream::new(first.chain(last.filter_map(futures::future::ready))))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -4,6 +4,7 @@ use std::io::BufRead as _;
 
 use super::list::{Line, line};
 use super::wire::text_of;
+use crate::source::LeftOut;
 use crate::source::packed::Reader;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::{Heap, Pack};
@@ -19,6 +20,13 @@ pub(super) struct Item {
     pub(super) directory: bool,
     /// Identifies the file's version, where the listing tells it.
     pub(super) stamp: Option<Stamp>,
+}
+
+/// The names of a listing, and what it leaves out.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) items: Heap<Item>,
+    pub(super) left_out: LeftOut,
 }
 
 impl Pack for Item {
@@ -76,52 +84,55 @@ pub(super) fn facts(line: &[u8]) -> Option<(Kind, Stamp, &[u8])> {
 }
 
 /// Reads the answer to MLSD.
-pub(super) fn machine_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
-    items(body, |line| {
-        let Some((kind, stamp, name)) = facts(line) else {
-            return Err(format!("a line of the listing has no facts: {}", start_of(line)));
-        };
-        Ok(match kind {
-            Kind::File => Some(Item { name: name.to_vec(), directory: false, stamp: Some(stamp) }),
-            Kind::Directory => Some(Item { name: name.to_vec(), directory: true, stamp: None }),
-            Kind::Itself => None,
-            Kind::Other => leave_out(name),
-        })
+pub(super) fn machine_listing(body: &mut Arriving) -> Result<Listed, String> {
+    listed(body, |line, left_out| match facts(line) {
+        Some((Kind::File, stamp, name)) => Some(Item { name: name.to_vec(), directory: false, stamp: Some(stamp) }),
+        Some((Kind::Directory, _, name)) => Some(Item { name: name.to_vec(), directory: true, stamp: None }),
+        Some((Kind::Itself, ..)) => None,
+        Some((Kind::Other, _, name)) => hidden(name, left_out),
+        None => unreadable(line, "the line has no facts", left_out),
     })
 }
 
 /// Reads the answer to LIST, made for people: its sizes and times are not taken.
-pub(super) fn human_listing(body: &mut Arriving) -> Result<Heap<Item>, String> {
-    items(body, |text| match line(text) {
-        Some(Line::Entry { name, directory }) => Ok(Some(Item { name: name.to_vec(), directory, stamp: None })),
-        Some(Line::Special(name)) => Ok(leave_out(name)),
-        Some(Line::Nothing) => Ok(None),
-        None => Err(format!("a line of the listing cannot be read: {}", start_of(text))),
+pub(super) fn human_listing(body: &mut Arriving) -> Result<Listed, String> {
+    listed(body, |text, left_out| match line(text) {
+        Some(Line::Entry { name, directory }) => Some(Item { name: name.to_vec(), directory, stamp: None }),
+        Some(Line::Special(name)) => hidden(name, left_out),
+        Some(Line::Nothing) => None,
+        None => unreadable(text, "the line has no known form", left_out),
     })
 }
 
 /// Notes that something has no bytes to retrieve.
-fn leave_out(name: &[u8]) -> Option<Item> {
+fn hidden(name: &[u8], left_out: &LeftOut) -> Option<Item> {
     tracing::debug!("{} is neither file nor directory and is left out", start_of(name));
+    left_out.hide();
+    None
+}
+
+fn unreadable(line: &[u8], why: &str, left_out: &LeftOut) -> Option<Item> {
+    left_out.add_unreadable(line, why);
     None
 }
 
 /// Reads a listing line by line.
-fn items(body: &mut Arriving, item: impl Fn(&[u8]) -> Result<Option<Item>, String>) -> Result<Heap<Item>, String> {
-    let (meter, mut items) = (body.meter(), Heap::default());
+fn listed(body: &mut Arriving, item: impl Fn(&[u8], &LeftOut) -> Option<Item>) -> Result<Listed, String> {
+    let meter = body.meter();
+    let Listed { mut items, left_out } = Listed::default();
     let mut line = Vec::new();
     while body.read_until(b'\n', &mut line).map_err(|e| e.to_string())? > 0 {
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         if !text.is_empty()
-            && let Some(item) = item(text)?
+            && let Some(item) = item(text, &left_out)
         {
             items.push(&item)?;
         }
         line.clear();
         meter.next();
     }
-    Ok(items)
+    Ok(Listed { items, left_out })
 }
 
 /// The beginning of a line, as much as a message repeats.
@@ -133,23 +144,47 @@ fn start_of(line: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
+    use crate::source::{EntryStream, Omitted};
     use crate::sources::arriving::read;
 
     #[test]
     fn machine_listings_keep_names_and_say_versions() {
         let body = b"Type=cdir;Modify=20240101120000; /\r\ntype=file;size=7;modify=19941106084937.5;UNIX.mode=0644;unique=8a; a; b \r\n\
             type=dir;modify=20240101120000;  \xff\r\ntype=OS.unix=slink:/x; link\r\n";
-        let items: Vec<_> = read(body, machine_listing).expect("it is a listing").into_iter().collect();
+        let items: Vec<_> = read(body, machine_listing).expect("it is a listing").items.into_iter().collect();
         assert_eq!(items.len(), 2);
         assert_eq!((items[0].name.as_slice(), items[1].name.as_slice()), (b"a; b ".as_slice(), b" \xff".as_slice()));
         assert_eq!(items[0].stamp, Some(Stamp::new(Some("W/\"8a\""), Some(7), Some(784_111_777))));
         assert!(items[1].directory && !items[0].directory);
     }
 
+    /// The number of names that are read, and what the log tells of the others.
+    fn outcome(listed: Result<Listed, String>) -> (usize, Omitted) {
+        let Listed { items, left_out } = listed.expect("it is a listing");
+        (items.iter().count(), EntryStream::noting(futures::stream::empty(), left_out).omitted())
+    }
+
     #[test]
-    fn a_line_without_facts_is_an_error() {
-        for body in ["plain\r\n", "size=x; a\r\n", "total 3\r\n", "type=file;size=3; a\r\nbroken"] {
-            assert!(read(body.as_bytes(), machine_listing).is_err(), "{body}");
+    fn a_line_that_cannot_be_read_makes_a_listing_incomplete_and_costs_no_other_name() {
+        for odd in ["plain", "size=x; b", "total 3", "ls: cannot access 'b': No such file or directory"] {
+            let (names, omitted) =
+                outcome(read(format!("{odd}\r\ntype=file;size=3; a\r\n").as_bytes(), machine_listing));
+            assert!(names == 1 && omitted.is_incomplete() && omitted.count() == 1, "{odd}: {omitted:?}");
+        }
+        for odd in ["plain", "ls: cannot access 'b': No such file or directory", "-rw-r--r-- 1 0 0 7"] {
+            let body = format!("{odd}\r\n-rw-r--r-- 1 0 0 7 Nov 23 06:54 a\r\n");
+            let (names, omitted) = outcome(read(body.as_bytes(), human_listing));
+            assert!(names == 1 && omitted.is_incomplete() && omitted.count() == 1, "{odd}: {omitted:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_entry_leaves_a_listing_complete() {
+        let machine = "type=cdir; .\r\ntype=OS.unix=slink:/x; link\r\ntype=file;size=3; a\r\n";
+        let human = "total 3\r\n\r\nsrwxr-xr-x 1 0 0 0 Nov 23 06:54 sock\r\n-rw-r--r-- 1 0 0 7 Nov 23 06:54 a\r\n";
+        for listed in [read(machine.as_bytes(), machine_listing), read(human.as_bytes(), human_listing)] {
+            let (names, omitted) = outcome(listed);
+            assert!(names == 1 && !omitted.is_incomplete() && omitted.count() == 1, "{omitted:?}");
         }
     }
 
@@ -175,12 +210,11 @@ mod tests {
     fn human_listings_tell_names_and_kinds() {
         let body = b"total 3\r\n-rw-r--r--    1 1000     1000            7 Nov 23 06:54 a b\r\ndrwxr-xr-x    2 ftp ftp 4096 Jan 01  2020 d\xfc\r\n\
             lrwxrwxrwx    1 0 0 1 Nov 23 06:54 l -> a b\r\n";
-        let items = read(body, human_listing).expect("it is a listing");
+        let items = read(body, human_listing).expect("it is a listing").items;
         assert_eq!(
             items.iter().map(|item| (item.name, item.directory)).collect::<Vec<_>>(),
             [(b"a b".to_vec(), false), (b"d\xfc".to_vec(), true)]
         );
-        assert!(read(b"what is this\r\n", human_listing).is_err());
     }
 
     #[test]

@@ -15,17 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use self::facts::Item;
+use self::facts::{Item, Listed};
 use self::pool::Pool;
 use self::reply::{Failure, Reply};
 use self::session::{Abilities, Seen, Session, Target};
 use super::current::Current;
 use super::purpose::Purpose;
 use super::stamp::{self, Match, Stamp, Wanted};
-use super::{LeftOut, warn_of_clear_text};
+use super::warn_of_clear_text;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -227,10 +226,15 @@ async fn absence(
     while let Some((name, above)) = missing.split_last() {
         let parent = RemotePath::parse(&above.join(b"/".as_slice())).unwrap_or_else(|_| RemotePath::root());
         match session.list(&connected.place(&parent), connected.abilities).await {
-            Ok(items) => {
+            Ok(Listed { items, left_out }) => {
                 let found = items.iter().find(|item| item.name == *name);
                 let whole = missing.len() == components.len();
                 return Ok(match found {
+                    None if left_out.is_incomplete() => {
+                        let why =
+                            "the server refuses it, and the listing of its directory has lines that cannot be read";
+                        purpose.protocol(why)
+                    }
                     None => purpose.error(ErrorKind::NotFound),
                     Some(item) if whole && item.directory && purpose.op != "list_path" => {
                         purpose.error(ErrorKind::IsADirectory)
@@ -309,12 +313,13 @@ impl Source for Ftp {
         let connected = self.connected.get(purpose)?;
         let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
         let observed = now();
-        let items = session.list(&connected.place(dir), connected.abilities).await;
-        let items = self.settle(purpose, &connected, session, items).await?;
-        let entries = LeftOut::of(dir).over(items.into_iter(), move |left_out, item: Item| {
-            Some(Ok(entry(left_out.child(dir, &item.name)?, &item, observed)))
-        });
-        Ok(futures::stream::iter(entries).boxed())
+        let listed = session.list(&connected.place(dir), connected.abilities).await;
+        let Listed { items, left_out } = self.settle(purpose, &connected, session, listed).await?;
+        let noted = left_out.clone();
+        let entries = items
+            .into_iter()
+            .filter_map(move |item: Item| Some(Ok(entry(left_out.child(dir, &item.name)?, &item, observed))));
+        Ok(EntryStream::noting(futures::stream::iter(entries), noted))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

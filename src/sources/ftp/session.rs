@@ -12,13 +12,12 @@ use suppaftp::{FtpError, Mode, Status};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-use super::facts::{self, Item, Kind};
+use super::facts::{self, Kind, Listed};
 use super::reply::{Failure, Reply};
 use super::wire::{self, text_of};
 use crate::revealed::Revealed;
 use crate::source::Sink;
 use crate::sources::arriving;
-use crate::sources::heap::Heap;
 use crate::sources::stamp::{Stamp, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.
@@ -105,7 +104,7 @@ impl Session {
         self.stream.noop().await.is_ok()
     }
 
-    pub(super) async fn list(&mut self, dir: &[u8], abilities: Abilities) -> Result<Heap<Item>, Failure> {
+    pub(super) async fn list(&mut self, dir: &[u8], abilities: Abilities) -> Result<Listed, Failure> {
         let command = if abilities.machine_listings {
             format!("MLSD {}", text_of(dir))
         } else {
@@ -127,10 +126,10 @@ impl Session {
         });
         let parse = if abilities.machine_listings { facts::machine_listing } else { facts::human_listing };
         // If parsing ends early, the rest is unread, and the connection cannot be used again.
-        let items = arriving::parsed(pieces, parse).await?.map_err(Failure::Nonsense)?;
+        let listed = arriving::parsed(pieces, parse).await?.map_err(Failure::Nonsense)?;
         // Only this reply says that the listing is complete.
         data.finish().await?;
-        Ok(items)
+        Ok(listed)
     }
 
     pub(super) async fn stat(&mut self, path: &[u8], abilities: Abilities) -> Result<Seen, Failure> {

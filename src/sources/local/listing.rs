@@ -15,8 +15,7 @@ use super::{Place, failed, links};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::{Entry, EntryKind, permission_bits};
-use crate::sources::LeftOut;
+use crate::source::{Entry, EntryKind, LeftOut, permission_bits};
 
 /// How many entries travel together from the listing thread.
 const BATCH_ENTRIES: usize = 256;
@@ -29,8 +28,15 @@ pub(super) enum Batch {
 }
 
 /// Reads a directory to its end. Runs on a thread of its own and stops when the receiver was dropped.
-pub(super) fn list(place: &Place, root: &OwnedFd, fd: &OwnedFd, dir: &RemotePath, sender: &mpsc::Sender<Batch>) {
-    let end = match list_entries(place, root, fd, dir, sender) {
+pub(super) fn list(
+    place: &Place,
+    root: &OwnedFd,
+    fd: &OwnedFd,
+    dir: &RemotePath,
+    sender: &mpsc::Sender<Batch>,
+    left_out: &LeftOut,
+) {
+    let end = match list_entries(place, root, fd, dir, sender, left_out) {
         Ok(()) => Batch::Complete,
         Err(errno) => Batch::Failed(failed("list_path", dir, &errno.into())),
     };
@@ -44,19 +50,19 @@ fn list_entries(
     fd: &OwnedFd,
     dir: &RemotePath,
     sender: &mpsc::Sender<Batch>,
+    left_out: &LeftOut,
 ) -> Result<(), Errno> {
     let mut batch = Vec::with_capacity(BATCH_ENTRIES);
-    let mut left_out = LeftOut::of(dir);
     for item in rustix::fs::Dir::read_from(fd)? {
         let item = item?;
         let name = item.file_name().to_bytes();
         if matches!(name, b"." | b"..") {
             continue;
         }
-        match entry(place, root, fd, dir, name, item.file_type(), &mut left_out) {
+        match entry(place, root, fd, dir, name, item.file_type(), left_out) {
             Ok(Some(entry)) => batch.push(entry),
             Ok(None) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => left_out.add_unreadable(name, errno),
         }
         if batch.len() == BATCH_ENTRIES && sender.blocking_send(Batch::Entries(std::mem::take(&mut batch))).is_err() {
             return Ok(());
@@ -74,7 +80,7 @@ fn entry(
     dir: &RemotePath,
     name: &[u8],
     told: FileType,
-    left_out: &mut LeftOut,
+    left_out: &LeftOut,
 ) -> Result<Option<Entry>, Errno> {
     let Some(path) = left_out.child(dir, name) else { return Ok(None) };
     let bare = |kind| Entry {
@@ -91,6 +97,7 @@ fn entry(
         return Ok(Some(bare(EntryKind::Directory)));
     }
     if matches!(told, FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice) {
+        left_out.hide();
         return Ok(None);
     }
     let stat = rustix::fs::statx(
@@ -116,6 +123,7 @@ fn entry(
                 Some(target) => Entry { modified: stamp.modified(), ..bare(EntryKind::Symlink { target }) },
                 None => {
                     tracing::debug!("{path} leads outside the source and is left out");
+                    left_out.hide();
                     return Ok(None);
                 }
             }

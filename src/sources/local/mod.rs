@@ -14,7 +14,6 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
@@ -27,7 +26,8 @@ use crate::path::RemotePath;
 use crate::source::settings::Reader;
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
+    Source,
 };
 
 /// How many bytes one `pread` asks for.
@@ -125,13 +125,16 @@ impl Source for Local {
             })
             .await?;
         let Some((root, fd)) = opened else {
-            return Ok(futures::stream::empty().boxed());
+            return Ok(EntryStream::new(futures::stream::empty()));
         };
         let (sender, receiver) = mpsc::channel(4);
         let (place, path) = (Arc::clone(&self.place), dir.clone());
-        let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || span.in_scope(|| listing::list(&place, &root, &fd, &path, &sender)));
-        Ok(listing::received(receiver, dir).boxed())
+        let left_out = LeftOut::default();
+        let (noted, span) = (left_out.clone(), tracing::Span::current());
+        tokio::task::spawn_blocking(move || {
+            span.in_scope(|| listing::list(&place, &root, &fd, &path, &sender, &noted));
+        });
+        Ok(EntryStream::noting(listing::received(receiver, dir), left_out))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -4,6 +4,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::ffi::OsStr;
 use std::path::Path;
 
+use futures::StreamExt as _;
 use rustix::fs::FileType;
 
 use super::stamp::TICK;

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::sources::loose::loose;
+
 /// `core_webservice_get_site_info`.
 #[derive(Debug, Deserialize)]
 pub(super) struct SiteInfo {
@@ -25,21 +27,29 @@ pub(super) struct Function {
 /// One of `core_enrol_get_users_courses`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Course {
-    pub(super) id: u64,
-    pub(super) fullname: String,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) id: Option<u64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) fullname: Option<String>,
 }
 
 /// One of `core_course_get_contents`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Section {
     /// Stays when the section moves; -1 for what is in no section that the user sees.
-    pub(super) id: i64,
-    pub(super) name: String,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) id: Option<i64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) name: Option<String>,
     /// The position in the course.
+    #[serde(default, deserialize_with = "loose")]
     pub(super) section: Option<i64>,
+    #[serde(default, deserialize_with = "loose")]
     pub(super) uservisible: Option<bool>,
     /// `mod_subsection` for one that is shown where the module with the instance `itemid` stands.
+    #[serde(default, deserialize_with = "loose")]
     pub(super) component: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
     pub(super) itemid: Option<u64>,
     #[serde(default)]
     pub(super) modules: Vec<Module>,
@@ -49,10 +59,15 @@ pub(super) struct Section {
 #[derive(Debug, Deserialize)]
 pub(super) struct Module {
     /// Stays when the activity is renamed or moves.
-    pub(super) id: u64,
-    pub(super) name: String,
-    pub(super) modname: String,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) id: Option<u64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) modname: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
     pub(super) instance: Option<u64>,
+    #[serde(default, deserialize_with = "loose")]
     pub(super) uservisible: Option<bool>,
     pub(super) contents: Option<Vec<Content>>,
 }
@@ -60,27 +75,35 @@ pub(super) struct Module {
 /// A file of an activity, or something else that it exports.
 #[derive(Debug, Deserialize)]
 pub(super) struct Content {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
+    #[serde(rename = "type", default, deserialize_with = "loose")]
+    pub(super) kind: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
     pub(super) filename: Option<String>,
     /// Begins and ends with `/`.
+    #[serde(default, deserialize_with = "loose")]
     pub(super) filepath: Option<String>,
     /// Bytes; 0 for what is generated when it is asked for.
+    #[serde(default, deserialize_with = "loose")]
     pub(super) filesize: Option<u64>,
+    #[serde(default, deserialize_with = "loose")]
     pub(super) fileurl: Option<String>,
     /// Seconds since 1970.
+    #[serde(default, deserialize_with = "loose")]
     pub(super) timemodified: Option<i64>,
     /// Missing for what is generated.
+    #[serde(default, deserialize_with = "loose")]
     pub(super) mimetype: Option<String>,
     /// An alias: its `timemodified` does not move when the file that it stands for changes.
+    #[serde(default, deserialize_with = "loose")]
     pub(super) isexternalfile: Option<bool>,
     /// A chapter's title, or a book's table of contents.
+    #[serde(default, deserialize_with = "loose")]
     pub(super) content: Option<String>,
 }
 
 impl Content {
     pub(super) fn is_file(&self) -> bool {
-        self.kind == "file"
+        self.kind.as_deref() == Some("file")
     }
 
     /// HTML that the site makes of a page or a chapter when it is asked for.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use super::title::shown;
 use super::tree::{Place, Tree, course_path, directory};
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::Entry;
+use crate::source::{Entry, LeftOut};
 use crate::sources::purpose::Purpose;
 
 /// The longest that an answer about a course may tell directories that were not asked for yet.
@@ -34,6 +35,8 @@ pub(super) struct Courses {
     shared_for: Duration,
     /// The courses of the last list; none before there was one.
     listed: Mutex<HashSet<u64>>,
+    /// Whether a course of that list could not be read.
+    is_incomplete: AtomicBool,
     answers: Mutex<HashMap<u64, Arc<Shared>>>,
 }
 
@@ -64,9 +67,14 @@ impl Courses {
     /// # Errors
     /// Never fewer courses than before unless the site lets the account in: to one that must agree to a policy or change its
     /// password first, a site lists no courses at all, and no error.
-    pub(super) async fn list(&self, site: &Site, who: &Account, purpose: Purpose<'_>) -> Result<Vec<Entry>> {
-        let courses = who.courses(site, purpose).await?;
-        let now: HashSet<u64> = courses.iter().map(|course| course.id).collect();
+    pub(super) async fn list(&self, site: &Site, who: &Account, purpose: Purpose<'_>) -> Result<(Vec<Entry>, LeftOut)> {
+        let (courses, left_out) = (who.courses(site, purpose).await?, LeftOut::default());
+        for odd in courses.iter().filter(|course| course.id.is_none()) {
+            let name = odd.fullname.as_deref().unwrap_or("?");
+            left_out.add_unreadable(name.as_bytes(), "the course has no number");
+        }
+        self.is_incomplete.store(left_out.is_incomplete(), Ordering::Relaxed);
+        let now: HashSet<u64> = courses.iter().filter_map(|course| course.id).collect();
         let fewer = !self.listed.lock().is_subset(&now);
         if now.is_empty() || fewer {
             who.check(site, purpose).await?;
@@ -74,9 +82,13 @@ impl Courses {
         self.answers.lock().retain(|id, _| now.contains(id));
         *self.listed.lock() = now;
         let folder = |course: &Course| {
-            Some(directory(shown(&course.fullname, &format!("Course {}", course.id)), course_path(course.id)?))
+            let id = course.id?;
+            Some(directory(
+                shown(course.fullname.as_deref().unwrap_or_default(), &format!("Course {id}")),
+                course_path(id)?,
+            ))
         };
-        Ok(courses.iter().filter_map(folder).collect())
+        Ok((courses.iter().filter_map(folder).collect(), left_out))
     }
 
     /// A tree of the course: one that has the directory that is asked for, or else one that was asked for now.
@@ -102,6 +114,11 @@ impl Courses {
         *shared.tree.lock() = Some(tree.clone());
         *turn = Some(Told { asked, directories: HashSet::from([purpose.path.clone()]) });
         Ok(tree)
+    }
+
+    /// Whether the last list of courses may lack one.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.is_incomplete.load(Ordering::Relaxed)
     }
 
     /// The latest answer about a course, however old.
@@ -163,7 +180,7 @@ impl Account {
         // Whether the course has gone, or the account is blocked, or only this request was refused.
         self.check(site, purpose).await?;
         let courses = self.courses(site, purpose).await?;
-        let is_there = courses.iter().any(|course| course.id == place.course);
-        Err(if is_there { error } else { purpose.error(ErrorKind::NotFound) })
+        let may_be_there = courses.iter().any(|course| course.id.is_none_or(|id| id == place.course));
+        Err(if may_be_there { error } else { purpose.error(ErrorKind::NotFound) })
     }
 }

@@ -16,7 +16,6 @@ mod url;
 
 use ::url::Url;
 use async_trait::async_trait;
-use futures::StreamExt as _;
 
 use self::answer::SiteInfo;
 use self::courses::{Account, Courses};
@@ -39,8 +38,8 @@ use crate::source::keyring::Table;
 use crate::source::kind::TokenIssuer;
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, Entry, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
-    Source,
+    Capabilities, Entry, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
+    Sink, Source,
 };
 
 /// The functions that the token's service must have.
@@ -147,7 +146,7 @@ impl Moodle {
     }
 
     /// The entries of a directory of a course.
-    async fn list(&self, request: &Request<'_>, place: Place) -> Result<Vec<Entry>> {
+    async fn list(&self, request: &Request<'_>, place: Place) -> Result<(Vec<Entry>, LeftOut)> {
         let (dir, Connected { site, who }) = (request.purpose.path, &*request.connected);
         let tree = self.courses.tree(site, who, request.purpose, place).await?;
         let Some(entries) = tree.directory(dir) else {
@@ -161,7 +160,7 @@ impl Moodle {
                 (entry.digest, entry.size) = (None, None);
             }
         }
-        Ok(entries)
+        Ok((entries, tree.left_out(dir)))
     }
 }
 
@@ -216,7 +215,7 @@ impl Source for Moodle {
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let request = self.request(Purpose { op: "list_path", path: dir })?;
-        let entries = match Place::of(dir) {
+        let (entries, left_out) = match Place::of(dir) {
             Some(place) => self.list(&request, place).await?,
             None if dir.is_root() => {
                 let Connected { site, who } = &*request.connected;
@@ -224,7 +223,7 @@ impl Source for Moodle {
             }
             None => return Err(request.purpose.error(ErrorKind::NotFound)),
         };
-        Ok(futures::stream::iter(entries.into_iter().map(Ok)).boxed())
+        Ok(EntryStream::noting(futures::stream::iter(entries.into_iter().map(Ok)), left_out))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -59,20 +59,28 @@ impl Request<'_> {
     pub(super) async fn current(&self) -> Result<File> {
         let Some(place) = Place::of(self.purpose.path) else {
             let is_root = self.purpose.path.is_root();
-            return Err(self.error(if is_root { ErrorKind::IsADirectory } else { ErrorKind::NotFound }));
+            let is_incomplete = self.moodle.courses.is_incomplete();
+            return Err(if is_root { self.error(ErrorKind::IsADirectory) } else { self.absence(is_incomplete) });
         };
         if place.module.is_none() {
             let Connected { site, who } = &*self.connected;
             let tree = self.moodle.courses.tree(site, who, self.purpose, place).await?;
             let is_there = tree.directory(self.purpose.path).is_some();
-            return Err(self.error(if is_there { ErrorKind::IsADirectory } else { ErrorKind::NotFound }));
+            let is_incomplete = tree.is_incomplete();
+            return Err(if is_there { self.error(ErrorKind::IsADirectory) } else { self.absence(is_incomplete) });
         }
         let tree = self.connected.who.contents(&self.connected.site, self.purpose, place).await?;
         match tree.file(self.purpose.path) {
             Some(file) => Ok(file.clone()),
             None if tree.directory(self.purpose.path).is_some() => Err(self.error(ErrorKind::IsADirectory)),
-            None => Err(self.error(ErrorKind::NotFound)),
+            None => Err(self.absence(tree.is_incomplete())),
         }
+    }
+
+    /// The error of what an answer has not: it may be there if the answer had parts that could not be read.
+    fn absence(&self, is_incomplete: bool) -> Error {
+        let why = "the site lists something that cannot be read, so that it may be there";
+        if is_incomplete { self.purpose.protocol(why) } else { self.error(ErrorKind::NotFound) }
     }
 
     /// Asks a file itself which version it is.

@@ -16,8 +16,7 @@ use super::site::Site;
 use super::title::shown;
 use crate::digest::{Digest, hex};
 use crate::path::RemotePath;
-use crate::source::{Entry, EntryKind};
-use crate::sources::LeftOut;
+use crate::source::{Entry, EntryKind, LeftOut};
 use crate::sources::stamp::{self, Stamp};
 
 /// Begins the digest of a link; the address follows.
@@ -30,6 +29,8 @@ pub(super) const HTML: &str = "html:";
 pub(super) struct Tree {
     directories: HashMap<RemotePath, Vec<Entry>>,
     files: HashMap<RemotePath, File>,
+    /// By directory.
+    left_out: HashMap<RemotePath, LeftOut>,
 }
 
 /// A file as its listing describes it.
@@ -92,8 +93,7 @@ pub(super) fn directory(name: impl Into<Vec<u8>>, path: RemotePath) -> Entry {
 impl Tree {
     /// The tree of what `site` listed when its clock said `observed`.
     pub(super) fn of(course: &RemotePath, sections: &[Section], site: &Site, observed: i64) -> Self {
-        let mut builder =
-            Builder { tree: Self::default(), course, sections, site, observed, left_out: LeftOut::of(course) };
+        let mut builder = Builder { tree: Self::default(), course, sections, site, observed };
         let is_shown_inside = |section: &Section| {
             let mut modules = sections.iter().flat_map(|section| &section.modules);
             modules.any(|module| is_subsection(module, section))
@@ -101,7 +101,11 @@ impl Tree {
         let mut entries = Vec::new();
         for section in sections.iter().filter(|section| !is_shown_inside(section)) {
             let unnamed = section.section.map_or_else(|| "Other".to_owned(), |number| format!("Section {number}"));
-            entries.extend(builder.section(section, &shown(&section.name, &unnamed)));
+            entries.extend(builder.section(
+                section,
+                course,
+                &shown(section.name.as_deref().unwrap_or_default(), &unnamed),
+            ));
         }
         builder.tree.directories.insert(course.clone(), entries);
         builder.tree
@@ -111,13 +115,23 @@ impl Tree {
         self.directories.get(path).map(Vec::as_slice)
     }
 
+    /// What the listing of this directory leaves out.
+    pub(super) fn left_out(&self, path: &RemotePath) -> LeftOut {
+        self.left_out.get(path).cloned().unwrap_or_default()
+    }
+
+    /// Whether anything of the course could not be read, so that what the tree has not may be there all the same.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.left_out.values().any(LeftOut::is_incomplete)
+    }
+
     pub(super) fn file(&self, path: &RemotePath) -> Option<&File> {
         self.files.get(path)
     }
 }
 
 fn is_subsection(module: &Module, section: &Section) -> bool {
-    module.modname == "subsection"
+    module.modname.as_deref() == Some("subsection")
         && section.component.as_deref() == Some("mod_subsection")
         && section.itemid.is_some()
         && section.itemid == module.instance
@@ -129,7 +143,6 @@ struct Builder<'a> {
     sections: &'a [Section],
     site: &'a Site,
     observed: i64,
-    left_out: LeftOut,
 }
 
 impl Builder<'_> {
@@ -138,37 +151,62 @@ impl Builder<'_> {
         self.course.child(place.as_bytes()).ok()
     }
 
-    /// The entry of a section, whatever is in it; none for one that the user may not see.
-    fn section(&mut self, section: &Section, name: &str) -> Option<Entry> {
+    fn left_out(&mut self, dir: &RemotePath) -> &LeftOut {
+        self.tree.left_out.entry(dir.clone()).or_default()
+    }
+
+    /// The path of a name in `dir`; a name that must not be followed is left out.
+    fn child(&mut self, dir: &RemotePath, name: &str) -> Option<RemotePath> {
+        self.left_out(dir).child(dir, name.as_bytes())
+    }
+
+    /// The entry of a section in the directory `parent`, whatever is in it; none for one that the user may not see.
+    fn section(&mut self, section: &Section, parent: &RemotePath, name: &str) -> Option<Entry> {
         if section.uservisible == Some(false) {
             return None;
         }
-        let path = self.path(&format!("section-{}", section.id))?;
+        let Some(id) = section.id else {
+            self.left_out(parent).add_unreadable(name.as_bytes(), "the section has no number");
+            return None;
+        };
+        let path = self.path(&format!("section-{id}"))?;
         // Each stands in one place, so that none is inside itself.
         if self.tree.directories.insert(path.clone(), Vec::new()).is_some() {
             return None;
         }
         let modules = section.modules.iter().filter(|module| module.uservisible != Some(false));
-        let entries: Vec<_> = modules.filter_map(|module| self.module(module)).collect();
+        let entries: Vec<_> = modules.filter_map(|module| self.module(module, &path)).collect();
         self.directory(&path).extend(entries);
         Some(directory(name, path))
     }
 
-    /// The entry of an activity; none for one without files.
-    fn module(&mut self, module: &Module) -> Option<Entry> {
-        let name = shown(&module.name, &format!("Activity {}", module.id));
-        if module.modname == "subsection" {
-            let section = self.sections.iter().find(|section| is_subsection(module, section))?;
-            return self.section(section, &name);
+    /// The entry of an activity in the directory `section`; none for one without files.
+    fn module(&mut self, module: &Module, section: &RemotePath) -> Option<Entry> {
+        let (Some(id), Some(modname)) = (module.id, module.modname.as_deref()) else {
+            let name = module.name.as_deref().unwrap_or("?");
+            self.left_out(section).add_unreadable(name.as_bytes(), "the activity has no number or no type");
+            return None;
+        };
+        let name = shown(module.name.as_deref().unwrap_or_default(), &format!("Activity {id}"));
+        if modname == "subsection" {
+            let inner = self.sections.iter().find(|section| is_subsection(module, section))?;
+            return self.section(inner, section, &name);
         }
-        let path = self.path(&format!("module-{}", module.id))?;
+        let path = self.path(&format!("module-{id}"))?;
         let contents = module.contents.as_deref()?;
+        for odd in contents.iter().filter(|content| content.kind.is_none()) {
+            // An activity with one file is shown as that file.
+            for dir in [section, &path] {
+                let name = odd.filename.as_deref().unwrap_or("?");
+                self.left_out(dir).add_unreadable(name.as_bytes(), "the site does not say what it is");
+            }
+        }
         let files: Vec<_> = contents.iter().filter(|content| content.is_file()).collect();
         let (generated, stored): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.is_generated());
-        match (module.modname.as_str(), generated.as_slice(), stored.as_slice()) {
-            ("url", ..) => return self.link(module, contents, &name),
+        match (modname, generated.as_slice(), stored.as_slice()) {
+            ("url", ..) => return self.link(id, contents, &name),
             ("page", [page], _) => {
-                let html = self.generated(page, &name, self.path(&format!("page-{}", module.id))?, "")?;
+                let html = self.generated(page, &name, self.path(&format!("page-{id}"))?, "")?;
                 if stored.is_empty() {
                     return Some(html);
                 }
@@ -191,8 +229,8 @@ impl Builder<'_> {
         self.tree.directories.entry(path.clone()).or_default()
     }
 
-    fn link(&mut self, module: &Module, contents: &[Content], name: &str) -> Option<Entry> {
-        let content = contents.iter().find(|content| content.kind == "url")?;
+    fn link(&mut self, id: u64, contents: &[Content], name: &str) -> Option<Entry> {
+        let content = contents.iter().find(|content| content.kind.as_deref() == Some("url"))?;
         // A line break would begin another line of the file.
         let url: String = content.fileurl.as_ref()?.chars().filter(|c| !c.is_control()).collect();
         let text = format!("[InternetShortcut]\r\nURL={url}\r\n");
@@ -202,7 +240,7 @@ impl Builder<'_> {
             digest: Some(Digest::new(format!("{LINK}{url}"))),
             body: Body::Link(text),
         };
-        let path = self.path(&format!("link-{}", module.id))?;
+        let path = self.path(&format!("link-{id}"))?;
         Some(self.file(format!("{name}.url"), path, file))
     }
 
@@ -226,11 +264,11 @@ impl Builder<'_> {
             let title = shown(chapter.content.as_deref().unwrap_or_default(), "Chapter");
             let title = format!("{:0digits$} {title}", index + 1);
             let (Some(book), Some(beside)) =
-                (self.path(&format!("book-{}", module.id)), self.left_out.child(path, id.as_bytes()))
+                (module.id.and_then(|id| self.path(&format!("book-{id}"))), self.child(path, id))
             else {
                 continue;
             };
-            let own = self.left_out.child(&book, id.as_bytes());
+            let own = self.child(&book, id);
             let Some(html) = own.and_then(|own| self.generated(chapter, &title, own, &table)) else {
                 continue;
             };
@@ -257,7 +295,7 @@ impl Builder<'_> {
             let mut at = Some(base.clone());
             for name in below.split('/').filter(|name| !name.is_empty()) {
                 at = at.and_then(|parent| {
-                    let path = self.left_out.child(&parent, name.as_bytes())?;
+                    let path = self.child(&parent, name)?;
                     if !self.tree.directories.contains_key(&path) {
                         self.directory(&parent).push(directory(name, path.clone()));
                         self.directory(&path);
@@ -266,7 +304,7 @@ impl Builder<'_> {
                 });
             }
             let Some((at, name)) = at.zip(file.filename.as_deref()) else { continue };
-            if let Some(path) = self.left_out.child(&at, name.as_bytes())
+            if let Some(path) = self.child(&at, name)
                 && !self.tree.files.contains_key(&path)
                 && let Some(entry) = self.stored(module, file, path)
             {
@@ -279,7 +317,7 @@ impl Builder<'_> {
     fn stored(&mut self, module: &Module, content: &Content, path: RemotePath) -> Option<Entry> {
         let is_html = matches!(content.mimetype.as_deref(), Some("text/html" | "application/xhtml+xml"));
         // A resource may be set to pass its HTML through the site's filters, which listings do not tell.
-        let is_filtered = is_html && module.modname == "resource";
+        let is_filtered = is_html && module.modname.as_deref() == Some("resource");
         let is_alias = content.isexternalfile == Some(true);
         let (size, modified) = (content.filesize, content.timemodified);
         let stamp = Stamp::new(None, size, modified);
@@ -312,7 +350,7 @@ impl Builder<'_> {
         let url = self.site.file_url(fileurl);
         if url.is_none() {
             let name = content.filename.as_deref().unwrap_or_default();
-            self.left_out.add(name.as_bytes(), "it is kept elsewhere than at the site");
+            self.left_out(self.course).refuse(name.as_bytes(), "it is kept elsewhere than at the site");
         }
         Some(Body::Site { url: url?, is_html })
     }
@@ -338,6 +376,32 @@ mod tests {
     use crate::fuzz::{Corpus, Input};
     use crate::path::Printable;
     use crate::sources::http::redirect::Named;
+
+    #[test]
+    fn a_record_that_cannot_be_read_makes_its_directory_incomplete_and_costs_no_other() {
+        let file = r#"{"type": "file", "filename": "a", "fileurl": "https://site.example/moodle/webservice/pluginfile.php/1/a", "filesize": 1, "timemodified": 1, "mimetype": "x/y"}"#;
+        let module = |id: u64, contents: &str| {
+            format!(r#"{{"id": {id}, "name": "M{id}", "modname": "folder", "contents": [{contents}]}}"#)
+        };
+        let odd_file = file.replace(r#""type": "file""#, r#""type": []"#).replace(r#""a""#, r#""b""#);
+        let (good, half) = (module(1, file), module(2, &format!("{odd_file}, {file}")));
+        let odd = r#"{"id": "x", "name": "odd"}"#;
+        let sections = format!(r#"[{{"id": 3, "name": "S", "modules": [{good}, {odd}, {half}]}}, {{"id": null}}]"#);
+        let sections: Vec<Section> = serde_json::from_str(&sections).expect("they are read");
+        let site =
+            Site::new(&Url::parse("https://site.example/moodle").expect("a URL"), Named::default()).expect("a site");
+        let course = course_path(2).expect("a path");
+        let tree = Tree::of(&course, &sections, &site, 100);
+        let seen = |place: &str| {
+            let path = if place.is_empty() { course.clone() } else { course.child(place.as_bytes()).expect("a path") };
+            (tree.directory(&path).map(<[Entry]>::len), tree.left_out(&path).is_incomplete())
+        };
+        assert!(tree.is_incomplete());
+        assert_eq!(seen(""), (Some(1), true));
+        assert_eq!(seen("section-3"), (Some(2), true));
+        assert_eq!(seen("module-1"), (Some(1), false));
+        assert_eq!(seen("module-2"), (Some(1), true));
+    }
 
     /// Every directory and file is below the course, for any listing that a site may send.
     #[test]

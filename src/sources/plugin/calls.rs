@@ -12,12 +12,13 @@ use super::log::PluginLog;
 use super::process::Process;
 use super::wire::{Entry, Refusal};
 use crate::path::RemotePath;
+use crate::sources::records::Records;
 
 /// A message of the plugin about a call.
 #[derive(Debug)]
 pub enum Event {
     /// Part of a listing.
-    Entries(Vec<Entry>),
+    Entries(Records<Entry>),
     /// It is being worked on.
     Progress,
     /// The end.

@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::path::RemotePath;
 use crate::source::budget::Exceeded;
 use crate::source::packed::Reader;
-use crate::source::{self, EntryKind};
+use crate::source::{self, EntryKind, LeftOut};
 use crate::sources::heap::{Heap, Pack, Place};
 
 /// The entries of one answer within the budget of a listing. Of several entries with one path, the last counts.
@@ -19,6 +19,8 @@ pub struct Listing {
     seen: HashSet<u64>,
     hasher: RandomState,
     may_repeat: bool,
+    /// What the answer leaves out.
+    pub left_out: LeftOut,
 }
 
 impl Listing {
@@ -46,7 +48,7 @@ impl Listing {
     /// Takes the entries out, each path once.
     pub fn into_entries(self) -> Box<dyn Iterator<Item = (RemotePath, Entry)> + Send> {
         if self.may_repeat {
-            let Sorted { entries, order } = self.sorted();
+            let Sorted { entries, order, .. } = self.sorted();
             return Box::new(order.into_iter().map(move |place| with_path(entries.at(place))));
         }
         // Memory is given back while the entries are taken out.
@@ -55,7 +57,7 @@ impl Listing {
 
     /// The same, in the order of their paths, each path once.
     pub fn sorted(self) -> Sorted {
-        let Self { entries, seen, .. } = self;
+        let Self { entries, seen, left_out, .. } = self;
         drop(seen);
         let mut order: Vec<_> = entries.places().map(|place| (path_of(&entries.at(place)), place)).collect();
         order.sort_unstable();
@@ -67,7 +69,7 @@ impl Listing {
             is_repeated
         });
         let order = order.into_iter().map(|(_, place)| place).collect();
-        Sorted { entries, order }
+        Sorted { entries, order, left_out }
     }
 }
 
@@ -76,6 +78,8 @@ impl Listing {
 pub struct Sorted {
     entries: Heap<Entry>,
     order: Vec<Place>,
+    /// What the answer leaves out.
+    pub left_out: LeftOut,
 }
 
 impl Sorted {

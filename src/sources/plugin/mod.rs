@@ -25,7 +25,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -316,10 +315,11 @@ impl Source for Plugin {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let listed = self.with("list_path", dir, |session, _| async move { session.list(dir).await }).await?;
+        let (listed, left_out) =
+            self.with("list_path", dir, |session, _| async move { session.list(dir).await }).await?;
         let with_digests = self.abilities.read().digest_from_listing;
         let entries = listed.map(move |(path, entry)| Ok(shown(path, entry, with_digests)));
-        Ok(futures::stream::iter(entries).boxed())
+        Ok(EntryStream::noting(futures::stream::iter(entries), left_out))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::calls::{Calls, Event};
 use super::wire::{self, Entry, Incoming, Text};
 use crate::path::{Printable, RemotePath};
+use crate::sources::records::Records;
 
 /// The longest line, in bytes without its end.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
@@ -133,7 +134,7 @@ impl LineReader<'_> {
         #[derive(Deserialize)]
         struct Part {
             id: u64,
-            entries: Vec<Entry>,
+            entries: Records<Entry>,
         }
         let id = params.get("id").and_then(Value::as_u64);
         match Part::deserialize(params) {

@@ -19,8 +19,8 @@ use super::process::Launch;
 use super::tree::Tree;
 use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::omitted::Omitted;
 use crate::path::RemotePath;
+use crate::source::LeftOut;
 use crate::source::budget::{LARGE_BYTES, await_turn, has_turn};
 use crate::source::waits::note_progress;
 
@@ -160,7 +160,7 @@ impl Session {
     ///
     /// # Errors
     /// What the plugin says; `NotFound` if complete listings are without the directory.
-    pub async fn list(&self, dir: &RemotePath) -> Result<Children, Failure> {
+    pub async fn list(&self, dir: &RemotePath) -> Result<(Children, LeftOut), Failure> {
         if self.hello.capabilities.one_level {
             return self.list_level(dir).await;
         }
@@ -223,20 +223,21 @@ impl Session {
         self.memo.spelling_in(&parent(path), path).unwrap_or_else(|| absolute(path))
     }
 
-    async fn list_level(&self, dir: &RemotePath) -> Result<Children, Failure> {
+    async fn list_level(&self, dir: &RemotePath) -> Result<(Children, LeftOut), Failure> {
         let written = self.reach(dir).await?;
         self.list_level_at(dir, &written).await
     }
 
-    async fn list_level_at(&self, dir: &RemotePath, written: &Text) -> Result<Children, Failure> {
+    async fn list_level_at(&self, dir: &RemotePath, written: &Text) -> Result<(Children, LeftOut), Failure> {
         let entries = self.gather(dir, written).await?;
         let spelling = Spelling::learn(entries.iter().map(|(path, entry)| (path, entry.path)));
         self.memo.learn_directory(dir, spelling);
-        Ok(Box::new(entries.into_entries().map(|(path, entry)| (path, Some(entry)))))
+        let left_out = entries.left_out.clone();
+        Ok((Box::new(entries.into_entries().map(|(path, entry)| (path, Some(entry)))), left_out))
     }
 
     /// The children of a directory in the trees; none if it is in none of them.
-    async fn list_in_tree(&self, dir: &RemotePath) -> Result<Option<Children>, Failure> {
+    async fn list_in_tree(&self, dir: &RemotePath) -> Result<Option<(Children, LeftOut)>, Failure> {
         let began = Instant::now();
         let mut top = RemotePath::root();
         loop {
@@ -262,12 +263,13 @@ impl Session {
             }
             let children = tree.children(dir);
             if top == *dir || !tree.is_directory(dir) {
-                return Ok(Some(Box::new(children)));
+                return Ok(Some((Box::new(children), tree.left_out())));
             }
             // One name can be a directory that is listed by itself and, as a part of longer names, one that is implied.
             let outer: HashSet<_> = children.clone().map(|(path, _)| path).collect();
-            let inner = self.list_tree(dir).await?.children(dir).filter(move |(path, _)| !outer.contains(path));
-            return Ok(Some(Box::new(children.chain(inner))));
+            let inner_tree = self.list_tree(dir).await?;
+            let inner = inner_tree.children(dir).filter(move |(path, _)| !outer.contains(path));
+            return Ok(Some((Box::new(children.chain(inner)), inner_tree.left_out())));
         }
     }
 
@@ -333,7 +335,7 @@ impl Session {
     /// others of this process, that other one perhaps among them: the answer is given up, and asked for again.
     async fn gather_in_turn(&self, dir: &RemotePath, written: &Text) -> Result<Option<Listing>, Failure> {
         let mut call = self.connection.call("list_path", json!({ "path": written })).await?;
-        let (mut entries, mut omitted) = (Listing::default(), Omitted::default());
+        let mut entries = Listing::default();
         loop {
             let (part, last) = match call.next().await? {
                 Event::Progress => continue,
@@ -342,7 +344,9 @@ impl Session {
                 Event::Broken(why) => return Err(Failure::Broken(why)),
             };
             let mut has_new = false;
-            for entry in part {
+            // Without what was told in confidence.
+            entries.left_out.append(part.omitted.rewritten(|words| self.log.redact(words)));
+            for entry in part.known {
                 match self.place(dir, &entry.path) {
                     Ok(path) => {
                         let pushed = entries.push(&path, &entry);
@@ -350,7 +354,11 @@ impl Session {
                     }
                     Err(why) => {
                         let written = entry.path.bytes().unwrap_or_else(|| format!("{:?}", entry.path).into_bytes());
-                        omitted.add(&written, why);
+                        let written = self.log.redact(&String::from_utf8_lossy(&written));
+                        match entry.path.bytes() {
+                            Some(_) => entries.left_out.refuse(written.as_bytes(), why),
+                            None => entries.left_out.add_unreadable(written.as_bytes(), why),
+                        }
                     }
                 }
             }
@@ -359,7 +367,6 @@ impl Session {
                 note_progress();
             }
             if last {
-                self.log_omitted(dir, &omitted);
                 return Ok(Some(entries));
             }
             if !has_turn(entries.taken()) {
@@ -375,13 +382,6 @@ impl Session {
             return Err("it lies deeper than one level".into());
         }
         Ok(path)
-    }
-
-    /// Tells what a listing leaves out, without what was told in confidence.
-    fn log_omitted(&self, dir: &RemotePath, omitted: &Omitted) {
-        if let Some(told) = omitted.told() {
-            self.log.write("warn", &format!("{dir}: {told}"));
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::listing::{Listing, Sorted};
 use super::wire::{Entry, Kind, Text};
 use crate::path::RemotePath;
+use crate::source::LeftOut;
 use crate::sources::heap::Place;
 
 /// Everything below one directory: leaves, and the directories that their paths imply.
@@ -44,6 +45,11 @@ impl Tree {
     /// Whether the tree is fresh, and has not been told for `dir` yet; from now on it has.
     pub fn serve(&self, dir: &RemotePath, fresh_for: Duration) -> bool {
         self.told_at.elapsed() < fresh_for && self.served.lock().insert(dir.clone())
+    }
+
+    /// What the answer leaves out.
+    pub fn left_out(&self) -> LeftOut {
+        self.leaves.left_out.clone()
     }
 
     /// The leaf at this path, as a file or a directory.

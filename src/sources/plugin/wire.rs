@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::ErrorKind;
 use crate::source::permission_bits;
+use crate::sources::records::Records;
 
 /// The version that is spoken here.
 pub const PROTOCOL: u32 = 1;
@@ -210,7 +211,7 @@ pub enum Kind {
 pub struct Listed {
     /// The last, or all, of the entries.
     #[serde(default)]
-    pub entries: Vec<Entry>,
+    pub entries: Records<Entry>,
 }
 
 /// The answer to `create_remote_digest` and `create_local_digest`.

@@ -15,8 +15,7 @@ use super::links;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::{Entry, EntryKind, EntryStream, permission_bits};
-use crate::sources::LeftOut;
+use crate::source::{Entry, EntryKind, EntryStream, LeftOut, permission_bits};
 
 const OP: &str = "list_path";
 
@@ -39,9 +38,10 @@ struct Listing<'a> {
 
 /// The entries of an open directory.
 pub(super) fn entries<'a>(connection: Arc<Connection>, handle: Handle, dir: &'a RemotePath) -> EntryStream<'a> {
-    let (asked, left_out) = (VecDeque::new(), LeftOut::of(dir));
+    let (asked, left_out) = (VecDeque::new(), LeftOut::default());
+    let noted = left_out.clone();
     let listing = Listing { connection, handle, dir, asked, questions: QUESTIONS.0, names: 0, ended: false, left_out };
-    futures::stream::unfold(listing, |mut listing| async move {
+    let entries = futures::stream::unfold(listing, |mut listing| async move {
         if listing.ended {
             return None;
         }
@@ -55,8 +55,8 @@ pub(super) fn entries<'a>(connection: Arc<Connection>, handle: Handle, dir: &'a 
         };
         Some((futures::stream::iter(entries), listing))
     })
-    .flatten()
-    .boxed()
+    .flatten();
+    EntryStream::noting(entries, noted)
 }
 
 impl Listing<'_> {
@@ -93,7 +93,7 @@ impl Listing<'_> {
                     let place = self.connection.place(&path);
                     links.push((path, name, client.read_link(&place), client.real_path(&place)));
                 }
-                FileType::Other => tracing::debug!("{path} is neither a file nor a directory and is left out"),
+                FileType::Other => leave_out(&path, &name, &self.left_out),
                 FileType::Directory => entries.push(entry(path, &name, EntryKind::Directory, now)),
                 FileType::Regular => entries.push(entry(path, &name, EntryKind::File, now)),
             }
@@ -101,7 +101,7 @@ impl Listing<'_> {
         for (path, name, text, real) in links {
             match self.target(text, real).await.map_err(|failure| failure.error(OP, &path))? {
                 Some(target) => entries.push(entry(path, &name, EntryKind::Symlink { target }, now)),
-                None => tracing::debug!("{path} leads outside the source and is left out"),
+                None => hide(&path, "leads outside the source", &self.left_out),
             }
         }
         Ok(entries)
@@ -131,5 +131,35 @@ fn entry(path: RemotePath, name: &Name, kind: EntryKind, now: SystemTime) -> Ent
         modified: name.attrs.modified(),
         digest: stamp.map(|stamp| stamp.digest(now)),
         kind,
+    }
+}
+
+/// Leaves out what is neither a file, nor a directory, nor a link.
+fn leave_out(path: &RemotePath, name: &Name, left_out: &LeftOut) {
+    match name.attrs.permissions {
+        Some(_) => hide(path, "is neither a file nor a directory", left_out),
+        None => left_out.add_unreadable(&name.name, "the server does not say whether it is a file or a directory"),
+    }
+}
+
+fn hide(path: &RemotePath, why: &str, left_out: &LeftOut) {
+    tracing::debug!("{path} {why} and is left out");
+    left_out.hide();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::codec::Attrs;
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_type_makes_the_listing_incomplete_and_a_pipe_does_not() {
+        for (permissions, incomplete) in [(None, true), (Some(0o010_644), false)] {
+            let attrs = Attrs { permissions, ..Attrs::default() };
+            assert_eq!(attrs.file_type(), FileType::Other);
+            let (name, left_out) = (Name { name: Bytes::from_static(b"odd"), attrs }, LeftOut::default());
+            leave_out(&RemotePath::root(), &name, &left_out);
+            assert_eq!(left_out.is_incomplete(), incomplete, "{permissions:?}");
+        }
     }
 }

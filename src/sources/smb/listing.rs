@@ -10,8 +10,7 @@ use super::requests::{self, Access, Listed, SAME};
 use super::session::Session;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{Entry, EntryKind};
-use crate::sources::LeftOut;
+use crate::source::{Entry, EntryKind, LeftOut};
 use crate::sources::purpose::Purpose;
 
 /// How many bytes of names one answer may carry: a directory of a thousand files is one answer.
@@ -23,19 +22,19 @@ const FIRST_ANSWER_BYTES: u32 = 64 * 1024;
 pub(super) type Entries = mpsc::Sender<Result<Option<Vec<Entry>>>>;
 
 /// Lists the directory into `out`, until its receiver is dropped.
-pub(super) async fn list(session: &Session, purpose: Purpose<'_>, out: &Entries) {
-    if let Err(error) = list_into(session, purpose, out).await {
+pub(super) async fn list(session: &Session, purpose: Purpose<'_>, out: &Entries, left_out: &LeftOut) {
+    if let Err(error) = list_into(session, purpose, out, left_out).await {
         // It fails if the receiver was dropped, which needs no answer.
         let _ = out.send(Err(error)).await;
     }
 }
 
-async fn list_into(session: &Session, purpose: Purpose<'_>, out: &Entries) -> Result<()> {
+async fn list_into(session: &Session, purpose: Purpose<'_>, out: &Entries, left_out: &LeftOut) -> Result<()> {
     let class = match session.indexed {
         true => FileInformationClass::FileIdBothDirectoryInformation,
         false => FileInformationClass::FileBothDirectoryInformation,
     };
-    let reading = Reading { session, purpose, class };
+    let reading = Reading { session, purpose, class, left_out };
     let observed = session.now();
     let (handle, first) = reading.open().await?;
     let result = reading.list_into(handle, first, observed, out).await;
@@ -48,12 +47,13 @@ struct Reading<'a> {
     session: &'a Session,
     purpose: Purpose<'a>,
     class: FileInformationClass,
+    left_out: &'a LeftOut,
 }
 
 impl Reading<'_> {
     /// Opens the directory; the handle, and the first names.
     async fn open(&self) -> Result<(FileId, Frame)> {
-        let Self { session, purpose, class } = *self;
+        let Self { session, purpose, class, .. } = *self;
         let room = session.clamp_listing(FIRST_ANSWER_BYTES);
         let open = requests::open(session.place(purpose)?, Access::List);
         let list = requests::list(SAME, class, QueryDirectoryFlags::RESTART_SCANS, room);
@@ -68,10 +68,9 @@ impl Reading<'_> {
     }
 
     async fn list_into(&self, handle: FileId, first: Frame, observed: u64, out: &Entries) -> Result<()> {
-        let Self { session, purpose, class } = *self;
+        let Self { session, purpose, class, left_out } = *self;
         let room = session.clamp_listing(ANSWER_BYTES);
         let (mut answer, mut observed) = (first, observed);
-        let mut left_out = LeftOut::of(purpose.path);
         loop {
             // A directory without even `.` has nothing that matches.
             if matches!(answer.header.status, NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE) {
@@ -80,7 +79,7 @@ impl Reading<'_> {
             }
             requests::accepted(purpose, Command::QueryDirectory, &answer)?;
             let listed = requests::entries(purpose, class, &answer)?;
-            let entries = listed.into_iter().filter_map(|listed| entry(purpose, listed, observed, &mut left_out));
+            let entries = listed.into_iter().filter_map(|listed| entry(purpose, listed, observed, left_out));
             let entries = entries.collect();
             if out.send(Ok(Some(entries))).await.is_err() {
                 return Ok(());
@@ -93,10 +92,10 @@ impl Reading<'_> {
 }
 
 /// An entry of the purpose's directory; none for what is not shown.
-fn entry(purpose: Purpose<'_>, listed: Listed, observed: u64, left_out: &mut LeftOut) -> Option<Entry> {
+fn entry(purpose: Purpose<'_>, listed: Listed, observed: u64, left_out: &LeftOut) -> Option<Entry> {
     let dir = purpose.path;
     let Ok(wire) = String::from_utf16(&listed.name) else {
-        left_out.add(String::from_utf16_lossy(&listed.name).as_bytes(), "it is no text");
+        left_out.add_unreadable(String::from_utf16_lossy(&listed.name).as_bytes(), "it is no text");
         return None;
     };
     if matches!(wire.as_str(), "." | "..") {
@@ -138,11 +137,13 @@ mod tests {
         Listed { name: name.to_vec(), directory, read_only, symlink, size, modified: 1, changed: 1, index: None }
     }
 
-    fn shown(name: &[u16]) -> Option<(Vec<u8>, Vec<u8>)> {
+    /// How a name is shown and asked for, and whether it makes the listing incomplete.
+    fn shown(name: &[u16]) -> (Option<(Vec<u8>, Vec<u8>)>, bool) {
         let dir = RemotePath::parse(b"d").expect("a plain path");
         let purpose = Purpose { op: "list_path", path: &dir };
-        entry(purpose, listed(name), u64::MAX / 2, &mut LeftOut::of(purpose.path))
-            .map(|entry| (entry.name, entry.path.as_bytes().to_vec()))
+        let left_out = LeftOut::default();
+        let entry = entry(purpose, listed(name), u64::MAX / 2, &left_out);
+        (entry.map(|entry| (entry.name, entry.path.as_bytes().to_vec())), left_out.is_incomplete())
     }
 
     fn wide(text: &str) -> Vec<u16> {
@@ -151,16 +152,20 @@ mod tests {
 
     #[test]
     fn what_leads_elsewhere_or_is_no_text_is_left_out() {
-        for name in [wide("."), wide(".."), wide("a/b"), wide(""), wide("a\0b"), vec![0xd800], vec![0x61, 0xdc00]] {
-            assert_eq!(shown(&name), None, "{name:?}");
+        for name in [wide("."), wide(".."), wide(""), wide("a\0b")] {
+            assert_eq!(shown(&name), (None, false), "{name:?} is no name");
+        }
+        for name in [wide("a/b"), vec![0xd800], vec![0x61, 0xdc00]] {
+            assert_eq!(shown(&name), (None, true), "{name:?} cannot be read");
         }
     }
 
     #[test]
     fn substitutes_are_shown_as_what_they_stand_for_and_asked_for_as_they_are() {
         let wire = "what\u{f025}";
-        assert_eq!(shown(&wide(wire)), Some((b"what?".to_vec(), format!("d/{wire}").into_bytes())));
-        assert_eq!(shown(&wide("🦀")), Some(("🦀".into(), "d/🦀".into())));
+        let known = |name: &str, path: &str| (Some((name.into(), path.into())), false);
+        assert_eq!(shown(&wide(wire)), known("what?", &format!("d/{wire}")));
+        assert_eq!(shown(&wide("🦀")), known("🦀", "d/🦀"));
     }
 
     #[test]
@@ -168,7 +173,7 @@ mod tests {
         let dir = RemotePath::root();
         let purpose = Purpose { op: "list_path", path: &dir };
         let link = Listed { symlink: true, ..listed(&wide("link")) };
-        let entry = entry(purpose, link, 0, &mut LeftOut::of(purpose.path)).expect("it is shown");
+        let entry = entry(purpose, link, 0, &LeftOut::default()).expect("it is shown");
         assert_eq!((entry.size, entry.digest), (None, None));
     }
 
@@ -178,7 +183,7 @@ mod tests {
         let purpose = Purpose { op: "list_path", path: &dir };
         for (read_only, directory, expected) in [(true, false, Some(0o444)), (false, false, None), (true, true, None)] {
             let listed = Listed { read_only, directory, ..listed(&wide("a")) };
-            let entry = entry(purpose, listed, 0, &mut LeftOut::of(purpose.path)).expect("it is shown");
+            let entry = entry(purpose, listed, 0, &LeftOut::default()).expect("it is shown");
             assert_eq!(entry.permissions, expected);
         }
     }

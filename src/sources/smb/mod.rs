@@ -28,7 +28,8 @@ use crate::path::RemotePath;
 use crate::source::keyring::Table;
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
+    Source,
 };
 
 /// How many answers wait in the channel to the caller.
@@ -147,7 +148,9 @@ impl Source for Smb {
         let lost = listing::lost(purpose);
         let (sender, mut receiver) = mpsc::channel(MAX_WAITING_ANSWERS);
         let (op, path) = (purpose.op, dir.clone());
-        tokio::spawn(async move { listing::list(&session, Purpose { op, path: &path }, &sender).await });
+        let left_out = LeftOut::default();
+        let noted = left_out.clone();
+        tokio::spawn(async move { listing::list(&session, Purpose { op, path: &path }, &sender, &noted).await });
         // A directory that cannot be opened is told at once.
         let first = receiver.recv().await.unwrap_or_else(|| Err(lost.clone()))?;
         let state = (Some(Ok(first)), Some(receiver), lost);
@@ -163,7 +166,7 @@ impl Source for Smb {
                 Err(error) => Some((vec![Err(error)], (None, None, lost))),
             }
         });
-        Ok(batches.map(futures::stream::iter).flatten().boxed())
+        Ok(EntryStream::noting(batches.map(futures::stream::iter).flatten(), left_out))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

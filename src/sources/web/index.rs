@@ -8,15 +8,22 @@ use url::Url;
 
 use super::item::Item;
 use super::page;
+use crate::source::LeftOut;
 use crate::sources::arriving::{Arriving, Meter};
 use crate::sources::heap::Heap;
+use crate::sources::loose::loose;
 use crate::sources::stamp::http_date;
 
 /// Reads the index at `url`. What is none is an error that says what it is: taken for an index, it would look like an empty directory.
-pub(super) fn parse(url: &Url, content_type: &str, body: &mut Arriving) -> Result<Heap<Item>, String> {
+pub(super) fn parse(
+    url: &Url,
+    content_type: &str,
+    body: &mut Arriving,
+    left_out: &LeftOut,
+) -> Result<Heap<Item>, String> {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
-        "application/json" | "text/json" => json(body),
+        "application/json" | "text/json" => json(body, left_out),
         "text/html" | "application/xhtml+xml" => page::parse(url, body),
         "" if begins(body)? == Some(b'<') => page::parse(url, body),
         "" => Err("the answer is no index of files".into()),
@@ -38,11 +45,11 @@ fn begins(body: &mut Arriving) -> Result<Option<u8>, String> {
 }
 
 /// The index of nginx with `autoindex_format json`.
-fn json(body: &mut Arriving) -> Result<Heap<Item>, String> {
+fn json(body: &mut Arriving, left_out: &LeftOut) -> Result<Heap<Item>, String> {
     let meter = body.meter();
     let mut items = Heap::default();
     let mut reader = serde_json::Deserializer::from_reader(body);
-    let all = Listing { items: &mut items, meter };
+    let all = Listing { items: &mut items, left_out, meter };
     let read = all.deserialize(&mut reader).and_then(|()| reader.end());
     read.map_err(|e| format!("the answer is JSON, but no index of files: {e}"))?;
     Ok(items)
@@ -51,6 +58,7 @@ fn json(body: &mut Arriving) -> Result<Heap<Item>, String> {
 /// Takes the items of an index one by one.
 struct Listing<'a> {
     items: &'a mut Heap<Item>,
+    left_out: &'a LeftOut,
     meter: Meter,
 }
 
@@ -72,13 +80,21 @@ impl<'de> Visitor<'de> for Listing<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut listed: A) -> Result<(), A::Error> {
         while let Some(item) = listed.next_element::<Listed>()? {
             self.meter.next();
-            let directory = match item.kind.as_str() {
-                "directory" => true,
-                "file" => false,
+            let directory = match item.kind.as_deref() {
+                Some("directory") => true,
+                Some("file") => false,
                 // Devices and sockets.
-                _ => continue,
+                Some(_) => {
+                    self.left_out.hide();
+                    continue;
+                }
+                None => {
+                    self.left_out.add_unreadable(&item.name.0, "the index tells no type");
+                    continue;
+                }
             };
-            let (size, modified) = (item.size.filter(|_| !directory), item.mtime.as_deref().and_then(http_date));
+            let size = item.size.filter(|_| !directory);
+            let modified = item.mtime.as_deref().and_then(http_date);
             self.items.push(&Item { name: item.name.0, directory, size, modified }).map_err(A::Error::custom)?;
         }
         Ok(())
@@ -88,9 +104,11 @@ impl<'de> Visitor<'de> for Listing<'_> {
 #[derive(Deserialize)]
 struct Listed {
     name: Name,
-    #[serde(rename = "type")]
-    kind: String,
+    #[serde(rename = "type", default, deserialize_with = "loose")]
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
     mtime: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
     size: Option<u64>,
 }
 
@@ -131,12 +149,29 @@ mod tests {
         let body = b"[\r\n{ \"name\":\"a \\\"b\xff\", \"type\":\"directory\", \"mtime\":\"Sun, 06 Nov 1994 08:49:37 GMT\" },\n\
             { \"name\":\"c\", \"type\":\"file\", \"mtime\":\"Sun, 06 Nov 1994 08:49:38 GMT\", \"size\":7 },\n\
             { \"name\":\"socket\", \"type\":\"other\", \"mtime\":\"Sun, 06 Nov 1994 08:49:38 GMT\" }\r\n]";
-        let items = read(body, |body| parse(&url(), "application/json", body)).expect("it is an index");
+        let items =
+            read(body, |body| parse(&url(), "application/json", body, &LeftOut::default())).expect("it is an index");
         let items: Vec<_> = items.into_iter().collect();
         let (dir, file) = (&items[0], &items[1]);
         assert_eq!((dir.name.as_slice(), dir.directory, dir.size), (b"a \"b\xff".as_slice(), true, None));
         assert_eq!((file.directory, file.size, file.modified), (false, Some(7), Some(784_111_778)));
         assert_eq!(items.len(), 2);
+    }
+
+    #[test]
+    fn a_field_of_another_form_costs_no_other_name() {
+        let good = r#"{"name":"c","type":"file","size":7}"#;
+        for (odd, names, incomplete) in [
+            (r#"{"name":"a","type":"file","size":-1,"mtime":null}"#, 2, false),
+            (r#"{"name":"a","type":"file","size":"7K"}"#, 2, false),
+            (r#"{"name":"a"}"#, 1, true),
+            (r#"{"name":"a","type":7}"#, 1, true),
+            (r#"{"name":"a","type":"other"}"#, 1, false),
+        ] {
+            let (body, left_out) = (format!("[{odd},{good}]"), LeftOut::default());
+            let items = read(body.as_bytes(), |body| parse(&url(), "application/json", body, &left_out));
+            assert_eq!((items.expect(odd).iter().count(), left_out.is_incomplete()), (names, incomplete), "{odd}");
+        }
     }
 
     #[test]
@@ -148,7 +183,8 @@ mod tests {
             ("image/png", "x", "image/png"),
             ("", "hello", "no index"),
         ] {
-            let why = read(body.as_bytes(), |arriving| parse(&url(), content_type, arriving)).expect_err(body);
+            let why =
+                read(body.as_bytes(), |body| parse(&url(), content_type, body, &LeftOut::default())).expect_err(body);
             assert!(why.contains(word), "{why}");
         }
     }
@@ -157,8 +193,8 @@ mod tests {
     fn fuzz_json_index() {
         let corpus = Corpus::of("index_json");
         let url = url();
-        bolero::check!()
-            .with_type::<Input>()
-            .for_each(|input| drop(read(&corpus.bytes(input), |body| parse(&url, "application/json", body))));
+        bolero::check!().with_type::<Input>().for_each(|input| {
+            drop(read(&corpus.bytes(input), |body| parse(&url, "application/json", body, &LeftOut::default())))
+        });
     }
 }

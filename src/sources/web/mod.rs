@@ -8,12 +8,10 @@ mod url;
 
 use ::url::Url;
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use http::header::CONTENT_TYPE;
 
 use self::connected::{Connected, Place, Seen};
 use self::item::Item;
-use super::LeftOut;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
 use super::http::redirect::Named;
@@ -25,7 +23,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
+    Capabilities, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
+    Source,
 };
 use crate::sources::current::Current;
 use crate::sources::heap::Heap;
@@ -130,7 +129,12 @@ impl Web {
     }
 
     /// Reads the index of a directory, whose URL ends in a slash.
-    async fn index(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url) -> Result<(Heap<Item>, i64)> {
+    async fn index(
+        &self,
+        purpose: Purpose<'_>,
+        connected: &Connected,
+        url: &Url,
+    ) -> Result<(Heap<Item>, LeftOut, i64)> {
         let answer = connected.send(&connected.indexes, purpose, http::Request::get(url.as_str()), &self.ranges).await;
         let (response, observed) = match answer {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -145,8 +149,10 @@ impl Web {
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        let items = parsed(purpose, response, move |body| index::parse(&from, &content_type, body)).await?;
-        Ok((items, observed))
+        let left_out = LeftOut::default();
+        let noted = left_out.clone();
+        let items = parsed(purpose, response, move |body| index::parse(&from, &content_type, body, &noted)).await?;
+        Ok((items, left_out, observed))
     }
 
     /// Whether the digests that this server gives can be made from sizes and times, as nginx does: one file is asked.
@@ -236,7 +242,7 @@ impl Source for Web {
                 Place::Directory(seen.url)
             } else {
                 let name = page::decoded(&url).pop().unwrap_or_default();
-                let path = LeftOut::of(&root).child(&root, &name);
+                let path = LeftOut::default().child(&root, &name);
                 let path = path.ok_or_else(|| purpose.protocol("the file's name cannot be used"))?;
                 Place::File { url, path }
             };
@@ -257,7 +263,7 @@ impl Source for Web {
             Place::File { path, .. } if dir.is_root() => {
                 let seen = self.stat(Purpose { path, ..purpose }, &connected).await?;
                 let file = seen.stamp.file(path.clone(), Some(seen.digest()));
-                return Ok(futures::stream::iter([Ok(file)]).boxed());
+                return Ok(EntryStream::new(futures::stream::iter([Ok(file)])));
             }
             Place::File { path, .. } if path == dir => return Err(purpose.error(ErrorKind::NotADirectory)),
             Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
@@ -265,15 +271,16 @@ impl Source for Web {
         if !dir.is_root() {
             url.set_path(&format!("{}{}/", url.path(), encode_path(dir.as_bytes())));
         }
-        let (items, observed) = self.index(purpose, &connected, &url).await?;
+        let (items, left_out, observed) = self.index(purpose, &connected, &url).await?;
         let stamps = self.are_stamps(purpose, &connected, &url, &items).await;
-        let entries = LeftOut::of(dir).over(items.into_iter(), move |left_out, item| {
+        let noted = left_out.clone();
+        let entries = items.into_iter().filter_map(move |item| {
             let stamp = Stamp::new(None, item.size, item.modified);
             let digest = nginx_stamp(&item).filter(|_| stamps).map(|stamp| stamp.digest(observed));
             let path = left_out.child(dir, &item.name)?;
             Some(Ok(if item.directory { stamp.directory(path) } else { stamp.file(path, digest) }))
         });
-        Ok(futures::stream::iter(entries).boxed())
+        Ok(EntryStream::noting(futures::stream::iter(entries), noted))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

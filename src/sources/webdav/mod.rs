@@ -8,17 +8,16 @@ use std::sync::Once;
 use ::url::Url;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
-use self::multistatus::{Place, Resource, decoded_components, multistatus};
+use self::multistatus::{Listed, Place, Resource, decoded_components, multistatus};
 use super::http::login::Login;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport, parsed};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, join, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
-use super::{LeftOut, read_root};
+use super::read_root;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -29,7 +28,6 @@ use crate::source::{
 };
 use crate::sources::arriving::Arriving;
 use crate::sources::current::Current;
-use crate::sources::heap::Heap;
 
 /// The properties that are asked of every file.
 const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
@@ -65,7 +63,7 @@ struct Connected {
 
 /// The answer to a PROPFIND, and when it was given by the server's clock.
 struct Found {
-    resources: Heap<Resource>,
+    listed: Listed,
     observed: i64,
 }
 
@@ -126,7 +124,7 @@ impl Webdav {
         let answer = match connected.transport.send(purpose, request).await {
             Ok(Answer { response, observed }) => {
                 let asked = self.place_of_answer(path, response.url());
-                let found = move |body: &mut Arriving| Ok(Found { resources: multistatus(body, &asked)?, observed });
+                let found = move |body: &mut Arriving| Ok(Found { listed: multistatus(body, &asked)?, observed });
                 parsed(purpose, response, found).await
             }
             Err(error) => Err(error),
@@ -167,9 +165,13 @@ impl Webdav {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
-        match found.resources.into_iter().find(|resource| resource.place == Place::Itself) {
+        let Listed { resources, left_out } = found.listed;
+        match resources.into_iter().find(|resource| resource.place == Place::Itself) {
             Some(resource) => Ok((resource, found.observed)),
-            None => Err(purpose.protocol("the answer is about something else than asked for")),
+            None => Err(purpose.protocol(match left_out.told() {
+                Some(told) => format!("the answer cannot be used: {told}"),
+                None => "the answer is about something else than asked for".into(),
+            })),
         }
     }
 
@@ -251,7 +253,8 @@ impl Source for Webdav {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
-        match found.resources.iter().find(|resource| resource.place == Place::Itself) {
+        let Found { listed: Listed { resources, left_out }, observed } = found;
+        match resources.iter().find(|resource| resource.place == Place::Itself) {
             Some(itself) if itself.directory => {}
             Some(_) => return Err(purpose.error(ErrorKind::NotADirectory)),
             // Without it, an empty answer would prove nothing.
@@ -259,16 +262,16 @@ impl Source for Webdav {
                 return Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?"));
             }
         }
-        let entries =
-            LeftOut::of(dir).over(found.resources.into_iter(), move |left_out, resource| match &resource.place {
-                Place::Itself => None,
-                Place::Inside(name) => Some(Ok(entry(left_out.child(dir, name)?, &resource, found.observed))),
-                Place::Elsewhere(path) => {
-                    left_out.add(path, "it is not in this directory");
-                    None
-                }
-            });
-        Ok(futures::stream::iter(entries).boxed())
+        let noted = left_out.clone();
+        let entries = resources.into_iter().filter_map(move |resource| match &resource.place {
+            Place::Itself => None,
+            Place::Inside(name) => Some(Ok(entry(left_out.child(dir, name)?, &resource, observed))),
+            Place::Elsewhere(path) => {
+                left_out.add_unreadable(path, "it is not in this directory");
+                None
+            }
+        });
+        Ok(EntryStream::noting(futures::stream::iter(entries), noted))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

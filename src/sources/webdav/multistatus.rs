@@ -4,13 +4,22 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use crate::source::LeftOut;
 use crate::source::packed::Reader;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::{Heap, Pack};
 use crate::sources::http::xml::Element;
 use crate::sources::stamp::{Stamp, http_date};
 
+/// The resources of a multistatus, and what of it is left out.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) resources: Heap<Resource>,
+    pub(super) left_out: LeftOut,
+}
+
 /// One `response` of a multistatus: where, and what.
+#[derive(Debug)]
 pub(super) struct Resource {
     pub(super) place: Place,
     pub(super) directory: bool,
@@ -75,23 +84,32 @@ impl Pack for Resource {
 }
 
 /// Reads the answer to a PROPFIND about what has the components `asked`.
-pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<Heap<Resource>, String> {
-    let (meter, mut resources) = (body.meter(), Heap::default());
+pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<Listed, String> {
+    let meter = body.meter();
+    let Listed { mut resources, left_out } = Listed::default();
     let tree = Element::read(body, &meter, &["response"], |response| {
-        if let Some(resource) = resource(&response, asked)? {
-            resources.push(&resource)?;
+        let href = response.text_of("href").unwrap_or_default().trim();
+        match resource(&response, href, asked) {
+            Ok(Some(resource)) => resources.push(&resource)?,
+            Ok(None) => {}
+            Err(why) => left_out.add_unreadable(href.as_bytes(), why),
         }
         Ok(())
     })?;
     if !tree.is("multistatus") {
         return Err("the answer is no WebDAV listing: is this a WebDAV server?".into());
     }
-    Ok(resources)
+    Ok(Listed { resources, left_out })
 }
 
 /// One resource; none if the server says in its place that there is none.
-fn resource(response: &Element, asked: &[Vec<u8>]) -> Result<Option<Resource>, String> {
-    let href = response.text_of("href").ok_or("a response without href")?;
+///
+/// # Errors
+/// Why it cannot be read.
+fn resource(response: &Element, href: &str, asked: &[Vec<u8>]) -> Result<Option<Resource>, String> {
+    if href.is_empty() {
+        return Err("the server does not say where it is".into());
+    }
     let status = |element: &Element| {
         let text = element.text_of("status").unwrap_or("HTTP/1.1 200 OK");
         text.split_whitespace().nth(1).and_then(|code| code.parse::<u16>().ok()).unwrap_or_default()
@@ -99,20 +117,26 @@ fn resource(response: &Element, asked: &[Vec<u8>]) -> Result<Option<Resource>, S
     if response.child("propstat").is_none() {
         return match status(response) {
             404 | 410 => Ok(None),
-            status => Err(format!("the listing says {status} of an entry instead of what it is")),
+            status => Err(format!("the server says {status} of it instead of what it is")),
         };
     }
     let good = response.all("propstat").filter(|propstat| status(propstat) == 200);
     let properties: Vec<_> = good.filter_map(|propstat| propstat.child("prop")).collect();
+    // Properties that it has not are 404. Other failures leave open whether it is a file or a directory.
+    let failed = response.all("propstat").map(status).find(|status| !matches!(status, 200 | 404));
+    if let Some(status) = failed.filter(|_| properties.is_empty()) {
+        return Err(format!("the server says {status} of its properties"));
+    }
     let text = |name| {
         let texts = properties.iter().find_map(|prop| prop.text_of(name));
         texts.map(str::trim).filter(|text: &&str| !text.is_empty())
     };
     let types = properties.iter().find_map(|prop| prop.child("resourcetype"));
     let directory = types.is_some_and(|types| types.child("collection").is_some());
-    let size = text("getcontentlength").map(|size| size.parse().map_err(|_| "a size that is no number".to_owned()));
-    let stamp = Stamp::new(text("getetag"), size.transpose()?, text("getlastmodified").and_then(http_date));
-    let place = Place::of(&components_of(href.trim(), asked), asked);
+    // A size that is none, such as -1, is not known.
+    let size = text("getcontentlength").and_then(|size| size.parse().ok());
+    let stamp = Stamp::new(text("getetag"), size, text("getlastmodified").and_then(http_date));
+    let place = Place::of(&components_of(href, asked), asked);
     Ok(Some(Resource { place, directory, stamp }))
 }
 
@@ -154,14 +178,14 @@ mod tests {
         </d:multistatus>"#;
         let asked = decoded_components("/dav/a%20b");
         let found: Vec<_> =
-            read(body, |body| multistatus(body, &asked)).expect("it is well-formed").into_iter().collect();
+            read(body, |body| multistatus(body, &asked)).expect("it is well-formed").resources.into_iter().collect();
         assert_eq!(found.len(), 2);
         assert!(found[0].directory);
         let places = |found: &[Resource]| found.iter().map(|resource| resource.place.clone()).collect::<Vec<_>>();
         assert_eq!(places(&found), [Place::Itself, Place::Inside(b"A%41\xff".to_vec())]);
         let elsewhere = read(body, |body| multistatus(body, &decoded_components("/dav"))).expect("it is well-formed");
         assert_eq!(
-            places(&elsewhere.into_iter().collect::<Vec<_>>()),
+            places(&elsewhere.resources.into_iter().collect::<Vec<_>>()),
             [Place::Inside(b"a b".to_vec()), Place::Elsewhere(b"dav/a b/A%41\xff".to_vec())]
         );
         assert_eq!((found[1].directory, found[1].stamp.size), (false, Some(3)));
@@ -187,8 +211,34 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_cannot_be_read_makes_a_listing_incomplete_and_costs_no_other() {
+        let file = |href: &str, size: &str, status: &str| {
+            format!(
+                "<response>{href}<propstat><prop><getcontentlength>{size}</getcontentlength></prop>\
+                 <status>HTTP/1.1 {status}</status></propstat></response>"
+            )
+        };
+        let good = file("<href>/good</href>", "7", "200 OK");
+        for (odd, names, incomplete) in [
+            ("<response><href>/odd</href><status>HTTP/1.1 403 Forbidden</status></response>".to_owned(), 1, true),
+            (file("<href>/odd</href>", "", "500 Internal Server Error"), 1, true),
+            (file("", "3", "200 OK"), 1, true),
+            ("<response/>".to_owned(), 1, true),
+            ("<response><href>/gone</href><status>HTTP/1.1 404 Not Found</status></response>".to_owned(), 1, false),
+            (file("<href>/odd</href>", "-1", "200 OK"), 2, false),
+            (file("<href>/odd</href>", "12 bytes", "200 OK"), 2, false),
+        ] {
+            let body = format!("<multistatus>{odd}{good}</multistatus>");
+            let Listed { resources, left_out } =
+                read(body.as_bytes(), |body| multistatus(body, &[])).expect("it is a listing");
+            assert_eq!((resources.iter().count(), left_out.is_incomplete()), (names, incomplete), "{odd}");
+            assert_eq!(resources.iter().last().and_then(|resource| resource.stamp.size), Some(7), "{odd}");
+        }
+    }
+
+    #[test]
     fn what_is_no_listing_is_an_error() {
-        for body in ["<html/>", "", "<multistatus><response/></multistatus>"] {
+        for body in ["<html/>", ""] {
             assert!(read(body.as_bytes(), |body| multistatus(body, &[])).is_err(), "{body:?}");
         }
     }

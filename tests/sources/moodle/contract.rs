@@ -48,7 +48,7 @@ impl Source for Inside {
             let path = entry.path.as_bytes().strip_prefix(self.prefix.as_bytes()).expect("a path below the folder's");
             Entry { path: RemotePath::parse(path).unwrap(), ..entry }
         };
-        Ok(futures::stream::iter(entries).map(move |entry| entry.map(&inside)).boxed())
+        Ok(EntryStream::new(futures::stream::iter(entries).map(move |entry| entry.map(&inside))))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -3,7 +3,7 @@
 use futures::TryStreamExt as _;
 use kitovufs::internals::{Packed, localize};
 use kitovufs::path::{Printable, RemotePath};
-use kitovufs::source::{Entry, EntryKind, Source};
+use kitovufs::source::{Entry, EntryKind, Omitted, Source};
 
 use crate::kit::moodle::Moodle;
 use crate::source;
@@ -17,8 +17,8 @@ async fn tree(source: &dyn Source, dir: &RemotePath, depth: usize) -> String {
     assert_eq!(paths.len(), entries.len(), "every entry of {dir} has a path of its own");
     let mut packed = Packed::new(dir.clone());
     entries.iter().for_each(|entry| _ = packed.push(entry));
-    let localized = localize(packed, source.capabilities().verbatim_names);
-    assert_eq!(localized.refusal(), None);
+    let localized = localize(packed, Omitted::default(), source.capabilities().verbatim_names);
+    assert_eq!(localized.omitted, Omitted::default());
     let mut text = String::new();
     for (name, entry) in localized.named.iter() {
         let name = format!("{:indent$}{}", "", Printable(&name), indent = 4 * depth);

@@ -99,6 +99,20 @@ async fn what_is_not_below_the_listed_directory_is_left_out_by_component() {
 }
 
 #[tokio::test]
+async fn an_entry_that_cannot_be_understood_makes_the_listing_incomplete_and_costs_no_other() {
+    let odd_ones =
+        json!({"entries": [{"path": "/a"}, {"path": 5}, {"path": "/b", "size": -1}, {"path": {"base64": "?"}}]});
+    let odd = Odd::with_files(&[("/a", "1")]).wrong("list_path", &format!("answer:{odd_ones}"));
+    let source = source(&odd.table()).await;
+    let root = remote("");
+    let mut listing = source.list_path(&root).await.unwrap();
+    let entry = listing.try_next().await.unwrap().expect("one can be understood");
+    assert_eq!((entry.name.as_slice(), listing.try_next().await.unwrap()), (b"a".as_slice(), None));
+    let omitted = listing.omitted();
+    assert!(omitted.is_incomplete() && omitted.count() == 3, "{omitted:?}");
+}
+
+#[tokio::test]
 async fn relative_and_absolute_paths_go_back_as_they_came() {
     for (path, file) in [("/d/a", "d/a"), ("d/a", "d/a")] {
         let odd = Odd::with_files(&[(path, "x")]);

@@ -11,6 +11,7 @@ use super::super::connection::Connection;
 use super::super::log::PluginLog;
 use super::super::wire::{Entry, Listed, Refusal};
 use super::Finding;
+use crate::sources::records::Records;
 
 /// Bytes of a message that are shown.
 const SHOWN: usize = 300;
@@ -37,6 +38,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Adds entries; those that cannot be understood are trouble.
+    fn add(&mut self, part: Records<Entry>) {
+        self.entries.extend(part.known);
+        if let Some(told) = part.omitted.told() {
+            self.trouble = Some(format!("entries that cannot be understood: {told}"));
+        }
+    }
+
     /// What came, for people.
     pub fn came(&self) -> String {
         let listed = match self.entries.as_slice() {
@@ -103,7 +112,7 @@ impl<'a> Checker<'a> {
         };
         loop {
             match timeout(limit, call.next()).await {
-                Ok(Ok(Event::Entries(part))) => outcome.entries.extend(part),
+                Ok(Ok(Event::Entries(part))) => outcome.add(part),
                 Ok(Ok(Event::Progress)) => {}
                 Ok(Ok(Event::Broken(why))) => {
                     outcome.trouble = Some(why);
@@ -113,7 +122,7 @@ impl<'a> Checker<'a> {
                     if let Ok(result) = &result
                         && let Ok(listed) = serde_json::from_value::<Listed>(result.clone())
                     {
-                        outcome.entries.extend(listed.entries);
+                        outcome.add(listed.entries);
                     }
                     outcome.end = Some(result);
                     return outcome;

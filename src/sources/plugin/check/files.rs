@@ -94,7 +94,7 @@ impl Checker<'_> {
                     continue;
                 }
             };
-            for (path, entry) in children {
+            for (path, entry) in children.0 {
                 match entry {
                     Some(entry) if entry.kind != Some(Kind::Directory) => {
                         // A file with something in it says more than one without.

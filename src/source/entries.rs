@@ -1,0 +1,106 @@
+//! `EntryStream`: the entries of one directory as they arrive, and what its listing leaves out. It knows no source.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::stream::{BoxStream, Stream, StreamExt as _};
+use parking_lot::Mutex;
+
+use super::Entry;
+use crate::error::Result;
+use crate::omitted::Omitted;
+use crate::path::RemotePath;
+
+/// Entries of one directory as they arrive.
+pub struct EntryStream<'a> {
+    entries: BoxStream<'a, Result<Entry>>,
+    left_out: LeftOut,
+}
+
+impl<'a> EntryStream<'a> {
+    /// Entries of which none is left out.
+    pub fn new(entries: impl Stream<Item = Result<Entry>> + Send + 'a) -> Self {
+        Self::noting(entries, LeftOut::default())
+    }
+
+    /// Entries beside which `left_out` notes names until the stream ends.
+    pub fn noting(entries: impl Stream<Item = Result<Entry>> + Send + 'a, left_out: LeftOut) -> Self {
+        Self { entries: entries.boxed(), left_out }
+    }
+
+    /// What the listing leaves out: all of it once the stream has ended.
+    pub fn omitted(&self) -> Omitted {
+        self.left_out.0.lock().clone()
+    }
+
+    /// The same listing, whose entries go through a wrapper of their stream.
+    #[must_use]
+    pub fn through<S: Stream<Item = Result<Entry>> + Send + 'a>(
+        self,
+        wrap: impl FnOnce(BoxStream<'a, Result<Entry>>) -> S,
+    ) -> Self {
+        Self { entries: wrap(self.entries).boxed(), left_out: self.left_out }
+    }
+}
+
+impl Stream for EntryStream<'_> {
+    type Item = Result<Entry>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.entries.poll_next_unpin(context)
+    }
+}
+
+impl fmt::Debug for EntryStream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryStream").field("left_out", &self.left_out).finish_non_exhaustive()
+    }
+}
+
+/// Notes what one listing leaves out. Clones note for the same listing.
+#[derive(Debug, Clone, Default)]
+pub struct LeftOut(Arc<Mutex<Omitted>>);
+
+impl LeftOut {
+    /// Notes what is certainly no name in the directory, and why it is left out.
+    pub fn refuse(&self, name: &[u8], why: impl fmt::Display) {
+        self.0.lock().refuse(name, why);
+    }
+
+    /// Notes a record that could not be read, and why: names that the listing does not tell may be there all the same.
+    pub fn add_unreadable(&self, record: &[u8], why: impl fmt::Display) {
+        self.0.lock().add_unreadable(record, why);
+    }
+
+    /// Counts a name that was understood and is not shown.
+    pub fn hide(&self) {
+        self.0.lock().hide();
+    }
+
+    /// Notes what another part of the listing leaves out.
+    pub(crate) fn append(&self, other: Omitted) {
+        self.0.lock().append(other);
+    }
+
+    /// What is left out so far, in one line.
+    pub(crate) fn told(&self) -> Option<String> {
+        self.0.lock().told()
+    }
+
+    /// Whether a name that is not listed may be there all the same.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.0.lock().is_incomplete()
+    }
+
+    /// The path of a name in `dir`; a name that must not be followed is left out.
+    pub(crate) fn child(&self, dir: &RemotePath, name: &[u8]) -> Option<RemotePath> {
+        // What stands behind the last slash may be a name in the directory.
+        if name.contains(&b'/') {
+            self.add_unreadable(name, "it holds a slash");
+            return None;
+        }
+        dir.child(name).inspect_err(|bad| self.refuse(name, bad)).ok()
+    }
+}
