@@ -37,7 +37,7 @@ pub enum ErrorKind {
     Unreachable,
     /// The source did not make progress within its deadline.
     TimedOut,
-    /// The source asks for fewer requests (HTTP 429, 503 with Retry-After).
+    /// The source asks for fewer requests (HTTP 429 and 503, FTP 421).
     RateLimited,
     /// The remote file is no longer the version that was asked for.
     Changed,

@@ -1,16 +1,18 @@
 //! `Limited`: a source with a limit of requests at once and of bytes a second. It knows no deadlines.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use super::turns::{Turns, Urgency};
+use super::retry::Pauses;
+use super::turns::{Turn, Turns, Urgency};
 use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 
 /// Bytes are counted in units of this many, so that the fastest rate fits into 32 bits.
@@ -18,6 +20,9 @@ const UNIT: u32 = 1024;
 
 /// Lets only a limited number of remote operations of `inner` run at once, the most urgent first, and content arrive at a limited
 /// rate.
+///
+/// A source that refuses a request because it is busy gets fewer at once ([`Turns`]), and the request again after a pause, in the same
+/// turn, until it was busy for `timeout`. If it says how long it wants to be left alone, the caller decides.
 ///
 /// When an operation ends with an outage, all operations that wait for a turn fail with its error, marked as remembered.
 ///
@@ -27,18 +32,42 @@ pub struct Limited<S> {
     requests: usize,
     turns: Turns,
     rate: Option<DefaultDirectRateLimiter>,
+    timeout: Duration,
 }
 
 impl<S: Source> Limited<S> {
-    /// Wraps `inner`, already configured: at most `requests` at once (as many as it can by default), `rate` bytes a second.
-    pub fn new(inner: S, requests: Option<usize>, rate: Option<u64>) -> Self {
+    /// Wraps `inner`, already configured: at most `requests` at once (as many as it can by default), `rate` bytes a second. A busy source
+    /// is waited for until `timeout`.
+    pub fn new(inner: S, requests: Option<usize>, rate: Option<u64>, timeout: Duration) -> Self {
         let able = inner.capabilities().concurrency;
         let requests = requests.map_or(able, |requests| requests.min(able));
         let turns = Turns::new(requests);
         let units = rate.map(|rate| u32::try_from(rate / u64::from(UNIT)).unwrap_or(u32::MAX));
         let quota = units.map(|units| Quota::per_second(NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN)));
-        Self { inner, requests, turns, rate: quota.map(RateLimiter::direct) }
+        Self { inner, requests, turns, rate: quota.map(RateLimiter::direct), timeout }
     }
+
+    /// Notes the result of a request, and returns it; none if the request is to be sent again, now.
+    async fn settled<T>(&self, turn: &mut Turn<'_>, pauses: &mut Pauses, result: Result<T>) -> Option<Result<T>> {
+        turn.note(&result);
+        match result {
+            Err(error) if is_busy(&error) => {
+                if pauses.over(&error).await {
+                    turn.ask_again();
+                    return None;
+                }
+                let given_up = Err(error.remembered());
+                turn.note(&given_up);
+                Some(given_up)
+            }
+            result => Some(result),
+        }
+    }
+}
+
+/// Whether the source is busy and does not say for how long.
+fn is_busy(error: &Error) -> bool {
+    error.kind() == ErrorKind::RateLimited && error.wait().is_none()
 }
 
 #[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
@@ -49,7 +78,17 @@ impl<S: Source> Source for Limited<S> {
     }
 
     async fn connect(&self) -> Result<()> {
-        self.inner.connect().await
+        let mut pauses = Pauses::within(self.timeout);
+        loop {
+            match self.inner.connect().await {
+                Err(error) if is_busy(&error) => {
+                    if !pauses.over(&error).await {
+                        return Err(error.remembered());
+                    }
+                }
+                result => return result,
+            }
+        }
     }
 
     async fn disconnect(&self) {
@@ -57,18 +96,27 @@ impl<S: Source> Source for Limited<S> {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let turn = self.turns.take(&Urgency::of_task()).await?;
-        let entries = self.inner.list_path(dir).await;
-        turn.note(&entries);
+        let mut turn = self.turns.take(&Urgency::of_task()).await?;
+        let mut pauses = Pauses::within(self.timeout);
+        let entries = loop {
+            let entries = self.inner.list_path(dir).await;
+            if let Some(entries) = self.settled(&mut turn, &mut pauses, entries).await {
+                break entries;
+            }
+        };
         // The turn ends with the stream.
         Ok(entries?.through(|entries| entries.inspect(move |entry| turn.note(entry))))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
-        let turn = self.turns.take(&Urgency::interactive()).await?;
-        let digest = self.inner.create_remote_digest(file).await;
-        turn.note(&digest);
-        digest
+        let mut turn = self.turns.take(&Urgency::interactive()).await?;
+        let mut pauses = Pauses::within(self.timeout);
+        loop {
+            let digest = self.inner.create_remote_digest(file).await;
+            if let Some(digest) = self.settled(&mut turn, &mut pauses, digest).await {
+                return digest;
+            }
+        }
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -76,13 +124,20 @@ impl<S: Source> Source for Limited<S> {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let turn = self.turns.take(&request.urgency).await?;
-        let result = match &self.rate {
-            Some(rate) => self.inner.retrieve_file(request, &mut RatedSink { out, rate }).await,
-            None => self.inner.retrieve_file(request, out).await,
-        };
-        turn.note(&result);
-        result
+        let mut turn = self.turns.take(&request.urgency).await?;
+        let mut pauses = Pauses::within(self.timeout);
+        let mut out = RatedSink { out, rate: self.rate.as_ref(), begun: false };
+        loop {
+            let retrieved = self.inner.retrieve_file(request, &mut out).await;
+            if out.begun {
+                // Only the caller knows how to go on.
+                turn.note(&retrieved);
+                return retrieved;
+            }
+            if let Some(retrieved) = self.settled(&mut turn, &mut pauses, retrieved).await {
+                return retrieved;
+            }
+        }
     }
 
     fn changes(&self) -> Option<Changes> {
@@ -92,20 +147,24 @@ impl<S: Source> Source for Limited<S> {
 
 struct RatedSink<'a> {
     out: &'a mut dyn Sink,
-    rate: &'a DefaultDirectRateLimiter,
+    rate: Option<&'a DefaultDirectRateLimiter>,
+    /// Whether bytes have arrived.
+    begun: bool,
 }
 
 #[async_trait]
 impl Sink for RatedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.begun |= !bytes.is_empty();
+        let Some(rate) = self.rate else { return self.out.write(bytes).await };
         let mut units = u32::try_from(bytes.len()).unwrap_or(u32::MAX).div_ceil(UNIT);
         while let Some(some) = NonZeroU32::new(units) {
             // More than a second's worth at once never fits the limiter.
-            match self.rate.until_n_ready(some).await {
+            match rate.until_n_ready(some).await {
                 Ok(()) => break,
                 Err(governor::InsufficientCapacity(most)) => {
                     let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
-                    let _ = self.rate.until_n_ready(most).await;
+                    let _ = rate.until_n_ready(most).await;
                     units -= most.get();
                 }
             }
@@ -116,9 +175,71 @@ impl Sink for RatedSink<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use tokio::time::Instant;
 
     use super::*;
+
+    use crate::source::fault::{Fault, Faults, Faulty, Method};
+    use crate::sources::memory::Memory;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn limited() -> (Limited<Faulty>, Faults) {
+        let memory = Memory::new();
+        memory.put("a", "hello");
+        let (source, faults) = Faulty::new(memory);
+        (Limited::new(source, Some(16), None, TIMEOUT), faults)
+    }
+
+    /// How many of so many readers at once get an error, and how long they took together.
+    async fn failed(source: &Limited<Faulty>, readers: usize) -> (usize, Duration) {
+        let (file, began) = (RemotePath::parse(b"a").expect("a plain path"), Instant::now());
+        let digests = (0..readers).map(|_| source.create_remote_digest(&file));
+        let digests = futures::future::join_all(digests).await;
+        (digests.iter().filter(|digest| digest.is_err()).count(), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_source_is_asked_less_at_once_and_fails_nobody() {
+        let (source, faults) = limited();
+        faults.set(Method::CreateRemoteDigest, Fault::Crowded(2));
+        let (failures, took) = failed(&source, 64).await;
+        assert_eq!(failures, 0);
+        // 64 requests of 100 ms, two at once at best, one at worst.
+        assert!(took < TIMEOUT, "{took:?}");
+        let refusals = faults.calls(Method::CreateRemoteDigest) - 64;
+        assert!(refusals < 64, "{refusals} requests were one too many");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_stays_busy_fails_all_who_wait_after_the_timeout() {
+        let (source, faults) = limited();
+        faults.set_all(Fault::Fail(ErrorKind::RateLimited));
+        let (failures, took) = failed(&source, 64).await;
+        assert_eq!(failures, 64);
+        assert!(took <= TIMEOUT && took > TIMEOUT - Duration::from_secs(4), "{took:?}");
+        assert!(source.connect().await.expect_err("it is busy").is_remembered());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_says_how_long_it_is_busy_is_not_asked_again_here() {
+        let (source, faults) = limited();
+        faults.set(Method::CreateRemoteDigest, Fault::Busy(Duration::from_secs(1)));
+        assert_eq!(failed(&source, 1).await, (1, Duration::ZERO));
+        assert_eq!(faults.calls(Method::CreateRemoteDigest), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retrieval_that_brought_bytes_is_left_to_its_caller() {
+        let (source, faults) = limited();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        let digest = source.create_remote_digest(&file).await.expect("it answers").digest;
+        faults.set_times(Method::RetrieveFile, Fault::FailAfter(2, ErrorKind::RateLimited), 1);
+        let mut bytes = Vec::new();
+        let request = Retrieval::new(&file, &digest, 5, 0..5);
+        assert!(source.retrieve_file(&request, &mut bytes).await.is_err());
+        assert_eq!(bytes, b"he");
+    }
 
     struct Discard;
 
@@ -132,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn content_arrives_no_faster_than_the_rate() {
         let rate = RateLimiter::direct(Quota::per_second(NonZeroU32::new(1000).expect("not zero")));
-        let mut out = RatedSink { out: &mut Discard, rate: &rate };
+        let mut out = RatedSink { out: &mut Discard, rate: Some(&rate), begun: false };
         let began = Instant::now();
         // The first second's worth may come at once; bytes beyond it wait, also in pieces larger than it.
         out.write(Bytes::from(vec![0; 1200 * UNIT as usize])).await.expect("nothing fails");

@@ -29,6 +29,9 @@ fn policy() -> ExponentialBuilder {
 /// The longest wait between two attempts to read on.
 const MAX_READ_RETRY_WAIT: Duration = Duration::from_secs(1);
 
+/// The longest wait until a busy source is asked again.
+const MAX_BUSY_WAIT: Duration = Duration::from_secs(2);
+
 /// The longest wait that a source asks for and a request waits; for a longer one the request fails.
 pub(super) const MAX_REQUESTED_WAIT: Duration = Duration::from_secs(10);
 
@@ -87,6 +90,33 @@ pub async fn retry_read<T, F: Future<Output = Result<T>>>(
 /// Whether to ask again: not after a timeout, which has used up its deadline, and not a source that is known to be down.
 fn worth_it(error: &Error) -> bool {
     error.kind().is_temporary() && error.kind() != ErrorKind::TimedOut && !error.is_remembered()
+}
+
+/// The pauses of one request to a source that is busy and does not say for how long: until `timeout` after its first refusal.
+pub struct Pauses {
+    timeout: Duration,
+    refused: Option<Instant>,
+    waits: backon::ExponentialBackoff,
+}
+
+impl Pauses {
+    /// The pauses of a request that has not been sent yet.
+    pub fn within(timeout: Duration) -> Self {
+        let waits = policy().with_factor(2.0).with_max_delay(MAX_BUSY_WAIT).without_max_times().build();
+        Self { timeout, refused: None, waits }
+    }
+
+    /// Returns whether to ask again, after a pause. If not, the source was busy for as long as a request waits: no one else need ask.
+    pub async fn over(&mut self, error: &Error) -> bool {
+        let wait = self.waits.next().unwrap_or(MAX_BUSY_WAIT);
+        let refused = *self.refused.get_or_insert_with(Instant::now);
+        if refused.elapsed() + wait > self.timeout {
+            return false;
+        }
+        debug!("asking again in {wait:?}: {error}");
+        sleep(wait).await;
+        true
+    }
 }
 
 /// Calls `operation`, and again while it fails with something that may pass.

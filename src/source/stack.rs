@@ -28,6 +28,6 @@ pub fn stack(source: impl Source, name: &str, bounds: Bounds) -> (Arc<Connection
     let Bounds { timeout, max_requests, max_bandwidth } = bounds;
     let counters = Arc::new(Counters::default());
     let counted = Counted::new(Deadline::new(source, timeout, counters.clone()), counters.clone());
-    let limited = Limited::new(counted, max_requests, max_bandwidth);
+    let limited = Limited::new(counted, max_requests, max_bandwidth, timeout);
     (Connection::new(Box::new(limited), name, short_break(timeout)), counters)
 }

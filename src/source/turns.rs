@@ -1,14 +1,26 @@
 //! `Turns`: a queue of requests to a source, ordered by urgency. Requests that a reader waits for go first, then those that
 //! retrieve ahead, then warming.
+//!
+//! **How many have a turn at once** follows what the source takes (additive increase, multiplicative decrease):
+//!
+//! | case | what is seen | turns at once |
+//! |---|---|---|
+//! | T1 | a request that was sent since the last change is refused because the source is busy | half of those that are taken, at least one |
+//! | T2 | a turn ends [`RAISED_AFTER`] after the last change | one more, up to the number that the source has |
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::debug;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+
+/// For how long a busy source is left with as few turns at once as it has.
+const RAISED_AFTER: Duration = Duration::from_secs(5);
 
 /// The urgency of a request. Shared with the request while it waits, so that it can become more urgent.
 #[derive(Debug, Clone)]
@@ -89,6 +101,8 @@ impl Urgency {
 /// A number of turns that are taken and given back.
 #[derive(Debug)]
 pub struct Turns {
+    /// The most turns at once.
+    most: usize,
     state: Mutex<State>,
     /// Whether a request waits.
     wanted: Arc<AtomicBool>,
@@ -96,19 +110,29 @@ pub struct Turns {
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    /// The number of turns at once for now.
+    allowed: usize,
+    taken: usize,
+    /// When `allowed` changed.
+    changed: Option<Instant>,
     /// In order of arrival.
     waiting: Vec<(Urgency, oneshot::Sender<Result<()>>)>,
 }
 
 /// The right to ask, given back when dropped.
 #[derive(Debug)]
-pub struct Turn<'a>(&'a Turns);
+pub struct Turn<'a> {
+    turns: &'a Turns,
+    /// When the latest request of this turn was sent.
+    asked: Instant,
+}
 
 impl Turns {
     /// A queue with so many turns, at least one.
     pub fn new(count: usize) -> Self {
-        Self { state: Mutex::new(State { free: count.max(1), waiting: Vec::new() }), wanted: Arc::default() }
+        let most = count.max(1);
+        let state = State { allowed: most, taken: 0, changed: None, waiting: Vec::new() };
+        Self { most, state: Mutex::new(state), wanted: Arc::default() }
     }
 
     /// Returns when it is this request's turn: the most urgent first, among equals the one that came first.
@@ -119,8 +143,8 @@ impl Turns {
         let _ = urgency.0.wanted.set(self.wanted.clone());
         let receiver = {
             let mut state = self.state.lock();
-            if state.free > 0 {
-                state.free -= 1;
+            if state.taken < state.allowed {
+                state.taken += 1;
                 return Ok(self.turn(urgency));
             }
             let (sender, receiver) = oneshot::channel();
@@ -148,43 +172,71 @@ impl Turns {
     }
 
     fn turn(&self, urgency: &Urgency) -> Turn<'_> {
-        *urgency.0.turn.lock() = Some(Instant::now());
-        Turn(self)
+        let now = Instant::now();
+        *urgency.0.turn.lock() = Some(now);
+        Turn { turns: self, asked: now }
+    }
+
+    /// Case T1, for a request that was sent then.
+    fn lower(&self, asked: Instant) {
+        let mut state = self.state.lock();
+        // What was under way before the last change says nothing about it.
+        if state.changed.is_some_and(|changed| asked <= changed) {
+            return;
+        }
+        let allowed = (state.taken.min(state.allowed) / 2).max(1);
+        if allowed < state.allowed {
+            debug!("the source is busy: at most {allowed} requests at once for now");
+        }
+        (state.allowed, state.changed) = (allowed, Some(Instant::now()));
+    }
+
+    /// Case T2.
+    fn raise(&self, state: &mut State) {
+        if state.allowed < self.most && state.changed.is_none_or(|changed| changed.elapsed() >= RAISED_AFTER) {
+            (state.allowed, state.changed) = (state.allowed + 1, Some(Instant::now()));
+        }
     }
 
     fn give_back(&self) {
         let mut state = self.state.lock();
-        loop {
+        state.taken -= 1;
+        self.raise(&mut state);
+        while state.taken < state.allowed {
             let next = (0..state.waiting.len()).rev().max_by_key(|&place| state.waiting[place].0.level());
-            let Some(next) = next else {
-                state.free += 1;
-                self.wanted.store(false, Ordering::Relaxed);
-                return;
-            };
+            let Some(next) = next else { break };
             // A request whose caller gave up waiting is passed over.
             if state.waiting.remove(next).1.send(Ok(())).is_ok() {
-                self.wanted.store(!state.waiting.is_empty(), Ordering::Relaxed);
-                return;
+                state.taken += 1;
             }
         }
+        self.wanted.store(!state.waiting.is_empty(), Ordering::Relaxed);
     }
 }
 
 impl Turn<'_> {
-    /// Notes the result of the turn. After an outage the requests that wait for a turn fail with the same error, before the turn is
-    /// given back: otherwise each would wait for a source that is known not to answer.
+    /// Notes the result of the turn's request. After an outage the requests that wait for a turn fail with the same error, before
+    /// the turn is given back: otherwise each would wait for a source that is known not to answer. A source that was still busy
+    /// when the request had waited long enough counts as one.
     pub fn note<T>(&self, result: &Result<T>) {
-        if let Err(error) = result
-            && error.kind().is_outage()
-        {
-            self.0.refuse(&error.clone().remembered());
+        let Err(error) = result else { return };
+        if error.kind() == ErrorKind::RateLimited {
+            self.turns.lower(self.asked);
         }
+        if error.kind().is_outage() || (error.kind() == ErrorKind::RateLimited && error.is_remembered()) {
+            self.turns.refuse(&error.clone().remembered());
+        }
+    }
+
+    /// Notes that another request is sent in this turn.
+    pub fn ask_again(&mut self) {
+        self.asked = Instant::now();
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.give_back();
+        self.turns.give_back();
     }
 }
 
@@ -242,6 +294,33 @@ mod tests {
         drop(held);
         let _held = waiting.now_or_never().expect("nobody else is there");
         assert!(!second.is_turn_wanted());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cases_t1_and_t2() {
+        let turns = Turns::new(8);
+        let busy: Result<()> = Err(Error::new("x", ErrorKind::RateLimited));
+        let allowed = || turns.state.lock().allowed;
+        let urgency = Urgency::interactive();
+        let mut all = Vec::new();
+        for _ in 0..8 {
+            all.push(turns.take(&urgency).await.expect("they are free"));
+        }
+        all.iter().for_each(|turn| turn.note(&busy));
+        assert_eq!(allowed(), 4, "all were sent before it was known");
+        drop(all);
+        for expected in [1, 1] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            turns.take(&urgency).await.expect("one is free").note(&busy);
+            assert_eq!(allowed(), expected, "one alone was too many");
+        }
+        for expected in [2, 3, 4, 5, 6, 7, 8, 8] {
+            tokio::time::sleep(RAISED_AFTER).await;
+            for _ in 0..3 {
+                drop(turns.take(&urgency).await.expect("one is free"));
+            }
+            assert_eq!(allowed(), expected);
+        }
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ async fn narrow() -> (Arc<Connection>, Faults) {
     let (faulty, faults) = Faulty::new(memory);
     let counters = Arc::new(Counters::default());
     let counted = Counted::new(Deadline::new(faulty, TIMEOUT, counters.clone()), counters);
-    let limited = Limited::new(counted, Some(PLACES as usize), None);
+    let limited = Limited::new(counted, Some(PLACES as usize), None, TIMEOUT);
     let connection = Connection::new(Box::new(limited), "far", TIMEOUT);
     connection.connect().await.expect("the source answers");
     (connection, faults)

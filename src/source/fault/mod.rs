@@ -55,6 +55,8 @@ pub enum Fault {
     Fail(ErrorKind),
     /// The call fails, and the source asks to be left alone for that long.
     Busy(Duration),
+    /// The call takes 100 ms (by tokio's clock), and fails as at a busy server if so many are under way.
+    Crowded(usize),
     /// The call does not return until the fault is cleared.
     Hang,
     /// The call waits (by tokio's clock) and then goes on.
@@ -86,6 +88,8 @@ struct State {
     faults: HashMap<Method, (Fault, Option<u64>)>,
     calls: HashMap<Method, u64>,
     bytes: u64,
+    /// Calls that [`Fault::Crowded`] lets through and that have not ended.
+    crowd: usize,
 }
 
 impl Faults {
@@ -172,6 +176,17 @@ impl Faults {
             Some(Fault::Fail(kind)) => return Err(injected(method, kind)),
             Some(Fault::Busy(rest)) => return Err(injected(method, ErrorKind::RateLimited).retry_after(rest)),
             Some(Fault::FailAfter(_, kind)) if !streams => return Err(injected(method, kind)),
+            Some(Fault::Crowded(most)) => {
+                {
+                    let mut state = self.0.state.lock();
+                    if state.crowd >= most {
+                        return Err(injected(method, ErrorKind::RateLimited));
+                    }
+                    state.crowd += 1;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                self.0.state.lock().crowd -= 1;
+            }
             Some(Fault::Hang) => self.hang(method).await,
             Some(Fault::HangAfter(_)) if !streams => self.hang(method).await,
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
