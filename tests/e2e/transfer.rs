@@ -8,6 +8,8 @@ use std::thread;
 use rand::Rng as _;
 
 use crate::kit::files::{noise, random};
+use crate::kit::ftp::Ftp;
+use crate::kit::home::Home;
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::remote::Remote;
 
@@ -144,4 +146,26 @@ fn many_readers_of_one_large_file_cost_each_byte_once() {
     assert_eq!(bytes_retrieved(&status, "far"), 24 * MIB);
     // The tag is an MD5: every byte is hashed once, too.
     assert_eq!(number(&status, "/cache/hashed_along") + number(&status, "/cache/hashed_after"), 24 * MIB);
+}
+
+/// As vsftpd demands it.
+#[test]
+fn many_readers_resume_the_tls_session_of_their_control_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Ftp::tls_resumed(dir.path());
+    let names: Vec<_> = (0..96).map(|number| format!("{number:02}")).collect();
+    names.iter().for_each(|name| fs::write(dir.path().join(name), name.repeat(20_000)).unwrap());
+    let home = Home::of(&format!("[sources.x]\n{}tls = true\n", server.table()));
+    let mount = home.with_env("SSL_CERT_FILE", server.certificate().to_str().unwrap()).mount();
+    thread::scope(|scope| {
+        for reader in 0..16 {
+            let (names, mount) = (&names, &mount);
+            scope.spawn(move || {
+                for name in names.iter().skip(reader).step_by(16) {
+                    assert!(fs::read(mount.path("x").join(name)).unwrap() == name.repeat(20_000).as_bytes(), "{name}");
+                }
+            });
+        }
+    });
+    assert!(!mount.log().contains("WARN"), "{}", mount.log());
 }

@@ -36,6 +36,12 @@ impl Ftp {
         Self(Server::launch(Launch { name: "pyftpdlib", command: |server| python(server, "tls"), login: true }, dir))
     }
 
+    /// The same, which takes data connections only if they resume the TLS session of their control connection, as vsftpd does.
+    pub fn tls_resumed(dir: &Path) -> Self {
+        let command = |server: &Server| python(server, "tls_resumed");
+        Self(Server::launch(Launch { name: "pyftpdlib", command, login: true }, dir))
+    }
+
     /// The table of a source that shows this server, in TOML.
     pub fn table(&self) -> String {
         format!("type = \"ftp\"\nhost = \"127.0.0.1\"\nport = {}\n{}", self.port(), self.login())
@@ -70,12 +76,23 @@ fn rclone(server: &Server) -> Command {
 const SCRIPT: &str = r#"
 import sys
 from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
+from OpenSSL import SSL
+from pyftpdlib.handlers import FTPHandler, TLS_DTPHandler, TLS_FTPHandler
 from pyftpdlib.servers import FTPServer
 mode, port, directory, user, password, pem = sys.argv[1:]
+class ResumedData(TLS_DTPHandler):
+    def handle_ssl_established(self):
+        if not SSL._lib.SSL_session_reused(self.socket._ssl):
+            self.handle_failed_ssl_handshake()
+class OwnSession(TLS_FTPHandler):
+    dtp_handler = ResumedData
+    @classmethod
+    def get_ssl_context(cls):
+        cls.ssl_context = None
+        return super().get_ssl_context()
 handler = FTPHandler
-if mode == "tls":
-    handler = TLS_FTPHandler
+if mode.startswith("tls"):
+    handler = OwnSession if mode == "tls_resumed" else TLS_FTPHandler
     handler.certfile = pem
     handler.tls_control_required = handler.tls_data_required = True
 if mode == "old":
@@ -89,7 +106,7 @@ FTPServer(("127.0.0.1", int(port)), handler).serve_forever()
 fn python(server: &Server, mode: &str) -> Command {
     let (key, certificate, both) =
         (server.own().join("key.pem"), server.own().join("cert.pem"), server.own().join("both.pem"));
-    if mode == "tls" && !both.exists() {
+    if mode.starts_with("tls") && !both.exists() {
         let mut openssl = Command::new(find("openssl", None));
         openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
         openssl.args(["-subj", "/CN=kit", "-addext", "subjectAltName=IP:127.0.0.1"]);

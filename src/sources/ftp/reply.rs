@@ -40,6 +40,14 @@ impl Reply {
         matches!(self.code, 500 | 501 | 502 | 504)
     }
 
+    /// The server has too many connections, goes down, or wants the TLS session of the control connection for the data too.
+    fn is_busy(&self) -> bool {
+        let words = self.text().to_ascii_lowercase();
+        let is_full = ["too many", "maximum", "limit"].iter().any(|word| words.contains(word));
+        // Other answers may repeat a path.
+        matches!(self.code, 421 | 522) || is_full && matches!(self.code, 425 | 426 | 530)
+    }
+
     /// The server does not give what was named: it may not be there, or be forbidden, or be something else.
     pub(super) fn is_about_path(&self) -> bool {
         matches!(self.code, 450 | 501 | 550 | 551 | 553)
@@ -83,15 +91,14 @@ impl Failure {
 
     /// Whether the connection can be used again.
     pub(super) fn leaves_connection(&self) -> bool {
-        matches!(self, Self::Refused(reply) if reply.code != 421)
+        matches!(self, Self::Refused(reply) if !reply.is_busy())
     }
 
     pub(super) fn error(self, purpose: Purpose<'_>) -> Error {
         match self {
             Self::Refused(reply) => {
                 let kind = match reply.code {
-                    // Too many connections, or the server goes down.
-                    421 => ErrorKind::RateLimited,
+                    _ if reply.is_busy() => ErrorKind::RateLimited,
                     425 | 426 => ErrorKind::Unreachable,
                     530 | 532 => ErrorKind::Unauthenticated,
                     550 | 551 | 553 => ErrorKind::PermissionDenied,
@@ -105,7 +112,7 @@ impl Failure {
             }
             // Its words may repeat what was typed.
             Self::NoLogin(reply) => {
-                let kind = if reply.code == 421 { ErrorKind::RateLimited } else { ErrorKind::Unauthenticated };
+                let kind = if reply.is_busy() { ErrorKind::RateLimited } else { ErrorKind::Unauthenticated };
                 purpose.error(kind).because(format!("{}: the server answered {}", kind.describe(), reply.code))
             }
             Self::Lost(FtpError::BadResponse) => {
@@ -129,6 +136,28 @@ mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
     use crate::path::RemotePath;
+
+    #[test]
+    fn a_server_that_is_full_is_busy_and_no_refusal_of_the_login() {
+        let path = RemotePath::root();
+        let purpose = Purpose { op: "list", path: &path };
+        let reply = |text: &str| Reply::from(Response::new(Status::NotLoggedIn, text.as_bytes().to_vec()));
+        for busy in [
+            "421 There are too many connections from your internet address.",
+            "530 Sorry, the maximum number of clients (2) from your host are already connected.",
+            "530 User limit reached",
+        ] {
+            let failure = Failure::Refused(reply(busy)).of_login();
+            assert_eq!(failure.error(purpose).kind(), ErrorKind::RateLimited, "{busy}");
+        }
+        let data = Failure::Refused(reply("425 Too many connections"));
+        assert!(!data.leaves_connection());
+        assert_eq!(data.error(purpose).kind(), ErrorKind::RateLimited);
+        let wrong = Failure::Refused(reply("530 Login incorrect.")).of_login();
+        assert_eq!(wrong.error(purpose).kind(), ErrorKind::Unauthenticated);
+        let named = Failure::Refused(reply("550 too many cooks: no such file"));
+        assert_eq!(named.error(purpose).kind(), ErrorKind::PermissionDenied);
+    }
 
     #[test]
     fn fuzz_ftp_reply() {

@@ -22,6 +22,8 @@ use crate::sources::stamp::{Stamp, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tickets of one control connection that are kept for data connections.
+const TICKETS: usize = 8;
 /// Bytes of a listing that are read at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -63,7 +65,7 @@ impl Session {
         let is_v6 = tcp.peer_addr().is_ok_and(|address| address.is_ipv6());
         let mut stream = AsyncRustlsFtpStream::connect_with_stream(tcp).await?;
         if let Some(config) = &target.tls {
-            let connector = AsyncRustlsConnector::from(TlsConnector::from(Arc::clone(config)));
+            let connector = AsyncRustlsConnector::from(TlsConnector::from(Arc::new(with_own_tickets(config))));
             stream = match stream.into_secure(connector, &target.host).await {
                 Err(FtpError::UnexpectedResponse(_)) => {
                     return Err(FtpError::SecureError("the server offers none; check `tls`".into()).into());
@@ -192,6 +194,14 @@ impl Session {
         let answer = self.stream.custom_command(format!("{verb} {}", text_of(path)), expected).await?;
         Ok(Reply::from(answer))
     }
+}
+
+/// The configuration for one control connection and its data connections. Servers demand that these resume the session of that very
+/// control connection, and each ticket resumes once: those of other control connections are of no use.
+fn with_own_tickets(config: &rustls::ClientConfig) -> rustls::ClientConfig {
+    let mut config = config.clone();
+    config.resumption = rustls::client::Resumption::in_memory_sessions(TICKETS);
+    config
 }
 
 async fn skip(data: &mut TransferStream<AsyncRustlsStream>, bytes: u64) -> Result<(), Failure> {
