@@ -46,6 +46,9 @@ pub struct SourceStatus {
     /// When it is asked again (RFC 3339), if it wants to be left alone until then.
     #[serde(default)]
     pub asked_again: Option<String>,
+    /// What the source has found out about its server.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The longest wait; `null` unless a request has been without an answer for half a second.
     #[serde(default)]
     pub waiting: Option<WaitingStatus>,
@@ -209,6 +212,7 @@ fn source_status(source: &MountedSource) -> SourceStatus {
         since,
         last_error: counters.last_error.lock().clone(),
         asked_again: source.connection.asked_again().map(|left| rfc3339(SystemTime::now() + left)),
+        notes: source.notes.all(),
         waiting,
         requests: Requests {
             connect: count(&counters.connect),

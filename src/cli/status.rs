@@ -132,6 +132,9 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
     let width = sources.keys().map(|name| name.chars().count()).chain([5]).max().unwrap_or_default();
     for (name, source) in sources {
         line(format!("  {name:width$}  {}", state(name, source)));
+        for note in &source.notes {
+            line(format!("    {note}"));
+        }
         if source.left_out > 0 {
             line(format!("    {} names left out of listings, as the log tells", source.left_out));
         }

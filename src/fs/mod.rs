@@ -32,6 +32,7 @@ use crate::name::LocalName;
 use crate::path::{Printable, RemotePath};
 use crate::source::connection::Connection;
 use crate::source::count::Counters;
+use crate::source::settings::Notes;
 use crate::source::waits::Waits;
 use crate::source::{Entry, Source as _};
 use crate::transfer::{OpenVersion, SMALL, Transfer};
@@ -78,6 +79,8 @@ pub struct MountedSource {
     pub modes: Modes,
     /// Whether it reports changes by itself.
     pub reports_changes: bool,
+    /// What it has found out about its server that concerns the user.
+    pub notes: Notes,
 }
 
 impl MountedSource {

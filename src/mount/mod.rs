@@ -232,6 +232,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             timeout: config.timeout,
             unknown_size: config.unknown_size,
             modes: config.modes,
+            notes: config.settings.notes.clone(),
             reports_changes: changes.map(|changes| reported.push((index, changes))).is_some(),
         }
     });

@@ -163,7 +163,8 @@ impl Settings {
     }
 }
 
-/// The notes of `configure` for the user, shared by all copies of a table: `check` and `mount` print them.
+/// Notes of a source for the user, shared by all copies of a table: those of `configure`, which `check` and `mount` print, then what
+/// the source finds out about its server, which `check` and `status` print.
 #[derive(Debug, Clone, Default)]
 pub struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -171,6 +172,11 @@ impl Notes {
     /// Adds one, with what to do about it.
     pub fn add(&self, note: String) {
         self.0.lock().push(note);
+    }
+
+    /// All that were not taken.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().clone()
     }
 
     /// Takes all of them.

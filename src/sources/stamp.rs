@@ -45,6 +45,27 @@ impl Stamp {
         Self::new(text(ETAG), size, text(LAST_MODIFIED).and_then(http_date))
     }
 
+    /// The entity tag, without its quotes.
+    pub(super) fn tag(&self) -> Option<String> {
+        self.tag.clone()
+    }
+
+    /// The same version, of which no tag is known.
+    pub(super) fn without_tag(&self) -> Self {
+        Self { tag: None, weak: false, ..self.clone() }
+    }
+
+    /// Whether two stamps of a file have different tags, and the same size and time.
+    pub(super) fn differs_only_by_tag(&self, other: &Self) -> bool {
+        let is_told = self.size.is_some() && self.modified.is_some();
+        is_told && self.tag != other.tag && self.without_tag() == other.without_tag()
+    }
+
+    /// Whether another version can no longer have its time, once the server's clock says `now`.
+    pub(super) fn is_settled(&self, now: i64) -> bool {
+        self.modified.is_some_and(|modified| is_settled(modified, now))
+    }
+
     pub(super) fn modified_time(&self) -> Option<SystemTime> {
         time(self.modified?)
     }

@@ -17,6 +17,7 @@ mod sftp;
 mod sftp_links;
 mod sftp_login;
 mod smb;
+mod tags;
 mod web;
 
 use std::collections::BTreeMap;

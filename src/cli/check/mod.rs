@@ -137,6 +137,9 @@ async fn check_source(configured: &Configured) -> Report {
         }
         report.failed = true;
     }
+    for note in configured.config.settings.notes.take() {
+        report.say(&format!("  note    {note}"));
+    }
     report
 }
 

@@ -14,6 +14,7 @@ use crate::freshness::Offline;
 use crate::fs::*;
 use crate::source::fault::{Faults, Faulty};
 use crate::source::retry::short_break;
+use crate::source::settings::Notes;
 use crate::source::stack::{Bounds, stack};
 use crate::sources::memory::Memory;
 
@@ -173,6 +174,7 @@ pub(in crate::fs) fn mounted(
         unknown_size: UnknownSize::Retrieve,
         modes: Modes::default(),
         reports_changes: false,
+        notes: Notes::default(),
     };
     (source, faults)
 }

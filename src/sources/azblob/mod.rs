@@ -236,7 +236,7 @@ impl Source for Azblob {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let purpose = Purpose { op: "retrieve_file", path: request.path };
-        let get = body::ask_for(http::Request::builder(), request);
+        let get = body::ask_for(http::Request::builder(), request, true);
         let response = match self.ask(purpose, "GET", get).await {
             // A blob that is gone fails the condition too, so that the answer hides that it is gone.
             Err(error) if error.kind() == ErrorKind::Changed => {

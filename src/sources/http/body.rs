@@ -23,20 +23,27 @@ pub(in crate::sources) const MAX_HELD_BYTES: u64 = 2 * PIECE_BYTES;
 /// How long bytes wait for a piece to be full, so that a reader over a slow line sees them.
 const CONFIRM_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Adds to a GET what makes the server answer with the wanted bytes of the wanted version or not at all.
+/// Adds to a GET what makes the server answer with the wanted bytes of the wanted version or not at all; the latter if the server knows
+/// the tag (`by_tag`).
 pub(in crate::sources) fn ask_for(
     request: http::request::Builder,
     retrieval: &Retrieval<'_>,
+    by_tag: bool,
 ) -> http::request::Builder {
     let mut request = request;
     if !retrieval.is_whole() {
         let Range { start, end } = retrieval.range;
         request = request.header(RANGE, format!("bytes={start}-{}", end - 1));
     }
-    if let Some(tag) = Wanted::parse(retrieval.digest).if_match() {
+    if let Some(tag) = Wanted::parse(retrieval.digest).if_match().filter(|_| by_tag) {
         request = request.header(IF_MATCH, tag);
     }
     request
+}
+
+/// Whether an answer is of the wanted version by its headers.
+pub(in crate::sources) fn is_of(wanted: &Retrieval<'_>, response: &Response) -> bool {
+    Wanted::parse(wanted.digest).compare(&Stamp::from_headers(response.headers())) == Match::Same
 }
 
 /// Checks that an answer has exactly the wanted bytes of the wanted version. Servers ignore `If-Match` and `Range`

@@ -7,7 +7,9 @@ pub(super) mod body;
 pub(super) mod login;
 pub(super) mod ranges;
 pub(super) mod redirect;
+pub(super) mod tags;
 pub(super) mod transport;
+pub(super) mod versioned;
 pub(super) mod xml;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};

@@ -225,7 +225,7 @@ impl body::Get for S3 {
         confirmed: bool,
         out: &mut dyn Sink,
     ) -> Result<Retrieved> {
-        let get = body::ask_for(http::Request::builder().method("GET"), wanted);
+        let get = body::ask_for(http::Request::builder().method("GET"), wanted, true);
         let response = self.ask(purpose, get).await?.response;
         let seen = body::check(purpose, wanted, &response)?;
         let confirm = confirmed.then_some(body::Confirm { piece: PIECE_BYTES, ask: || self.confirm(purpose, wanted) });

@@ -6,12 +6,12 @@ use http::{HeaderValue, StatusCode};
 use reqwest::Response;
 use url::Url;
 
-use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::sources::http::body;
 use crate::sources::http::ranges::Ranges;
 use crate::sources::http::redirect::{Named, Redirects};
+use crate::sources::http::tags::Told;
 use crate::sources::http::transport::{Answer, Transport};
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::Stamp;
@@ -48,8 +48,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn digest(&self) -> Digest {
-        self.stamp.digest(self.observed)
+    pub(super) fn told(&self) -> Told {
+        (self.stamp.clone(), self.observed)
     }
 }
 

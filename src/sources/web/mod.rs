@@ -9,13 +9,16 @@ mod url;
 use ::url::Url;
 use async_trait::async_trait;
 use http::header::CONTENT_TYPE;
+use reqwest::Response;
 
 use self::connected::{Connected, Place, Seen};
 use self::item::Item;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
 use super::http::redirect::Named;
+use super::http::tags::{Tags, Told};
 use super::http::transport::parsed;
+use super::http::versioned::{self, Versioned};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use crate::digest::Digest;
@@ -39,6 +42,7 @@ pub struct Web {
     config: Config,
     connected: Current<Connected>,
     ranges: Ranges,
+    tags: Tags,
 }
 
 #[derive(Debug)]
@@ -71,7 +75,12 @@ impl Kind for WebKind {
             Config { named: named.with(&url), url, login }
         });
         let config = reader.finish_with(config)?;
-        Ok(Box::new(Web { config, connected: Current::default(), ranges: Ranges::default() }))
+        Ok(Box::new(Web {
+            config,
+            connected: Current::default(),
+            ranges: Ranges::default(),
+            tags: Tags::new(settings.notes.clone()),
+        }))
     }
 }
 
@@ -104,6 +113,11 @@ impl Web {
         Ok(seen)
     }
 
+    fn digest(&self, seen: &Seen) -> Digest {
+        let (stamp, observed) = seen.told();
+        self.tags.known(&stamp).digest(observed)
+    }
+
     /// Whether this address, to which a request has led, is a directory's: a server redirects one without its slash to the one with it.
     fn is_directory(&self, url: &Url) -> bool {
         url.origin() == self.config.url.origin() && url.path().ends_with('/')
@@ -121,11 +135,6 @@ impl Web {
             Err(root) if !matches!(root.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => root,
             _ => error,
         }
-    }
-
-    /// Fails with `Changed` unless the file still has the wanted version.
-    async fn confirm(&self, purpose: Purpose<'_>, connected: &Connected, retrieval: &Retrieval<'_>) -> Result<()> {
-        body::check_still(purpose, retrieval, &self.stat(purpose, connected).await?.stamp)
     }
 
     /// Reads the index of a directory, whose URL ends in a slash.
@@ -181,6 +190,36 @@ fn no_root(purpose: Purpose<'_>) -> Error {
 }
 
 #[async_trait]
+impl Versioned for Web {
+    fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    fn ranges(&self) -> &Ranges {
+        &self.ranges
+    }
+
+    async fn told(&self, purpose: Purpose<'_>) -> Result<Told> {
+        let connected = self.connected.get(purpose)?;
+        Ok(self.stat(purpose, &connected).await?.told())
+    }
+
+    async fn send(&self, purpose: Purpose<'_>, wanted: &Retrieval<'_>, by_tag: bool) -> Result<Response> {
+        let connected = self.connected.get(purpose)?;
+        let url = match &connected.place {
+            Place::Directory(url) => format!("{url}{}", encode_path(wanted.path.as_bytes())),
+            Place::File { url, path } if path == wanted.path => url.to_string(),
+            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
+        };
+        let get = body::ask_for(http::Request::get(url), wanted, by_tag);
+        match connected.send(&connected.files, purpose, get, &self.ranges).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, &connected, error).await),
+            answer => Ok(answer?.0),
+        }
+    }
+}
+
+#[async_trait]
 impl body::Get for Web {
     async fn get(
         &self,
@@ -189,25 +228,7 @@ impl body::Get for Web {
         confirmed: bool,
         out: &mut dyn Sink,
     ) -> Result<Retrieved> {
-        let connected = self.connected.get(purpose)?;
-        let url = match &connected.place {
-            Place::Directory(url) => format!("{url}{}", encode_path(wanted.path.as_bytes())),
-            Place::File { url, path } if path == wanted.path => url.to_string(),
-            Place::File { .. } => return Err(purpose.error(ErrorKind::NotFound)),
-        };
-        let get = body::ask_for(http::Request::get(url), wanted);
-        let response = match connected.send(&connected.files, purpose, get, &self.ranges).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(self.missing(purpose, &connected, error).await);
-            }
-            answer => answer?.0,
-        };
-        let sent = self.ranges.sent(wanted, &response);
-        let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
-        let confirm = confirmed
-            .then_some(body::Confirm { piece: body::PIECE_BYTES, ask: || self.confirm(purpose, &connected, wanted) });
-        body::deliver(purpose, wanted, &sent, response, out, confirm).await?;
-        Ok(Retrieved { modified: seen.modified_time() })
+        versioned::get(self, purpose, wanted, confirmed, out).await
     }
 }
 
@@ -217,7 +238,7 @@ impl Source for Web {
         Capabilities {
             // nginx's JSON carries what digests are made of; pages for people do not.
             digest_from_listing: false,
-            ranges: self.ranges.are_possible(),
+            ranges: self.ranges.are_possible() && !self.tags.are_unstable(),
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
@@ -262,7 +283,7 @@ impl Source for Web {
             Place::Directory(url) => url.clone(),
             Place::File { path, .. } if dir.is_root() => {
                 let seen = self.stat(Purpose { path, ..purpose }, &connected).await?;
-                let file = seen.stamp.file(path.clone(), Some(seen.digest()));
+                let file = seen.stamp.file(path.clone(), Some(self.digest(&seen)));
                 return Ok(EntryStream::new(futures::stream::iter([Ok(file)])));
             }
             Place::File { path, .. } if path == dir => return Err(purpose.error(ErrorKind::NotADirectory)),
@@ -276,7 +297,7 @@ impl Source for Web {
         let noted = left_out.clone();
         let entries = items.into_iter().filter_map(move |item| {
             let stamp = Stamp::new(None, item.size, item.modified);
-            let digest = nginx_stamp(&item).filter(|_| stamps).map(|stamp| stamp.digest(observed));
+            let digest = nginx_stamp(&item).filter(|_| stamps).map(|stamp| self.tags.known(&stamp).digest(observed));
             let path = left_out.child(dir, &item.name)?;
             Some(Ok(if item.directory { stamp.directory(path) } else { stamp.file(path, digest) }))
         });
@@ -287,7 +308,7 @@ impl Source for Web {
         let purpose = Purpose { op: "create_remote_digest", path: file };
         let connected = self.connected.get(purpose)?;
         let seen = self.stat(purpose, &connected).await?;
-        Ok(seen.stamp.remote_digest(seen.digest()))
+        Ok(seen.stamp.remote_digest(self.digest(&seen)))
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {

@@ -8,16 +8,20 @@ use std::sync::Once;
 use ::url::Url;
 use async_trait::async_trait;
 use bytes::Bytes;
+use reqwest::Response;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Listed, Place, Resource, decoded_components, multistatus};
 use super::http::login::Login;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
+use super::http::tags::{Tags, Told};
 use super::http::transport::{Answer, Transport, parsed};
+use super::http::versioned::{self, Versioned};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, join, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use super::read_root;
+use super::stamp::Stamp;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -41,6 +45,7 @@ pub struct Webdav {
     config: Config,
     connected: Current<Connected>,
     ranges: Ranges,
+    tags: Tags,
     redirection_told: Once,
 }
 
@@ -96,6 +101,7 @@ impl Kind for WebdavKind {
             config: reader.finish_with(config)?,
             connected: Current::default(),
             ranges: Ranges::default(),
+            tags: Tags::new(settings.notes.clone()),
             redirection_told: Once::new(),
         }))
     }
@@ -188,10 +194,32 @@ impl Webdav {
             Err(e) => e,
         }
     }
+}
 
-    /// Fails with `Changed` unless the file still has the wanted version.
-    async fn confirm(&self, purpose: Purpose<'_>, retrieval: &Retrieval<'_>) -> Result<()> {
-        body::check_still(purpose, retrieval, &self.stat(purpose, retrieval.path).await?.0.stamp)
+#[async_trait]
+impl Versioned for Webdav {
+    fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    fn ranges(&self) -> &Ranges {
+        &self.ranges
+    }
+
+    async fn told(&self, purpose: Purpose<'_>) -> Result<Told> {
+        let (resource, observed) = self.stat(purpose, purpose.path).await?;
+        Ok((resource.stamp, observed))
+    }
+
+    async fn send(&self, purpose: Purpose<'_>, wanted: &Retrieval<'_>, by_tag: bool) -> Result<Response> {
+        let connected = self.connected.get(purpose)?;
+        let get = body::ask_for(self.request(&connected, "GET", wanted.path, false), wanted, by_tag)
+            .body(Bytes::new())
+            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
+        match connected.transport.send(purpose, get).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
+            answer => Ok(answer?.response),
+        }
     }
 }
 
@@ -204,21 +232,7 @@ impl body::Get for Webdav {
         confirmed: bool,
         out: &mut dyn Sink,
     ) -> Result<Retrieved> {
-        let connected = self.connected.get(purpose)?;
-        let get = body::ask_for(self.request(&connected, "GET", wanted.path, false), wanted)
-            .body(Bytes::new())
-            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let response = match connected.transport.send(purpose, get).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            answer => answer?.response,
-        };
-        self.ranges.learn(&response);
-        let sent = self.ranges.sent(wanted, &response);
-        let seen = body::check(purpose, &Retrieval { range: sent.clone(), ..wanted.clone() }, &response)?;
-        let confirm =
-            confirmed.then_some(body::Confirm { piece: body::PIECE_BYTES, ask: || self.confirm(purpose, wanted) });
-        body::deliver(purpose, wanted, &sent, response, out, confirm).await?;
-        Ok(Retrieved { modified: seen.modified_time() })
+        versioned::get(self, purpose, wanted, confirmed, out).await
     }
 }
 
@@ -227,7 +241,7 @@ impl Source for Webdav {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             digest_from_listing: true,
-            ranges: self.ranges.are_possible(),
+            ranges: self.ranges.are_possible() && !self.tags.are_unstable(),
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
@@ -265,7 +279,10 @@ impl Source for Webdav {
         let noted = left_out.clone();
         let entries = resources.into_iter().filter_map(move |resource| match &resource.place {
             Place::Itself => None,
-            Place::Inside(name) => Some(Ok(entry(left_out.child(dir, name)?, &resource, observed))),
+            Place::Inside(name) => {
+                let stamp = self.tags.known(&resource.stamp);
+                Some(Ok(entry(left_out.child(dir, name)?, resource.directory, &stamp, observed)))
+            }
             Place::Elsewhere(path) => {
                 left_out.add_unreadable(path, "it is not in this directory");
                 None
@@ -280,7 +297,8 @@ impl Source for Webdav {
         if resource.directory {
             return Err(purpose.error(ErrorKind::IsADirectory));
         }
-        Ok(resource.stamp.remote_digest(resource.stamp.digest(observed)))
+        let stamp = self.tags.known(&resource.stamp);
+        Ok(stamp.remote_digest(stamp.digest(observed)))
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -292,6 +310,6 @@ impl Source for Webdav {
     }
 }
 
-fn entry(path: RemotePath, Resource { directory, stamp, .. }: &Resource, observed: i64) -> Entry {
-    if *directory { stamp.directory(path) } else { stamp.file(path, Some(stamp.digest(observed))) }
+fn entry(path: RemotePath, directory: bool, stamp: &Stamp, observed: i64) -> Entry {
+    if directory { stamp.directory(path) } else { stamp.file(path, Some(stamp.digest(observed))) }
 }

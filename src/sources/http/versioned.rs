@@ -1,0 +1,109 @@
+//! Retrieval from servers that tell of a file in one way and send it in another: WebDAV servers and web directories, whose tags may
+//! not agree (see [`Tags`]).
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use reqwest::Response;
+
+use super::body::{self, Confirm, PIECE_BYTES, check, check_still, deliver};
+use super::ranges::Ranges;
+use super::tags::{Tags, Told};
+use crate::error::{ErrorKind, Result};
+use crate::source::{Retrieval, Retrieved, Sink};
+use crate::sources::purpose::Purpose;
+use crate::sources::stamp::{Stamp, Wanted};
+
+/// A source that is asked about a file by one request and for its bytes by another.
+#[async_trait]
+pub(in crate::sources) trait Versioned: Sync {
+    /// The trust in its tags.
+    fn tags(&self) -> &Tags;
+
+    /// Whether it sends parts of files.
+    fn ranges(&self) -> &Ranges;
+
+    /// What it tells of the purpose's file.
+    async fn told(&self, purpose: Purpose<'_>) -> Result<Told>;
+
+    /// Its answer to a GET, made with [`body::ask_for`].
+    async fn send(&self, purpose: Purpose<'_>, wanted: &Retrieval<'_>, by_tag: bool) -> Result<Response>;
+}
+
+/// An answer of the wanted version.
+struct Answer {
+    response: Response,
+    /// The bytes that it has.
+    sent: Range<u64>,
+    stamp: Stamp,
+}
+
+/// Retrieves what is wanted, as [`body::Get::get`] must.
+pub(in crate::sources) async fn get(
+    source: &impl Versioned,
+    purpose: Purpose<'_>,
+    wanted: &Retrieval<'_>,
+    confirmed: bool,
+    out: &mut dyn Sink,
+) -> Result<Retrieved> {
+    let changed = || purpose.error(ErrorKind::Changed);
+    let is_by_tag = !Wanted::parse(wanted.digest).is_without_tag();
+    if source.tags().are_unstable() && is_by_tag {
+        return Err(changed());
+    }
+    let mut answered = answer(source, purpose, wanted).await?;
+    if answered.is_none() && is_by_tag {
+        let (first, again) = (source.told(purpose).await?, source.told(purpose).await?);
+        if source.tags().judge(wanted, &first, &again) {
+            answered = answer(source, purpose, wanted).await?;
+        }
+    }
+    let Answer { response, sent, stamp } = answered.ok_or_else(changed)?;
+    let confirm = confirmed.then_some(Confirm { piece: PIECE_BYTES, ask: || confirm(source, purpose, wanted) });
+    deliver(purpose, wanted, &sent, response, out, confirm).await?;
+    Ok(Retrieved { modified: stamp.modified_time() })
+}
+
+/// The answer to a request for the wanted bytes; none if tags speak against it.
+async fn answer(source: &impl Versioned, purpose: Purpose<'_>, wanted: &Retrieval<'_>) -> Result<Option<Answer>> {
+    let (tags, ranges) = (source.tags(), source.ranges());
+    let by_tag = tags.are_told();
+    let mut asked = wanted.clone();
+    if tags.are_unstable() {
+        asked.range = 0..wanted.size.unwrap_or(u64::MAX);
+    }
+    let response = match source.send(purpose, &asked, by_tag).await {
+        Err(error) if by_tag && error.kind() == ErrorKind::Changed => return Ok(None),
+        response => response?,
+    };
+    ranges.learn(&response);
+    let sent = ranges.sent(&asked, &response);
+    asked.range = sent.clone();
+    if by_tag && !body::is_of(wanted, &response) {
+        return Ok(None);
+    }
+    if by_tag || tags.are_unstable() {
+        let stamp = check(purpose, &asked, &response)?;
+        return Ok(Some(Answer { response, sent, stamp }));
+    }
+    // Case G2: the server still tells of the wanted version, and the answer has the size and time of that.
+    let (told, observed) = source.told(purpose).await?;
+    let sent_as = Stamp::from_headers(response.headers());
+    let is_another = sent_as.tag().is_some() && sent_as.modified.is_none();
+    if is_another || check_still(purpose, wanted, &told).is_err() {
+        return Ok(None);
+    }
+    let untagged = told.without_tag().digest(observed);
+    let stamp = check(purpose, &Retrieval { digest: &untagged, ..asked }, &response)?;
+    Ok(tags.belong_together(wanted, &stamp).then_some(Answer { response, sent, stamp }))
+}
+
+/// Fails with `Changed` unless the file still has the wanted version.
+async fn confirm(source: &impl Versioned, purpose: Purpose<'_>, wanted: &Retrieval<'_>) -> Result<()> {
+    let told = source.told(purpose).await?;
+    let still = check_still(purpose, wanted, &source.tags().known(&told.0));
+    if still.is_err() {
+        source.tags().judge(wanted, &told, &source.told(purpose).await?);
+    }
+    still
+}

@@ -1,0 +1,120 @@
+//! Servers whose entity tags are not what identifies a file.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kitovufs::source::{Retrieval, Source};
+
+use crate::kit::liar::{Answer, For, Liar, Speaks};
+use crate::{kind, remote, source};
+
+/// More than comes in one part.
+const SIZE: usize = 3 << 20;
+/// The tag that the server tells, which begins with its time.
+const TOLD: &str = "\"2ebc98a1-";
+
+/// A server with one file, and a source that shows it.
+async fn server(speaks: Speaks) -> (Liar, Box<dyn Source>, Vec<u8>) {
+    let bytes: Vec<u8> = (0..SIZE).map(|at| (at ^ (at >> 8)) as u8).collect();
+    let liar = Liar::speaking(speaks, [("file".to_owned(), bytes.clone())].into());
+    let source = source(&liar.table()).await;
+    (liar, source, bytes)
+}
+
+/// Reads the file as a mount does: in two parts if there are parts, and once more if it has changed.
+async fn read(source: &dyn Source) -> Vec<u8> {
+    let path = remote("file");
+    for _ in 0..3 {
+        let digest = source.create_remote_digest(&path).await.unwrap().digest;
+        let size = SIZE as u64;
+        let parts = if source.capabilities().ranges { vec![0..size / 2, size / 2..size] } else { vec![0..size] };
+        let mut bytes = Vec::new();
+        for part in parts {
+            if source.retrieve_file(&Retrieval::new(&path, &digest, size, part), &mut bytes).await.is_err() {
+                bytes.clear();
+                break;
+            }
+        }
+        if !bytes.is_empty() {
+            return bytes;
+        }
+    }
+    panic!("it could not be read");
+}
+
+/// Gives every answer about the version this tag.
+fn tell(answer: &mut Answer, tag: &str) {
+    let body = String::from_utf8(answer.body.clone()).unwrap_or_default();
+    if let (Some(begin), Some(end)) = (body.find(TOLD), body.find("</D:getetag>")) {
+        answer.say(format!("{}{tag}{}", &body[..begin], &body[end..]).as_bytes());
+    } else {
+        answer.header("ETag", Some(tag));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_sent_under_no_tag_or_another_are_read_in_parts_and_keep_their_digest() {
+    for speaks in [Speaks::Webdav, Speaks::Html] {
+        for tag in [None, Some("\"own\"")] {
+            let (liar, source, bytes) = server(speaks).await;
+            let digest = source.create_remote_digest(&remote("file")).await.unwrap().digest;
+            liar.lie(move |what, answer| {
+                if what == For::Bytes {
+                    answer.header("ETag", tag);
+                }
+            });
+            assert!(read(&*source).await == bytes, "{speaks:?} {tag:?}");
+            assert!(source.capabilities().ranges);
+            let unchanged = source.create_remote_digest(&remote("file")).await.unwrap().digest;
+            assert_eq!(unchanged, digest, "the tags that it tells are stable");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_tags_change_while_files_do_not_size_and_time_tell_versions_apart() {
+    for speaks in [Speaks::Webdav, Speaks::Html] {
+        let (liar, source, bytes) = server(speaks).await;
+        let number = AtomicU64::new(0);
+        liar.lie(move |_, answer| tell(answer, &format!("\"{}\"", number.fetch_add(1, Ordering::Relaxed))));
+        assert!(read(&*source).await == bytes, "{speaks:?}");
+        assert!(!source.capabilities().ranges, "two answers may be of two mirrors");
+        let digest = source.create_remote_digest(&remote("file")).await.unwrap().digest;
+        assert_eq!(source.create_remote_digest(&remote("file")).await.unwrap().digest, digest);
+        // A change of the time still shows.
+        liar.lie(|_, answer| {
+            answer.header("Last-Modified", Some("Mon, 07 Nov 1994 08:49:37 GMT"));
+            let body = String::from_utf8_lossy(&answer.body).replace("Sun, 06 Nov", "Mon, 07 Nov");
+            if !answer.value("Content-Type").is_empty() {
+                answer.say(body.as_bytes());
+            }
+        });
+        assert_ne!(source.create_remote_digest(&remote("file")).await.unwrap().digest, digest);
+        let mut nothing = Vec::new();
+        let path = remote("file");
+        let old = Retrieval::new(&path, &digest, SIZE as u64, 0..SIZE as u64);
+        assert!(kind(source.retrieve_file(&old, &mut nothing).await).is_err() && nothing.is_empty());
+    }
+}
+
+/// Both mirrors say the same size and time; only the tags of what they send show that they are two.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_of_two_mirrors_are_never_mixed() {
+    for speaks in [Speaks::Webdav, Speaks::Html] {
+        let (liar, source, bytes) = server(speaks).await;
+        let number = AtomicU64::new(0);
+        let other: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+        let others = other.clone();
+        liar.lie(move |what, answer| {
+            if what != For::Bytes {
+                return;
+            }
+            let mirror = number.fetch_add(1, Ordering::Relaxed) % 2;
+            answer.header("ETag", Some(&format!("\"mirror-{mirror}\"")));
+            if mirror == 1 {
+                answer.body.iter_mut().for_each(|byte| *byte = !*byte);
+            }
+        });
+        let read = read(&*source).await;
+        assert!(read == bytes || read == others, "{speaks:?}");
+    }
+}
