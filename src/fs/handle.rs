@@ -36,6 +36,13 @@ impl<T> Handles<T> {
         self.open.lock().get(&id).cloned()
     }
 
+    /// Puts another value in the place of an open file or directory; nothing if it was released.
+    pub fn replace(&self, id: HandleId, opened: T) {
+        if let Some(open) = self.open.lock().get_mut(&id) {
+            *open = Arc::new(opened);
+        }
+    }
+
     /// Ends one open.
     pub fn remove(&self, id: HandleId) -> Option<Arc<T>> {
         self.open.lock().remove(&id)

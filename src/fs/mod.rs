@@ -13,6 +13,7 @@ pub mod xattr;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -189,6 +190,14 @@ struct OpenDirectory {
     valid_for: Duration,
     /// Why there may be more names than these.
     incomplete: Option<Error>,
+    /// Whether names were shown.
+    read: AtomicBool,
+}
+
+impl OpenDirectory {
+    fn new(names: Names, valid_for: Duration) -> Self {
+        Self { names, valid_for, incomplete: None, read: AtomicBool::new(false) }
+    }
 }
 
 /// The names of an open directory, in order.
@@ -335,21 +344,36 @@ impl FileSystem {
 
     /// Takes a snapshot of a directory, to be read in pieces.
     pub async fn open_dir(&self, inode: Inode) -> Result<HandleId> {
+        Ok(self.directories.insert(self.snapshot(inode).await?))
+    }
+
+    /// Whether names of an open directory were shown.
+    pub fn is_read(&self, handle: HandleId) -> bool {
+        self.directories.get(handle).is_some_and(|open| open.read.load(Ordering::Relaxed))
+    }
+
+    /// Takes another snapshot of an open directory, which is read from its beginning again (`rewinddir`).
+    pub async fn rewind_dir(&self, handle: HandleId, inode: Inode) -> Result<()> {
+        let opened = self.snapshot(inode).await?;
+        self.directories.replace(handle, opened);
+        Ok(())
+    }
+
+    async fn snapshot(&self, inode: Inode) -> Result<OpenDirectory> {
         let node = self.node(inode)?;
-        let opened = match &*node {
+        Ok(match &*node {
             Node::Root => self.open_made(&[]),
             Node::Group { path } => self.open_made(path),
             Node::Union { index, path, .. } => UnionDirectory::new(self, *index, path).open().await?,
             Node::Directory { source: index, path, .. } => {
                 let answer = self.sources[*index].list(path).await?;
                 let names = Names::Listed { source: *index, dir: path.clone(), listing: answer.value };
-                OpenDirectory { names, valid_for: answer.valid_for, incomplete: None }
+                OpenDirectory::new(names, answer.valid_for)
             }
             Node::File { .. } | Node::Symlink { .. } => {
                 return Err(self.refuse("open_dir", &node, ErrorKind::NotADirectory));
             }
-        };
-        Ok(self.directories.insert(opened))
+        })
     }
 
     /// Shows the names of an open directory from the one with number `first` on, until `take` has enough and answers `false`.
@@ -367,6 +391,7 @@ impl FileSystem {
         let Some(open) = self.directories.get(handle) else {
             return Err(Error::new("read_dir", ErrorKind::Other).because("the directory is not open"));
         };
+        open.read.store(true, Ordering::Relaxed);
         if let Some(error) = open.incomplete.as_ref().filter(|_| first >= open.names.len()) {
             return Err(error.clone());
         }
@@ -448,7 +473,7 @@ impl FileSystem {
 
     fn open_made(&self, path: &[LocalName]) -> OpenDirectory {
         let names = Names::Made(self.layout.children(path, &self.sources));
-        OpenDirectory { names, valid_for: FOREVER, incomplete: None }
+        OpenDirectory::new(names, FOREVER)
     }
 
     fn describe(&self, inode: Inode, node: &Node, valid_for: Duration) -> Attributes {

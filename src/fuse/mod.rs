@@ -115,7 +115,72 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Sends names of an open directory, of a new snapshot if it is read from its beginning again.
+    #[allow(clippy::too_many_arguments, reason = "they are the kernel's")]
+    fn current<R: Send + 'static>(
+        &self,
+        req: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        reply: R,
+        refuse: fn(R, Errno),
+        send: impl FnOnce(&Inner, R) + Send + 'static,
+    ) {
+        let (inner, handle) = (self.inner.clone(), HandleId(handle.0));
+        if offset > 0 || !inner.fs.is_read(handle) {
+            return contained(|| send(&inner, reply));
+        }
+        self.answer(req, reply, refuse, async move {
+            let rewound = inner.fs.rewind_dir(handle, Inode(inode.0)).await;
+            move |reply| match rewound {
+                Ok(()) => send(&inner, reply),
+                Err(error) => refuse(reply, told("rewinddir", &error)),
+            }
+        });
+    }
+}
+
 impl Inner {
+    fn read_dir(&self, inode: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        // Offsets 1 and 2 are behind `.` and `..`; name number n is behind offset n + 2.
+        for (number, dots) in [(0, "."), (1, "..")] {
+            if offset <= number && reply.add(inode, number + 1, FileType::Directory, dots) {
+                return reply.ok();
+            }
+        }
+        let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
+        let result = self.fs.read_dir(HandleId(handle.0), first, false, |number, listed| {
+            let attributes = &listed.attributes;
+            let (next, name) = (number as u64 + 3, OsStr::from_bytes(listed.name));
+            !reply.add(INodeNo(attributes.inode.0), next, file_type(attributes.kind), name)
+        });
+        match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(told("readdir", &error)),
+        }
+    }
+
+    fn read_dir_plus(&self, inode: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let dots = self.attr(&bare(Inode(inode.0), Kind::Directory));
+        for (number, name) in [(0, "."), (1, "..")] {
+            if offset <= number && reply.add(inode, number + 1, name, &Duration::ZERO, &dots, Generation(0)) {
+                return reply.ok();
+            }
+        }
+        let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
+        let result = self.fs.read_dir(HandleId(handle.0), first, true, |number, listed: Listed<'_>| {
+            let attr = self.attr(&listed.attributes);
+            let name = OsStr::from_bytes(listed.name);
+            !reply.add(attr.ino, number as u64 + 3, name, &listed.valid_for, &attr, Generation(0))
+        });
+        match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(told("readdirplus", &error)),
+        }
+    }
+
     fn attr(&self, attributes: &Attributes) -> FileAttr {
         FileAttr {
             ino: INodeNo(attributes.inode.0),
@@ -353,57 +418,15 @@ impl Filesystem for Driver {
         });
     }
 
-    fn readdir(&self, _req: &Request, inode: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        contained(|| {
-            // Offsets 1 and 2 are behind `.` and `..`; name number n is behind offset n + 2.
-            for (number, dots) in [(0, "."), (1, "..")] {
-                if offset <= number && reply.add(inode, number + 1, FileType::Directory, dots) {
-                    return reply.ok();
-                }
-            }
-            let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
-            let result = self.inner.fs.read_dir(HandleId(handle.0), first, false, |number, listed| {
-                let attributes = &listed.attributes;
-                let next = number as u64 + 3;
-                !reply.add(
-                    INodeNo(attributes.inode.0),
-                    next,
-                    file_type(attributes.kind),
-                    OsStr::from_bytes(listed.name),
-                )
-            });
-            match result {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(told("readdir", &error)),
-            }
+    fn readdir(&self, req: &Request, inode: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
+        self.current(req, inode, handle, offset, reply, ReplyDirectory::error, move |inner, reply| {
+            inner.read_dir(inode, handle, offset, reply);
         });
     }
 
-    fn readdirplus(
-        &self,
-        _req: &Request,
-        inode: INodeNo,
-        handle: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
-    ) {
-        contained(|| {
-            let dots = self.inner.attr(&bare(Inode(inode.0), Kind::Directory));
-            for (number, name) in [(0, "."), (1, "..")] {
-                if offset <= number && reply.add(inode, number + 1, name, &Duration::ZERO, &dots, Generation(0)) {
-                    return reply.ok();
-                }
-            }
-            let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
-            let result = self.inner.fs.read_dir(HandleId(handle.0), first, true, |number, listed: Listed<'_>| {
-                let attr = self.inner.attr(&listed.attributes);
-                let name = OsStr::from_bytes(listed.name);
-                !reply.add(attr.ino, number as u64 + 3, name, &listed.valid_for, &attr, Generation(0))
-            });
-            match result {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(told("readdirplus", &error)),
-            }
+    fn readdirplus(&self, req: &Request, inode: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+        self.current(req, inode, handle, offset, reply, ReplyDirectoryPlus::error, move |inner, reply| {
+            inner.read_dir_plus(inode, handle, offset, reply);
         });
     }
 

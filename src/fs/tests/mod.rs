@@ -79,6 +79,26 @@ async fn one_listing_answers_for_a_thousand_names_there_and_not_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_directory_that_is_read_from_its_beginning_again_is_current() {
+    let mount = Fixture::new();
+    mount.memory.put("old", "x");
+    mount.memory.put("stays", "x");
+    let handle = mount.fs.open_dir(Inode::ROOT).await.expect("opened");
+    assert!(!mount.fs.is_read(handle), "opening it has made it current");
+    assert_eq!(mount.names(handle), ["old", "stays"]);
+    mount.memory.remove("old");
+    mount.memory.put("young", "x");
+    expire().await;
+    assert_eq!(mount.names(handle), ["old", "stays"], "the snapshot stays what it is");
+    assert!(mount.fs.is_read(handle));
+    mount.fs.rewind_dir(handle, Inode::ROOT).await.expect("listed");
+    assert_eq!(mount.names(handle), ["stays", "young"]);
+    mount.fs.release_dir(handle);
+    mount.fs.rewind_dir(handle, Inode::ROOT).await.expect("listed");
+    assert!(!mount.fs.is_read(handle), "what was released stays released");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_read_again_costs_nothing_and_one_listing_renews_a_directory() {
     let mount = Fixture::new();
     for n in 0..100 {

@@ -166,7 +166,7 @@ impl<'a> UnionDirectory<'a> {
             }
         }
         let names = Names::Union(Merged::of(self.index, self.path.into(), parts, names));
-        Ok(OpenDirectory { names, valid_for, incomplete })
+        Ok(OpenDirectory { incomplete, ..OpenDirectory::new(names, valid_for) })
     }
 
     /// The longest that the kernel may keep an answer: a change that a source reports by itself invalidates only its own directory
