@@ -17,6 +17,9 @@ use crate::source::{Entry, EntryStream, LeftOut, RemoteDigest};
 use crate::sources::heap::Heap;
 use crate::sources::stamp::Stamp;
 
+/// The name of a directory whose name in the store is empty, as in `a//b` and `/b`.
+const EMPTY_NAME: &str = "\u{ff0f}";
+
 /// One page of a listing, in the store's order.
 #[derive(Debug, Default)]
 pub(super) struct Page {
@@ -56,7 +59,10 @@ pub(super) trait Keys: Sync {
     /// The key of a file. Keys are text; others cannot be named.
     fn key(&self, purpose: Purpose<'_>) -> Result<String> {
         match purpose.path.as_str() {
-            Some(text) => Ok(format!("{}{text}", self.prefix())),
+            Some(text) => {
+                let names: Vec<_> = text.split('/').map(|name| if name == EMPTY_NAME { "" } else { name }).collect();
+                Ok(format!("{}{}", self.prefix(), names.join("/")))
+            }
             None => Err(purpose.error(ErrorKind::NotFound).because("the store has no names that are not UTF-8")),
         }
     }
@@ -202,7 +208,14 @@ fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &LeftOut) ->
     let Page { directories, files, observed, .. } = page;
     let mut entries = Heap::default();
     for key in directories {
-        let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default();
+        let name = match key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default() {
+            "" => EMPTY_NAME,
+            EMPTY_NAME => {
+                left_out.add(EMPTY_NAME.as_bytes(), "it stands for the empty name");
+                continue;
+            }
+            name => name,
+        };
         let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
         entries.push(&Stamp::default().directory(path))?;
     }

@@ -27,7 +27,7 @@ async fn liar_to_who_reads(answer: &'static str) -> String {
     .await
 }
 
-async fn liar_but_for(answer: &'static str, truth: fn(&[u8]) -> Option<String>) -> String {
+pub async fn liar_but_for(answer: &'static str, truth: fn(&[u8]) -> Option<String>) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::kit::moto::Moto;
+use crate::liar::liar_but_for;
 use crate::real::{list, served};
 use crate::{configured, kind, remote, source};
 
@@ -172,4 +173,49 @@ async fn a_hundred_thousand_keys_of_moto_are_complete() {
     let entries = list(source.as_ref(), "many").await.unwrap();
     let names: std::collections::BTreeSet<_> = entries.into_iter().map(|entry| entry.name).collect();
     assert_eq!(names.len(), 100_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_names_in_keys_are_shown_as_a_wide_slash() {
+    let own = served();
+    let server = Moto::start(own.path());
+    for key in ["exp//deep/x", "exp/y", "/lead"] {
+        server.put(key, key.as_bytes());
+    }
+    let source = source(&server.table()).await;
+    for (dir, expected) in
+        [("", ["exp", "／"].as_slice()), ("exp", &["y", "／"]), ("exp/／", &["deep"]), ("／", &["lead"])]
+    {
+        let mut names: Vec<_> = list(source.as_ref(), dir).await.unwrap().into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        assert_eq!(names, expected.iter().map(|name| name.as_bytes()).collect::<Vec<_>>(), "{dir}");
+    }
+    for (path, key) in [("exp/／/deep/x", "exp//deep/x"), ("／/lead", "/lead")] {
+        let (path, mut bytes) = (remote(path), Vec::new());
+        let digest = source.create_remote_digest(&path).await.unwrap().digest;
+        let size = key.len() as u64;
+        source.retrieve_file(&Retrieval::new(&path, &digest, size, 0..size), &mut bytes).await.unwrap();
+        assert_eq!(bytes, key.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn the_region_that_the_server_names_is_taken() {
+    const WRONG: &str = "HTTP/1.1 400 X\r\nContent-Length: 91\r\n\r\n\
+        <Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-north-1</Region><A></A></Error>\n";
+    const LISTING: &str = "<ListBucketResult><Contents><Key>a</Key><Size>1</Size><ETag>&quot;t&quot;</ETag></Contents>\
+        </ListBucketResult>";
+    let url = liar_but_for(WRONG, |request| {
+        let is_right = String::from_utf8_lossy(request).contains("/eu-north-1/s3/aws4_request");
+        is_right.then(|| format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n{LISTING}", LISTING.len()))
+    })
+    .await;
+    let key = "access_key_id = \"kit\"\nsecret_access_key = \"kit-secret-Q7x\"";
+    let source = source(&format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"b\"\n{key}")).await;
+    for _ in 0..2 {
+        assert_eq!(list(source.as_ref(), "").await.unwrap()[0].name, b"a");
+    }
+    let wrong = liar_but_for(WRONG, |_| None).await;
+    let table = format!("type = \"s3\"\nendpoint = \"{wrong}\"\nbucket = \"b\"\n{key}");
+    assert!(list(crate::source(&table).await.as_ref(), "").await.is_err(), "it is asked once more, and not for ever");
 }

@@ -261,16 +261,27 @@ fn no_connection(error: &reqwest::Error) -> Option<&'static str> {
 
 /// An answer that is no success. S3 and Azure say in a code what the status leaves open.
 pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
+    refusal_and_region(purpose, response).await.0
+}
+
+/// The same, and the region that it names: S3 says so of a bucket that is in another than the one that was asked.
+pub(in crate::sources) async fn refusal_and_region(
+    purpose: Purpose<'_>,
+    response: Response,
+) -> (Error, Option<String>) {
     let status = response.status();
     let wait = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
     let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
     let wanted = wanted_schemes(&response);
+    let region = response.headers().get("x-amz-bucket-region").and_then(|name| name.to_str().ok()).map(str::to_owned);
     // Azure says it in a header too, since an answer to HEAD has no body.
     let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
     let body = collect(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
-    let code = Element::parse(&body).ok();
-    let code = code.as_ref().and_then(|error| error.text_of("Code")).or(header.as_deref()).unwrap_or_default();
+    let said = Element::parse(&body).ok();
+    let region = region.or_else(|| said.as_ref()?.text_of("Region").map(str::to_owned));
+    let region = region.filter(|region| is_scheme(region));
+    let code = said.as_ref().and_then(|error| error.text_of("Code")).or(header.as_deref()).unwrap_or_default();
     let kind = kind_of(status, code);
     let mut words = format!("{}: the server answered {}", kind.describe(), status.as_u16());
     if let Some(reason) = status.canonical_reason() {
@@ -289,10 +300,11 @@ pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response
         words += &format!("; it points to {elsewhere}: are the source's settings right?");
     }
     let error = purpose.error(kind).because(words);
-    match wait {
+    let error = match wait {
         Some(wait) => error.retry_after(wait),
         None => error,
-    }
+    };
+    (error, region)
 }
 
 /// The schemes in which a server wants credentials, if none of them is Basic or Bearer (RFC 9110, 11.6.1).
@@ -305,7 +317,7 @@ fn wanted_schemes(response: &Response) -> Vec<String> {
     if schemes.iter().any(is_known) { Vec::new() } else { schemes }
 }
 
-/// Whether a word from a server can be a scheme, and so be repeated.
+/// Whether a word from a server can be a scheme or a region, and so be repeated.
 fn is_scheme(word: &str) -> bool {
     (1..=24).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }

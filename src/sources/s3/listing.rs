@@ -28,16 +28,39 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
         return Err("the answer is no listing of a bucket: is this an S3 server?".into());
     }
     // Some stores say only at the end how keys are written.
-    if tree.text_of("EncodingType") == Some("url") {
+    let is_encoded = tree.text_of("EncodingType") == Some("url");
+    if is_encoded {
         page.directories = page.directories.map(|key| decoded(&key))?;
         page.files = page.files.map(|(key, stamp)| Ok((decoded(&key)?, stamp)))?;
     }
-    let more = tree.text_of("IsTruncated").is_some_and(|flag| flag.trim() == "true");
-    page.next = tree.text_of("NextContinuationToken").map(str::to_owned).filter(|token| more && !token.is_empty());
-    if more && page.next.is_none() {
-        return Err("the listing ends early and does not say how to go on".into());
+    if tree.text_of("IsTruncated").is_some_and(|flag| flag.trim() == "true") {
+        let told = |name: &str| tree.text_of(name).filter(|text| !text.is_empty());
+        page.next = match (told("NextContinuationToken"), told("NextMarker")) {
+            (Some(token), _) => Some(format!("{TOKEN}{token}")),
+            (None, Some(marker)) if is_encoded => Some(format!("{MARKER}{}", decoded(marker)?)),
+            (None, Some(marker)) => Some(format!("{MARKER}{marker}")),
+            (None, None) => last(&page).map(|key| format!("{MARKER}{key}")),
+        };
+        if page.next.is_none() {
+            return Err("the listing ends early and does not say how to go on".into());
+        }
     }
     Ok(page)
+}
+
+/// The beginnings of [`Page::next`]: the server knows ListObjectsV2, or only its first version.
+const TOKEN: &str = "token=";
+const MARKER: &str = "marker=";
+
+/// The arguments that ask for the page that comes next.
+pub(super) fn going_on(next: Option<&str>) -> [(&'static str, Option<&str>); 2] {
+    let after = |kind| next.and_then(|next| next.strip_prefix(kind));
+    [("continuation-token", after(TOKEN)), ("marker", after(MARKER))]
+}
+
+/// The last key or prefix of a page, after which a server of the first version goes on.
+fn last(page: &Page) -> Option<String> {
+    page.files.iter().last().map(|(key, _)| key).max(page.directories.iter().last())
 }
 
 /// Stores write a blank as `+`, and a plus sign as `%2B`.
@@ -65,6 +88,25 @@ mod tests {
         };
         assert_eq!(page("", " a+b%20 "), (" a+b%20 ".into(), " a+b%20 /".into()));
         assert_eq!(page("<EncodingType>url</EncodingType>", "+a%2Bb%0A"), (" a+b\n".into(), " a+b\n/".into()));
+    }
+
+    #[test]
+    fn a_server_that_knows_only_the_first_version_goes_on_after_a_key() {
+        let next = |told: &str| {
+            let text = format!(
+                "<ListBucketResult>{told}<IsTruncated>true</IsTruncated><Contents><Key>b</Key><Size>1</Size></Contents>\
+                 <CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes></ListBucketResult>"
+            );
+            let next = read(text.as_bytes(), |body| parse(body, 0)).expect("it is a listing").next;
+            going_on(next.as_deref()).map(|(name, value)| format!("{name}={}", value.unwrap_or_default()))
+        };
+        let token = "<NextContinuationToken>marker=t</NextContinuationToken>";
+        assert_eq!(next(token), ["continuation-token=marker=t", "marker="]);
+        assert_eq!(next(&format!("{token}<NextMarker>m</NextMarker>")), ["continuation-token=marker=t", "marker="]);
+        assert_eq!(next("<NextMarker>%2B+</NextMarker>"), ["continuation-token=", "marker=%2B+"]);
+        let encoded = "<EncodingType>url</EncodingType><NextMarker>%2B+</NextMarker>";
+        assert_eq!(next(encoded), ["continuation-token=", "marker=+ "]);
+        assert_eq!(next(""), ["continuation-token=", "marker=b"]);
     }
 
     #[test]

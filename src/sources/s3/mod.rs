@@ -8,7 +8,7 @@ mod url;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use reqsign_core::Signer;
 use self::bearer::Bearer;
 use self::credentials::Credentials;
 use super::http::redirect::{Named, Redirects};
-use super::http::transport::{Answer, Transport};
+use super::http::transport::{Answer, Transport, parsed, refusal_and_region};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, warn_if_clear};
 use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
@@ -60,6 +60,8 @@ const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 pub struct S3 {
     config: BucketConfig,
     connected: Current<Connected>,
+    /// The bucket's region, if the server has named another than the settings do.
+    region: OnceLock<String>,
     /// Versions that the store encrypts, so that their tags, which look like an MD5, are none.
     opaque: Mutex<LruCache<(RemotePath, Digest), ()>>,
 }
@@ -81,6 +83,9 @@ pub(super) struct BucketConfig {
 
 #[derive(Debug)]
 struct Connected {
+    /// The bucket's URL, without a slash at the end, and its region.
+    url: String,
+    region: String,
     transport: Arc<Transport>,
     signer: Option<Signer<Credential>>,
     bearer: Option<Bearer>,
@@ -131,27 +136,53 @@ impl Kind for S3Kind {
 
 impl S3 {
     pub(super) fn new(config: BucketConfig) -> Self {
-        Self { config, connected: Current::default(), opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)) }
+        let (connected, region) = Default::default();
+        Self { config, connected, region, opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)) }
     }
 
     /// Asks for one object, or about it.
     async fn ask(&self, purpose: Purpose<'_>, request: http::request::Builder) -> Result<Answer> {
         let key = encode_path(self.key(purpose)?.as_bytes());
-        let connected = self.connected.get(purpose)?;
-        let request = request.uri(format!("{}/{key}", self.config.url));
-        let mut request = self.sign(purpose, &connected, request).await?;
-        if self.config.unpacks {
-            // An unpacked object has another length than the listing says. Google's servers change this header on the way, so it
-            // must not be signed.
-            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        match connected.transport.send(purpose, request).await {
+        match self.send(purpose, request, &format!("/{key}")).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
             answer => {
                 let answer = answer?;
                 self.note_encryption(purpose.path, answer.response.headers());
                 Ok(answer)
             }
+        }
+    }
+
+    /// Sends a request for a place in the bucket; once more if the server says that the bucket is in another region.
+    async fn send(&self, purpose: Purpose<'_>, request: http::request::Builder, place: &str) -> Result<Answer> {
+        let (method, headers) = (request.method_ref().cloned().unwrap_or_default(), request.headers_ref().cloned());
+        loop {
+            let connected = self.connected.get(purpose)?;
+            let mut request = http::Request::builder().method(&method).uri(format!("{}{place}", connected.url));
+            if let (Some(headers), Some(all)) = (&headers, request.headers_mut()) {
+                all.clone_from(headers);
+            }
+            let mut request = self.sign(purpose, &connected, request).await?;
+            let is_object = !place.starts_with("/?");
+            if self.config.unpacks && is_object {
+                // An unpacked object has another length than the listing says. Google's servers change this header on the way, so it
+                // must not be signed.
+                request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            let answer = connected.transport.exchange(purpose, request).await?;
+            if answer.response.status().is_success() {
+                return Ok(answer);
+            }
+            let (error, region) = refusal_and_region(purpose, answer.response).await;
+            let Some(region) = region.filter(|region| *region != connected.region) else { return Err(error) };
+            if self.region.set(region.clone()).is_err() {
+                return Err(error);
+            }
+            tracing::info!(
+                "the bucket is in the region {region}, and not in {}; write it as `region`",
+                connected.region
+            );
+            self.connect().await?;
         }
     }
 
@@ -205,12 +236,15 @@ impl Keys for S3 {
 
     async fn page(&self, purpose: Purpose<'_>, prefix: &str, token: Option<&str>, most: Option<u32>) -> Result<Page> {
         let most = most.map(|most| most.to_string());
-        let arguments = [("prefix", Some(prefix)), ("continuation-token", token), ("max-keys", most.as_deref())];
-        let url = format!("{}/?delimiter=%2F&encoding-type=url&list-type=2", self.config.url);
-        let url = keys::page_url(url, arguments);
-        let connected = self.connected.get(purpose)?;
-        let request = self.sign(purpose, &connected, http::Request::get(url)).await?;
-        let page = connected.transport.send_and_parse(purpose, request, listing::parse).await;
+        let [token, marker] = listing::going_on(token);
+        let arguments = [("prefix", Some(prefix)), token, marker, ("max-keys", most.as_deref())];
+        let query = keys::page_url("/?delimiter=%2F&encoding-type=url&list-type=2".to_owned(), arguments);
+        let page = match self.send(purpose, http::Request::builder(), &query).await {
+            Ok(Answer { response, observed }) => {
+                parsed(purpose, response, move |body| listing::parse(body, observed)).await
+            }
+            Err(error) => Err(error),
+        };
         let no_bucket = "the server does not know the bucket: are `bucket`, `endpoint` and `region` right?";
         page.map_err(|error| keys::no_page(purpose, error, no_bucket))
     }
@@ -251,9 +285,12 @@ impl Source for S3 {
 
     async fn connect(&self) -> Result<()> {
         let transport = Arc::new(Transport::new(Redirects::Refuse, Named::default())?);
-        let signer = self.config.credentials.signer(&self.config.region, &transport).await?;
+        let configured = &self.config.region;
+        let region = self.region.get().unwrap_or(configured).clone();
+        let signer = self.config.credentials.signer(&region, &transport).await?;
         let bearer = self.config.token.clone().map(Bearer::new);
-        self.connected.set(Connected { transport, signer, bearer });
+        let url = place::in_region(&self.config.url, configured, &region);
+        self.connected.set(Connected { url, region, transport, signer, bearer });
         Ok(())
     }
 

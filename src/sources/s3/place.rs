@@ -3,6 +3,11 @@
 use crate::source::settings::Reader;
 use crate::sources::http::{endpoint, join};
 
+/// The same URL in another region, where regions have hosts of their own.
+pub(super) fn in_region(url: &str, from: &str, to: &str) -> String {
+    url.replacen(&format!("s3.{from}.amazonaws.com"), &format!("s3.{to}.amazonaws.com"), 1)
+}
+
 /// The bucket's URL; none, and a problem noted, if there can be none.
 pub(in crate::sources) fn bucket_url(
     reader: &mut Reader<'_>,
