@@ -25,6 +25,12 @@ impl Ftp {
         Self(Server::launch(Launch { name: "pyftpdlib", command: |server| python(server, "old"), login: true }, dir))
     }
 
+    /// pyftpdlib with MLST, and without MLSD.
+    pub fn without_mlsd(dir: &Path) -> Self {
+        let command = |server: &Server| python(server, "without_mlsd");
+        Self(Server::launch(Launch { name: "pyftpdlib", command, login: true }, dir))
+    }
+
     /// pyftpdlib that lists files and gives none.
     pub fn withholding(dir: &Path) -> Self {
         let command = |server: &Server| python(server, "withholding");
@@ -98,6 +104,8 @@ if mode.startswith("tls"):
 if mode == "old":
     for command in "MLSD", "MLST", "REST":
         del handler.proto_cmds[command]
+if mode == "without_mlsd":
+    del handler.proto_cmds["MLSD"]
 handler.authorizer = DummyAuthorizer()
 handler.authorizer.add_user(user, password, directory, perm="el" if mode == "withholding" else "elr")
 FTPServer(("127.0.0.1", int(port)), handler).serve_forever()

@@ -39,6 +39,13 @@ async fn a_server_of_old_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_mlst_and_without_mlsd_keeps_the_contract() {
+    let dir = served();
+    let server = Ftp::without_mlsd(dir.path());
+    conforms(&server.table(), Directory { lost: &BLANKS, ..Directory::new(dir.path()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let dir = served();
     let server = Ftp::tls(dir.path());

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::kit::web::Web;
-use crate::liar::{liar, retrieve};
+use crate::liar::{liar, liar_but_for, retrieve};
 use crate::real::{CONTROLS, Directory, conforms, list, served};
 use crate::{configured, kind, remote, source};
 
@@ -210,6 +210,18 @@ async fn what_nothing_identifies_is_no_file() {
     }
     let page = "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nETag: \"1\"\r\nContent-Length: 5\r\n\r\nlogin";
     lied_to(page).await.create_remote_digest(&remote("file.html")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_only_head_is_asked_by_get() {
+    const BYTES: &str = "HTTP/1.1 206 X\r\nETag: \"v1\"\r\nContent-Range: bytes 0-0/10\r\nContent-Length: 1\r\n\r\na";
+    for refusal in ["400", "403", "404", "405", "501"] {
+        let refusal = Box::leak(format!("HTTP/1.1 {refusal} X\r\nContent-Length: 0\r\n\r\n").into_boxed_str());
+        let url = liar_but_for(refusal, |request| request.starts_with(b"GET").then(|| BYTES.to_owned())).await;
+        let source = source(&format!("type = \"http\"\nurl = \"{url}/\"")).await;
+        let told = source.create_remote_digest(&remote("file")).await.unwrap();
+        assert_eq!((told.digest.as_str(), told.size), ("etag:v1;size=10", Some(10)), "{refusal}");
+    }
 }
 
 #[tokio::test]

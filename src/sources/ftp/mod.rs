@@ -128,6 +128,22 @@ impl Kind for FtpKind {
 }
 
 impl Ftp {
+    /// What the server is known to be able to when it lists: some know MLST and not MLSD.
+    fn abilities_to_list(&self, connected: &Connected) -> Abilities {
+        let no_machine_listings = self.no_machine_listings.load(Ordering::Relaxed);
+        Abilities { machine_listings: connected.abilities.machine_listings && !no_machine_listings }
+    }
+
+    /// Notes that the server knows no MLSD.
+    fn note_no_machine_listings(&self) {
+        if !self.no_machine_listings.swap(true, Ordering::Relaxed) {
+            let host = &self.config.host;
+            tracing::warn!(
+                "{host} knows no MLSD: its listings tell names only, and every file is asked for its size and time"
+            );
+        }
+    }
+
     /// The result of a request for a path that was made on this connection.
     async fn settle<T>(
         &self,
@@ -145,7 +161,7 @@ impl Ftp {
         };
         match failure {
             Failure::Refused(reply) if reply.is_about_path() => {
-                match absence(connected, &mut session, purpose, reply).await {
+                match absence(connected, &mut session, self.abilities_to_list(connected), purpose, reply).await {
                     Ok(error) => {
                         connected.pool.give_back(session);
                         Err(error)
@@ -218,6 +234,7 @@ impl Ftp {
 async fn absence(
     connected: &Connected,
     session: &mut Session,
+    abilities: Abilities,
     purpose: Purpose<'_>,
     reply: Reply,
 ) -> Result<Error, Failure> {
@@ -225,7 +242,7 @@ async fn absence(
     let mut missing = components.as_slice();
     while let Some((name, above)) = missing.split_last() {
         let parent = RemotePath::parse(&above.join(b"/".as_slice())).unwrap_or_else(|_| RemotePath::root());
-        match session.list(&connected.place(&parent), connected.abilities).await {
+        match session.list(&connected.place(&parent), abilities).await {
             Ok(Listed { items, left_out }) => {
                 let found = items.iter().find(|item| item.name == *name);
                 let whole = missing.len() == components.len();
@@ -294,10 +311,8 @@ impl Source for Ftp {
         }
         let mut connected = Connected { pool, abilities: Abilities { machine_listings: true }, root: place };
         connected.abilities = session.abilities(&connected.place(&root)).await.map_err(lost)?;
-        if !connected.abilities.machine_listings && !self.no_machine_listings.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "{host} knows no MLSD: its listings tell names only, and every file is asked for its size and time"
-            );
+        if !connected.abilities.machine_listings {
+            self.note_no_machine_listings();
         }
         connected.pool.give_back(session);
         self.connected.set(connected);
@@ -313,7 +328,15 @@ impl Source for Ftp {
         let connected = self.connected.get(purpose)?;
         let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
         let observed = now();
-        let listed = session.list(&connected.place(dir), connected.abilities).await;
+        let (place, abilities) = (connected.place(dir), self.abilities_to_list(&connected));
+        let mut listed = session.list(&place, abilities).await;
+        let is_unknown = matches!(&listed, Err(Failure::Refused(reply)) if reply.is_unknown_command());
+        if abilities.machine_listings && is_unknown {
+            listed = session.list(&place, Abilities { machine_listings: false }).await;
+            if listed.is_ok() {
+                self.note_no_machine_listings();
+            }
+        }
         let Listed { items, left_out } = self.settle(purpose, &connected, session, listed).await?;
         let noted = left_out.clone();
         let entries = items

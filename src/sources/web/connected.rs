@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use reqwest::Response;
 use url::Url;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::sources::http::body;
 use crate::sources::http::ranges::Ranges;
@@ -78,7 +78,8 @@ impl Connected {
         Ok((response, observed))
     }
 
-    /// Asks what there is at a URL. A server that will not say, or says no size, is asked for the first byte.
+    /// Asks what there is at a URL. A server that will not say, or says no size, is asked for the first byte: many refuse HEAD, in many
+    /// ways, and answer GET.
     pub(super) async fn examine(&self, purpose: Purpose<'_>, url: &str, ranges: &Ranges) -> Result<Seen> {
         let seen = |(response, observed): (Response, i64)| {
             let mut stamp = Stamp::from_headers(response.headers());
@@ -93,7 +94,7 @@ impl Connected {
         match self.send(&self.files, purpose, http::Request::head(url), ranges).await {
             Ok(answer) if answer.0.headers().contains_key(CONTENT_LENGTH) => return Ok(seen(answer)),
             Ok(answer) if answer.0.url().path().ends_with('/') => return Ok(seen(answer)),
-            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
+            Err(error) if !is_of_head_alone(&error) => return Err(error),
             _ => {}
         }
         match self.send(&self.files, purpose, http::Request::get(url).header(RANGE, "bytes=0-0"), ranges).await {
@@ -104,4 +105,10 @@ impl Connected {
             answer => answer.map(seen),
         }
     }
+}
+
+/// Whether a server may refuse HEAD so and answer GET: by 400, 403, 404, 405 or 501.
+fn is_of_head_alone(error: &Error) -> bool {
+    use ErrorKind::{NotFound, PermissionDenied, Protocol, Unsupported};
+    matches!(error.kind(), Unsupported | Protocol | PermissionDenied | NotFound)
 }

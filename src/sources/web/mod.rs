@@ -129,7 +129,7 @@ impl Web {
         if purpose.path.is_root() {
             return no_root(purpose);
         }
-        match connected.send(&connected.indexes, purpose, http::Request::head(url.as_str()), &self.ranges).await {
+        match connected.examine(purpose, url.as_str(), &self.ranges).await {
             Err(error) if error.kind() == ErrorKind::NotFound => no_root(purpose),
             // 403, 405 and 501 answer that there is a root, though it may not be seen, or not be asked for by HEAD.
             Err(root) if !matches!(root.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => root,
