@@ -211,7 +211,7 @@ fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &LeftOut) ->
         let name = match key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default() {
             "" => EMPTY_NAME,
             EMPTY_NAME => {
-                left_out.add(EMPTY_NAME.as_bytes(), "it stands for the empty name");
+                left_out.refuse(EMPTY_NAME.as_bytes(), "it stands for the empty name");
                 continue;
             }
             name => name,

@@ -3,6 +3,7 @@
 mod arriving;
 pub(crate) mod azblob;
 mod current;
+mod dial;
 pub(crate) mod ftp;
 pub(crate) mod gcs;
 mod heap;

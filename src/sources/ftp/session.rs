@@ -10,7 +10,6 @@ use suppaftp::tokio_rustls::TlsConnector;
 use suppaftp::types::FileType;
 use suppaftp::{FtpError, Mode, Status};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 
 use super::facts::{self, Kind, Listed};
 use super::reply::{Failure, Reply};
@@ -18,6 +17,7 @@ use super::wire::{self, text_of};
 use crate::revealed::Revealed;
 use crate::source::Sink;
 use crate::sources::arriving;
+use crate::sources::dial::dial;
 use crate::sources::stamp::{Stamp, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.
@@ -56,7 +56,7 @@ pub(super) struct Seen {
 
 impl Session {
     pub(super) async fn open(target: &Target) -> Result<Self, Failure> {
-        let connecting = TcpStream::connect((target.host.as_str(), target.port));
+        let connecting = dial(&target.host, target.port);
         let tcp = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(tcp) => tcp.map_err(FtpError::ConnectionError)?,
             Err(_) => return Err(Failure::Silent),

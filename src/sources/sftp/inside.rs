@@ -7,13 +7,13 @@ use std::time::Duration;
 use russh::client::{self, Msg};
 use russh::keys::{Algorithm, HashAlg};
 use russh::{Channel, ChannelMsg, Disconnect, Preferred, cipher};
-use tokio::net::TcpStream;
 
 use super::auth::{self, Credentials};
 use super::config::Inside;
 use super::host_key::{Connection, HostKeyCheck, Refused};
 use super::known_hosts::KnownHosts;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sources::dial::dial;
 
 /// How long the server may be silent before it is asked for a sign of life; after three without an answer the connection is over.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -50,7 +50,7 @@ pub(super) async fn connect(host: &str, config: &Inside) -> Result<(Connection, 
         nodelay: true,
         ..client::Config::default()
     });
-    let stream = TcpStream::connect((host, config.port)).await;
+    let stream = dial(host, config.port).await;
     let stream = stream.map_err(|e| unreachable(format!("cannot reach {host} port {}", config.port)).caused_by(e))?;
     // Nagle's algorithm delays small answers. If it cannot be turned off, all works, only slower.
     let _ = stream.set_nodelay(true);
