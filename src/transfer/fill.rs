@@ -4,13 +4,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
 use tracing::debug;
 
+use super::pace::Stopwatch;
 use super::request::Request;
 use super::{OpenVersion, Version};
 use crate::cache::Stored;
@@ -21,9 +20,6 @@ use crate::source::{Capabilities, Retrieval, Sink};
 
 /// A request that stands in the way of others ends after this many blocks (32 MiB), which are worth what a request costs.
 const FAIR_SHARE: usize = 256;
-
-/// The pace of a request is noted each time that this many bytes have come.
-const PACE_SAMPLE: u64 = 4 << 20;
 
 impl OpenVersion {
     /// Asks the source for what a request is for, and again for what is missing when the connection breaks; proves a copy that is complete
@@ -59,8 +55,8 @@ impl OpenVersion {
             }
         };
         drop(held);
-        let mut sink = sink.into_inner();
-        sink.note_pace();
+        let sink = sink.into_inner();
+        sink.stopwatch.stop();
         match result {
             // Blocks that came before the source noticed the change may be of the new version: they must not be served.
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
@@ -130,14 +126,7 @@ struct BlockSink<'a> {
     blocks: Blocks,
     /// Whether a block of this request was the copy's last missing one.
     complete: bool,
-    /// When the source was asked, or the latest of what it sends was noted.
-    since: Instant,
-    /// Bytes that came since; `None` until the first.
-    came: Option<u64>,
-    /// For how long since then nobody wanted more.
-    paused: Duration,
-    /// Since when nobody does.
-    pausing: Option<Instant>,
+    stopwatch: Stopwatch<'a>,
 }
 
 impl<'a> BlockSink<'a> {
@@ -149,10 +138,7 @@ impl<'a> BlockSink<'a> {
             next: request.first,
             blocks: Blocks::default(),
             complete: false,
-            since: Instant::now(),
-            came: None,
-            paused: Duration::ZERO,
-            pausing: None,
+            stopwatch: Stopwatch::start(&version.transfer.pace),
         }
     }
 
@@ -160,7 +146,7 @@ impl<'a> BlockSink<'a> {
     fn begin(&mut self, from: Option<usize>) {
         self.blocks = Blocks::default();
         self.next = from.unwrap_or(self.next);
-        (self.since, self.came, self.paused) = (Instant::now(), None, Duration::ZERO);
+        self.stopwatch = Stopwatch::start(&self.version.transfer.pace);
     }
 
     /// Fails unless everything that was asked for has arrived.
@@ -174,34 +160,6 @@ impl<'a> BlockSink<'a> {
             .because(format!("the source delivered {got} of {} bytes", asked.end - asked.start)))
     }
 
-    fn resumed(&mut self) {
-        self.paused += self.pausing.take().map(|since| since.elapsed()).unwrap_or_default();
-    }
-
-    /// Notes how fast bytes came.
-    fn note_pace(&mut self) {
-        self.resumed();
-        if let Some(came) = self.came.filter(|came| *came > 0) {
-            let time = self.since.elapsed().saturating_sub(self.paused);
-            self.version.transfer.pace.delivered(came, time);
-            (self.since, self.came, self.paused) = (Instant::now(), Some(0), Duration::ZERO);
-        }
-    }
-
-    fn arrived(&mut self, bytes: u64) {
-        match &mut self.came {
-            Some(came) => *came += bytes,
-            None => {
-                let asked = self.request.urgency.turn_began().map_or(self.since, |turn| turn.max(self.since));
-                self.version.transfer.pace.waited(asked.elapsed());
-                (self.since, self.came) = (Instant::now(), Some(0));
-            }
-        }
-        if self.came > Some(PACE_SAMPLE) {
-            self.note_pace();
-        }
-    }
-
     /// Returns when the next block is wanted; never, if the request is cut off here.
     async fn until_wanted(&mut self) {
         let request = self.request;
@@ -211,9 +169,9 @@ impl<'a> BlockSink<'a> {
         }
         let in_memory = || self.version.ahead_in_memory().is_some();
         if !request.wants(self.next, in_memory()) {
-            self.pausing = Some(Instant::now());
+            self.stopwatch.pause();
             request.until_wanted(self.next, in_memory, is_in_the_way).await;
-            self.resumed();
+            self.stopwatch.resume();
         }
     }
 }
@@ -221,7 +179,7 @@ impl<'a> BlockSink<'a> {
 #[async_trait]
 impl Sink for BlockSink<'_> {
     async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
-        self.arrived(bytes.len() as u64);
+        self.stopwatch.arrived(bytes.len() as u64, self.request.urgency.turn_began());
         loop {
             if self.next == self.end {
                 return if bytes.is_empty() {

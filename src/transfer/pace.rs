@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// How many of the latest waits are looked at. The shortest of them counts: one that fell into a reconnection, or behind others, says
 /// nothing of the source.
@@ -10,6 +11,9 @@ const WAITS: usize = 4;
 
 /// After so many bytes what was measured before counts half.
 const MEMORY: u64 = 64 << 20;
+
+/// What a request has delivered is noted each time that this many bytes have come.
+const SAMPLE: u64 = 4 << 20;
 
 /// Bytes a second, as long as nothing was measured: little, so that nothing is held for costly because of it.
 const FIRST_GUESS: f64 = 16e6;
@@ -28,7 +32,7 @@ struct Measured {
 
 impl Pace {
     /// The first bytes of an answer came after this time.
-    pub(super) fn waited(&self, wait: Duration) {
+    fn waited(&self, wait: Duration) {
         let mut measured = self.0.lock();
         let latest = measured.latest;
         measured.waits[latest] = Some(wait);
@@ -36,7 +40,7 @@ impl Pace {
     }
 
     /// So many bytes came within this time, and were taken at once.
-    pub(super) fn delivered(&self, bytes: u64, time: Duration) {
+    fn delivered(&self, bytes: u64, time: Duration) {
         let mut measured = self.0.lock();
         if measured.bytes > MEMORY {
             measured.bytes /= 2;
@@ -56,6 +60,66 @@ impl Pace {
     /// How many bytes arrive, on one connection, in this time.
     pub(super) fn brings(&self, time: Duration) -> u64 {
         self.0.lock().brings(time)
+    }
+}
+
+/// Times one request: the wait for its first bytes, and the others as they come.
+#[derive(Debug)]
+pub(super) struct Stopwatch<'a> {
+    pace: &'a Pace,
+    /// When the source was asked, or the latest of what it sends was noted.
+    since: Instant,
+    /// Bytes that came since; `None` until the first.
+    came: Option<u64>,
+    /// For how long since then nobody wanted more.
+    paused: Duration,
+    /// Since when nobody does.
+    pausing: Option<Instant>,
+}
+
+impl<'a> Stopwatch<'a> {
+    /// The source is asked now.
+    pub(super) fn start(pace: &'a Pace) -> Self {
+        Self { pace, since: Instant::now(), came: None, paused: Duration::ZERO, pausing: None }
+    }
+
+    /// Bytes came, of a request whose turn began at `turn_began`, if it had to wait for that.
+    pub(super) fn arrived(&mut self, bytes: u64, turn_began: Option<Instant>) {
+        match &mut self.came {
+            Some(came) => *came += bytes,
+            None => {
+                let asked = turn_began.map_or(self.since, |turn| turn.max(self.since));
+                self.pace.waited(asked.elapsed());
+                (self.since, self.came) = (Instant::now(), Some(0));
+            }
+        }
+        if self.came > Some(SAMPLE) {
+            self.note();
+        }
+    }
+
+    /// Nobody wants more for now.
+    pub(super) fn pause(&mut self) {
+        self.pausing = Some(Instant::now());
+    }
+
+    /// More is wanted.
+    pub(super) fn resume(&mut self) {
+        self.paused += self.pausing.take().map(|since| since.elapsed()).unwrap_or_default();
+    }
+
+    fn note(&mut self) {
+        self.resume();
+        if let Some(came) = self.came.filter(|came| *came > 0) {
+            let time = self.since.elapsed().saturating_sub(self.paused);
+            self.pace.delivered(came, time);
+            (self.since, self.came, self.paused) = (Instant::now(), Some(0), Duration::ZERO);
+        }
+    }
+
+    /// The request has ended.
+    pub(super) fn stop(mut self) {
+        self.note();
     }
 }
 
@@ -98,5 +162,32 @@ mod tests {
             pace.delivered(10_000_000, Duration::from_secs(1));
         }
         assert!((9_900_000..=10_000_000).contains(&pace.cost()), "{}", pace.cost());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_stopwatch_counts_no_time_in_which_nobody_wants_more() {
+        let pace = Pace::default();
+        let mut stopwatch = Stopwatch::start(&pace);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        stopwatch.arrived(1_000_000, None);
+        for _ in 0..2 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            stopwatch.arrived(1_000_000, None);
+            stopwatch.pause();
+            tokio::time::advance(Duration::from_secs(60)).await;
+            stopwatch.resume();
+        }
+        stopwatch.stop();
+        assert_eq!(pace.cost(), 2_000_000, "a megabyte a second for the two seconds before the first bytes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stopwatch_counts_no_wait_for_the_turn() {
+        let pace = Pace::default();
+        let mut stopwatch = Stopwatch::start(&pace);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let turn = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        stopwatch.arrived(1, Some(turn));
+        assert_eq!(pace.cost(), FIRST_GUESS as u64);
     }
 }
