@@ -10,7 +10,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tracing::debug;
 
-use super::fill::Blocks;
+use super::request::Blocks;
 use super::{Transfer, Version};
 use crate::cache::block::BLOCK;
 use crate::cache::{Cache, Facts, Gathering, Key, OpenCopy};

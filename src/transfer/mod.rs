@@ -1,7 +1,6 @@
 //! Transfer: brings the bytes that the cache lacks, each once, however many ask. It knows versions, no names and no freshness.
 
 mod evidence;
-mod fill;
 mod measure;
 mod memory;
 mod pace;
@@ -19,8 +18,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tracing::debug;
 
-use crate::cache::block::{block_count, blocks_of};
+use crate::cache::block::{BLOCK, block_count, blocks_of};
 use crate::cache::{Cache, Key, OpenCopy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
@@ -34,7 +34,7 @@ use evidence::Evidence;
 use measure::Measured;
 pub use memory::Memory;
 use pace::Pace;
-use plan::Limit;
+use plan::{AHEAD, AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning};
 use request::Request;
 use stream::Streams;
 
@@ -208,14 +208,46 @@ impl OpenVersion {
         &self.copy
     }
 
+    /// Whether retrieving the first block would tell whether the version is there still, and bring what is likely to be read next.
+    pub fn can_begin(&self) -> bool {
+        let settled = self.version.digest.unsettled_since().is_none();
+        settled && self.transfer.source.capabilities().ranges && !self.missing(0..1).is_empty()
+    }
+
     /// Whether all bytes are here and proven, as far as the disk tells.
     pub async fn is_whole(self: &Arc<Self>) -> bool {
-        self.ask_disk(OpenCopy::is_whole).await.unwrap_or(false)
+        self.ask_disk(|copy, _| copy.is_whole()).await.unwrap_or(false)
     }
 
     /// The file, if the kernel may read it without us (see `OpenCopy::proven_file`).
     pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
-        self.ask_disk(OpenCopy::proven_file).await.flatten()
+        self.ask_disk(|copy, _| copy.proven_file()).await.flatten()
+    }
+
+    /// How often bytes that somebody had read from here turned out wrong. Whoever opened the version before must not read on: what was
+    /// read does not belong together with what comes.
+    pub fn retractions(&self) -> u64 {
+        self.retractions.load(Ordering::Acquire)
+    }
+
+    /// Whether pages that the kernel has of this version are right. `false` is said once, and to everybody before the copy is proven.
+    pub fn are_pages_right(&self) -> bool {
+        self.copy.is_proven() && !self.transfer.evidence.take_retraction(self.copy.key())
+    }
+
+    /// Whether the bytes were wrong before, so that the next ones are read only once they are proven.
+    fn is_doubtful(&self, state: &State) -> bool {
+        state.first_attempt.is_some() || self.transfer.evidence.damage(self.copy.key()).is_some()
+    }
+
+    fn missing(&self, blocks: Range<usize>) -> Vec<usize> {
+        self.copy.missing(blocks)
+    }
+
+    /// How many blocks ahead of a reader are brought at most while they have no place on disk. `None` while they have.
+    fn ahead_in_memory(&self) -> Option<usize> {
+        let share = self.transfer.cache.ahead_in_memory(self.version.size)?;
+        Some(share.clamp(1, AHEAD_IN_MEMORY))
     }
 
     /// Reads these bytes, cut at the end of the file, retrieving what is missing.
@@ -225,11 +257,11 @@ impl OpenVersion {
     pub async fn read(self: &Arc<Self>, bytes: Range<u64>) -> Result<Bytes> {
         let bytes = bytes.start.min(self.version.size)..bytes.end.min(self.version.size);
         let blocks = blocks_of(&bytes);
-        if !self.copy.is_proven() && !self.is_doubtful() {
+        if !self.copy.is_proven() {
             self.request_ahead(&blocks);
         }
         for _ in 0..READ_ATTEMPTS {
-            if !self.copy.is_proven() && self.is_doubtful() {
+            if !self.copy.is_proven() && self.is_doubtful(&self.state.lock()) {
                 self.retrieve_whole().await?;
             }
             let discards = self.discards.load(Ordering::Acquire);
@@ -252,51 +284,71 @@ impl OpenVersion {
             .because("there is neither disk nor memory to hold the file's blocks"))
     }
 
-    /// Whether retrieving the first block would tell whether the version is there still, and bring what is likely to be read next.
-    pub fn can_begin(&self) -> bool {
-        let settled = self.version.digest.unsettled_since().is_none();
-        settled && self.transfer.source.capabilities().ranges && !self.missing(0..1).is_empty()
+    /// Requests what a reader at `blocks` needs now and is likely to need next.
+    fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
+        let room = self.transfer.cache.limits().max_size;
+        // Not so far that a small cache would be turned over by one reader.
+        let limit = self.ahead_in_memory().unwrap_or(AHEAD.min(block_count(room / 8)).max(AHEAD_IN_MEMORY));
+        let mut state = self.state.lock();
+        if !self.is_doubtful(&state) {
+            let ahead = state.streams.follow(blocks, limit);
+            self.request(&mut state, blocks, ahead);
+        }
     }
 
-    /// Retrieves the first block.
-    ///
-    /// # Errors
-    /// As [`OpenVersion::read`].
-    pub async fn begin(self: &Arc<Self>) -> Result<()> {
-        self.request_beginning();
-        self.retrieve(0..1).await
+    /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
+    fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
+        let reader = Reader { blocks: blocks.clone(), ahead, alone: state.streams.is_alone() };
+        let missing = |blocks| self.missing(blocks);
+        let plan = plan(self.view(state, &missing), &reader, &self.line());
+        for (index, limit) in plan.go_on {
+            state.requests[index].allow(limit);
+        }
+        for planned in plan.requests {
+            self.launch(state, planned);
+        }
     }
 
-    /// How often bytes that somebody had read from here turned out wrong. Whoever opened the version before must not read on: what was
-    /// read does not belong together with what comes.
-    pub fn retractions(&self) -> u64 {
-        self.retractions.load(Ordering::Acquire)
+    /// What the planner sees of this version.
+    fn view<'a>(&self, state: &State, missing: &'a dyn Fn(Range<usize>) -> Vec<usize>) -> View<'a> {
+        View {
+            blocks: block_count(self.version.size),
+            small: self.version.size <= SMALL,
+            ranges: self.transfer.source.capabilities().ranges,
+            kept: self.ahead_in_memory().is_none(),
+            under_way: state.requests.iter().map(|request| request.under_way()).collect(),
+            missing,
+        }
     }
 
-    /// Whether pages that the kernel has of this version are right. `false` is said once, and to everybody before the copy is proven.
-    pub fn are_pages_right(&self) -> bool {
-        self.copy.is_proven() && !self.transfer.evidence.take_retraction(self.copy.key())
+    /// What the planner knows of the line to the source.
+    fn line(&self) -> Line {
+        let Capabilities { buffer, concurrency, .. } = self.transfer.source.capabilities();
+        let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX);
+        let crowded = self.transfer.in_flight.load(Ordering::Relaxed) >= concurrency / 2;
+        Line { cost, buffer, crowded }
     }
 
-    /// Whether the bytes were wrong before, so that the next ones are read only once they are proven.
-    fn is_doubtful(&self) -> bool {
-        self.state.lock().first_attempt.is_some() || self.transfer.evidence.damage(self.copy.key()).is_some()
-    }
-
-    /// Retrieves what is missing of the whole version, until it is proven.
-    async fn retrieve_whole(self: &Arc<Self>) -> Result<()> {
-        for block in 0..block_count(self.version.size) {
-            if self.copy.is_proven() {
-                break;
+    /// Begins to carry out a request. Others that would come to the same blocks later end before them.
+    fn launch(self: &Arc<Self>, state: &mut State, planned: Planned) -> Arc<Request> {
+        let request = Arc::new(Request::new(planned));
+        for other in &state.requests {
+            other.end_before(request.first);
+        }
+        self.transfer.in_flight.fetch_add(1, Ordering::Relaxed);
+        state.requests.push(request.clone());
+        let (version, launched) = (self.clone(), request.clone());
+        // A task of its own: a reader that gives up must not take the bytes from the others.
+        tokio::spawn(async move {
+            let result = request.carry_out(&version).await;
+            version.transfer.in_flight.fetch_sub(1, Ordering::Relaxed);
+            if let Err(error) = &result {
+                debug!("{error}");
             }
-            self.retrieve(block..block + 1).await?;
-        }
-        if self.copy.is_proven() {
-            return Ok(());
-        }
-        Err(Error::new("read", ErrorKind::Cache)
-            .on(&self.version.path)
-            .because("its bytes were wrong before, and the cache has no room to prove others before they are read"))
+            version.state.lock().requests.retain(|other| !Arc::ptr_eq(other, &request));
+            request.progress.send_modify(|progress| progress.result = Some(result));
+        });
+        launched
     }
 
     /// Returns when these blocks can be read.
@@ -349,41 +401,99 @@ impl OpenVersion {
             .because(format!("its bytes came {READ_ATTEMPTS} times and could not be kept or proven")))
     }
 
-    fn missing(&self, blocks: Range<usize>) -> Vec<usize> {
-        self.copy.missing(blocks)
+    /// Retrieves what is missing of the whole version, until it is proven.
+    async fn retrieve_whole(self: &Arc<Self>) -> Result<()> {
+        for block in 0..block_count(self.version.size) {
+            if self.copy.is_proven() {
+                break;
+            }
+            self.retrieve(block..block + 1).await?;
+        }
+        if self.copy.is_proven() {
+            return Ok(());
+        }
+        Err(Error::new("read", ErrorKind::Cache)
+            .on(&self.version.path)
+            .because("its bytes were wrong before, and the cache has no room to prove others before they are read"))
+    }
+
+    /// Retrieves the first block.
+    ///
+    /// # Errors
+    /// As [`OpenVersion::read`].
+    pub async fn begin(self: &Arc<Self>) -> Result<()> {
+        self.request_beginning();
+        self.retrieve(0..1).await
+    }
+
+    /// Requests the first block.
+    fn request_beginning(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if self.is_doubtful(&state) {
+            return;
+        }
+        let missing = |blocks| self.missing(blocks);
+        let planned = plan_beginning(&self.view(&state, &missing), &self.line());
+        if let Some(planned) = planned {
+            self.launch(&mut state, planned);
+        }
+    }
+
+    /// Retrieves all of a small file, and of a large one the first block, before anybody reads it; less urgently than what readers wait
+    /// for. Returns whether a request was made.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub async fn retrieve_ahead(self: &Arc<Self>) -> Result<bool> {
+        let request = {
+            let mut state = self.state.lock();
+            let Some(planned) = self.plan_ahead(&state) else { return Ok(false) };
+            self.launch(&mut state, planned)
+        };
+        let mut progress = request.progress.subscribe();
+        let ended = progress.wait_for(|progress| progress.result.is_some()).await;
+        ended.ok().and_then(|progress| progress.result.clone()).unwrap_or(Ok(())).map(|()| true)
+    }
+
+    /// The request for what is retrieved ahead of readers, unless it is here, comes, or has no place on disk.
+    fn plan_ahead(&self, state: &State) -> Option<Planned> {
+        let is_refused = self.is_doubtful(state);
+        if self.copy.is_proven() || is_refused || self.ahead_in_memory().is_some() || !state.requests.is_empty() {
+            return None;
+        }
+        let missing = |blocks| self.missing(blocks);
+        let (view, line) = (self.view(state, &missing), self.line());
+        let planned = if view.small {
+            let reader = Reader { blocks: 0..view.blocks, ahead: 0, alone: true };
+            plan(view, &reader, &line).requests.into_iter().next()
+        } else {
+            plan_beginning(&view, &line).map(|planned| Planned { blocks: 0..1, ..planned })
+        };
+        planned.map(|planned| Planned { waited_for: false, ..planned })
+    }
+
+    /// Reads from the copy, as [`OpenCopy::read`] does; from memory only while the disk hangs.
+    async fn read_copy(self: &Arc<Self>, bytes: Range<u64>) -> Option<Bytes> {
+        let wanted = bytes.clone();
+        match self.ask_disk(move |copy, _| copy.read(wanted)).await {
+            Some(read) => read,
+            None => self.copy.read_memory(&bytes),
+        }
     }
 
     /// Asks the disk something (see [`Disk::ask`](crate::disk::Disk::ask)). `None` while it hangs.
-    pub(super) async fn ask_disk<T: Send + 'static>(
-        self: &Arc<Self>,
-        ask: impl FnOnce(&OpenCopy) -> T + Send + 'static,
-    ) -> Option<T> {
-        self.ask_disk_much(|copy, _| ask(copy)).await
-    }
-
-    /// The same for what takes long, and tells of its steps.
-    pub(super) async fn ask_disk_much<T: Send + 'static>(
+    async fn ask_disk<T: Send + 'static>(
         self: &Arc<Self>,
         ask: impl FnOnce(&OpenCopy, &Asked) -> T + Send + 'static,
     ) -> Option<T> {
         let version = self.clone();
-        let asking = move |asked: &Asked| ask(&version.copy, asked);
-        self.transfer.cache.disk().ask(asking).await.ok()
+        self.transfer.cache.disk().ask(move |asked| ask(&version.copy, asked)).await.ok()
     }
 
     /// Has the disk do something before it is asked anything else (see [`Disk::tell`](crate::disk::Disk::tell)).
-    pub(super) async fn tell_disk(self: &Arc<Self>, order: impl FnOnce(&OpenCopy) + Send + 'static) {
+    async fn tell_disk(self: &Arc<Self>, order: impl FnOnce(&OpenCopy) + Send + 'static) {
         let version = self.clone();
         self.transfer.cache.disk().tell(move || order(&version.copy)).await;
-    }
-
-    /// Reads from the copy, as [`OpenCopy::read`] does; from memory only while the disk hangs.
-    pub(super) async fn read_copy(self: &Arc<Self>, bytes: Range<u64>) -> Option<Bytes> {
-        let wanted = bytes.clone();
-        match self.ask_disk(move |copy| copy.read(wanted)).await {
-            Some(read) => read,
-            None => self.copy.read_memory(&bytes),
-        }
     }
 }
 

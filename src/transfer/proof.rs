@@ -20,7 +20,7 @@ impl OpenVersion {
     pub async fn take_found(self: &Arc<Self>) {
         if self.copy.is_found() {
             let digest = self.version.digest.clone();
-            self.ask_disk_much(move |copy, asked| copy.take_found(&digest, asked)).await;
+            self.ask_disk(move |copy, asked| copy.take_found(&digest, asked)).await;
         }
     }
 
@@ -52,7 +52,7 @@ impl OpenVersion {
             }
             (sound, agrees, copy.place())
         };
-        let (sound, agrees, place) = self.ask_disk_much(check).await.unwrap_or_default();
+        let (sound, agrees, place) = self.ask_disk(check).await.unwrap_or_default();
         if !sound {
             // Readers find the damaged blocks missing, and request them; all of them while the disk hangs.
             return Ok(());
@@ -123,7 +123,7 @@ impl OpenVersion {
 
     /// Takes the copy for whole, on a thread that may wait for the disk.
     async fn mark_whole(self: &Arc<Self>, local: Digest) {
-        let _ = self.ask_disk(|copy| copy.mark_whole(local)).await;
+        let _ = self.ask_disk(|copy, _| copy.mark_whole(local)).await;
     }
 
     /// Notes that the version is damaged.

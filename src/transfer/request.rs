@@ -1,20 +1,29 @@
-//! `Request`: a run of blocks that is being retrieved, as far as its readers want it; a version makes those that the planner decides on.
+//! `Request`: a run of blocks that is being retrieved. Its bytes are cut into blocks as they arrive, and put into the copy as fast as its
+//! readers want them. It decides not which requests are made.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::plan::{AHEAD, AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, UnderWay, View, plan, plan_beginning};
-use super::{OpenVersion, SMALL, State};
-use crate::cache::block::{BLOCK, block_count};
-use crate::error::Result;
-use crate::source::Capabilities;
+use super::pace::Stopwatch;
+use super::plan::{Limit, Planned, UnderWay};
+use super::{OpenVersion, Version};
+use crate::cache::Stored;
+use crate::cache::block::{BLOCK, bytes_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::retry::retry_read;
 use crate::source::turns::Urgency;
+use crate::source::{Capabilities, Retrieval, Sink};
+
+/// A request that stands in the way of others ends after this many blocks (32 MiB), which are worth what a request costs.
+const FAIR_SHARE: usize = 256;
 
 /// For how long a request whose reader has stopped keeps its connection. Then it is cut off, and what follows is asked for again.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,158 +112,209 @@ impl Request {
         }
     }
 
-    /// Whether this block, which would wait in memory or not, is wanted now.
-    pub(super) fn wants(&self, block: usize, in_memory: bool) -> bool {
-        self.limit.borrow().is_beyond(block, in_memory)
+    /// Ends the request here, as a success. Does not return: whoever carries the request out drops what waits for this.
+    async fn cut_off(&self) {
+        self.cut.notify_one();
+        std::future::pending().await
     }
 
-    /// Returns when this block is wanted; never, if the request is cut off before. `in_memory` says whether it would wait in memory,
-    /// `is_in_the_way` whether others wait for the request's end.
-    pub(super) async fn until_wanted(
-        &self,
-        block: usize,
-        in_memory: impl Fn() -> bool,
-        is_in_the_way: impl Fn() -> bool,
-    ) {
-        let mut limit = self.limit.subscribe();
+    /// Asks the source for the blocks, and again for what is missing when the connection breaks. A copy that is complete with them is judged.
+    pub(super) async fn carry_out(&self, version: &Arc<OpenVersion>) -> Result<()> {
+        let OpenVersion { transfer, version: Version { path, digest, size, .. }, opened, .. } = &**version;
+        let (first, end) = (self.first, self.end());
+        let Capabilities { ranges, buffer, .. } = transfer.source.capabilities();
+        let sink = tokio::sync::Mutex::new(BlockSink::new(version, self, end));
+        let asked = bytes_of(&(first..end), *size);
+        let held = transfer.memory.reserve(buffer.min(asked.end - asked.start) + BLOCK).await;
+        let retrieving = retry_read(
+            transfer.short_break,
+            || self.upto() as u64,
+            async || {
+                let mut sink = sink.lock().await;
+                let next = if ranges { sink.next } else { first };
+                sink.begin(next);
+                let range = bytes_of(&(next..end), *size);
+                if range.is_empty() {
+                    return Ok(());
+                }
+                let of_version = Retrieval::new(path, digest, *size, range.clone());
+                let retrieval = Retrieval { urgency: self.urgency.clone(), opened: *opened, ..of_version };
+                let retrieved = transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
+                if retrieved.modified.is_some() {
+                    version.state.lock().retrieved_modified = retrieved.modified;
+                }
+                sink.expect_end(&range)
+            },
+        );
+        let result = tokio::select! {
+            result = retrieving => result,
+            () = self.cut.notified() => {
+                debug!("{path}: the request for blocks {first} to {end} was cut off");
+                Ok(())
+            }
+        };
+        drop(held);
+        let sink = sink.into_inner();
+        sink.stopwatch.stop();
+        match result {
+            // Blocks that came before the source noticed the change may be of the new version: they must not be served.
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
+                let came = first..sink.next;
+                // A reader that finds them missing before this request ends waits for its end, and makes no request of its own.
+                self.progress.send_modify(|progress| progress.upto = first);
+                version.tell_disk(|copy| copy.discard_blocks(came)).await;
+                Err(error)
+            }
+            Err(error) => Err(error),
+            Ok(()) if sink.complete => version.judge().await,
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// Cuts what arrives into blocks.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    /// The beginning of the block that comes next.
+    begun: BytesMut,
+}
+
+impl Blocks {
+    /// The next block, of `length` bytes, once they are there; they are taken from `arrived`.
+    pub(super) fn next(&mut self, arrived: &mut Bytes, length: u64) -> Option<Bytes> {
+        let length = usize::try_from(length).expect("a block fits in memory");
+        if self.begun.is_empty() && arrived.len() >= length {
+            // As it came, without copying it.
+            return Some(arrived.split_to(length));
+        }
+        let lacking = length - self.begun.len();
+        self.begun.reserve(lacking);
+        self.begun.extend_from_slice(&arrived.split_to(arrived.len().min(lacking)));
+        (self.begun.len() == length).then(|| self.rest())
+    }
+
+    /// The beginning of the next block. The one after it begins anew.
+    pub(super) fn rest(&mut self) -> Bytes {
+        self.begun.split().freeze()
+    }
+
+    fn begun(&self) -> u64 {
+        self.begun.len() as u64
+    }
+}
+
+/// Puts what arrives into the copy, block by block.
+struct BlockSink<'a> {
+    version: &'a Arc<OpenVersion>,
+    request: &'a Request,
+    /// The block after the last one that the source was asked for.
+    end: usize,
+    /// The block that comes next.
+    next: usize,
+    blocks: Blocks,
+    /// Whether a block of this request was the copy's last missing one.
+    complete: bool,
+    stopwatch: Stopwatch<'a>,
+}
+
+impl<'a> BlockSink<'a> {
+    fn new(version: &'a Arc<OpenVersion>, request: &'a Request, end: usize) -> Self {
+        Self {
+            version,
+            request,
+            end,
+            next: request.first,
+            blocks: Blocks::default(),
+            complete: false,
+            stopwatch: Stopwatch::start(&version.transfer.pace),
+        }
+    }
+
+    /// The source is asked for everything from block `next` on.
+    fn begin(&mut self, next: usize) {
+        self.next = next;
+        self.blocks = Blocks::default();
+        self.stopwatch = Stopwatch::start(&self.version.transfer.pace);
+    }
+
+    /// Fails unless everything that was asked for has arrived.
+    fn expect_end(&self, asked: &Range<u64>) -> Result<()> {
+        if self.next == self.end {
+            return Ok(());
+        }
+        let got = self.next as u64 * BLOCK + self.blocks.begun() - asked.start;
+        Err(Error::new("retrieve_file", ErrorKind::Protocol)
+            .on(&self.version.version.path)
+            .because(format!("the source delivered {got} of {} bytes", asked.end - asked.start)))
+    }
+
+    /// Returns when the next block is wanted; never, if the request is cut off here, since others want its place or its readers have stopped.
+    async fn until_wanted(&mut self) {
+        let (version, request, next) = (self.version, self.request, self.next);
+        let is_in_the_way = || request.urgency.is_turn_wanted() || version.transfer.memory.is_wanted();
+        if next >= request.first + FAIR_SHARE && is_in_the_way() {
+            request.cut_off().await;
+        }
+        let is_wanted = |limit: &Limit| limit.is_beyond(next, version.ahead_in_memory().is_some());
+        if is_wanted(&request.limit.borrow()) {
+            return;
+        }
+        self.stopwatch.pause();
+        let mut limit = request.limit.subscribe();
         for _ in 0..PAUSE_TIMEOUT.as_secs() / PAUSE_CHECK.as_secs() {
-            if timeout(PAUSE_CHECK, limit.wait_for(|limit| limit.is_beyond(block, in_memory()))).await.is_ok() {
-                return;
+            if timeout(PAUSE_CHECK, limit.wait_for(is_wanted)).await.is_ok() {
+                return self.stopwatch.resume();
             }
             if is_in_the_way() {
                 break;
             }
         }
-        self.cut_off().await
+        request.cut_off().await
     }
 
-    /// Ends the request here, as a success. Does not return: whoever carries the request out drops what waits for this.
-    pub(super) async fn cut_off(&self) {
-        self.cut.notify_one();
-        std::future::pending().await
-    }
-
-    /// Returns when the request is to end.
-    pub(super) async fn is_cut_off(&self) {
-        self.cut.notified().await;
+    /// Stores the next block. A disk that does not answer in time is left alone for a while.
+    async fn keep(&self, bytes: Bytes) -> Stored {
+        let (block, given_up) = (self.next, Arc::new(AtomicBool::new(false)));
+        let (writing, is_given_up) = (bytes.clone(), given_up.clone());
+        let stored = self.version.ask_disk(move |copy, _| copy.write(block, &writing, &is_given_up)).await;
+        if stored.is_none() {
+            given_up.store(true, Ordering::SeqCst);
+        }
+        stored.flatten().unwrap_or_else(|| self.version.copy.spill(block, &bytes))
     }
 }
 
-impl OpenVersion {
-    /// Requests what a reader at `blocks` needs now and is likely to need next.
-    pub(super) fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
-        let room = self.transfer.cache.limits().max_size;
-        // Not so far that a small cache would be turned over by one reader.
-        let limit = self.ahead_in_memory().unwrap_or(AHEAD.min(block_count(room / 8)).max(AHEAD_IN_MEMORY));
-        let mut state = self.state.lock();
-        let ahead = state.streams.follow(blocks, limit);
-        self.request(&mut state, blocks, ahead);
-    }
-
-    /// How many blocks ahead of a reader are brought at most while they have no place on disk. `None` while they have.
-    pub(super) fn ahead_in_memory(&self) -> Option<usize> {
-        let share = self.transfer.cache.ahead_in_memory(self.version.size)?;
-        Some(share.clamp(1, AHEAD_IN_MEMORY))
-    }
-
-    /// Requests the first block.
-    pub(super) fn request_beginning(self: &Arc<Self>) {
-        if self.is_doubtful() {
-            return;
-        }
-        let mut state = self.state.lock();
-        let missing = |blocks| self.missing(blocks);
-        let planned = plan_beginning(&self.view(&state, &missing), &self.line());
-        if let Some(planned) = planned {
-            self.launch(&mut state, planned);
-        }
-    }
-
-    /// Retrieves all of a small file, and of a large one the first block, before anybody reads it; less urgently than what readers wait
-    /// for. Returns whether a request was made.
-    ///
-    /// # Errors
-    /// Those of the source.
-    pub async fn retrieve_ahead(self: &Arc<Self>) -> Result<bool> {
-        let request = {
-            let mut state = self.state.lock();
-            let Some(planned) = self.plan_ahead(&state) else { return Ok(false) };
-            self.launch(&mut state, planned)
-        };
-        let mut progress = request.progress.subscribe();
-        let ended = progress.wait_for(|progress| progress.result.is_some()).await;
-        ended.ok().and_then(|progress| progress.result.clone()).unwrap_or(Ok(())).map(|()| true)
-    }
-
-    /// The request for what is retrieved ahead of readers, unless it is here, comes, or has no place on disk.
-    fn plan_ahead(&self, state: &State) -> Option<Planned> {
-        let is_refused = state.first_attempt.is_some() || self.transfer.evidence.damage(self.copy.key()).is_some();
-        if self.copy.is_proven() || is_refused || self.ahead_in_memory().is_some() || !state.requests.is_empty() {
-            return None;
-        }
-        let missing = |blocks| self.missing(blocks);
-        let (view, line) = (self.view(state, &missing), self.line());
-        let planned = if view.small {
-            let reader = Reader { blocks: 0..view.blocks, ahead: 0, alone: true };
-            plan(view, &reader, &line).requests.into_iter().next()
-        } else {
-            plan_beginning(&view, &line).map(|planned| Planned { blocks: 0..1, ..planned })
-        };
-        planned.map(|planned| Planned { waited_for: false, ..planned })
-    }
-
-    /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
-    pub(super) fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
-        let reader = Reader { blocks: blocks.clone(), ahead, alone: state.streams.is_alone() };
-        let missing = |blocks| self.missing(blocks);
-        let plan = plan(self.view(state, &missing), &reader, &self.line());
-        for (index, limit) in plan.go_on {
-            state.requests[index].allow(limit);
-        }
-        for planned in plan.requests {
-            self.launch(state, planned);
-        }
-    }
-
-    /// What the planner sees of this version.
-    fn view<'a>(&self, state: &State, missing: &'a dyn Fn(Range<usize>) -> Vec<usize>) -> View<'a> {
-        View {
-            blocks: block_count(self.version.size),
-            small: self.version.size <= SMALL,
-            ranges: self.transfer.source.capabilities().ranges,
-            kept: self.ahead_in_memory().is_none(),
-            under_way: state.requests.iter().map(|request| request.under_way()).collect(),
-            missing,
-        }
-    }
-
-    /// What the planner knows of the line to the source.
-    fn line(&self) -> Line {
-        let Capabilities { buffer, concurrency, .. } = self.transfer.source.capabilities();
-        let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX);
-        let crowded = self.transfer.in_flight.load(Ordering::Relaxed) >= concurrency / 2;
-        Line { cost, buffer, crowded }
-    }
-
-    /// Begins to carry out a request. Others that would come to the same blocks later end before them.
-    fn launch(self: &Arc<Self>, state: &mut State, planned: Planned) -> Arc<Request> {
-        let request = Arc::new(Request::new(planned));
-        for other in &state.requests {
-            other.end_before(request.first);
-        }
-        self.transfer.in_flight.fetch_add(1, Ordering::Relaxed);
-        state.requests.push(request.clone());
-        let (version, launched) = (self.clone(), request.clone());
-        // A task of its own: a reader that gives up must not take the bytes from the others.
-        tokio::spawn(async move {
-            let result = version.carry_out(&request).await;
-            version.transfer.in_flight.fetch_sub(1, Ordering::Relaxed);
-            if let Err(error) = &result {
-                debug!("{error}");
+#[async_trait]
+impl Sink for BlockSink<'_> {
+    async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
+        self.stopwatch.arrived(bytes.len() as u64, self.request.urgency.turn_began());
+        loop {
+            if self.next == self.end {
+                return if bytes.is_empty() {
+                    Ok(())
+                } else {
+                    Err(Error::new("retrieve_file", ErrorKind::Protocol)
+                        .on(&self.version.version.path)
+                        .because("the source delivered more bytes than were asked for"))
+                };
             }
-            version.state.lock().requests.retain(|other| !Arc::ptr_eq(other, &request));
-            request.progress.send_modify(|progress| progress.result = Some(result));
-        });
-        launched
+            let range = bytes_of(&(self.next..self.next + 1), self.version.version.size);
+            let Some(block) = self.blocks.next(&mut bytes, range.end - range.start) else { return Ok(()) };
+            self.until_wanted().await;
+            let stored = self.keep(block).await;
+            self.complete |= stored == Stored::DiskComplete;
+            if stored != Stored::Memory {
+                self.version.hash_along(self.next);
+            }
+            self.next += 1;
+            if !self.complete {
+                let upto = self.next;
+                self.request.progress.send_modify(|progress| progress.upto = upto);
+            }
+            if self.next < self.end && self.next >= self.request.end() {
+                // Others bring what follows: not one byte more.
+                self.request.cut_off().await;
+            }
+        }
     }
 }
