@@ -183,6 +183,18 @@ impl BlockMap {
         self.changed_pages.insert(block / PAGE);
     }
 
+    /// The file has only the blocks of `size` bytes; nothing is there of others.
+    pub fn end(&mut self, size: u64) {
+        self.blocks = block_count(size);
+        let last = self.pages.last().map(|(number, _)| self.blocks_of_page(*number).len());
+        if let (Some(length), Some((_, page))) = (last, self.pages.last_mut()) {
+            page.hashes.truncate(length);
+            page.states.truncate(length);
+            page.hashes.shrink_to_fit();
+            page.states.shrink_to_fit();
+        }
+    }
+
     /// Nothing counts as checked any more.
     pub fn uncheck_all(&mut self) {
         let states = self.pages.iter_mut().flat_map(|(_, page)| &mut page.states);
@@ -288,6 +300,18 @@ mod tests {
         restored.restore_page(usize::MAX, &[1; 64]);
         assert_eq!(restored.present(), 3, "a page beyond the end has no blocks");
         assert_eq!(BlockMap::empty(1).begun_page(0).hashes.capacity(), 1, "a small file takes little");
+    }
+
+    #[test]
+    fn a_map_that_ends_is_one_of_its_size() {
+        let mut map = BlockMap::empty(MAX_SIZE);
+        (0..PAGE + 2).for_each(|block| map.set(block, hash(&[1])));
+        assert!(!map.is_full());
+        map.end((PAGE as u64 + 2) * BLOCK - 5);
+        assert!(map.is_full() && map.is_checked() && !map.is_missing(PAGE + 1));
+        assert_eq!(map.pages[1].1.hashes.capacity(), 2, "a small file takes little");
+        let stored: Vec<_> = map.take_changed_pages(None).iter().map(|(page, bytes)| (*page, bytes.len())).collect();
+        assert_eq!(stored, [(0, PAGE * 32), (1, 2 * 32)]);
     }
 
     #[test]

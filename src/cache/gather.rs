@@ -1,52 +1,36 @@
 //! `Gathering`: the bytes of a version whose size nobody knows before they end, on their way to becoming a copy. It proves nothing.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::block::{BLOCK, Hash, hash};
-use super::ledger::Lease;
-use super::store::Store;
+use super::block::{BLOCK, MAX_SIZE};
 use super::table::Held;
 use super::{Cache, CachedFile, Key, OpenCopy};
 use crate::name::LocalName;
 
-/// Takes blocks in order. They go to where the copy's file will be, hashed; where there is no room for them, they are let go.
+/// Takes blocks in order, and writes them into a copy that is in no table yet. Where there is no room for them, they are let go.
 /// Dropped before [`Gathering::finish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Gathering {
     cache: Arc<Cache>,
     key: Key,
     name: LocalName,
-    /// None before the first block, and when there is no room.
-    file: Option<File>,
-    /// The room that the file takes.
-    lease: Lease,
-    /// Whether all blocks found room so far.
-    kept: bool,
+    /// `None` where not all blocks found room.
+    copy: Option<OpenCopy>,
+    /// How many bytes came.
     size: u64,
-    hashes: Vec<Hash>,
 }
 
 impl Cache {
     /// Begins the copy of a version anew; while somebody has one open, the bytes are only counted. `name` is the base name that its
     /// file gets. Waits for the disk.
     pub fn gather(self: &Arc<Self>, key: Key, name: &LocalName) -> Gathering {
-        let kept = self.discard(&key);
-        Gathering {
-            cache: self.clone(),
-            key,
-            name: name.clone(),
-            file: None,
-            lease: self.ledger.lease(0),
-            kept,
-            size: 0,
-            hashes: Vec::new(),
-        }
+        let mut gathering = Gathering { cache: self.clone(), key, name: name.clone(), copy: None, size: 0 };
+        gathering.restart();
+        gathering
     }
 
     /// Deletes the copy of a version. `false` if it stays: somebody has it open.
@@ -58,95 +42,57 @@ impl Cache {
         }
         is_free
     }
-
-    /// Takes in a copy that was made here, and opens it. `None` if somebody has begun another meanwhile.
-    fn open_new(self: &Arc<Self>, copy: CachedFile) -> Option<OpenCopy> {
-        let mut table = self.table.lock();
-        if table.held.contains(copy.key()) {
-            return None;
-        }
-        let copy = Arc::new(copy);
-        copy.opens.fetch_add(1, Ordering::Relaxed);
-        table.held.put(*copy.key(), Held::Loaded(copy.clone()));
-        table.loaded += 1;
-        Some(OpenCopy { cache: self.clone(), copy })
-    }
 }
 
 impl Gathering {
-    /// Takes the next block; only the last one may be shorter than [`BLOCK`]. Waits for the disk.
-    pub fn write(&mut self, block: &Bytes) {
-        self.size += block.len() as u64;
-        if self.kept {
-            self.keep(block);
-        }
-    }
-
     /// Discards what came so far: the source begins anew. Waits for the disk.
     pub fn restart(&mut self) {
-        self.drop_file();
-        self.kept = self.cache.discard(&self.key);
+        self.let_go();
         self.size = 0;
+        if self.cache.discard(&self.key) {
+            let copy = Arc::new(CachedFile::gathering(&self.cache, self.key, self.name.clone()));
+            self.copy = Some(OpenCopy { cache: self.cache.clone(), copy });
+        }
     }
 
-    /// The copy, if all bytes found room: complete, not yet proven. Waits for the disk.
+    /// Takes the next block; only the last one may be shorter than [`BLOCK`]. Waits for the disk.
+    pub fn write(&mut self, block: &Bytes) {
+        let number = usize::try_from(self.size / BLOCK).expect("a file has fewer blocks than there are addresses");
+        self.size += block.len() as u64;
+        let is_kept = |copy: &OpenCopy| copy.write(number, block, &AtomicBool::new(false)).is_some();
+        if self.size > self.cache.limits.max_size.min(MAX_SIZE) || !self.copy.as_ref().is_some_and(is_kept) {
+            self.let_go();
+        }
+    }
+
+    /// The copy, if all bytes found room: complete, not yet proven. `None` as well if somebody has begun another meanwhile. Waits for the
+    /// disk.
     pub fn finish(&mut self, modified: Option<SystemTime>) -> Option<OpenCopy> {
-        if self.kept && self.size == 0 {
-            self.keep(&[]);
+        if self.size == 0 && !self.copy.as_ref()?.write_empty() {
+            return None;
         }
-        let file = self.file.take().filter(|_| self.kept)?;
-        let copy = CachedFile::new(&self.cache, self.key, self.name.clone(), self.size, modified, None, true);
-        copy.adopt(file, &std::mem::take(&mut self.hashes));
-        let opened = self.cache.open_new(copy)?;
-        opened.lease.absorb(self.lease.take());
-        Some(opened)
+        let mut table = self.cache.table.lock();
+        if table.held.contains(&self.key) {
+            return None;
+        }
+        let mut open = self.copy.take()?;
+        Arc::get_mut(&mut open.copy).expect("no table has it").end(self.size, modified);
+        open.copy.opens.fetch_add(1, Ordering::Relaxed);
+        table.held.put(self.key, Held::Loaded(open.copy.clone()));
+        table.loaded += 1;
+        Some(open)
     }
 
-    /// Puts one block where it belongs; an empty one makes the file of an empty version.
-    fn keep(&mut self, block: &[u8]) {
-        let length = block.len() as u64;
-        let at = self.hashes.len() as u64 * BLOCK;
-        let fits = self.size <= self.cache.limits.max_size;
-        if let Some(room) = fits.then(|| self.cache.take_room(&self.lease, length)).flatten() {
-            match open(&mut self.file, &self.cache.store, &self.key, &self.name)
-                .and_then(|file| file.write_all_at(block, at))
-            {
-                Ok(()) => {
-                    room.written();
-                    self.cache.shortage.end();
-                    if !block.is_empty() {
-                        self.hashes.push(hash(block));
-                    }
-                    return;
-                }
-                Err(e) => self.cache.disk_failed(&e),
-            }
-        }
-        self.drop_file();
-        self.kept = false;
-    }
-
-    fn drop_file(&mut self) {
-        self.hashes.clear();
-        let lease = self.lease.take();
-        // The room is given back at the end, when the file is gone.
-        if (self.file.take().is_some() || lease.bytes() > 0)
-            && let Some(place) = self.cache.store.discard(&self.key)
-        {
-            self.cache.store.destroy(&place);
+    fn let_go(&mut self) {
+        // Where nothing was written, another's file may lie.
+        if let Some(copy) = self.copy.take().filter(|copy| copy.takes_room()) {
+            copy.discard();
         }
     }
-}
-
-fn open<'a>(file: &'a mut Option<File>, store: &Store, key: &Key, name: &[u8]) -> std::io::Result<&'a File> {
-    if file.is_none() {
-        *file = Some(store.open_file(key, name, true)?);
-    }
-    Ok(file.as_ref().expect("it was just opened"))
 }
 
 impl Drop for Gathering {
     fn drop(&mut self) {
-        self.drop_file();
+        self.let_go();
     }
 }

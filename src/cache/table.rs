@@ -196,7 +196,7 @@ impl Cache {
 
     /// Closes a copy: stores what is not stored, and drops its map where there are too many.
     fn close(&self, copy: &Arc<CachedFile>) {
-        if copy.is_apart() {
+        if !copy.is_listed() {
             return;
         }
         {

@@ -319,6 +319,72 @@ fn the_room_of_a_gathering_becomes_that_of_its_copy() {
 }
 
 #[test]
+fn a_gathering_that_begins_anew_has_none_of_the_earlier_blocks() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    (0..3).for_each(|number| gathering.write(&block(number)));
+    gathering.restart();
+    assert_eq!(cache.ledger.taken(), 0);
+    gathering.write(&block(7));
+    gathering.write(&Bytes::from_static(b"end"));
+    let copy = gathering.finish(None).expect("there is room");
+    assert_eq!((copy.size(), copy.missing(0..2)), (BLOCK + 3, vec![1]));
+    assert!(copy.mark_whole(Digest::new("1")));
+    assert_eq!(copy.read(BLOCK - 1..BLOCK + 3).as_deref(), Some(&b"\x07end"[..]));
+    let length = cache.store.path(&version("a"), b"a").metadata().expect("it is there").len();
+    assert_eq!(length, BLOCK + 3);
+}
+
+#[test]
+fn the_index_hears_of_a_gathering_once_it_is_proven() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, db) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    // More than what is stored of a growing copy at once.
+    (0..100).for_each(|number| gathering.write(&block(number)));
+    let copy = gathering.finish(None).expect("there is room");
+    copy.save_growth(&cache.index);
+    db.flush();
+    assert_eq!(stored_blocks(&cache, "a", 100), 0);
+    assert!(copy.mark_whole(Digest::new("1")));
+    assert_eq!(stored_blocks(&cache, "a", 100), 100);
+}
+
+#[test]
+fn an_empty_version_that_was_gathered_has_a_file() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let copy = cache.gather(version("a"), &b"a".to_vec().into()).finish(None).expect("there is room");
+    assert!(copy.place().exists() && !copy.is_proven() && copy.mark_whole(Digest::new("1")));
+    assert_eq!((copy.size(), cache.ledger.taken()), (0, COPY_OVERHEAD));
+}
+
+#[test]
+fn more_than_the_cache_can_hold_is_not_gathered() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
+    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    (0..=THREE.max_size / BLOCK).for_each(|number| gathering.write(&block(number as usize)));
+    assert!(gathering.finish(None).is_none());
+    assert_eq!((cache.copies(), cache.ledger.taken()), (0, 0));
+    assert!(!cache.store.path(&version("a"), b"a").exists());
+}
+
+#[test]
+fn a_version_that_is_open_is_not_gathered_anew() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "a", 2);
+    copy.store(0, block(0));
+    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    (0..2).for_each(|number| gathering.write(&block(number)));
+    assert!(gathering.finish(None).is_none());
+    drop(gathering);
+    assert_eq!((copy.read(0..BLOCK), copy.missing(0..2)), (Some(block(0)), vec![1]));
+}
+
+#[test]
 fn only_a_copy_that_is_not_in_memory_is_looked_up_in_the_index() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     filled(dir.path(), 1);

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use crate::cache::block::{Block, BlockMap, Hash};
+use crate::cache::block::{Block, BlockMap, Hash, block_count};
 use crate::cache::index::{Fingerprint, Record};
 use crate::digest::Digest;
 
@@ -155,6 +155,15 @@ impl Contents {
         let complete = self.map.is_full();
         self.stage = if complete { Stage::Complete { last: Some(block) } } else { Stage::Growing };
         complete
+    }
+
+    /// The version has only `size` bytes: it was not known how many before, and those of every block were written.
+    pub(super) fn end(&mut self, size: u64) {
+        self.size = size;
+        self.map.end(size);
+        if self.map.is_full() {
+            self.stage = Stage::Complete { last: block_count(size).checked_sub(1) };
+        }
     }
 
     /// A block's bytes agree with its hash. Whether that ends a suspicion: every byte of a whole copy is what it was.
@@ -332,6 +341,37 @@ mod tests {
         let mut contents = whole();
         assert!(contents.put(1, hash(&[2])));
         assert!(!contents.is_whole() && contents.is_held_back(1));
+    }
+
+    #[test]
+    fn contents_that_end_are_complete_and_hold_back_the_last_block() {
+        for most in [3 * BLOCK, 1000 * BLOCK, u64::MAX >> 1] {
+            let mut contents = Contents::empty(most);
+            (0..3).for_each(|block| _ = contents.put(block, hash(&[1])));
+            contents.leave(file_of(3));
+            contents.end(3 * BLOCK);
+            assert!(contents.is_held_back(2) && contents.is_checked());
+            assert!(contents.mark_whole(digest()));
+            assert_eq!(served(&after_a_kill(&mut contents)), [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn contents_that_end_and_lack_a_block_go_on_growing() {
+        let mut contents = Contents::empty(1000 * BLOCK);
+        [0, 2].into_iter().for_each(|block| _ = contents.put(block, hash(&[1])));
+        contents.leave(file_of(3));
+        contents.end(3 * BLOCK);
+        assert!(!contents.is_held_back(2) && !contents.mark_whole(digest()));
+        assert!(contents.put(1, hash(&[1])) && contents.mark_whole(digest()));
+    }
+
+    #[test]
+    fn contents_that_end_without_a_byte_are_complete() {
+        let mut contents = Contents::empty(1000 * BLOCK);
+        contents.leave(file_of(0));
+        contents.end(0);
+        assert!(contents.is_checked() && contents.mark_whole(digest()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tracing::warn;
 
 use self::contents::Contents;
 use self::running::Running;
-use super::block::{BLOCK, Block, Hash, blocks_of, bytes_of, hash};
+use super::block::{BLOCK, Block, MAX_SIZE, blocks_of, bytes_of, hash};
 use super::index::Record;
 use super::ledger::Lease;
 use super::store::Store;
@@ -49,8 +49,7 @@ pub struct CachedFile {
     name: LocalName,
     size: u64,
     path: PathBuf,
-    /// See [`CachedFile::apart`].
-    is_apart: bool,
+    standing: Standing,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
     /// The room that it takes.
@@ -61,6 +60,17 @@ pub struct CachedFile {
     disk: Arc<Disk>,
     /// Locked also while the disk is asked for the file's times, or to give room back. See [`CachedFile::look`].
     state: Mutex<State>,
+}
+
+/// The relation of a copy to the others of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The table has it, and the index hears of it.
+    Listed,
+    /// See [`CachedFile::apart`].
+    Apart,
+    /// See [`CachedFile::gathering`].
+    Gathering,
 }
 
 #[derive(Debug)]
@@ -113,18 +123,44 @@ impl CachedFile {
         let (opens, lease) = (AtomicUsize::new(0), cache.ledger.lease(0));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
         let (path, disk) = (cache.store.path(&key, &name), cache.disk.clone());
-        Self { key, name, size, path, is_apart: false, opens, lease, use_noted, running, disk, state }
+        let standing = Standing::Listed;
+        Self { key, name, size, path, standing, opens, lease, use_noted, running, disk, state }
     }
 
     /// A copy of a version of which the disk does not tell what is stored, because it hangs. It has bytes in memory only, writes nothing and
     /// throws nothing away.
     pub(super) fn apart(self) -> Self {
-        Self { is_apart: true, ..self }
+        Self { standing: Standing::Apart, ..self }
+    }
+
+    /// A new copy of a version whose size is not known before its bytes end: until then it has the most that there can be room for. Neither
+    /// table nor index hears of it before [`CachedFile::end`].
+    pub(super) fn gathering(cache: &Cache, key: Key, name: LocalName) -> Self {
+        let most = cache.limits.max_size.min(MAX_SIZE);
+        Self { standing: Standing::Gathering, ..Self::new(cache, key, name, most, None, None, false) }
+    }
+
+    /// The bytes of a copy that was gathered have ended: it has every block, and waits for its proof.
+    pub(super) fn end(&mut self, size: u64, modified: Option<SystemTime>) {
+        (self.size, self.standing) = (size, Standing::Listed);
+        let state = self.state.get_mut();
+        (state.modified, state.unsaved) = (modified, 0);
+        state.contents.end(size);
     }
 
     /// See [`CachedFile::apart`].
     pub(super) fn is_apart(&self) -> bool {
-        self.is_apart
+        self.standing == Standing::Apart
+    }
+
+    /// Whether table and index hear of it.
+    pub(super) fn is_listed(&self) -> bool {
+        self.standing == Standing::Listed
+    }
+
+    /// Whether something of it may be on the disk.
+    pub(super) fn takes_room(&self) -> bool {
+        self.lease.bytes() > 0 || self.state.lock().file.is_some()
     }
 
     /// Looks at what is known, which somebody may be changing who waits for the disk. `None` while that hangs.
@@ -152,18 +188,8 @@ impl CachedFile {
         self.look(|state| Facts { size: self.size, modified: state.modified, whole: state.contents.is_whole() })
     }
 
-    /// Takes in the file of a new copy with the hashes of all its blocks. The copy is complete, and waits for its proof.
-    pub(super) fn adopt(&self, file: File, hashes: &[Hash]) {
-        let mut state = self.state.lock();
-        self.left(&mut state, &file);
-        state.file = Some(Arc::new(file));
-        for (block, hash) in hashes.iter().enumerate() {
-            state.contents.put(block, *hash);
-        }
-    }
-
     fn save_in(&self, index: &Index, state: &mut State) {
-        if self.is_apart {
+        if !self.is_listed() {
             return;
         }
         let record = state.contents.take_record();
@@ -383,7 +409,7 @@ impl OpenCopy {
     pub fn write(&self, block: usize, bytes: &Bytes, given_up: &AtomicBool) -> Option<Stored> {
         debug_assert_eq!(bytes.len() as u64, {
             let range = bytes_of(&(block..block + 1), self.size);
-            range.end - range.start
+            if self.is_listed() { range.end - range.start } else { bytes.len() as u64 }
         });
         if let Some(stored) = self.state.lock().stored(block) {
             return Some(stored);

@@ -23,7 +23,18 @@ impl OpenCopy {
     }
 
     pub(super) fn may_write(&self) -> bool {
-        !self.is_apart && !self.state.lock().is_shut()
+        !self.is_apart() && !self.state.lock().is_shut()
+    }
+
+    /// Makes the file of an empty version. `false` if there is no room for it. Waits for the disk.
+    pub(in crate::cache) fn write_empty(&self) -> bool {
+        let Some(reserved) = self.cache.reserve(self, 0) else { return false };
+        let is_written = self.write_block(0, &[]).is_some();
+        if is_written {
+            reserved.written();
+            self.cache.shortage.end();
+        }
+        is_written
     }
 
     /// The file that the block was written to; `None` if it could not be.
