@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::MutexGuard;
 use tracing::{debug, warn};
 
 use super::{CachedFile, State};
@@ -53,49 +54,39 @@ impl OpenCopy {
         }
     }
 
-    /// Opens the file if it should be there, and compares it with how it was left.
+    /// Opens the file if it should be there, and compares it with how it was left; not while the disk is left alone.
     pub(super) fn inspect(&self) {
-        if self.disk.rests() {
-            return;
+        if !self.disk.rests() {
+            drop(self.inspected());
         }
-        self.open_stored();
-        self.compare(&mut self.state.lock());
     }
 
-    /// Opens the file if it should be there, without the lock, for which readers wait: the disk may hang. Failures are met again by
-    /// `compare`.
-    pub(super) fn open_stored(&self) {
+    /// The state, once the file that should be there was opened and compared with how it was left.
+    pub(super) fn inspected(&self) -> MutexGuard<'_, State> {
         #[cfg(test)]
         drop(self.cache.gate.read());
         let is_due = |state: &State| state.file.is_none() && state.contents.is_begun() && !state.is_shut();
-        if !is_due(&self.state.lock()) {
-            return;
-        }
-        let Ok(file) = self.cache.store.open_file(&self.key, &self.name, false) else { return };
         let mut state = self.state.lock();
         if is_due(&state) {
-            state.file = Some(Arc::new(file));
-            state.shut = None;
-            drop(state);
-            self.cache.files_opened();
+            // Without the lock, for which readers wait: the disk may hang.
+            let open = || self.cache.store.open_file(&self.key, &self.name, false);
+            let opened = MutexGuard::unlocked(&mut state, open);
+            match opened {
+                _ if !is_due(&state) => {}
+                Ok(file) => {
+                    state.file = Some(Arc::new(file));
+                    state.shut = None;
+                    self.cache.files_opened();
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => self.lost(&mut state, &e.to_string()),
+                Err(e) => self.shut(&mut state, &e),
+            }
         }
+        self.compare(&mut state);
+        state
     }
 
-    pub(super) fn compare(&self, state: &mut State) {
-        if state.file.is_none() && state.contents.is_begun() {
-            if state.is_shut() {
-                return;
-            }
-            match self.cache.store.open_file(&self.key, &self.name, false) {
-                Ok(file) => state.file = Some(Arc::new(file)),
-                Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => {
-                    return self.lost(state, &e.to_string());
-                }
-                Err(e) => return self.shut(state, &e),
-            }
-            state.shut = None;
-            self.cache.files_opened();
-        }
+    fn compare(&self, state: &mut State) {
         let Some(file) = state.file.clone() else { return };
         if state.writing > 0 {
             // Compared before they began, and noted when they end.

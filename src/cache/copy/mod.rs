@@ -4,27 +4,31 @@ mod contents;
 mod found;
 mod inspection;
 mod running;
-mod writing;
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
-use tracing::warn;
+use parking_lot::{Mutex, MutexGuard};
+use rustix::fs::{FallocateFlags, fallocate};
+use tracing::{debug, warn};
 
 use self::contents::Contents;
 use self::running::Running;
 use super::block::{BLOCK, Block, MAX_SIZE, blocks_of, bytes_of, hash};
 use super::index::Record;
 use super::ledger::Lease;
+use super::room::DISK_BLOCK;
 use super::store::Store;
 use super::{Cache, Facts, Index, Key, OpenCopy};
+use crate::cachedir::is_other_type;
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::name::LocalName;
@@ -96,14 +100,6 @@ pub enum Stored {
     DiskComplete,
     /// Into memory only: there is no room on disk, or the disk is broken.
     Memory,
-}
-
-impl State {
-    /// The place of a block in the file; `None` if it is not.
-    fn stored(&self, block: usize) -> Option<Stored> {
-        let stored = if self.contents.is_held_back(block) { Stored::DiskComplete } else { Stored::Disk };
-        (self.contents.has(block) && !self.is_shut()).then_some(stored)
-    }
 }
 
 impl CachedFile {
@@ -384,7 +380,7 @@ impl OpenCopy {
             },
         };
         read.inspect_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.damaged(block, "the file ends before it"),
+            io::ErrorKind::UnexpectedEof => self.damaged(block, "the file ends before it"),
             _ => self.shut(&mut self.state.lock(), e),
         })
         .ok()
@@ -397,13 +393,6 @@ impl OpenCopy {
         self.cache.delete_file(self);
     }
 
-    /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while. Waits for the disk.
-    #[cfg(test)]
-    pub fn store(&self, block: usize, bytes: Bytes) -> Stored {
-        let stored = self.write(block, &bytes, &AtomicBool::new(false));
-        stored.unwrap_or_else(|| self.spill(block, &bytes))
-    }
-
     /// Writes the bytes of one block, hashed. `None` if there is no room, or if the block was given up before it was written: by then it may
     /// have been thrown away. Waits for the disk.
     pub fn write(&self, block: usize, bytes: &Bytes, given_up: &AtomicBool) -> Option<Stored> {
@@ -411,18 +400,20 @@ impl OpenCopy {
             let range = bytes_of(&(block..block + 1), self.size);
             if self.is_listed() { range.end - range.start } else { bytes.len() as u64 }
         });
-        if let Some(stored) = self.state.lock().stored(block) {
-            return Some(stored);
-        }
-        if !self.may_write() {
-            return None;
+        {
+            let state = self.state.lock();
+            if let Some(stored) = state.stored(block) {
+                return Some(stored);
+            }
+            if self.is_apart() || state.is_shut() {
+                return None;
+            }
         }
         let reserved = self.cache.reserve(self, bytes.len() as u64)?;
         let file = self.write_block(block, bytes)?;
         let hash = hash(bytes);
         let mut state = self.state.lock();
-        let is_its_file = state.file.as_ref().is_some_and(|now| Arc::ptr_eq(now, &file));
-        if !is_its_file || given_up.load(Ordering::SeqCst) {
+        if !state.is_of(&file) || given_up.load(Ordering::SeqCst) {
             // The file was thrown away meanwhile, or the block.
             return None;
         }
@@ -445,6 +436,83 @@ impl OpenCopy {
         Some(Stored::Disk)
     }
 
+    /// Makes the file of an empty version. `false` if there is no room for it. Waits for the disk.
+    pub(super) fn write_empty(&self) -> bool {
+        let Some(reserved) = self.cache.reserve(self, 0) else { return false };
+        let is_written = self.write_block(0, &[]).is_some();
+        if is_written {
+            reserved.written();
+            self.cache.shortage.end();
+        }
+        is_written
+    }
+
+    /// Writes these bytes where a block belongs. The file that they went to; `None` if the disk did not take them.
+    fn write_block(&self, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
+        let written = self.begin_writing().and_then(|file| {
+            let written = file.write_all_at(bytes, block as u64 * BLOCK).inspect_err(|_| self.punch(&file, block));
+            let mut state = self.state.lock();
+            state.writing -= 1;
+            if state.writing == 0 && state.is_of(&file) {
+                self.left(&mut state, &file);
+            }
+            written.map(|()| file)
+        });
+        written.inspect_err(|e| self.cache.disk_failed(e)).ok()
+    }
+
+    /// The file, made if there is none. Until the write ends, changes of it are our own doing.
+    fn begin_writing(&self) -> io::Result<Arc<File>> {
+        // Compare before writing: what another program changed must not pass for our own change.
+        let mut state = self.inspected();
+        let file = match state.file.clone() {
+            Some(file) => file,
+            None => {
+                // Without the lock, for which readers wait: the disk may hang.
+                let made = MutexGuard::unlocked(&mut state, || self.make_file())?;
+                state.contents.begin();
+                state.file.get_or_insert_with(|| Arc::new(made)).clone()
+            }
+        };
+        state.writing += 1;
+        Ok(file)
+    }
+
+    fn make_file(&self) -> io::Result<File> {
+        match self.cache.store.open_file(&self.key, &self.name, true) {
+            Err(e) if is_other_type(&e) => {
+                if let Some(discarded) = self.cache.store.discard(&self.key) {
+                    self.cache.store.destroy(&discarded);
+                }
+                self.cache.store.open_file(&self.key, &self.name, true)
+            }
+            result => result,
+        }
+    }
+
+    /// Gives back what a block takes on the disk.
+    fn punch(&self, file: &File, block: usize) {
+        let bytes = bytes_of(&(block..block + 1), self.size);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if let Err(e) = fallocate(file, flags, bytes.start, bytes.end - bytes.start) {
+            debug!("{}: block {block} keeps its room: {e}", self.path.display());
+        }
+    }
+
+    /// Keeps the bytes of one block in memory for a while.
+    pub fn spill(&self, block: usize, bytes: &Bytes) -> Stored {
+        // A copy, because they may be a part of something larger, which would stay in memory with them.
+        self.cache.spill.put(self.key, block, Bytes::copy_from_slice(bytes));
+        Stored::Memory
+    }
+
+    /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while. Waits for the disk.
+    #[cfg(test)]
+    pub fn store(&self, block: usize, bytes: Bytes) -> Stored {
+        let stored = self.write(block, &bytes, &AtomicBool::new(false));
+        stored.unwrap_or_else(|| self.spill(block, &bytes))
+    }
+
     /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it. `retrieved` is the
     /// time that came with the bytes.
     pub fn dress(&self, retrieved: Option<SystemTime>) {
@@ -461,9 +529,7 @@ impl OpenCopy {
     /// Marks a complete copy as whole: `local_digest` proved it. `false` if the file was changed meanwhile, so that nobody knows what was
     /// proven: then the copy is as it was before, with every block to be checked again.
     pub fn mark_whole(&self, local_digest: Digest) -> bool {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        self.compare(state);
+        let state = &mut *self.inspected();
         let Some(file) = state.file.clone() else { return false };
         if self.cache.store.leads_elsewhere(&self.key, &self.name, &file) {
             self.lost(state, "its name leads to another file");
@@ -490,6 +556,19 @@ impl OpenCopy {
         self.save(&mut state);
     }
 
+    /// Throws a stored block away.
+    fn drop_block(&self, state: &mut State, block: usize) {
+        state.contents.lose(block);
+        if let Some(file) = state.file.clone() {
+            self.punch(&file, block);
+            if state.writing == 0 {
+                self.left(state, &file);
+            }
+        }
+        let bytes = bytes_of(&(block..block + 1), self.size);
+        self.lease.shrink((bytes.end - bytes.start).next_multiple_of(DISK_BLOCK));
+    }
+
     /// Throws all bytes away: they were not what they should be. Waits for the disk.
     pub fn discard(&self) {
         self.reset(&mut self.state.lock());
@@ -502,6 +581,17 @@ impl OpenCopy {
 }
 
 impl State {
+    /// The place of a block in the file; `None` if it is not.
+    fn stored(&self, block: usize) -> Option<Stored> {
+        let stored = if self.contents.is_held_back(block) { Stored::DiskComplete } else { Stored::Disk };
+        (self.contents.has(block) && !self.is_shut()).then_some(stored)
+    }
+
+    /// Whether this is the copy's file still.
+    fn is_of(&self, file: &Arc<File>) -> bool {
+        self.file.as_ref().is_some_and(|now| Arc::ptr_eq(now, file))
+    }
+
     fn is_shut(&self) -> bool {
         self.shut.is_some_and(|since| since.elapsed() < REOPEN_AFTER)
     }
