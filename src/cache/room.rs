@@ -1,12 +1,15 @@
-//! The room of the cache: blocks get some within the limits, for which copies that were unused for longest are evicted. It writes nothing.
+//! The room of the cache: blocks get some within the limits, for which copies that were unused for longest are evicted, or there is a
+//! shortage. It writes nothing.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
+use tracing::{info, warn};
 
 use super::ledger::{Lease, NoRoom, Reserved};
 use super::table::{Held, Table};
-use super::{COPY_OVERHEAD, Cache, CachedFile, Key};
+use super::{COPY_OVERHEAD, Cache, CachedFile, Key, Limits};
 use crate::disk::DISK_TIMEOUT;
 
 /// The granularity in which disks give room.
@@ -67,15 +70,16 @@ impl Cache {
         if self.table.lock().leaving.contains(copy.key()) {
             return None;
         }
-        self.take_room(&copy.lease, bytes)
-    }
-
-    /// Takes room for `bytes` more of what has this lease. `None` if there is none to be had.
-    pub(super) fn take_room<'a>(&'a self, lease: &'a Lease, bytes: u64) -> Option<Reserved<'a>> {
         let blocks = bytes.next_multiple_of(DISK_BLOCK);
         let _taking = self.make_room(blocks + COPY_OVERHEAD)?;
-        let first = if lease.bytes() == 0 { COPY_OVERHEAD } else { 0 };
-        Some(lease.grow(blocks + first))
+        let first = if copy.lease.bytes() == 0 { COPY_OVERHEAD } else { 0 };
+        Some(copy.lease.grow(blocks + first))
+    }
+
+    /// The bytes for which room was reserved are on the disk.
+    pub(super) fn written(&self, reserved: Reserved<'_>) {
+        reserved.written();
+        self.shortage.end();
     }
 
     /// Bytes that are free for copies: the index will take some of those that the disk has. Waits for the disk.
@@ -142,5 +146,57 @@ impl Cache {
     /// Why the latest block found no room on the disk, if it did not: from here on files are read through, as if there were no cache.
     pub fn no_room(&self) -> Option<String> {
         self.disk.describe().or_else(|| self.shortage.why().map(|why| why.describe(&self.limits)))
+    }
+}
+
+/// How often the log tells of it at most.
+const TELL_AGAIN: Duration = Duration::from_secs(600);
+
+/// Whether the latest block that wanted room got some.
+#[derive(Debug, Default)]
+pub(super) struct Shortage {
+    is_felt: AtomicBool,
+    why: Mutex<Why>,
+}
+
+#[derive(Debug, Default)]
+struct Why {
+    reason: Option<NoRoom>,
+    told: Option<Instant>,
+}
+
+impl Shortage {
+    /// Whether there was no room for the latest block.
+    pub(super) fn is_felt(&self) -> bool {
+        self.is_felt.load(Ordering::Relaxed)
+    }
+
+    /// Why there was none.
+    pub(super) fn why(&self) -> Option<NoRoom> {
+        self.why.lock().reason.clone()
+    }
+
+    /// There was no room for a block. The log tells it, once in a while.
+    pub(super) fn feel(&self, reason: NoRoom, limits: &Limits) {
+        let mut why = self.why.lock();
+        self.is_felt.store(true, Ordering::Relaxed);
+        if why.told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
+            why.told = Some(Instant::now());
+            warn!(
+                "cache: no room: {}; files are read through, and are not there in an outage",
+                reason.describe(limits)
+            );
+        }
+        why.reason = Some(reason);
+    }
+
+    /// A block was written.
+    pub(super) fn end(&self) {
+        if self.is_felt() {
+            self.is_felt.store(false, Ordering::Relaxed);
+            if self.why.lock().reason.take().is_some() {
+                info!("cache: there is room again");
+            }
+        }
     }
 }

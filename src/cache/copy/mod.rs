@@ -421,8 +421,7 @@ impl OpenCopy {
             // Another thread has written the block meanwhile, in room that it has reserved.
             return Some(stored);
         }
-        reserved.written();
-        self.cache.shortage.end();
+        self.cache.written(reserved);
         if state.contents.put(block, hash) {
             return Some(Stored::DiskComplete);
         }
@@ -441,8 +440,7 @@ impl OpenCopy {
         let Some(reserved) = self.cache.reserve(self, 0) else { return false };
         let is_written = self.write_block(0, &[]).is_some();
         if is_written {
-            reserved.written();
-            self.cache.shortage.end();
+            self.cache.written(reserved);
         }
         is_written
     }
