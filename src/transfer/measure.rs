@@ -144,11 +144,11 @@ impl Transfer {
 
     /// Retrieves the bytes into a copy and proves it. Where the cache has no room for them, they are counted and let go.
     async fn gather(self: &Arc<Self>, key: Key, path: &RemotePath, digest: &Digest, name: &LocalName) -> Result<Facts> {
+        let version = |size, modified| Version { path: path.clone(), digest: digest.clone(), size, modified };
         let cache = self.cache.clone();
         let found = self.cache.disk().ask(move |_| cache.found_size(&key)).await;
         if let Ok(Some(size)) = found {
-            let version = Version { path: path.clone(), digest: digest.clone(), size, modified: None };
-            let opened = self.open(&version, name).await;
+            let opened = self.open(&version(size, None), name).await;
             opened.take_found().await;
             if let Some(facts) = opened.copy.facts().filter(|facts| facts.whole) {
                 return Ok(facts);
@@ -157,35 +157,10 @@ impl Transfer {
         let mut first_attempt = None;
         // The proof may want the bytes a second time; not a third.
         for _ in 0..2 {
-            let _held = self.memory.reserve(self.source.capabilities().buffer + BLOCK).await;
-            let sink = tokio::sync::Mutex::new(GatheringSink::new(&self.cache, key, name).await);
-            let retrieval = Retrieval::of_unknown_size(path, digest);
-            // Each attempt begins anew, so none gets further than another.
-            let retrieved = retry_read(
-                self.short_break,
-                || 0,
-                async || {
-                    let mut sink = sink.lock().await;
-                    sink.restart().await;
-                    self.source.retrieve_file(&retrieval, &mut *sink).await
-                },
-            )
-            .await;
-            let mut sink = sink.into_inner();
-            let retrieved = match retrieved {
-                Ok(retrieved) => retrieved,
-                Err(error) => {
-                    sink.let_go().await;
-                    return Err(error);
-                }
-            };
-            let (size, copy) = sink.finish(retrieved.modified).await;
-            let facts = Facts { size, modified: retrieved.modified, whole: copy.is_some() };
-            if copy.is_none() {
-                return Ok(facts);
-            }
-            let version = Version { path: path.clone(), digest: digest.clone(), size, modified: retrieved.modified };
-            let opened = self.open(&version, name).await;
+            let (size, modified, copy) = self.retrieve_unsized(key, path, digest, name).await?;
+            let facts = Facts { size, modified, whole: copy.is_some() };
+            let Some(copy) = copy else { return Ok(facts) };
+            let opened = self.open(&version(size, modified), name).await;
             drop(copy);
             opened.state.lock().first_attempt = first_attempt;
             opened.judge().await?;
@@ -197,6 +172,41 @@ impl Transfer {
         Err(Error::new("retrieve_file", ErrorKind::ChangedDuringRead)
             .on(path)
             .because("its bytes could not be kept as they came"))
+    }
+
+    /// Retrieves the bytes, however many there are. Tells their number, the time of the last change, and the copy if all of them found room.
+    async fn retrieve_unsized(
+        &self,
+        key: Key,
+        path: &RemotePath,
+        digest: &Digest,
+        name: &LocalName,
+    ) -> Result<(u64, Option<SystemTime>, Option<OpenCopy>)> {
+        let _held = self.memory.reserve(self.source.capabilities().buffer + BLOCK).await;
+        let sink = tokio::sync::Mutex::new(GatheringSink::new(&self.cache, key, name).await);
+        let retrieval = Retrieval::of_unknown_size(path, digest);
+        // Each attempt begins anew, so none gets further than another.
+        let retrieving = retry_read(
+            self.short_break,
+            || 0,
+            async || {
+                let mut sink = sink.lock().await;
+                sink.restart().await;
+                self.source.retrieve_file(&retrieval, &mut *sink).await
+            },
+        );
+        let retrieved = retrieving.await;
+        let mut sink = sink.into_inner();
+        match retrieved {
+            Ok(retrieved) => {
+                let (size, copy) = sink.finish(retrieved.modified).await;
+                Ok((size, retrieved.modified, copy))
+            }
+            Err(error) => {
+                sink.let_go().await;
+                Err(error)
+            }
+        }
     }
 }
 
