@@ -318,3 +318,60 @@ impl Sink for BlockSink<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request for these blocks, of which `upto` brings next, wanted before `limit`.
+    fn request(blocks: Range<usize>, upto: usize, limit: usize) -> Request {
+        let request = Request::new(Planned { blocks, limit: Limit::anywhere(limit), near: 8, waited_for: true });
+        request.progress.send_modify(|progress| progress.upto = upto);
+        request
+    }
+
+    #[test]
+    fn bytes_are_cut_into_blocks_however_they_arrive() {
+        for piece in [1, 3, 4, 5, 11, 100] {
+            let (mut blocks, mut cut) = (Blocks::default(), Vec::new());
+            for arrived in b"abcdefghijk".chunks(piece) {
+                let mut arrived = Bytes::copy_from_slice(arrived);
+                while let Some(block) = blocks.next(&mut arrived, 4) {
+                    cut.push(block);
+                }
+                assert!(arrived.is_empty());
+            }
+            assert_eq!((cut, blocks.begun()), (vec!["abcd".into(), "efgh".into()], 3), "in pieces of {piece}");
+            assert_eq!((blocks.rest(), blocks.begun()), ("ijk".into(), 0));
+        }
+    }
+
+    #[test]
+    fn a_request_covers_what_it_brings_soon() {
+        let request = request(10..1000, 20, 30);
+        let covered: Vec<_> = (0..1000).filter(|&block| request.covers(block)).collect();
+        assert_eq!(covered, (20..30).collect::<Vec<_>>());
+        request.progress.send_modify(|progress| progress.upto = 25);
+        assert!(request.covers(32) && !request.covers(33), "blocks that are near are worth a wait");
+        request.allow(Limit::anywhere(500));
+        assert!(request.covers(499) && !request.covers(500));
+    }
+
+    #[test]
+    fn a_limit_never_shrinks() {
+        let request = request(0..1000, 0, 30);
+        request.allow(Limit { on_disk: 20, in_memory: 40 });
+        assert_eq!(*request.limit.borrow(), Limit { on_disk: 30, in_memory: 40 });
+    }
+
+    #[test]
+    fn a_request_ends_before_what_others_bring_unless_it_is_beyond_already() {
+        let request = request(10..1000, 20, 1000);
+        request.end_before(500);
+        request.end_before(700);
+        assert_eq!(request.end(), 500);
+        request.end_before(20);
+        request.end_before(15);
+        assert_eq!(request.end(), 500);
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tracing::debug;
 
 use crate::cache::OpenCopy;
-use crate::cache::block::{Hash, block_count, bytes_of, hash};
+use crate::cache::block::{Hash, block_count, hash};
 use crate::cache::store::Store;
 use crate::cachedir::is_other_type;
 use crate::content::{Algorithm, Hasher};
@@ -58,7 +58,7 @@ impl OpenCopy {
         }
         let (mut hasher, mut blocks) = (Hasher::new(algorithm), Vec::new());
         for block in 0..block_count(self.size) {
-            let bytes = Store::read(&file, &bytes_of(&(block..block + 1), self.size))?;
+            let bytes = Store::read(&file, &self.bytes_of(block))?;
             hasher.update(&bytes);
             blocks.push(hash(&bytes));
             asked.step();

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::{CachedFile, State};
 use crate::cache::OpenCopy;
-use crate::cache::block::{block_count, bytes_of};
+use crate::cache::block::block_count;
 use crate::cache::index::Fingerprint;
 use crate::cachedir::is_other_type;
 use crate::disk::Asked;
@@ -147,7 +147,7 @@ impl OpenCopy {
     pub(super) fn check(&self, blocks: Range<usize>) {
         let unchecked = self.state.lock().contents.unchecked(blocks);
         for block in unchecked {
-            let _ = self.read_stored(block, bytes_of(&(block..block + 1), self.size));
+            let _ = self.read_stored(block, self.bytes_of(block));
         }
     }
 }

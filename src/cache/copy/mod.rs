@@ -179,6 +179,11 @@ impl CachedFile {
         self.size
     }
 
+    /// The bytes of one block in the file.
+    fn bytes_of(&self, block: usize) -> Range<u64> {
+        bytes_of(&(block..block + 1), self.size)
+    }
+
     /// The known facts of the version. `None` while the disk hangs.
     pub fn facts(&self) -> Option<Facts> {
         self.look(|state| Facts { size: self.size, modified: state.modified, whole: state.contents.is_whole() })
@@ -324,8 +329,8 @@ impl OpenCopy {
 
     fn read_blocks(&self, bytes: &Range<u64>, read: impl Fn(usize, Range<u64>) -> Option<Bytes>) -> Option<Bytes> {
         let mut blocks = blocks_of(bytes).map(|block| {
-            let whole_block = bytes_of(&(block..block + 1), self.size);
-            read(block, bytes.start.max(whole_block.start)..bytes.end.min(whole_block.end))
+            let all = self.bytes_of(block);
+            read(block, bytes.start.max(all.start)..bytes.end.min(all.end))
         });
         let first = blocks.next()??;
         let Some(second) = blocks.next() else { return Some(first) };
@@ -367,7 +372,7 @@ impl OpenCopy {
         let read = match known {
             Block::Missing => return None,
             Block::Checked => Store::read(&file, &wanted),
-            Block::Unchecked(expected) => match Store::read(&file, &bytes_of(&(block..block + 1), self.size)) {
+            Block::Unchecked(expected) => match Store::read(&file, &self.bytes_of(block)) {
                 Ok(bytes) if hash(&bytes) == expected => {
                     self.checked(block);
                     Ok(bytes.slice(within(block, &wanted)))
@@ -396,10 +401,11 @@ impl OpenCopy {
     /// Writes the bytes of one block, hashed. `None` if there is no room, or if the block was given up before it was written: by then it may
     /// have been thrown away. Waits for the disk.
     pub fn write(&self, block: usize, bytes: &Bytes, given_up: &AtomicBool) -> Option<Stored> {
-        debug_assert_eq!(bytes.len() as u64, {
-            let range = bytes_of(&(block..block + 1), self.size);
-            if self.is_listed() { range.end - range.start } else { bytes.len() as u64 }
-        });
+        let length = bytes.len() as u64;
+        debug_assert!(
+            length == length_of(&self.bytes_of(block)) || !self.is_listed(),
+            "only the last block of what is gathered is shorter"
+        );
         {
             let state = self.state.lock();
             if let Some(stored) = state.stored(block) {
@@ -409,7 +415,7 @@ impl OpenCopy {
                 return None;
             }
         }
-        let reserved = self.cache.reserve(self, bytes.len() as u64)?;
+        let reserved = self.cache.reserve(self, length)?;
         let file = self.write_block(block, bytes)?;
         let hash = hash(bytes);
         let mut state = self.state.lock();
@@ -428,7 +434,7 @@ impl OpenCopy {
         if state.unsaved == 0 {
             self.cache.upkeep.note_growing(self.key);
         }
-        state.unsaved += bytes.len() as u64;
+        state.unsaved += length;
         if state.unsaved >= SAVE_AFTER_BYTES {
             self.save(&mut state);
         }
@@ -490,9 +496,9 @@ impl OpenCopy {
 
     /// Gives back what a block takes on the disk.
     fn punch(&self, file: &File, block: usize) {
-        let bytes = bytes_of(&(block..block + 1), self.size);
+        let bytes = self.bytes_of(block);
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if let Err(e) = fallocate(file, flags, bytes.start, bytes.end - bytes.start) {
+        if let Err(e) = fallocate(file, flags, bytes.start, length_of(&bytes)) {
             debug!("{}: block {block} keeps its room: {e}", self.path.display());
         }
     }
@@ -563,8 +569,7 @@ impl OpenCopy {
                 self.left(state, &file);
             }
         }
-        let bytes = bytes_of(&(block..block + 1), self.size);
-        self.lease.shrink((bytes.end - bytes.start).next_multiple_of(DISK_BLOCK));
+        self.lease.shrink(length_of(&self.bytes_of(block)).next_multiple_of(DISK_BLOCK));
     }
 
     /// Throws all bytes away: they were not what they should be. Waits for the disk.
@@ -593,6 +598,10 @@ impl State {
     fn is_shut(&self) -> bool {
         self.shut.is_some_and(|since| since.elapsed() < REOPEN_AFTER)
     }
+}
+
+fn length_of(bytes: &Range<u64>) -> u64 {
+    bytes.end - bytes.start
 }
 
 /// The place of these bytes of a file in their block.

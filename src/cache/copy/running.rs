@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::cache::OpenCopy;
-use crate::cache::block::{block_count, bytes_of};
+use crate::cache::block::block_count;
 use crate::content::{Algorithm, Hasher};
 use crate::disk::Asked;
 
@@ -113,7 +113,7 @@ impl OpenCopy {
             if block >= block_count(self.size) || !self.state.lock().contents.has(block) {
                 return;
             }
-            let Some(bytes) = self.read_stored(block, bytes_of(&(block..block + 1), self.size)) else { return };
+            let Some(bytes) = self.read_stored(block, self.bytes_of(block)) else { return };
             let Some(begun) = hash else { return };
             begun.hasher.update(&bytes);
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
