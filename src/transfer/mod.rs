@@ -2,7 +2,6 @@
 
 mod evidence;
 mod measure;
-mod memory;
 mod pace;
 mod plan;
 mod proof;
@@ -32,9 +31,9 @@ use crate::source::count::Counters;
 use crate::source::{Capabilities, Source};
 use evidence::Evidence;
 use measure::Measured;
-pub use memory::Memory;
 use pace::Pace;
 use plan::{AHEAD, AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning};
+pub use request::Memory;
 use request::Request;
 use stream::Streams;
 

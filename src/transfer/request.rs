@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -30,6 +30,9 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a request whose reader has stopped checks whether other requests want its place.
 const PAUSE_CHECK: Duration = Duration::from_secs(1);
+
+/// The bytes that all requests of a mount may hold in memory together. Blocks without a place on disk (`cache`) come on top.
+const IN_FLIGHT: u64 = 48 << 20;
 
 /// A request for a run of blocks that is under way.
 ///
@@ -169,6 +172,36 @@ impl Request {
             Ok(()) if sink.complete => version.judge().await,
             Ok(()) => Ok(()),
         }
+    }
+}
+
+/// The memory that requests under way hold: one budget for all sources of a mount.
+#[derive(Debug)]
+pub struct Memory {
+    free: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let units = usize::try_from(IN_FLIGHT / 1024).expect("the budget fits in memory");
+        Self { free: Semaphore::new(units), waiting: AtomicUsize::new(0) }
+    }
+}
+
+impl Memory {
+    /// Waits until a request that holds `bytes` at most fits.
+    pub(super) async fn reserve(&self, bytes: u64) -> SemaphorePermit<'_> {
+        let units = u32::try_from(bytes.min(IN_FLIGHT).div_ceil(1024)).expect("the budget is counted in 32 bits");
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let held = self.free.acquire_many(units).await.expect("the semaphore is never closed");
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        held
+    }
+
+    /// Whether requests wait for what others hold: who can end early should.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 }
 

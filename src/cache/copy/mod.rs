@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{FallocateFlags, fallocate};
 use tracing::{debug, warn};
@@ -307,9 +307,6 @@ impl OpenCopy {
 
     /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged. Waits for the disk.
     pub fn read(&self, bytes: Range<u64>) -> Option<Bytes> {
-        if bytes.is_empty() {
-            return Some(Bytes::new());
-        }
         self.inspect();
         let read = self.read_blocks(&bytes, |block, wanted| self.read_block(block, wanted));
         if read.is_none() {
@@ -321,26 +318,17 @@ impl OpenCopy {
 
     /// Reads these bytes if all of them wait in memory for somebody to read them.
     pub fn read_memory(&self, bytes: &Range<u64>) -> Option<Bytes> {
-        if bytes.is_empty() {
-            return Some(Bytes::new());
-        }
         self.read_blocks(bytes, |block, wanted| self.read_spilled(block, &wanted))
     }
 
     fn read_blocks(&self, bytes: &Range<u64>, read: impl Fn(usize, Range<u64>) -> Option<Bytes>) -> Option<Bytes> {
-        let mut blocks = blocks_of(bytes).map(|block| {
+        let parts = blocks_of(bytes).map(|block| {
             let all = self.bytes_of(block);
             read(block, bytes.start.max(all.start)..bytes.end.min(all.end))
         });
-        let first = blocks.next()??;
-        let Some(second) = blocks.next() else { return Some(first) };
-        let mut out = BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or(0));
-        out.extend_from_slice(&first);
-        out.extend_from_slice(&second?);
-        for block in blocks {
-            out.extend_from_slice(&block?);
-        }
-        Some(out.freeze())
+        let mut parts: Vec<Bytes> = parts.collect::<Option<_>>()?;
+        // One alone need not be copied.
+        if parts.len() == 1 { parts.pop() } else { Some(parts.concat().into()) }
     }
 
     /// Reads what is wanted of one block. `None` as in [`OpenCopy::read`].
