@@ -91,8 +91,10 @@
 //! Opens of one file after another make the next ones come ahead of their reader (`fs::ahead`, whose `plan` is a table of cases).
 //!
 //! **read.** [`transfer::OpenVersion::read`] → [`cache::OpenCopy::read`]: blocks that are there are hashed once per life of the process and
-//! read from the file. Missing ones are requested in runs, each block once for all readers, with a window ahead of readers that go
-//! forward (`transfer::stream`; `transfer::plan` decides which requests are made, in a table of cases); [`source::Source::retrieve_file`] delivers, blocks are hashed, written (room is reserved before) and
+//! read from the file. Of missing ones, and of a window ahead of readers that go forward (`transfer::stream`), `transfer::plan` decides
+//! in a table of cases which are requested, each block once for all readers. A request (`transfer::request`) is a task of its own:
+//! [`source::Source::retrieve_file`] delivers, what arrives is cut into blocks, and [`cache::OpenCopy::write`] takes each: room is reserved
+//! before (`cache::room`), the block is written, hashed and noted in the copy's contents (`cache::copy`). Blocks are
 //! handed to readers as they arrive. The block that completes a copy is held back until `create_local_digest` has proven
 //! the copy ([`freshness::proof`]). Where the bytes were wrong, the next ones are read only once they are proven, and who has read of the
 //! wrong ones gets an error. A proven copy may be read by the kernel itself (`fuse::passthrough`). A server that restarts

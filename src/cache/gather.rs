@@ -25,12 +25,9 @@ pub struct Gathering {
 }
 
 impl Cache {
-    /// Begins the copy of a version anew; while somebody has one open, the bytes are only counted. `name` is the base name that its
-    /// file gets. Waits for the disk.
+    /// What is to gather a version, once it [begins](Gathering::begin). `name` is the base name that its copy's file gets.
     pub fn gather(self: &Arc<Self>, key: Key, name: &LocalName) -> Gathering {
-        let mut gathering = Gathering { cache: self.clone(), key, name: name.clone(), copy: None, size: 0 };
-        gathering.restart();
-        gathering
+        Gathering { cache: self.clone(), key, name: name.clone(), copy: None, size: 0 }
     }
 
     /// Deletes the copy of a version. `false` if it stays: somebody has it open.
@@ -45,8 +42,8 @@ impl Cache {
 }
 
 impl Gathering {
-    /// Discards what came so far: the source begins anew. Waits for the disk.
-    pub fn restart(&mut self) {
+    /// Begins the copy anew; while somebody has one open, the bytes are only counted. Waits for the disk.
+    pub fn begin(&mut self) {
         self.let_go();
         self.size = 0;
         if self.cache.discard(&self.key) {

@@ -290,11 +290,18 @@ fn a_copy_that_is_discarded_gives_back_all_its_room() {
     assert_eq!(cache.ledger.taken(), BLOCK + COPY_OVERHEAD);
 }
 
+/// A gathering that has begun.
+fn gather(cache: &Arc<Cache>, name: &str) -> Gathering {
+    let mut gathering = cache.gather(version(name), &name.as_bytes().to_vec().into());
+    gathering.begin();
+    gathering
+}
+
 #[test]
 fn a_gathering_that_is_given_up_leaves_nothing_behind() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
-    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    let mut gathering = gather(&cache, "a");
     (0..3).for_each(|number| gathering.write(&block(number)));
     assert_eq!(cache.ledger.taken(), 3 * BLOCK + COPY_OVERHEAD);
     assert!(cache.store.path(&version("a"), b"a").exists());
@@ -307,7 +314,7 @@ fn a_gathering_that_is_given_up_leaves_nothing_behind() {
 fn the_room_of_a_gathering_becomes_that_of_its_copy() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
-    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    let mut gathering = gather(&cache, "a");
     (0..3).for_each(|number| gathering.write(&block(number)));
     let copy = gathering.finish(None).expect("there is room");
     drop(gathering);
@@ -322,9 +329,9 @@ fn the_room_of_a_gathering_becomes_that_of_its_copy() {
 fn a_gathering_that_begins_anew_has_none_of_the_earlier_blocks() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
-    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    let mut gathering = gather(&cache, "a");
     (0..3).for_each(|number| gathering.write(&block(number)));
-    gathering.restart();
+    gathering.begin();
     assert_eq!(cache.ledger.taken(), 0);
     gathering.write(&block(7));
     gathering.write(&Bytes::from_static(b"end"));
@@ -340,7 +347,7 @@ fn a_gathering_that_begins_anew_has_none_of_the_earlier_blocks() {
 fn the_index_hears_of_a_gathering_once_it_is_proven() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, db) = Cache::open(dir.path(), LIMITS).expect("a cache");
-    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    let mut gathering = gather(&cache, "a");
     // More than what is stored of a growing copy at once.
     (0..100).for_each(|number| gathering.write(&block(number)));
     let copy = gathering.finish(None).expect("there is room");
@@ -355,7 +362,7 @@ fn the_index_hears_of_a_gathering_once_it_is_proven() {
 fn an_empty_version_that_was_gathered_has_a_file() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
-    let copy = cache.gather(version("a"), &b"a".to_vec().into()).finish(None).expect("there is room");
+    let copy = gather(&cache, "a").finish(None).expect("there is room");
     assert!(copy.place().exists() && !copy.is_proven() && copy.mark_whole(Digest::new("1")));
     assert_eq!((copy.size(), cache.ledger.taken()), (0, COPY_OVERHEAD));
 }
@@ -364,7 +371,7 @@ fn an_empty_version_that_was_gathered_has_a_file() {
 fn more_than_the_cache_can_hold_is_not_gathered() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
-    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    let mut gathering = gather(&cache, "a");
     (0..=THREE.max_size / BLOCK).for_each(|number| gathering.write(&block(number as usize)));
     assert!(gathering.finish(None).is_none());
     assert_eq!((cache.copies(), cache.ledger.taken()), (0, 0));
@@ -377,7 +384,7 @@ fn a_version_that_is_open_is_not_gathered_anew() {
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "a", 2);
     copy.store(0, block(0));
-    let mut gathering = cache.gather(version("a"), &b"a".to_vec().into());
+    let mut gathering = gather(&cache, "a");
     (0..2).for_each(|number| gathering.write(&block(number)));
     assert!(gathering.finish(None).is_none());
     drop(gathering);

@@ -183,7 +183,7 @@ impl Transfer {
         name: &LocalName,
     ) -> Result<(u64, Option<SystemTime>, Option<OpenCopy>)> {
         let _held = self.memory.reserve(self.source.capabilities().buffer + BLOCK).await;
-        let sink = tokio::sync::Mutex::new(GatheringSink::new(&self.cache, key, name).await);
+        let sink = tokio::sync::Mutex::new(GatheringSink::new(&self.cache, key, name));
         let retrieval = Retrieval::of_unknown_size(path, digest);
         // Each attempt begins anew, so none gets further than another.
         let retrieving = retry_read(
@@ -191,7 +191,7 @@ impl Transfer {
             || 0,
             async || {
                 let mut sink = sink.lock().await;
-                sink.restart().await;
+                sink.begin().await;
                 self.source.retrieve_file(&retrieval, &mut *sink).await
             },
         );
@@ -220,10 +220,9 @@ struct GatheringSink {
 }
 
 impl GatheringSink {
-    async fn new(cache: &Arc<Cache>, key: Key, name: &LocalName) -> Self {
-        let (disk, cache, name) = (cache.disk().clone(), cache.clone(), name.clone());
-        let gathering = disk.ask(move |_| Arc::new(Mutex::new(cache.gather(key, &name)))).await.ok();
-        Self { disk, gathering, blocks: Blocks::default(), size: 0 }
+    fn new(cache: &Arc<Cache>, key: Key, name: &LocalName) -> Self {
+        let gathering = Arc::new(Mutex::new(cache.gather(key, name)));
+        Self { disk: cache.disk().clone(), gathering: Some(gathering), blocks: Blocks::default(), size: 0 }
     }
 
     async fn on_disk<T: Send + 'static>(
@@ -245,9 +244,10 @@ impl GatheringSink {
         }
     }
 
-    async fn restart(&mut self) {
+    /// The source begins with the first byte.
+    async fn begin(&mut self) {
         (self.size, self.blocks) = (0, Blocks::default());
-        self.on_disk(Gathering::restart).await;
+        self.on_disk(Gathering::begin).await;
     }
 
     /// How many bytes there were, and the copy if all of them found room.
