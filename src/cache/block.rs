@@ -183,7 +183,7 @@ impl BlockMap {
         self.changed_pages.insert(block / PAGE);
     }
 
-    /// The file has only the blocks of `size` bytes; nothing is there of others.
+    /// The file has only the blocks of `size` bytes, beyond which none was set.
     pub fn end(&mut self, size: u64) {
         self.blocks = block_count(size);
         let last = self.pages.last().map(|(number, _)| self.blocks_of_page(*number).len());

@@ -25,7 +25,7 @@ pub struct Gathering {
 }
 
 impl Cache {
-    /// What is to gather a version, once it [begins](Gathering::begin). `name` is the base name that its copy's file gets.
+    /// A gathering of a version, which keeps nothing before it [begins](Gathering::begin). `name` is the base name that the copy's file gets.
     pub fn gather(self: &Arc<Self>, key: Key, name: &LocalName) -> Gathering {
         Gathering { cache: self.clone(), key, name: name.clone(), copy: None, size: 0 }
     }
@@ -81,7 +81,7 @@ impl Gathering {
     }
 
     fn let_go(&mut self) {
-        // Where nothing was written, another's file may lie.
+        // A copy that has written nothing must not delete the file: it may be that of another copy of the version.
         if let Some(copy) = self.copy.take().filter(|copy| copy.takes_room()) {
             copy.discard();
         }

@@ -157,7 +157,7 @@ impl Contents {
         complete
     }
 
-    /// The version has only `size` bytes: it was not known how many before, and those of every block were written.
+    /// The version has `size` bytes, which was not known before. With every block there the contents are complete.
     pub(super) fn end(&mut self, size: u64) {
         self.size = size;
         self.map.end(size);

@@ -136,7 +136,7 @@ impl CachedFile {
         Self { standing: Standing::Gathering, ..Self::new(cache, key, name, most, None, None, false) }
     }
 
-    /// The bytes of a copy that was gathered have ended: it has every block, and waits for its proof.
+    /// The bytes of a copy that was gathered have ended after `size`. With every block there it waits for its proof.
     pub(super) fn end(&mut self, size: u64, modified: Option<SystemTime>) {
         (self.size, self.standing) = (size, Standing::Listed);
         let state = self.state.get_mut();
@@ -327,7 +327,7 @@ impl OpenCopy {
             read(block, bytes.start.max(all.start)..bytes.end.min(all.end))
         });
         let mut parts: Vec<Bytes> = parts.collect::<Option<_>>()?;
-        // One alone need not be copied.
+        // A single part is returned without a copy.
         if parts.len() == 1 { parts.pop() } else { Some(parts.concat().into()) }
     }
 
