@@ -52,7 +52,7 @@
 //! mount, import — everything put together; what kitovu's configuration means
 //! config, fuse, status — the file, the kernel, what `status` tells
 //! fs, sources — inodes and handles; one folder for each type of source
-//! catalog, transfer — what sources said; bytes on their way into the cache
+//! catalog, version — what sources said; versions that are read, and their bytes on the way into the cache
 //! freshness, cache, source — decisions; copies on disk; the contract
 //! secret, db
 //! keyring, cachedir, content, omitted
@@ -80,19 +80,19 @@
 //! Directories opened one after another make the next ones be listed ahead of their reader (`fs::ahead`, whose `walk` is a table of
 //! cases); a reader who comes meanwhile joins, and asks itself if that fails (`catalog::ahead`).
 //!
-//! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`transfer::Transfer::measure`]), so that `stat` is right.
+//! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`version::Transfer::measure`]), so that `stat` is right.
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
 //! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same, and
 //! [`freshness::before_opening`] decides whether the whole file must come first (of some only the whole copy can be proven:
-//! [`source::Capabilities::proven_whole`]). [`transfer::Transfer::open`] opens the version's [`cache::CachedFile`], a whole copy is inspected (is its
+//! [`source::Capabilities::proven_whole`]). [`version::Transfer::open`] opens the version's [`cache::CachedFile`], a whole copy is inspected (is its
 //! file as it was left?), and [`freshness::at_open`] decides: serve it, retrieve it all because it is small, retrieve its first block
-//! ([`transfer::OpenVersion::begin`]), or ask for its digest. After this point a change can no longer be answered by looking the name up again.
+//! ([`version::OpenVersion::begin`]), or ask for its digest. After this point a change can no longer be answered by looking the name up again.
 //!
 //! Opens of one file after another make the next ones come ahead of their reader (`fs::ahead`, whose `plan` is a table of cases).
 //!
-//! **read.** [`transfer::OpenVersion::read`] → [`cache::OpenCopy::read`]: blocks that are there are hashed once per life of the process and
-//! read from the file. Of missing ones, and of a window ahead of readers that go forward (`transfer::stream`), `transfer::plan` decides
-//! in a table of cases which are requested, each block once for all readers. A request (`transfer::request`) is a task of its own:
+//! **read.** [`version::OpenVersion::read`] → [`cache::OpenCopy::read`]: blocks that are there are hashed once per life of the process and
+//! read from the file. Of missing ones, and of a window ahead of readers that go forward (`version::stream`), `version::plan` decides
+//! in a table of cases which are requested, each block once for all readers. A request (`version::request`) is a task of its own:
 //! [`source::Source::retrieve_file`] delivers, what arrives is cut into blocks, and [`cache::OpenCopy::write`] takes each: room is reserved
 //! before (`cache::room`), the block is written, hashed and noted in the copy's contents (`cache::copy`). Blocks are
 //! handed to readers as they arrive. The block that completes a copy is held back until `create_local_digest` has proven
@@ -114,9 +114,10 @@
 //! # Lock order
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
-//! `transfer::OpenVersion` (requests) → `cache::CachedFile` (state), and `fs::ahead` (walks, then one of them) → `catalog`. Those of `cache` itself (table, spill, what is free), `catalog`, `fs::inode`,
-//! `fs::handle`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is
-//! asked about its file; who looks at it waits as for the disk.
+//! `version::OpenVersion` (requests) → `cache::CachedFile` (state), and `fs::ahead` (walks, then one of them) → `catalog`. Those of
+//! `cache` itself (table, spill, what is free), `catalog`, `fs::inode`, `fs::handle`, `fuse::passthrough`, `source::connection`,
+//! `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is asked about its file; who looks at it waits as
+//! for the disk.
 
 #![allow(rustdoc::private_intra_doc_links, reason = "the map above links to the private modules that it describes")]
 
@@ -153,7 +154,7 @@ mod secret;
 pub mod source;
 pub mod sources;
 mod status;
-mod transfer;
+mod version;
 
 /// What the tests in `tests/sources` use besides the library. It may change with every version.
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! The cache: local bytes of versions, on disk, verified, within limits. It knows no sources; `transfer` fills it.
+//! The cache: local bytes of versions, on disk, verified, within limits. It knows no sources; `version` fills it.
 //!
 //! Lock order: `CachedFile::state` is taken with or without `Cache::table`, never the other way round. Files are deleted without either.
 

@@ -36,7 +36,7 @@ use crate::source::count::Counters;
 use crate::source::settings::Notes;
 use crate::source::waits::Waits;
 use crate::source::{Entry, Source as _};
-use crate::transfer::{OpenVersion, SMALL, Transfer};
+use crate::version::{OpenVersion, SMALL, Transfer};
 use handle::Handles;
 use inode::Inodes;
 use union::{Merged, UnionDirectory};

@@ -9,7 +9,7 @@ use crate::freshness::{AfterFailure, AtOpen, BeforeOpening, Here, after_failed_o
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::{Entry, Source as _};
-use crate::transfer::{OpenVersion, SMALL, Version};
+use crate::version::{OpenVersion, SMALL, Version};
 
 impl FileSystem {
     /// Opens a version for reading: compares the version in the cache with the one at the source (see `freshness`, cases O1 to

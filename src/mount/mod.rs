@@ -30,7 +30,7 @@ use crate::path::PrintableLines;
 use crate::source::Changes;
 use crate::source::retry::short_break;
 use crate::status::Report;
-use crate::transfer::{Memory, Transfer};
+use crate::version::{Memory, Transfer};
 use request::{Failure, MountRequest};
 use sources::Configured;
 use stop::Stop;

@@ -27,7 +27,7 @@ use crate::catalog::{Catalog, Listing};
 use crate::error::Result;
 use crate::path::RemotePath;
 use crate::source::{Capabilities, EntryKind};
-use crate::transfer::{SMALL, Transfer};
+use crate::version::{SMALL, Transfer};
 
 /// Directories whose readers are followed at once, in each source.
 const DIRECTORIES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");

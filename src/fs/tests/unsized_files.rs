@@ -13,7 +13,7 @@ use crate::fs::*;
 use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
-use crate::transfer::Version;
+use crate::version::Version;
 
 /// A source as plugins are: no sizes, no digests in listings, no parts of files, digests that say nothing of the bytes.
 fn bare() -> Memory {

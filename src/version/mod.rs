@@ -1,4 +1,4 @@
-//! Transfer: brings the bytes that the cache lacks, each once, however many ask. It knows versions, no names and no freshness.
+//! Versions that are read: the bytes that the cache lacks are brought, each once, however many ask. It knows no names and no freshness.
 
 mod evidence;
 mod measure;
