@@ -201,7 +201,7 @@ impl Catalog {
         }
         let Answer { value: found, valid_for, unconfirmed } = listed;
         match found {
-            Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File { .. }) => {
+            Some((name, entry)) if entry.digest.is_none() && matches!(entry.kind, EntryKind::File) => {
                 let known = self.overlay_or_stored(dir, &name, &entry);
                 let error = match self.check(dir, &name, &entry, known).await {
                     Ok(Answer { value, valid_for, unconfirmed }) => {

@@ -81,7 +81,7 @@ impl Node {
     pub fn of_entry(source: SourceIndex, dir: &RemotePath, name: LocalName, entry: Entry) -> Self {
         match &entry.kind {
             EntryKind::Directory => Self::Directory { source, path: entry.path.clone(), entry: Some(entry) },
-            EntryKind::File { .. } => Self::File { source, dir: dir.clone(), name, entry },
+            EntryKind::File => Self::File { source, dir: dir.clone(), name, entry },
             EntryKind::Symlink { target } => Self::Symlink { source, target: target.clone(), entry },
         }
     }

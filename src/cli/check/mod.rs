@@ -199,7 +199,7 @@ async fn find_file(source: &dyn Source, mut entries: Vec<Entry>, report: &mut Re
     let mut directories = Vec::new();
     for _ in 0..MAX_DIRECTORIES {
         let fits = |entry: &Entry| entry.size.is_none_or(|size| (1..=MAX_RETRIEVED_BYTES).contains(&size));
-        let file = entries.iter().find(|entry| matches!(entry.kind, EntryKind::File { .. }) && fits(entry));
+        let file = entries.iter().find(|entry| matches!(entry.kind, EntryKind::File) && fits(entry));
         if let Some(file) = file {
             return Ok(Some(file.clone()));
         }

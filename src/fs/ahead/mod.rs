@@ -222,7 +222,7 @@ impl Siblings for Listed<'_> {
 
     fn at(&self, number: usize) -> Option<Sibling> {
         let entry = self.listing.entries().entry(number);
-        let EntryKind::File { .. } = entry.kind else { return None };
+        let EntryKind::File = entry.kind else { return None };
         let settled = entry.digest.as_ref().map(|digest| digest.unsettled_since().is_none());
         let bytes = match (entry.size, settled) {
             (Some(size), Some(_)) if size <= SMALL => Some(size),

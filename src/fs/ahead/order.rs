@@ -18,7 +18,7 @@ impl ByInode {
     pub(super) fn of(entries: &LocalEntries, source_id: &Arc<str>) -> Self {
         let inode = |number| {
             let entry = entries.entry(number);
-            matches!(entry.kind, EntryKind::File { .. }).then(|| file_number(source_id, entry))
+            matches!(entry.kind, EntryKind::File).then(|| file_number(source_id, entry))
         };
         // No listing has as many names as a `u32` counts.
         let mut files: Vec<_> = (0..entries.len()).filter_map(|number| Some((inode(number)?, number as u32))).collect();

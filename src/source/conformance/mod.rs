@@ -309,7 +309,7 @@ impl Suite<'_> {
     async fn list_sized(&self, dir: &str) -> Result<BTreeMap<Vec<u8>, Entry>> {
         let mut entries = self.list(dir).await?;
         for entry in entries.values_mut() {
-            if matches!(entry.kind, EntryKind::File { .. }) && entry.size.is_none() {
+            if matches!(entry.kind, EntryKind::File) && entry.size.is_none() {
                 let remote = self.source.create_remote_digest(&entry.path).await?;
                 entry.size = remote.size;
                 if entry.size.is_none() {
@@ -379,7 +379,7 @@ fn shape(entries: &BTreeMap<Vec<u8>, Entry>) -> Shape {
         let name = String::from_utf8_lossy(&entry.name).into_owned();
         match entry.kind {
             EntryKind::Directory => (name, "directory", None),
-            EntryKind::File { .. } => (name, "file", entry.size),
+            EntryKind::File => (name, "file", entry.size),
             EntryKind::Symlink { .. } => (name, "link", None),
         }
     };

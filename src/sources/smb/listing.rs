@@ -137,8 +137,11 @@ mod tests {
         Listed { name: name.to_vec(), directory, read_only, symlink, size, modified: 1, changed: 1, index: None }
     }
 
-    /// How a name is shown and asked for, and whether it makes the listing incomplete.
-    fn shown(name: &[u16]) -> (Option<(Vec<u8>, Vec<u8>)>, bool) {
+    /// A name as it is shown, and as it is asked for.
+    type Shown = (Vec<u8>, Vec<u8>);
+
+    /// How a name is shown, and whether it makes the listing incomplete.
+    fn shown(name: &[u16]) -> (Option<Shown>, bool) {
         let dir = RemotePath::parse(b"d").expect("a plain path");
         let purpose = Purpose { op: "list_path", path: &dir };
         let left_out = LeftOut::default();
