@@ -80,7 +80,7 @@ fn what_the_index_may_grow_by_is_not_free() {
         let most = u64::from(JOURNAL.1);
         assert!((most..=most + most / 100).contains(&(db.growth() + journal() - most)), "{}", db.growth());
         db.write(|db| {
-            db.execute("INSERT INTO listings (source, dir) VALUES ('s', randomblob(1000000))", [])?;
+            db.execute("INSERT INTO listings (source, dir, is_incomplete) VALUES ('s', randomblob(1000000), 0)", [])?;
             Ok(())
         });
     }
@@ -213,7 +213,7 @@ fn the_cache_is_never_larger_than_its_limit_whatever_the_index_takes() {
         assert_ne!(copy.store(0, block(0)), Stored::Memory);
         drop(copy);
         db.write(|db| {
-            db.execute("INSERT INTO listings (source, dir) VALUES ('s', randomblob(3000))", [])?;
+            db.execute("INSERT INTO listings (source, dir, is_incomplete) VALUES ('s', randomblob(3000), 0)", [])?;
             Ok(())
         });
         db.flush();

@@ -12,7 +12,7 @@ fn count(database: &Database) -> Option<i64> {
 
 fn insert(database: &Database, dir: &'static [u8]) {
     database.write(move |t| {
-        t.execute("INSERT INTO listings (source, dir) VALUES ('s', ?1)", [dir])?;
+        t.execute("INSERT INTO listings (source, dir, is_incomplete) VALUES ('s', ?1, 0)", [dir])?;
         Ok(())
     });
 }
@@ -88,7 +88,10 @@ fn stored() -> (TempDir, PathBuf) {
     let database = Database::open(dir.path(), 1 << 20).expect("a new index");
     for number in 0..2000 {
         database.write(move |t| {
-            t.execute("INSERT INTO listings (source, dir) VALUES ('s', ?1)", [format!("directory {number}")])?;
+            t.execute(
+                "INSERT INTO listings (source, dir, is_incomplete) VALUES ('s', ?1, 0)",
+                [format!("directory {number}")],
+            )?;
             Ok(())
         });
     }

@@ -26,7 +26,7 @@ use kit::proxy::{Fate, Link, Proxy};
 use kit::remote::{self, Remote};
 use kit::wait::eventually;
 use kit::{self};
-use place::{FILES, Outages, Place};
+use place::{FILES, Outages, Place, RECOVERY};
 
 /// How long it runs, if nobody says otherwise.
 const DURATION: Duration = Duration::from_secs(60);
@@ -126,10 +126,16 @@ impl Soak {
         answer.is_err() && self.deaths.since(asked, Duration::ZERO).is_some()
     }
 
+    /// Since when what is told may be true: while no daemon lived, nobody asked the sources, and the first answers of the next one may be
+    /// those that it knew.
+    fn known_since(&self, asked: Instant) -> Instant {
+        self.deaths.since(asked, RECOVERY).map_or(asked, |begin| begin.min(asked))
+    }
+
     fn judge(&self, place: &Place, file: usize, asked: Instant, answer: &io::Result<Vec<u8>>) {
         assert!(asked.elapsed() < DEADLINE, "{}/{}: {:?}", place.name, place.path(file), asked.elapsed());
         if !self.is_of_death(asked, answer) {
-            place.judge(file, asked, answer);
+            place.judge(file, self.known_since(asked), answer);
         }
     }
 
@@ -141,7 +147,7 @@ impl Soak {
             Ok(opened) => opened,
             Err(error) => return self.judge(place, file, asked, &Err(error)),
         };
-        let was = place.was(file, asked);
+        let was = place.was(file, self.known_since(asked));
         let mut may_be: Vec<Vec<u8>> =
             was.iter().flatten().filter(|was| was.size == size).map(|was| was.content()).collect();
         assert!(!may_be.is_empty(), "{}: {size} bytes, should be one of {was:?}", path.display());
@@ -171,7 +177,7 @@ impl Soak {
             return;
         }
         for file in (0..FILES).filter(|&file| place.is_in_dir(file)) {
-            let (name, was) = (place.file_name(file), place.was(file, asked));
+            let (name, was) = (place.file_name(file), place.was(file, self.known_since(asked)));
             match &listed {
                 Ok(names) if names.contains(&name.as_str().into()) => {
                     assert!(was.iter().any(Option::is_some), "{}/dir lists {name}, which is gone", place.name);

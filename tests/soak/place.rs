@@ -18,7 +18,7 @@ pub const FILES: usize = 12;
 const STALE: Duration = Duration::from_secs(8);
 
 /// So long after an outage it may still show: the source is probed at growing intervals.
-const RECOVERY: Duration = Duration::from_secs(10);
+pub const RECOVERY: Duration = Duration::from_secs(10);
 
 /// Who reads the clock is not who renames.
 const CLOCK: Duration = Duration::from_millis(200);
