@@ -1,6 +1,7 @@
 //! The sources that come with kitovufs, by type name.
 
 mod arriving;
+mod authorities;
 pub(crate) mod azblob;
 mod current;
 mod dial;

@@ -193,7 +193,9 @@ fn lies_about_bytes(speaks: Speaks) {
             );
         }
         assert_known(&mount, &files, case);
-        assert!(failed || words.is_empty(), "{case}: it was put up with");
+        // Where a file is told of by one request and sent by another, both have size and time, and the server may have two sorts of tags.
+        let may_differ = matches!(*case, "another tag" | "no tag") && !matches!(speaks, Speaks::S3);
+        assert!(failed || words.is_empty() || may_differ, "{case}: it was put up with");
         liar.tell_the_truth();
         // The log counts what is too much for a minute, which all these lies are.
         let last = mount.status()["sources"]["far"]["last_error"].as_str().unwrap_or_default().to_owned();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::servers::{Launch, Server, USER, find};
+use super::servers::{Launch, Server, USER, certify, find};
 
 /// An FTP server that shows a directory to one user; [`Ftp::table`] knows whom.
 #[derive(Debug)]
@@ -112,19 +112,9 @@ FTPServer(("127.0.0.1", int(port)), handler).serve_forever()
 "#;
 
 fn python(server: &Server, mode: &str) -> Command {
-    let (key, certificate, both) =
-        (server.own().join("key.pem"), server.own().join("cert.pem"), server.own().join("both.pem"));
+    let both = server.own().join("both.pem");
     if mode.starts_with("tls") && !both.exists() {
-        let mut openssl = Command::new(find("openssl", None));
-        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
-        openssl.args(["-subj", "/CN=kit", "-addext", "subjectAltName=IP:127.0.0.1"]);
-        openssl
-            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate);
-        let made = openssl.output().expect("openssl was found");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let (key, certificate) = certify(server.own());
         let read = |path| std::fs::read(path).expect("openssl wrote it");
         std::fs::write(&both, [read(&key), read(&certificate)].concat()).expect("a file");
     }

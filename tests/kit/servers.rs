@@ -48,6 +48,23 @@ impl Webdav {
         Self(Server::run(Program::RcloneWebdav { password: true }, dir))
     }
 
+    /// `rclone serve webdav` with TLS, under a certificate that [`Webdav::certificate`] is.
+    pub fn rclone_with_tls(dir: &Path) -> Self {
+        let command = |server: &Server| {
+            let (key, certificate) = certify(server.own());
+            let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
+            command.args(["serve", "webdav"]).arg(server.dir()).arg("--key").arg(key).arg("--cert").arg(certificate);
+            command.args(["--addr", &format!("127.0.0.1:{}", server.port()), "--dir-cache-time", "0s", "--config", ""]);
+            command
+        };
+        Self(Server::launch(Launch { name: "rclone", command, login: false }, dir))
+    }
+
+    /// The certificate of a server with TLS, which signed itself.
+    pub fn certificate(&self) -> PathBuf {
+        self.own().join("cert.pem")
+    }
+
     /// Apache's mod_dav, open to everybody. Counts requests.
     pub fn apache(dir: &Path) -> Self {
         Self(Server::run(Program::Apache { dav: true }, dir))
@@ -142,6 +159,18 @@ pub struct Launch {
     pub command: fn(&Server) -> Command,
     /// Whether it needs a login.
     pub login: bool,
+}
+
+/// Makes a key and a certificate for 127.0.0.1 that it signed itself, in this directory; where they are.
+pub fn certify(own: &Path) -> (PathBuf, PathBuf) {
+    let (key, certificate) = (own.join("key.pem"), own.join("cert.pem"));
+    let mut openssl = Command::new(find("openssl", None));
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    openssl.args(["-subj", "/CN=kit", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]).arg(&key).arg("-out").arg(&certificate);
+    let made = openssl.output().expect("openssl was found");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    (key, certificate)
 }
 
 /// One server process; it ends with this value.

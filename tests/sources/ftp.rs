@@ -55,6 +55,18 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_in_ca_file_is_trusted() {
+    let dir = served();
+    Directory::new(dir.path()).write("a", b"bytes");
+    let server = Ftp::tls(dir.path());
+    let table = format!("{}tls = true\n", server.table());
+    let error = configured(&table).await.unwrap().connect().await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let source = source(&format!("{table}ca_file = {:?}\n", server.certificate())).await;
+    assert_eq!(list(source.as_ref(), "").await.unwrap().len(), 1);
+}
+
 /// In a process of its own, since trust is a setting of the process.
 #[test]
 fn with_tls_everything_is_encrypted() {

@@ -5,6 +5,7 @@ use kitovufs::source::{Retrieval, Source};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::kit::servers::Webdav;
 use crate::kit::web::Web;
 use crate::liar::{liar, liar_but_for, retrieve};
 use crate::real::{CONTROLS, Directory, conforms, list, served};
@@ -247,6 +248,19 @@ async fn a_file_may_lie_at_another_host_which_does_not_get_the_login() {
     let request = requests.recv().await.unwrap();
     assert!(request.starts_with("get /there") && request.contains("range: bytes=2-4"), "{request}");
     assert!(!request.contains("authorization"), "{request}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_in_ca_file_is_trusted_over_http() {
+    let dir = served();
+    std::fs::write(dir.path().join("a"), "bytes").unwrap();
+    let server = Webdav::rclone_with_tls(dir.path());
+    let table = server.table().replace("http:", "https:");
+    let distrusting = source(&table).await;
+    let error = list(distrusting.as_ref(), "").await.unwrap_err();
+    assert!(error.to_string().contains("certificate") && error.to_string().contains("ca_file"), "{error}");
+    let trusting = source(&format!("{table}ca_file = {:?}\n", server.certificate())).await;
+    assert_eq!(list(trusting.as_ref(), "").await.unwrap().len(), 1);
 }
 
 #[tokio::test]

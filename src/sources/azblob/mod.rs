@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::shared_key::SharedKey;
+use super::authorities::Authorities;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, endpoint, join, warn_if_clear};
@@ -50,6 +51,7 @@ struct Config {
     account: String,
     key: Option<Secret>,
     sas: Option<Secret>,
+    authorities: Authorities,
 }
 
 struct Connected {
@@ -118,6 +120,7 @@ impl Kind for AzblobKind {
         if (key.is_some() || written.is_none()) && account.is_none() {
             reader.problem(None, "`account_name` is missing; add for example: account_name = \"myaccount\"");
         }
+        let authorities = Authorities::read(&mut reader);
         let prefix = keys::prefix_of(&root);
         let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'$'));
         if !plain(&container) {
@@ -134,7 +137,7 @@ impl Kind for AzblobKind {
                 warn_if_clear(settings, &url, sas.is_some());
                 url.set_path(&join(&[url.path(), &container]));
                 let url = url.as_str().trim_end_matches('/').to_owned();
-                Some(Config { url, prefix, account, key, sas })
+                Some(Config { url, prefix, account, key, sas, authorities })
             }
             // This endpoint was made of a missing account name, which is a problem already.
             Err(_) if account.is_empty() && !settings.values.contains_key("endpoint") => None,
@@ -211,7 +214,7 @@ impl Source for Azblob {
         let (key, sas) = revealed.await.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))??;
         let key = key.map(|key| SharedKey::new(&self.config.account, &key)).transpose();
         let key = key.map_err(|why| Error::new("connect", ErrorKind::InvalidConfig).because(why))?;
-        let transport = Transport::new(Redirects::Refuse, Named::default())?;
+        let transport = Transport::new(Redirects::Refuse, Named::default(), self.config.authorities.clone())?;
         self.connected.set(Connected { transport, key, sas });
         Ok(())
     }

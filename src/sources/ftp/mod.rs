@@ -15,12 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls_platform_verifier::Verifier;
 
 use self::facts::{Item, Listed};
 use self::pool::Pool;
 use self::reply::{Failure, Reply};
 use self::session::{Abilities, Seen, Session, Target};
+use super::authorities::Authorities;
 use super::current::Current;
 use super::purpose::Purpose;
 use super::stamp::{self, Match, Stamp, Wanted};
@@ -60,6 +61,7 @@ struct Config {
     username: Option<String>,
     password: Option<Secret>,
     tls: bool,
+    authorities: Authorities,
 }
 
 struct Connected {
@@ -105,6 +107,7 @@ impl Kind for FtpKind {
         let username = reader.string("username");
         let password = reader.secret("password");
         let tls = reader.boolean("tls").unwrap_or_default();
+        let authorities = Authorities::read(&mut reader);
         if password.is_some() && username.is_none() {
             reader.problem(Some("password"), "`password` needs `username`");
         }
@@ -119,7 +122,7 @@ impl Kind for FtpKind {
         }
         reader.finish()?;
         Ok(Box::new(Ftp {
-            config: Config { host, port, root, username, password, tls },
+            config: Config { host, port, root, username, password, tls, authorities },
             connected: Current::default(),
             no_machine_listings: AtomicBool::new(false),
             no_ranges: AtomicBool::new(false),
@@ -296,7 +299,7 @@ impl Source for Ftp {
             None => Revealed::new(""),
         };
         let username = username.clone().unwrap_or_else(|| ANONYMOUS.0.to_owned());
-        let tls = if *tls { Some(Arc::new(client_config(purpose)?)) } else { None };
+        let tls = if *tls { Some(Arc::new(client_config(purpose, &self.config.authorities)?)) } else { None };
         let pool = Pool::new(Target { host: host.clone(), port: *port, username, password, tls });
         let lost = |failure: Failure| failure.error(purpose);
         let mut session = pool.take().await.map_err(lost)?;
@@ -373,12 +376,14 @@ impl Source for Ftp {
     }
 }
 
-/// Trusts the certificates that the system trusts.
-fn client_config(purpose: Purpose<'_>) -> Result<rustls::ClientConfig> {
+/// Trusts the certificates that the system trusts, and these.
+fn client_config(purpose: Purpose<'_>, authorities: &Authorities) -> Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let failed = |e: rustls::Error| purpose.error(ErrorKind::Other).because("cannot set up TLS").caused_by(e);
+    let verifier = Verifier::new_with_extra_roots(authorities.certificates().cloned(), provider.clone());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(failed)?.with_platform_verifier().map_err(failed)?;
+    let builder = builder.map_err(failed)?.dangerous();
+    let builder = builder.with_custom_certificate_verifier(Arc::new(verifier.map_err(failed)?));
     Ok(builder.with_no_client_auth())
 }
 

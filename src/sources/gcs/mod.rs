@@ -4,6 +4,7 @@ mod url;
 
 use async_trait::async_trait;
 
+use super::authorities::Authorities;
 use super::http::warn_if_clear;
 use super::read_root;
 use super::s3::credentials::Credentials;
@@ -20,7 +21,7 @@ const REGION: &str = "auto";
 /// The type `gcs`.
 ///
 /// Keys: `bucket` (required), `endpoint`, `root`, and for credentials `token`, or a key of Google's interoperability with S3
-/// (HMAC): `access_key_id`, `secret_access_key`.
+/// (HMAC): `access_key_id`, `secret_access_key`; `ca_file`.
 pub struct GcsKind;
 
 #[async_trait]
@@ -40,6 +41,7 @@ impl Kind for GcsKind {
         let root = read_root(&mut reader);
         let token = reader.secret("token");
         let credentials = Credentials::read_key(settings, &mut reader);
+        let authorities = Authorities::read(&mut reader);
         if token.is_some() && credentials.has_key() {
             reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
         }
@@ -54,6 +56,7 @@ impl Kind for GcsKind {
                 unpacks: true,
                 credentials,
                 token,
+                authorities,
             }
         });
         Ok(Box::new(S3::new(reader.finish_with(config)?)))

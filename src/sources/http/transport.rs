@@ -14,6 +14,7 @@ use super::xml::Element;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::budget::await_turn;
 use crate::sources::arriving::{self, Arriving};
+use crate::sources::authorities::Authorities;
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::http_date;
 
@@ -40,24 +41,27 @@ pub(in crate::sources) struct Transport {
     elsewhere: OnceLock<reqwest::Client>,
     redirects: Redirects,
     named: Named,
+    authorities: Authorities,
     /// The server's clock minus ours, in seconds, as of the last answer.
     clock_offset: AtomicI64,
 }
 
 impl Transport {
-    /// A client for the hosts that are `named`, which goes where `redirects` allows.
-    pub(in crate::sources) fn new(redirects: Redirects, named: Named) -> Result<Self> {
+    /// A client for the hosts that are `named`, which goes where `redirects` allows, and trusts `authorities` too.
+    pub(in crate::sources) fn new(redirects: Redirects, named: Named, authorities: Authorities) -> Result<Self> {
         static PROVIDER: Once = Once::new();
         // An error says that the process has a provider already, which is as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let client = build(client())?;
-        Ok(Self { client, elsewhere: OnceLock::new(), redirects, named, clock_offset: AtomicI64::new(0) })
+        let client = build(client(&authorities)?)?;
+        let clock_offset = AtomicI64::new(0);
+        Ok(Self { client, elsewhere: OnceLock::new(), redirects, named, authorities, clock_offset })
     }
 
     /// The same, over the same connections, that goes where `redirects` allows.
     pub(in crate::sources) fn that(&self, redirects: Redirects) -> Self {
         let (client, named, clock_offset) = (self.client.clone(), self.named.clone(), AtomicI64::new(0));
-        Self { client, elsewhere: OnceLock::new(), redirects, named, clock_offset }
+        let authorities = self.authorities.clone();
+        Self { client, elsewhere: OnceLock::new(), redirects, named, authorities, clock_offset }
     }
 
     /// The client for an address that a server has pointed to.
@@ -66,7 +70,7 @@ impl Transport {
             return Ok(&self.client);
         }
         if self.elsewhere.get().is_none() {
-            let elsewhere = build(client().dns_resolver(Arc::new(PublicOnly::new())))?;
+            let elsewhere = build(client(&self.authorities)?.dns_resolver(Arc::new(PublicOnly::new())))?;
             // Another request may have been faster.
             let _ = self.elsewhere.set(elsewhere);
         }
@@ -152,14 +156,19 @@ impl Transport {
     }
 }
 
-fn client() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+fn client(authorities: &Authorities) -> Result<reqwest::ClientBuilder> {
+    let certificates: reqwest::Result<Vec<_>> =
+        authorities.certificates().map(|certificate| reqwest::Certificate::from_der(certificate)).collect();
+    let unusable = |e| Error::new("connect", ErrorKind::InvalidConfig).because("`ca_file` cannot be used").caused_by(e);
+    let client = reqwest::Client::builder()
+        .tls_certs_merge(certificates.map_err(unusable)?)
         .user_agent(concat!("kitovufs/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .referer(false)
         // Followed here, where every step is judged.
-        .redirect(reqwest::redirect::Policy::none())
+        .redirect(reqwest::redirect::Policy::none());
+    Ok(client)
 }
 
 fn build(client: reqwest::ClientBuilder) -> Result<reqwest::Client> {
@@ -244,7 +253,7 @@ fn no_connection(error: &reqwest::Error) -> Option<&'static str> {
         match error.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(_)) => {
                 return Some(
-                    "the server's certificate is not trusted; check the host's name, or install its authority",
+                    "the server's certificate is not trusted; check the host's name, or name its authority's certificate as ca_file",
                 );
             }
             Some(_) => return Some("no TLS with this server; check the port, and whether it is https:// or http://"),

@@ -51,11 +51,14 @@ pub(in crate::sources) async fn get(
     if source.tags().are_unstable() && is_by_tag {
         return Err(changed());
     }
-    let mut answered = answer(source, purpose, wanted).await?;
+    let mut answered = answer(source, purpose, wanted, source.tags().are_told()).await?;
     if answered.is_none() && is_by_tag {
         let (first, again) = (source.told(purpose).await?, source.told(purpose).await?);
         if source.tags().judge(wanted, &first, &again) {
-            answered = answer(source, purpose, wanted).await?;
+            answered = answer(source, purpose, wanted, false).await?;
+            if answered.is_some() {
+                source.tags().note_other_answers();
+            }
         }
     }
     let Answer { response, sent, stamp } = answered.ok_or_else(changed)?;
@@ -64,10 +67,14 @@ pub(in crate::sources) async fn get(
     Ok(Retrieved { modified: stamp.modified_time() })
 }
 
-/// The answer to a request for the wanted bytes; none if tags speak against it.
-async fn answer(source: &impl Versioned, purpose: Purpose<'_>, wanted: &Retrieval<'_>) -> Result<Option<Answer>> {
+/// The answer to a request for the wanted bytes, which has the wanted tag if it is `by_tag`; none if tags speak against it.
+async fn answer(
+    source: &impl Versioned,
+    purpose: Purpose<'_>,
+    wanted: &Retrieval<'_>,
+    by_tag: bool,
+) -> Result<Option<Answer>> {
     let (tags, ranges) = (source.tags(), source.ranges());
-    let by_tag = tags.are_told();
     let mut asked = wanted.clone();
     if tags.are_unstable() {
         asked.range = 0..wanted.size.unwrap_or(u64::MAX);

@@ -25,6 +25,7 @@ use self::retrieval::{Connected, Request};
 use self::site::Site;
 use self::stream::Streams;
 use self::tree::Place;
+use super::authorities::Authorities;
 use super::current::Current;
 use super::http::redirect::Named;
 use super::http::{CLIENT_BUFFER_BYTES, read_endpoint, warn_if_clear};
@@ -47,7 +48,7 @@ const FUNCTIONS: [&str; 2] = ["core_enrol_get_users_courses", "core_course_get_c
 
 /// A Moodle site as a source: `type = "moodle"`.
 ///
-/// Keys: `url` (required), and `token`, or `username` with `password`; `redirect_hosts`. Courses are folders, with sections, activities and files in them.
+/// Keys: `url` (required), and `token`, or `username` with `password`; `redirect_hosts`; `ca_file`. Courses are folders, with sections, activities and files in them.
 pub struct Moodle {
     config: Config,
     connected: Current<Connected>,
@@ -61,6 +62,7 @@ struct Config {
     url: Url,
     login: Login,
     named: Named,
+    authorities: Authorities,
 }
 
 impl std::fmt::Debug for Moodle {
@@ -112,10 +114,11 @@ impl Moodle {
         let written = reader.required_string("url", "https://moodle.example.edu");
         let login = Login::read(settings, &mut reader);
         let named = Named::read(&mut reader);
+        let authorities = Authorities::read(&mut reader);
         let url = read_endpoint(&mut reader, "url", &written);
         let config = url.zip(login).map(|(url, login)| {
             warn_if_clear(settings, &url, true);
-            Config { named: named.with(&url), url, login }
+            Config { named: named.with(&url), url, login, authorities }
         });
         Ok(Self {
             config: reader.finish_with(config)?,
@@ -138,7 +141,7 @@ impl Moodle {
     }
 
     fn site(&self) -> Result<Site> {
-        Site::new(&self.config.url, self.config.named.clone())
+        Site::new(&self.config.url, self.config.named.clone(), self.config.authorities.clone())
     }
 
     fn request<'a>(&'a self, purpose: Purpose<'a>) -> Result<Request<'a>> {

@@ -10,6 +10,7 @@ use super::answer::Refused;
 use super::refusal::Route;
 use crate::error::{ErrorKind, Result};
 use crate::revealed::Revealed;
+use crate::sources::authorities::Authorities;
 use crate::sources::http::redirect::{Named, Redirects};
 use crate::sources::http::transport::{Answer, Transport, refusal, whole};
 use crate::sources::purpose::Purpose;
@@ -38,10 +39,10 @@ pub(super) type Asked<T> = Result<T, Refused>;
 
 impl Site {
     /// The site at `url`, without a token. It may redirect to the hosts that are `named`, and to public ones.
-    pub(super) fn new(url: &Url, named: Named) -> Result<Self> {
+    pub(super) fn new(url: &Url, named: Named, authorities: Authorities) -> Result<Self> {
         let base = url.as_str().trim_end_matches('/').to_owned();
-        let (transport, elsewhere) =
-            (Transport::new(Redirects::Refuse, named.clone())?, Transport::new(Redirects::Follow, named)?);
+        let transport = Transport::new(Redirects::Refuse, named.clone(), authorities.clone())?;
+        let elsewhere = Transport::new(Redirects::Follow, named, authorities)?;
         Ok(Self { transport, elsewhere, base, token: None })
     }
 

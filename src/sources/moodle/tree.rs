@@ -375,6 +375,7 @@ mod tests {
     use super::*;
     use crate::fuzz::{Corpus, Input};
     use crate::path::Printable;
+    use crate::sources::authorities::Authorities;
     use crate::sources::http::redirect::Named;
 
     #[test]
@@ -388,8 +389,12 @@ mod tests {
         let odd = r#"{"id": "x", "name": "odd"}"#;
         let sections = format!(r#"[{{"id": 3, "name": "S", "modules": [{good}, {odd}, {half}]}}, {{"id": null}}]"#);
         let sections: Vec<Section> = serde_json::from_str(&sections).expect("they are read");
-        let site =
-            Site::new(&Url::parse("https://site.example/moodle").expect("a URL"), Named::default()).expect("a site");
+        let site = Site::new(
+            &Url::parse("https://site.example/moodle").expect("a URL"),
+            Named::default(),
+            Authorities::default(),
+        )
+        .expect("a site");
         let course = course_path(2).expect("a path");
         let tree = Tree::of(&course, &sections, &site, 100);
         let seen = |place: &str| {
@@ -407,8 +412,12 @@ mod tests {
     #[test]
     fn fuzz_moodle() {
         let corpus = Corpus::of("moodle");
-        let site =
-            Site::new(&Url::parse("https://site.example/moodle").expect("a URL"), Named::default()).expect("a site");
+        let site = Site::new(
+            &Url::parse("https://site.example/moodle").expect("a URL"),
+            Named::default(),
+            Authorities::default(),
+        )
+        .expect("a site");
         let site = std::panic::AssertUnwindSafe(site);
         let course = course_path(2).expect("a path");
         bolero::check!().with_type::<Input>().for_each(|input| {

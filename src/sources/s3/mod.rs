@@ -21,6 +21,7 @@ use reqsign_core::Signer;
 
 use self::bearer::Bearer;
 use self::credentials::Credentials;
+use super::authorities::Authorities;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport, parsed, refusal_and_region};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, warn_if_clear};
@@ -79,6 +80,7 @@ pub(super) struct BucketConfig {
     pub(super) unpacks: bool,
     pub(super) credentials: Credentials,
     pub(super) token: Option<Secret>,
+    pub(super) authorities: Authorities,
 }
 
 #[derive(Debug)]
@@ -122,13 +124,14 @@ impl Kind for S3Kind {
         let virtual_host = reader.boolean("enable_virtual_host_style").unwrap_or_default();
         let request_payer = reader.boolean("enable_request_payer").unwrap_or_default();
         let credentials = Credentials::read(settings, &mut reader);
+        let authorities = Authorities::read(&mut reader);
         let region = region.or_else(|| credentials.region()).unwrap_or_else(|| DEFAULT_REGION.to_owned());
         let place = place::bucket_url(&mut reader, &bucket, written, &region, virtual_host);
         let config = place.map(|place| {
             warn_if_clear(settings, &place, credentials.has_token());
             let url = place.as_str().trim_end_matches('/').to_owned();
             let prefix = keys::prefix_of(&root);
-            BucketConfig { url, prefix, region, request_payer, unpacks: false, credentials, token: None }
+            BucketConfig { url, prefix, region, request_payer, unpacks: false, credentials, token: None, authorities }
         });
         Ok(Box::new(S3::new(reader.finish_with(config)?)))
     }
@@ -284,7 +287,7 @@ impl Source for S3 {
     }
 
     async fn connect(&self) -> Result<()> {
-        let transport = Arc::new(Transport::new(Redirects::Refuse, Named::default())?);
+        let transport = Arc::new(Transport::new(Redirects::Refuse, Named::default(), self.config.authorities.clone())?);
         let configured = &self.config.region;
         let region = self.region.get().unwrap_or(configured).clone();
         let signer = self.config.credentials.signer(&region, &transport).await?;

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::sources::http::body;
 use crate::sources::http::ranges::Ranges;
-use crate::sources::http::redirect::{Named, Redirects};
+use crate::sources::http::redirect::Redirects;
 use crate::sources::http::tags::Told;
 use crate::sources::http::transport::{Answer, Transport};
 use crate::sources::purpose::Purpose;
@@ -54,10 +54,10 @@ impl Seen {
 }
 
 impl Connected {
-    pub(super) fn new(named: Named, authorization: Option<HeaderValue>, url: Url) -> Result<Self> {
-        let indexes = Transport::new(Redirects::SameOrigin, named)?;
+    /// A connection that sends by `indexes`, and follows redirections of files.
+    pub(super) fn new(indexes: Transport, authorization: Option<HeaderValue>, url: Url) -> Self {
         let files = indexes.that(Redirects::Follow);
-        Ok(Self { indexes, files, authorization, place: Place::Directory(url) })
+        Self { indexes, files, authorization, place: Place::Directory(url) }
     }
 
     /// Sends a request by one of its transports.

@@ -13,10 +13,12 @@ use reqwest::Response;
 
 use self::connected::{Connected, Place, Seen};
 use self::item::Item;
+use super::authorities::Authorities;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
-use super::http::redirect::Named;
+use super::http::redirect::{Named, Redirects};
 use super::http::tags::{Tags, Told};
+use super::http::transport::Transport;
 use super::http::transport::parsed;
 use super::http::versioned::{self, Versioned};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, read_endpoint, warn_if_clear};
@@ -50,6 +52,7 @@ struct Config {
     url: Url,
     login: Login,
     named: Named,
+    authorities: Authorities,
 }
 
 /// The type `http`.
@@ -70,9 +73,10 @@ impl Kind for WebKind {
         let written = reader.required_string("url", "https://www.example.org/pub/");
         let login = Login::read(&mut reader);
         let named = Named::read(&mut reader);
+        let authorities = Authorities::read(&mut reader);
         let config = read_endpoint(&mut reader, "url", &written).map(|url| {
             warn_if_clear(settings, &url, login.has_secret());
-            Config { named: named.with(&url), url, login }
+            Config { named: named.with(&url), url, login, authorities }
         });
         let config = reader.finish_with(config)?;
         Ok(Box::new(Web {
@@ -253,7 +257,9 @@ impl Source for Web {
         let url = self.config.url.clone();
         let authorization = self.config.login.header().await?;
         let is_directory = url.path().ends_with('/');
-        let mut connected = Connected::new(self.config.named.clone(), authorization, url.clone())?;
+        let Config { named, authorities, .. } = &self.config;
+        let indexes = Transport::new(Redirects::SameOrigin, named.clone(), authorities.clone())?;
+        let mut connected = Connected::new(indexes, authorization, url.clone());
         if !is_directory {
             let seen = match connected.examine(purpose, url.as_str(), &self.ranges).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_root(purpose)),

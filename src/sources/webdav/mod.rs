@@ -12,6 +12,7 @@ use reqwest::Response;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Listed, Place, Resource, decoded_components, multistatus};
+use super::authorities::Authorities;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
@@ -39,7 +40,7 @@ const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind 
 
 /// A WebDAV server as a source: `type = "webdav"`.
 ///
-/// Keys: `endpoint` (required), `root`, `username` with `password`, or `token`; `redirect_hosts`.
+/// Keys: `endpoint` (required), `root`, `username` with `password`, or `token`; `redirect_hosts`, `ca_file`.
 #[derive(Debug)]
 pub struct Webdav {
     config: Config,
@@ -58,6 +59,7 @@ struct Config {
     base_components: Vec<Vec<u8>>,
     login: Login,
     named: Named,
+    authorities: Authorities,
 }
 
 #[derive(Debug)]
@@ -91,11 +93,19 @@ impl Kind for WebdavKind {
         let root = read_root(&mut reader);
         let login = Login::read(&mut reader);
         let named = Named::read(&mut reader);
+        let authorities = Authorities::read(&mut reader);
         let config = read_endpoint(&mut reader, "endpoint", &written).map(|url| {
             warn_if_clear(settings, &url, login.has_secret());
             let base = join(&[url.path(), &encode_path(root.as_bytes())]);
             let base_components = decoded_components(&base);
-            Config { origin: url.origin().ascii_serialization(), base, base_components, login, named: named.with(&url) }
+            Config {
+                origin: url.origin().ascii_serialization(),
+                base,
+                base_components,
+                login,
+                named: named.with(&url),
+                authorities,
+            }
         });
         Ok(Box::new(Webdav {
             config: reader.finish_with(config)?,
@@ -252,8 +262,9 @@ impl Source for Webdav {
 
     async fn connect(&self) -> Result<()> {
         let authorization = self.config.login.header().await?;
-        self.connected
-            .set(Connected { transport: Transport::new(Redirects::Follow, self.config.named.clone())?, authorization });
+        let Config { named, authorities, .. } = &self.config;
+        let transport = Transport::new(Redirects::Follow, named.clone(), authorities.clone())?;
+        self.connected.set(Connected { transport, authorization });
         Ok(())
     }
 

@@ -1,0 +1,83 @@
+//! `Authorities`: the certificates that a source trusts besides those that the system does. It opens no connection.
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::path::expand_home;
+use crate::source::settings::Reader;
+
+/// Certificates of authorities, or of servers that have signed their own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Authorities(Vec<CertificateDer<'static>>);
+
+impl Authorities {
+    /// Reads `ca_file`, a file with certificates in PEM; none if the key is not there.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        const KEY: &str = "ca_file";
+        let Some(written) = reader.string(KEY) else { return Self::default() };
+        let path = expand_home(&written);
+        if !path.is_absolute() {
+            reader.problem(Some(KEY), format!("`{KEY}` must be absolute or begin with ~/, not {written:?}"));
+            return Self::default();
+        }
+        let shown = path.display();
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(e) => {
+                reader.absence(KEY, format!("`{KEY}`: cannot read {shown}: {e}"));
+                return Self::default();
+            }
+        };
+        match CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>() {
+            Ok(certificates) if !certificates.is_empty() => Self(certificates),
+            Ok(_) => {
+                let form = "it begins with -----BEGIN CERTIFICATE-----";
+                reader.problem(Some(KEY), format!("`{KEY}`: there is no certificate in {shown}; {form}"));
+                Self::default()
+            }
+            Err(e) => {
+                reader.problem(Some(KEY), format!("`{KEY}`: {shown} cannot be read as certificates in PEM: {e}"));
+                Self::default()
+            }
+        }
+    }
+
+    /// Each in the encoding of X.509 (DER).
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Settings;
+
+    /// The number of certificates that are read of a file with this text, or the problem with it.
+    fn read(text: Option<&str>) -> Result<usize, (String, bool)> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("ca.pem");
+        if let Some(text) = text {
+            std::fs::write(&file, text).expect("a file");
+        }
+        let settings = Settings::of("s", toml::from_str(&format!("ca_file = {file:?}")).expect("a table"));
+        let mut reader = settings.reader();
+        let authorities = Authorities::read(&mut reader);
+        match reader.finish() {
+            Ok(()) => Ok(authorities.certificates().count()),
+            Err(problems) => Err((problems[0].message.clone(), problems[0].may_pass)),
+        }
+    }
+
+    #[test]
+    fn a_file_has_certificates_or_a_problem() {
+        let one = "-----BEGIN CERTIFICATE-----\nMAAB\n-----END CERTIFICATE-----\n";
+        assert_eq!(read(Some(&format!("Of the lab:\n{one}{one}"))), Ok(2));
+        let (missing, may_pass) = read(None).expect_err("it is not there");
+        assert!(missing.contains("cannot read") && may_pass, "{missing}");
+        let (empty, may_pass) = read(Some("a key")).expect_err("there is none in it");
+        assert!(empty.contains("no certificate") && !may_pass, "{empty}");
+        let (broken, may_pass) = read(Some("-----BEGIN CERTIFICATE-----\nMAAB\n")).expect_err("it is cut short");
+        assert!(broken.contains("PEM") && !may_pass, "{broken}");
+    }
+}
