@@ -9,7 +9,7 @@ use crate::source::connection::Connection;
 use crate::source::count::Counters;
 use crate::source::pending::Pending;
 use crate::source::stack::{Bounds, stack};
-use crate::source::{Changes, Source};
+use crate::source::{Changes, Problem, Source};
 
 /// A source with its settings, wrapped in everything that the mount expects of one.
 pub struct Configured {
@@ -31,7 +31,7 @@ pub struct Configured {
 ///
 /// # Errors
 /// Everything that is wrong with the file and with every source's settings, at once. If all that is wrong with a source is that something
-/// is not there now ([`Problem::may_pass`](crate::source::Problem)), it is configured later.
+/// is not there now ([`Problem::may_pass`]), it is configured later.
 pub async fn configure(
     config: &Config,
     mut problems: Diagnostics,
@@ -72,7 +72,9 @@ pub async fn configure(
             Ok(source) => configured.push(wrap(source_config, early, source)),
             Err(wrong) if wrong.iter().all(|problem| problem.may_pass) => {
                 absences.extend(wrong.iter().map(|problem| source_config.locate(problem)));
-                let pending = Pending::new(kind, source_config.settings.clone());
+                let described = source_config.clone();
+                let describe = Box::new(move |problem: &Problem| described.locate(problem).to_string());
+                let pending = Pending::new(kind, source_config.settings.clone(), describe);
                 configured.push(wrap(source_config, early, Box::new(pending)));
             }
             Err(wrong) => problems.0.extend(wrong.iter().map(|problem| source_config.locate(problem))),

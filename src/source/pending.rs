@@ -24,17 +24,21 @@ const CAPABILITIES: Capabilities = Capabilities {
     concurrency: 4,
 };
 
+/// Tells a problem, and where its setting stands.
+type Describe = dyn Fn(&Problem) -> String + Send + Sync;
+
 /// Configures the source anew whenever it is to be connected, until that works. Until then it is unreachable.
 pub struct Pending {
     kind: &'static dyn Kind,
     settings: Settings,
+    describe: Box<Describe>,
     source: OnceLock<Box<dyn Source>>,
 }
 
 impl Pending {
-    /// A source of this type that could not be configured.
-    pub fn new(kind: &'static dyn Kind, settings: Settings) -> Self {
-        Self { kind, settings, source: OnceLock::new() }
+    /// A source of this type that could not be configured. `describe` is for the error while it cannot.
+    pub fn new(kind: &'static dyn Kind, settings: Settings, describe: Box<Describe>) -> Self {
+        Self { kind, settings, describe, source: OnceLock::new() }
     }
 
     fn get(&self, op: &'static str) -> Result<&dyn Source> {
@@ -52,7 +56,7 @@ impl Source for Pending {
     async fn connect(&self) -> Result<()> {
         if self.source.get().is_none() {
             let unusable = |problems: Vec<Problem>| {
-                let problems: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
+                let problems: Vec<_> = problems.iter().map(&self.describe).collect();
                 Error::new("configure", ErrorKind::Unreachable).because(problems.join("; "))
             };
             let source = self.kind.configure(&self.settings).await.map_err(unusable)?;

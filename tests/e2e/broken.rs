@@ -62,7 +62,8 @@ fn what_is_not_there_keeps_no_other_source_from_being_mounted() {
     let (output, said) = mount(&home, &[]);
     assert!(output.status.success(), "{said}");
     for line in [
-        format!("source disk does not work: configure: cannot open {}", text(&disk)),
+        format!("source disk does not work: configure: {}:", text(home.config())),
+        format!("cannot open {}", text(&disk)),
         "source secret does not work: ".to_owned(),
         "source variable does not work: ".to_owned(),
     ] {
