@@ -44,7 +44,8 @@
 //!
 //! A module imports only what stands on a layer below its own, never what is above or beside it, and the files of one folder do not
 //! import each other in a circle; the tests in `layers` keep this true.
-//! [`mount`] assembles everything.
+//! [`mount`] assembles everything. A source for which something is not there (a variable, a file) is a [`source::pending`] until
+//! that is; `mount::survey` tells the user which sources do not work.
 //!
 //! ```text
 //! main — the program
