@@ -474,6 +474,9 @@ fn keep_unlisted(before: &Listing, overlay: &Overlay, named: &mut LocalEntries, 
     let unlisted = before.entries().iter().filter(|(name, _)| named.get(name).is_none() && !is_gone(name));
     let unlisted: Vec<_> = unlisted.collect();
     let mut kept = Overlay::new();
+    if unlisted.is_empty() {
+        return kept;
+    }
     let asked_about = unlisted.into_iter().map(|(name, entry)| {
         if matches!(entry.kind, EntryKind::Symlink { .. }) {
             return (name, entry);
@@ -484,10 +487,15 @@ fn keep_unlisted(before: &Listing, overlay: &Overlay, named: &mut LocalEntries, 
         }
         (name, asked_about)
     });
-    let mut all: Vec<_> = named.iter().chain(asked_about).collect();
-    all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let mut asked_about = asked_about.peekable();
     let mut merged = LocalEntries::new(before.entries().dir().clone());
-    all.iter().for_each(|(name, entry)| merged.push(name, entry));
+    for (name, entry) in named.iter() {
+        while let Some((earlier, unlisted)) = asked_about.next_if(|(unlisted, _)| *unlisted < name) {
+            merged.push(&earlier, &unlisted);
+        }
+        merged.push(&name, &entry);
+    }
+    asked_about.for_each(|(name, entry)| merged.push(&name, &entry));
     merged.shrink();
     if check_held(merged.len(), merged.bytes()).is_err() {
         return Overlay::new();
