@@ -197,7 +197,7 @@ impl SourceConfig {
     }
 
     /// The identity of the remote, for keys of the cache: the type and all its settings that are no secrets. Independent of the
-    /// source's name, of the order of keys and of the keys that every source shares ([`crate::source::settings::COMMON_KEYS`]).
+    /// source's name, of the order of keys and of the keys that every source shares ([`crate::source::settings::common_keys`]).
     /// Contains no secret.
     pub fn identity(&self) -> String {
         identity(&self.type_name, self.settings.values.iter())

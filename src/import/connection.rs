@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use toml_edit::{InlineTable, Item, Table, value};
 
 use super::{Folder, into_string};
-use crate::source::settings::COMMON_KEYS;
+use crate::source::settings::common_keys;
 
 /// The defaults of kitovu's SMB plugin.
 const SMB_DEFAULTS: [(&str, &str); 3] = [("hostname", "svm-c213.hsr.ch"), ("share", "skripte"), ("domain", "HSR")];
@@ -144,7 +144,7 @@ impl Connection {
         table["type"] = value("python");
         table["plugin"] = value(&*self.plugin);
         for (key, setting) in &self.settings {
-            if COMMON_KEYS.contains(&&**key) || ["plugin", "python", "path"].contains(&&**key) {
+            if common_keys().any(|common| common == &**key) || ["plugin", "python", "path"].contains(&&**key) {
                 notes.push(format!(
                     "{about}: `{key}` is left out: it means something else here, so the plugin cannot have it"
                 ));

@@ -15,10 +15,8 @@ use crate::revealed::Revealed;
 use crate::room::Rooms;
 use crate::secret::Secret;
 
-/// Keys that every source's table may hold besides its own.
-pub(crate) const COMMON_KEYS: [&str; 15] = [
-    "type",
-    "hidden",
+/// Keys that every source's table may hold, and `[defaults]` for all of them.
+pub(crate) const DEFAULTS_KEYS: [&str; 13] = [
     "fresh_for",
     "timeout",
     "patience",
@@ -33,6 +31,11 @@ pub(crate) const COMMON_KEYS: [&str; 15] = [
     "max_requests",
     "max_bandwidth",
 ];
+
+/// Keys that every source's table may hold besides its own.
+pub(crate) fn common_keys() -> impl Iterator<Item = &'static str> {
+    ["type", "hidden"].into_iter().chain(DEFAULTS_KEYS)
+}
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
 pub(crate) const PASSWORD_VARIABLE: &str = "KITOVUFS_PASSWORD";
@@ -362,7 +365,7 @@ impl<'a> Reader<'a> {
     pub fn finish(mut self) -> Result<(), Vec<Problem>> {
         for key in self.settings.values.keys() {
             if !self.takes_rest && !self.known.contains(&key.as_str()) {
-                let known = self.known.iter().copied().chain(COMMON_KEYS);
+                let known = self.known.iter().copied().chain(common_keys());
                 let message = unknown_key(key, known);
                 self.problems.push(Problem::new(Some(key), message));
             }

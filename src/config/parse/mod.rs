@@ -17,26 +17,11 @@ use crate::fs::{Modes, UnknownSize};
 use crate::path::expand_home;
 use crate::source::keyring;
 use crate::source::nearest::{listed, nearest, unknown_key};
-use crate::source::settings::{COMMON_KEYS, FRESH_FOR, Settings};
+use crate::source::settings::{DEFAULTS_KEYS, FRESH_FOR, Settings};
 use crate::sources::{self, KINDS};
 
 const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
-const DEFAULTS_KEYS: [&str; 13] = [
-    "fresh_for",
-    "timeout",
-    "patience",
-    "offline",
-    "unknown_size",
-    "read_ahead",
-    "umask",
-    "file_mode",
-    "dir_mode",
-    "uid",
-    "gid",
-    "max_requests",
-    "max_bandwidth",
-];
 
 /// A cache that cannot hold a single block is no cache.
 const MIN_CACHE_BYTES: u64 = 1 << 20;
@@ -94,6 +79,26 @@ impl Common {
         max_requests: None,
         max_bandwidth: None,
     };
+
+    /// A source with these values, shown in a folder of its own; of no file.
+    pub(super) fn source(self, type_name: String, settings: Settings) -> SourceConfig {
+        SourceConfig {
+            name: settings.name.clone(),
+            settings,
+            type_name,
+            hidden: false,
+            fresh_for: self.fresh_for,
+            timeout: self.timeout,
+            patience: self.patience,
+            offline: self.offline,
+            unknown_size: self.unknown_size,
+            read_ahead: self.read_ahead,
+            modes: self.modes,
+            max_requests: self.max_requests,
+            max_bandwidth: self.max_bandwidth,
+            origin: Origin::default(),
+        }
+    }
 
     fn set(&mut self, key: &str, value: &DeValue<'_>) -> Result<(), String> {
         match key {
@@ -270,7 +275,7 @@ impl<'a> Walk<'a> {
             let result = match own_name {
                 "type" => source_type(value.get_ref()).map(|known| type_name = known),
                 "hidden" => value::flag(own_name, value.get_ref()).map(|flag| hidden = flag),
-                _ if COMMON_KEYS.contains(&own_name) => common.set(own_name, value.get_ref()),
+                _ if DEFAULTS_KEYS.contains(&own_name) => common.set(own_name, value.get_ref()),
                 _ => self.plain(own_name, value.get_ref()).map(|plain| {
                     values.insert(own_name.to_owned(), plain);
                 }),
@@ -286,22 +291,9 @@ impl<'a> Walk<'a> {
         }
         name_fits.ok()?;
         self.name_keyring_items(table, &name, type_name.as_deref()?, &mut values);
-        Some(SourceConfig {
-            settings: Settings { private: self.place.private, ..Settings::of(name.clone(), values) },
-            name,
-            type_name: type_name?,
-            hidden,
-            fresh_for: common.fresh_for,
-            timeout: common.timeout,
-            patience: common.patience,
-            offline: common.offline,
-            unknown_size: common.unknown_size,
-            read_ahead: common.read_ahead,
-            modes: common.modes,
-            max_requests: common.max_requests,
-            max_bandwidth: common.max_bandwidth,
-            origin: Origin { file: Some(self.place.shown.into()), line, key_lines },
-        })
+        let settings = Settings { private: self.place.private, ..Settings::of(name, values) };
+        let origin = Origin { file: Some(self.place.shown.into()), line, key_lines };
+        Some(SourceConfig { hidden, origin, ..common.source(type_name?, settings) })
     }
 
     /// Puts the names of the item in place of the `true` of `{ keyring = true }`: only here are type and table together.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::Value;
 
 use super::parse::Common;
-use super::{Origin, SourceConfig, value};
+use super::{SourceConfig, value};
 use crate::source::Settings;
 use crate::source::nearest::nearest;
 use crate::source::url::{self, Typed};
@@ -22,33 +22,7 @@ pub(super) struct UrlSource {
 impl UrlSource {
     /// The source, with what all sources share by default.
     pub(super) fn into_source(self) -> SourceConfig {
-        let Common {
-            fresh_for,
-            timeout,
-            patience,
-            offline,
-            unknown_size,
-            read_ahead,
-            modes,
-            max_requests,
-            max_bandwidth,
-        } = Common::DEFAULT;
-        SourceConfig {
-            settings: Settings::of(self.name.clone(), self.values),
-            name: self.name,
-            type_name: self.type_name.to_owned(),
-            hidden: false,
-            fresh_for,
-            timeout,
-            patience,
-            offline,
-            unknown_size,
-            read_ahead,
-            modes,
-            max_requests,
-            max_bandwidth,
-            origin: Origin::default(),
-        }
+        Common::DEFAULT.source(self.type_name.to_owned(), Settings::of(self.name, self.values))
     }
 }
 
