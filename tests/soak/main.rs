@@ -159,7 +159,12 @@ impl Soak {
                 // Bytes of this version may be gone.
                 Err(error) => return self.judge(place, file, asked, &Err(error)),
             }
-            assert!(!may_be.is_empty(), "{}: wrong bytes at {at}, or of two versions", path.display());
+            assert!(
+                !may_be.is_empty(),
+                "{}: wrong bytes at {at}, or of two versions; {size} bytes, should be of one of {was:?}, once {:?}",
+                path.display(),
+                place.once(file, at, &part),
+            );
             self.pause(random, 0..400);
         }
         let mut all = Vec::new();

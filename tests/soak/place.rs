@@ -168,6 +168,13 @@ impl Place {
             .collect()
     }
 
+    /// Which versions ever had these bytes there.
+    pub fn once(&self, file: usize, at: usize, part: &[u8]) -> Vec<Generation> {
+        let history = self.files[file].lock().unwrap();
+        let had = |was: &Generation| was.content().get(at..at + part.len()) == Some(part);
+        history.iter().filter_map(|(_, was)| *was).filter(had).collect()
+    }
+
     /// Whether somebody who asked at this time may be told that it did not work.
     pub fn is_disturbed(&self, asked: Instant) -> bool {
         self.outages.since(asked, RECOVERY).is_some()
