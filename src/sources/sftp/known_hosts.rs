@@ -94,8 +94,10 @@ impl KnownHosts {
             _ => "rsa,ecdsa,ed25519",
         };
         let port = if self.port == SSH_PORT { String::new() } else { format!("-p {} ", self.port) };
+        let dir = self.file.parent().filter(|dir| !dir.is_dir());
+        let make_dir = dir.map(|dir| format!("mkdir -p -m 700 {} && ", quoted(dir))).unwrap_or_default();
         format!(
-            "{} is not known; ask the server's owner whether it is right, then run: ssh-keyscan {port}-t {keyscan_type} {} >> {}",
+            "{} is not known; ask the server's owner whether it is right, then run: {make_dir}ssh-keyscan {port}-t {keyscan_type} {} >> {}",
             self.describe(shown),
             self.host,
             quoted(&self.file),
@@ -295,7 +297,9 @@ mod tests {
     #[test]
     fn a_missing_file_knows_nobody() {
         let known = KnownHosts::read(&["/nonexistent/known_hosts".into()], "h", 22).expect("nothing to read");
-        assert!(known.check(&key(A)).is_err());
+        let refused = known.check(&key(A)).expect_err("unknown").to_string();
+        // The command works on an account that has no directory for it.
+        assert!(refused.contains("run: mkdir -p -m 700 '/nonexistent' && ssh-keyscan"), "{refused}");
     }
 
     /// Lines about one key, however damaged, never make another key known.
