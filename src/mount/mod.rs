@@ -3,6 +3,7 @@
 pub mod ask;
 mod changes;
 mod daemon;
+pub mod disk;
 pub mod point;
 pub mod request;
 pub mod sources;
@@ -19,7 +20,6 @@ use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
 
 use crate::cache::{Cache, Limits};
-use crate::cachedir::CacheDir;
 use crate::catalog::{Catalog, Policy, Room};
 use crate::children;
 use crate::config::{Config, Diagnostic, Diagnostics, PartConfig};
@@ -73,7 +73,7 @@ pub fn mount(request: &MountRequest) -> Result<u8, Failure> {
 fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<(), Failure> {
     let MountRequest { config, mountpoint, problems, .. } = request;
     let configured = runtime.block_on(sources::configure(config, problems.clone(), Some(mountpoint)))?;
-    tell_notes(&configured, request.daemon);
+    tell_notes(config, &configured, request.daemon);
     point::check_prerequisites()?;
     point::prepare(mountpoint)?;
     raise_file_limit();
@@ -159,13 +159,14 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
 }
 
 /// Prints the notes on the settings for the user, who does not read the log of a daemon.
-fn tell_notes(configured: &[Configured], is_daemon: bool) {
-    for Configured { config, notes, .. } in configured {
-        for note in notes {
-            warn!("source {}: {note}", config.name);
-            if is_daemon {
-                eprintln!("kitovufs: source {}: {}", config.name.escape_debug(), PrintableLines(note));
-            }
+fn tell_notes(config: &Config, configured: &[Configured], is_daemon: bool) {
+    let of_sources = configured.iter().flat_map(|Configured { config, notes, .. }| {
+        notes.iter().map(|note| format!("source {}: {note}", config.name.escape_debug()))
+    });
+    for note in disk::shortage(&config.cache).into_iter().chain(of_sources) {
+        warn!("{note}");
+        if is_daemon {
+            eprintln!("kitovufs: {}", PrintableLines(&note));
         }
     }
 }
@@ -274,9 +275,7 @@ pub fn examine(
     mut problems: Diagnostics,
 ) -> impl Future<Output = Result<Vec<Configured>, Diagnostics>> {
     // Programs of sources may put files there.
-    if config.cache.dir.symlink_metadata().is_ok()
-        && let Err(e) = CacheDir::claim(&config.cache.dir)
-    {
+    if let Err(e) = disk::check(&config.cache) {
         problems.0.push(Diagnostic { file: config.file.clone(), line: None, message: e.to_string() });
     }
     sources::configure(config, problems, config.mountpoint.as_deref())

@@ -51,6 +51,9 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
     on_runtime(async {
         let configured = mount::examine(&config, problems).await?;
         say(&format!("{}: the configuration is right\n", file.display()))?;
+        if let Some(shortage) = mount::disk::shortage(&config.cache) {
+            say(&format!("  note    {shortage}\n"))?;
+        }
         // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
         let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await?;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
