@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::kit::ftp::Ftp;
 use crate::kit::home::{Home, text};
+use crate::kit::mount::Mount;
 use crate::kit::reaper;
 use crate::kit::samba::Samba;
 use crate::kit::servers::{S3, Webdav, free_port, with_port};
@@ -89,7 +90,6 @@ fn what_is_wrong_with_a_webdav_server() {
 #[test]
 fn what_is_wrong_with_a_web_directory() {
     let dir = shown();
-    fs::write(dir.path().join("index.html"), "<html><title>Welcome</title></html>").unwrap();
     let web = Web::apache(dir.path());
     let table = web.table("bucket/");
     assert_told(
@@ -98,9 +98,37 @@ fn what_is_wrong_with_a_web_directory() {
             ("gone", web.table("gone/"), &["is `url` right?"]),
             ("closed", with_port(&table, web.port(), free_port()), &["nothing listens there; check"]),
             ("tls", table.replace("http:", "https:"), &["no TLS with this server; check"]),
-            ("page", web.table(""), &["Welcome", "no index of files", "Check the address"]),
         ],
     );
+}
+
+#[test]
+fn a_page_in_place_of_an_index_is_a_file() {
+    let dir = shown();
+    let page = "<html><title>Welcome</title></html>";
+    fs::write(dir.path().join("index.html"), page).unwrap();
+    let web = Web::apache(dir.path());
+    let mount: Mount = Home::of(&format!("[sources.web]\n{}", web.table(""))).mount();
+    assert_eq!(mount.sh("ls web; cat web/index.html"), format!("index.html\n{page}"));
+    // The page tells no names, so the server is asked for each.
+    assert_eq!(mount.sh("cat web/bucket/file; ls web/bucket; ! ls web/gone"), "bytesfile\n");
+}
+
+#[test]
+fn what_is_wrong_with_a_cache_directory() {
+    let home = Home::of("");
+    let file = home.dir().join("file");
+    fs::write(&file, "").unwrap();
+    let check = |cache: String| {
+        let source = "[sources.docs]\ntype = \"local\"\npath = \"/usr/share/common-licenses\"\n";
+        home.configure(&format!("[cache]\n{cache}\n{source}"));
+        let output = home.kitovufs(["check", "-c", &text(home.config())]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = check(format!("dir = {file:?}"));
+    assert!(code == Some(2) && told.contains("it is no directory; give cache.dir"), "{told}");
+    let (code, told) = check("min_free = \"1000PiB\"".into());
+    assert!(code == Some(0) && told.contains("nothing is kept; set cache.min_free lower"), "{told}");
 }
 
 #[test]

@@ -35,6 +35,9 @@ use crate::sources::current::Current;
 use crate::sources::heap::Heap;
 use crate::sources::stamp::Stamp;
 
+/// The name by which servers keep a page that they show in place of an index.
+const PAGE: &str = "index.html";
+
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
 ///
 /// Keys: `url` (required), `username` with `password`, or `token`; `redirect_hosts`. A URL that ends in a slash is a directory, whose index
@@ -168,6 +171,27 @@ impl Web {
         Ok((items, left_out, observed))
     }
 
+    /// The server's own page, as the only file that is listed of a directory of which it shows that in place of an index.
+    async fn own_page(
+        &self,
+        purpose: Purpose<'_>,
+        connected: &Connected,
+        url: &Url,
+    ) -> Option<(Heap<Item>, LeftOut, i64)> {
+        let page = url.join(PAGE).ok()?;
+        let seen = connected.examine(purpose, page.as_str(), &self.ranges).await.ok()?;
+        // Elsewhere may be a login page.
+        if !seen.stamp.identifies() || page::decoded(&seen.url) != page::decoded(&page) {
+            return None;
+        }
+        let mut items = Heap::default();
+        items.push(&Item { name: PAGE.into(), directory: false, size: None, modified: None }).ok()?;
+        let left_out = LeftOut::default();
+        left_out.add_unreadable(b"*", format!("the server shows its own {PAGE} in place of an index"));
+        let (_, observed) = seen.told();
+        Some((items, left_out, observed))
+    }
+
     /// Whether the digests that this server gives can be made from sizes and times, as nginx does: one file is asked.
     async fn are_stamps(&self, purpose: Purpose<'_>, connected: &Connected, url: &Url, listed: &Heap<Item>) -> bool {
         let stamped = listed.iter().find_map(|item| nginx_stamp(&item).map(|wanted| (item, wanted)));
@@ -298,7 +322,12 @@ impl Source for Web {
         if !dir.is_root() {
             url.set_path(&format!("{}{}/", url.path(), encode_path(dir.as_bytes())));
         }
-        let (items, left_out, observed) = self.index(purpose, &connected, &url).await?;
+        let (items, left_out, observed) = match self.index(purpose, &connected, &url).await {
+            Err(error) if error.kind() == ErrorKind::Protocol => {
+                self.own_page(purpose, &connected, &url).await.ok_or(error)?
+            }
+            index => index?,
+        };
         let stamps = self.are_stamps(purpose, &connected, &url, &items).await;
         let noted = left_out.clone();
         let entries = items.into_iter().filter_map(move |item| {
