@@ -23,6 +23,8 @@ use crate::fs::{Modes, UnknownSize};
 use crate::source::identity::identity;
 use crate::source::{Problem, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics};
+use parse::Common;
+use url::UrlSource;
 
 /// The permission bits of users other than the owner.
 const OTHERS_MODE_BITS: u32 = 0o077;
@@ -160,7 +162,8 @@ impl Config {
     /// The problem of the URL. A password in it is refused and not repeated.
     pub fn from_url(url: &str) -> Result<Self, Diagnostics> {
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let source = url::parse(url, &is_set).map_err(Diagnostic::new)?.into_source();
+        let UrlSource { name, type_name, values } = url::parse(url, &is_set).map_err(Diagnostic::new)?;
+        let source = Common::DEFAULT.source(type_name.to_owned(), Settings::of(name, values));
         // A directory for each remote: one process holds a cache directory, and several URLs may be mounted at once.
         let identity = hex(&Sha256::digest(source.identity())[..8]);
         Ok(Self {

@@ -1,5 +1,6 @@
 //! From the text of a configuration file to a `Config`: walks the tables, and gathers what is wrong with its line. It reads no file.
 
+mod address;
 mod folders;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -290,6 +291,20 @@ impl<'a> Walk<'a> {
             self.missing(line, about_source(&name, &message));
         }
         name_fits.ok()?;
+        if let Some(kind) = type_name.as_deref().and_then(sources::kind) {
+            match address::spell_out(kind, &mut values) {
+                Ok(Some(address)) => {
+                    let line = key_lines[address];
+                    values.keys().for_each(|key| _ = key_lines.entry(key.clone()).or_insert(line));
+                }
+                Ok(None) => {}
+                Err((key, message)) => {
+                    let span = table.get(key).map_or(0..0, Spanned::span);
+                    self.wrong(span, about_source(&name, &message));
+                    return None;
+                }
+            }
+        }
         self.name_keyring_items(table, &name, type_name.as_deref()?, &mut values);
         let settings = Settings { private: self.place.private, ..Settings::of(name, values) };
         let origin = Origin { file: Some(self.place.shown.into()), line, key_lines };

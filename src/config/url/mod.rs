@@ -1,12 +1,12 @@
-//! The meaning of a URL on the command line: one source's type and settings. It knows no scheme: types of sources tell theirs.
+//! The meaning of a URL, on the command line or in a file: one source's type and settings. Types of sources tell their schemes;
+//! it knows only which of them have a key for the address of a web server.
 
 use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::parse::Common;
-use super::{SourceConfig, value};
-use crate::source::Settings;
+use super::value;
+use crate::source::Kind;
 use crate::source::nearest::nearest;
 use crate::source::url::{self, Typed};
 use crate::sources::KINDS;
@@ -14,16 +14,9 @@ use crate::sources::KINDS;
 /// A source as a URL tells it.
 #[derive(Debug, PartialEq)]
 pub(super) struct UrlSource {
-    name: String,
-    type_name: &'static str,
-    values: BTreeMap<String, Value>,
-}
-
-impl UrlSource {
-    /// The source, with what all sources share by default.
-    pub(super) fn into_source(self) -> SourceConfig {
-        Common::DEFAULT.source(self.type_name.to_owned(), Settings::of(self.name, self.values))
-    }
+    pub(super) name: String,
+    pub(super) type_name: &'static str,
+    pub(super) values: BTreeMap<String, Value>,
 }
 
 /// Reads `text`; `is_set` tells whether an environment variable has a value. An error never repeats the URL: it may hold a password.
@@ -46,6 +39,37 @@ pub(super) fn parse(text: &str, is_set: &dyn Fn(&str) -> bool) -> Result<UrlSour
         Some(near) => Err(format!("{shown} is not known; did you mean {near}://? Or {known}")),
         None => Err(format!("{shown} is not known; {known}")),
     }
+}
+
+/// The settings that a URL in a table of this type stands for, without secrets; `None` if it is in a form that the type itself reads.
+///
+/// # Errors
+/// It is no URL of this type, or is wrong. An error never repeats the URL.
+pub(super) fn settings(kind: &dyn Kind, text: &str) -> Option<Result<url::UrlSettings, String>> {
+    let urls = kind.urls()?;
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let scheme = scheme.to_ascii_lowercase();
+    let is_web = matches!(&*scheme, "http" | "https");
+    if is_web && matches!(kind.type_name(), "http" | "moodle") {
+        return None;
+    }
+    let is_own = urls.schemes.iter().any(|(name, _)| *name == scheme) || is_web && kind.type_name() == "webdav";
+    let forms = urls.schemes.iter().map(|(_, form)| *form).filter(|form| !form.is_empty());
+    let forms = forms.collect::<Vec<_>>().join(" or ");
+    if !is_own {
+        return Some(Err(format!("`url` of a source of type {} is written as {forms}", kind.type_name())));
+    }
+    if ::url::Url::parse(text).is_ok_and(|url| url.password().is_some()) {
+        return Some(Err(
+            "leave the password out of `url`, and write for example password = { command = \"pass NAME\" }".into(),
+        ));
+    }
+    let told = (urls.read)(&Typed { scheme: &scheme, rest, is_set: &|_| false, known: &forms });
+    Some(told.map(|mut told| {
+        // The table has keys for secrets; variables are for the command line.
+        told.values.retain(|_, value| !value.is_table());
+        told
+    }))
 }
 
 fn schemes() -> impl Iterator<Item = (&'static str, &'static str)> {
