@@ -88,6 +88,8 @@ pub enum LowCommand {
     Ask {
         /// The mounted folder.
         mountpoint: PathBuf,
+        /// The extended attribute of its root.
+        attribute: String,
     },
     /// Help for authors of plugins
     Plugin {

@@ -62,6 +62,8 @@ enum Request {
     Ask {
         /// The mounted folder, absolute.
         mountpoint: PathBuf,
+        /// The extended attribute of its root.
+        attribute: String,
     },
 }
 
@@ -81,7 +83,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         }
         LowCommand::Import { file, output } => Request::Import { file, output },
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
-        LowCommand::Ask { mountpoint } => Request::Ask { mountpoint },
+        LowCommand::Ask { mountpoint, attribute } => Request::Ask { mountpoint, attribute },
         LowCommand::Status { json, verbose, mountpoint } => {
             let form = if json {
                 Form::Json

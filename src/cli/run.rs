@@ -85,8 +85,8 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             }
             Ok(u8::from(!failures.is_empty()))
         }
-        Request::Ask { mountpoint } => {
-            ask_here(&mountpoint).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
+        Request::Ask { mountpoint, attribute } => {
+            ask_here(&mountpoint, &attribute).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
             Ok(0)
         }
     }

@@ -260,6 +260,13 @@ impl FileSystem {
         &self.sources
     }
 
+    /// Lets a source log in with the secret that is kept by now.
+    pub async fn log_in_anew(&self, name: &[u8]) {
+        if let Some(source) = self.sources.iter().find(|source| &*source.name == name) {
+            source.connection.log_in_anew().await;
+        }
+    }
+
     /// The cache under them.
     pub fn cache(&self) -> &Arc<Cache> {
         &self.cache

@@ -45,6 +45,9 @@ const STATFS_BLOCK: u32 = 4096;
 /// The attribute of the mount's root that `kitovufs status` reads.
 pub const STATUS_XATTR: &str = "user.kitovufs.status";
 
+/// The attribute of the mount's root that `kitovufs login` reads, followed by a source's name: that source logs in anew.
+pub const LOGIN_XATTR: &str = "user.kitovufs.login.";
+
 /// Describes the mount as JSON; its argument is the text of the field `passthrough`.
 pub type Status = dyn Fn(String) -> Vec<u8> + Send + Sync;
 
@@ -262,10 +265,21 @@ impl Inner {
         }
     }
 
-    async fn xattr(&self, inode: Inode, name: &OsStr) -> Result<Option<Vec<u8>>, Error> {
+    async fn xattr(&self, user: u32, inode: Inode, name: &OsStr) -> Result<Option<Vec<u8>>, Error> {
         let Some(name) = name.to_str() else { return Ok(None) };
+        // What concerns the mount as a whole is not for those whom it lets in.
+        let is_owner = user == self.owner.0 || user == 0;
+        if inode == Inode::ROOT && !is_owner {
+            return Ok(None);
+        }
         if inode == Inode::ROOT && name == STATUS_XATTR {
             return Ok(Some((self.status)(self.passthrough.describe())));
+        }
+        if inode == Inode::ROOT
+            && let Some(source) = name.strip_prefix(LOGIN_XATTR)
+        {
+            self.fs.log_in_anew(source.as_bytes()).await;
+            return Ok(Some(b"{}".to_vec()));
         }
         match name.strip_prefix(xattr::PREFIX) {
             Some(name) => self.fs.xattr(inode, name).await,
@@ -447,9 +461,9 @@ impl Filesystem for Driver {
     }
 
     fn getxattr(&self, req: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let (inner, name) = (self.inner.clone(), name.to_owned());
+        let (inner, name, user) = (self.inner.clone(), name.to_owned(), req.uid());
         self.answer(req, reply, ReplyXattr::error, async move {
-            let result = inner.xattr(Inode(inode.0), &name).await;
+            let result = inner.xattr(user, Inode(inode.0), &name).await;
             move |reply: ReplyXattr| match result {
                 Ok(Some(value)) => reply_xattr(&value, size, reply),
                 Ok(None) => reply.error(Errno::from_i32(libc::ENODATA)),

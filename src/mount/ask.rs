@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use tracing::debug;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fuse::STATUS_XATTR;
+use crate::fuse::{LOGIN_XATTR, STATUS_XATTR};
 
 /// The time that a mount has for its answer. The whole command, which has other work as well, must end within 2 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -51,10 +51,22 @@ impl Asked {
     /// # Errors
     /// This program cannot be started again.
     pub fn of(mountpoint: &Path) -> Result<Self> {
+        Self::of_attribute(mountpoint, STATUS_XATTR)
+    }
+
+    /// Tells the mount at `mountpoint` that the secret of a source is another.
+    ///
+    /// # Errors
+    /// This program cannot be started again.
+    pub fn to_log_in(mountpoint: &Path, source: &str) -> Result<Self> {
+        Self::of_attribute(mountpoint, &format!("{LOGIN_XATTR}{source}"))
+    }
+
+    fn of_attribute(mountpoint: &Path, attribute: &str) -> Result<Self> {
         let failed = |e| Error::new("ask", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
-        command.arg("ask").arg("--").arg(mountpoint).current_dir("/");
+        command.arg("ask").arg("--").arg(mountpoint).arg(attribute).current_dir("/");
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(failed)?;
         let mut stdout = child.stdout.take().expect("the output is piped");
@@ -102,10 +114,10 @@ fn understand(said: Vec<u8>) -> Answer {
 ///
 /// # Errors
 /// If the reader of standard output is gone.
-pub fn ask_here(mountpoint: &Path) -> std::io::Result<()> {
+pub fn ask_here(mountpoint: &Path, attribute: &str) -> std::io::Result<()> {
     let mut buffer = vec![0; XATTR_MAX];
     let mut stdout = std::io::stdout().lock();
-    match getxattr(mountpoint, STATUS_XATTR, &mut buffer[..]) {
+    match getxattr(mountpoint, attribute, &mut buffer[..]) {
         Ok(length) => stdout.write_all(&buffer[..length])?,
         Err(errno) => write!(stdout, "{FAILED}{}", errno.raw_os_error())?,
     }

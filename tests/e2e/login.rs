@@ -47,6 +47,21 @@ fn a_secret_goes_into_its_file_once_it_has_worked() {
 }
 
 #[test]
+fn a_mounted_source_takes_the_new_secret_at_once() {
+    let (_server, _dir, table, password) = server();
+    let home = Home::of(&format!("{table}password = {{ file = \"secret\" }}\n"));
+    fs::write(home.dir().join("secret"), "not-the-password\n").unwrap();
+    let mount: Mount = home.mount();
+    assert!(fs::read(mount.path("cloud/file")).is_err());
+    assert_eq!(mount.status()["sources"]["cloud"]["state"], "unauthorized");
+
+    let config = text(mount.home().config());
+    let login = mount.home().kitovufs_told(["login", "-c", &config, "cloud"], &format!("{password}\n"));
+    assert_eq!(login.status.code(), Some(0), "{}", said(&login));
+    assert_eq!(fs::read(mount.path("cloud/file")).unwrap(), b"bytes");
+}
+
+#[test]
 fn a_password_for_moodle_is_given_up_for_a_token() {
     let site = Moodle::start();
     let rest = site.table().lines().take(2).collect::<Vec<_>>().join("\n");

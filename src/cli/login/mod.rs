@@ -12,6 +12,8 @@ use crate::config::{Config, Diagnostics, SourceConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Store};
 use crate::mount;
+use crate::mount::ask::Asked;
+use crate::mount::point::{self, Mounted};
 use crate::path::{PrintableLines, RemotePath};
 use crate::revealed::Revealed;
 use crate::secret::Secret;
@@ -42,7 +44,18 @@ pub fn login(request: &LoginRequest) -> Result<u8, Failure> {
     for line in perform(request, &mut ask, &*keyring::system())? {
         println!("{}", PrintableLines(&line));
     }
+    tell_mounts(&request.source)?;
     Ok(0)
+}
+
+/// Lets the mounts of this user log in with the new secret. One that does not answer does so when it asks the source again.
+fn tell_mounts(source: &str) -> Result<()> {
+    let ours = point::mounted().into_iter().filter(Mounted::is_ours);
+    let told: Vec<_> = ours.map(|mounted| Asked::to_log_in(&mounted.path, source)).collect::<Result<_>>()?;
+    for asked in told {
+        asked.answer();
+    }
+    Ok(())
 }
 
 fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Result<Vec<String>, Failure> {

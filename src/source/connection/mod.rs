@@ -239,6 +239,14 @@ impl Connection {
         result
     }
 
+    /// Lets the next call connect anew, with the secret that is kept by now, also while the source rests after a refused login.
+    pub async fn log_in_anew(&self) {
+        self.ensure_disconnected().await;
+        if matches!(self.health().0, Health::Down(error) if error.kind() == ErrorKind::Unauthenticated) {
+            self.end_outage(Health::Up, "the next request logs in with the new secret");
+        }
+    }
+
     /// The span that names the source in the log.
     pub fn span(&self) -> Span {
         self.span.clone()
@@ -338,6 +346,7 @@ impl Connection {
     async fn probe(self: Arc<Self>, over: watch::Sender<bool>) {
         let me = Arc::downgrade(&self);
         let mut connection = self;
+        let began = connection.state.lock().began;
         let mut wait = PROBE_WAITS.0;
         loop {
             let (Health::Down(error), _) = connection.health() else { return };
@@ -358,7 +367,11 @@ impl Connection {
             tokio::time::sleep(wait).await;
             let Some(alive) = me.upgrade() else { return };
             connection = alive;
-            let lasts = connection.state.lock().began.elapsed();
+            // That outage is over; another one has a probe of its own.
+            if connection.state.lock().began != began {
+                return;
+            }
+            let lasts = began.elapsed();
             let longest = if lasts < connection.short_break { MAX_PROBE_WAIT_IN_BREAK } else { PROBE_WAITS.1 };
             wait = (wait * 2).min(longest);
             if error.kind() == ErrorKind::Unauthenticated {
