@@ -148,6 +148,9 @@ pub struct MountArgs {
     /// Do not ask the sources, and say nothing of those that do not work
     #[arg(short, long)]
     pub quiet: bool,
+    /// Options as in /etc/fstab: allow_other, allow_root; others that mount(8) knows are ignored
+    #[arg(short, value_name = "OPTIONS", value_delimiter = ',')]
+    pub options: Vec<String>,
     /// Mount only if every source works
     #[arg(long)]
     pub strict: bool,

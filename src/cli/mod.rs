@@ -6,6 +6,7 @@ mod import;
 pub mod language;
 mod log;
 mod login;
+mod options;
 mod plugin;
 mod run;
 mod runtime;
@@ -98,8 +99,8 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
 }
 
 fn mount(args: MountArgs) -> Result<MountRequest, Failure> {
-    let MountArgs { config, foreground, daemon, first, second, quiet, strict } = args;
-    let ((config, mut problems), mountpoint) = match (first, second) {
+    let MountArgs { config, foreground, daemon, first, second, quiet, strict, options } = args;
+    let ((mut config, mut problems), mountpoint) = match (first, second) {
         (Some(url), Some(mountpoint)) => {
             ((from_url(&url, &mountpoint, config.as_deref())?, Diagnostics::default()), Some(mountpoint))
         }
@@ -114,6 +115,9 @@ fn mount(args: MountArgs) -> Result<MountRequest, Failure> {
             return Err(problems.into());
         }
     };
+    if let Some(access) = options::access(&options)? {
+        config.access = access;
+    }
     Ok(MountRequest { config, problems, mountpoint, foreground, quiet, strict, daemon })
 }
 

@@ -38,6 +38,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// The permissions and owners of the folders that the mount makes itself.
     pub modes: Modes,
+    /// Who may look into the mounted folder.
+    pub access: Access,
     /// The sources in the order of their names; at least one.
     pub sources: Vec<SourceConfig>,
     /// The folders that are put together from sources, in the order of the file.
@@ -46,6 +48,18 @@ pub struct Config {
     pub at_root: bool,
     /// The file that this was read from, absolute; `None` if it comes from a URL.
     pub file: Option<PathBuf>,
+}
+
+/// Who may look into the mounted folder, as far as permissions let them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// The user who mounts.
+    #[default]
+    Owner,
+    /// That user, and root.
+    Root,
+    /// Everybody.
+    Everyone,
 }
 
 /// The directory of copies, and the room that they may take.
@@ -170,6 +184,7 @@ impl Config {
             mountpoint: None,
             cache: CacheConfig::in_dir(default_cache_dir()?.join("urls").join(identity)),
             modes: source.modes,
+            access: Access::Owner,
             sources: vec![source],
             folders: Vec::new(),
             at_root: true,

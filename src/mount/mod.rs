@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::cache::{Cache, Limits};
 use crate::catalog::{Catalog, Policy, Room};
 use crate::children;
-use crate::config::{Config, Diagnostic, Diagnostics, PartConfig};
+use crate::config::{Access, Config, Diagnostic, Diagnostics, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Ahead, FileSystem, Layout, MountedSource, Part, SourceIndex, Union};
 use crate::fuse::Driver;
@@ -75,6 +75,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     let configured = runtime.block_on(sources::configure(config, problems.clone(), Some(mountpoint)))?;
     tell_notes(config, &configured, request.daemon);
     point::check_prerequisites()?;
+    point::check_access(config.access)?;
     point::prepare(mountpoint)?;
     raise_file_limit();
 
@@ -93,7 +94,11 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
         MountOption::FSName(point::FS_NAME.into()),
         MountOption::Subtype(point::FS_NAME.into()),
     ];
-    options.acl = SessionACL::Owner;
+    options.acl = match config.access {
+        Access::Owner => SessionACL::Owner,
+        Access::Root => SessionACL::RootAndOwner,
+        Access::Everyone => SessionACL::All,
+    };
     options.n_threads = Some(KERNEL_THREADS);
     options.clone_fd = true;
     stop.hold();

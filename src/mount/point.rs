@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::ask::{Answer, Asked};
 use crate::allocator::without_arena_limit;
+use crate::config::Access;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The source of our mounts as `/proc/self/mountinfo` shows it.
@@ -246,6 +247,33 @@ pub fn check_prerequisites() -> Result<()> {
     Ok(())
 }
 
+/// The setting of FUSE for the whole system.
+const FUSE_CONF: &str = "/etc/fuse.conf";
+
+/// Whether this user may mount a folder into which others may look: root may, others only if the system says so.
+///
+/// # Errors
+/// The system does not; says what to write.
+pub fn check_access(access: Access) -> Result<()> {
+    let option = match access {
+        Access::Owner => return Ok(()),
+        Access::Root => "allow_root",
+        Access::Everyone => "allow_other",
+    };
+    let conf = std::fs::read_to_string(FUSE_CONF).unwrap_or_default();
+    if rustix::process::geteuid().is_root() || lets_others_in(&conf) {
+        return Ok(());
+    }
+    let why = format!(
+        "`{option}` needs a line `user_allow_other` in {FUSE_CONF}, which root writes: echo user_allow_other | sudo tee -a {FUSE_CONF}"
+    );
+    Err(Error::new("mount", ErrorKind::PermissionDenied).because(why))
+}
+
+fn lets_others_in(conf: &str) -> bool {
+    conf.lines().any(|line| line.trim() == "user_allow_other")
+}
+
 fn is_in_path(program: &OsStr, path: &OsStr) -> bool {
     std::env::split_paths(path)
         .any(|dir| dir.as_os_str().as_bytes().first() == Some(&b'/') && dir.join(program).is_file())
@@ -265,6 +293,12 @@ mod tests {
         let other = parse_line(b"22 1 0:5 / /proc rw - proc proc rw").expect("no optional fields");
         assert!(!other.is_kitovufs() && !other.is_fuse());
         assert_eq!(parse_line(b""), None);
+    }
+
+    #[test]
+    fn others_are_let_in_where_the_line_is_no_comment() {
+        assert!(lets_others_in("# x\nuser_allow_other\n"));
+        assert!(!lets_others_in("#user_allow_other\nmount_max = 10\n") && !lets_others_in(""));
     }
 
     #[test]

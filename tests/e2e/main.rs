@@ -41,6 +41,7 @@ mod read_only;
 mod restart;
 mod secrets;
 mod semantics;
+mod sharing;
 mod sizes;
 mod stopped;
 mod transfer;

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::syntax::{Lines, Syntax, without_stops};
-use super::{CacheConfig, Config, Diagnostic, Diagnostics, Origin, SourceConfig, about_source, value};
+use super::{Access, CacheConfig, Config, Diagnostic, Diagnostics, Origin, SourceConfig, about_source, value};
 use crate::freshness::Offline;
 use crate::fs::{Modes, UnknownSize};
 use crate::path::expand_home;
@@ -21,7 +21,7 @@ use crate::source::nearest::{listed, nearest, unknown_key};
 use crate::source::settings::{DEFAULTS_KEYS, FRESH_FOR, Settings};
 use crate::sources::{self, KINDS};
 
-const ROOT_KEYS: [&str; 5] = ["mountpoint", "cache", "defaults", "sources", "folders"];
+const ROOT_KEYS: [&str; 7] = ["mountpoint", "allow_other", "allow_root", "cache", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
 
 /// A cache that cannot hold a single block is no cache.
@@ -184,6 +184,11 @@ impl<'a> Walk<'a> {
             self.wrong(key.span(), message);
         }
         let mountpoint = root.get_key_value("mountpoint").and_then(|(key, value)| self.path(key, value));
+        let access = match (self.flag(root, "allow_other"), self.flag(root, "allow_root")) {
+            (true, _) => Access::Everyone,
+            (false, true) => Access::Root,
+            (false, false) => Access::Owner,
+        };
         let cache = self.cache(root);
         let defaults = self.defaults(root);
         let sources = match table_of(root, "sources") {
@@ -209,11 +214,18 @@ impl<'a> Walk<'a> {
             mountpoint,
             cache,
             modes: defaults.modes,
+            access,
             sources,
             folders,
             at_root: false,
             file: Some(self.place.file.into()),
         }
+    }
+
+    fn flag(&mut self, root: &DeTable<'_>, name: &str) -> bool {
+        let Some(value) = root.get(name) else { return false };
+        let flag = value::flag(name, value.get_ref());
+        flag.map_err(|message| self.wrong(value.span(), message)).unwrap_or_default()
     }
 
     fn cache(&mut self, root: &DeTable<'_>) -> CacheConfig {
