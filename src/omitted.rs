@@ -30,7 +30,7 @@ impl Omitted {
         self.show(record, why);
     }
 
-    /// Counts a name that was understood and is not shown: a device, or a link that leads out of the source.
+    /// Counts a name that was understood and is not shown: a device, or a link whose target is not shown.
     pub fn hide(&mut self) {
         self.hidden += 1;
     }

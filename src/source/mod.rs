@@ -150,7 +150,7 @@ pub enum EntryKind {
     File,
     /// A directory.
     Directory,
-    /// A symbolic link that stays inside the source.
+    /// A symbolic link, which leads wherever its text says.
     Symlink {
         /// The link's text, as `readlink` gives it.
         target: Vec<u8>,

@@ -10,7 +10,7 @@ pub(crate) mod gcs;
 mod heap;
 mod http;
 mod keys;
-mod link_text;
+mod links;
 pub(crate) mod local;
 mod loose;
 #[cfg(test)]

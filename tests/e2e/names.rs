@@ -5,7 +5,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use crate::kit::mount::Mount;
@@ -51,6 +53,22 @@ fn names_of_a_directory_are_kept_byte_for_byte() {
     }
     // Above NAME_MAX there is nothing to look for.
     assert!(fs::metadata(mount.path("near").join("x".repeat(256))).is_err());
+}
+
+#[test]
+fn a_copy_of_a_tree_has_the_links_of_the_original() {
+    let remote = Remote::local();
+    let (dir, elsewhere) = (remote.dir().join("dir"), remote.dir().join("../elsewhere"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("file"), "x").unwrap();
+    for (target, name) in [("file", "near"), ("../../elsewhere", "out"), ("/nonexistent/x", "nowhere")] {
+        symlink(target, dir.join(name)).unwrap();
+    }
+    symlink(&elsewhere, dir.join("absolute")).unwrap();
+    let mount = Mount::of(&remote.table("near"));
+    let compared = Command::new("diff").args(["-r", "--no-dereference"]).arg(&dir).arg(mount.path("near/dir")).output();
+    let compared = compared.unwrap();
+    assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stdout));
 }
 
 /// Names that mean something to URLs, to XML or to shells.

@@ -73,7 +73,7 @@ impl Part {
 }
 
 /// Whether a link's text, in a directory `depth` levels below the top, leads to nothing above it, whatever else is linked there:
-/// it may go up first, and then only down. Its source has seen to it that it stays inside the source, which may be more.
+/// it may go up first, and then only down.
 fn stays_below(depth: usize, target: &[u8]) -> bool {
     if target.first() == Some(&b'/') {
         return false;

@@ -4,6 +4,7 @@ mod links;
 mod listing;
 mod stamp;
 
+use std::borrow::Cow;
 use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -18,7 +19,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use self::links::End;
+use self::listing::Reading;
 use self::stamp::Stamp;
+use super::links::Links;
 use crate::beneath;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -51,6 +55,8 @@ struct Place {
     spellings: Vec<PathBuf>,
     /// The paths that must not be shown, relative to the root.
     reserved: Vec<RemotePath>,
+    /// What becomes of links.
+    links: Links,
     /// Device and file system id of the root, to notice a disk that has gone from under its mount point.
     volume: (u64, u64),
 }
@@ -71,7 +77,8 @@ impl Kind for LocalKind {
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let text = reader.required_string("path", "/usr/share/doc");
-        let place = (!text.is_empty()).then(|| Place::find(&mut reader, &text, &settings.reserved)).flatten();
+        let links = Links::read(&mut reader);
+        let place = (!text.is_empty()).then(|| Place::find(&mut reader, &text, links, &settings.reserved)).flatten();
         Ok(Box::new(Local { place: Arc::new(reader.finish_with(place)?) }))
     }
 }
@@ -119,21 +126,22 @@ impl Source for Local {
                     return Ok(None);
                 }
                 let root = place.open_root("list_path")?;
+                let way = place.way(&root, dir)?;
+                if way.last().is_some_and(|real| place.is_reserved(real)) {
+                    return Ok(None);
+                }
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
                 let fd = place.open(&root, "list_path", dir, flags)?;
-                Ok(Some((root, fd)))
+                Ok(Some((root, fd, way)))
             })
             .await?;
-        let Some((root, fd)) = opened else {
+        let Some((root, fd, way)) = opened else {
             return Ok(EntryStream::new(futures::stream::empty()));
         };
         let (sender, receiver) = mpsc::channel(4);
-        let (place, path) = (Arc::clone(&self.place), dir.clone());
-        let left_out = LeftOut::default();
-        let (noted, span) = (left_out.clone(), tracing::Span::current());
-        tokio::task::spawn_blocking(move || {
-            span.in_scope(|| listing::list(&place, &root, &fd, &path, &sender, &noted));
-        });
+        let (left_out, span) = (LeftOut::default(), tracing::Span::current());
+        let reading = Reading::new(Arc::clone(&self.place), root, fd, dir.clone(), way, left_out.clone());
+        tokio::task::spawn_blocking(move || span.in_scope(|| reading.run(&sender)));
         Ok(EntryStream::noting(listing::received(receiver, dir), left_out))
     }
 
@@ -200,7 +208,7 @@ impl Source for Local {
 
 impl Place {
     /// The place that `text` names; none if it cannot be used, which is noted.
-    fn find(reader: &mut Reader<'_>, text: &str, reserved: &[PathBuf]) -> Option<Self> {
+    fn find(reader: &mut Reader<'_>, text: &str, links: Links, reserved: &[PathBuf]) -> Option<Self> {
         const KEY: &str = "path";
         let written = crate::path::expand_home(text);
         if !written.is_absolute() {
@@ -230,7 +238,7 @@ impl Place {
         }
         let volume = File::open(&root).and_then(|opened| Ok(volume_of(&opened)?));
         let volume = volume.map_err(|e| reader.absence(KEY, format!("cannot open {shown}: {e}"))).ok()?;
-        Some(Self { spellings: vec![root.clone(), written], root, reserved: hidden, volume })
+        Some(Self { spellings: vec![root.clone(), written], root, reserved: hidden, links, volume })
     }
 
     /// Opens the root anew, so that a disk which went away and came back serves again.
@@ -253,26 +261,39 @@ impl Place {
         }
     }
 
+    /// Where a path is if links are followed; itself if they are not.
+    fn real<'a>(&self, root: &OwnedFd, op: &'static str, path: &'a RemotePath) -> Result<Cow<'a, RemotePath>> {
+        if self.links != Links::Follow {
+            return Ok(Cow::Borrowed(path));
+        }
+        match links::resolve(self, root, &RemotePath::root(), path.as_bytes()) {
+            Ok(End::Inside(real)) => Ok(Cow::Owned(real)),
+            // The listing shows none that lead elsewhere: this one was put there since.
+            Ok(End::Outside | End::Circle) => {
+                let flags = if op == "list_path" { OFlags::DIRECTORY } else { OFlags::empty() };
+                Err(refused(op, path, flags, Errno::LOOP))
+            }
+            Err(errno) => Err(failed(op, path, &errno.into())),
+        }
+    }
+
     fn open(&self, root: &OwnedFd, op: &'static str, path: &RemotePath, flags: OFlags) -> Result<OwnedFd> {
-        if self.hides(path) {
+        let real = self.real(root, op, path)?;
+        if self.hides(&real) {
             return Err(Error::new(op, ErrorKind::NotFound).on(path));
         }
-        beneath::open(root, path.as_bytes(), flags, Mode::empty()).map_err(|errno| {
-            let kind = match errno {
-                Errno::NOENT => ErrorKind::NotFound,
-                Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
-                Errno::NOTDIR => ErrorKind::NotADirectory,
-                // A link, or what became one: it is never followed here.
-                Errno::LOOP | Errno::XDEV => ErrorKind::Changed,
-                Errno::NXIO => ErrorKind::Unsupported,
-                errno => outage(errno),
-            };
-            let kind = match kind {
-                ErrorKind::Changed if flags.contains(OFlags::DIRECTORY) => ErrorKind::NotADirectory,
-                kind => kind,
-            };
-            Error::new(op, kind).on(path).caused_by(errno)
-        })
+        beneath::open(root, real.as_bytes(), flags, Mode::empty()).map_err(|errno| refused(op, path, flags, errno))
+    }
+
+    /// Where the directories on the way to `dir` are, itself last, if links are followed; else itself only.
+    fn way(&self, root: &OwnedFd, dir: &RemotePath) -> Result<Vec<RemotePath>> {
+        let mut way = Vec::new();
+        let mut at = Some(dir.clone());
+        while let Some(dir) = at {
+            way.insert(0, self.real(root, "list_path", &dir)?.into_owned());
+            at = dir.parent().filter(|_| self.links == Links::Follow);
+        }
+        Ok(way)
     }
 
     /// Whether this directory is one that is shown empty.
@@ -287,6 +308,21 @@ impl Place {
         };
         self.reserved.iter().any(below)
     }
+}
+
+/// The error of a path that cannot be opened.
+fn refused(op: &'static str, path: &RemotePath, flags: OFlags, errno: Errno) -> Error {
+    let kind = match errno {
+        Errno::NOENT => ErrorKind::NotFound,
+        Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
+        Errno::NOTDIR => ErrorKind::NotADirectory,
+        // A link, or what became one: it is never followed here.
+        Errno::LOOP | Errno::XDEV if flags.contains(OFlags::DIRECTORY) => ErrorKind::NotADirectory,
+        Errno::LOOP | Errno::XDEV => ErrorKind::Changed,
+        Errno::NXIO => ErrorKind::Unsupported,
+        errno => outage(errno),
+    };
+    Error::new(op, kind).on(path).caused_by(errno)
 }
 
 /// Waits until a change to the file from now on would show in its times.

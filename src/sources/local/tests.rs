@@ -22,6 +22,11 @@ fn settings(path: &Path, reserved: Vec<PathBuf>) -> Settings {
 }
 
 async fn fixture(reserved: &[&str]) -> Fixture {
+    linking("keep", reserved).await
+}
+
+/// A source with this value of `links`.
+async fn linking(links: &str, reserved: &[&str]) -> Fixture {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let canonical = dir.path().canonicalize().expect("it exists");
     let reserved = reserved.iter().map(|name| canonical.join("root").join(name)).collect::<Vec<_>>();
@@ -30,8 +35,9 @@ async fn fixture(reserved: &[&str]) -> Fixture {
         std::fs::write(place.join("inner"), "x").expect("a file");
     }
     std::fs::create_dir_all(canonical.join("root")).expect("a directory");
-    let source =
-        LocalKind.configure(&settings(&canonical.join("root"), reserved)).await.expect("the settings are right");
+    let mut settings = settings(&canonical.join("root"), reserved);
+    settings.values.insert("links".to_owned(), links.into());
+    let source = LocalKind.configure(&settings).await.expect("the settings are right");
     Fixture { dir, source }
 }
 
@@ -67,6 +73,10 @@ impl Fixture {
 
 fn remote(path: &str) -> RemotePath {
     RemotePath::parse(path.as_bytes()).expect("a plain path")
+}
+
+fn text_of(path: &RemotePath) -> String {
+    path.as_str().expect("a path of a test is text").to_owned()
 }
 
 fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
@@ -154,48 +164,106 @@ async fn an_unsettled_file_can_be_retrieved() {
     assert_eq!(here.retrieve("a", &digest, 0..1, 1).await.expect("it is there"), b"x");
 }
 
-#[tokio::test]
-async fn links_that_stay_inside_are_shown_and_others_left_out() {
-    let here = fixture(&[]).await;
-    here.write("dir/sub/file", "x");
-    let absolute = here.path("dir/sub/file").display().to_string();
-    let links = [
-        ("inside", "dir/sub/file", Some("dir/sub/file")),
-        ("dir/up", "../dir/./sub", Some("../dir/./sub")),
-        ("dangling", "dir/nothing", Some("dir/nothing")),
-        ("circle", "circle", Some("circle")),
-        ("dir/absolute", absolute.as_str(), Some("../dir/sub/file")),
-        ("chain-absolute", "dir/absolute", Some("dir/absolute")),
-        ("outside", "../secret", None),
-        ("dir/outside", "../../secret", None),
-        ("absolute-outside", "/etc/passwd", None),
-        ("chain-outside", "outside", None),
-        ("chain-through", "dir/outside/x", None),
-        ("deep", "dir/sub", Some("dir/sub")),
-        ("really-outside", "dir/flat/../../secret", None),
-        ("out-and-in", "../root/dir", None),
-    ];
-    for (name, target, _) in links {
-        symlink(target, here.path(name)).expect("a link");
+impl Fixture {
+    /// The texts under which links are shown, by their paths; empty for what is shown as something else.
+    async fn texts(&self) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
+        for dir in ["", "dir"] {
+            for entry in self.list(dir).await.expect("it is there").into_values() {
+                let text = if let EntryKind::Symlink { target } = &entry.kind { target.as_slice() } else { b"" };
+                texts.insert(text_of(&entry.path), String::from_utf8_lossy(text).into_owned());
+            }
+        }
+        texts
     }
-    // By text this stays inside; the kernel would go up from the root, where `flat` leads.
-    symlink("..", here.path("dir/flat")).expect("a link");
-    let (root, dir) = (here.list("").await.expect("it is there"), here.list("dir").await.expect("it is there"));
-    for (name, _, expected) in links {
-        let entry = match name.strip_prefix("dir/") {
-            Some(name) => dir.get(name.as_bytes()),
-            None => root.get(name.as_bytes()),
-        };
-        let shown = entry.map(|entry| match &entry.kind {
-            EntryKind::Symlink { target } => String::from_utf8_lossy(target).into_owned(),
-            other => panic!("{name} is shown as {other:?}"),
-        });
-        assert_eq!(shown.as_deref(), expected, "{name}");
+
+    fn links(&self, links: &[(&str, &str)]) {
+        for (name, target) in links {
+            symlink(target, self.path(name)).expect("a link");
+        }
     }
 }
 
 #[tokio::test]
-async fn links_are_never_followed() {
+async fn links_are_shown_as_they_are_or_where_they_stay_inside() {
+    for links in ["keep", "inside"] {
+        let here = linking(links, &[]).await;
+        here.write("dir/sub/file", "x");
+        let absolute = here.path("dir/sub/file").display().to_string();
+        let absolute_out = here.path("../secret").display().to_string();
+        // The name, its text, and whether it stays inside.
+        let made = [
+            ("inside", "dir/sub/file", true),
+            ("dir/up", "../dir/./sub", true),
+            ("dangling", "dir/nothing", true),
+            ("circle", "circle", true),
+            ("dir/absolute", absolute.as_str(), true),
+            ("chain-absolute", "dir/absolute", true),
+            ("outside", "../secret", false),
+            ("dir/outside", "../../secret", false),
+            ("absolute-outside", "/etc/passwd", false),
+            ("absolute-out", absolute_out.as_str(), false),
+            ("chain-outside", "outside", false),
+            ("chain-through", "dir/outside/x", false),
+            ("deep", "dir/sub", true),
+            // By text this stays inside; the kernel goes up from the root, where `flat` leads.
+            ("really-outside", "dir/flat/../../secret", false),
+            ("dir/flat", "..", true),
+            ("out-and-in", "../root/dir", false),
+        ];
+        here.links(&made.map(|(name, target, _)| (name, target)));
+        let texts = here.texts().await;
+        for (name, target, inside) in made {
+            let text = if name == "dir/absolute" { "../dir/sub/file" } else { target };
+            let shown = links == "keep" || inside;
+            assert_eq!(texts.get(name).map(String::as_str), shown.then_some(text), "{links}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_links_inside_lead_to_is_shown_in_their_place_where_they_are_followed() {
+    let here = linking("follow", &["mnt"]).await;
+    here.write("dir/sub/file", "x");
+    std::fs::write(here.path("../secret"), "secret").expect("a file");
+    let absolute = here.path("dir").display().to_string();
+    here.links(&[
+        ("file", "dir/sub/file"),
+        ("chain", "file"),
+        ("tree", absolute.as_str()),
+        ("dir/sub/mount", "../../mnt"),
+        // None of these is shown.
+        ("dangling", "nothing"),
+        ("round", "round"),
+        ("outside", "../secret"),
+        ("dir/top", ".."),
+        ("dir/sub/tree", ".."),
+        ("inner", "mnt/inner"),
+    ]);
+    let names = async |dir| {
+        let entries = here.list(dir).await.expect("it can be listed");
+        entries.into_values().map(|entry| (text_of(&entry.path), entry.kind)).collect::<BTreeMap<_, _>>()
+    };
+    let named = |names: &[&str], kinds: &[EntryKind]| {
+        names.iter().map(|name| (*name).to_owned()).zip(kinds.iter().cloned()).collect::<BTreeMap<_, _>>()
+    };
+    let (file, dir) = (EntryKind::File, EntryKind::Directory);
+    let kinds = [file.clone(), dir.clone(), file.clone(), dir.clone(), dir.clone()];
+    assert_eq!(names("").await, named(&["chain", "dir", "file", "mnt", "tree"], &kinds));
+    assert_eq!(names("tree").await, named(&["tree/sub"], std::slice::from_ref(&dir)));
+    assert_eq!(names("tree/sub").await, named(&["tree/sub/file", "tree/sub/mount"], &[file, dir]));
+    assert_eq!(names("tree/sub/mount").await, BTreeMap::new());
+    for name in ["chain", "tree/sub/file"] {
+        let digest = here.settled(name).await.digest;
+        assert_eq!(here.retrieve(name, &digest, 0..1, 1).await.expect("it is inside"), b"x", "{name}");
+    }
+    assert_eq!(kind(here.source.create_remote_digest(&remote("outside")).await), Some(ErrorKind::Changed));
+    assert_eq!(kind(here.source.create_remote_digest(&remote("inner")).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(here.list("outside").await), Some(ErrorKind::NotADirectory));
+}
+
+#[tokio::test]
+async fn links_are_not_followed_unless_asked_for() {
     let here = fixture(&[]).await;
     std::fs::write(here.dir.path().join("secret"), "secret").expect("a file");
     symlink("..", here.path("out")).expect("a link");

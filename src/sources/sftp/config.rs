@@ -6,6 +6,7 @@ use crate::path::expand_home;
 use crate::secret::Secret;
 use crate::source::settings::Reader;
 use crate::source::{Problem, Settings};
+use crate::sources::links::Links;
 
 /// The address of a server, the account, and the way to connect.
 #[derive(Debug, Clone)]
@@ -15,6 +16,7 @@ pub(super) struct Config {
     pub(super) way: Way,
     /// The directory shown: absolute, or relative to the home directory there. Empty for that itself.
     pub(super) root: Vec<u8>,
+    pub(super) links: Links,
 }
 
 /// How a server is reached.
@@ -65,7 +67,7 @@ impl Config {
         let username = reader.string("username");
         let (password, passphrase) = (reader.secret("password"), reader.secret("passphrase"));
         let [key, known_hosts, agent] = ["key", "known_hosts", "agent"].map(|key| file(&mut reader, key));
-        let root = root(&mut reader);
+        let (root, links) = (root(&mut reader), Links::read(&mut reader));
         let way = match program(&mut reader, settings) {
             Some(file) => {
                 for (key, there) in [("password", password.is_some()), ("passphrase", passphrase.is_some())] {
@@ -100,7 +102,7 @@ impl Config {
                 }))
             }
         };
-        reader.finish().map(|()| Self { host, way, root })
+        reader.finish().map(|()| Self { host, way, root, links })
     }
 }
 
@@ -204,6 +206,7 @@ mod tests {
             ("host = 'h'\nkey = '/nonexistent/key'\nknown_hosts = 'x'", vec!["known_hosts", "key"]),
             ("host = 'h'\nssh_config = true\npassword = 'x'", vec!["password"]),
             ("host = 'h'\nssh_config = '/nonexistent'", vec!["ssh_config"]),
+            ("host = 'h'\nlinks = 'some'", vec!["links"]),
             ("host = 'h'\nssh_config = 1\npasword = 'x'", vec!["ssh_config", "pasword"]),
         ] {
             assert_eq!(read(&format!("username = 'a'\n{text}")).expect_err(text), some(&keys), "{text}");

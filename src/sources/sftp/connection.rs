@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::{Asked, Client};
@@ -12,6 +13,7 @@ use super::kept::Kept;
 use super::{host_key, inside, program};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
+use crate::sources::links::{Links, stays_inside};
 
 /// A connected source.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(super) struct Connection {
     base: Vec<u8>,
     /// The root as it is configured, if that is absolute, without a slash at its end: links may be written with it.
     pub(super) spelling: Option<Vec<u8>>,
+    pub(super) links: Links,
     line: Line,
 }
 
@@ -74,7 +77,7 @@ impl Connection {
         let base = real.strip_suffix(b"/").unwrap_or(&real).to_vec();
         let spelling = config.root.starts_with(b"/").then(|| config.root.clone());
         let spelling = spelling.map(|root| root.strip_suffix(b"/").unwrap_or(&root).to_vec());
-        let connection = Arc::new(Self { client, kept: Kept::default(), base, spelling, line });
+        let connection = Arc::new(Self { client, kept: Kept::default(), base, spelling, links: config.links, line });
         connection.check_root("connect").await?;
         Ok(connection)
     }
@@ -82,7 +85,8 @@ impl Connection {
     /// A conversation about the directory `/srv` that a test has with itself.
     #[cfg(test)]
     pub(super) fn of_test(client: Client) -> Self {
-        Self { client, kept: Kept::default(), base: b"/srv".to_vec(), spelling: None, line: Line::Test }
+        let (kept, links) = (Kept::default(), Links::default());
+        Self { client, kept, base: b"/srv".to_vec(), spelling: None, links, line: Line::Test }
     }
 
     /// Ends the conversation.
@@ -107,6 +111,42 @@ impl Connection {
             place.extend_from_slice(path.as_bytes());
         }
         place
+    }
+
+    /// The absolute path at the server of what is shown at this path. Where links are followed the server tells where they lead.
+    ///
+    /// # Errors
+    /// `kind` if that is outside the root.
+    pub(super) async fn real(&self, op: &'static str, path: &RemotePath, kind: ErrorKind) -> Result<Vec<u8>> {
+        let place = self.place(path);
+        if self.links != Links::Follow {
+            return Ok(place);
+        }
+        match self.client.real_path(&place).await {
+            Ok(real) if self.holds(&real) => Ok(real.to_vec()),
+            Ok(_) => Err(Error::new(op, kind).on(path).because("a symbolic link leads out of the source")),
+            Err(failure) => Err(self.error(op, path, &failure).await),
+        }
+    }
+
+    /// Where the directories on the way to `dir` are, itself included, if links are followed; else nothing.
+    pub(super) async fn way(&self, op: &'static str, dir: &RemotePath) -> Result<Vec<Bytes>> {
+        let mut asked = Vec::new();
+        let mut at = (self.links == Links::Follow).then(|| dir.clone());
+        while let Some(dir) = at {
+            asked.push(self.client.real_path(&self.place(&dir)));
+            at = dir.parent();
+        }
+        let way: Result<_, Failure> = futures::future::try_join_all(asked).await;
+        match way {
+            Ok(way) => Ok(way),
+            Err(failure) => Err(self.error(op, dir, &failure).await),
+        }
+    }
+
+    /// Whether an absolute path without links is inside.
+    pub(super) fn holds(&self, real: &[u8]) -> bool {
+        self.inside(real).is_some_and(|inside| stays_inside(0, inside))
     }
 
     /// The part of an absolute path of the server that follows the root, if it is inside; empty for the root itself.
@@ -135,17 +175,18 @@ impl Connection {
         }
     }
 
-    /// Fails unless a path was really what it seems: the server follows links on the way, and they may have come after the
-    /// listing. `kind` is what then to say.
+    /// Fails unless a path, asked for at `place`, was really there: the server follows links on the way, and they may have come
+    /// after the listing. `kind` is what then to say.
     pub(super) async fn no_links(
         &self,
         op: &'static str,
         path: &RemotePath,
-        real: Asked<bytes::Bytes>,
+        place: &[u8],
+        real: Asked<Bytes>,
         kind: ErrorKind,
     ) -> Result<()> {
         match real.await {
-            Ok(real) if real == self.place(path) => Ok(()),
+            Ok(real) if real == *place => Ok(()),
             Ok(_) => Err(Error::new(op, kind).on(path).because("a symbolic link has taken its place")),
             // A path that cannot be resolved cannot be opened either; that answer says why.
             Err(failure) if failure.is_status() => Ok(()),

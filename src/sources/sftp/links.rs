@@ -1,10 +1,15 @@
-//! Which symbolic links may be shown: those that stay inside the source by their text and by where the server says they lead.
+//! The text under which a symbolic link is shown. It asks nothing.
 
 use super::connection::{Connection, strip_dir};
 use crate::path::RemotePath;
-use crate::sources::link_text::{components, from_root, stays_inside};
+use crate::sources::links::{components, from_root, goes_up_then_down, kept, stays_inside};
 
-/// The text under which a link of the directory `dir` is shown, or none if it leads outside.
+/// The text under which a link of the directory `dir` is shown where every link is.
+pub(super) fn keep(connection: &Connection, dir: &RemotePath, target: &[u8]) -> Vec<u8> {
+    kept(dir.components().count(), target, after_root(connection, target))
+}
+
+/// The text under which a link of the directory `dir` is shown where only those that stay inside are, or none if it leads outside.
 ///
 /// `real` is where the server says that the link ends; none if it leads into nothing. Only a text that goes up first and
 /// down then is shown as it is: whatever links it meets on its way down, each of them is judged by itself and none can be left
@@ -22,14 +27,13 @@ pub(super) fn judge(connection: &Connection, dir: &RemotePath, target: &[u8], re
         // Resolved by the server, and inside.
         Some(inside) => Some(from_root(depth, inside)),
         None => {
-            // Only an absolute target begins with an absolute root.
-            let spelled = || strip_dir(target, connection.spelling.as_ref()?);
-            let inside = connection.inside(target).or_else(spelled)?;
+            let inside = after_root(connection, target)?;
             components(inside).all(|component| component != b"..").then(|| from_root(depth, inside))
         }
     }
 }
 
-fn goes_up_then_down(target: &[u8]) -> bool {
-    components(target).skip_while(|component| *component == b"..").all(|component| component != b"..")
+/// What follows the root in a target, in either of its spellings. Only an absolute target begins with an absolute root.
+fn after_root<'a>(connection: &Connection, target: &'a [u8]) -> Option<&'a [u8]> {
+    connection.inside(target).or_else(|| strip_dir(target, connection.spelling.as_ref()?))
 }

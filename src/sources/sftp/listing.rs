@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 
 use super::client::{Asked, Handle};
-use super::codec::{FileType, Name};
+use super::codec::{Attrs, FileType, Name};
 use super::connection::Connection;
 use super::failure::Failure;
 use super::links;
@@ -16,6 +16,7 @@ use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind, EntryStream, LeftOut, permission_bits};
+use crate::sources::links::{Links, is_text};
 
 const OP: &str = "list_path";
 
@@ -29,6 +30,8 @@ struct Listing<'a> {
     connection: Arc<Connection>,
     handle: Handle,
     dir: &'a RemotePath,
+    /// Where the directories on the way here are, this one included, if links are followed.
+    way: Vec<Bytes>,
     asked: VecDeque<Asked<Option<Vec<Name>>>>,
     questions: usize,
     names: usize,
@@ -36,11 +39,24 @@ struct Listing<'a> {
     left_out: LeftOut,
 }
 
+/// The questions about a link that are under way.
+enum AboutLink {
+    Keep { text: Asked<Bytes> },
+    Inside { text: Asked<Bytes>, real: Asked<Bytes> },
+    Follow { real: Asked<Bytes>, attrs: Asked<Attrs> },
+}
+
 /// The entries of an open directory.
-pub(super) fn entries<'a>(connection: Arc<Connection>, handle: Handle, dir: &'a RemotePath) -> EntryStream<'a> {
+pub(super) fn entries<'a>(
+    connection: Arc<Connection>,
+    handle: Handle,
+    dir: &'a RemotePath,
+    way: Vec<Bytes>,
+) -> EntryStream<'a> {
     let (asked, left_out) = (VecDeque::new(), LeftOut::default());
     let noted = left_out.clone();
-    let listing = Listing { connection, handle, dir, asked, questions: QUESTIONS.0, names: 0, ended: false, left_out };
+    let listing =
+        Listing { connection, handle, dir, way, asked, questions: QUESTIONS.0, names: 0, ended: false, left_out };
     let entries = futures::stream::unfold(listing, |mut listing| async move {
         if listing.ended {
             return None;
@@ -84,40 +100,75 @@ impl Listing<'_> {
     }
 
     async fn shown(&self, names: Vec<(RemotePath, Name)>) -> Result<Vec<Entry>> {
-        let (now, client) = (SystemTime::now(), &self.connection.client);
+        let now = SystemTime::now();
         let mut entries = Vec::with_capacity(names.len());
         let mut links = Vec::new();
         for (path, name) in names {
             match name.attrs.file_type() {
                 FileType::Symlink => {
-                    let place = self.connection.place(&path);
-                    links.push((path, name, client.read_link(&place), client.real_path(&place)));
+                    let asked = self.ask_about(&path);
+                    links.push((path, name, asked));
                 }
                 FileType::Other => leave_out(&path, &name, &self.left_out),
                 FileType::Directory => entries.push(entry(path, &name, EntryKind::Directory, now)),
                 FileType::Regular => entries.push(entry(path, &name, EntryKind::File, now)),
             }
         }
-        for (path, name, text, real) in links {
-            match self.target(text, real).await.map_err(|failure| failure.error(OP, &path))? {
-                Some(target) => entries.push(entry(path, &name, EntryKind::Symlink { target }, now)),
-                None => hide(&path, "leads outside the source", &self.left_out),
+        for (path, name, asked) in links {
+            match self.link(&path, name, asked).await.map_err(|failure| failure.error(OP, &path))? {
+                Some(entry) => entries.push(entry),
+                None => hide(&path, "leads to nothing that is shown", &self.left_out),
             }
         }
         Ok(entries)
     }
 
-    /// The text of a link as it is shown; none for one that is not.
-    async fn target(&self, text: Asked<Bytes>, real: Asked<Bytes>) -> Result<Option<Vec<u8>>, Failure> {
-        let known = |answer: Result<Bytes, Failure>| match answer {
-            Ok(path) => Ok(Some(path)),
-            Err(failure) if failure.is_status() => Ok(None),
-            Err(failure) => Err(failure),
-        };
+    /// Asks about a link what has to be known to show it.
+    fn ask_about(&self, path: &RemotePath) -> AboutLink {
+        let (client, place) = (&self.connection.client, self.connection.place(path));
+        match self.connection.links {
+            Links::Keep => AboutLink::Keep { text: client.read_link(&place) },
+            Links::Inside => AboutLink::Inside { text: client.read_link(&place), real: client.real_path(&place) },
+            Links::Follow => AboutLink::Follow { real: client.real_path(&place), attrs: client.stat(&place) },
+        }
+    }
+
+    /// What is shown of a link; none if it is left out.
+    async fn link(&self, path: &RemotePath, name: Name, asked: AboutLink) -> Result<Option<Entry>, Failure> {
+        let now = SystemTime::now();
         // One that was removed meanwhile has no text.
-        let Some(text) = known(text.await)? else { return Ok(None) };
-        let real = known(real.await)?;
-        Ok(links::judge(&self.connection, self.dir, &text, real.as_deref()))
+        let text = match asked {
+            AboutLink::Keep { text } => known(text).await?.map(|text| links::keep(&self.connection, self.dir, &text)),
+            AboutLink::Inside { text, real } => match known(text).await? {
+                Some(text) => links::judge(&self.connection, self.dir, &text, known(real).await?.as_deref()),
+                None => None,
+            },
+            AboutLink::Follow { real, attrs } => {
+                let (real, attrs) = (known(real).await?, known(attrs).await?);
+                let (Some(real), Some(attrs)) = (real, attrs) else { return Ok(None) };
+                // In a directory on the way here the tree would have no end.
+                if !self.connection.holds(&real) || self.way.contains(&real) {
+                    return Ok(None);
+                }
+                let name = Name { attrs, ..name };
+                return Ok(match name.attrs.file_type() {
+                    FileType::Directory => Some(entry(path.clone(), &name, EntryKind::Directory, now)),
+                    FileType::Regular => Some(entry(path.clone(), &name, EntryKind::File, now)),
+                    FileType::Symlink | FileType::Other => None,
+                });
+            }
+        };
+        let target = text.filter(|text| is_text(text));
+        Ok(target.map(|target| entry(path.clone(), &name, EntryKind::Symlink { target }, now)))
+    }
+}
+
+/// An answer; none if the server refuses it.
+async fn known<T>(asked: Asked<T>) -> Result<Option<T>, Failure> {
+    match asked.await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(failure) if failure.is_status() => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -149,7 +200,6 @@ fn hide(path: &RemotePath, why: &str, left_out: &LeftOut) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::codec::Attrs;
     use super::*;
 
     #[test]

@@ -44,7 +44,7 @@ use crate::source::{
 /// A directory of an SSH server as a source: `type = "sftp"`.
 ///
 /// Keys: `host` (required), `port`, `username`, `password`, `key` with `passphrase`, `agent` (its socket), `known_hosts`, `root`
-/// (relative to the home directory there, which is the default, or absolute), and `ssh_config`: `true`, or a file, to let the
+/// (relative to the home directory there, which is the default, or absolute), `links`, and `ssh_config`: `true`, or a file, to let the
 /// program `ssh` connect as its configuration says.
 #[derive(Debug)]
 pub struct Sftp {
@@ -139,7 +139,8 @@ impl Source for Sftp {
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         const OP: &str = "list_path";
         let connection = self.connection(OP, dir).await?;
-        let place = connection.place(dir);
+        let way = connection.way(OP, dir).await?;
+        let place = connection.real(OP, dir, ErrorKind::NotADirectory).await?;
         let (real, kind) = (connection.client.real_path(&place), connection.client.lstat(&place));
         let opened = connection.client.open_dir(&place).await;
         if let Ok(attrs) = kind.await
@@ -149,8 +150,8 @@ impl Source for Sftp {
         }
         match opened {
             Ok(handle) => {
-                connection.no_links(OP, dir, real, ErrorKind::NotADirectory).await?;
-                Ok(listing::entries(connection, handle, dir))
+                connection.no_links(OP, dir, &place, real, ErrorKind::NotADirectory).await?;
+                Ok(listing::entries(connection, handle, dir, way))
             }
             Err(failure) => Err(connection.error(OP, dir, &failure).await),
         }
@@ -159,13 +160,13 @@ impl Source for Sftp {
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         const OP: &str = "create_remote_digest";
         let connection = self.connection(OP, file).await?;
-        let place = connection.place(file);
+        let place = connection.real(OP, file, ErrorKind::Changed).await?;
         let (real, attrs) = (connection.client.real_path(&place), connection.client.lstat(&place));
         let attrs = match attrs.await {
             Ok(attrs) => attrs,
             Err(failure) => return Err(connection.error(OP, file, &failure).await),
         };
-        connection.no_links(OP, file, real, ErrorKind::Changed).await?;
+        connection.no_links(OP, file, &place, real, ErrorKind::Changed).await?;
         let refused = |kind| Error::new(OP, kind).on(file);
         match attrs.file_type() {
             FileType::Directory => return Err(refused(ErrorKind::IsADirectory)),

@@ -76,10 +76,10 @@ impl<'a> Wanted<'a> {
     async fn read_kept(self, connection: &'a Connection) -> Option<Reads<'a>> {
         let path = self.retrieval.path;
         let handle = connection.kept.get(path, self.stamp)?;
-        let place = connection.place(path);
+        let place = connection.real(OP, path, ErrorKind::Changed).await.ok()?;
         let (real, named) = (connection.client.real_path(&place), connection.client.lstat(&place));
         let named = async {
-            connection.no_links(OP, path, real, ErrorKind::Changed).await?;
+            connection.no_links(OP, path, &place, real, ErrorKind::Changed).await?;
             self.same(&named.await.map_err(|failure| failed(self.retrieval, &failure))?)
         };
         let reads = self.begin(connection, handle, named).await;
@@ -93,13 +93,13 @@ impl<'a> Wanted<'a> {
     /// Opens the file and reads from it.
     async fn read_opened(self, connection: &'a Connection) -> Result<Reads<'a>> {
         let path = self.retrieval.path;
-        let place = connection.place(path);
+        let place = connection.real(OP, path, ErrorKind::Changed).await?;
         let real = connection.client.real_path(&place);
         let handle = match connection.client.open(&place).await {
             Ok(handle) => Arc::new(handle),
             Err(failure) => return Err(connection.error(OP, path, &failure).await),
         };
-        self.begin(connection, handle, connection.no_links(OP, path, real, ErrorKind::Changed)).await
+        self.begin(connection, handle, connection.no_links(OP, path, &place, real, ErrorKind::Changed)).await
     }
 
     /// Asks for bytes, and fails unless they are of this version and `named` finds that the path leads to them.
