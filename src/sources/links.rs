@@ -78,6 +78,15 @@ pub(super) fn from_root(depth: usize, inside: &[u8]) -> Vec<u8> {
     if text.is_empty() { b".".to_vec() } else { text }
 }
 
+/// The part of a path that follows a directory, without a slash at its start; none if the path is elsewhere.
+pub(super) fn strip_dir<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
+    match path.strip_prefix(dir)? {
+        b"" => Some(b""),
+        [b'/', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

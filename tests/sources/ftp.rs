@@ -1,10 +1,11 @@
 //! Directories of FTP servers, as real ones show them.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use kitovufs::error::ErrorKind;
-use kitovufs::source::{Retrieval, Source};
+use kitovufs::source::{Entry, EntryKind, Retrieval, Source};
 
 use crate::kit::ftp::Ftp;
 use crate::real::{Directory, conforms, list, served};
@@ -43,6 +44,48 @@ async fn a_server_with_mlst_and_without_mlsd_keeps_the_contract() {
     let dir = served();
     let server = Ftp::without_mlsd(dir.path());
     conforms(&server.table(), Directory { lost: &BLANKS, ..Directory::new(dir.path()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_shown_with_their_text_or_followed_inside() {
+    let dir = served();
+    let root = dir.path().join("root");
+    std::fs::create_dir_all(root.join("d")).unwrap();
+    std::fs::write(root.join("d/file"), "inside").unwrap();
+    std::fs::write(root.join("secret"), "outside").unwrap();
+    for (target, name) in
+        [("d", "tree"), ("d/file", "file"), ("nothing", "dangling"), ("../secret", "d/out"), ("..", "d/top")]
+    {
+        std::os::unix::fs::symlink(target, root.join(name)).unwrap();
+    }
+    for server in [Ftp::old(&root), Ftp::without_mlsd(&root)] {
+        let shown = async |links: &str, dir| {
+            let source = source(&format!("{}links = \"{links}\"\n", server.table())).await;
+            let entries = list(source.as_ref(), dir).await.unwrap();
+            let shown = |entry: Entry| (String::from_utf8(entry.name).unwrap(), entry.kind);
+            (source, entries.into_iter().map(shown).collect::<BTreeMap<_, _>>())
+        };
+        let link = |target: &str| EntryKind::Symlink { target: target.into() };
+        let (_, kept) = shown("keep", "").await;
+        assert_eq!((&kept["tree"], &kept["dangling"]), (&link("d"), &link("nothing")));
+        let (_, kept) = shown("keep", "d").await;
+        assert_eq!((&kept["out"], &kept["top"]), (&link("../secret"), &link("..")));
+        let (source, followed) = shown("follow", "").await;
+        let kinds = [
+            ("d", EntryKind::Directory),
+            ("file", EntryKind::File),
+            ("secret", EntryKind::File),
+            ("tree", EntryKind::Directory),
+        ];
+        assert_eq!(followed, kinds.map(|(name, kind)| (name.to_owned(), kind)).into());
+        for path in ["file", "tree/file"] {
+            let path = remote(path);
+            let answer = source.create_remote_digest(&path).await.unwrap();
+            let mut out = Vec::new();
+            source.retrieve_file(&Retrieval::new(&path, &answer.digest, 6, 0..6), &mut out).await.unwrap();
+            assert_eq!(out, b"inside");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,8 @@ const MAX_SHOWN_BYTES: usize = 100;
 pub(super) struct Item {
     pub(super) name: Vec<u8>,
     pub(super) directory: bool,
+    /// Of a symbolic link: its text, which is empty if the server does not tell it.
+    pub(super) link: Option<Vec<u8>>,
     /// Identifies the file's version, where the listing tells it.
     pub(super) stamp: Option<Stamp>,
 }
@@ -33,11 +35,13 @@ impl Pack for Item {
     fn pack(&self, out: &mut Vec<u8>) {
         self.name.pack(out);
         self.directory.pack(out);
+        self.link.pack(out);
         self.stamp.pack(out);
     }
 
     fn unpack(packed: &mut Reader<'_>) -> Self {
-        Self { name: Pack::unpack(packed), directory: Pack::unpack(packed), stamp: Pack::unpack(packed) }
+        let (name, directory) = (Pack::unpack(packed), Pack::unpack(packed));
+        Self { name, directory, link: Pack::unpack(packed), stamp: Pack::unpack(packed) }
     }
 }
 
@@ -48,7 +52,9 @@ pub(super) enum Kind {
     Directory,
     /// The listed directory, or the one above it.
     Itself,
-    /// A link or a device.
+    /// A symbolic link, with its text; empty if the server does not tell that.
+    Link(Vec<u8>),
+    /// A device, or whatever else.
     Other,
 }
 
@@ -67,7 +73,7 @@ pub(super) fn facts(line: &[u8]) -> Option<(Kind, Stamp, &[u8])> {
                     "file" => Kind::File,
                     "dir" => Kind::Directory,
                     "cdir" | "pdir" => Kind::Itself,
-                    _ => Kind::Other,
+                    other => link(other, value).map_or(Kind::Other, Kind::Link),
                 });
             }
             "size" => size = value.parse().ok(),
@@ -83,11 +89,22 @@ pub(super) fn facts(line: &[u8]) -> Option<(Kind, Stamp, &[u8])> {
     Some((kind, Stamp::new(unique.as_deref(), size, modified), name))
 }
 
+/// The text of a link, if a type is of one: `OS.unix=slink:/text`, `OS.unix=symlink`. `lower` is the same in lower case.
+fn link(lower: &str, kind: &str) -> Option<Vec<u8>> {
+    let text = match lower.strip_prefix("os.unix=")? {
+        "slink" | "symlink" => "",
+        other => other.strip_prefix("slink:").map(|text| &kind[kind.len() - text.len()..])?,
+    };
+    // What is not UTF-8 could not be decoded.
+    Some(if text.contains('\u{fffd}') { Vec::new() } else { text.as_bytes().to_vec() })
+}
+
 /// Reads the answer to MLSD.
 pub(super) fn machine_listing(body: &mut Arriving) -> Result<Listed, String> {
     listed(body, |line, left_out| match facts(line) {
-        Some((Kind::File, stamp, name)) => Some(Item { name: name.to_vec(), directory: false, stamp: Some(stamp) }),
-        Some((Kind::Directory, _, name)) => Some(Item { name: name.to_vec(), directory: true, stamp: None }),
+        Some((Kind::File, stamp, name)) => Some(Item { stamp: Some(stamp), ..item(name) }),
+        Some((Kind::Directory, _, name)) => Some(Item { directory: true, ..item(name) }),
+        Some((Kind::Link(target), _, name)) => Some(Item { link: Some(target), ..item(name) }),
         Some((Kind::Itself, ..)) => None,
         Some((Kind::Other, _, name)) => hidden(name, left_out),
         None => unreadable(line, "the line has no facts", left_out),
@@ -97,11 +114,19 @@ pub(super) fn machine_listing(body: &mut Arriving) -> Result<Listed, String> {
 /// Reads the answer to LIST, made for people: its sizes and times are not taken.
 pub(super) fn human_listing(body: &mut Arriving) -> Result<Listed, String> {
     listed(body, |text, left_out| match line(text) {
-        Some(Line::Entry { name, directory }) => Some(Item { name: name.to_vec(), directory, stamp: None }),
+        Some(Line::Entry { name, directory }) => Some(Item { directory, ..item(name) }),
+        Some(Line::Link { name, target }) => {
+            Some(Item { link: Some(target.unwrap_or_default().to_vec()), ..item(name) })
+        }
         Some(Line::Special(name)) => hidden(name, left_out),
         Some(Line::Nothing) => None,
         None => unreadable(text, "the line has no known form", left_out),
     })
+}
+
+/// A file of which only the name is known.
+fn item(name: &[u8]) -> Item {
+    Item { name: name.to_vec(), directory: false, link: None, stamp: None }
 }
 
 /// Notes that something has no bytes to retrieve.
@@ -150,9 +175,11 @@ mod tests {
     #[test]
     fn machine_listings_keep_names_and_say_versions() {
         let body = b"Type=cdir;Modify=20240101120000; /\r\ntype=file;size=7;modify=19941106084937.5;UNIX.mode=0644;unique=8a; a; b \r\n\
-            type=dir;modify=20240101120000;  \xff\r\ntype=OS.unix=slink:/x; link\r\n";
+            type=dir;modify=20240101120000;  \xff\r\ntype=OS.unix=slink:/x/Y; link\r\ntype=OS.unix=symlink;size=1; untold\r\n\
+            type=OS.unix=slink:\xff; odd\r\ntype=OS.unix=chr-1/3; null\r\n";
         let items: Vec<_> = read(body, machine_listing).expect("it is a listing").items.into_iter().collect();
-        assert_eq!(items.len(), 2);
+        let links: Vec<_> = items.iter().map(|item| item.link.as_deref()).collect();
+        assert_eq!(links, [None, None, Some(b"/x/Y".as_slice()), Some(b""), Some(b"")]);
         assert_eq!((items[0].name.as_slice(), items[1].name.as_slice()), (b"a; b ".as_slice(), b" \xff".as_slice()));
         assert_eq!(items[0].stamp, Some(Stamp::new(Some("W/\"8a\""), Some(7), Some(784_111_777))));
         assert!(items[1].directory && !items[0].directory);
@@ -180,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_is_no_entry_leaves_a_listing_complete() {
-        let machine = "type=cdir; .\r\ntype=OS.unix=slink:/x; link\r\ntype=file;size=3; a\r\n";
+        let machine = "type=cdir; .\r\ntype=OS.unix=blk-8/0; disk\r\ntype=file;size=3; a\r\n";
         let human = "total 3\r\n\r\nsrwxr-xr-x 1 0 0 0 Nov 23 06:54 sock\r\n-rw-r--r-- 1 0 0 7 Nov 23 06:54 a\r\n";
         for listed in [read(machine.as_bytes(), machine_listing), read(human.as_bytes(), human_listing)] {
             let (names, omitted) = outcome(listed);
@@ -213,7 +240,7 @@ mod tests {
         let items = read(body, human_listing).expect("it is a listing").items;
         assert_eq!(
             items.iter().map(|item| (item.name, item.directory)).collect::<Vec<_>>(),
-            [(b"a b".to_vec(), false), (b"d\xfc".to_vec(), true)]
+            [(b"a b".to_vec(), false), (b"d\xfc".to_vec(), true), (b"l".to_vec(), false)]
         );
     }
 

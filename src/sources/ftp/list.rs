@@ -9,7 +9,9 @@ pub(super) enum Line<'a> {
         name: &'a [u8],
         directory: bool,
     },
-    /// A link, a device, a socket or a pipe: it has no bytes to retrieve.
+    /// A symbolic link, with its text if the server tells that.
+    Link { name: &'a [u8], target: Option<&'a [u8]> },
+    /// A device, a socket or a pipe: it has no bytes to retrieve.
     Special(&'a [u8]),
     /// The line is about no file: a sum, or nothing.
     Nothing,
@@ -66,7 +68,19 @@ fn unix(line: &[u8]) -> Option<Line<'_>> {
     match kind {
         b'-' | b'd' if matches!(name, b"." | b"..") => Some(Line::Nothing),
         b'-' | b'd' => Some(Line::Entry { name, directory: kind == b'd' }),
+        b'l' => link(name),
         _ => Some(Line::Special(name)),
+    }
+}
+
+/// A link's name and text, `name -> text`. With more than one arrow nobody knows where the name ends.
+fn link(told: &[u8]) -> Option<Line<'_>> {
+    const ARROW: &[u8] = b" -> ";
+    let mut arrows = told.windows(ARROW.len()).enumerate().filter(|(_, part)| *part == ARROW).map(|(at, _)| at);
+    match (arrows.next(), arrows.next()) {
+        (None, _) => Some(Line::Link { name: told, target: None }),
+        (Some(at), None) => Some(Line::Link { name: &told[..at], target: Some(&told[at + ARROW.len()..]) }),
+        _ => None,
     }
 }
 
@@ -241,7 +255,6 @@ mod tests {
     #[test]
     fn what_has_no_bytes_is_special() {
         for (text, name) in [
-            ("lrwxrwxrwx    1 0 0 1 Nov 23 06:54 l -> a b", "l -> a b"),
             ("crw-rw-rw-    1 0        0          1,   3 Nov 23 06:54 null", "null"),
             ("srwxr-xr-x    1 0        0               0 Nov 23 06:54 sock", "sock"),
             ("prw-r--r--    1 0        0               0 Nov 23 06:54 pipe", "pipe"),
@@ -250,6 +263,17 @@ mod tests {
         ] {
             assert_eq!(line(text.as_bytes()), Some(Line::Special(name.as_bytes())), "{text}");
         }
+    }
+
+    #[test]
+    fn a_link_has_a_name_and_a_text() {
+        for (told, name, target) in [("l -> a b", "l", Some("a b")), ("l -> ../x", "l", Some("../x")), ("l", "l", None)]
+        {
+            let text = format!("lrwxrwxrwx    1 0 0 1 Nov 23 06:54 {told}");
+            let target = target.map(str::as_bytes);
+            assert_eq!(line(text.as_bytes()), Some(Line::Link { name: name.as_bytes(), target }), "{told}");
+        }
+        assert_eq!(line(b"lrwxrwxrwx    1 0 0 1 Nov 23 06:54 a -> b -> c"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `Ftp`: a directory of an FTP server as a source, with or without TLS. It only asks: MLSD, MLST and RETR, or what older servers know.
 
 mod facts;
+mod links;
 mod list;
 mod pool;
 mod reply;
@@ -8,6 +9,7 @@ mod session;
 mod url;
 mod wire;
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use self::reply::{Failure, Reply};
 use self::session::{Abilities, Seen, Session, Target};
 use super::authorities::Authorities;
 use super::current::Current;
+use super::heap::Heap;
+use super::links::Links;
 use super::purpose::Purpose;
 use super::stamp::{self, Match, Stamp, Wanted};
 use super::warn_of_clear_text;
@@ -33,8 +37,8 @@ use crate::revealed::Revealed;
 use crate::secret::Secret;
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, Entry, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
-    Source,
+    Capabilities, Entry, EntryKind, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved,
+    Settings, Sink, Source,
 };
 
 const PORT: u16 = 21;
@@ -45,7 +49,7 @@ const PIECE_BYTES: u64 = 8 << 20;
 
 /// A directory of an FTP server as a source: `type = "ftp"`.
 ///
-/// Keys: `host` (required), `port`, `root`, `username` with `password` (else anonymous), `tls` (explicit: `AUTH TLS`). Paths start
+/// Keys: `host` (required), `port`, `root`, `username` with `password` (else anonymous), `tls` (explicit: `AUTH TLS`), `links`. Paths start
 /// where the server puts the user; a `root` that begins with a slash starts at the server's own root.
 pub struct Ftp {
     config: Config,
@@ -61,6 +65,7 @@ struct Config {
     username: Option<String>,
     password: Option<Secret>,
     tls: bool,
+    links: Links,
     authorities: Authorities,
 }
 
@@ -107,6 +112,7 @@ impl Kind for FtpKind {
         let username = reader.string("username");
         let password = reader.secret("password");
         let tls = reader.boolean("tls").unwrap_or_default();
+        let links = Links::read(&mut reader);
         let authorities = Authorities::read(&mut reader);
         if password.is_some() && username.is_none() {
             reader.problem(Some("password"), "`password` needs `username`");
@@ -122,7 +128,7 @@ impl Kind for FtpKind {
         }
         reader.finish()?;
         Ok(Box::new(Ftp {
-            config: Config { host, port, root, username, password, tls, authorities },
+            config: Config { host, port, root, username, password, tls, links, authorities },
             connected: Current::default(),
             no_machine_listings: AtomicBool::new(false),
             no_ranges: AtomicBool::new(false),
@@ -180,6 +186,35 @@ impl Ftp {
                 Err(failure.error(purpose))
             }
         }
+    }
+
+    /// What the links of a directory lead to, by their names, if links are followed and that is something.
+    async fn followed(
+        &self,
+        purpose: Purpose<'_>,
+        connected: &Connected,
+        items: &Heap<Item>,
+    ) -> Result<HashMap<Vec<u8>, Seen>> {
+        let mut followed = HashMap::new();
+        if self.config.links != Links::Follow || items.iter().all(|item| item.link.is_none()) {
+            return Ok(followed);
+        }
+        let mut session = connected.pool.take().await.map_err(|failure| failure.error(purpose))?;
+        for Item { name, link, .. } in items.iter() {
+            let Some(target) = link else { continue };
+            let Ok(path) = purpose.path.child(&name) else { continue };
+            if links::may_follow(&connected.root, purpose.path, &target) {
+                match session.follow(&connected.place(&path), connected.abilities).await {
+                    Ok(seen) => followed.extend(seen.map(|seen| (name, seen))),
+                    Err(failure) => {
+                        connected.pool.give_back_after(session, &failure);
+                        return Err(failure.error(purpose));
+                    }
+                }
+            }
+        }
+        connected.pool.give_back(session);
+        Ok(followed)
     }
 
     async fn stat(&self, purpose: Purpose<'_>, connected: &Connected) -> Result<Seen> {
@@ -259,7 +294,7 @@ async fn absence(
                     Some(item) if whole && item.directory && purpose.op != "list_path" => {
                         purpose.error(ErrorKind::IsADirectory)
                     }
-                    Some(item) if !item.directory && (!whole || purpose.op == "list_path") => {
+                    Some(item) if !item.directory && item.link.is_none() && (!whole || purpose.op == "list_path") => {
                         purpose.error(ErrorKind::NotADirectory)
                     }
                     Some(_) => Failure::Refused(reply).error(purpose),
@@ -341,10 +376,23 @@ impl Source for Ftp {
             }
         }
         let Listed { items, left_out } = self.settle(purpose, &connected, session, listed).await?;
-        let noted = left_out.clone();
-        let entries = items
-            .into_iter()
-            .filter_map(move |item: Item| Some(Ok(entry(left_out.child(dir, &item.name)?, &item, observed))));
+        let mut followed = self.followed(purpose, &connected, &items).await?;
+        let (noted, links) = (left_out.clone(), self.config.links);
+        let entries = items.into_iter().filter_map(move |item: Item| {
+            let path = left_out.child(dir, &item.name)?;
+            let Some(target) = &item.link else { return Some(Ok(entry(path, &item, observed))) };
+            if let Some(Seen { directory, stamp }) = followed.remove(&item.name) {
+                let stamp = (!directory).then_some(stamp);
+                return Some(Ok(entry(path, &Item { directory, stamp, ..item }, observed)));
+            }
+            let Some(target) = links::text(links, &connected.root, dir, target) else {
+                tracing::debug!("{path} is a link that is left out");
+                left_out.hide();
+                return None;
+            };
+            let kind = EntryKind::Symlink { target };
+            Some(Ok(Entry { kind, ..Stamp::default().file(path, None) }))
+        });
         Ok(EntryStream::noting(futures::stream::iter(entries), noted))
     }
 

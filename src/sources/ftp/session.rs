@@ -140,10 +140,29 @@ impl Session {
             let line = reply.lines().nth(1).ok_or_else(|| Failure::Nonsense("an answer without facts".into()))?;
             let line = line.strip_prefix(b" ").unwrap_or(line);
             return match facts::facts(line) {
+                // These are the link's own size and time.
+                Some((Kind::Link(_), ..)) => self.size_and_time(path).await,
                 Some((kind, stamp, _)) => Ok(Seen { directory: matches!(kind, Kind::Directory | Kind::Itself), stamp }),
                 None => Err(Failure::Nonsense("an answer without facts".into())),
             };
         }
+        self.size_and_time(path).await
+    }
+
+    /// What a link leads to; none if the server does not give it. Servers follow links in paths.
+    pub(super) async fn follow(&mut self, path: &[u8], abilities: Abilities) -> Result<Option<Seen>, Failure> {
+        match self.stream.cwd(text_of(path)).await.map_err(Failure::from) {
+            Ok(()) => return Ok(Some(Seen { directory: true, stamp: Stamp::default() })),
+            Err(Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        match self.stat(path, abilities).await {
+            Err(Failure::Refused(_)) => Ok(None),
+            seen => seen.map(Some),
+        }
+    }
+
+    async fn size_and_time(&mut self, path: &[u8]) -> Result<Seen, Failure> {
         let size = self.command("SIZE", path, &[Status::File]).await?.text();
         let size = size.trim().parse().map_err(|_| Failure::Nonsense("a size that is no number".into()))?;
         let modified = match self.command("MDTM", path, &[Status::File]).await {

@@ -13,7 +13,7 @@ use super::kept::Kept;
 use super::{host_key, inside, program};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Printable, RemotePath};
-use crate::sources::links::{Links, stays_inside};
+use crate::sources::links::{Links, stays_inside, strip_dir};
 
 /// A connected source.
 #[derive(Debug)]
@@ -192,15 +192,6 @@ impl Connection {
             Err(failure) if failure.is_status() => Ok(()),
             Err(failure) => Err(failure.error(op, path)),
         }
-    }
-}
-
-/// The part of a path that follows a directory, without a slash at its start; none if the path is elsewhere.
-pub(super) fn strip_dir<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
-    match path.strip_prefix(dir)? {
-        b"" => Some(b""),
-        [b'/', rest @ ..] => Some(rest),
-        _ => None,
     }
 }
 

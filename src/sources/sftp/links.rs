@@ -1,8 +1,8 @@
 //! The text under which a symbolic link is shown. It asks nothing.
 
-use super::connection::{Connection, strip_dir};
+use super::connection::Connection;
 use crate::path::RemotePath;
-use crate::sources::links::{components, from_root, goes_up_then_down, kept, stays_inside};
+use crate::sources::links::{components, from_root, goes_up_then_down, kept, stays_inside, strip_dir};
 
 /// The text under which a link of the directory `dir` is shown where every link is.
 pub(super) fn keep(connection: &Connection, dir: &RemotePath, target: &[u8]) -> Vec<u8> {
