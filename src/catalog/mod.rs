@@ -216,6 +216,11 @@ impl Catalog {
                     AfterFailure::Serve => Ok(self.unconfirmed(known.map(|known| (name, known)))),
                 }
             }
+            // The source may have told more of the name since it listed the directory.
+            Some((name, entry)) if unconfirmed => {
+                let entry = self.last_entry(dir, &name).unwrap_or(entry);
+                Ok(Answer { value: Some((name, entry)), valid_for, unconfirmed })
+            }
             value => Ok(Answer { value, valid_for, unconfirmed }),
         }
     }
@@ -409,17 +414,19 @@ impl Catalog {
         });
         let losses = self.db.losses();
         let (mut unchanged, mut learned, mut kept) = (None, Overlay::new(), Overlay::new());
+        let mut is_amended = false;
         if let Some((before, stored, overlay, last_obtained)) = known {
             keep_observations(&before, &overlay, &mut named);
             if omitted.is_incomplete() {
                 kept = keep_unlisted(&before, &overlay, &mut named, last_obtained.unwrap_or(Instant::now()));
             }
             if *before.entries() == named && before.is_incomplete() == omitted.is_incomplete() {
+                is_amended = overlay::is_amended(&before, &overlay);
                 (unchanged, learned) = (Some((before, stored)), overlay);
             }
         }
         let is_new = unchanged.is_none();
-        let is_stored = unchanged.as_ref().is_some_and(|(_, stored)| stored.losses == losses);
+        let is_stored = unchanged.as_ref().is_some_and(|(_, stored)| stored.losses == losses) && !is_amended;
         let (listing, id) = match unchanged {
             Some((listing, stored)) => (listing, stored.id),
             None => (Arc::new(Listing::new(named, omitted.is_incomplete())), ListingId::new()),

@@ -1,5 +1,8 @@
-//! The overlay in the database: entries of single files of which a listing tells no digest, so that they survive a restart. It asks
-//! no source.
+//! The overlay in the database: what the source told of single files after it listed their directory, so that it survives a restart.
+//! It asks no source.
+//!
+//! Where the listing tells no digest, the entry stands beside it, and outlives it. Where the listing tells another digest, the stored
+//! listing is amended, until a newer one takes its place.
 
 use std::sync::Arc;
 
@@ -14,19 +17,22 @@ use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind};
 
 impl Catalog {
-    /// Stores the source's answer about this name, if that is news and the listing tells less.
+    /// Stores the source's answer about this name, if that is news and the name is listed.
     pub(super) fn store_overlay(&self, dir: &RemotePath, name: &LocalName, said: Option<&Entry>) {
-        let is_listed_without = {
+        let is_listed = {
             let mut state = self.state.lock();
             match state.listings.get(dir) {
-                Some(known) => known.listing.get(name).is_some_and(|listed| listed.digest.is_none()),
-                // The listing is only in the database, and may tell more or less than this.
+                Some(known) => known.listing.get(name).is_some(),
+                // The listing is only in the database, and may have the name or not.
                 None => state.listings.record_on_disk(dir).is_some(),
             }
         };
-        if is_listed_without && self.last_entry(dir, name).as_ref() != said {
+        if is_listed && self.last_entry(dir, name).as_ref() != said {
             let (source_id, dir, name, said) = (self.source_id.clone(), dir.clone(), name.clone(), said.cloned());
-            self.db.write(move |db| store(db, &source_id, &dir, &name, said.as_ref()));
+            self.db.write(move |db| match said {
+                Some(said) if amend(db, &source_id, &dir, &name, &said)? => Ok(()),
+                said => store(db, &source_id, &dir, &name, said.as_ref()),
+            });
         }
     }
 
@@ -47,6 +53,32 @@ impl Catalog {
         let load = move || db.ask(ask).ok().flatten().flatten();
         tokio::task::spawn_blocking(load).await.ok().flatten().filter(tells)
     }
+}
+
+/// Whether the overlay has other digests than the listing, so that the stored listing was amended.
+pub(super) fn is_amended(listing: &Listing, overlay: &Overlay) -> bool {
+    let is_other = |listed: &Entry, told: &Entry| listed.digest.is_some() && listed.digest != told.digest;
+    let mut told = overlay.iter().filter_map(|(name, (told, _))| Some((name, told.as_ref()?)));
+    told.any(|(name, told)| listing.get(name).is_some_and(|listed| is_other(&listed, told)))
+}
+
+/// Amends the stored listing of `dir`, if that tells a digest of the name. False: it does not.
+fn amend(db: &Connection, source: &str, dir: &RemotePath, name: &[u8], told: &Entry) -> rusqlite::Result<bool> {
+    let amended = db
+        .prepare_cached(
+            "UPDATE entries SET size = ?4, modified = ?5, digest = ?6
+             WHERE listing = (SELECT id FROM listings WHERE source = ?1 AND dir = ?2) AND local_name = ?3
+                 AND digest IS NOT NULL",
+        )?
+        .execute(params![
+            source,
+            dir.as_bytes(),
+            name,
+            told.size.map(u64::cast_signed),
+            told.modified.map(to_nanoseconds),
+            told.digest.as_ref().map(Digest::as_str),
+        ])?;
+    Ok(amended > 0)
 }
 
 /// Stores the overlay's entries of files in `dir` of which `listing` tells less.

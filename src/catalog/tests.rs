@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::stored::SMALL_LISTING_NAMES;
 use super::*;
+use crate::digest::Digest;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::sources::memory::Memory;
 
@@ -345,4 +346,32 @@ async fn a_listing_ahead_for_which_no_reader_comes_is_given_up() {
     assert!(ahead.await.expect("no panic").is_some_and(|listing| listing.is_ok()));
     assert!(known.catalog.list_ahead(&path("dir")).await.is_none(), "it is fresh");
     assert_eq!(known.listed(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_digest_that_was_told_after_the_listing_is_the_last_known_one_also_after_a_restart() {
+    let known = Fixture::new(Room::default());
+    let dir = path("dir");
+    for name in ["a", "b"] {
+        known.memory.put_as(&format!("dir/{name}"), "listed", "x");
+    }
+    let find = async |catalog: &Arc<Catalog>| {
+        let found = catalog.find(&dir, b"a").await.expect("it is known").value;
+        found.and_then(|(_, entry)| entry.digest).expect("its digest is known")
+    };
+    known.names("dir").await.expect("it is there");
+    let entry = known.catalog.last_entry(&dir, b"a").expect("it is listed");
+    known.memory.put_as("dir/a", "asked", "x");
+    known.catalog.recheck(&dir, &b"a".as_slice().into(), &entry).await.expect("it is there");
+    known.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    expire().await;
+    assert_eq!(find(&known.catalog).await, Digest::new("asked"));
+    assert_eq!(find(&known.again()).await, Digest::new("asked"));
+    // A later listing that is as the one before counts again.
+    known.faults.clear_all();
+    known.memory.put_as("dir/a", "listed", "x");
+    expire().await;
+    assert_eq!(find(&known.catalog).await, Digest::new("listed"));
+    known.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    assert_eq!(find(&known.again()).await, Digest::new("listed"));
 }
