@@ -70,16 +70,15 @@ fn courses_are_folders_whose_files_programs_can_read() {
 }
 
 #[test]
-fn two_hundred_files_are_listed_with_one_request_for_their_course() {
+fn two_hundred_files_are_listed_with_one_request_for_their_course_and_one_about_filters() {
     let site = Moodle::start();
     let mount = mount(&site, "1h");
     let course = mount.path("uni/Many modules");
     assert_eq!(sizes(&course).values().collect::<Vec<_>>(), vec![&20; 200]);
     let asked = site.requests();
-    assert_eq!(
-        asked,
-        ["core_webservice_get_site_info", "core_enrol_get_users_courses 3", "core_course_get_contents 8"]
-    );
+    let [connected, listed] = ["core_webservice_get_site_info", "core_enrol_get_users_courses 3"];
+    let [contents, filters] = ["core_course_get_contents 8", "mod_resource_get_resources_by_courses 8"];
+    assert_eq!(asked, [connected, listed, contents, filters]);
     assert_eq!(requests(&mount.status(), "uni").2, 0, "no file was retrieved");
 }
 
@@ -120,6 +119,21 @@ fn a_blocked_account_keeps_what_it_had() {
     let status = mount.status();
     let told = status["sources"]["uni"]["last_error"].to_string();
     assert!(told.contains("log in to the site in a browser"), "{told}");
+}
+
+#[test]
+fn a_file_that_the_site_filters_unannounced_is_served_in_an_outage_and_after_a_remount() {
+    let mut site = Moodle::start();
+    let mut mount = mount(&site, "300ms");
+    let file = mount.path(format!("{COURSE}/Week 1／2: Intro & Basics/notes.txt"));
+    fs::read_dir(file.parent().unwrap()).unwrap().for_each(drop);
+    site.store().filter("24/mod_resource/content/notes.txt", "<pre>filtered</pre>");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "<pre>filtered</pre>");
+    site.stop();
+    let is_served = || fs::read_to_string(&file).is_ok_and(|read| read == "<pre>filtered</pre>");
+    eventually("it is served offline", || is_served() && mount.status()["sources"]["uni"]["state"] == "unreachable");
+    mount.remount();
+    eventually("it is served after a remount", is_served);
 }
 
 #[test]

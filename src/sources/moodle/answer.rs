@@ -112,6 +112,23 @@ impl Content {
     }
 }
 
+/// `mod_resource_get_resources_by_courses`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Resources {
+    pub(super) resources: Vec<Resource>,
+}
+
+/// A resource, beside its contents.
+#[derive(Debug, Deserialize)]
+pub(super) struct Resource {
+    /// The activity's number.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) coursemodule: Option<u64>,
+    /// 0 where its files come as they are kept.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) filterfiles: Option<i64>,
+}
+
 /// A refusal, which comes with the status 200. `exception` is left alone: it is a class that releases rename.
 #[derive(Debug, Deserialize)]
 pub(super) struct Refused {

@@ -10,10 +10,11 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::answer::{Course, Section};
+use super::filters::Filters;
 use super::refusal::{Route, blocked};
 use super::site::Site;
 use super::title::shown;
-use super::tree::{Place, Tree, course_path, directory};
+use super::tree::{Listed, Place, Tree, course_path, directory};
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{Entry, LeftOut};
@@ -38,6 +39,7 @@ pub(super) struct Courses {
     /// Whether a course of that list could not be read.
     is_incomplete: AtomicBool,
     answers: Mutex<HashMap<u64, Arc<Shared>>>,
+    filters: Filters,
 }
 
 /// The last answer about one course.
@@ -110,10 +112,27 @@ impl Courses {
             return Ok(tree);
         }
         let asked = Instant::now();
-        let tree = Arc::new(who.contents(site, purpose, Place { module: None, ..place }).await?);
+        let tree = Arc::new(self.contents(site, who, purpose, Place { module: None, ..place }).await?);
         *shared.tree.lock() = Some(tree.clone());
         *turn = Some(Told { asked, directories: HashSet::from([purpose.path.clone()]) });
         Ok(tree)
+    }
+
+    /// Asks what is in a course, or in one activity of it.
+    ///
+    /// # Errors
+    /// `NotFound` only if the site lists the account's courses, and this is none of them.
+    pub(super) async fn contents(
+        &self,
+        site: &Site,
+        who: &Account,
+        purpose: Purpose<'_>,
+        place: Place,
+    ) -> Result<Tree> {
+        let Some(course) = course_path(place.course) else { return Err(purpose.error(ErrorKind::NotFound)) };
+        let (sections, observed) = who.sections(site, purpose, place).await?;
+        self.filters.ask(site, purpose, place.course, &sections).await?;
+        Ok(Tree::of(&course, &sections, &Listed { site, filters: &self.filters, observed }))
     }
 
     /// Whether the last list of courses may lack one.
@@ -156,12 +175,8 @@ impl Account {
         }
     }
 
-    /// Asks what is in a course, or in one activity of it.
-    ///
-    /// # Errors
-    /// `NotFound` only if the site lists the account's courses, and this is none of them.
-    pub(super) async fn contents(self, site: &Site, purpose: Purpose<'_>, place: Place) -> Result<Tree> {
-        let Some(course) = course_path(place.course) else { return Err(purpose.error(ErrorKind::NotFound)) };
+    /// The sections of a course, or those parts of them that one activity has, and when they were told by the site's clock.
+    async fn sections(self, site: &Site, purpose: Purpose<'_>, place: Place) -> Result<(Vec<Section>, i64)> {
         let id = place.course.to_string();
         let module = place.module.map(|module| module.to_string());
         let mut parameters = vec![("courseid", id.as_str())];
@@ -170,7 +185,7 @@ impl Account {
         }
         let (asked, observed) = site.try_call::<Vec<Section>>(purpose, "core_course_get_contents", &parameters).await?;
         let refused = match asked {
-            Ok(sections) => return Ok(Tree::of(&course, &sections, site, observed)),
+            Ok(sections) => return Ok((sections, observed)),
             Err(refused) => refused,
         };
         let error = Route::Rest.refusal(purpose, &refused);

@@ -3,6 +3,7 @@
 mod answer;
 mod answered;
 mod courses;
+mod filters;
 mod keyring;
 mod ledger;
 mod login;
@@ -195,8 +196,8 @@ impl Source for Moodle {
             let why = format!("the site gives itself another address: write url = {:?}", info.siteurl);
             return Err(purpose.error(ErrorKind::InvalidConfig).because(why));
         }
-        let has = |name| info.functions.iter().any(|function| function.name == name);
-        if let Some(missing) = FUNCTIONS.into_iter().find(|name| !has(*name)) {
+        let site = site.with_functions(info.functions.into_iter().map(|function| function.name).collect());
+        if let Some(missing) = FUNCTIONS.into_iter().find(|name| !site.has(name)) {
             let why = format!("the token's service lacks the function {missing}; that of the mobile app has it");
             return Err(purpose.error(ErrorKind::Unsupported).because(why));
         }

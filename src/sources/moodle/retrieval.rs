@@ -69,7 +69,8 @@ impl Request<'_> {
             let is_incomplete = tree.is_incomplete();
             return Err(if is_there { self.error(ErrorKind::IsADirectory) } else { self.absence(is_incomplete) });
         }
-        let tree = self.connected.who.contents(&self.connected.site, self.purpose, place).await?;
+        let Connected { site, who } = &*self.connected;
+        let tree = self.moodle.courses.contents(site, who, self.purpose, place).await?;
         match tree.file(self.purpose.path) {
             Some(file) => Ok(file.clone()),
             None if tree.directory(self.purpose.path).is_some() => Err(self.error(ErrorKind::IsADirectory)),

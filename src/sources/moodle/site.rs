@@ -1,5 +1,7 @@
 //! `Site`: a Moodle site that is asked with a token. It knows where the token may go, and no course.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE, RETRY_AFTER};
 use reqwest::Response;
@@ -32,6 +34,8 @@ pub(super) struct Site {
     /// Without a slash at the end.
     base: String,
     token: Option<Revealed>,
+    /// The functions of the token's service.
+    functions: HashSet<String>,
 }
 
 /// The answer to a request, or the site's refusal.
@@ -43,12 +47,22 @@ impl Site {
         let base = url.as_str().trim_end_matches('/').to_owned();
         let transport = Transport::new(Redirects::Refuse, named.clone(), authorities.clone())?;
         let elsewhere = Transport::new(Redirects::Follow, named, authorities)?;
-        Ok(Self { transport, elsewhere, base, token: None })
+        Ok(Self { transport, elsewhere, base, token: None, functions: HashSet::new() })
     }
 
     /// The same, asked with a token.
     pub(super) fn with_token(self, token: Revealed) -> Self {
         Self { token: Some(token), ..self }
+    }
+
+    /// The same, of which it is known what the token's service has.
+    pub(super) fn with_functions(self, functions: HashSet<String>) -> Self {
+        Self { functions, ..self }
+    }
+
+    /// Whether the token's service has a function.
+    pub(super) fn has(&self, function: &str) -> bool {
+        self.functions.contains(function)
     }
 
     /// The site's address, without a slash at the end.

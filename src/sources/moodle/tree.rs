@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::answer::{Content, Module, Section};
+use super::filters::Filters;
 use super::site::Site;
 use super::title::shown;
 use crate::digest::{Digest, hex};
@@ -91,9 +92,9 @@ pub(super) fn directory(name: impl Into<Vec<u8>>, path: RemotePath) -> Entry {
 }
 
 impl Tree {
-    /// The tree of what `site` listed when its clock said `observed`.
-    pub(super) fn of(course: &RemotePath, sections: &[Section], site: &Site, observed: i64) -> Self {
-        let mut builder = Builder { tree: Self::default(), course, sections, site, observed };
+    /// The tree of the sections that were listed.
+    pub(super) fn of(course: &RemotePath, sections: &[Section], listed: &Listed<'_>) -> Self {
+        let mut builder = Builder { tree: Self::default(), course, sections, listed };
         let is_shown_inside = |section: &Section| {
             let mut modules = sections.iter().flat_map(|section| &section.modules);
             modules.any(|module| is_subsection(module, section))
@@ -137,12 +138,20 @@ fn is_subsection(module: &Module, section: &Section) -> bool {
         && section.itemid == module.instance
 }
 
+/// What is known of a listing beside its sections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listed<'a> {
+    pub(super) site: &'a Site,
+    pub(super) filters: &'a Filters,
+    /// The time by the site's clock.
+    pub(super) observed: i64,
+}
+
 struct Builder<'a> {
     tree: Tree,
     course: &'a RemotePath,
     sections: &'a [Section],
-    site: &'a Site,
-    observed: i64,
+    listed: &'a Listed<'a>,
 }
 
 impl Builder<'_> {
@@ -316,8 +325,7 @@ impl Builder<'_> {
     /// A file that the site keeps.
     fn stored(&mut self, module: &Module, content: &Content, path: RemotePath) -> Option<Entry> {
         let is_html = matches!(content.mimetype.as_deref(), Some("text/html" | "application/xhtml+xml"));
-        // A resource may be set to pass its HTML through the site's filters, which listings do not tell.
-        let is_filtered = is_html && module.modname.as_deref() == Some("resource");
+        let is_filtered = self.listed.filters.may_change(module, content);
         let is_alias = content.isexternalfile == Some(true);
         let (size, modified) = (content.filesize, content.timemodified);
         let stamp = Stamp::new(None, size, modified);
@@ -326,7 +334,7 @@ impl Builder<'_> {
             body: self.body(content, is_html)?,
             size: size.filter(|_| is_told),
             modified: modified.and_then(stamp::time),
-            digest: is_told.then(|| stamp.digest(self.observed)),
+            digest: is_told.then(|| stamp.digest(self.listed.observed)),
         };
         Some(self.file(content.filename.clone()?, path, file))
     }
@@ -335,7 +343,7 @@ impl Builder<'_> {
     fn generated(&mut self, content: &Content, name: &str, path: RemotePath, table: &str) -> Option<Entry> {
         let modified = content.timemodified?;
         let text = format!("{HTML}{modified}{table}");
-        let settled = stamp::is_settled(modified, self.observed);
+        let settled = stamp::is_settled(modified, self.listed.observed);
         let file = File {
             body: self.body(content, true)?,
             size: None,
@@ -347,7 +355,7 @@ impl Builder<'_> {
 
     fn body(&mut self, content: &Content, is_html: bool) -> Option<Body> {
         let fileurl = content.fileurl.as_deref().unwrap_or_default();
-        let url = self.site.file_url(fileurl);
+        let url = self.listed.site.file_url(fileurl);
         if url.is_none() {
             let name = content.filename.as_deref().unwrap_or_default();
             self.left_out(self.course).refuse(name.as_bytes(), "it is kept elsewhere than at the site");
@@ -396,7 +404,7 @@ mod tests {
         )
         .expect("a site");
         let course = course_path(2).expect("a path");
-        let tree = Tree::of(&course, &sections, &site, 100);
+        let tree = Tree::of(&course, &sections, &Listed { site: &site, filters: &Filters::default(), observed: 100 });
         let seen = |place: &str| {
             let path = if place.is_empty() { course.clone() } else { course.child(place.as_bytes()).expect("a path") };
             (tree.directory(&path).map(<[Entry]>::len), tree.left_out(&path).is_incomplete())
@@ -422,7 +430,7 @@ mod tests {
         let course = course_path(2).expect("a path");
         bolero::check!().with_type::<Input>().for_each(|input| {
             let Ok(sections) = serde_json::from_slice::<Vec<Section>>(&corpus.bytes(input)) else { return };
-            let tree = Tree::of(&course, &sections, &site, 0);
+            let tree = Tree::of(&course, &sections, &Listed { site: &site, filters: &Filters::default(), observed: 0 });
             for path in tree.directories.keys().chain(tree.files.keys()) {
                 assert!(path.as_bytes().starts_with(course.as_bytes()), "{}", Printable(path.as_bytes()));
             }

@@ -142,6 +142,13 @@ impl Store {
         self.pages.insert(key.to_owned(), html.to_owned());
     }
 
+    /// Sets an activity with one stored file to pass it through the site's filters, which make this of it.
+    pub fn filter_files(&mut self, id: u64, html: &str) {
+        let key = key_of(&self.module(id)["contents"][0]).unwrap();
+        self.filter(&key, html);
+        self.revise(id);
+    }
+
     /// Changes the file for which an alias stands: its size follows, its time does not.
     pub fn change_alias(&mut self, id: u64, bytes: &[u8]) {
         let content = &mut self.module(id)["contents"][0];

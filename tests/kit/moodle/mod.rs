@@ -208,7 +208,7 @@ fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
 /// A REST call in short.
 fn called(fields: &[(String, String)]) -> String {
     let mut what = field(fields, "wsfunction").unwrap_or_default().to_owned();
-    for name in ["courseid", "userid", "options[0][name]", "options[0][value]"] {
+    for name in ["courseid", "courseids[0]", "userid", "options[0][name]", "options[0][value]"] {
         if let Some(value) = field(fields, name) {
             what += &format!(" {value}");
         }
@@ -306,6 +306,10 @@ fn rest(store: &Store, fields: &[(String, String)]) -> Answer {
                 (Some(contents), true) => json(StatusCode::OK, &contents),
             }
         }
+        "mod_resource_get_resources_by_courses" => match field(fields, "courseids[0]").and_then(|id| id.parse().ok()) {
+            Some(course) => json(StatusCode::OK, &store.resources(course)),
+            None => error("missing parameter"),
+        },
         _ => error("unknown function"),
     }
 }

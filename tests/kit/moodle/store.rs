@@ -221,6 +221,20 @@ impl Store {
         Some(sections)
     }
 
+    /// What the resources of a course tell beside their contents. Without access, the list is empty.
+    pub(super) fn resources(&self, course: u64) -> Value {
+        let contents = self.contents(course, None).filter(|_| self.is_enrolled(course)).unwrap_or_else(|| json!([]));
+        let modules = contents.as_array().unwrap().iter().flat_map(modules);
+        let is_filtered = |module: &Value| {
+            let contents = module["contents"].as_array().into_iter().flatten();
+            contents.filter_map(key_of).any(|key| self.pages.contains_key(&key))
+        };
+        let resources = modules.filter(|module| module["modname"] == "resource").map(|module| {
+            json!({ "id": module["instance"], "coursemodule": module["id"], "filterfiles": u8::from(is_filtered(module)) })
+        });
+        json!({ "resources": resources.collect::<Vec<_>>(), "warnings": [] })
+    }
+
     /// The bytes of a stored file.
     pub fn bytes(&self, key: &str) -> Option<Vec<u8>> {
         let size = self.listed(key)?["filesize"].as_u64()?;

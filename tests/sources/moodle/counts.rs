@@ -7,7 +7,7 @@ use crate::kit::moodle::Moodle;
 use crate::source;
 
 #[tokio::test]
-async fn two_hundred_files_in_five_sections_are_one_request() {
+async fn two_hundred_files_in_five_sections_are_one_request_and_one_about_filters() {
     let site = Moodle::start();
     let source = source(&site.table()).await;
     assert_eq!(site.requests(), ["core_webservice_get_site_info"]);
@@ -16,15 +16,15 @@ async fn two_hundred_files_in_five_sections_are_one_request() {
     let found = files(source.as_ref(), &course).await;
     assert_eq!(found.len(), 200);
     assert!(found.iter().all(|file| file.digest.is_some() && file.size == Some(20) && file.modified.is_some()));
-    assert_eq!(site.requests(), ["core_course_get_contents 8"]);
+    assert_eq!(site.requests(), ["core_course_get_contents 8", "mod_resource_get_resources_by_courses 8"]);
 
     // Everything that there is: the courses, and each of them.
     files(source.as_ref(), &root).await;
     let mut requests = site.requests();
     requests.sort();
     let course = |id| format!("core_course_get_contents {id}");
-    let all: Vec<_> =
-        [2, 3, 4, 7, 8, 9].map(course).into_iter().chain(["core_enrol_get_users_courses 3".into()]).collect();
+    let once = ["core_enrol_get_users_courses 3", "mod_resource_get_resources_by_courses 2"].map(str::to_owned);
+    let all: Vec<_> = [2, 3, 4, 7, 8, 9].map(course).into_iter().chain(once).collect();
     assert_eq!(requests, all);
 }
 
@@ -34,7 +34,7 @@ async fn a_change_costs_one_request_for_its_course() {
     let source = source(&site.table()).await;
     let course = RemotePath::parse(b"course-2").unwrap();
     let before = files(source.as_ref(), &course).await;
-    assert_eq!(site.requests().len(), 2);
+    assert_eq!(site.requests().len(), 3);
     site.store().put(17, "/sub/a.txt", b"newer");
     let after = files(source.as_ref(), &course).await;
     assert_eq!(site.requests(), ["core_course_get_contents 2"]);
@@ -53,7 +53,9 @@ async fn a_folder_that_is_asked_for_twice_is_never_told_from_the_same_answer() {
         for dir in ["course-2/section-3", "course-2/module-17", "course-2/section-2"] {
             super::list(source.as_ref(), dir).await.unwrap();
         }
-        assert_eq!(site.requests(), ["core_course_get_contents 2"], "round {round}");
+        let asked = &site.requests()[..];
+        let about_filters: &[&str] = if round == 0 { &["mod_resource_get_resources_by_courses 2"] } else { &[] };
+        assert_eq!(asked, [&["core_course_get_contents 2"], about_filters].concat(), "round {round}");
     }
 }
 
@@ -72,7 +74,7 @@ async fn folders_that_are_asked_for_at_once_share_an_answer() {
     for asked in asking {
         assert_eq!(asked.await.unwrap(), 40);
     }
-    assert_eq!(site.requests(), ["core_course_get_contents 8"]);
+    assert_eq!(site.requests(), ["core_course_get_contents 8", "mod_resource_get_resources_by_courses 8"]);
 }
 
 #[tokio::test]

@@ -130,12 +130,45 @@ async fn a_stored_file_that_the_site_filters_has_the_size_that_comes() {
     let source = source(&site.table()).await;
     let html = source.create_remote_digest(&remote("course-2/module-12/f.html")).await.unwrap();
     assert_eq!(html.size, Some(111), "52 are listed");
-    // Of text, a listing is trusted until what comes is something else.
+    // A listing is trusted until what comes is something else.
     let (dir, path) = ("course-2/section-2", "course-2/module-2/notes.txt");
     site.store().filter("24/mod_resource/content/notes.txt", "<pre>line 1 and more</pre>");
     assert_eq!(read(source.as_ref(), dir, path).await, b"<pre>line 1 and more</pre>");
     let asked = source.create_remote_digest(&remote(path)).await.unwrap();
     assert!(asked.digest.as_str().starts_with("sha1:") && asked.size == Some(26), "{asked:?}");
+}
+
+/// One text in two resources, one of which is set to use filters: `resource_filtered_text.json`.
+#[tokio::test]
+async fn text_that_the_site_filters_has_the_size_that_comes_before_it_is_read() {
+    let recorded: serde_json::Value =
+        serde_json::from_str(include_str!("../../fixtures/moodle/resource_filtered_text.json")).unwrap();
+    let sent = recorded.as_array().unwrap().iter().find(|case| case["case"] == "Text filtered: sent").unwrap();
+    let html = sent["body"].as_str().unwrap();
+    let (dir, path) = ("course-2/section-2", "course-2/module-2/notes.txt");
+    for is_told in [true, false] {
+        let site = Moodle::start();
+        if !is_told {
+            let functions = site.store().info["functions"].as_array_mut().map(std::mem::take).unwrap();
+            let is_other = |function: &serde_json::Value| function["name"] != "mod_resource_get_resources_by_courses";
+            site.store().info["functions"] = functions.into_iter().filter(is_other).collect();
+        }
+        let source = source(&site.table()).await;
+        let plain = entry(source.as_ref(), dir, path).await;
+        assert_eq!(plain.size.is_some() && plain.digest.is_some(), is_told, "{plain:?}");
+        assert_eq!(
+            known(source.as_ref(), &plain).await.size,
+            Some(site.store().sent("24/mod_resource/content/notes.txt").len() as u64)
+        );
+        site.store().filter_files(2, html);
+        let filtered = entry(source.as_ref(), dir, path).await;
+        assert_eq!((&filtered.digest, filtered.size), (&None, None));
+        let version = known(source.as_ref(), &filtered).await;
+        assert_eq!(version.size, Some(html.len() as u64));
+        let (result, bytes) = whole(source.as_ref(), &filtered.path, &version).await;
+        result.unwrap();
+        assert_eq!(bytes, html.as_bytes());
+    }
 }
 
 #[tokio::test]
