@@ -179,6 +179,14 @@ fn every_new_plugin_and_every_example_keeps_the_protocol() {
         assert_eq!(without.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&without.stdout).contains("`greeting` is missing"));
     }
+    let dir = home.dir().join("kitovu");
+    let dir = dir.to_str().unwrap();
+    assert!(home.kitovufs(["plugin", "new", "--lang", "kitovu", dir]).status.success());
+    let path = format!("path={dir}");
+    let class = ["plugin", "check", "--python", "my_plugin:MyPlugin", "--set", &path];
+    let checked = home.kitovufs(class.into_iter().chain(["--set", "greeting=Hello"]));
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    assert_eq!(home.kitovufs(class).status.code(), Some(1), "without the greeting");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--locked", "--offline", "--example", "plugin-template"]);
     assert!(

@@ -71,8 +71,13 @@ pub(super) fn resolve(typed: PluginCommand) -> Result<PluginRequest, Failure> {
         (None, Some(plugin), None) if config.is_none() => {
             let mut values = settings(&set)?;
             values.insert("plugin".into(), plugin.into());
-            if !values.contains_key("path") {
-                values.insert("path".into(), toml::Value::Array(vec![absolute(".")?.into()]));
+            let directory = match values.get("path") {
+                None => Some("."),
+                Some(path) => path.as_str(),
+            };
+            if let Some(directory) = directory {
+                let path = toml::Value::Array(vec![absolute(directory)?.into()]);
+                values.insert("path".into(), path);
             }
             Ok(PluginRequest::Check(Whom::Table { type_name: "python", values }))
         }
@@ -99,7 +104,9 @@ fn settings(typed: &[String]) -> Result<BTreeMap<String, toml::Value>, Failure> 
 }
 
 fn absolute(program: &str) -> Result<String, Failure> {
-    let path = std::path::absolute(program).ok().and_then(|path| path.into_os_string().into_string().ok());
+    let path = std::path::absolute(crate::path::expand_home(program))
+        .ok()
+        .and_then(|path| path.into_os_string().into_string().ok());
     path.ok_or_else(|| Failure::Usage(format!("COMMAND {program}: its path cannot be used")))
 }
 
@@ -169,7 +176,7 @@ async fn examine(type_name: &str, settings: &Settings, timeout: Duration) -> Res
 }
 
 fn shown(finding: &Finding) -> String {
-    let Finding { about, wanted, sent, came, wrong } = finding;
+    let Finding { about, wanted, sent, came, wrong, traceback } = finding;
     let verdict = if wrong.is_some() { "FAILED" } else { "ok    " };
     let mut text = format!("{verdict}  {about}: {wanted}\n");
     for (mark, line) in [("→", sent), ("←", came), ("!", wrong.as_ref().unwrap_or(&String::new()))] {
@@ -177,5 +184,6 @@ fn shown(finding: &Finding) -> String {
             text += &format!("          {mark} {line}\n");
         }
     }
+    traceback.iter().for_each(|line| text += &format!("          | {line}\n"));
     text
 }

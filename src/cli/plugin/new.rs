@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 type File = (&'static str, &'static str, bool);
 
 const PYTHON: [File; 1] = [("plugin.py", include_str!("../../../templates/plugin/python/plugin.py"), true)];
+const KITOVU: [File; 1] = [("my_plugin.py", include_str!("../../../templates/plugin/kitovu/my_plugin.py"), false)];
 const SH: [File; 1] = [("plugin.sh", include_str!("../../../templates/plugin/sh/plugin.sh"), true)];
 const RUST: [File; 2] = [
     ("Cargo.toml", include_str!("../../../templates/plugin/rust/Cargo.toml.template"), false),
@@ -25,6 +26,7 @@ const RUST: [File; 2] = [
 pub fn write(language: Language, dir: &Path) -> Result<String> {
     let (files, program): (&[File], _) = match language {
         Language::Python => (&PYTHON, "plugin.py"),
+        Language::Kitovu => (&KITOVU, "my_plugin.py"),
         Language::Sh => (&SH, "plugin.sh"),
         Language::Rust => (&RUST, "target/debug/my-plugin"),
     };
@@ -50,5 +52,9 @@ pub fn write(language: Language, dir: &Path) -> Result<String> {
         String::new()
     };
     let dir = if dir.is_absolute() || dir.starts_with(".") { dir.to_owned() } else { Path::new(".").join(dir) };
-    Ok(format!("{said}try it: {build}kitovufs plugin check --set greeting=Hello {}\n", dir.join(program).display()))
+    let whom = match language {
+        Language::Kitovu => format!("--python my_plugin:MyPlugin --set path={}", dir.display()),
+        _ => dir.join(program).display().to_string(),
+    };
+    Ok(format!("{said}try it: {build}kitovufs plugin check --set greeting=Hello {whom}\n"))
 }

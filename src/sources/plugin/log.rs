@@ -51,7 +51,12 @@ impl PluginLog {
 
     /// Text of a plugin as one line of a message: cut, and without secrets.
     pub fn redact(&self, text: &str) -> String {
-        let mut text = text.trim().to_owned();
+        self.redact_line(text.trim())
+    }
+
+    /// The same with the blanks at both ends.
+    pub fn redact_line(&self, text: &str) -> String {
+        let mut text = text.to_owned();
         for secret in &self.state.lock().secrets {
             text = text.replace(secret.expose(), "[secret]");
         }

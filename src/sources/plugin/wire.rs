@@ -262,6 +262,8 @@ pub struct Reason {
     pub problem: Option<String>,
     /// Seconds for which `rate_limited` asks.
     pub retry_after: Option<f64>,
+    /// Where in the plugin an exception was raised that it did not expect, for its author.
+    pub traceback: Option<String>,
 }
 
 impl Refusal {

@@ -198,8 +198,7 @@ fn an_author_can_check_a_class() {
     let service = Service::new();
     service.put("dir/a.txt", "alpha");
     let check = |plugin: &str| {
-        let [python, directory, path] =
-            [text("python3"), text(service.dir()), serde_json::json!([text(service.beside(""))]).to_string()];
+        let [python, directory, path] = [text("python3"), text(service.dir()), text(service.beside(""))];
         let set = [format!("directory={directory}"), format!("path={path}"), format!("python={python}")];
         let set = set.iter().flat_map(|set| ["--set", set]);
         let output = Home::of("").kitovufs(["plugin", "check", "--python", plugin].into_iter().chain(set));
@@ -212,6 +211,11 @@ fn an_author_can_check_a_class() {
     let (code, said) = check("share:SharePlugin");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("ValueError: broken"), "{said}");
+    assert!(said.contains("share.py\", line "), "the traceback: {said}");
+    service.fault("list_path", "raise ValueError('broken')");
+    let (_, said) = check("share:SharePlugin");
+    assert_eq!(said.matches("FAILED  list_path").count(), 1, "one fault is told once: {said}");
+    service.heal();
     let document = include_str!("../../../docs/kitovu-plugins.md");
     let lines = document.lines().skip_while(|line| *line != "    # ~/plugins/shelf.py");
     let lines = lines.take_while(|line| line.is_empty() || line.starts_with("    "));

@@ -45,6 +45,8 @@ fn every_exception_in_every_method_has_its_kind() {
             ("__import__('socket').timeout('broken')", "timed_out"),
             ("wrapped(ConnectionRefusedError(), OSError('broken'))", "unreachable"),
             ("wrapped(ConnectionRefusedError(), ValueError('broken'))", "crashed"),
+            ("wrapped(ConnectionRefusedError(), utils.PluginOperationError('broken'))", "unreachable"),
+            ("wrapped(KeyError(), utils.PluginOperationError('broken'))", "failed"),
             ("wrapped(KeyError(), OSError('broken'))", "crashed"),
             ("OSError(28, 'broken')", "failed"),
             ("FileNotFoundError('broken')", "crashed"),
@@ -65,6 +67,8 @@ fn every_exception_in_every_method_has_its_kind() {
             let crashed = log.contains(&format!("{method} ended with an exception")) && log.contains("example.py");
             assert_eq!(crashed, expected == "crashed", "{raised} in {method}: {log}");
             assert!(!log.contains("kitovufs_adapter"), "{log}");
+            let traceback = answer.error["data"]["traceback"].as_str().unwrap_or_default();
+            assert_eq!(traceback.contains("example.py\", line "), crashed, "{raised} in {method}: {traceback}");
             // Whatever it was, the adapter goes on.
             assert_eq!(plugin.ask("configure", json!({"info": {}})).error, Value::Null);
             assert_eq!(plugin.ask("create_remote_digest", json!({"path": "/a.txt"})).error, Value::Null);
@@ -216,6 +220,8 @@ fn no_secret_is_told_or_logged() {
     assert_eq!(refused.message(), "GET /?token=[secret]&b=[secret]: [secret]");
     let crashed = plugin.ask("create_remote_digest", json!({"path": "/a.txt"}));
     assert_eq!(crashed.message(), "ValueError: [secret][secret]");
+    let traceback = crashed.error["data"]["traceback"].as_str().unwrap();
+    assert!(traceback.ends_with("ValueError: [secret][secret]\n"), "{traceback}");
     let log = plugin.logged() + "\n" + &plugin.end();
     for secret in ["a + secret", "another", "kept\n", "a%20"] {
         assert!(!log.contains(secret), "{log}");

@@ -1,5 +1,6 @@
 //! `Checker`: sends one request at a time, keeps what went to and fro, and says what it thinks of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Checker<'a> {
     pub timeout: Duration,
     /// Whether all that was found is right.
     pub holds: bool,
+    /// Requests that failed, each with its error: a fault that another request shows again is no other one.
+    failed: HashSet<(String, String)>,
     tell: &'a mut (dyn FnMut(&Finding) + Send),
 }
 
@@ -43,6 +46,14 @@ impl Outcome {
         self.entries.extend(part.known);
         if let Some(told) = part.omitted.told() {
             self.trouble = Some(format!("entries that cannot be understood: {told}"));
+        }
+    }
+
+    /// Where in the plugin the error was raised, if it tells.
+    fn traceback(&self) -> &str {
+        match &self.end {
+            Some(Err(refusal)) => refusal.data.traceback.as_deref().unwrap_or_default(),
+            _ => "",
         }
     }
 
@@ -74,11 +85,23 @@ impl<'a> Checker<'a> {
         timeout: Duration,
         tell: &'a mut (dyn FnMut(&Finding) + Send),
     ) -> Self {
-        Self { connection, log, timeout, holds: true, tell }
+        Self { connection, log, timeout, holds: true, failed: HashSet::new(), tell }
     }
 
     /// Tells a finding.
     pub fn find(&mut self, about: &'static str, wanted: &str, sent: String, came: String, wrong: Option<String>) {
+        self.find_with(about, wanted, sent, came, wrong, "");
+    }
+
+    fn find_with(
+        &mut self,
+        about: &'static str,
+        wanted: &str,
+        sent: String,
+        came: String,
+        wrong: Option<String>,
+        traceback: &str,
+    ) {
         self.holds &= wrong.is_none();
         let shown = |text: String| {
             let text = self.log.redact(&text);
@@ -86,7 +109,8 @@ impl<'a> Checker<'a> {
             if end < text.len() { format!("{}…", &text[..end]) } else { text }
         };
         let (sent, came, wrong) = (shown(sent), shown(came), wrong.map(shown));
-        (self.tell)(&Finding { about, wanted: wanted.into(), sent, came, wrong });
+        let traceback = traceback.lines().map(|line| self.log.redact_line(line)).collect();
+        (self.tell)(&Finding { about, wanted: wanted.into(), sent, came, wrong, traceback });
     }
 
     /// Tells something that is neither right nor wrong.
@@ -156,7 +180,10 @@ impl<'a> Checker<'a> {
             Ok(value) => (Some(value), None),
             Err(why) => (None, Some(why)),
         };
-        self.find(about, wanted, outcome.sent.clone(), outcome.came(), wrong);
+        if wrong.is_some() && !self.failed.insert((outcome.sent.clone(), outcome.came())) {
+            return None;
+        }
+        self.find_with(about, wanted, outcome.sent.clone(), outcome.came(), wrong, outcome.traceback());
         result
     }
 

@@ -32,6 +32,8 @@ pub struct Finding {
     pub came: String,
     /// Why that is not what is wanted; none if it is.
     pub wrong: Option<String>,
+    /// Lines that tell where in the plugin an unexpected exception was raised.
+    pub traceback: Vec<String>,
 }
 
 /// What to check, and with which settings.

@@ -10,6 +10,9 @@ from kitovufs_adapter import loading, streams
 # How many exceptions that led to one are looked at.
 LONGEST_CHAIN = 10
 
+# Characters of a traceback that are told beside the log; its end says most.
+LONGEST_TRACEBACK = 4000
+
 _NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -47,7 +50,9 @@ class Failures:
         if method in OF_A_FILE and not is_told and isinstance(error, self._operation) and kind == "failed":
             kind = "unknown_path"
         if kind == "crashed":
-            _log_traceback(error, method)
+            told = _traceback(error)
+            sys.stderr.write("{} ended with an exception that the contract does not know:\n{}".format(method, told))
+            more = dict(more, traceback=streams.masked(told)[-LONGEST_TRACEBACK:])
         message = streams.masked(message)[:streams.LONGEST_MESSAGE]
         return {"code": -32000, "message": message, "data": dict(more, kind=kind)}
 
@@ -61,7 +66,8 @@ class Failures:
         if isinstance(error, self._authentication):
             return "unauthenticated", text, {}
         if isinstance(error, self._operation):
-            return "failed", text, {}
+            # What a plugin says in its own words may be an outage all the same.
+            return _of_network(error) or "failed", text, {}
         if method == "configure":
             return self._of_configure(error, told, text, info)
         if isinstance(error, (self._usage, ContractError)):
@@ -127,10 +133,9 @@ def _key_of(wrong, info):
     return None
 
 
-def _log_traceback(error, method):
+def _traceback(error):
     trace = error.__traceback__
     # What the adapter did to get there is no news.
     while trace and trace.tb_frame.f_code.co_filename.startswith("<kitovufs_adapter/"):
         trace = trace.tb_next
-    sys.stderr.write("{} ended with an exception that the contract does not know:\n".format(method))
-    sys.stderr.write("".join(traceback.format_exception(type(error), error, trace)))
+    return "".join(traceback.format_exception(type(error), error, trace))
