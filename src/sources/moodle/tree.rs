@@ -138,6 +138,13 @@ fn is_subsection(module: &Module, section: &Section) -> bool {
         && section.itemid == module.instance
 }
 
+/// Whether a file is listed to those who learn, and sent only to those who teach: the table of contents of a package.
+fn is_withheld(modname: &str, content: &Content) -> bool {
+    modname == "imscp"
+        && content.filename.as_deref() == Some("imsmanifest.xml")
+        && content.filepath.as_deref() == Some("/")
+}
+
 /// What is known of a listing beside its sections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Listed<'a> {
@@ -210,7 +217,8 @@ impl Builder<'_> {
                 self.left_out(dir).add_unreadable(name.as_bytes(), "the site does not say what it is");
             }
         }
-        let files: Vec<_> = contents.iter().filter(|content| content.is_file()).collect();
+        let is_sent = |content: &&Content| content.is_file() && !is_withheld(modname, content);
+        let files: Vec<_> = contents.iter().filter(is_sent).collect();
         let (generated, stored): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.is_generated());
         match (modname, generated.as_slice(), stored.as_slice()) {
             ("url", ..) => return self.link(id, contents, &name),

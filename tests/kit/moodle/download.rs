@@ -52,6 +52,11 @@ impl Store {
         if let Some(to) = self.elsewhere.get(&key) {
             return Response::builder().status(303).header("location", to).body(Full::default()).unwrap();
         }
+        if key.ends_with("/mod_imscp/content/imsmanifest.xml") {
+            // Listed, and refused to those who learn (`mod_imscp.json`).
+            let words = "Sorry, the requested file could not be found";
+            return refusal(StatusCode::NOT_FOUND, "filenotfound", words, is_head);
+        }
         let listed = self.listed(&key);
         if let (Some(page), Some(listed)) = (self.pages.get(&key), listed) {
             return generated(page, listed, is_head);
