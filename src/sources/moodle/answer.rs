@@ -138,6 +138,13 @@ pub(super) struct Refused {
     pub(super) message: String,
 }
 
+impl Refused {
+    /// Whether another token may be accepted. The second code stands for the first use after a token has expired, and for much else.
+    pub(super) fn is_of_token(&self) -> bool {
+        matches!(self.errorcode.as_str(), "invalidtoken" | "accessexception")
+    }
+}
+
 /// The answer of `login/token.php`. It must not be shown, so it has no `Debug`.
 #[derive(Deserialize)]
 pub(super) struct Token {

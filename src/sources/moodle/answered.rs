@@ -9,8 +9,10 @@ use url::Url;
 use super::answer::Refused;
 use super::ledger::Tag;
 use super::refusal::Route;
-use super::site::Site;
-use crate::error::{Error, ErrorKind, Result};
+use super::session::Session;
+use super::site::{Asked, Site};
+use crate::error::{ErrorKind, Result};
+use crate::revealed::Revealed;
 use crate::sources::http::body::content_range;
 use crate::sources::http::transport::{Answer, failure, whole};
 use crate::sources::purpose::Purpose;
@@ -40,13 +42,32 @@ impl Answered {
     /// The answer is not the file: refusals come with a status of success, and so does a page that asks for a login.
     pub(super) async fn ask(
         purpose: Purpose<'_>,
-        site: &Site,
+        session: &Session,
         url: &Url,
         is_html: bool,
         wanted: Option<&Range<u64>>,
     ) -> Result<Self> {
+        let ask = async |token: &Revealed| Self::ask_with(purpose, session.site(), token, url, is_html, wanted).await;
+        let token = session.token();
+        let asked = match ask(&token).await? {
+            Err(refused) if session.renew(purpose, &refused, &token).await? => ask(&session.token()).await?,
+            asked => asked,
+        };
+        asked.map_err(|refused| Route::Download.refusal(purpose, &refused))
+    }
+
+    /// The same, or the site's refusal.
+    async fn ask_with(
+        purpose: Purpose<'_>,
+        site: &Site,
+        token: &Revealed,
+        url: &Url,
+        is_html: bool,
+        wanted: Option<&Range<u64>>,
+    ) -> Result<Asked<Self>> {
         let range = wanted.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
-        let (Answer { response, observed }, is_elsewhere) = site.download(purpose, url, range.as_deref()).await?;
+        let (Answer { response, observed }, is_elsewhere) =
+            site.download(purpose, token, url, range.as_deref()).await?;
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let is_page = text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
         let is_file = match is_elsewhere {
@@ -55,7 +76,7 @@ impl Answered {
             false => response.headers().contains_key(CONTENT_DISPOSITION),
         };
         let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-        let (true, Some(length)) = (is_file, length) else { return Err(not_the_file(purpose, response).await) };
+        let (true, Some(length)) = (is_file, length) else { return refusal(purpose, response).await.map(Err) };
         let (sent, size) = match (response.status(), content_range(response.headers())) {
             (StatusCode::OK, None) => (0..length, length),
             (StatusCode::PARTIAL_CONTENT, Some((sent, Some(size))))
@@ -77,7 +98,7 @@ impl Answered {
             Some(sha1) => Some(Tag::Sha1(sha1)),
             None => named.then(|| Tag::Other(stamp.digest(observed))),
         };
-        Ok(Self { response, sent, size, tag, modified })
+        Ok(Ok(Self { response, sent, size, tag, modified }))
     }
 
     /// Collects the body.
@@ -97,18 +118,15 @@ fn sha1_of(tag: &str) -> Option<String> {
     is_sha1.then(|| hex.to_ascii_lowercase())
 }
 
-/// The error that came instead of a file.
-async fn not_the_file(purpose: Purpose<'_>, mut response: Response) -> Error {
+/// The refusal that came instead of a file.
+async fn refusal(purpose: Purpose<'_>, mut response: Response) -> Result<Refused> {
     let mut body = Vec::new();
     while body.len() < MAX_REFUSAL_BYTES {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(error) => return failure(purpose, error),
+            Err(error) => return Err(failure(purpose, error)),
         }
     }
-    match serde_json::from_slice::<Refused>(&body) {
-        Ok(refused) => Route::Download.refusal(purpose, &refused),
-        Err(_) => purpose.protocol("the site sent something else than the file"),
-    }
+    serde_json::from_slice(&body).map_err(|_| purpose.protocol("the site sent something else than the file"))
 }

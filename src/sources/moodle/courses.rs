@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::answer::{Course, Section};
 use super::filters::Filters;
 use super::refusal::{Route, blocked};
-use super::site::Site;
+use super::session::Session;
 use super::title::shown;
 use super::tree::{Listed, Place, Tree, course_path, directory};
 use crate::error::{ErrorKind, Result};
@@ -69,8 +69,13 @@ impl Courses {
     /// # Errors
     /// Never fewer courses than before unless the site lets the account in: to one that must agree to a policy or change its
     /// password first, a site lists no courses at all, and no error.
-    pub(super) async fn list(&self, site: &Site, who: &Account, purpose: Purpose<'_>) -> Result<(Vec<Entry>, LeftOut)> {
-        let (courses, left_out) = (who.courses(site, purpose).await?, LeftOut::default());
+    pub(super) async fn list(
+        &self,
+        session: &Session,
+        who: &Account,
+        purpose: Purpose<'_>,
+    ) -> Result<(Vec<Entry>, LeftOut)> {
+        let (courses, left_out) = (who.courses(session, purpose).await?, LeftOut::default());
         for odd in courses.iter().filter(|course| course.id.is_none()) {
             let name = odd.fullname.as_deref().unwrap_or("?");
             left_out.add_unreadable(name.as_bytes(), "the course has no number");
@@ -79,7 +84,7 @@ impl Courses {
         let now: HashSet<u64> = courses.iter().filter_map(|course| course.id).collect();
         let fewer = !self.listed.lock().is_subset(&now);
         if now.is_empty() || fewer {
-            who.check(site, purpose).await?;
+            who.check(session, purpose).await?;
         }
         self.answers.lock().retain(|id, _| now.contains(id));
         *self.listed.lock() = now;
@@ -96,7 +101,7 @@ impl Courses {
     /// A tree of the course: one that has the directory that is asked for, or else one that was asked for now.
     pub(super) async fn tree(
         &self,
-        site: &Site,
+        session: &Session,
         who: &Account,
         purpose: Purpose<'_>,
         place: Place,
@@ -112,7 +117,7 @@ impl Courses {
             return Ok(tree);
         }
         let asked = Instant::now();
-        let tree = Arc::new(self.contents(site, who, purpose, Place { module: None, ..place }).await?);
+        let tree = Arc::new(self.contents(session, who, purpose, Place { module: None, ..place }).await?);
         *shared.tree.lock() = Some(tree.clone());
         *turn = Some(Told { asked, directories: HashSet::from([purpose.path.clone()]) });
         Ok(tree)
@@ -124,15 +129,15 @@ impl Courses {
     /// `NotFound` only if the site lists the account's courses, and this is none of them.
     pub(super) async fn contents(
         &self,
-        site: &Site,
+        session: &Session,
         who: &Account,
         purpose: Purpose<'_>,
         place: Place,
     ) -> Result<Tree> {
         let Some(course) = course_path(place.course) else { return Err(purpose.error(ErrorKind::NotFound)) };
-        let (sections, observed) = who.sections(site, purpose, place).await?;
-        self.filters.ask(site, purpose, place.course, &sections).await?;
-        Ok(Tree::of(&course, &sections, &Listed { site, filters: &self.filters, observed }))
+        let (sections, observed) = who.sections(session, purpose, place).await?;
+        self.filters.ask(session, purpose, place.course, &sections).await?;
+        Ok(Tree::of(&course, &sections, &Listed { site: session.site(), filters: &self.filters, observed }))
     }
 
     /// Whether the last list of courses may lack one.
@@ -156,18 +161,18 @@ pub(super) struct Account {
 }
 
 impl Account {
-    async fn courses(self, site: &Site, purpose: Purpose<'_>) -> Result<Vec<Course>> {
+    async fn courses(self, session: &Session, purpose: Purpose<'_>) -> Result<Vec<Course>> {
         let user = self.user.to_string();
         // Counting the users of every course takes the site long, and the number is not used.
         let parameters = [("userid", user.as_str()), ("returnusercount", "0")];
-        site.call(purpose, "core_enrol_get_users_courses", &parameters).await
+        session.call(purpose, "core_enrol_get_users_courses", &parameters).await
     }
 
     /// Fails if the site wants something of the account before it shows it anything.
-    async fn check(self, site: &Site, purpose: Purpose<'_>) -> Result<()> {
+    async fn check(self, session: &Session, purpose: Purpose<'_>) -> Result<()> {
         let home = self.home.to_string();
         let (asked, _) =
-            site.try_call::<Vec<IgnoredAny>>(purpose, "core_course_get_contents", &[("courseid", &home)]).await?;
+            session.try_call::<Vec<IgnoredAny>>(purpose, "core_course_get_contents", &[("courseid", &home)]).await?;
         match asked {
             Ok(_) => Ok(()),
             Err(refused) if refused.errorcode == "errorcoursecontextnotvalid" => Err(blocked(purpose, &refused)),
@@ -176,14 +181,15 @@ impl Account {
     }
 
     /// The sections of a course, or those parts of them that one activity has, and when they were told by the site's clock.
-    async fn sections(self, site: &Site, purpose: Purpose<'_>, place: Place) -> Result<(Vec<Section>, i64)> {
+    async fn sections(self, session: &Session, purpose: Purpose<'_>, place: Place) -> Result<(Vec<Section>, i64)> {
         let id = place.course.to_string();
         let module = place.module.map(|module| module.to_string());
         let mut parameters = vec![("courseid", id.as_str())];
         if let Some(module) = &module {
             parameters.extend([("options[0][name]", "cmid"), ("options[0][value]", module)]);
         }
-        let (asked, observed) = site.try_call::<Vec<Section>>(purpose, "core_course_get_contents", &parameters).await?;
+        let (asked, observed) =
+            session.try_call::<Vec<Section>>(purpose, "core_course_get_contents", &parameters).await?;
         let refused = match asked {
             Ok(sections) => return Ok((sections, observed)),
             Err(refused) => refused,
@@ -193,8 +199,8 @@ impl Account {
             return Err(error);
         }
         // Whether the course has gone, or the account is blocked, or only this request was refused.
-        self.check(site, purpose).await?;
-        let courses = self.courses(site, purpose).await?;
+        self.check(session, purpose).await?;
+        let courses = self.courses(session, purpose).await?;
         let may_be_there = courses.iter().any(|course| course.id.is_none_or(|id| id == place.course));
         Err(if may_be_there { error } else { purpose.error(ErrorKind::NotFound) })
     }

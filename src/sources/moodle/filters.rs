@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::answer::{Content, Module, Resources, Section};
-use super::site::Site;
+use super::session::Session;
 use crate::error::Result;
 use crate::sources::purpose::Purpose;
 
@@ -21,18 +21,24 @@ impl Filters {
     ///
     /// # Errors
     /// The site cannot be asked. A refusal is none: the text then counts as filtered.
-    pub(super) async fn ask(&self, site: &Site, purpose: Purpose<'_>, course: u64, sections: &[Section]) -> Result<()> {
+    pub(super) async fn ask(
+        &self,
+        session: &Session,
+        purpose: Purpose<'_>,
+        course: u64,
+        sections: &[Section],
+    ) -> Result<()> {
         let modules = sections.iter().flat_map(|section| &section.modules);
         let texts = modules.flat_map(|module| texts(module).map(move |url| (module.id, url)));
         let unknown: Vec<_> = {
             let told = self.0.lock();
             texts.filter(|(_, url)| !told.contains_key(*url)).collect()
         };
-        if unknown.is_empty() || !site.has(FUNCTION) {
+        if unknown.is_empty() || !session.has(FUNCTION) {
             return Ok(());
         }
         let course = course.to_string();
-        let (asked, _) = site.try_call::<Resources>(purpose, FUNCTION, &[("courseids[0]", &course)]).await?;
+        let (asked, _) = session.try_call::<Resources>(purpose, FUNCTION, &[("courseids[0]", &course)]).await?;
         let Ok(Resources { resources }) = asked else { return Ok(()) };
         let plain: HashSet<_> =
             resources.iter().filter(|it| it.filterfiles == Some(0)).map(|it| it.coursemodule).collect();

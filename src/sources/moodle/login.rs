@@ -50,6 +50,11 @@ impl Login {
         None
     }
 
+    /// Whether the site gives another token for one that it takes no longer.
+    pub(super) fn has_password(&self) -> bool {
+        matches!(self, Self::Password { .. })
+    }
+
     /// The token. Runs the commands that know secrets; with a password, asks the site for the token.
     pub(super) async fn token(&self, purpose: Purpose<'_>, site: &Site) -> Result<Revealed> {
         let (username, secret) = match self {

@@ -9,6 +9,7 @@ mod ledger;
 mod login;
 mod refusal;
 mod retrieval;
+mod session;
 mod site;
 mod stream;
 mod title;
@@ -23,6 +24,7 @@ use self::courses::{Account, Courses};
 use self::ledger::{Ledger, Tag};
 use self::login::Login;
 use self::retrieval::{Connected, Request};
+use self::session::Session;
 use self::site::Site;
 use self::stream::Streams;
 use self::tree::Place;
@@ -151,8 +153,8 @@ impl Moodle {
 
     /// The entries of a directory of a course.
     async fn list(&self, request: &Request<'_>, place: Place) -> Result<(Vec<Entry>, LeftOut)> {
-        let (dir, Connected { site, who }) = (request.purpose.path, &*request.connected);
-        let tree = self.courses.tree(site, who, request.purpose, place).await?;
+        let (dir, Connected { session, who }) = (request.purpose.path, &*request.connected);
+        let tree = self.courses.tree(session, who, request.purpose, place).await?;
         let Some(entries) = tree.directory(dir) else {
             let is_file = tree.file(dir).is_some();
             let kind = if is_file { ErrorKind::NotADirectory } else { ErrorKind::NotFound };
@@ -188,27 +190,26 @@ impl Source for Moodle {
         let root = RemotePath::root();
         let purpose = Purpose { op: "connect", path: &root };
         let site = self.site()?;
-        let token = self.config.login.token(purpose, &site).await?;
-        let site = site.with_token(token);
-        let info: SiteInfo = site.call(purpose, "core_webservice_get_site_info", &[]).await?;
-        if !Url::parse(&info.siteurl).is_ok_and(|url| url.as_str().trim_end_matches('/') == site.base()) {
+        let session = Session::begin(purpose, site, self.config.login.clone()).await?;
+        let info: SiteInfo = session.call(purpose, "core_webservice_get_site_info", &[]).await?;
+        if !Url::parse(&info.siteurl).is_ok_and(|url| url.as_str().trim_end_matches('/') == session.site().base()) {
             // Files are at that address, and the token goes to no other than the one that was configured.
             let why = format!("the site gives itself another address: write url = {:?}", info.siteurl);
             return Err(purpose.error(ErrorKind::InvalidConfig).because(why));
         }
-        let site = site.with_functions(info.functions.into_iter().map(|function| function.name).collect());
-        if let Some(missing) = FUNCTIONS.into_iter().find(|name| !site.has(name)) {
+        let session = session.with_functions(info.functions.into_iter().map(|function| function.name).collect());
+        if let Some(missing) = FUNCTIONS.into_iter().find(|name| !session.has(name)) {
             let why = format!("the token's service lacks the function {missing}; that of the mobile app has it");
             return Err(purpose.error(ErrorKind::Unsupported).because(why));
         }
         if info.downloadfiles == Some(0) {
             tracing::warn!(
                 "{}: the token's service allows no downloads: files are listed and cannot be read",
-                site.base()
+                session.site().base()
             );
         }
         let who = Account { user: info.userid, home: info.siteid.unwrap_or(1) };
-        self.connected.set(Connected { site, who });
+        self.connected.set(Connected { session, who });
         Ok(())
     }
 
@@ -222,8 +223,8 @@ impl Source for Moodle {
         let (entries, left_out) = match Place::of(dir) {
             Some(place) => self.list(&request, place).await?,
             None if dir.is_root() => {
-                let Connected { site, who } = &*request.connected;
-                self.courses.list(site, who, request.purpose).await?
+                let Connected { session, who } = &*request.connected;
+                self.courses.list(session, who, request.purpose).await?
             }
             None => return Err(request.purpose.error(ErrorKind::NotFound)),
         };

@@ -17,7 +17,7 @@ use super::Moodle;
 use super::answered::Answered;
 use super::courses::Account;
 use super::ledger::Tag;
-use super::site::Site;
+use super::session::Session;
 use super::stream::{Stream, go_on};
 use super::tree::{Body, File, HTML, Place};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +31,7 @@ const MAX_PAGE_BYTES: u64 = 16 << 20;
 /// A site that lets the account in.
 #[derive(Debug)]
 pub(super) struct Connected {
-    pub(super) site: Site,
+    pub(super) session: Session,
     pub(super) who: Account,
 }
 
@@ -63,14 +63,14 @@ impl Request<'_> {
             return Err(if is_root { self.error(ErrorKind::IsADirectory) } else { self.absence(is_incomplete) });
         };
         if place.module.is_none() {
-            let Connected { site, who } = &*self.connected;
-            let tree = self.moodle.courses.tree(site, who, self.purpose, place).await?;
+            let Connected { session, who } = &*self.connected;
+            let tree = self.moodle.courses.tree(session, who, self.purpose, place).await?;
             let is_there = tree.directory(self.purpose.path).is_some();
             let is_incomplete = tree.is_incomplete();
             return Err(if is_there { self.error(ErrorKind::IsADirectory) } else { self.absence(is_incomplete) });
         }
-        let Connected { site, who } = &*self.connected;
-        let tree = self.moodle.courses.contents(site, who, self.purpose, place).await?;
+        let Connected { session, who } = &*self.connected;
+        let tree = self.moodle.courses.contents(session, who, self.purpose, place).await?;
         match tree.file(self.purpose.path) {
             Some(file) => Ok(file.clone()),
             None if tree.directory(self.purpose.path).is_some() => Err(self.error(ErrorKind::IsADirectory)),
@@ -87,7 +87,7 @@ impl Request<'_> {
     /// Asks a file itself which version it is.
     pub(super) async fn examine(&self, file: &File) -> Result<RemoteDigest> {
         let Body::Site { url, is_html } = &file.body else { return Err(self.error(ErrorKind::Other)) };
-        let ask = |range| Answered::ask(self.purpose, &self.connected.site, url, *is_html, range);
+        let ask = |range| Answered::ask(self.purpose, &self.connected.session, url, *is_html, range);
         let answered = match ask(Some(&(0..1))).await {
             // An empty file has no first byte.
             Err(error) if error.kind() == ErrorKind::Changed => ask(None).await,
@@ -160,7 +160,7 @@ impl Request<'_> {
         };
         let is_page = retrieval.digest.as_str().starts_with(HTML);
         let range = part.filter(|_| !is_page);
-        let answered = match Answered::ask(self.purpose, &self.connected.site, url, is_html, range).await {
+        let answered = match Answered::ask(self.purpose, &self.connected.session, url, is_html, range).await {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
                 self.confirm(retrieval, &wanted).await?;
                 return Err(self.not_kept(error));

@@ -1,6 +1,6 @@
-//! `Site`: a Moodle site that is asked with a token. It knows where the token may go, and no course.
+//! `Site`: a Moodle site that is asked with a token. It knows where a token may go, and whose it is not.
 
-use std::collections::HashSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE, RETRY_AFTER};
@@ -22,9 +22,13 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// The most files, activities and sections of a course; what is told of each takes more memory than in the answer.
 const MAX_OBJECTS: usize = 100_000;
 
+/// The longest that a site is left alone which is closed for maintenance. What it says (five minutes) is a guess of its own, and nobody
+/// wants to wait for longer than the maintenance; then one request asks whether that is over.
+const MAX_CLOSED_WAIT: Duration = Duration::from_secs(60);
+
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A site, and the account that asks it.
+/// A site.
 #[derive(Debug)]
 pub(super) struct Site {
     /// Follows no redirection: the token must not go to the host that a server points to.
@@ -33,36 +37,18 @@ pub(super) struct Site {
     elsewhere: Transport,
     /// Without a slash at the end.
     base: String,
-    token: Option<Revealed>,
-    /// The functions of the token's service.
-    functions: HashSet<String>,
 }
 
 /// The answer to a request, or the site's refusal.
 pub(super) type Asked<T> = Result<T, Refused>;
 
 impl Site {
-    /// The site at `url`, without a token. It may redirect to the hosts that are `named`, and to public ones.
+    /// The site at `url`. It may redirect to the hosts that are `named`, and to public ones.
     pub(super) fn new(url: &Url, named: Named, authorities: Authorities) -> Result<Self> {
         let base = url.as_str().trim_end_matches('/').to_owned();
         let transport = Transport::new(Redirects::Refuse, named.clone(), authorities.clone())?;
         let elsewhere = Transport::new(Redirects::Follow, named, authorities)?;
-        Ok(Self { transport, elsewhere, base, token: None, functions: HashSet::new() })
-    }
-
-    /// The same, asked with a token.
-    pub(super) fn with_token(self, token: Revealed) -> Self {
-        Self { token: Some(token), ..self }
-    }
-
-    /// The same, of which it is known what the token's service has.
-    pub(super) fn with_functions(self, functions: HashSet<String>) -> Self {
-        Self { functions, ..self }
-    }
-
-    /// Whether the token's service has a function.
-    pub(super) fn has(&self, function: &str) -> bool {
-        self.functions.contains(function)
+        Ok(Self { transport, elsewhere, base })
     }
 
     /// The site's address, without a slash at the end.
@@ -103,27 +89,16 @@ impl Site {
     }
 
     /// Calls a function of the site's web service; with the answer comes when it was given by the site's clock.
-    pub(super) async fn try_call<T: DeserializeOwned + Send + 'static>(
-        &self,
-        purpose: Purpose<'_>,
-        function: &str,
-        parameters: &[(&str, &str)],
-    ) -> Result<(Asked<T>, i64)> {
-        let token = self.token.as_ref().map_or("", Revealed::expose);
-        let mut fields = vec![("wstoken", token), ("wsfunction", function), ("moodlewsrestformat", "json")];
-        fields.extend_from_slice(parameters);
-        self.ask(purpose, Route::Rest, "webservice/rest/server.php", &fields).await
-    }
-
-    /// The same where a refusal is an error.
     pub(super) async fn call<T: DeserializeOwned + Send + 'static>(
         &self,
         purpose: Purpose<'_>,
+        token: &Revealed,
         function: &str,
         parameters: &[(&str, &str)],
-    ) -> Result<T> {
-        let (asked, _) = self.try_call(purpose, function, parameters).await?;
-        asked.map_err(|refused| Route::Rest.refusal(purpose, &refused))
+    ) -> Result<(Asked<T>, i64)> {
+        let mut fields = vec![("wstoken", token.expose()), ("wsfunction", function), ("moodlewsrestformat", "json")];
+        fields.extend_from_slice(parameters);
+        self.ask(purpose, Route::Rest, "webservice/rest/server.php", &fields).await
     }
 
     /// The address of a file, if it is one that may be asked with the token.
@@ -139,6 +114,7 @@ impl Site {
     pub(super) async fn download(
         &self,
         purpose: Purpose<'_>,
+        token: &Revealed,
         url: &Url,
         range: Option<&str>,
     ) -> Result<(Answer, bool)> {
@@ -147,10 +123,9 @@ impl Site {
             None => request,
         };
         let malformed = |e: http::Error| purpose.protocol("the request is malformed").caused_by(e);
-        let token = self.token.as_ref().map_or("", Revealed::expose);
         // Downloads take a token in a form as well as in the address, and the server's logs have only the latter.
         let request = ranged(http::Request::post(url.as_str()).header(CONTENT_TYPE, FORM));
-        let request = request.body(form(&[("token", token)])).map_err(malformed)?;
+        let request = request.body(form(&[("token", token.expose())])).map_err(malformed)?;
         let answer = self.transport.exchange(purpose, request).await?;
         let to = answer.response.headers().get(http::header::LOCATION).and_then(|to| url.join(to.to_str().ok()?).ok());
         let Some(to) = to.filter(|to| answer.response.status().is_redirection() && to.origin() != url.origin()) else {
@@ -183,7 +158,7 @@ async fn checked(purpose: Purpose<'_>, route: Route, response: Response) -> Resu
     let wait = response.headers().get(RETRY_AFTER).cloned();
     let error = purpose.error(kind).because(words);
     Err(match wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok()) {
-        Some(seconds) => error.retry_after(std::time::Duration::from_secs(seconds)),
+        Some(seconds) => error.retry_after(Duration::from_secs(seconds).min(MAX_CLOSED_WAIT)),
         None => error,
     })
 }

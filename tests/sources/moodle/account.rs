@@ -29,6 +29,52 @@ async fn a_password_is_exchanged_for_a_token_once() {
     assert_eq!(list(source.as_ref(), "").await.unwrap().len(), 6);
 }
 
+#[tokio::test]
+async fn a_revoked_token_is_replaced_at_once_and_once_for_all_requests_that_it_fails() {
+    let site = Moodle::start();
+    let source: Arc<dyn kitovufs::source::Source> = source(&with_password(&site, PASSWORD)).await.into();
+    let listed = entry(source.as_ref(), "course-2/section-1", "course-2/module-1/syllabus.pdf").await;
+    let version = known(source.as_ref(), &listed).await;
+    let revoke = |token: &str| {
+        site.requests();
+        site.store().token = token.into();
+    };
+    revoke("00000000000000000000000000000001");
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let source = source.clone();
+            tokio::spawn(async move { list(source.as_ref(), "").await.map(|courses| courses.len()) })
+        })
+        .collect();
+    for asked in asking {
+        assert_eq!(asked.await.unwrap().unwrap(), 6);
+    }
+    let logins = || site.requests().iter().filter(|asked| *asked == "login").count();
+    assert_eq!(logins(), 1);
+    // A download is refused in another form.
+    revoke("00000000000000000000000000000002");
+    let (result, bytes) = whole(source.as_ref(), &listed.path, &version).await;
+    result.unwrap();
+    assert_eq!((bytes.len(), logins()), (130, 1));
+    // A site that gives the same token again, and refuses it, is not asked for it with every request.
+    site.store().refuses = Some("bad token".into());
+    for _ in 0..3 {
+        let error = list(source.as_ref(), "").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    }
+    assert_eq!(logins(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_was_copied_is_not_replaced() {
+    let site = Moodle::start();
+    let source = source(&site.table()).await;
+    site.store().token = "another".into();
+    let error = list(source.as_ref(), "").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert_eq!(site.requests(), ["core_webservice_get_site_info", "core_enrol_get_users_courses 3"]);
+}
+
 /// What connecting, listing the courses, listing one and reading a file come to, each with its words.
 async fn refusals(site: &Moodle, table: &str, before: impl Fn(&Moodle)) -> Vec<Option<(ErrorKind, String)>> {
     let source = configured(table).await.unwrap();
@@ -98,12 +144,12 @@ async fn a_service_without_downloads_shows_files_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_closed_site_says_when_to_come_back() {
+async fn a_closed_site_is_asked_again_after_a_minute_although_it_says_five() {
     let site = Moodle::start();
     let source = source(&site.table()).await;
     site.store().condition = Condition::Closed;
     let error = list(source.as_ref(), "").await.unwrap_err();
-    assert_eq!(error.wait(), Some(std::time::Duration::from_secs(300)));
+    assert_eq!(error.wait(), Some(std::time::Duration::from_secs(60)));
 }
 
 #[tokio::test]
@@ -248,10 +294,10 @@ async fn secrets_are_in_no_address_no_header_no_log_and_no_debug() {
             shown += &format!("{error} {error:?}");
         }
         site.store().condition = Condition::Normal;
-        site.store().token = "another".into();
+        site.store().refuses = Some("bad token".into());
         let error = source.create_remote_digest(&remote("course-2/module-2/notes.txt")).await.unwrap_err();
         shown += &format!("{error} {error:?}");
-        site.store().token = TOKEN.into();
+        site.store().refuses = None;
         assert!(!shown.contains(TOKEN) && !shown.contains(PASSWORD), "{shown}");
     }
     let asked = std::mem::take(&mut site.store().asked);
