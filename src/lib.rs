@@ -89,6 +89,9 @@
 //! file as it was left?), and [`freshness::at_open`] decides: serve it, retrieve it all because it is small, retrieve its first block
 //! ([`version::OpenVersion::begin`]), or ask for its digest. After this point a change can no longer be answered by looking the name up again.
 //!
+//! A file that its source's configuration calls *live* has one inode, no version, and nothing in the cache: `fs::live` asks the source
+//! what it holds now, for `lookup`, `stat` and every read.
+//!
 //! Opens of one file after another make the next ones come ahead of their reader (`fs::ahead`, whose `plan` is a table of cases).
 //!
 //! **read.** [`version::OpenVersion::read`] → [`cache::OpenCopy::read`]: blocks that are there are hashed once per life of the process and

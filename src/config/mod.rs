@@ -89,6 +89,8 @@ pub struct SourceConfig {
     pub type_name: String,
     /// It has no folder of its own, and is seen only through [`Config::folders`].
     pub hidden: bool,
+    /// The names of its files that grow while they are read.
+    pub live: GlobSet,
     /// Its own table, which only the source understands.
     pub settings: Settings,
     /// The time for which an answer of the source counts as current.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use globset::Glob;
+use globset::{Glob, GlobSet, GlobSetBuilder};
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
@@ -194,6 +194,15 @@ pub(super) fn globs(key: &str, value: &DeValue<'_>) -> Result<Vec<Glob>, String>
         other => Err(format!("`{key}` must hold names only, not {}; {EXAMPLE}", article(other.type_str()))),
     };
     items.iter().map(glob).collect()
+}
+
+/// What matches if one of these does.
+pub(super) fn set_of(key: &str, globs: Vec<Glob>) -> Result<GlobSet, String> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        set.add(glob);
+    }
+    set.build().map_err(|why| format!("`{key}` is more than can be matched: {why}"))
 }
 
 /// A value for a message. A quote that is never closed makes the rest of the file one value, secrets included: what is too long to be

@@ -65,6 +65,17 @@ pub enum Node {
         /// As listed or checked; has a digest.
         entry: Entry,
     },
+    /// A file that grows while it is read; its identity is its path.
+    Live {
+        /// The source.
+        source: SourceIndex,
+        /// The directory that lists it.
+        dir: RemotePath,
+        /// Its name there.
+        name: LocalName,
+        /// As the source told it last.
+        entry: Entry,
+    },
     /// A symbolic link; its identity is path and target.
     Symlink {
         /// The source.
@@ -90,6 +101,8 @@ impl Node {
     pub fn is_described(&self) -> bool {
         match self {
             Self::File { entry, .. } => entry.digest.is_some() && entry.size.is_some(),
+            // Its source says what it is now.
+            Self::Live { .. } => false,
             Self::Root | Self::Group { .. } | Self::Union { .. } | Self::Directory { .. } | Self::Symlink { .. } => {
                 true
             }
@@ -123,6 +136,11 @@ impl Node {
                 if let Some(permissions) = entry.permissions {
                     add(&permissions.to_le_bytes());
                 }
+            }
+            Self::Live { source, entry, .. } => {
+                add(b"live");
+                add(source_ids[*source].as_bytes());
+                add(entry.path.as_bytes());
             }
             Self::Symlink { source, entry, target } => {
                 add(b"link");
@@ -190,7 +208,11 @@ impl Kept {
             Node::Directory { source, entry: Some(entry), .. } | Node::Symlink { source, entry, .. } => {
                 (*source, None, b"".as_slice(), entry)
             }
-            Node::Root | Node::Group { .. } | Node::Union { .. } | Node::Directory { entry: None, .. } => {
+            Node::Root
+            | Node::Group { .. }
+            | Node::Union { .. }
+            | Node::Directory { entry: None, .. }
+            | Node::Live { .. } => {
                 return Self::Whole(Arc::new(node));
             }
         };

@@ -5,6 +5,7 @@ mod changes;
 mod handle;
 mod inode;
 mod layout;
+mod live;
 mod modes;
 mod open;
 mod union;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use globset::GlobSet;
 
 pub use ahead::Ahead;
 pub use handle::HandleId;
@@ -39,6 +41,7 @@ use crate::source::{Entry, Source as _};
 use crate::version::{OpenVersion, SMALL, Transfer};
 use handle::Handles;
 use inode::Inodes;
+use live::{LatestAnswers, OpenLive};
 use union::{Merged, UnionDirectory};
 
 /// For how long the kernel may keep facts that never change while mounted: the directories of the root, and all attributes of a
@@ -76,6 +79,8 @@ pub struct MountedSource {
     pub timeout: Duration,
     /// The way to learn sizes that it does not tell.
     pub unknown_size: UnknownSize,
+    /// The names of its live files.
+    pub live: GlobSet,
     /// The permissions and owners that its files and directories show.
     pub modes: Modes,
     /// Whether it reports changes by itself.
@@ -119,7 +124,8 @@ pub struct FileSystem {
     layout: Layout,
     cache: Arc<Cache>,
     inodes: Inodes,
-    files: Handles<OpenFile>,
+    files: Handles<Open>,
+    latest: LatestAnswers,
     directories: Handles<OpenDirectory>,
 }
 
@@ -172,6 +178,14 @@ pub struct Opened {
     pub proven_file: Option<Arc<std::fs::File>>,
     /// Whether the pages that the kernel has of this version are right. It must drop others.
     pub keeps_pages: bool,
+    /// Whether it is a live file, of which the kernel must not keep pages.
+    pub live: bool,
+}
+
+/// An open file: one version of it, or whatever it holds.
+enum Open {
+    Version(OpenFile),
+    Live(OpenLive),
 }
 
 struct OpenFile {
@@ -251,6 +265,7 @@ impl FileSystem {
             layout,
             cache,
             files: Handles::default(),
+            latest: LatestAnswers::default(),
             directories: Handles::default(),
         })
     }
@@ -297,12 +312,13 @@ impl FileSystem {
                 let found = answer.value.map(|(name, entry)| Node::of_entry(*index, path, name, entry));
                 (found, answer.valid_for)
             }
-            Node::File { .. } | Node::Symlink { .. } => {
+            Node::File { .. } | Node::Live { .. } | Node::Symlink { .. } => {
                 return Err(self.refuse("lookup", &node, ErrorKind::NotADirectory));
             }
         };
         let (found, valid_for) = match found {
-            Some(node) => match self.sized(node).await? {
+            Some(node) => match self.described(node).await? {
+                Some(node @ Node::Live { .. }) => (Some(node), valid_for.min(live::CURRENT_FOR)),
                 Some(node) => (Some(node), valid_for),
                 // The version disappeared while it was measured; the next lookup finds its successor.
                 None => (None, Duration::ZERO),
@@ -319,9 +335,17 @@ impl FileSystem {
         Ok(Lookup { found, valid_for })
     }
 
+    /// A node with its size.
+    async fn described(&self, node: Node) -> Result<Option<Node>> {
+        match self.or_live(node) {
+            live @ Node::Live { .. } => self.current(live).await,
+            node => self.sized(node).await,
+        }
+    }
+
     /// Fails for a file of a size that Linux has no number for, and leaves word of it.
     fn refuse_impossible_size(&self, node: &Node) -> Result<()> {
-        let Node::File { source, entry, .. } = node else { return Ok(()) };
+        let (Node::File { source, entry, .. } | Node::Live { source, entry, .. }) = node else { return Ok(()) };
         let Some(size) = entry.size.filter(|&size| size > MAX_SIZE) else { return Ok(()) };
         let error = Error::new("lookup", ErrorKind::TooLarge)
             .on(&entry.path)
@@ -335,7 +359,7 @@ impl FileSystem {
         self.inodes.forget(inode, count);
     }
 
-    /// The attributes for `stat`; never asks a source, since an inode is one version.
+    /// The attributes as far as they are known; never asks a source.
     pub fn attributes(&self, inode: Inode) -> Result<Attributes> {
         let node = self.node(inode)?;
         Ok(self.describe(inode, &node, FOREVER))
@@ -377,7 +401,7 @@ impl FileSystem {
                 let names = Names::Listed { source: *index, dir: path.clone(), listing: answer.value };
                 OpenDirectory::new(names, answer.valid_for)
             }
-            Node::File { .. } | Node::Symlink { .. } => {
+            Node::File { .. } | Node::Live { .. } | Node::Symlink { .. } => {
                 return Err(self.refuse("open_dir", &node, ErrorKind::NotADirectory));
             }
         })
@@ -403,7 +427,8 @@ impl FileSystem {
             return Err(error.clone());
         }
         for number in first..open.names.len() {
-            let (name, mut node) = open.names.at(number);
+            let (name, node) = open.names.at(number);
+            let mut node = self.or_live(node);
             self.complete(&mut node);
             let inode = self.inodes.number(&node);
             // A lookup has to complete what the listing did not tell: until then the kernel may keep nothing.
@@ -432,6 +457,13 @@ impl FileSystem {
         let Some(open) = self.files.get(handle) else {
             return Err(Error::new("read", ErrorKind::Other).because("the file is not open"));
         };
+        let open = match &*open {
+            Open::Version(open) => open,
+            Open::Live(open) => {
+                let source = &self.sources[open.source()];
+                return self.read_live(open, bytes).await.inspect_err(|error| source.note_failure(error));
+            }
+        };
         let source = &self.sources[open.source];
         let mut error = match source.waits().during(open.version.read(bytes)).await {
             Ok(bytes) if open.version.retractions() == open.retractions => return Ok(bytes),
@@ -453,6 +485,7 @@ impl FileSystem {
     /// afterwards.
     pub async fn reread(&self, handle: HandleId) -> Option<Arc<std::fs::File>> {
         let open = self.files.get(handle)?;
+        let Open::Version(open) = &*open else { return None };
         let size = open.version.version().size;
         let mut at = 0;
         while at < size {
@@ -499,6 +532,10 @@ impl FileSystem {
                 let kind = (Kind::File, modes.of_file(entry.permissions));
                 (kind, entry.size.unwrap_or(0), entry.modified, valid_for)
             }
+            Node::Live { entry, .. } => {
+                let kind = (Kind::File, modes.of_file(entry.permissions));
+                (kind, entry.size.unwrap_or(0), entry.modified, Duration::ZERO)
+            }
             Node::Symlink { entry, target, .. } => {
                 ((Kind::Symlink, 0o777), target.len() as u64, entry.modified, FOREVER)
             }
@@ -512,9 +549,10 @@ impl FileSystem {
     fn modes_of(&self, node: &Node) -> Modes {
         match node {
             Node::Root | Node::Group { .. } | Node::Union { .. } => self.layout.modes,
-            Node::Directory { source, .. } | Node::File { source, .. } | Node::Symlink { source, .. } => {
-                self.sources[*source].modes
-            }
+            Node::Directory { source, .. }
+            | Node::File { source, .. }
+            | Node::Live { source, .. }
+            | Node::Symlink { source, .. } => self.sources[*source].modes,
         }
     }
 
@@ -524,7 +562,7 @@ impl FileSystem {
             Node::Root => error.on("/"),
             Node::Group { path } | Node::Union { path, .. } => error.on(union::shown(path)),
             Node::Directory { path, .. } => error.on(path),
-            Node::File { name, .. } => error.on(Printable(name)),
+            Node::File { name, .. } | Node::Live { name, .. } => error.on(Printable(name)),
             Node::Symlink { entry, .. } => error.on(&entry.path),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{FileSystem, Inode, MountedSource, Node, OpenFile, Opened, SourceIndex};
+use super::{FileSystem, Inode, MountedSource, Node, Open, OpenFile, Opened, SourceIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::{AfterFailure, AtOpen, BeforeOpening, Here, after_failed_open, at_open, before_opening};
 use crate::name::LocalName;
@@ -19,19 +19,20 @@ impl FileSystem {
     /// `Changed` if the name leads to another version by now, or nowhere: the caller should look the name up again.
     pub async fn open(&self, inode: Inode) -> Result<Opened> {
         let node = self.node(inode)?;
-        let (index, dir, name, entry) = match &*node {
-            Node::File { source, dir, name, entry } => (*source, dir, name, entry),
+        let (index, opened) = match &*node {
+            Node::File { source, dir, name, entry } => {
+                let opening = self.open_file(inode, *source, (dir, name, entry));
+                (*source, self.sources[*source].waits().during(opening).await)
+            }
+            Node::Live { source, entry, .. } => (*source, self.open_live(*source, entry).await),
             Node::Root | Node::Group { .. } | Node::Union { .. } | Node::Directory { .. } => {
                 return Err(self.refuse("open", &node, ErrorKind::IsADirectory));
             }
             Node::Symlink { .. } => return Err(self.refuse("open", &node, ErrorKind::Unsupported)),
         };
-        let source = &self.sources[index];
-        let opening = self.open_file(inode, index, (dir, name, entry));
-        let opened = source.waits().during(opening).await;
         opened.inspect_err(|error| {
             if error.kind() != ErrorKind::Changed {
-                source.note_failure(error);
+                self.sources[index].note_failure(error);
             }
         })
     }
@@ -76,7 +77,7 @@ impl FileSystem {
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
         let open = OpenFile { source: index, dir, name, entry, version, retractions };
-        Ok(Opened { handle: self.files.insert(open), proven_file, keeps_pages })
+        Ok(Opened { handle: self.files.insert(Open::Version(open)), proven_file, keeps_pages, live: false })
     }
 }
 

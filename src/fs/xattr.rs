@@ -34,9 +34,9 @@ impl FileSystem {
                 return Ok(self.union_xattr(&UnionDirectory::new(self, *index, path), name));
             }
             Node::Directory { source, path, .. } => (&self.sources[*source], path),
-            Node::File { source, entry, .. } | Node::Symlink { source, entry, .. } => {
-                (&self.sources[*source], &entry.path)
-            }
+            Node::File { source, entry, .. }
+            | Node::Live { source, entry, .. }
+            | Node::Symlink { source, entry, .. } => (&self.sources[*source], &entry.path),
         };
         let value = match name {
             "source" => Some(source.name.to_vec()),
@@ -60,6 +60,9 @@ impl FileSystem {
 }
 
 async fn file_xattr(source: &MountedSource, node: &Node, name: &str) -> Result<Option<Vec<u8>>> {
+    if let Node::Live { .. } = node {
+        return Ok((name == "state").then(|| b"live".to_vec()));
+    }
     let Node::File { dir, name: local_name, entry, .. } = node else { return Ok(None) };
     let text = match name {
         "digest" => entry.digest.as_ref().map(ToString::to_string),

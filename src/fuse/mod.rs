@@ -256,6 +256,7 @@ impl Inner {
             let handle = FileHandle(opened.handle.0);
             match mode {
                 Ok(Some(backing)) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
+                Ok(None) if opened.live => reply.opened(handle, FopenFlags::FOPEN_DIRECT_IO),
                 // A version never changes, so neither do the pages that the kernel has of it, if they are those of the version.
                 Ok(None) if opened.keeps_pages => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
                 Ok(None) => reply.opened(handle, FopenFlags::empty()),
@@ -345,10 +346,14 @@ impl Filesystem for Driver {
         });
     }
 
-    fn getattr(&self, _req: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        contained(|| match self.inner.fs.attributes(Inode(inode.0)) {
-            Ok(attributes) => reply.attr(&attributes.valid_for, &self.inner.attr(&attributes)),
-            Err(error) => reply.error(told("getattr", &error)),
+    fn getattr(&self, req: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let inner = self.inner.clone();
+        self.answer(req, reply, ReplyAttr::error, async move {
+            let result = inner.fs.attributes_now(Inode(inode.0)).await;
+            move |reply: ReplyAttr| match result {
+                Ok(attributes) => reply.attr(&attributes.valid_for, &inner.attr(&attributes)),
+                Err(error) => reply.error(told("getattr", &error)),
+            }
         });
     }
 

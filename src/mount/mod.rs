@@ -237,6 +237,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             counters,
             timeout: config.timeout,
             unknown_size: config.unknown_size,
+            live: config.live,
             modes: config.modes,
             notes: config.settings.notes.clone(),
             reports_changes: changes.map(|changes| reported.push((index, changes))).is_some(),

@@ -34,7 +34,7 @@ pub(crate) const DEFAULTS_KEYS: [&str; 13] = [
 
 /// Keys that every source's table may hold besides its own.
 pub(crate) fn common_keys() -> impl Iterator<Item = &'static str> {
-    ["type", "hidden"].into_iter().chain(DEFAULTS_KEYS)
+    ["type", "hidden", "live"].into_iter().chain(DEFAULTS_KEYS)
 }
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.

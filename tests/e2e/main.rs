@@ -27,6 +27,7 @@ mod lies;
 mod lifecycle;
 mod limits;
 mod listings;
+mod live;
 mod log;
 mod login;
 mod memory;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::Glob;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -130,7 +130,7 @@ impl Walk<'_> {
                 format!("`source` is missing; write for example: {EXAMPLE}"),
             );
         }
-        let ignore = set_of(ignore).map_err(|why| self.wrong(item.span(), why)).ok()?;
+        let ignore = value::set_of("ignore", ignore).map_err(|why| self.wrong(item.span(), why)).ok()?;
         Some(PartConfig { source: source?, path, ignore })
     }
 }
@@ -164,14 +164,6 @@ fn source_named(value: &DeValue<'_>, sources: &BTreeSet<String>) -> Result<Strin
         None => format!("the sources are {}", listed(names())),
     };
     Err(format!("there is no source {}; {advice}", value::shown(value)))
-}
-
-fn set_of(globs: Vec<Glob>) -> Result<GlobSet, String> {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        set.add(glob);
-    }
-    set.build().map_err(|why| format!("`ignore` is more than can be matched: {why}"))
 }
 
 /// Why this folder cannot be where it wants to be.

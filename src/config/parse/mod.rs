@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use globset::GlobSet;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -88,6 +89,7 @@ impl Common {
             settings,
             type_name,
             hidden: false,
+            live: GlobSet::empty(),
             fresh_for: self.fresh_for,
             timeout: self.timeout,
             patience: self.patience,
@@ -280,6 +282,7 @@ impl<'a> Walk<'a> {
         let mut common = defaults;
         let mut type_name = None;
         let mut hidden = false;
+        let mut live = GlobSet::empty();
         let mut values = BTreeMap::new();
         let mut key_lines = BTreeMap::new();
         for (key, value) in table {
@@ -288,6 +291,9 @@ impl<'a> Walk<'a> {
             let result = match own_name {
                 "type" => source_type(value.get_ref()).map(|known| type_name = known),
                 "hidden" => value::flag(own_name, value.get_ref()).map(|flag| hidden = flag),
+                "live" => value::globs(own_name, value.get_ref())
+                    .and_then(|globs| value::set_of(own_name, globs))
+                    .map(|set| live = set),
                 _ if DEFAULTS_KEYS.contains(&own_name) => common.set(own_name, value.get_ref()),
                 _ => self.plain(own_name, value.get_ref()).map(|plain| {
                     values.insert(own_name.to_owned(), plain);
@@ -320,7 +326,7 @@ impl<'a> Walk<'a> {
         self.name_keyring_items(table, &name, type_name.as_deref()?, &mut values);
         let settings = Settings { private: self.place.private, ..Settings::of(name, values) };
         let origin = Origin { file: Some(self.place.shown.into()), line, key_lines };
-        Some(SourceConfig { hidden, origin, ..common.source(type_name?, settings) })
+        Some(SourceConfig { hidden, live, origin, ..common.source(type_name?, settings) })
     }
 
     /// Puts the names of the item in place of the `true` of `{ keyring = true }`: only here are type and table together.

@@ -172,6 +172,7 @@ pub(in crate::fs) fn mounted(
         counters,
         timeout: Duration::from_secs(30),
         unknown_size: UnknownSize::Retrieve,
+        live: GlobSet::empty(),
         modes: Modes::default(),
         reports_changes: false,
         notes: Notes::default(),

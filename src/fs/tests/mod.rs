@@ -7,6 +7,7 @@ mod copy;
 mod damage;
 pub(super) mod fixture;
 mod history;
+mod live;
 mod pace;
 mod patience;
 mod room;

@@ -110,7 +110,7 @@ impl<'a> Wanted<'a> {
         named: impl Future<Output = Result<()>>,
     ) -> Result<Reads<'a>> {
         let in_one_read = self.retrieval.is_whole() && self.stamp.size <= u64::from(connection.client.max_read());
-        if !in_one_read {
+        if !in_one_read && self.retrieval.digest.unsettled_since().is_some() {
             // Bytes that are asked for at different times are of one version only if a change in between would show.
             tokio::time::sleep(self.stamp.settles_in(SystemTime::now())).await;
         }
