@@ -73,7 +73,7 @@ pub(super) struct Module {
 }
 
 /// A file of an activity, or something else that it exports.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Content {
     #[serde(rename = "type", default, deserialize_with = "loose")]
     pub(super) kind: Option<String>,
@@ -127,6 +127,75 @@ pub(super) struct Resource {
     /// 0 where its files come as they are kept.
     #[serde(default, deserialize_with = "loose")]
     pub(super) filterfiles: Option<i64>,
+}
+
+/// The answer of a function that tells what the activities of one kind have: `mod_assign_get_assignments` and the like.
+#[derive(Debug, Deserialize)]
+pub(super) struct Activities {
+    /// Of assignments alone.
+    #[serde(default)]
+    courses: Vec<Assignments>,
+    #[serde(default, alias = "scorms", alias = "lessons", alias = "h5pactivities")]
+    activities: Vec<Activity>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Assignments {
+    #[serde(default)]
+    assignments: Vec<Activity>,
+}
+
+/// What one activity has, with what is of its kind; the rest is missing.
+#[derive(Debug, Deserialize)]
+pub(super) struct Activity {
+    #[serde(default, alias = "cmid", deserialize_with = "loose")]
+    coursemodule: Option<u64>,
+    /// Of an assignment; missing while its description is hidden.
+    #[serde(default)]
+    introattachments: Vec<Content>,
+    /// Of a lesson.
+    #[serde(default)]
+    mediafiles: Vec<Content>,
+    /// Of an H5P activity.
+    #[serde(default)]
+    package: Vec<Content>,
+    /// Of a SCORM package, as are the next two; missing while it is not open.
+    #[serde(default, deserialize_with = "loose")]
+    packageurl: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
+    packagesize: Option<u64>,
+    /// The package's name.
+    #[serde(default, deserialize_with = "loose")]
+    reference: Option<String>,
+    /// Whether the site refuses the package all the same.
+    #[serde(default, deserialize_with = "loose")]
+    protectpackagedownloads: Option<bool>,
+}
+
+impl Activities {
+    /// What was told, by the number of the activity in its course.
+    pub(super) fn all(self) -> impl Iterator<Item = (u64, Activity)> {
+        let assignments = self.courses.into_iter().flat_map(|course| course.assignments);
+        let all = assignments.chain(self.activities);
+        all.filter_map(|activity| Some((activity.coursemodule?, activity)))
+    }
+}
+
+impl Activity {
+    /// Its files, as the contents of a course would have them.
+    pub(super) fn files(self) -> Vec<Content> {
+        let is_protected = self.protectpackagedownloads == Some(true);
+        let scorm = self.packageurl.zip(self.reference).filter(|_| !is_protected).map(|(url, name)| Content {
+            filename: Some(name),
+            filepath: Some("/".into()),
+            filesize: self.packagesize,
+            fileurl: Some(url),
+            mimetype: Some("application/zip".into()),
+            ..Content::default()
+        });
+        let told = [self.introattachments, self.mediafiles, self.package].into_iter().flatten().chain(scorm);
+        told.map(|file| Content { kind: Some("file".into()), ..file }).collect()
+    }
 }
 
 /// A refusal, which comes with the status 200. `exception` is left alone: it is a class that releases rename.

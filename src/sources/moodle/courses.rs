@@ -10,9 +10,11 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::answer::{Course, Section};
+use super::attached::attach;
 use super::filters::Filters;
 use super::refusal::{Route, blocked};
 use super::session::Session;
+use super::show::Show;
 use super::title::shown;
 use super::tree::{Listed, Place, Tree, course_path, directory};
 use crate::error::{ErrorKind, Result};
@@ -40,6 +42,7 @@ pub(super) struct Courses {
     is_incomplete: AtomicBool,
     answers: Mutex<HashMap<u64, Arc<Shared>>>,
     filters: Filters,
+    show: Show,
 }
 
 /// The last answer about one course.
@@ -60,8 +63,8 @@ struct Told {
 
 impl Courses {
     /// Nothing is known yet; what is heard counts for `fresh_for`.
-    pub(super) fn new(fresh_for: Duration) -> Self {
-        Self { shared_for: SHARED_FOR.min(fresh_for), ..Self::default() }
+    pub(super) fn new(fresh_for: Duration, show: Show) -> Self {
+        Self { shared_for: SHARED_FOR.min(fresh_for), show, ..Self::default() }
     }
 
     /// The folders of an account's courses.
@@ -135,7 +138,8 @@ impl Courses {
         place: Place,
     ) -> Result<Tree> {
         let Some(course) = course_path(place.course) else { return Err(purpose.error(ErrorKind::NotFound)) };
-        let (sections, observed) = who.sections(session, purpose, place).await?;
+        let (mut sections, observed) = who.sections(session, purpose, place).await?;
+        attach(session, purpose, place.course, &self.show, &mut sections).await?;
         self.filters.ask(session, purpose, place.course, &sections).await?;
         Ok(Tree::of(&course, &sections, &Listed { site: session.site(), filters: &self.filters, observed }))
     }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod answered;
+mod attached;
 mod courses;
 mod filters;
 mod keyring;
@@ -10,6 +11,7 @@ mod login;
 mod refusal;
 mod retrieval;
 mod session;
+mod show;
 mod site;
 mod stream;
 mod title;
@@ -25,6 +27,7 @@ use self::ledger::{Ledger, Tag};
 use self::login::Login;
 use self::retrieval::{Connected, Request};
 use self::session::Session;
+use self::show::Show;
 use self::site::Site;
 use self::stream::Streams;
 use self::tree::Place;
@@ -51,7 +54,7 @@ const FUNCTIONS: [&str; 2] = ["core_enrol_get_users_courses", "core_course_get_c
 
 /// A Moodle site as a source: `type = "moodle"`.
 ///
-/// Keys: `url` (required), and `token`, or `username` with `password`; `redirect_hosts`; `ca_file`. Courses are folders, with sections, activities and files in them.
+/// Keys: `url` (required), and `token`, or `username` with `password`; `show`; `redirect_hosts`; `ca_file`. Courses are folders, with sections, activities and files in them.
 pub struct Moodle {
     config: Config,
     connected: Current<Connected>,
@@ -118,6 +121,7 @@ impl Moodle {
         let login = Login::read(settings, &mut reader);
         let named = Named::read(&mut reader);
         let authorities = Authorities::read(&mut reader);
+        let show = Show::read(&mut reader);
         let url = read_endpoint(&mut reader, "url", &written);
         let config = url.zip(login).map(|(url, login)| {
             warn_if_clear(settings, &url, true);
@@ -126,7 +130,7 @@ impl Moodle {
         Ok(Self {
             config: reader.finish_with(config)?,
             connected: Current::default(),
-            courses: Courses::new(settings.fresh_for),
+            courses: Courses::new(settings.fresh_for, show),
             ledger: Ledger::default(),
             streams: Streams::default(),
         })

@@ -3,6 +3,7 @@
 
 mod changes;
 mod download;
+mod kinds;
 mod store;
 
 use std::convert::Infallible;
@@ -306,12 +307,20 @@ fn rest(store: &Store, fields: &[(String, String)]) -> Answer {
                 (Some(contents), true) => json(StatusCode::OK, &contents),
             }
         }
-        "mod_resource_get_resources_by_courses" => match field(fields, "courseids[0]").and_then(|id| id.parse().ok()) {
+        "mod_resource_get_resources_by_courses" => match course_of(fields) {
             Some(course) => json(StatusCode::OK, &store.resources(course)),
             None => error("missing parameter"),
         },
-        _ => error("unknown function"),
+        function => match course_of(fields).and_then(|course| store.by_courses(function, course)) {
+            Some(told) => json(StatusCode::OK, &told),
+            None => error("unknown function"),
+        },
     }
+}
+
+/// The course that a function is asked about which takes several.
+fn course_of(fields: &[(String, String)]) -> Option<u64> {
+    field(fields, "courseids[0]")?.parse().ok()
 }
 
 /// Headers of an answer that make a test readable.

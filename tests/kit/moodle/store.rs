@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Asked, RECORDED, TOKEN};
+use super::{Asked, RECORDED, TOKEN, kinds};
 
 /// A state of the site or of the account, as it was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,10 @@ pub struct Store {
     pub damaged: BTreeSet<String>,
     /// Where files of other sites are: key and address.
     pub elsewhere: BTreeMap<String, String>,
+    /// Whether functions that take several courses tell nothing of any.
+    pub is_shut_out: bool,
+    /// What other functions than that of the contents tell of activities.
+    pub(super) activities: Vec<Value>,
     pub(super) states: Value,
     pub(super) errors: Value,
     pub(super) sections: BTreeMap<u64, Value>,
@@ -80,7 +84,7 @@ pub struct Store {
     pub(super) clock: i64,
 }
 
-fn read(text: &str) -> Value {
+pub(super) fn read(text: &str) -> Value {
     serde_json::from_str(text).expect("the recorded answers are JSON")
 }
 
@@ -130,6 +134,8 @@ impl Default for Store {
             no_slash_arguments: false,
             damaged: BTreeSet::new(),
             elsewhere: BTreeMap::new(),
+            is_shut_out: false,
+            activities: kinds::recorded(),
             states: read(include_str!("../../fixtures/moodle/states.json")),
             errors: read(include_str!("../../fixtures/moodle/errors_rest.json")),
             sections,
@@ -269,7 +275,9 @@ impl Store {
     pub(super) fn listed(&self, key: &str) -> Option<&Value> {
         let modules = self.sections.values().flat_map(|sections| sections.as_array().unwrap()).flat_map(modules);
         let contents = modules.filter_map(|module| module["contents"].as_array()).flatten();
-        contents.into_iter().find(|content| key_of(content).as_deref() == Some(key))
+        contents
+            .chain(self.activities.iter().flat_map(kinds::files))
+            .find(|content| key_of(content).as_deref() == Some(key))
     }
 
     /// The activity that a file's context is of.

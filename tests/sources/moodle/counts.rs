@@ -23,21 +23,22 @@ async fn two_hundred_files_in_five_sections_are_one_request_and_one_about_filter
     let mut requests = site.requests();
     requests.sort();
     let course = |id| format!("core_course_get_contents {id}");
-    let once = ["core_enrol_get_users_courses 3", "mod_resource_get_resources_by_courses 2"].map(str::to_owned);
-    let all: Vec<_> = [2, 3, 4, 7, 8, 9].map(course).into_iter().chain(once).collect();
+    let once =
+        ["core_enrol_get_users_courses 3", "mod_assign_get_assignments 2", "mod_resource_get_resources_by_courses 2"];
+    let all: Vec<_> = [2, 3, 4, 7, 8, 9].map(course).into_iter().chain(once.map(str::to_owned)).collect();
     assert_eq!(requests, all);
 }
 
 #[tokio::test]
-async fn a_change_costs_one_request_for_its_course() {
+async fn a_change_costs_one_request_for_its_course_and_one_for_its_assignments() {
     let site = Moodle::start();
     let source = source(&site.table()).await;
     let course = RemotePath::parse(b"course-2").unwrap();
     let before = files(source.as_ref(), &course).await;
-    assert_eq!(site.requests().len(), 3);
+    assert_eq!(site.requests().len(), 4);
     site.store().put(17, "/sub/a.txt", b"newer");
     let after = files(source.as_ref(), &course).await;
-    assert_eq!(site.requests(), ["core_course_get_contents 2"]);
+    assert_eq!(site.requests(), ["core_course_get_contents 2", "mod_assign_get_assignments 2"]);
     let changed: Vec<_> =
         after.iter().filter(|file| !before.contains(file)).map(|file| file.path.to_string()).collect();
     // The revision of all files of the folder is a new one, and that is no change of theirs.
@@ -55,7 +56,11 @@ async fn a_folder_that_is_asked_for_twice_is_never_told_from_the_same_answer() {
         }
         let asked = &site.requests()[..];
         let about_filters: &[&str] = if round == 0 { &["mod_resource_get_resources_by_courses 2"] } else { &[] };
-        assert_eq!(asked, [&["core_course_get_contents 2"], about_filters].concat(), "round {round}");
+        assert_eq!(
+            asked,
+            [&["core_course_get_contents 2", "mod_assign_get_assignments 2"], about_filters].concat(),
+            "round {round}"
+        );
     }
 }
 

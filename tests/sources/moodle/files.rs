@@ -27,6 +27,7 @@ fn expected(site: &Moodle, path: &RemotePath) -> Vec<u8> {
     let key = match (kind, modname) {
         ("page", _) => format!("{context}/mod_page/content/index.html"),
         ("book", _) => format!("{context}/mod_book/chapter/{inside}/index.html"),
+        (_, "assign") => format!("{context}/mod_assign/introattachment/0/{inside}"),
         (_, "book") => format!("{context}/mod_book/chapter/{inside}"),
         _ => format!("{context}/mod_{modname}/content/{inside}"),
     };
@@ -37,7 +38,7 @@ async fn every_file_is_right(site: &Moodle) {
     let source = source(&site.table()).await;
     let scratch = tempfile::tempdir().unwrap();
     let all = files(source.as_ref(), &RemotePath::root()).await;
-    assert_eq!(all.len(), 33 + 200 + 2, "those of the trees");
+    assert_eq!(all.len(), 34 + 200 + 2, "those of the trees");
     for file in all {
         if file.path.as_str().unwrap().starts_with("course-8/module-1")
             && !file.path.as_str().unwrap().ends_with("00.txt")

@@ -4,6 +4,7 @@ mod account;
 mod contract;
 mod counts;
 mod files;
+mod kinds;
 mod site;
 mod tree;
 mod versions;

@@ -1,0 +1,51 @@
+//! `attach`: the files of activities that are not among the contents of their course are put there. It knows no directory.
+
+use std::collections::HashMap;
+
+use super::answer::{Activities, Activity, Content, Module, Section};
+use super::session::Session;
+use super::show::{Kind, Show};
+use crate::error::Result;
+use crate::sources::purpose::Purpose;
+
+/// Asks for these files, one request for each kind of activity that the sections have and that is shown.
+///
+/// # Errors
+/// The site cannot be asked. A refusal is none: then it is not known what the activities have, as it is of each that the answer is
+/// without. (To an account that is blocked, or that may not see an activity, sites answer with a shorter list.)
+pub(super) async fn attach(
+    session: &Session,
+    purpose: Purpose<'_>,
+    course: u64,
+    show: &Show,
+    sections: &mut [Section],
+) -> Result<()> {
+    let course = course.to_string();
+    for kind in show.kinds().filter(|kind| session.has(kind.function)) {
+        let mut modules = modules(sections, kind).peekable();
+        if modules.peek().is_none() {
+            continue;
+        }
+        let (asked, _) = session.try_call::<Activities>(purpose, kind.function, &[("courseids[0]", &course)]).await?;
+        let mut told: HashMap<_, _> = asked.into_iter().flat_map(Activities::all).collect();
+        for module in modules {
+            let files = module.id.and_then(|id| told.remove(&id)).map(Activity::files);
+            module
+                .contents
+                .get_or_insert_default()
+                .extend(files.unwrap_or_else(|| vec![unknown(module.name.as_deref())]));
+        }
+    }
+    Ok(())
+}
+
+/// The activities of this kind into which the account may look.
+fn modules<'a>(sections: &'a mut [Section], kind: &Kind) -> impl Iterator<Item = &'a mut Module> {
+    let modules = sections.iter_mut().flat_map(|section| &mut section.modules);
+    modules.filter(|module| module.uservisible != Some(false) && module.modname.as_deref() == Some(kind.modname))
+}
+
+/// Stands for files of which nothing is known.
+fn unknown(name: Option<&str>) -> Content {
+    Content { filename: name.map(str::to_owned), ..Content::default() }
+}

@@ -1,0 +1,47 @@
+//! `Show`: the setting that says of which kinds of activities files are shown whose list the site gives apart from the course.
+
+use crate::source::settings::Reader;
+
+/// A kind of activity whose files a function of its own lists, for a whole course at once. All these functions only read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// In the setting.
+    pub(super) word: &'static str,
+    /// As courses call the activity.
+    pub(super) modname: &'static str,
+    pub(super) function: &'static str,
+}
+
+/// `mod_assign_get_submission_status` must never be here: it begins a submission, and notes that feedback was seen.
+static KINDS: [Kind; 4] = [
+    Kind { word: "assignments", modname: "assign", function: "mod_assign_get_assignments" },
+    Kind { word: "lessons", modname: "lesson", function: "mod_lesson_get_lessons_by_courses" },
+    Kind { word: "scorm", modname: "scorm", function: "mod_scorm_get_scorms_by_courses" },
+    Kind { word: "h5p", modname: "h5pactivity", function: "mod_h5pactivity_get_h5pactivities_by_courses" },
+];
+
+/// The kinds that are shown.
+#[derive(Debug, Clone)]
+pub(super) struct Show(Vec<&'static Kind>);
+
+impl Default for Show {
+    fn default() -> Self {
+        Self(KINDS.iter().collect())
+    }
+}
+
+impl Show {
+    /// What the setting says; all kinds without it.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let Some(words) = reader.strings("show") else { return Self::default() };
+        for word in words.iter().filter(|word| !KINDS.iter().any(|kind| kind.word == **word)) {
+            let known = KINDS.each_ref().map(|kind| kind.word).join(", ");
+            reader.problem(Some("show"), format!("`show`: there is no {word:?}; known are: {known}"));
+        }
+        Self(KINDS.iter().filter(|kind| words.iter().any(|word| word == kind.word)).collect())
+    }
+
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &'static Kind> {
+        self.0.iter().copied()
+    }
+}

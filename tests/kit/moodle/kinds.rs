@@ -1,0 +1,116 @@
+//! Activities whose files are not among the contents of their course, as functions of their own tell them.
+
+use serde_json::{Value, json};
+
+use super::RECORDED;
+use super::store::{Store, key_of, modules, read};
+
+/// The host in the answers that were recorded later.
+const RECORDED_LATER: &str = "https://moodle.example.edu";
+/// The course of those answers.
+pub const KINDS: u64 = 46;
+
+/// Functions, the activities that they are about, and where these are in an answer.
+const FUNCTIONS: [(&str, &str, &str); 4] = [
+    ("mod_assign_get_assignments", "assign", "assignments"),
+    ("mod_lesson_get_lessons_by_courses", "lesson", "lessons"),
+    ("mod_scorm_get_scorms_by_courses", "scorm", "scorms"),
+    ("mod_h5pactivity_get_h5pactivities_by_courses", "h5pactivity", "h5pactivities"),
+];
+
+/// Every activity that was recorded.
+pub(super) fn recorded() -> Vec<Value> {
+    let later = [
+        include_str!("../../fixtures/moodle/mod_assign_get_assignments_attachments.json"),
+        include_str!("../../fixtures/moodle/mod_lesson.json"),
+        include_str!("../../fixtures/moodle/mod_scorm_h5pactivity.json"),
+    ];
+    let mut all = Vec::new();
+    all.extend(activities(&read(include_str!("../../fixtures/moodle/mod_assign_get_assignments.json"))));
+    for text in later {
+        let cases = read(&text.replace(RECORDED_LATER, RECORDED));
+        all.extend(cases.as_array().unwrap().iter().flat_map(|case| activities(&case["answer"])));
+    }
+    for activity in &mut all {
+        if let Some(url) = activity["packageurl"].as_str() {
+            activity["listed by the test site"] = json!({
+                "filename": activity["reference"], "filesize": activity["packagesize"], "fileurl": url,
+                "timemodified": 1_795_869_579, "mimetype": "application/zip", "isexternalfile": false,
+            });
+        }
+    }
+    all
+}
+
+/// The activities of one answer, those with all of their keys.
+fn activities(answer: &Value) -> Vec<Value> {
+    let lists = FUNCTIONS.iter().filter_map(|(_, _, list)| match answer["courses"][0][list].as_array() {
+        Some(found) => Some(found),
+        None => answer[list].as_array(),
+    });
+    lists.flatten().filter(|activity| id(activity).is_some()).cloned().collect()
+}
+
+fn id(activity: &Value) -> Option<u64> {
+    activity["cmid"].as_u64().or(activity["coursemodule"].as_u64())
+}
+
+/// The files that are told anywhere in a value.
+pub(super) fn files(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(files).collect(),
+        Value::Object(fields) if fields.contains_key("fileurl") => vec![value],
+        Value::Object(fields) => fields.values().flat_map(files).collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl Store {
+    /// Adds the course with all kinds of activities that were recorded, and to the token's service what tells them.
+    pub fn add_kinds(&mut self) {
+        let context = |activity: &Value| {
+            let key = files(activity).into_iter().find_map(key_of)?;
+            key.split('/').next()?.parse::<u64>().ok()
+        };
+        let modname = |activity: &Value| {
+            let is_of = |(_, _, list): &&(&str, &str, &str)| match *list {
+                "assignments" => !activity["cmid"].is_null(),
+                "lessons" => !activity["usepassword"].is_null(),
+                "scorms" => activity["coursemodule"] == 457 || activity["coursemodule"] == 458,
+                _ => true,
+            };
+            FUNCTIONS.iter().find(is_of).unwrap().1
+        };
+        let of_course = self.activities.iter().filter(|activity| activity["course"] == KINDS);
+        let all: Vec<_> = of_course
+            .map(|activity| {
+                json!({
+                    "id": id(activity), "name": activity["name"], "instance": activity["id"], "uservisible": true,
+                    "modname": modname(activity), "contextid": context(activity).unwrap_or(id(activity).unwrap() + 10_000),
+                })
+            })
+            .collect();
+        let section = json!({ "id": 460, "name": "General", "section": 0, "uservisible": true, "modules": all });
+        self.sections.insert(KINDS, json!([section]));
+        self.courses.push(json!({ "id": KINDS, "fullname": "More kinds" }));
+        let functions = self.info["functions"].as_array_mut().unwrap();
+        functions.extend(FUNCTIONS[1..].iter().map(|(function, ..)| json!({ "name": function })));
+    }
+
+    /// What a function tells of the activities of a course; none if it is no such function. Without access, the list is empty.
+    pub(super) fn by_courses(&self, function: &str, course: u64) -> Option<Value> {
+        let (_, modname, list) = FUNCTIONS.iter().find(|(name, ..)| *name == function)?;
+        let contents = self.contents(course, None).filter(|_| self.is_enrolled(course) && !self.is_shut_out);
+        let contents = contents.unwrap_or_else(|| json!([]));
+        let of_kind = contents.as_array().unwrap().iter().flat_map(modules).filter(|it| it["modname"] == *modname);
+        let told = of_kind.map(|module| {
+            let told = self.activities.iter().find(|activity| id(activity) == module["id"].as_u64());
+            told.cloned().unwrap_or_else(|| json!({ "cmid": module["id"] }))
+        });
+        let told: Vec<_> = told.collect();
+        Some(match *list {
+            "assignments" => json!({ "courses": [{ "id": course, "assignments": told }], "warnings": [] }),
+            list => json!({ list: told, "warnings": [] }),
+        })
+    }
+}
