@@ -469,7 +469,7 @@ impl FileSystem {
             Ok(bytes) if open.version.retractions() == open.retractions => return Ok(bytes),
             Ok(_) => Error::new("read", ErrorKind::ChangedDuringRead)
                 .on(&open.entry.path)
-                .because("bytes that were read before turned out to be damaged; open the file anew"),
+                .because("bytes that were read before turned out to be wrong; open the file anew"),
             Err(error) => error,
         };
         if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {

@@ -102,7 +102,7 @@ impl<S: Source> Source for Counted<S> {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         up(&self.counters.retrieve_file);
-        let mut counted = CountedSink { out, bytes: &self.counters.bytes_retrieved };
+        let mut counted = CountedSink { out, bytes: &self.counters.bytes_retrieved, shown: 0 };
         self.counters.note(self.inner.retrieve_file(request, &mut counted).await)
     }
 
@@ -114,12 +114,22 @@ impl<S: Source> Source for Counted<S> {
 struct CountedSink<'a> {
     out: &'a mut dyn Sink,
     bytes: &'a AtomicU64,
+    /// How many of the bytes that are written next were counted when they were shown.
+    shown: u64,
 }
 
 #[async_trait]
 impl Sink for CountedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let counted = self.shown.min(bytes.len() as u64);
+        self.shown -= counted;
+        self.bytes.fetch_add(bytes.len() as u64 - counted, Ordering::Relaxed);
         self.out.write(bytes).await
+    }
+
+    fn preview(&mut self, bytes: &[Bytes]) {
+        self.shown = bytes.iter().map(|bytes| bytes.len() as u64).sum();
+        self.bytes.fetch_add(self.shown, Ordering::Relaxed);
+        self.out.preview(bytes);
     }
 }

@@ -163,6 +163,11 @@ impl Sink for WatchedSink<'_> {
         *self.silent_since.lock() = Some(Instant::now());
         result
     }
+
+    fn preview(&mut self, bytes: &[Bytes]) {
+        self.out.preview(bytes);
+        *self.silent_since.lock() = Some(Instant::now());
+    }
 }
 
 #[cfg(test)]

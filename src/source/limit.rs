@@ -171,6 +171,13 @@ impl Sink for RatedSink<'_> {
         }
         self.out.write(bytes).await
     }
+
+    fn preview(&mut self, bytes: &[Bytes]) {
+        // What comes by a rate is in no hurry.
+        if self.rate.is_none() {
+            self.out.preview(bytes);
+        }
+    }
 }
 
 #[cfg(test)]

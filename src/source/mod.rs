@@ -241,6 +241,10 @@ pub trait Sink: Send {
     ///
     /// A call with no bytes is a sign of life: more has arrived that is not proven yet, so the source is not the one that hangs.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Shows all bytes of the request before they are proven, to a reader who may have them at once. They count for nothing until
+    /// they come by `write`; if the request fails instead, they may have been of another version. A sink may look away.
+    fn preview(&mut self, _bytes: &[Bytes]) {}
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! The proof of a complete copy: do its bytes have the digest under which they were asked for? What was proven may still be doubted, and
 //! what was read be retracted. It retrieves nothing.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -150,6 +151,15 @@ impl OpenVersion {
     async fn discard(self: &Arc<Self>) {
         self.tell_disk(OpenCopy::discard).await;
         self.discards.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Blocks were shown before they were proven, and now they are, or will not be. Readers go on with those on disk, if any.
+    pub(super) fn end_preview(&self, blocks: Range<usize>, are_proven: bool) {
+        self.copy.unspill(blocks);
+        if !are_proven {
+            self.discards.fetch_add(1, Ordering::AcqRel);
+            self.retract();
+        }
     }
 
     /// Bytes that somebody may have read are not those of the version.

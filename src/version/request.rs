@@ -159,17 +159,34 @@ impl Request {
         drop(held);
         let sink = sink.into_inner();
         sink.stopwatch.stop();
+        let ended = self.conclude(version, result, first..sink.next, sink.complete).await;
+        if !sink.shown.is_empty() {
+            if ended.is_err() {
+                self.progress.send_modify(|progress| progress.upto = first);
+            }
+            version.end_preview(sink.shown, ended.is_ok());
+        }
+        ended
+    }
+
+    /// What comes of a request with this result, which brought these blocks.
+    async fn conclude(
+        &self,
+        version: &Arc<OpenVersion>,
+        result: Result<()>,
+        came: Range<usize>,
+        complete: bool,
+    ) -> Result<()> {
         match result {
             // Blocks that came before the source noticed the change may be of the new version: they must not be served.
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
-                let came = first..sink.next;
                 // A reader that finds them missing before this request ends waits for its end, and makes no request of its own.
-                self.progress.send_modify(|progress| progress.upto = first);
+                self.progress.send_modify(|progress| progress.upto = came.start);
                 version.tell_disk(|copy| copy.discard_blocks(came)).await;
                 Err(error)
             }
             Err(error) => Err(error),
-            Ok(()) if sink.complete => version.judge().await,
+            Ok(()) if complete => version.judge().await,
             Ok(()) => Ok(()),
         }
     }
@@ -247,6 +264,8 @@ struct BlockSink<'a> {
     blocks: Blocks,
     /// Whether a block of this request was the copy's last missing one.
     complete: bool,
+    /// Blocks that readers have before they are proven.
+    shown: Range<usize>,
     stopwatch: Stopwatch<'a>,
 }
 
@@ -259,6 +278,7 @@ impl<'a> BlockSink<'a> {
             next: request.first,
             blocks: Blocks::default(),
             complete: false,
+            shown: 0..0,
             stopwatch: Stopwatch::start(&version.transfer.pace),
         }
     }
@@ -320,7 +340,9 @@ impl<'a> BlockSink<'a> {
 #[async_trait]
 impl Sink for BlockSink<'_> {
     async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
-        self.stopwatch.arrived(bytes.len() as u64, self.request.urgency.turn_began());
+        if self.shown.is_empty() {
+            self.stopwatch.arrived(bytes.len() as u64, self.request.urgency.turn_began());
+        }
         loop {
             if self.next == self.end {
                 return if bytes.is_empty() {
@@ -340,8 +362,12 @@ impl Sink for BlockSink<'_> {
                 self.version.hash_along(self.next);
             }
             self.next += 1;
+            if stored == Stored::Memory {
+                // There it stays.
+                self.shown = 0..0;
+            }
             if !self.complete {
-                let upto = self.next;
+                let upto = self.next.max(self.shown.end);
                 self.request.progress.send_modify(|progress| progress.upto = upto);
             }
             if self.next < self.end && self.next >= self.request.end() {
@@ -349,6 +375,27 @@ impl Sink for BlockSink<'_> {
                 self.request.cut_off().await;
             }
         }
+    }
+
+    fn preview(&mut self, bytes: &[Bytes]) {
+        let version = self.version;
+        // Where blocks have no place on disk, others wait for their readers in the memory that these would take.
+        if version.ahead_in_memory().is_some() || version.is_doubtful(&version.state.lock()) {
+            return;
+        }
+        let (mut blocks, mut next) = (Blocks::default(), self.next);
+        for mut bytes in bytes.iter().cloned() {
+            while !bytes.is_empty() && next < self.end {
+                let range = bytes_of(&(next..next + 1), version.version.size);
+                let Some(block) = blocks.next(&mut bytes, range.end - range.start) else { break };
+                version.copy.spill(next, &block);
+                next += 1;
+            }
+        }
+        // That they are here tells what a request costs, and nothing of how fast they came, which was before.
+        self.stopwatch.arrived(0, self.request.urgency.turn_began());
+        self.shown = self.next..next;
+        self.request.progress.send_modify(|progress| progress.upto = next);
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
 mod azblob;
+mod early;
 mod ftp;
 mod gcs;
 mod liar;

@@ -498,6 +498,11 @@ impl OpenCopy {
         Stored::Memory
     }
 
+    /// Lets go of these blocks in memory.
+    pub fn unspill(&self, blocks: Range<usize>) {
+        blocks.for_each(|block| self.cache.spill.remove(&self.key, block));
+    }
+
     /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while. Waits for the disk.
     #[cfg(test)]
     pub fn store(&self, block: usize, bytes: Bytes) -> Stored {
@@ -537,7 +542,7 @@ impl OpenCopy {
 
     /// Throws these blocks away: they may be of another version. Waits for the disk.
     pub fn discard_blocks(&self, blocks: Range<usize>) {
-        blocks.clone().for_each(|block| self.cache.spill.remove(&self.key, block));
+        self.unspill(blocks.clone());
         let mut state = self.state.lock();
         for block in blocks {
             if state.contents.has(block) {

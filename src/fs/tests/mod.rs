@@ -5,6 +5,7 @@ mod breaks;
 mod content;
 mod copy;
 mod damage;
+mod early;
 pub(super) mod fixture;
 mod history;
 mod live;

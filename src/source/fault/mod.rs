@@ -69,6 +69,8 @@ pub enum Fault {
     Flip(u64),
     /// The first `n` arrive, then the call ends as if that were all.
     Truncate(u64),
+    /// The bytes are shown before they are proven. 100 ms later (by tokio's clock) the call fails, or they arrive.
+    Show(Option<ErrorKind>),
     /// The first `n` entries of a listing arrive, and the others are records that cannot be read.
     Garble(u64),
 }
@@ -284,6 +286,16 @@ impl Source for Faulty {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let fault = self.faults.enter(Method::RetrieveFile).await?;
+        if let Some(Fault::Show(failure)) = fault {
+            let mut bytes = Vec::new();
+            let retrieved = self.inner.retrieve_file(request, &mut bytes).await?;
+            out.preview(&[bytes.clone().into()]);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if let Some(kind) = failure {
+                return Err(injected(Method::RetrieveFile, kind).on(request.path));
+            }
+            return out.write(bytes.into()).await.map(|()| retrieved);
+        }
         let mut sink =
             FaultySink { out, faults: &self.faults, fault, offset: request.range.start, delivered: 0, ended: None };
         let result = self.inner.retrieve_file(request, &mut sink).await;
@@ -330,6 +342,10 @@ impl Sink for FaultySink<'_> {
             bytes = damaged.into();
         }
         self.deliver(bytes).await
+    }
+
+    fn preview(&mut self, bytes: &[Bytes]) {
+        self.out.preview(bytes);
     }
 }
 

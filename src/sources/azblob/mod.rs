@@ -250,8 +250,11 @@ impl Source for Azblob {
         let seen = body::check(purpose, request, &response)?;
         // Block blobs are replaced whole; page and append blobs may change in place.
         let replaced = response.headers().get(BLOB_TYPE).is_some_and(|kind| kind.as_bytes() == b"BlockBlob");
-        let confirm =
-            (!replaced).then_some(body::Confirm { piece: body::PIECE_BYTES, ask: || self.confirm(purpose, request) });
+        let confirm = (!replaced).then_some(body::Confirm {
+            piece: body::PIECE_BYTES,
+            ask: || self.confirm(purpose, request),
+            early: None,
+        });
         body::deliver(purpose, request, &request.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, IF_MATCH, RANGE, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode};
 
+use super::early::{AT_ONCE, Early};
 use super::transport::failure;
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved, Sink};
@@ -21,7 +22,7 @@ pub(in crate::sources) const PIECE_BYTES: u64 = 4 << 20;
 /// Bytes that wait at most until it is certain that they are of the wanted version.
 pub(in crate::sources) const MAX_HELD_BYTES: u64 = 2 * PIECE_BYTES;
 /// How long bytes wait for a piece to be full, so that a reader over a slow line sees them.
-const CONFIRM_INTERVAL: Duration = Duration::from_millis(500);
+const CONFIRM_INTERVAL: Duration = AT_ONCE;
 
 /// Adds to a GET what makes the server answer with the wanted bytes of the wanted version or not at all; the latter if the server knows
 /// the tag (`by_tag`).
@@ -95,12 +96,15 @@ pub(in crate::sources) struct Confirm<C> {
     pub(in crate::sources) piece: u64,
     /// Asks once more which version it is.
     pub(in crate::sources) ask: C,
+    /// What is known of the answer, where its bytes may be read before they are confirmed.
+    pub(in crate::sources) early: Option<Early>,
 }
 
 /// Delivers the wanted part of a checked body, which holds the bytes `sent`.
 ///
 /// Headers vouch for what the file was when the server opened it; a file that is overwritten in place gets other bytes below them. So
-/// where a file can be overwritten, the bytes that have arrived wait, in pieces, until `confirm` has asked once more which version it is.
+/// where a file can be overwritten, the bytes that have arrived wait, in pieces, until `confirm` has asked once more which version it is; a
+/// small answer may be read before ([`Early`]).
 pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     purpose: Purpose<'_>,
     retrieval: &Retrieval<'_>,
@@ -113,7 +117,8 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     // Without a length, only a body that tells its own end is known to be complete when it ends.
     let tells_its_end = chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2;
     let mut at = sent.start;
-    let mut held = Held { chunks: Vec::new(), bytes: 0, since: Instant::now(), before: None, confirm };
+    let began = Instant::now();
+    let mut held = Held { chunks: Vec::new(), bytes: 0, since: began, before: None, confirm };
     // Bytes after the wanted part are not waited for.
     while at < wanted.end || sent.end == wanted.end {
         let Some(mut chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? else { break };
@@ -140,6 +145,7 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
             purpose.error(ErrorKind::Unreachable).because(format!("the connection ended {missing} bytes early"))
         });
     }
+    held.preview(began.elapsed(), out);
     held.all(out).await
 }
 
@@ -187,6 +193,14 @@ impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
                 self.before = Some((chunks, Box::pin((confirm.ask)())));
                 Ok(())
             }
+        }
+    }
+
+    /// Shows all bytes of an answer that came within this time before they are confirmed, if that is safe.
+    fn preview(&self, took: Duration, out: &mut dyn Sink) {
+        if self.confirm.as_ref().and_then(|confirm| confirm.early).is_some_and(|early| early.allows(took)) {
+            // In so short a time no part of them has been passed on.
+            out.preview(&self.chunks);
         }
     }
 

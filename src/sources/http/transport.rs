@@ -5,7 +5,7 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use reqwest::header::{DATE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
@@ -126,8 +126,7 @@ impl Transport {
                     continue;
                 }
             }
-            let date = response.headers().get(DATE).and_then(|date| http_date(date.to_str().ok()?));
-            let observed = match date {
+            let observed = match date(response.headers()) {
                 Some(date) => {
                     self.clock_offset.store(date - began, Ordering::Relaxed);
                     date
@@ -197,6 +196,11 @@ pub(in crate::sources) async fn whole(purpose: Purpose<'_>, response: Response) 
         Some(e) => failure(purpose, e),
         None => purpose.protocol("the answer is too long"),
     })
+}
+
+/// When an answer was given by the server's clock, in seconds since 1970, if it says so.
+pub(in crate::sources) fn date(headers: &HeaderMap) -> Option<i64> {
+    http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
 fn local_clock() -> i64 {

@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use reqwest::Response;
 
 use super::body::{self, Confirm, PIECE_BYTES, check, check_still, deliver};
+use super::early::{Confirming, Early};
 use super::ranges::Ranges;
 use super::tags::{Tags, Told};
+use super::transport::date;
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved, Sink};
 use crate::sources::purpose::Purpose;
@@ -19,6 +21,9 @@ use crate::sources::stamp::{Stamp, Wanted};
 pub(in crate::sources) trait Versioned: Sync {
     /// The trust in its tags.
     fn tags(&self) -> &Tags;
+
+    /// When its bytes are read.
+    fn confirming(&self) -> Confirming;
 
     /// Whether it sends parts of files.
     fn ranges(&self) -> &Ranges;
@@ -36,6 +41,8 @@ struct Answer {
     /// The bytes that it has.
     sent: Range<u64>,
     stamp: Stamp,
+    /// Whether it has the tag that the source tells.
+    by_tag: bool,
 }
 
 /// Retrieves what is wanted, as [`body::Get::get`] must.
@@ -61,8 +68,15 @@ pub(in crate::sources) async fn get(
             }
         }
     }
-    let Answer { response, sent, stamp } = answered.ok_or_else(changed)?;
-    let confirm = confirmed.then_some(Confirm { piece: PIECE_BYTES, ask: || confirm(source, purpose, wanted) });
+    let Answer { response, sent, stamp, by_tag } = answered.ok_or_else(changed)?;
+    let early = Early {
+        confirming: source.confirming(),
+        bytes: wanted.size.map(|_| wanted.range.end - wanted.range.start),
+        by_tag,
+        unchanged_for: stamp.modified.zip(date(response.headers())).map(|(modified, date)| date - modified),
+    };
+    let confirm = Confirm { piece: PIECE_BYTES, ask: || confirm(source, purpose, wanted), early: Some(early) };
+    let confirm = confirmed.then_some(confirm);
     deliver(purpose, wanted, &sent, response, out, confirm).await?;
     Ok(Retrieved { modified: stamp.modified_time() })
 }
@@ -91,7 +105,7 @@ async fn answer(
     }
     if by_tag || tags.are_unstable() {
         let stamp = check(purpose, &asked, &response)?;
-        return Ok(Some(Answer { response, sent, stamp }));
+        return Ok(Some(Answer { response, sent, stamp, by_tag }));
     }
     // Case G2: the server still tells of the wanted version, and the answer has the size and time of that.
     let (told, observed) = source.told(purpose).await?;
@@ -102,7 +116,7 @@ async fn answer(
     }
     let untagged = told.without_tag().digest(observed);
     let stamp = check(purpose, &Retrieval { digest: &untagged, ..asked }, &response)?;
-    Ok(tags.belong_together(wanted, &stamp).then_some(Answer { response, sent, stamp }))
+    Ok(tags.belong_together(wanted, &stamp).then_some(Answer { response, sent, stamp, by_tag }))
 }
 
 /// Fails with `Changed` unless the file still has the wanted version.

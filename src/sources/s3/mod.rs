@@ -265,7 +265,11 @@ impl body::Get for S3 {
         let get = body::ask_for(http::Request::builder().method("GET"), wanted, true);
         let response = self.ask(purpose, get).await?.response;
         let seen = body::check(purpose, wanted, &response)?;
-        let confirm = confirmed.then_some(body::Confirm { piece: PIECE_BYTES, ask: || self.confirm(purpose, wanted) });
+        let confirm = confirmed.then_some(body::Confirm {
+            piece: PIECE_BYTES,
+            ask: || self.confirm(purpose, wanted),
+            early: None,
+        });
         body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }

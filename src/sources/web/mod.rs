@@ -14,6 +14,7 @@ use reqwest::Response;
 use self::connected::{Connected, Place, Seen};
 use self::item::Item;
 use super::authorities::Authorities;
+use super::http::early::Confirming;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
@@ -40,7 +41,7 @@ const PAGE: &str = "index.html";
 
 /// A web directory, or a single file on the web, as a source: `type = "http"`.
 ///
-/// Keys: `url` (required), `username` with `password`, or `token`; `redirect_hosts`. A URL that ends in a slash is a directory, whose index
+/// Keys: `url` (required), `username` with `password`, or `token`; `redirect_hosts`, `confirm`. A URL that ends in a slash is a directory, whose index
 /// the server must show; any other is asked whether it is one, and otherwise appears as the only file.
 #[derive(Debug)]
 pub struct Web {
@@ -56,6 +57,7 @@ struct Config {
     login: Login,
     named: Named,
     authorities: Authorities,
+    confirming: Confirming,
 }
 
 /// The type `http`.
@@ -77,9 +79,10 @@ impl Kind for WebKind {
         let login = Login::read(&mut reader);
         let named = Named::read(&mut reader);
         let authorities = Authorities::read(&mut reader);
+        let confirming = Confirming::read(&mut reader);
         let config = read_endpoint(&mut reader, "url", &written).map(|url| {
             warn_if_clear(settings, &url, login.has_secret());
-            Config { named: named.with(&url), url, login, authorities }
+            Config { named: named.with(&url), url, login, authorities, confirming }
         });
         let config = reader.finish_with(config)?;
         Ok(Box::new(Web {
@@ -221,6 +224,10 @@ fn no_root(purpose: Purpose<'_>) -> Error {
 impl Versioned for Web {
     fn tags(&self) -> &Tags {
         &self.tags
+    }
+
+    fn confirming(&self) -> Confirming {
+        self.config.confirming
     }
 
     fn ranges(&self) -> &Ranges {

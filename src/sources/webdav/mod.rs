@@ -13,6 +13,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Listed, Place, Resource, decoded_components, multistatus};
 use super::authorities::Authorities;
+use super::http::early::Confirming;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
@@ -40,7 +41,7 @@ const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind 
 
 /// A WebDAV server as a source: `type = "webdav"`.
 ///
-/// Keys: `endpoint` (required), `root`, `username` with `password`, or `token`; `redirect_hosts`, `ca_file`.
+/// Keys: `endpoint` (required), `root`, `username` with `password`, or `token`; `redirect_hosts`, `ca_file`, `confirm`.
 #[derive(Debug)]
 pub struct Webdav {
     config: Config,
@@ -60,6 +61,7 @@ struct Config {
     login: Login,
     named: Named,
     authorities: Authorities,
+    confirming: Confirming,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,7 @@ impl Kind for WebdavKind {
         let login = Login::read(&mut reader);
         let named = Named::read(&mut reader);
         let authorities = Authorities::read(&mut reader);
+        let confirming = Confirming::read(&mut reader);
         let config = read_endpoint(&mut reader, "endpoint", &written).map(|url| {
             warn_if_clear(settings, &url, login.has_secret());
             let base = join(&[url.path(), &encode_path(root.as_bytes())]);
@@ -105,6 +108,7 @@ impl Kind for WebdavKind {
                 login,
                 named: named.with(&url),
                 authorities,
+                confirming,
             }
         });
         Ok(Box::new(Webdav {
@@ -210,6 +214,10 @@ impl Webdav {
 impl Versioned for Webdav {
     fn tags(&self) -> &Tags {
         &self.tags
+    }
+
+    fn confirming(&self) -> Confirming {
+        self.config.confirming
     }
 
     fn ranges(&self) -> &Ranges {
