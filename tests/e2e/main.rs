@@ -15,6 +15,7 @@ mod counts;
 mod deletions;
 mod disk;
 mod documents;
+mod early;
 mod endings;
 mod every_source;
 mod far;

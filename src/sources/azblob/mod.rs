@@ -252,7 +252,7 @@ impl Source for Azblob {
         let replaced = response.headers().get(BLOB_TYPE).is_some_and(|kind| kind.as_bytes() == b"BlockBlob");
         let confirm = (!replaced).then_some(body::Confirm {
             piece: body::PIECE_BYTES,
-            ask: || self.confirm(purpose, request),
+            ask: |_| self.confirm(purpose, request),
             early: None,
         });
         body::deliver(purpose, request, &request.range, response, out, confirm).await?;

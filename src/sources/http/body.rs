@@ -94,7 +94,7 @@ pub(in crate::sources) fn check_still(purpose: Purpose<'_>, retrieval: &Retrieva
 pub(in crate::sources) struct Confirm<C> {
     /// Bytes that are confirmed at once, while the next as many come in.
     pub(in crate::sources) piece: u64,
-    /// Asks once more which version it is.
+    /// Asks once more which version it is; there is time if the bytes are being read already.
     pub(in crate::sources) ask: C,
     /// What is known of the answer, where its bytes may be read before they are confirmed.
     pub(in crate::sources) early: Option<Early>,
@@ -111,14 +111,14 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     sent: &Range<u64>,
     mut response: Response,
     out: &mut dyn Sink,
-    confirm: Option<Confirm<impl Fn() -> F + Send>>,
+    confirm: Option<Confirm<impl Fn(bool) -> F + Send>>,
 ) -> Result<()> {
     let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
     // Without a length, only a body that tells its own end is known to be complete when it ends.
     let tells_its_end = chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2;
     let mut at = sent.start;
     let began = Instant::now();
-    let mut held = Held { chunks: Vec::new(), bytes: 0, since: began, before: None, confirm };
+    let mut held = Held { chunks: Vec::new(), bytes: 0, since: began, before: None, confirm, is_shown: false };
     // Bytes after the wanted part are not waited for.
     while at < wanted.end || sent.end == wanted.end {
         let Some(mut chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? else { break };
@@ -157,9 +157,11 @@ struct Held<C, F> {
     /// The piece before, which is being confirmed.
     before: Option<(Vec<Bytes>, Pin<Box<F>>)>,
     confirm: Option<Confirm<C>>,
+    /// Whether the bytes are being read already.
+    is_shown: bool,
 }
 
-impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
+impl<C: Fn(bool) -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
     async fn push(&mut self, chunk: Bytes, out: &mut dyn Sink) -> Result<()> {
         let piece = self.confirm.as_ref().map_or(0, |confirm| confirm.piece);
         let full = self.bytes + chunk.len() as u64 > piece;
@@ -190,17 +192,18 @@ impl<C: Fn() -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
             None => pass_on(chunks, out).await,
             Some(_) if chunks.is_empty() => Ok(()),
             Some(confirm) => {
-                self.before = Some((chunks, Box::pin((confirm.ask)())));
+                self.before = Some((chunks, Box::pin((confirm.ask)(self.is_shown))));
                 Ok(())
             }
         }
     }
 
     /// Shows all bytes of an answer that came within this time before they are confirmed, if that is safe.
-    fn preview(&self, took: Duration, out: &mut dyn Sink) {
+    fn preview(&mut self, took: Duration, out: &mut dyn Sink) {
         if self.confirm.as_ref().and_then(|confirm| confirm.early).is_some_and(|early| early.allows(took)) {
             // In so short a time no part of them has been passed on.
             out.preview(&self.chunks);
+            self.is_shown = true;
         }
     }
 

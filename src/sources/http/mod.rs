@@ -4,6 +4,7 @@
 //! listings panic or fail on answers that the standard allows, and its errors hide the HTTP status.
 
 pub(super) mod body;
+pub(super) mod burst;
 pub(super) mod early;
 pub(super) mod login;
 pub(super) mod ranges;

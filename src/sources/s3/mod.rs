@@ -267,7 +267,7 @@ impl body::Get for S3 {
         let seen = body::check(purpose, wanted, &response)?;
         let confirm = confirmed.then_some(body::Confirm {
             piece: PIECE_BYTES,
-            ask: || self.confirm(purpose, wanted),
+            ask: |_| self.confirm(purpose, wanted),
             early: None,
         });
         body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;

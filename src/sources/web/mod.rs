@@ -14,6 +14,7 @@ use reqwest::Response;
 use self::connected::{Connected, Place, Seen};
 use self::item::Item;
 use super::authorities::Authorities;
+use super::http::burst::Bursts;
 use super::http::early::Confirming;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
@@ -49,6 +50,7 @@ pub struct Web {
     connected: Current<Connected>,
     ranges: Ranges,
     tags: Tags,
+    bursts: Bursts,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl Kind for WebKind {
             connected: Current::default(),
             ranges: Ranges::default(),
             tags: Tags::new(settings.notes.clone()),
+            bursts: Bursts::default(),
         }))
     }
 }
@@ -228,6 +231,10 @@ impl Versioned for Web {
 
     fn confirming(&self) -> Confirming {
         self.config.confirming
+    }
+
+    fn bursts(&self) -> &Bursts {
+        &self.bursts
     }
 
     fn ranges(&self) -> &Ranges {

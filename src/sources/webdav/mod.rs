@@ -13,6 +13,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use self::multistatus::{Listed, Place, Resource, decoded_components, multistatus};
 use super::authorities::Authorities;
+use super::http::burst::Bursts;
 use super::http::early::Confirming;
 use super::http::login::Login;
 use super::http::ranges::Ranges;
@@ -48,6 +49,7 @@ pub struct Webdav {
     connected: Current<Connected>,
     ranges: Ranges,
     tags: Tags,
+    bursts: Bursts,
     redirection_told: Once,
 }
 
@@ -116,6 +118,7 @@ impl Kind for WebdavKind {
             connected: Current::default(),
             ranges: Ranges::default(),
             tags: Tags::new(settings.notes.clone()),
+            bursts: Bursts::default(),
             redirection_told: Once::new(),
         }))
     }
@@ -218,6 +221,10 @@ impl Versioned for Webdav {
 
     fn confirming(&self) -> Confirming {
         self.config.confirming
+    }
+
+    fn bursts(&self) -> &Bursts {
+        &self.bursts
     }
 
     fn ranges(&self) -> &Ranges {
