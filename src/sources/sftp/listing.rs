@@ -34,6 +34,8 @@ struct Listing<'a> {
     way: Vec<Bytes>,
     asked: VecDeque<Asked<Option<Vec<Name>>>>,
     questions: usize,
+    /// How many answers have come.
+    answers: usize,
     names: usize,
     ended: bool,
     left_out: LeftOut,
@@ -46,8 +48,28 @@ enum AboutLink {
     Follow { real: Asked<Bytes>, attrs: Asked<Attrs> },
 }
 
+/// Lists a directory, in two round trips if its names come in two answers and no link is among them.
+pub(super) async fn list(connection: Arc<Connection>, dir: &RemotePath) -> Result<EntryStream<'_>> {
+    let way = connection.way(OP, dir).await?;
+    let place = connection.real(OP, dir, ErrorKind::NotADirectory).await?;
+    let (real, kind) = (connection.client.real_path(&place), connection.client.lstat(&place));
+    let opened = connection.client.open_dir(&place).await;
+    if let Ok(attrs) = kind.await
+        && attrs.file_type() != FileType::Directory
+    {
+        return Err(Error::new(OP, ErrorKind::NotADirectory).on(dir));
+    }
+    match opened {
+        Ok(handle) => {
+            connection.no_links(OP, dir, &place, real, ErrorKind::NotADirectory).await?;
+            Ok(entries(connection, handle, dir, way))
+        }
+        Err(failure) => Err(connection.error(OP, dir, &failure).await),
+    }
+}
+
 /// The entries of an open directory.
-pub(super) fn entries<'a>(
+fn entries<'a>(
     connection: Arc<Connection>,
     handle: Handle,
     dir: &'a RemotePath,
@@ -55,8 +77,8 @@ pub(super) fn entries<'a>(
 ) -> EntryStream<'a> {
     let (asked, left_out) = (VecDeque::new(), LeftOut::default());
     let noted = left_out.clone();
-    let listing =
-        Listing { connection, handle, dir, way, asked, questions: QUESTIONS.0, names: 0, ended: false, left_out };
+    let (questions, answers, names, ended) = (QUESTIONS.0, 0, 0, false);
+    let listing = Listing { connection, handle, dir, way, asked, questions, answers, names, ended, left_out };
     let entries = futures::stream::unfold(listing, |mut listing| async move {
         if listing.ended {
             return None;
@@ -78,12 +100,15 @@ pub(super) fn entries<'a>(
 impl Listing<'_> {
     /// The next entries; `None` when these were all.
     async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
-        while self.asked.len() < self.questions {
-            self.asked.push_back(self.connection.client.read_dir(&self.handle));
+        // The second answer is the end of most directories, so that no more is asked for before it has come.
+        if self.answers != 1 {
+            let more = self.questions.saturating_sub(self.asked.len());
+            self.asked.extend((0..more).map(|_| self.connection.client.read_dir(&self.handle)));
+            self.questions = (self.questions * 2).min(QUESTIONS.1);
         }
-        self.questions = (self.questions * 2).min(QUESTIONS.1);
         let Some(answer) = self.asked.pop_front() else { return Ok(None) };
         let Some(names) = answer.await.map_err(|failure| failure.error(OP, self.dir))? else { return Ok(None) };
+        self.answers += 1;
         self.names += names.len();
         // An answer without names would be repeated for ever.
         if names.is_empty() || self.names > MAX_NAMES {
@@ -200,7 +225,72 @@ fn hide(path: &RemotePath, why: &str, left_out: &LeftOut) {
 
 #[cfg(test)]
 mod tests {
+    use futures::TryStreamExt as _;
+
+    use super::super::client::tests::{answer, pair, whole};
+    use super::super::codec::{Attrs, Reply, status};
     use super::*;
+
+    const CLOSE: u8 = 4;
+    const LSTAT: u8 = 7;
+    const OPENDIR: u8 = 11;
+    const READDIR: u8 = 12;
+    const REALPATH: u8 = 16;
+
+    /// Lists a directory whose names come in so many answers of two. Returns how many names there were, and the types of the
+    /// questions, each round answered only when all `rounds` of it have arrived; the last round gets no answers.
+    async fn listed(answers: u32, rounds: &'static [usize]) -> (usize, Vec<Vec<u8>>) {
+        let (client, mut server) = pair().await;
+        let serving = tokio::spawn(async move {
+            let (mut seen, mut told) = (Vec::new(), 0);
+            let directory = Attrs { permissions: Some(0o040_755), ..Attrs::default() };
+            for questions in rounds {
+                let mut round = Vec::new();
+                for _ in 0..*questions {
+                    round.push(whole(&mut server).await);
+                }
+                seen.push(round.iter().map(|(_, kind, ..)| *kind).collect());
+                for (id, kind, path, _) in round {
+                    let reply = match kind {
+                        REALPATH => Reply::Names(vec![Name { name: path.into(), attrs: Attrs::default() }]),
+                        LSTAT => Reply::Attrs(directory),
+                        OPENDIR => Reply::Handle(Bytes::from_static(b"h")),
+                        READDIR if told < answers => {
+                            told += 1;
+                            let name = |part| Name { name: format!("{told}{part}").into(), attrs: directory };
+                            Reply::Names(vec![name('a'), name('b')])
+                        }
+                        READDIR => Reply::Status { code: status::EOF, message: Bytes::new() },
+                        _ => Reply::Status { code: 0, message: Bytes::new() },
+                    };
+                    answer(&mut server, id, reply).await;
+                }
+            }
+            seen
+        });
+        let connection = Arc::new(Connection::of_test(client));
+        let dir = RemotePath::parse(b"dir").expect("a path");
+        let entries: Vec<_> =
+            list(connection.clone(), &dir).await.expect("it is there").try_collect().await.expect("all");
+        (entries.len(), serving.await.expect("served"))
+    }
+
+    #[tokio::test]
+    async fn a_small_directory_takes_two_round_trips_and_no_question_too_many() {
+        let opening = vec![REALPATH, LSTAT, OPENDIR];
+        for (answers, names) in [(0, 0), (1, 2)] {
+            let (listed, seen) = listed(answers, &[3, 3, 1]).await;
+            assert_eq!((listed, seen), (names, vec![opening.clone(), vec![READDIR; 3], vec![CLOSE]]));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_directory_is_asked_for_in_ever_more_questions_at_once() {
+        // 25 answers and the end of the names take four round trips.
+        let (listed, seen) = listed(25, &[3, 3, 12, 32, 11]).await;
+        let last = [[READDIR; 10].as_slice(), &[CLOSE]].concat();
+        assert_eq!((listed, seen.last()), (50, Some(&last)));
+    }
 
     #[test]
     fn a_name_without_a_type_makes_the_listing_incomplete_and_a_pipe_does_not() {

@@ -116,7 +116,7 @@ impl Source for Sftp {
             verbatim_names: true,
             // 32 reads of 255 KiB.
             buffer: 8 << 20,
-            concurrency: 8,
+            concurrency: 32,
         }
     }
 
@@ -137,24 +137,8 @@ impl Source for Sftp {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        const OP: &str = "list_path";
-        let connection = self.connection(OP, dir).await?;
-        let way = connection.way(OP, dir).await?;
-        let place = connection.real(OP, dir, ErrorKind::NotADirectory).await?;
-        let (real, kind) = (connection.client.real_path(&place), connection.client.lstat(&place));
-        let opened = connection.client.open_dir(&place).await;
-        if let Ok(attrs) = kind.await
-            && attrs.file_type() != FileType::Directory
-        {
-            return Err(Error::new(OP, ErrorKind::NotADirectory).on(dir));
-        }
-        match opened {
-            Ok(handle) => {
-                connection.no_links(OP, dir, &place, real, ErrorKind::NotADirectory).await?;
-                Ok(listing::entries(connection, handle, dir, way))
-            }
-            Err(failure) => Err(connection.error(OP, dir, &failure).await),
-        }
+        let connection = self.connection("list_path", dir).await?;
+        listing::list(connection, dir).await
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
