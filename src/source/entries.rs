@@ -9,6 +9,7 @@ use futures::stream::{BoxStream, Stream, StreamExt as _};
 use parking_lot::Mutex;
 
 use super::Entry;
+use super::one_name::OneName;
 use crate::error::Result;
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
@@ -17,6 +18,7 @@ use crate::path::RemotePath;
 pub struct EntryStream<'a> {
     entries: BoxStream<'a, Result<Entry>>,
     left_out: LeftOut,
+    one_name: OneName,
 }
 
 impl<'a> EntryStream<'a> {
@@ -27,7 +29,28 @@ impl<'a> EntryStream<'a> {
 
     /// Entries beside which `left_out` notes names until the stream ends.
     pub fn noting(entries: impl Stream<Item = Result<Entry>> + Send + 'a, left_out: LeftOut) -> Self {
-        Self { entries: entries.boxed(), left_out }
+        Self::for_one_name(entries, left_out, OneName::default())
+    }
+
+    /// The same, of a source that tells of `one_name` alone where one is wanted and the directory is large.
+    pub(crate) fn for_one_name(
+        entries: impl Stream<Item = Result<Entry>> + Send + 'a,
+        left_out: LeftOut,
+        one_name: OneName,
+    ) -> Self {
+        Self { entries: entries.boxed(), left_out, one_name }
+    }
+
+    /// Says, before the first entry is taken, that the listing is for the sake of this name. A source with
+    /// [`names_alone`](super::Capabilities::names_alone) then need not list a large directory: see [`EntryStream::told_alone`].
+    pub fn want_only(&self, name: &[u8]) {
+        self.one_name.want(name);
+    }
+
+    /// Once the stream has ended: all entries whose names begin with the wanted one, if the source told those instead of all. What the
+    /// stream had until then is no listing.
+    pub fn told_alone(&self) -> Option<Vec<Entry>> {
+        self.one_name.take_told()
     }
 
     /// What the listing leaves out: all of it once the stream has ended.
@@ -41,7 +64,7 @@ impl<'a> EntryStream<'a> {
         self,
         wrap: impl FnOnce(BoxStream<'a, Result<Entry>>) -> S,
     ) -> Self {
-        Self { entries: wrap(self.entries).boxed(), left_out: self.left_out }
+        Self { entries: wrap(self.entries).boxed(), ..self }
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) mod keyring;
 pub(crate) mod kind;
 pub(crate) mod limit;
 pub(crate) mod nearest;
+pub(crate) mod one_name;
 pub(crate) mod packed;
 pub(crate) mod pending;
 pub(crate) mod retry;
@@ -118,6 +119,8 @@ pub struct Capabilities {
     pub proven_whole: bool,
     /// Names are file names already: control characters in them are kept (see `catalog::localize`).
     pub verbatim_names: bool,
+    /// A listing of a large directory for the sake of one name tells of that name alone ([`EntryStream::want_only`]).
+    pub names_alone: bool,
     /// The most bytes that one `retrieve_file` holds in memory, beyond those that it has given to the sink.
     pub buffer: u64,
     /// The most requests that may be under way at once. At least 1.

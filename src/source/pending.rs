@@ -20,6 +20,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     content_digest: false,
     proven_whole: false,
     verbatim_names: false,
+    names_alone: false,
     buffer: 0,
     concurrency: 4,
 };

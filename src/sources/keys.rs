@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::budget::{Budget, Exceeded};
+use crate::source::one_name::OneName;
 use crate::source::{Entry, EntryStream, LeftOut, RemoteDigest};
 use crate::sources::heap::Heap;
 use crate::sources::stamp::Stamp;
@@ -106,6 +107,25 @@ pub(super) trait Keys: Sync {
             Ok(entries(self, purpose, prefix.into(), first))
         }
     }
+
+    /// The entries of a directory, whose keys begin with `prefix`, that begin with `name`; none if they are not told in one page, or not
+    /// all of them can be read.
+    fn beginning_with(
+        &self,
+        purpose: Purpose<'_>,
+        prefix: &str,
+        name: &[u8],
+    ) -> impl Future<Output = Result<Option<Vec<Entry>>>> + Send {
+        async move {
+            // Keys are text.
+            let Ok(name) = str::from_utf8(name) else { return Ok(None) };
+            let page = self.page(purpose, &format!("{prefix}{name}"), None, None).await?;
+            let (is_all, left_out) = (page.next.is_none(), LeftOut::default());
+            let entries = entries_of(purpose.path, prefix, page, &left_out);
+            let entries = entries.map_err(|exceeded| exceeded.error(purpose.path))?;
+            Ok((is_all && !left_out.is_incomplete()).then(|| entries.into_iter().collect()))
+        }
+    }
 }
 
 /// The URL of a page of a listing: `url` with its query, to which those `arguments` are added that are not empty.
@@ -150,13 +170,14 @@ struct Pages {
     tokens: HashSet<String>,
     budget: Budget,
     left_out: LeftOut,
+    one_name: OneName,
 }
 
 /// The entries of the first page of a directory, and of those that follow it.
 fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc<str>, first: Page) -> EntryStream<'a> {
-    let (tokens, budget, left_out) = (HashSet::new(), Budget::default(), LeftOut::default());
-    let noted = left_out.clone();
-    let pages = Pages { next: Some(Next::Page(first)), tokens, budget, left_out };
+    let (tokens, budget, left_out, one_name) = Default::default();
+    let pages = Pages { next: Some(Next::Page(first)), tokens, budget, left_out, one_name };
+    let (left_out, one_name) = (pages.left_out.clone(), pages.one_name.clone());
     let pages = futures::stream::unfold(pages, move |mut pages| {
         let prefix = Arc::clone(&prefix);
         async move {
@@ -165,7 +186,8 @@ fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc
                 Next::Token(token) => {
                     let page = pages.ask(store, purpose, &prefix, token).await;
                     match page {
-                        Ok(page) => page,
+                        Ok(Some(page)) => page,
+                        Ok(None) => return None,
                         Err(error) => return Some((futures::stream::iter([Err(error)]).boxed(), pages)),
                     }
                 }
@@ -178,24 +200,31 @@ fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc
             Some((entries, pages))
         }
     });
-    EntryStream::noting(pages.flatten(), noted)
+    EntryStream::for_one_name(pages.flatten(), left_out, one_name)
 }
 
 impl Pages {
+    /// The next page; `None` if what was told of one name ends the listing.
     async fn ask<S: Keys + ?Sized>(
         &mut self,
         store: &S,
         purpose: Purpose<'_>,
         prefix: &str,
         token: String,
-    ) -> Result<Page> {
+    ) -> Result<Option<Page>> {
+        if let Some(name) = self.one_name.take_wanted()
+            && let Some(entries) = store.beginning_with(purpose, prefix, &name).await?
+        {
+            self.one_name.tell(entries);
+            return Ok(None);
+        }
         self.budget.page().map_err(|exceeded| exceeded.error(purpose.path))?;
         let page = store.page(purpose, prefix, Some(&token), None).await?;
         self.tokens.insert(token);
         if page.next.as_ref().is_some_and(|next| self.tokens.contains(next)) {
             return Err(purpose.protocol("the listing goes in circles"));
         }
-        Ok(page)
+        Ok(Some(page))
     }
 }
 

@@ -60,6 +60,7 @@ impl Memory {
                 content_digest: true,
                 proven_whole: false,
                 verbatim_names: false,
+                names_alone: false,
                 buffer: CHUNK as u64,
                 concurrency: 16,
             },

@@ -121,17 +121,21 @@ async fn pages(keys: usize) -> (String, Arc<AtomicUsize>) {
                 let mut buffer = [0; 4096];
                 while let Ok(len @ 1..) = stream.read(&mut buffer).await {
                     let request = String::from_utf8_lossy(&buffer[..len]);
+                    let prefix = request.split_once("&prefix=many%2F").map_or("", |(_, rest)| rest);
+                    let prefix = prefix.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap();
+                    let keys: Vec<_> =
+                        (0..keys).map(|n| format!("{n:06}")).filter(|name| name.starts_with(prefix)).collect();
                     let from = request.split_once("continuation-token=t").map_or("0", |(_, rest)| rest);
                     let from: usize = from.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
-                    let to = (from + 1_000).min(keys);
+                    let to = (from + 1_000).min(keys.len());
                     let mut body = String::from("<ListBucketResult>");
-                    for number in from..to {
+                    for name in &keys[from..to] {
                         body += &format!(
-                            "<Contents><Key>many/{number:06}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>\
-                             <ETag>\"{number:032x}\"</ETag><Size>1</Size></Contents>"
+                            "<Contents><Key>many/{name}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>\
+                             <ETag>\"{name:0>32}\"</ETag><Size>1</Size></Contents>"
                         );
                     }
-                    if to < keys {
+                    if to < keys.len() {
                         body += &format!(
                             "<IsTruncated>true</IsTruncated><NextContinuationToken>t{to}</NextContinuationToken>"
                         );
@@ -163,6 +167,36 @@ async fn a_hundred_thousand_keys_come_page_by_page() {
         count += 1;
     }
     assert_eq!((count, asked.load(Ordering::Relaxed)), (100_000, 100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_among_a_hundred_thousand_keys_takes_two_requests() {
+    let at = async |url: &str| source(&format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"b\"")).await;
+    let (url, asked) = pages(100_000).await;
+    let (source, many) = (at(&url).await, remote("many"));
+    // What begins with the name is told; if that is more than a page, the directory is listed.
+    for (name, told, requests) in
+        [("012345", Some(1), 2), ("01234", Some(10), 2), ("absent", Some(0), 2), ("01", None, 1 + 1 + 99)]
+    {
+        let before = asked.load(Ordering::Relaxed);
+        let mut entries = source.list_path(&many).await.unwrap();
+        entries.want_only(name.as_bytes());
+        while let Some(entry) = entries.next().await {
+            entry.unwrap();
+        }
+        let alone = entries.told_alone();
+        assert_eq!(alone.as_ref().map(Vec::len), told, "{name}");
+        let alone = alone.unwrap_or_default();
+        assert!(alone.iter().all(|entry| entry.name.starts_with(name.as_bytes()) && entry.digest.is_some()));
+        assert_eq!(asked.load(Ordering::Relaxed) - before, requests, "{name}");
+    }
+    // A directory of one page is listed, whatever is wanted.
+    let (url, asked) = pages(1_000).await;
+    let source = at(&url).await;
+    let mut entries = source.list_path(&many).await.unwrap();
+    entries.want_only(b"000001");
+    assert_eq!(entries.by_ref().count().await, 1_000);
+    assert_eq!((entries.told_alone(), asked.load(Ordering::Relaxed)), (None, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -201,6 +201,7 @@ impl Source for Azblob {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
+            names_alone: true,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 16,
         }

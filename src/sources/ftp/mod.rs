@@ -317,6 +317,7 @@ impl Source for Ftp {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
+            names_alone: false,
             buffer: PIECE_BYTES,
             // Public servers allow few connections from one address.
             concurrency: 4,

@@ -108,6 +108,7 @@ impl Source for Local {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
+            names_alone: false,
             buffer: CHUNK_BYTES,
             concurrency: 8,
         }

@@ -184,6 +184,7 @@ impl Source for Moodle {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
+            names_alone: false,
             buffer: CLIENT_BUFFER_BYTES,
             // Each request occupies a process of the site, which has few.
             concurrency: 4,

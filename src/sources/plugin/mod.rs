@@ -284,6 +284,7 @@ impl Source for Plugin {
             content_digest: abilities.content_digest.is_some(),
             proven_whole: !abilities.conditional && !abilities.ranges,
             verbatim_names: false,
+            names_alone: false,
             buffer: CHUNK,
             concurrency: abilities.concurrency(),
         }

@@ -285,6 +285,7 @@ impl Source for S3 {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
+            names_alone: true,
             buffer: 2 * PIECE_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 16,
         }

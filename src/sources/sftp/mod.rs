@@ -114,6 +114,7 @@ impl Source for Sftp {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
+            names_alone: false,
             // 32 reads of 255 KiB.
             buffer: 8 << 20,
             concurrency: 32,

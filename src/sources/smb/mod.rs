@@ -111,6 +111,7 @@ impl Source for Smb {
             content_digest: false,
             proven_whole: false,
             verbatim_names: false,
+            names_alone: false,
             // 16 reads of 512 KiB, and what waits to be confirmed.
             buffer: (8 << 20) + reading::PIECE_BYTES,
             concurrency: 8,

@@ -284,6 +284,7 @@ impl Source for Web {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
+            names_alone: false,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 8,
         }

@@ -270,6 +270,7 @@ impl Source for Webdav {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
+            names_alone: false,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 16,
         }

@@ -1,0 +1,38 @@
+//! `OneName`: the name for whose sake a directory is listed, and what the source tells of it in place of all names. It asks nothing.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Entry;
+
+/// The name for whose sake one listing is made, if it is. Clones belong to the same listing.
+#[derive(Debug, Clone, Default)]
+pub struct OneName(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    wanted: Option<Vec<u8>>,
+    told: Option<Vec<Entry>>,
+}
+
+impl OneName {
+    /// Only this name is wanted.
+    pub(super) fn want(&self, name: &[u8]) {
+        self.0.lock().wanted = Some(name.to_vec());
+    }
+
+    /// The name, the first time that the source asks.
+    pub(crate) fn take_wanted(&self) -> Option<Vec<u8>> {
+        self.0.lock().wanted.take()
+    }
+
+    /// Tells all entries whose names begin with the wanted one. The listing ends with this.
+    pub(crate) fn tell(&self, entries: Vec<Entry>) {
+        self.0.lock().told = Some(entries);
+    }
+
+    pub(super) fn take_told(&self) -> Option<Vec<Entry>> {
+        self.0.lock().told.take()
+    }
+}
