@@ -8,6 +8,7 @@ pub mod point;
 pub mod request;
 pub mod sources;
 pub mod stop;
+mod supervisor;
 mod survey;
 
 use std::pin::pin;
@@ -120,6 +121,9 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     info!("{}: mounted", mountpoint.display());
     // An error here means that the parent process is gone, so that no user knows of this mount.
     let works = tell_findings(runtime, &fs, request, &mut stop);
+    if request.foreground && works && !stop.is_asked() {
+        supervisor::ready(runtime, &format!("{} is mounted", mountpoint.display()));
+    }
     let ready = if request.daemon && !stop.is_asked() && works { daemon::ready() } else { Ok(()) };
     let result = runtime.block_on(async {
         let stopped = async {
@@ -142,6 +146,9 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
             }
         }
     });
+    if request.foreground {
+        supervisor::stopping();
+    }
     runtime.block_on(async {
         let mut goodbyes = pin!(fs.disconnect());
         if tokio::time::timeout(DISCONNECT_TIMEOUT, &mut goodbyes).await.is_err() {
