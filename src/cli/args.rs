@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::autostart::Switch;
 use super::language::Language;
 
 /// Shows remote sources as ordinary folders, read-only.
@@ -14,15 +15,15 @@ use super::language::Language;
 #[derive(Debug, Parser)]
 #[command(name = "kitovufs", version, after_help = OVERVIEW, disable_help_subcommand = true)]
 pub struct LowArgs {
-    /// What to do.
+    /// What to do; without it, where one is and what comes next.
     #[command(subcommand)]
-    pub command: LowCommand,
+    pub command: Option<LowCommand>,
 }
 
 impl LowArgs {
     /// Whether this process is to serve a mount, rather than one that it starts.
     pub fn serves(&self) -> bool {
-        matches!(&self.command, LowCommand::Mount(mount) if mount.foreground || mount.daemon)
+        matches!(&self.command, Some(LowCommand::Mount(mount)) if mount.foreground || mount.daemon)
     }
 }
 
@@ -45,6 +46,45 @@ pub enum LowCommand {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Add a source to the configuration, once it has worked
+    ///
+    /// Asks for what the URL does not tell. A secret goes into the desktop's
+    /// keyring, or where there is none into a file that only you can read.
+    #[command(after_help = ADD)]
+    Add(AddArgs),
+    /// Remove a source from the configuration; its secret and its copies stay
+    #[command(after_help = "Example:\n  kitovufs remove lab")]
+    Remove {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The source, as the configuration names it
+        name: String,
+    },
+    /// List the configured sources
+    #[command(after_help = "Example:\n  kitovufs sources --json | jq -r '.[].name'")]
+    Sources {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show where the configuration is, or an example of it
+    #[command(after_help = "Examples:\n  kitovufs config path\n  kitovufs config example sftp")]
+    Config {
+        /// What to show.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Mount the configured sources at login, or not
+    #[command(after_help = "Example:\n  kitovufs autostart on")]
+    Autostart {
+        /// What to do
+        #[arg(value_enum)]
+        switch: Switch,
     },
     /// Ask for a source's secret, try it, and store it once it has worked
     ///
@@ -97,6 +137,39 @@ pub enum LowCommand {
         #[command(subcommand)]
         command: PluginCommand,
     },
+}
+
+/// `config` as typed.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print where the configuration is
+    #[command(after_help = "Example:\n  $EDITOR \"$(kitovufs config path)\"")]
+    Path,
+    /// Print an example of a type of source, or of a whole file
+    #[command(after_help = "Example:\n  kitovufs config example sftp")]
+    Example {
+        /// The type of source [default: all of them]
+        #[arg(value_name = "TYPE")]
+        type_name: Option<String>,
+    },
+}
+
+/// `add` as typed.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The configuration file
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Ask for a password, where there are other ways to log in (sftp)
+    #[arg(short, long)]
+    pub password: bool,
+    /// Write it without trying it
+    #[arg(long)]
+    pub untried: bool,
+    /// Where the source is: a URL as `mount` takes it, or a directory
+    pub url: String,
+    /// The name of its folder [default: what the URL tells]
+    pub name: Option<String>,
 }
 
 /// `plugin` as typed.
@@ -170,6 +243,7 @@ const OVERVIEW: &str = "\
 Examples:
   kitovufs mount                           everything that is configured
   kitovufs mount webdavs://me@host/x ~/x   one source, without configuration
+  kitovufs add sftp://me@host/x lab        configure a source
   kitovufs check                           is the configuration right?
   kitovufs login cloud                     store the password of a source
   kitovufs status                          what is it doing?
@@ -245,6 +319,21 @@ Examples:
 Exit codes:
   0  the folder answers (with -f: it was unmounted)
   1  failed
+  2  wrong usage or configuration";
+
+const ADD: &str = "\
+Examples:
+  kitovufs add sftp://anna@host/srv/files lab
+      a directory of an SSH server, with the keys that ssh would use
+  kitovufs add webdavs://anna@host/remote.php/dav/files/anna cloud
+      asks for anna's password, without showing what is typed
+  pass show cloud | kitovufs add webdavs://anna@host/dav cloud
+      takes the first line
+  kitovufs add /usr/share/doc docs
+
+Exit codes:
+  0  it has worked, and is written
+  1  it does not work, or cannot be written: nothing is
   2  wrong usage or configuration";
 
 const LOGIN: &str = "\

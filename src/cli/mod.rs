@@ -1,15 +1,23 @@
 //! The command line: from typed arguments to a request. It does nothing but read the configuration that a request needs.
 
+mod add;
 mod args;
+mod autostart;
 mod check;
+mod edit;
+mod example;
+mod helper;
 mod import;
 pub mod language;
 mod log;
 mod login;
 mod options;
+mod overview;
 mod plugin;
+mod remove;
 mod run;
 mod runtime;
+mod sources;
 mod status;
 mod unmount;
 
@@ -24,7 +32,9 @@ use status::Form;
 
 use plugin::PluginRequest;
 
-use args::{LowArgs, LowCommand, MountArgs};
+use add::AddRequest;
+use args::{AddArgs, ConfigCommand, LowArgs, LowCommand, MountArgs};
+use autostart::Switch;
 
 /// The request of the user.
 #[derive(Debug)]
@@ -41,6 +51,33 @@ enum Request {
         /// The configuration file; not read yet, so that everything wrong can be reported together.
         file: PathBuf,
     },
+    /// Say where one is.
+    Overview,
+    /// Add a source to a configuration.
+    Add(AddRequest),
+    /// Remove a source from a configuration.
+    Remove {
+        /// The configuration file.
+        file: PathBuf,
+        /// The source's name.
+        name: String,
+    },
+    /// List the sources of a configuration.
+    Sources {
+        /// The configuration file.
+        file: PathBuf,
+        /// For scripts.
+        json: bool,
+    },
+    /// Print the path of the configuration.
+    Path,
+    /// Print an example of a configuration.
+    Example {
+        /// Of this type of source only.
+        type_name: Option<String>,
+    },
+    /// Mount at login, or not.
+    Autostart(Switch),
     /// Store a source's secret.
     Login(LoginRequest),
     /// Turn a configuration of kitovu into ours.
@@ -73,7 +110,17 @@ enum Request {
 /// # Errors
 /// `Usage` or `Config`.
 fn resolve(args: LowArgs) -> Result<Request, Failure> {
-    Ok(match args.command {
+    let file = |typed: Option<PathBuf>| typed.unwrap_or_else(Config::default_path);
+    let Some(command) = args.command else { return Ok(Request::Overview) };
+    Ok(match command {
+        LowCommand::Add(AddArgs { config, password, untried, url, name }) => {
+            Request::Add(AddRequest { file: file(config), url, name, password, untried })
+        }
+        LowCommand::Remove { config, name } => Request::Remove { file: file(config), name },
+        LowCommand::Sources { config, json } => Request::Sources { file: file(config), json },
+        LowCommand::Config { command: ConfigCommand::Path } => Request::Path,
+        LowCommand::Config { command: ConfigCommand::Example { type_name } } => Request::Example { type_name },
+        LowCommand::Autostart { switch } => Request::Autostart(switch),
         LowCommand::Mount(args) => Request::Mount(mount(args)?),
         LowCommand::Unmount { mountpoint } => {
             Request::Unmount { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
@@ -209,7 +256,23 @@ mod tests {
         let all = LowArgs::command();
         let shown = all.get_subcommands().filter(|command| !command.is_hide_set());
         let names: Vec<_> = shown.map(|command| command.get_name()).collect();
-        assert_eq!(names, ["mount", "unmount", "check", "login", "import", "status", "plugin"]);
+        assert_eq!(
+            names,
+            [
+                "mount",
+                "unmount",
+                "check",
+                "add",
+                "remove",
+                "sources",
+                "config",
+                "autostart",
+                "login",
+                "import",
+                "status",
+                "plugin"
+            ]
+        );
     }
 
     #[test]

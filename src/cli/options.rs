@@ -46,7 +46,7 @@ pub(super) fn access(options: &[String]) -> Result<Option<Access>, Failure> {
             "allow_root" => access = access.or(Some(Access::Root)),
             known if WITHOUT_EFFECT.contains(&known) || known.is_empty() => {}
             // Of systemd (`x-systemd.automount`) and other programs (`comment=`).
-            others if others.starts_with("x-") || others.starts_with("comment=") => {}
+            others if ["x-", "X-", "comment=", "user="].iter().any(|start| others.starts_with(start)) => {}
             unknown => return Err(Failure::Usage(refusal(unknown))),
         }
     }

@@ -6,9 +6,13 @@ use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::LowArgs;
-use super::{Failure, Request, check, import, log, login, plugin, status, unmount};
+use super::{
+    Failure, Request, add, autostart, check, example, helper, import, log, login, overview, plugin, remove, sources,
+    status, unmount,
+};
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::mount::{self, ask::ask_here};
 use crate::path::PrintableLines;
@@ -40,6 +44,7 @@ pub fn run() -> ExitCode {
 /// If the command line is wrong, or the request fails.
 fn run_command_line() -> Result<u8, Failure> {
     leave_no_core();
+    helper::become_mount()?;
     let typed = LowArgs::parse();
     if typed.serves() {
         share_one_arena();
@@ -51,14 +56,8 @@ fn run_command_line() -> Result<u8, Failure> {
             log::to_file().map_err(|e| Error::new("open log", ErrorKind::Other).caused_by(e))?;
         }
         Request::Mount(_) => log::to_stderr("warn"),
-        // These commands print their failures themselves.
-        Request::Unmount { .. }
-        | Request::Check { .. }
-        | Request::Login(_)
-        | Request::Import { .. }
-        | Request::Plugin(_)
-        | Request::Ask { .. }
-        | Request::Status { .. } => log::to_stderr("error"),
+        // The other commands print their failures themselves.
+        _ => log::to_stderr("error"),
     }
     let done = carry_out(request);
     children::end_all();
@@ -74,6 +73,19 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             Ok(0)
         }
         Request::Check { file } => check::check(&file),
+        Request::Overview => {
+            overview::show();
+            Ok(0)
+        }
+        Request::Add(request) => add::add(&request),
+        Request::Remove { file, name } => remove::remove(&file, &name),
+        Request::Sources { file, json } => sources::list(&file, json),
+        Request::Path => {
+            println!("{}", Config::default_path().display());
+            Ok(0)
+        }
+        Request::Example { type_name } => example::show(type_name.as_deref()),
+        Request::Autostart(switch) => autostart::autostart(switch),
         Request::Login(request) => login::login(&request),
         Request::Import { file, output } => import::import(&file, output.as_deref()),
         Request::Plugin(request) => plugin::run(request),

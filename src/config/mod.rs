@@ -166,9 +166,29 @@ impl Config {
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             wrong(Some(line), "this is not UTF-8 text; save the file as UTF-8".into())
         })?;
-        let file = std::path::absolute(path).map_err(|error| wrong(None, cannot_read(&error)))?;
+        Self::examine_text(&text, path, private)
+    }
+
+    /// The same for a text that is to be in that file, which only its owner can read, or not.
+    ///
+    /// # Errors
+    /// There is no current or home directory.
+    pub fn examine_text(text: &str, path: &Path, private: bool) -> Result<(Self, Diagnostics), Diagnostics> {
+        let wrong = |message| Diagnostic { file: Some(path.into()), line: None, message };
+        let file = std::path::absolute(path).map_err(|error| wrong(cannot_read(&error)))?;
         let cache_dir = default_cache_dir()?;
-        Ok(parse::parse(&text, &parse::Place { shown: path, file: &file, private, cache_dir }))
+        Ok(parse::parse(text, &parse::Place { shown: path, file: &file, private, cache_dir }))
+    }
+
+    /// A name, the type and the table of the source that a URL means, without secrets.
+    ///
+    /// # Errors
+    /// The problem of the URL. A password in it is refused and not repeated.
+    pub fn table_of_url(url: &str) -> Result<(String, &'static str, BTreeMap<String, toml::Value>), Diagnostics> {
+        let UrlSource { name, type_name, mut values } = url::parse(url, &|_| false).map_err(Diagnostic::new)?;
+        // Variables are for the command line.
+        values.retain(|_, value| !value.is_table());
+        Ok((name, type_name, values))
     }
 
     /// The configuration of a URL, or of an absolute directory in its place: one source at the mount's root, with a cache directory
@@ -239,8 +259,8 @@ fn read(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
 
 fn cannot_read(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file; create it (`kitovufs --help` shows a minimal one), \
-             name another with -c FILE, or mount a URL"
+        std::io::ErrorKind::NotFound => "there is no such file; `kitovufs add URL` writes one, -c FILE names \
+             another, and a URL is mounted without one"
             .into(),
         _ => format!("cannot read the file: {error}"),
     }

@@ -43,6 +43,8 @@ mod read_only;
 mod restart;
 mod secrets;
 mod semantics;
+mod services;
+mod setup;
 mod sharing;
 mod sizes;
 mod stopped;

@@ -70,9 +70,23 @@ fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Resu
              password = {{ file = \"~/.config/kitovufs/{name}\" }} in [sources.{name}]"
         )));
     }
+    log_in(&config, source, request.username.as_deref(), ask, store)
+}
+
+/// Asks for the secrets of a source that are kept somewhere, tries it with them, and puts them there once it has worked. Returns what is
+/// to be said.
+pub(super) fn log_in(
+    config: &Config,
+    source: &SourceConfig,
+    username: Option<&str>,
+    ask: &mut Ask<'_>,
+    store: &dyn Store,
+) -> Result<Vec<String>, Failure> {
+    let name = source.name.escape_debug();
+    let kept = source.settings.kept_secrets();
     let issuer = kind(&source.type_name).and_then(|kind| kind.token_issuer());
     let issuer = issuer.filter(|_| kept.iter().map(|(key, _)| key).eq(["token"]));
-    if request.username.is_some() && issuer.is_none() {
+    if username.is_some() && issuer.is_none() {
         let types = KINDS.into_iter().filter(|kind| kind.token_issuer().is_some()).map(|kind| kind.type_name());
         return Err(Failure::Usage(format!(
             "--username is for a source of type {} with token = {{ keyring = true }}; elsewhere, `username` stands in \
@@ -92,7 +106,7 @@ fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Resu
             _ => Ok(Revealed::new(typed)),
         }
     };
-    let secrets: Vec<(String, Revealed)> = match issuer.zip(request.username.as_deref()) {
+    let secrets: Vec<(String, Revealed)> = match issuer.zip(username) {
         Some((issuer, user)) => {
             let password = asked(&format!("password of {}", user.escape_debug()))?;
             vec![("token".to_owned(), token(issuer, source, user, password)?)]
@@ -102,7 +116,7 @@ fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Resu
             typed.collect::<Result<_>>()?
         }
     };
-    prove(&config, source, &secrets)?;
+    prove(config, source, &secrets)?;
     let mut said = vec![format!("{name}: connected and listed")];
     for ((key, place), (_, secret)) in kept.iter().zip(&secrets) {
         said.push(keep(key, place, secret, store)?);
@@ -128,7 +142,11 @@ fn token(
     })
 }
 
-fn named<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig, Failure> {
+/// The source of this name.
+///
+/// # Errors
+/// There is none; names the nearest.
+pub(super) fn named<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig, Failure> {
     if let Some(source) = config.sources.iter().find(|source| source.name == name) {
         return Ok(source);
     }
@@ -198,7 +216,7 @@ fn write(path: &Path, secret: &Revealed) -> io::Result<()> {
 }
 
 /// From the terminal, without showing it; from standard input, a line for each, if that is none.
-fn ask(what: &str) -> io::Result<String> {
+pub(super) fn ask(what: &str) -> io::Result<String> {
     if io::stdin().is_terminal() {
         return rpassword::prompt_password(what);
     }

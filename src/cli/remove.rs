@@ -1,0 +1,40 @@
+//! `remove`: takes a source out of the configuration file. Its secret and its copies stay where they are.
+
+use std::path::Path;
+
+use super::edit::Edited;
+use super::{Failure, login, overview};
+use crate::config::Config;
+use crate::path::PrintableLines;
+use crate::secret::Secret;
+
+/// Removes the source `name` from `file`, and tells what is left of it. The result is the exit code.
+///
+/// # Errors
+/// There is no such source, or a folder shows it; then nothing is changed.
+pub fn remove(file: &Path, name: &str) -> Result<u8, Failure> {
+    let (before, _) = Config::examine(file)?;
+    let kept = login::named(&before, name)?.settings.kept_secrets();
+    let mut edited = Edited::read(file)?;
+    let left = edited.remove(name);
+    if left > 0 {
+        edited.examine()?.1.or(())?;
+    }
+    edited.write()?;
+    println!("[sources.{}] is no longer in {}", name.escape_debug(), file.display());
+    for (key, place) in kept {
+        match place {
+            Secret::Keyring(item) => {
+                println!("{}", PrintableLines(&format!("`{key}` is still in the keyring ({item})")))
+            }
+            Secret::File(path) => println!("`{key}` is still in {}", path.display()),
+            Secret::Plain(_) | Secret::Env(_) | Secret::Command(_) => {}
+        }
+    }
+    if left == 0 {
+        println!("there is no source left; next: kitovufs add URL");
+    } else {
+        println!("{}", overview::next_step(&before));
+    }
+    Ok(0)
+}
