@@ -5,6 +5,7 @@ use toml_edit::{InlineTable, Item, Table, value};
 
 use super::{Folder, into_string};
 use crate::source::settings::common_keys;
+use crate::sources::moodle::course_name;
 
 /// The defaults of kitovu's SMB plugin.
 const SMB_DEFAULTS: [(&str, &str); 3] = [("hostname", "svm-c213.hsr.ch"), ("share", "skripte"), ("domain", "HSR")];
@@ -73,6 +74,16 @@ fn source_name(name: &str) -> String {
 }
 
 impl Connection {
+    /// The path below the source for what kitovu calls `remote-dir`, or none if it leads elsewhere or no name can be so.
+    ///
+    /// To its plugin for Moodle all of that is the name of one course, as the site writes it: HTML, and with slashes perhaps.
+    pub(super) fn path(&self, remote_dir: &str) -> Option<Vec<String>> {
+        match &*self.plugin {
+            "moodle" => super::names(&course_name(remote_dir.trim_matches('/'))),
+            _ => super::names(remote_dir),
+        }
+    }
+
     /// The source's table.
     pub(super) fn write(&self, notes: &mut Vec<String>) -> Table {
         let mut table = Table::new();

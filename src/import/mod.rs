@@ -128,7 +128,7 @@ fn read_part(
         notes.push(format!("{about}: its part from `{wanted}` is left out: there is no such connection"));
         return None;
     };
-    let Some(path) = names(&remote_dir) else {
+    let Some(path) = connection.path(&remote_dir) else {
         notes.push(format!("{about}: its part from `{wanted}` is left out: `{remote_dir}` leads elsewhere"));
         return None;
     };

@@ -97,6 +97,22 @@ ignore = ["Thumbs.db", "*.tmp"]
 }
 
 #[test]
+fn courses_of_moodle_are_found_by_the_names_that_kitovu_has_for_them() {
+    for (remote_dir, path) in [
+        ("Renamed / course", "path = \"Renamed \u{ff0f} course\""),
+        ("/Analysis I: \u{dc}bungen &amp; x/", "path = \"Analysis I: \u{dc}bungen & x\""),
+        ("a &lt; b", r#"path = "a < b""#),
+    ] {
+        let yaml = format!(
+            "connections: [{{name: m, plugin: moodle, url: 'https://m.example'}}]\n\
+             subjects: [{{name: S, sources: [{{connection: m, remote-dir: '{remote_dir}'}}]}}]\n"
+        );
+        let Imported { toml, .. } = convert(&yaml).expect("it is one of kitovu's");
+        assert!(toml.contains(path), "{remote_dir}: {toml}");
+    }
+}
+
+#[test]
 fn what_kitovu_takes_for_granted_is_written_down_and_what_is_settled_here_is_not() {
     let yaml = "
 connections:

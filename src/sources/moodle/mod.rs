@@ -30,6 +30,7 @@ use self::session::Session;
 use self::show::Show;
 use self::site::Site;
 use self::stream::Streams;
+use self::title::shown;
 use self::tree::Place;
 use super::authorities::Authorities;
 use super::current::Current;
@@ -48,6 +49,11 @@ use crate::source::{
     Capabilities, Entry, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
     Sink, Source,
 };
+
+/// The name of the folder for a course whose name the site writes so; empty for none.
+pub(crate) fn course_name(fullname: &str) -> String {
+    shown(fullname, "")
+}
 
 /// The functions that the token's service must have.
 const FUNCTIONS: [&str; 2] = ["core_enrol_get_users_courses", "core_course_get_contents"];
