@@ -46,7 +46,7 @@ fn courses_are_folders_whose_files_programs_can_read() {
     for (name, key) in [
         ("General/syllabus.pdf", "23/mod_resource/content/syllabus.pdf"),
         ("Week 1／2: Intro & Basics/notes.txt", "24/mod_resource/content/notes.txt"),
-        ("Week 1／2: Intro & Basics/slides (2).pdf", "26/mod_resource/content/slides.pdf"),
+        ("Week 1／2: Intro & Basics/Slides - slides (2).pdf", "26/mod_resource/content/slides.pdf"),
         ("Week 1／2: Intro & Basics/f.html", "34/mod_resource/content/f.html"),
         ("Week 1／2: Intro & Basics/alias.txt", "72/mod_resource/content/alias.txt"),
         ("日本語 セクション/Folder/sub/deeper dir/ü.txt", "39/mod_folder/content/sub/deeper dir/ü.txt"),

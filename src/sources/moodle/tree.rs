@@ -138,6 +138,21 @@ fn is_subsection(module: &Module, section: &Section) -> bool {
         && section.itemid == module.instance
 }
 
+/// The entries of a section. Files that have one name among them carry that of their activity before it.
+fn told_apart(entries: Vec<(&Module, Entry)>) -> Vec<Entry> {
+    let mut counts = HashMap::<Vec<u8>, usize>::new();
+    entries.iter().for_each(|(_, entry)| *counts.entry(entry.name.clone()).or_default() += 1);
+    let named = |(module, mut entry): (&Module, Entry)| {
+        let is_file = module.modname.as_deref() == Some("resource") && !entry.is_directory();
+        if is_file && counts[&entry.name] > 1 {
+            let activity = shown(module.name.as_deref().unwrap_or_default(), "File");
+            entry.name = [activity.as_bytes(), b" - ", &entry.name].concat();
+        }
+        entry
+    };
+    entries.into_iter().map(named).collect()
+}
+
 /// Whether a file is listed to those who learn, and sent only to those who teach: the table of contents of a package.
 fn is_withheld(modname: &str, content: &Content) -> bool {
     modname == "imscp"
@@ -187,13 +202,21 @@ impl Builder<'_> {
         };
         let path = self.path(&format!("section-{id}"))?;
         // Each stands in one place, so that none is inside itself.
-        if self.tree.directories.insert(path.clone(), Vec::new()).is_some() {
+        if self.tree.directories.contains_key(&path) {
             return None;
         }
+        self.directory(&path);
         let modules = section.modules.iter().filter(|module| module.uservisible != Some(false));
-        let entries: Vec<_> = modules.filter_map(|module| self.module(module, &path)).collect();
+        let shown = modules.filter_map(|module| Some((module, self.module(module, &path)?)));
+        let entries = told_apart(shown.collect());
         self.directory(&path).extend(entries);
-        Some(directory(name, path))
+        self.unless_empty(name, path)
+    }
+
+    /// The entry of a directory, unless nothing is in it.
+    fn unless_empty(&mut self, name: impl Into<Vec<u8>>, path: RemotePath) -> Option<Entry> {
+        let is_empty = self.directory(&path).is_empty() && !self.left_out(&path).is_incomplete();
+        (!is_empty).then(|| directory(name, path))
     }
 
     /// The entry of an activity in the directory `section`; none for one without files.
@@ -238,8 +261,12 @@ impl Builder<'_> {
             ("folder", ..) | (_, _, [_, ..]) => self.put(module, &stored, &path, "/"),
             _ => return None,
         }
-        self.directory(&path);
-        Some(directory(name, path))
+        if modname == "folder" {
+            // A folder at the site as well: files are expected there.
+            self.directory(&path);
+            return Some(directory(name, path));
+        }
+        self.unless_empty(name, path)
     }
 
     fn directory(&mut self, path: &RemotePath) -> &mut Vec<Entry> {

@@ -70,15 +70,16 @@ async fn a_subsection_inside_itself_is_shown_once() {
     let inside = |id: u64, name: &str| {
         format!("{{\"id\": {id}, \"name\": \"{name}\", \"modname\": \"subsection\", \"instance\": 1}}")
     };
+    let link = r#"{"id": 8, "name": "l", "modname": "url", "contents": [{"type": "url", "fileurl": "x:"}]}"#;
     let sub = "\"component\": \"mod_subsection\", \"itemid\": 1";
     let sections = format!(
-        "[{{\"id\": 1, \"name\": \"A\", {sub}, \"modules\": [{}]}}, {{\"id\": 2, \"name\": \"B\", \"modules\": [{}, {}]}}]",
+        "[{{\"id\": 1, \"name\": \"A\", {sub}, \"modules\": [{}, {link}]}}, {{\"id\": 2, \"name\": \"B\", \"modules\": [{}, {}]}}]",
         inside(5, "loop"),
         inside(6, "in"),
         inside(7, "again")
     );
     site.store().replace_contents(2, &sections);
-    assert_eq!(shown(&site, "course-2").await, "B/\n    in/\n");
+    assert_eq!(shown(&site, "course-2").await, "B/\n    in/\n        l.url  [28 link]\n");
 }
 
 #[tokio::test]
