@@ -257,13 +257,13 @@ pub struct Reason {
     /// One of the protocol's kinds.
     pub kind: String,
     /// The setting that `invalid_config` is about.
-    pub key: Option<String>,
+    pub key: Option<Box<str>>,
     /// Whether that setting is missing or invalid.
-    pub problem: Option<String>,
+    pub problem: Option<Box<str>>,
     /// Seconds for which `rate_limited` asks.
     pub retry_after: Option<f64>,
     /// Where in the plugin an exception was raised that it did not expect, for its author.
-    pub traceback: Option<String>,
+    pub traceback: Option<Box<str>>,
 }
 
 impl Refusal {
