@@ -271,8 +271,9 @@ impl OpenVersion {
                 if self.copy.is_proven() {
                     return Ok(bytes);
                 }
-                self.is_handed_out.store(true, Ordering::Release);
-                if discards == self.discards.load(Ordering::Acquire) {
+                // In one order with the bytes being thrown away, which counts first and then looks whether somebody has some.
+                self.is_handed_out.store(true, Ordering::SeqCst);
+                if discards == self.discards.load(Ordering::SeqCst) {
                     return Ok(bytes);
                 }
             }

@@ -150,21 +150,21 @@ impl OpenVersion {
     /// Throws the bytes away.
     async fn discard(self: &Arc<Self>) {
         self.tell_disk(OpenCopy::discard).await;
-        self.discards.fetch_add(1, Ordering::AcqRel);
+        self.discards.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Blocks were shown before they were proven, and now they are, or will not be. Readers go on with those on disk, if any.
     pub(super) fn end_preview(&self, blocks: Range<usize>, are_proven: bool) {
         self.copy.unspill(blocks);
         if !are_proven {
-            self.discards.fetch_add(1, Ordering::AcqRel);
+            self.discards.fetch_add(1, Ordering::SeqCst);
             self.retract();
         }
     }
 
     /// Bytes that somebody may have read are not those of the version.
     fn retract(&self) {
-        if self.is_handed_out.swap(false, Ordering::AcqRel) {
+        if self.is_handed_out.swap(false, Ordering::SeqCst) {
             self.transfer.evidence.note_retraction(*self.copy.key());
             self.retractions.fetch_add(1, Ordering::AcqRel);
         }
