@@ -57,6 +57,11 @@ where
         flight
     }
 
+    /// The answer that is on its way to `key`, if one is.
+    pub fn get(&self, key: &K) -> Option<Flight<V>> {
+        self.0.lock().get(key).cloned()
+    }
+
     /// The number of answers that are on their way.
     pub fn under_way(&self) -> usize {
         self.0.lock().len()

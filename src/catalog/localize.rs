@@ -76,6 +76,14 @@ pub fn localize(mut entries: Packed, mut omitted: Omitted, verbatim: bool) -> Lo
     Localized { named: LocalEntries::of(entries, named), omitted }
 }
 
+/// Whether a file of this name keeps it and no other name becomes this one, whatever else the directory has.
+pub(super) fn stays(name: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(name) else { return false };
+    let is_picture = |c| c == '\u{ff0f}' || ('\u{2400}'..='\u{2421}').contains(&c);
+    // Neither is it numbered, nor long enough to be shortened.
+    legal(name, false) == name && !text.contains(is_picture) && !text.contains(" (") && name.len() < NAME_MAX - 8
+}
+
 /// The names of one directory that are given already. It keeps hashes of them: where two names share one, a number is left out.
 #[derive(Default)]
 struct Taken {

@@ -10,6 +10,7 @@ mod listing;
 mod listing_cache;
 mod local_entries;
 pub mod localize;
+mod lookup;
 mod overlay;
 mod patience;
 mod stored;
@@ -40,6 +41,7 @@ use crate::freshness::{
     AfterFailure, BeforeAsking, Emptying, Offline, WAIT_BEFORE_EMPTYING, after_failure, before_asking, before_emptying,
 };
 use crate::name::LocalName;
+use crate::omitted::Omitted;
 use crate::path::RemotePath;
 use crate::source::budget::{check_held, gathering};
 use crate::source::packed::Packed;
@@ -84,6 +86,10 @@ pub struct Catalog {
     ahead: ahead::Begun,
     /// Single files that are being asked for.
     checks: Arc<Checks>,
+    /// Lookups in directories of which no listing is known.
+    lookups: Arc<lookup::Lookups>,
+    /// What was told of single names of such directories.
+    alone: Mutex<lookup::Alone>,
     /// Listings that are being read from the database.
     reloads: Arc<Flights<RemotePath, Option<Arc<Listing>>>>,
     slowness: Mutex<Slowness>,
@@ -113,7 +119,8 @@ impl Catalog {
         span: Span,
     ) -> Arc<Self> {
         let state = Mutex::new(State { listings: ListingCache::new(room), changed: None });
-        let (under_way, ahead, checks, reloads, slowness, left_out) = Default::default();
+        let (under_way, ahead, checks, lookups, reloads, slowness, left_out) = Default::default();
+        let alone = Mutex::new(lookup::none_alone());
         Arc::new(Self {
             source,
             source_id,
@@ -122,6 +129,8 @@ impl Catalog {
             under_way,
             ahead,
             checks,
+            lookups,
+            alone,
             reloads,
             slowness,
             left_out,
@@ -152,6 +161,9 @@ impl Catalog {
             return Ok(answer);
         }
         if let Some(answer) = self.reload(dir).await {
+            return Ok(answer);
+        }
+        if let Some(answer) = self.looked_up(dir).await {
             return Ok(answer);
         }
         let mut joined = self.ahead.want(dir);
@@ -189,12 +201,7 @@ impl Catalog {
         }
         let listed = match self.stored_entry(dir, name).await {
             Some(answer) => answer,
-            None => {
-                let Answer { value, valid_for, unconfirmed } = self.plain_listing(dir).await?;
-                // An incomplete listing says nothing of other names: the source is asked about this one.
-                let entry = value.get(name).or_else(|| unlisted(dir, name).filter(|_| value.is_incomplete()));
-                Answer { value: entry.map(|entry| (name.into(), entry)), valid_for, unconfirmed }
-            }
+            None => self.look_up(dir, name).await?,
         };
         if let Some(answer) = self.state.lock().overlay_entry(dir, name, self.policy) {
             return Ok(answer);
@@ -306,6 +313,7 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
+        self.forget_alone(dir, name);
         self.store_overlay(dir, name, checked.as_ref());
         self.state.lock().listings.lay_over(dir, name.clone(), checked.clone(), Instant::now());
         Ok(checked)
@@ -329,6 +337,16 @@ impl Catalog {
     /// Asks the source, and falls back on the known listing as `freshness` says.
     async fn renew(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
         let (asked, answer) = self.ask_source(dir).await;
+        self.settle(dir, asked, answer).await
+    }
+
+    /// Makes the answer of the source the known listing, or falls back on that.
+    async fn settle(
+        self: &Arc<Self>,
+        dir: &RemotePath,
+        asked: Instant,
+        answer: Result<Localized>,
+    ) -> Result<Answer<Arc<Listing>>> {
         let error = match answer {
             Ok(localized) => {
                 // A change that was reported after the question may be missing in the answer.
@@ -390,7 +408,17 @@ impl Catalog {
     }
 
     async fn retrieve_listing(&self, dir: &RemotePath) -> Result<Localized> {
+        match self.gather(dir, None).await? {
+            Gathered::All(localized) | Gathered::Alone(localized) => Ok(localized),
+        }
+    }
+
+    /// Gathers the names of `dir`; if it is only for the sake of one of them, perhaps no more than those that begin with that.
+    async fn gather(&self, dir: &RemotePath, one_name: Option<&[u8]>) -> Result<Gathered> {
         let mut listing = self.source.list_path(dir).await?;
+        if let Some(name) = one_name {
+            listing.want_only(name);
+        }
         let mut entries = Packed::new(dir.clone());
         while let Some(entry) = listing.try_next().await? {
             entries.push(&entry);
@@ -398,11 +426,16 @@ impl Catalog {
             tokio::task::consume_budget().await;
         }
         let verbatim = self.source.capabilities().verbatim_names;
+        if let Some(told) = listing.told_alone() {
+            let mut entries = Packed::new(dir.clone());
+            told.iter().for_each(|entry| _ = entries.push(entry));
+            return Ok(Gathered::Alone(localize(entries, Omitted::default(), verbatim)));
+        }
         let omitted = listing.omitted();
         let localized = off_worker(dir, move || localize(entries, omitted, verbatim)).await?;
         let localized = localized.if_usable(dir).inspect_err(|error| self.span.in_scope(|| warn!("{error}")))?;
         check_held(localized.named.len(), localized.named.bytes()).map_err(|exceeded| exceeded.error(dir))?;
-        Ok(localized)
+        Ok(Gathered::All(localized))
     }
 
     /// Makes a complete listing the known one. A large one takes a while, in which the state is not locked.
@@ -412,6 +445,7 @@ impl Catalog {
             let record = &known.record;
             (known.listing.clone(), record.stored, record.overlay.clone(), record.obtained)
         });
+        self.alone.lock().pop(dir);
         let losses = self.db.losses();
         let (mut unchanged, mut learned, mut kept) = (None, Overlay::new(), Overlay::new());
         let mut is_amended = false;
@@ -455,10 +489,18 @@ impl Catalog {
     }
 
     fn drop_listing(&self, dir: &RemotePath) {
+        self.alone.lock().pop(dir);
         self.state.lock().listings.remove(dir);
         let (source_id, dir) = (self.source_id.clone(), dir.clone());
         self.db.write(move |db| Listing::delete(db, &source_id, &dir));
     }
+}
+
+/// The names of a directory that a source has told.
+enum Gathered {
+    All(Localized),
+    /// Those that begin with the one that is wanted.
+    Alone(Localized),
 }
 
 /// Runs work that takes long for a large directory on a thread that holds up no task.

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use super::stored::SMALL_LISTING_NAMES;
 use super::*;
 use crate::digest::Digest;
+use crate::source::Capabilities;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::sources::memory::Memory;
 
@@ -19,9 +20,21 @@ struct Fixture {
 
 impl Fixture {
     fn new(room: Room) -> Self {
+        Self::of(Memory::new(), room)
+    }
+
+    /// A source that tells names of large directories alone, with 5,000 names in `large`.
+    fn telling_alone() -> Self {
+        let memory = Memory::new();
+        let capabilities = Capabilities { names_alone: true, ..memory.capabilities() };
+        let known = Self::of(memory.with_capabilities(capabilities), Room::default());
+        (0..5_000).for_each(|n| known.memory.put(&format!("large/{n:04}"), "x"));
+        known
+    }
+
+    fn of(memory: Memory, room: Room) -> Self {
         let place = TempDir::new().expect("a temporary directory");
         let db = Arc::new(Database::open(place.path(), 1 << 20).expect("a new index"));
-        let memory = Memory::new();
         let (faulty, faults) = Faulty::new(memory.clone());
         let policy = Policy { fresh_for: FRESH_FOR, patience: FRESH_FOR, offline: Offline::Serve };
         let catalog = Catalog::new(Arc::new(faulty), "s".into(), policy, db, Arc::new(room), Span::none());
@@ -374,4 +387,55 @@ async fn a_digest_that_was_told_after_the_listing_is_the_last_known_one_also_aft
     assert_eq!(find(&known.catalog).await, Digest::new("listed"));
     known.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
     assert_eq!(find(&known.again()).await, Digest::new("listed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_in_a_large_directory_that_is_not_listed_is_asked_for_alone() {
+    let known = Fixture::telling_alone();
+    for (name, is_there) in [("4321", true), ("432", false), ("absent", false)] {
+        let before = known.listed();
+        for _ in 0..2 {
+            assert_eq!(known.is_there("large", name).await, Ok(is_there), "{name}");
+        }
+        assert_eq!((known.listed() - before, known.held()), (1, 0), "{name}: the answer counts while it is fresh");
+    }
+    known.memory.remove("large/4321");
+    expire().await;
+    assert_eq!(known.is_there("large", "4321").await, Ok(false));
+    assert_eq!(known.listed(), 4);
+    // Somebody reads the directory: from then on its listing tells.
+    assert_eq!(known.names("large").await.expect("it is there"), 4_999);
+    known.memory.put("large/absent", "x");
+    assert_eq!(known.is_there("large", "absent").await, Ok(false));
+    expire().await;
+    assert_eq!(known.is_there("large", "absent").await, Ok(true));
+    assert_eq!(known.listed(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_in_which_several_names_are_looked_up_is_listed() {
+    let known = Fixture::telling_alone();
+    (0..5).for_each(|n| known.memory.put(&format!("small/{n}"), "x"));
+    for name in ["1", "3", "absent"] {
+        assert_eq!(known.is_there("small", name).await, Ok(name != "absent"));
+    }
+    assert_eq!(known.listed(), 1, "a small one is listed by the first lookup");
+    for number in 0..20 {
+        assert_eq!(known.is_there("large", &format!("{number:04}")).await, Ok(true));
+        assert_eq!(known.listed(), 1 + (number + 1).min(9), "{number}");
+    }
+    assert_eq!(known.names("large").await.expect("it is there"), 5_000);
+    assert_eq!(known.listed(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_at_once_and_names_that_others_may_become_list_the_directory() {
+    let known = Fixture::telling_alone();
+    known.memory.put("large/a\nb", "x");
+    assert_eq!(known.is_there("large", "a\u{240a}b").await, Ok(true));
+    assert_eq!((known.listed(), known.is_there("large", "0001").await), (1, Ok(true)));
+    let known = Fixture::telling_alone();
+    let (one, other) = tokio::join!(known.is_there("large", "0001"), known.is_there("large", "0002"));
+    assert_eq!((one, other, known.listed()), (Ok(true), Ok(true), 2));
+    assert_eq!((known.is_there("large", "0003").await, known.listed()), (Ok(true), 2));
 }

@@ -13,12 +13,16 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::{Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::one_name::OneName;
 use crate::source::{
-    Capabilities, Entry, EntryKind, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source,
+    Capabilities, Entry, EntryKind, EntryStream, LeftOut, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source,
 };
 
 /// How many bytes one `write` to a sink carries.
 const CHUNK: usize = 64 * 1024;
+
+/// How many names of a directory come at once, where names are told alone.
+const PAGE: usize = 1_000;
 
 /// A source in memory. Clones share one tree, so a test keeps a clone and changes what the source shows.
 ///
@@ -218,7 +222,7 @@ impl Source for Memory {
     async fn disconnect(&self) {}
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let entries: Vec<_> = match self.tree.lock().get(dir.as_bytes()) {
+        let mut entries: Vec<_> = match self.tree.lock().get(dir.as_bytes()) {
             Some(names) => names.iter().map(|(name, node)| Ok(self.entry(dir, name, node))).collect(),
             None => Vec::new(),
         };
@@ -229,7 +233,19 @@ impl Source for Memory {
                 None => return Err(Error::new("list_path", ErrorKind::NotFound).on(dir)),
             }
         }
-        Ok(EntryStream::new(futures::stream::iter(entries)))
+        if !self.capabilities.names_alone || entries.len() <= PAGE {
+            return Ok(EntryStream::new(futures::stream::iter(entries)));
+        }
+        let one_name = OneName::default();
+        let all: Vec<Entry> = entries.iter().flatten().cloned().collect();
+        let (rest, of_stream) = (entries.split_off(PAGE), one_name.clone());
+        let rest = futures::stream::once(async move {
+            let Some(name) = one_name.take_wanted() else { return futures::stream::iter(rest) };
+            one_name.tell(all.into_iter().filter(|entry| entry.name.starts_with(&name)).collect());
+            futures::stream::iter(Vec::new())
+        });
+        let entries = futures::stream::iter(entries).chain(rest.flatten());
+        Ok(EntryStream::for_one_name(entries, LeftOut::default(), of_stream))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
