@@ -121,6 +121,11 @@ impl Catalog {
 
     /// Lists `dir`, or learns about `name` alone if it is large.
     async fn first_names(self: Arc<Self>, dir: RemotePath, name: LocalName) -> Result<Found> {
+        // It may have arrived before this lookup began.
+        let arrived = self.state.lock().fresh_listing(&dir, self.policy);
+        if let Some(answer) = arrived {
+            return Ok(Found::Listed(answer));
+        }
         let asked = Instant::now();
         let answer = retry(|| gathering(self.gather(&dir, Some(&name)))).await;
         let localized = match answer {
