@@ -269,6 +269,11 @@ impl Catalog {
         self.left_out.load(Ordering::Relaxed)
     }
 
+    /// For how long an answer counts as current.
+    pub fn fresh_for(&self) -> Duration {
+        self.policy.fresh_for
+    }
+
     /// Whether this name was asked for alone, not just listed, within `fresh_for`.
     pub fn is_checked(&self, dir: &RemotePath, name: &[u8]) -> bool {
         self.state.lock().overlay_entry(dir, name, self.policy).is_some()

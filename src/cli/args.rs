@@ -123,6 +123,25 @@ pub enum LowCommand {
         /// The mounted folder [default: the one in the configuration]
         mountpoint: Option<PathBuf>,
     },
+    /// Tell why a file is as it is: which version, who was asked and when, what an open would cost
+    #[command(after_help = WHY)]
+    Why {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+        /// A file or a folder in a mounted folder
+        path: PathBuf,
+    },
+    /// Retrieve files into the cache, so that they are there without the network
+    ///
+    /// What is there is not retrieved again: interrupted and begun anew, it
+    /// goes on where it was.
+    #[command(after_help = FETCH)]
+    Fetch {
+        /// Files, and folders with everything in them, in a mounted folder
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
     /// Asks a mount, for the process that started this one; for nobody else.
     #[command(hide = true)]
     Ask {
@@ -335,6 +354,24 @@ Exit codes:
   0  it has worked, and is written
   1  it does not work, or cannot be written: nothing is
   2  wrong usage or configuration";
+
+const WHY: &str = "\
+Examples:
+  kitovufs why ~/kitovu/cloud/report.pdf
+  kitovufs why --json ~/kitovu/cloud/report.pdf
+      what is known of the file and its source, as text by name
+
+It retrieves nothing, but may ask the source which version there is.";
+
+const FETCH: &str = "\
+Examples:
+  kitovufs fetch ~/kitovu/cloud/talks ~/kitovu/docs/a.pdf
+      progress is on standard error
+
+Exit codes:
+  0  all of it is in the cache
+  1  some is not: standard error tells what, and why
+  2  wrong usage";
 
 const LOGIN: &str = "\
 Examples:

@@ -6,6 +6,7 @@ mod autostart;
 mod check;
 mod edit;
 mod example;
+mod fetch;
 mod helper;
 mod import;
 pub mod language;
@@ -13,6 +14,7 @@ mod log;
 mod login;
 mod options;
 mod overview;
+mod place;
 mod plugin;
 mod remove;
 mod run;
@@ -20,6 +22,7 @@ mod runtime;
 mod sources;
 mod status;
 mod unmount;
+mod why;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -96,6 +99,18 @@ enum Request {
         /// For whom.
         form: Form,
     },
+    /// Tell why a path is as it is.
+    Why {
+        /// The path.
+        path: PathBuf,
+        /// For scripts.
+        json: bool,
+    },
+    /// Retrieve files into the cache.
+    Fetch {
+        /// Files and folders.
+        paths: Vec<PathBuf>,
+    },
     /// Ask a mount, for another process of this program.
     Ask {
         /// The mounted folder, absolute.
@@ -132,6 +147,8 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Import { file, output } => Request::Import { file, output },
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
         LowCommand::Ask { mountpoint, attribute } => Request::Ask { mountpoint, attribute },
+        LowCommand::Why { json, path } => Request::Why { path, json },
+        LowCommand::Fetch { paths } => Request::Fetch { paths },
         LowCommand::Status { json, verbose, mountpoint } => {
             let form = if json {
                 Form::Json
@@ -270,6 +287,8 @@ mod tests {
                 "login",
                 "import",
                 "status",
+                "why",
+                "fetch",
                 "plugin"
             ]
         );

@@ -7,8 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::LowArgs;
 use super::{
-    Failure, Request, add, autostart, check, example, helper, import, log, login, overview, plugin, remove, sources,
-    status, unmount,
+    Failure, Request, add, autostart, check, example, fetch, helper, import, log, login, overview, plugin, remove,
+    sources, status, unmount, why,
 };
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
@@ -97,6 +97,11 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             }
             Ok(u8::from(!failures.is_empty()))
         }
+        Request::Why { path, json } => {
+            print!("{}", PrintableLines(&why::why(&path, json)?));
+            Ok(0)
+        }
+        Request::Fetch { paths } => Ok(fetch::fetch(&paths)?),
         Request::Ask { mountpoint, attribute } => {
             ask_here(&mountpoint, &attribute).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
             Ok(0)

@@ -86,6 +86,14 @@ pub fn understood(mountpoint: &Path, answer: &[u8]) -> Result<Status> {
     serde_json::from_slice(answer).map_err(|e| odd(mountpoint, e))
 }
 
+/// The status of the mount at `mountpoint`.
+///
+/// # Errors
+/// It does not answer.
+pub fn of(mountpoint: &Path) -> Result<Status> {
+    understood(mountpoint, &said(mountpoint, Asked::of(mountpoint)?.answer())?)
+}
+
 fn odd(mountpoint: &Path, e: serde_json::Error) -> Error {
     Error::new("status", ErrorKind::Protocol)
         .on(mountpoint.display())
@@ -161,7 +169,7 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
 }
 
 /// How a source is, and what to do if it does not work.
-fn state(name: &str, source: &SourceStatus) -> String {
+pub fn state(name: &str, source: &SourceStatus) -> String {
     let since = format!("since {}", local_time(&source.since));
     let why = source.last_error.as_deref().unwrap_or("no error is known");
     let again = source.asked_again.as_deref().map(|time| format!("; it is asked again at {}", local_time(time)));
@@ -203,7 +211,7 @@ fn counters(source: &SourceStatus) -> Vec<String> {
 }
 
 /// A time as people here write it: without the date if that is today's; as it is if it cannot be read.
-fn local_time(time: &str) -> String {
+pub fn local_time(time: &str) -> String {
     let Ok(timestamp) = time.parse::<jiff::Timestamp>() else { return time.to_owned() };
     let (time, now) = (timestamp.to_zoned(jiff::tz::TimeZone::system()), jiff::Zoned::now());
     time.strftime(if time.date() == now.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()

@@ -9,7 +9,8 @@ use crate::source::connection::Health;
 pub const PREFIX: &str = "user.kitovufs.";
 
 /// The attributes, in the order in which `all` shows those that have a value.
-const NAMES: [&str; 7] = ["source", "path", "digest", "local_digest", "state", "checked", "error"];
+pub const NAMES: [&str; 9] =
+    ["source", "path", "digest", "local_digest", "state", "missing", "checked", "fresh_for", "error"];
 
 impl FileSystem {
     /// The value of the attribute `user.kitovufs.<name>`; `None` if this inode has none. `all` has a line for each of the others.
@@ -67,10 +68,15 @@ async fn file_xattr(source: &MountedSource, node: &Node, name: &str) -> Result<O
     let text = match name {
         "digest" => entry.digest.as_ref().map(ToString::to_string),
         "checked" => source.catalog.checked_at(dir, local_name).map(|at| humantime::format_rfc3339(at).to_string()),
-        "local_digest" | "state" if entry.size.is_none() => (name == "state").then(|| "remote".to_owned()),
+        "fresh_for" => Some(humantime::format_duration(source.catalog.fresh_for()).to_string()),
+        "local_digest" | "state" | "missing" if entry.size.is_none() => (name == "state").then(|| "remote".to_owned()),
         "local_digest" => {
             let version = source.transfer.open(&version_of(entry)?, local_name).await;
             version.copy().local_digest().map(|digest| digest.to_string())
+        }
+        "missing" => {
+            let version = source.transfer.open(&version_of(entry)?, local_name).await;
+            Some(version.missing_bytes().to_string())
         }
         "state" => {
             let version = source.transfer.open(&version_of(entry)?, local_name).await;

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::cache::block::{BLOCK, block_count, blocks_of};
+use crate::cache::block::{BLOCK, block_count, blocks_of, bytes_of};
 use crate::cache::{Cache, Key, OpenCopy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
@@ -211,6 +211,13 @@ impl OpenVersion {
     pub fn can_begin(&self) -> bool {
         let settled = self.version.digest.unsettled_since().is_none();
         settled && self.transfer.source.capabilities().ranges && !self.missing(0..1).is_empty()
+    }
+
+    /// How many bytes are neither on the disk nor in memory.
+    pub fn missing_bytes(&self) -> u64 {
+        let size = self.version.size;
+        let bytes = |block| bytes_of(&(block..block + 1), size);
+        self.missing(0..block_count(size)).into_iter().map(|block| bytes(block).end - bytes(block).start).sum()
     }
 
     /// Whether all bytes are here and proven, as far as the disk tells.

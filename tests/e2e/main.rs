@@ -34,6 +34,7 @@ mod login;
 mod memory;
 mod moodle;
 mod names;
+mod offline;
 mod outage;
 mod patience;
 mod plugin;

@@ -330,6 +330,7 @@ async fn extended_attributes_tell_the_state_and_retrieve_nothing() {
         let value = mount.fs.xattr(inode, name).await.expect("an inode").map(|value| Printable(&value).to_string());
         value.unwrap_or_default()
     };
+    assert_eq!(value("missing").await, (2 * SMALL).to_string());
     assert_eq!(
         (value("source").await, value("path").await, value("state").await),
         ("memory".into(), "/file".into(), "remote".into())
@@ -338,7 +339,7 @@ async fn extended_attributes_tell_the_state_and_retrieve_nothing() {
     mount.fs.read(open, 0..1).await.expect("read");
     assert_eq!(value("state").await, "partial");
     mount.fs.read(open, 0..u64::MAX).await.expect("read");
-    assert_eq!(value("state").await, "cached");
+    assert_eq!((value("state").await, value("missing").await), ("cached".into(), "0".into()));
     assert_eq!(value("digest").await, value("local_digest").await);
     let all = mount.fs.xattr(inode, "all").await.expect("an inode").expect("it has some");
     assert!(String::from_utf8_lossy(&all).contains("checked: "));

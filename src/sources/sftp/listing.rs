@@ -69,12 +69,7 @@ pub(super) async fn list(connection: Arc<Connection>, dir: &RemotePath) -> Resul
 }
 
 /// The entries of an open directory.
-fn entries<'a>(
-    connection: Arc<Connection>,
-    handle: Handle,
-    dir: &'a RemotePath,
-    way: Vec<Bytes>,
-) -> EntryStream<'a> {
+fn entries<'a>(connection: Arc<Connection>, handle: Handle, dir: &'a RemotePath, way: Vec<Bytes>) -> EntryStream<'a> {
     let (asked, left_out) = (VecDeque::new(), LeftOut::default());
     let noted = left_out.clone();
     let (questions, answers, names, ended) = (QUESTIONS.0, 0, 0, false);

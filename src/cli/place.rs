@@ -1,0 +1,58 @@
+//! `Place`: a path in one of this user's mounts, and what extended attributes tell of it. It does not explain them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::getxattr;
+use rustix::io::Errno;
+
+use super::status;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::xattr::PREFIX;
+use crate::status::Status;
+
+/// The most bytes of an attribute that are read; the longest are messages of sources.
+const MAX_VALUE: usize = 65_536;
+
+/// A path in a mount that answers.
+pub struct Place {
+    /// The path without links.
+    pub path: PathBuf,
+    /// The status of the mount.
+    pub status: Status,
+}
+
+impl Place {
+    /// The place that `typed` leads to.
+    ///
+    /// # Errors
+    /// It is in no mount of this user, or not there, or the mount does not answer.
+    pub fn of(op: &'static str, typed: &Path) -> Result<Self> {
+        let failed = |e| Error::new(op, ErrorKind::Other).on(typed.display()).caused_by(e);
+        let mounts = status::ours(op)?;
+        let mount_of = |path: &Path| mounts.iter().find(|mount| path.starts_with(mount)).cloned();
+        let absolute = std::path::absolute(typed).map_err(failed)?;
+        // A mount that does not answer is found out before anything in it is looked at, since that may wait for ever.
+        let mut status = mount_of(&absolute).map(|mount| status::of(&mount)).transpose()?;
+        let path = absolute.canonicalize().map_err(failed)?;
+        let Some(mount) = mount_of(&path) else {
+            let why = "it is not in a mounted folder of yours; `kitovufs status` shows those there are";
+            return Err(Error::new(op, ErrorKind::Other).on(typed.display()).because(why));
+        };
+        let status = match status.take() {
+            Some(status) if status.mountpoint == mount => status,
+            _ => status::of(&mount)?,
+        };
+        Ok(Self { path, status })
+    }
+}
+
+/// The attribute `user.kitovufs.<name>` of a file, if it has a value.
+pub fn attribute(path: &Path, name: &str) -> io::Result<Option<String>> {
+    let mut value = vec![0; MAX_VALUE];
+    match getxattr(path, format!("{PREFIX}{name}"), &mut value[..]) {
+        Ok(length) => Ok(Some(String::from_utf8_lossy(&value[..length]).into_owned())),
+        Err(Errno::NODATA) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
