@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use bytesize::ByteSize;
 
 use super::place::{Place, attribute};
-use super::status::{local_time, state};
+use super::status::{self, local_time, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::xattr::NAMES;
 
@@ -29,6 +29,8 @@ pub fn why(typed: &Path, json: bool) -> Result<String> {
         }
     }
     let metadata = path.metadata().map_err(failed)?;
+    // The source may have been asked just now, so its state is told as it is after that.
+    let status = status::of(&status.mountpoint)?;
     let source = known.get("source").and_then(|name| Some((name, status.sources.get(name)?)));
     let source_state = source.map(|(name, source)| state(name, source));
     if json {
