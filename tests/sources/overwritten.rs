@@ -46,6 +46,14 @@ async fn s3_without_entity_tags() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s3_whose_tags_are_confirmed() {
+    let dir = served();
+    let server = S3::rclone(dir.buckets());
+    let table = format!("{}confirm = \"strict\"\n", server.table("bucket"));
+    never_makes_a_mix(dir.path(), server.port(), &table).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nginx() {
     let dir = served();
     let server = Web::nginx(dir.path());

@@ -5,6 +5,7 @@ mod url;
 use async_trait::async_trait;
 
 use super::authorities::Authorities;
+use super::http::early::Confirming;
 use super::http::warn_if_clear;
 use super::read_root;
 use super::s3::credentials::Credentials;
@@ -54,6 +55,7 @@ impl Kind for GcsKind {
                 region: REGION.to_owned(),
                 request_payer: false,
                 unpacks: true,
+                confirming: Confirming::default(),
                 credentials,
                 token,
                 authorities,

@@ -22,6 +22,7 @@ use reqsign_core::Signer;
 use self::bearer::Bearer;
 use self::credentials::Credentials;
 use super::authorities::Authorities;
+use super::http::early::Confirming;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport, parsed, refusal_and_region};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, warn_if_clear};
@@ -57,6 +58,7 @@ const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 /// `enable_request_payer`; for credentials `access_key_id`, `secret_access_key`, `session_token`, or
 /// `disable_config_load = false` for what Amazon's tools use, with `profile`, `role_arn`, `external_id` and
 /// `disable_ec2_metadata`. Without any of these, requests are anonymous (`skip_signature`, `allow_anonymous`).
+/// With `confirm = "strict"` bytes wait until another question has confirmed their tag.
 #[derive(Debug)]
 pub struct S3 {
     config: BucketConfig,
@@ -78,6 +80,8 @@ pub(super) struct BucketConfig {
     pub(super) request_payer: bool,
     /// Whether the store unpacks what is stored compressed for clients that do not say that they take it.
     pub(super) unpacks: bool,
+    /// Strict where the server may send the bytes of one version under the tag of another.
+    pub(super) confirming: Confirming,
     pub(super) credentials: Credentials,
     pub(super) token: Option<Secret>,
     pub(super) authorities: Authorities,
@@ -125,13 +129,15 @@ impl Kind for S3Kind {
         let request_payer = reader.boolean("enable_request_payer").unwrap_or_default();
         let credentials = Credentials::read(settings, &mut reader);
         let authorities = Authorities::read(&mut reader);
+        let confirming = Confirming::read(&mut reader);
         let region = region.or_else(|| credentials.region()).unwrap_or_else(|| DEFAULT_REGION.to_owned());
         let place = place::bucket_url(&mut reader, &bucket, written, &region, virtual_host);
         let config = place.map(|place| {
             warn_if_clear(settings, &place, credentials.has_token());
             let url = place.as_str().trim_end_matches('/').to_owned();
             let prefix = keys::prefix_of(&root);
-            BucketConfig { url, prefix, region, request_payer, unpacks: false, credentials, token: None, authorities }
+            let (unpacks, token) = (false, None);
+            BucketConfig { url, prefix, region, request_payer, unpacks, confirming, credentials, token, authorities }
         });
         Ok(Box::new(S3::new(reader.finish_with(config)?)))
     }
@@ -323,10 +329,10 @@ impl Source for S3 {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        if Wanted::parse(request.digest).is_without_tag() {
+        if Wanted::parse(request.digest).is_without_tag() || self.config.confirming == Confirming::Strict {
             return body::retrieve(self, request, out).await;
         }
-        // Objects are replaced whole: what began as one version ends as it.
+        // Stores replace objects whole: what began as one version ends as it.
         let purpose = Purpose { op: "retrieve_file", path: request.path };
         body::Get::get(self, purpose, request, false, out).await
     }
