@@ -37,6 +37,9 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
         page.files.push(&(name, Stamp::new(properties.text_of("Etag"), Some(size), modified)))?;
         Ok(())
     })?;
+    if let Some(rest) = tree.rest() {
+        return Err(format!("the server broke off the listing: {rest}"));
+    }
     if !tree.is("EnumerationResults") || tree.child("Blobs").is_none() {
         return Err("the answer is no listing of a container: is this Azure Blob Storage?".into());
     }

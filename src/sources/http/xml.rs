@@ -13,6 +13,9 @@ use crate::sources::arriving::Meter;
 /// A document tells its encoding in its first bytes.
 const DECLARATION_BYTES: u64 = 256;
 
+/// The most characters that are kept of what follows a document.
+const MAX_REST: usize = 60;
+
 /// No answer of S3 or WebDAV is nested as deep.
 const MAX_DEPTH: usize = 64;
 
@@ -22,6 +25,8 @@ pub(in crate::sources) struct Element {
     name: String,
     text: String,
     children: Vec<Element>,
+    /// What follows it, if it is a whole document.
+    rest: String,
 }
 
 impl Element {
@@ -30,7 +35,8 @@ impl Element {
         Self::read(body, &Meter::default(), &[], |_| Ok(()))
     }
 
-    /// Reads a document while it arrives; one that ends early is an error, since it would look like a shorter listing.
+    /// Reads a document while it arrives; one that ends early is an error, since it would look like a shorter listing. What follows the
+    /// document is its [`rest`](Self::rest).
     ///
     /// Elements that are called as one of `records` go to `take`, each as it ends, and are no part of the tree that is returned. One
     /// of them, and all the rest, may have [`MAX_ITEM_BYTES`] bytes.
@@ -57,6 +63,7 @@ impl Element {
     ) -> Result<Self, String> {
         let mut reader = Reader::from_reader(body);
         let mut open: Vec<Element> = Vec::new();
+        let mut document: Option<Element> = None;
         // The depth at which the record begins that is being read, and the bytes that it and the rest take.
         let mut record: Option<usize> = None;
         let (mut inside, mut outside) = (0, 0);
@@ -65,6 +72,17 @@ impl Element {
             buffer.clear();
             let event = reader.read_event_into(&mut buffer);
             meter.next();
+            if let Some(document) = &mut document {
+                match event {
+                    Ok(Event::Eof) | Err(quick_xml::Error::Io(_)) => return Ok(std::mem::take(document)),
+                    Ok(event) => document.add_rest(&event),
+                    Err(_) => document.rest.push('<'),
+                }
+                if document.rest.chars().count() >= MAX_REST {
+                    return Ok(std::mem::take(document));
+                }
+                continue;
+            }
             let (mut done, mut text) = (None, None);
             match event.map_err(|e| malformed(&e))? {
                 Event::Start(tag) => {
@@ -120,13 +138,30 @@ impl Element {
             if let Some(done) = done {
                 match open.last_mut() {
                     Some(parent) => parent.children.push(done),
-                    None => return Ok(done),
+                    None => document = Some(done),
                 }
             }
             if inside.max(outside) > MAX_ITEM_BYTES {
                 return Err(Exceeded::Item.into());
             }
         }
+    }
+
+    /// Adds what follows the document, if it is more than blanks and comments.
+    fn add_rest(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Text(text) => self.rest.extend(text.as_ref().trim().chars().take(MAX_REST)),
+            Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) | Event::Eof => {}
+            Event::Start(_) | Event::Empty(_) | Event::End(_) | Event::CData(_) | Event::GeneralRef(_) => {
+                self.rest.push('<');
+            }
+        }
+    }
+
+    /// What follows the document, cut to a few words, if it is more than blanks: a server that fails in the middle of an answer may
+    /// close its elements and write why.
+    pub(in crate::sources) fn rest(&self) -> Option<&str> {
+        Some(self.rest.as_str()).filter(|rest| !rest.is_empty())
     }
 
     /// Whether this is an element of this local name.
@@ -245,6 +280,23 @@ mod tests {
         }
         let many = format!("<r>{}</r>", "<a><k>1</k></a>".repeat(200_000));
         assert!(many.len() > MAX_ITEM_BYTES && read(many.as_bytes(), &mut texts).is_ok());
+    }
+
+    #[test]
+    fn what_follows_a_document_is_told() {
+        for (rest, told) in [
+            ("", None),
+            (" \n<!-- the end --><?end?>\n", None),
+            ("Internal Server Error", Some("Internal Server Error")),
+            ("\n<html>", Some("<")),
+            ("</r>", Some("<")),
+            ("<", Some("<")),
+        ] {
+            let document = Element::parse(format!("<r><a>1</a></r>{rest}").as_bytes()).expect("it is whole");
+            assert_eq!((document.rest(), document.text_of("a")), (told, Some("1")), "{rest:?}");
+        }
+        let endless = format!("<r/>{}", "x ".repeat(1 << 20));
+        assert!(Element::parse(endless.as_bytes()).is_ok_and(|document| document.rest().is_some()));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
         page.files.push(&(key, Stamp::new(tag, Some(size), modified)))?;
         Ok(())
     })?;
+    if let Some(rest) = tree.rest() {
+        return Err(format!("the server broke off the listing: {rest}"));
+    }
     if !tree.is("ListBucketResult") {
         return Err("the answer is no listing of a bucket: is this an S3 server?".into());
     }

@@ -99,6 +99,10 @@ pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<List
     if !tree.is("multistatus") {
         return Err("the answer is no WebDAV listing: is this a WebDAV server?".into());
     }
+    // Servers in Go (x/net/webdav, rclone) break off when a file disappears under them: they close the listing, and write this.
+    if let Some(rest) = tree.rest() {
+        left_out.add_unreadable(rest.as_bytes(), "with this the server broke off the listing");
+    }
     Ok(Listed { resources, left_out })
 }
 
@@ -233,6 +237,16 @@ mod tests {
                 read(body.as_bytes(), |body| multistatus(body, &[])).expect("it is a listing");
             assert_eq!((resources.iter().count(), left_out.is_incomplete()), (names, incomplete), "{odd}");
             assert_eq!(resources.iter().last().and_then(|resource| resource.stamp.size), Some(7), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_listing_that_the_server_broke_off_is_incomplete() {
+        let whole = "<multistatus><response><href>/a</href><propstat><prop/></propstat></response></multistatus>";
+        for (end, incomplete) in [("", false), ("\n", false), ("Internal Server Error", true)] {
+            let body = format!("{whole}{end}");
+            let listed = read(body.as_bytes(), |body| multistatus(body, &[])).expect("it is a listing");
+            assert_eq!((listed.resources.iter().count(), listed.left_out.is_incomplete()), (1, incomplete), "{end:?}");
         }
     }
 
