@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use toml_edit::Table;
 
 use super::edit::Edited;
+use super::output::outln;
 use super::{Failure, login, overview};
 use crate::config::{Config, SourceConfig};
 use crate::error::{Error, ErrorKind};
@@ -64,10 +65,10 @@ pub fn add(request: &AddRequest) -> Result<u8, Failure> {
     let said = if request.untried { untried(source) } else { tried(&config, source)? };
     edited.write()?;
     for line in said {
-        println!("{}", PrintableLines(&line));
+        outln!("{}", PrintableLines(&line));
     }
-    println!("[sources.{}] is in {} now", name.escape_debug(), request.file.display());
-    println!("{}", overview::next_step(&config));
+    outln!("[sources.{}] is in {} now", name.escape_debug(), request.file.display());
+    outln!("{}", overview::next_step(&config));
     Ok(0)
 }
 

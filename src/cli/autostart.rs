@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use etcetera::BaseStrategy as _;
 
 use super::Failure;
+use super::output::outln;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -65,15 +66,15 @@ pub fn autostart(switch: Switch) -> Result<u8, Failure> {
             let program = std::env::current_exe().map_err(failed)?;
             turn_on(&dir, &program).map_err(failed)?;
             reload();
-            println!("mounted at login from now on; at once: systemctl --user start {UNIT}");
+            outln!("mounted at login from now on; at once: systemctl --user start {UNIT}");
         }
         Switch::Off => {
             turn_off(&dir).map_err(failed)?;
             reload();
-            println!("not mounted at login any more");
+            outln!("not mounted at login any more");
         }
-        Switch::Status if is_on(&dir) => println!("on: {} is enabled", dir.join(UNIT).display()),
-        Switch::Status => println!("off; kitovufs autostart on"),
+        Switch::Status if is_on(&dir) => outln!("on: {} is enabled", dir.join(UNIT).display()),
+        Switch::Status => outln!("off; kitovufs autostart on"),
     }
     Ok(0)
 }

@@ -1,6 +1,7 @@
 //! `config`: where the configuration is, and examples of it. It reads none.
 
 use super::Failure;
+use super::output::out;
 use crate::source::nearest::{listed, nearest};
 
 /// The example with all types of sources, whose keys are tested.
@@ -12,8 +13,8 @@ const EXAMPLE: &str = include_str!("../../docs/config.example.toml");
 /// There is no such type.
 pub fn show(type_name: Option<&str>) -> Result<u8, Failure> {
     match type_name {
-        None => print!("{EXAMPLE}"),
-        Some(type_name) => print!("{}", of_type(type_name)?),
+        None => out!("{EXAMPLE}"),
+        Some(type_name) => out!("{}", of_type(type_name)?),
     }
     Ok(0)
 }

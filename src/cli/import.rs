@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::Failure;
+use super::output::out;
 use crate::error::{Error, ErrorKind};
 use crate::import;
 use crate::path::PrintableLines;
@@ -26,7 +27,7 @@ pub fn import(file: &Path, output: Option<&Path>) -> Result<u8, Failure> {
             }
             _ => failed(path).caused_by(e),
         })?,
-        None => print!("{}", imported.toml),
+        None => out!("{}", imported.toml),
     }
     for note in &imported.notes {
         eprintln!("note: {}", PrintableLines(note));

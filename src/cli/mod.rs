@@ -13,6 +13,7 @@ pub mod language;
 mod log;
 mod login;
 mod options;
+mod output;
 mod overview;
 mod place;
 mod plugin;

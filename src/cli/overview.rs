@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::output::out;
 use crate::config::Config;
 use crate::mount::point::{self, Mounted};
 
@@ -30,7 +31,7 @@ fn is_mounted(place: &Path) -> bool {
 
 /// Says where the user is.
 pub fn show() {
-    print!("{}", described(&Config::default_path()));
+    out!("{}", described(&Config::default_path()));
 }
 
 fn described(file: &Path) -> String {

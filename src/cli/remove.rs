@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::edit::Edited;
+use super::output::outln;
 use super::{Failure, login, overview};
 use crate::config::Config;
 use crate::path::PrintableLines;
@@ -21,20 +22,20 @@ pub fn remove(file: &Path, name: &str) -> Result<u8, Failure> {
         edited.examine()?.1.or(())?;
     }
     edited.write()?;
-    println!("[sources.{}] is no longer in {}", name.escape_debug(), file.display());
+    outln!("[sources.{}] is no longer in {}", name.escape_debug(), file.display());
     for (key, place) in kept {
         match place {
             Secret::Keyring(item) => {
-                println!("{}", PrintableLines(&format!("`{key}` is still in the keyring ({item})")))
+                outln!("{}", PrintableLines(&format!("`{key}` is still in the keyring ({item})")))
             }
-            Secret::File(path) => println!("`{key}` is still in {}", path.display()),
+            Secret::File(path) => outln!("`{key}` is still in {}", path.display()),
             Secret::Plain(_) | Secret::Env(_) | Secret::Command(_) => {}
         }
     }
     if left == 0 {
-        println!("there is no source left; next: kitovufs add URL");
+        outln!("there is no source left; next: kitovufs add URL");
     } else {
-        println!("{}", overview::next_step(&before));
+        outln!("{}", overview::next_step(&before));
     }
     Ok(0)
 }

@@ -6,6 +6,7 @@ use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::LowArgs;
+use super::output::{out, outln};
 use super::{
     Failure, Request, add, autostart, check, example, fetch, helper, import, log, login, overview, plugin, remove,
     sources, status, unmount, why,
@@ -81,7 +82,7 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
         Request::Remove { file, name } => remove::remove(&file, &name),
         Request::Sources { file, json } => sources::list(&file, json),
         Request::Path => {
-            println!("{}", Config::default_path().display());
+            outln!("{}", Config::default_path().display());
             Ok(0)
         }
         Request::Example { type_name } => example::show(type_name.as_deref()),
@@ -91,14 +92,14 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
         Request::Plugin(request) => plugin::run(request),
         Request::Status { mountpoint, form } => {
             let (shown, failures) = status::show(mountpoint.as_deref(), form)?;
-            print!("{}", PrintableLines(&shown));
+            out!("{}", PrintableLines(&shown));
             for failure in &failures {
                 eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
             }
             Ok(u8::from(!failures.is_empty()))
         }
         Request::Why { path, json } => {
-            print!("{}", PrintableLines(&why::why(&path, json)?));
+            out!("{}", PrintableLines(&why::why(&path, json)?));
             Ok(0)
         }
         Request::Fetch { paths } => Ok(fetch::fetch(&paths)?),

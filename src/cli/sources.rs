@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::Failure;
+use super::output::outln;
 use crate::config::{Config, SourceConfig};
 use crate::error::{Error, ErrorKind};
 use crate::source::identity::without_password;
@@ -33,14 +34,14 @@ pub fn list(file: &Path, json: bool) -> Result<u8, Failure> {
     let listed: Vec<_> = config.sources.iter().map(listed).collect();
     if json {
         let text = serde_json::to_string_pretty(&listed);
-        println!("{}", text.map_err(|e| Error::new("list", ErrorKind::Other).caused_by(e))?);
+        outln!("{}", text.map_err(|e| Error::new("list", ErrorKind::Other).caused_by(e))?);
         return Ok(0);
     }
     let widest = |of: fn(&Listed<'_>) -> usize| listed.iter().map(of).max().unwrap_or_default();
     let (names, types) = (widest(|source| source.name.chars().count()), widest(|source| source.type_name.len()));
     for Listed { name, type_name, place, hidden } in &listed {
         let hidden = if *hidden { "  (hidden)" } else { "" };
-        println!("{name:names$}  {type_name:types$}  {}{hidden}", place.escape_debug());
+        outln!("{name:names$}  {type_name:types$}  {}{hidden}", place.escape_debug());
     }
     Ok(0)
 }

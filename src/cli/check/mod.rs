@@ -4,7 +4,6 @@
 mod folders;
 
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,9 +13,9 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 
 use super::Failure;
+use super::output::out;
 use super::runtime::on_runtime;
 use crate::catalog::localize::{Localized, localize};
-use crate::children;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
@@ -50,9 +49,9 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
     }
     on_runtime(async {
         let configured = mount::examine(&config, problems).await?;
-        say(&format!("{}: the configuration is right\n", file.display()))?;
+        out!("{}", PrintableLines(&format!("{}: the configuration is right\n", file.display())));
         if let Some(shortage) = mount::disk::shortage(&config.cache) {
-            say(&format!("  note    {shortage}\n"))?;
+            out!("{}", PrintableLines(&format!("  note    {shortage}\n")));
         }
         // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
         let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await?;
@@ -60,9 +59,9 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
         let folders = told(folders.buffered(SOURCES_AT_ONCE)).await?;
         // What does not work comes last, where it is seen.
         for report in sources.failed.iter().chain(&folders.failed) {
-            say(&report.lines)?;
+            out!("{}", PrintableLines(&report.lines));
         }
-        say(&format!("{} of {} sources work\n", sources.passed, configured.len()))?;
+        out!("{}", PrintableLines(&format!("{} of {} sources work\n", sources.passed, configured.len())));
         // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
@@ -85,23 +84,11 @@ async fn told(reports: impl Stream<Item = Report>) -> Result<Outcome> {
         if report.failed {
             outcome.failed.push(report);
         } else {
-            say(&report.lines)?;
+            out!("{}", PrintableLines(&report.lines));
             outcome.passed += 1;
         }
     }
     Ok(outcome)
-}
-
-/// Prints lines. Where nobody reads them any longer (`check | head`), the process ends, as programs do that SIGPIPE ends.
-fn say(lines: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match write!(out, "{}", PrintableLines(lines)).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
-            children::end_all();
-            std::process::exit(0)
-        }
-        written => written.map_err(|e| Error::new("check", ErrorKind::Other).caused_by(e)),
-    }
 }
 
 /// The findings about one source or folder.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt as _;
 
 use super::Failure;
+use super::output::outln;
 use super::runtime::on_runtime;
 use crate::config::{Config, Diagnostics, SourceConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -42,7 +43,7 @@ type Ask<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 /// The configuration is wrong, the secret was not accepted, or it cannot be kept; then nothing is.
 pub fn login(request: &LoginRequest) -> Result<u8, Failure> {
     for line in perform(request, &mut ask, &*keyring::system())? {
-        println!("{}", PrintableLines(&line));
+        outln!("{}", PrintableLines(&line));
     }
     tell_mounts(&request.source)?;
     Ok(0)

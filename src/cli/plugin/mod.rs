@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Failure;
 use super::args::{PluginCheckArgs, PluginCommand};
 use super::language::Language;
+use super::output::{out, outln};
 use super::runtime::on_runtime;
 use crate::config::{Config, Diagnostics};
 use crate::error::{Error, ErrorKind};
@@ -126,7 +127,7 @@ fn setting(typed: &str) -> Result<(String, toml::Value), Failure> {
 pub fn run(request: PluginRequest) -> Result<u8, Failure> {
     match request {
         PluginRequest::New { language, dir } => {
-            print!("{}", new::write(language, &dir)?);
+            out!("{}", new::write(language, &dir)?);
             Ok(0)
         }
         PluginRequest::Check(whom) => {
@@ -164,13 +165,13 @@ async fn examine(type_name: &str, settings: &Settings, timeout: Duration) -> Res
     let mut tell = |finding: &Finding| {
         all += 1;
         wrong += u32::from(finding.wrong.is_some());
-        print!("{}", PrintableLines(&shown(finding)));
+        out!("{}", PrintableLines(&shown(finding)));
         let _ = std::io::stdout().flush();
     };
     let holds = check(&subject, scratch.path(), &mut tell).await?;
     match wrong {
-        0 => println!("all {all} hold: the plugin keeps the protocol"),
-        _ => println!("{wrong} of {all} FAILED; docs/plugin-protocol.md says what is wanted, and why"),
+        0 => outln!("all {all} hold: the plugin keeps the protocol"),
+        _ => outln!("{wrong} of {all} FAILED; docs/plugin-protocol.md says what is wanted, and why"),
     }
     Ok(holds)
 }
