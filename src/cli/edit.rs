@@ -1,10 +1,12 @@
 //! `Edited`: the text of a configuration file with a source added or removed; everything else, comments included, stays as it is. It asks
 //! no source.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use toml_edit::{DocumentMut, Item, Table};
 
 use super::Failure;
@@ -17,6 +19,8 @@ const NEW: &str = "mountpoint = \"~/kitovu\"\n";
 /// A configuration file that is being changed.
 pub(super) struct Edited {
     file: PathBuf,
+    /// What was in the file; `None` if it was not there.
+    before: Option<String>,
     document: DocumentMut,
 }
 
@@ -27,16 +31,13 @@ impl Edited {
     /// It cannot be read, or is no TOML.
     pub(super) fn read(file: &Path) -> Result<Self, Failure> {
         let failed = || Error::new("read", ErrorKind::Other).on(file.display());
-        let text = match fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => NEW.to_owned(),
-            Err(e) => return Err(failed().caused_by(e).into()),
-        };
+        let before = text_of(file).map_err(|e| failed().caused_by(e))?;
+        let text = before.as_deref().unwrap_or(NEW);
         // The parser's own message quotes the line, which may hold a secret.
         let document = text
             .parse()
             .map_err(|_| failed().because("this is not TOML; `kitovufs check` says where, and what to do"))?;
-        Ok(Self { file: file.to_owned(), document })
+        Ok(Self { file: file.to_owned(), before, document })
     }
 
     /// Whether there is a source of this name.
@@ -68,25 +69,44 @@ impl Edited {
         Config::examine_text(&self.document.to_string(), &self.file, true)
     }
 
-    /// Puts the changed text into the file, which is never there in part, with the permissions that it had; a new one only its owner can
-    /// read.
+    /// Puts the changed text into the file, which is never there in part, with the permissions and the owner that it had; a new one only
+    /// its owner can read.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written, or somebody else has changed it meanwhile.
     pub(super) fn write(&self) -> Result<()> {
-        let failed = |e: io::Error| Error::new("write", ErrorKind::Other).on(self.file.display()).caused_by(e);
+        let failed = || Error::new("write", ErrorKind::Other).on(self.file.display());
+        let caused = |e: io::Error| failed().caused_by(e);
         // Through a link, so that it stays one.
         let file = fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(dir).map_err(failed)?;
-        let mut new = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
-        if let Ok(before) = fs::metadata(&file) {
-            new.as_file().set_permissions(before.permissions()).map_err(failed)?;
+        fs::create_dir_all(dir).map_err(caused)?;
+        // Until it is closed, no other process of this program writes here.
+        let alone = File::open(dir).map_err(caused)?;
+        flock(&alone, FlockOperation::LockExclusive).map_err(|e| caused(e.into()))?;
+        if text_of(&file).map_err(caused)? != self.before {
+            return Err(failed().because("it was changed meanwhile, and is left as it is; run this command again"));
         }
-        new.write_all(self.document.to_string().as_bytes()).map_err(failed)?;
-        new.as_file().sync_all().map_err(failed)?;
-        new.persist(&file).map_err(|e| failed(e.error))?;
+        let mut new = tempfile::NamedTempFile::new_in(dir).map_err(caused)?;
+        if let Ok(before) = fs::metadata(&file) {
+            new.as_file().set_permissions(before.permissions()).map_err(caused)?;
+            let is = new.as_file().metadata().map_err(caused)?;
+            if (is.uid(), is.gid()) != (before.uid(), before.gid()) {
+                fchown(new.as_file(), Some(before.uid()), Some(before.gid())).map_err(caused)?;
+            }
+        }
+        new.write_all(self.document.to_string().as_bytes()).map_err(caused)?;
+        new.as_file().sync_all().map_err(caused)?;
+        new.persist(&file).map_err(|e| caused(e.error))?;
         Ok(())
+    }
+}
+
+/// What is in a file; `None` if it is not there.
+fn text_of(file: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => text.map(Some),
     }
 }
 
@@ -118,6 +138,17 @@ mod tests {
         let text = fs::read_to_string(&edited.file).expect("it is there");
         assert_eq!(text, format!("{TEXT}\n[sources.c]\ntype = \"local\"\npath = \"/srv\"\n"));
         assert_eq!(edited.examine().expect("read").0.sources.len(), 3);
+    }
+
+    #[test]
+    fn what_others_wrote_meanwhile_stays() {
+        let (_dir, mut edited) = edited(TEXT);
+        edited.add("c", table("type = \"local\"\npath = \"/srv\"\n"));
+        fs::write(&edited.file, "# theirs\n").expect("written");
+        assert!(edited.write().expect_err("it is another").to_string().contains("changed meanwhile"));
+        assert_eq!(fs::read_to_string(&edited.file).expect("it is there"), "# theirs\n");
+        fs::remove_file(&edited.file).expect("removed");
+        assert!(edited.write().is_err() && !edited.file.exists());
     }
 
     #[test]
