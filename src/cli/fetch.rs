@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 
+use super::output::outln;
 use super::place::{Place, attribute};
 use crate::error::Result;
 use crate::path::PrintableLines;
@@ -40,10 +41,15 @@ pub fn fetch(paths: &[PathBuf]) -> Result<u8> {
     }
     failures += retrieve(&Work::of(&files));
     // The copies that came first may have been evicted for those that came later.
-    let absent = files.iter().filter(|(path, _)| !is_kept(path)).count();
+    let standings: Vec<_> = files.iter().map(|(path, _)| Standing::of(path)).collect();
+    let absent = standings.iter().filter(|standing| **standing == Standing::Absent).count();
+    let live = standings.iter().filter(|standing| **standing == Standing::Live).count();
+    if live > 0 {
+        tell(&format!("{live} of {} files are live, and never in the cache", files.len()));
+    }
     let size = ByteSize::b(files.iter().map(|(_, size)| size).sum());
     if absent == 0 && failures == 0 {
-        println!("all {} files ({size}) are in the cache", files.len());
+        outln!("all {} files ({size}) are in the cache", files.len() - live);
         return Ok(0);
     }
     tell(&format!("{absent} of {} files ({size}) are not in the cache", files.len()));
@@ -116,7 +122,7 @@ impl<'a> Work<'a> {
     fn read(&self, path: &Path, size: u64) -> io::Result<()> {
         // Opening asks the source for a newer version where that is due.
         let mut file = File::open(path)?;
-        if is_kept(path) {
+        if Standing::of(path) != Standing::Absent {
             self.here.fetch_add(size, Ordering::Relaxed);
             return Ok(());
         }
@@ -178,10 +184,28 @@ fn retrieve(work: &Work<'_>) -> usize {
     failures
 }
 
-/// Whether all of a file is in the cache and proven.
-fn is_kept(path: &Path) -> bool {
-    let state = attribute(path, "state").ok().flatten();
-    state.is_some_and(|state| state == "cached" || state == "offline")
+/// Where the bytes of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// All of them are in the cache.
+    Kept,
+    /// Only at the source.
+    Live,
+    /// Some are not in the cache.
+    Absent,
+}
+
+impl Standing {
+    fn of(path: &Path) -> Self {
+        let told = |name| attribute(path, name).ok().flatten();
+        match told("state").as_deref() {
+            Some("cached" | "offline") => Self::Kept,
+            Some("live") => Self::Live,
+            // All of it is here, and about to be proven.
+            Some("partial") if told("missing").as_deref() == Some("0") => Self::Kept,
+            _ => Self::Absent,
+        }
+    }
 }
 
 /// What failed with `path`, with what its source said last.

@@ -12,6 +12,10 @@ use super::status::{self, local_time, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::xattr::NAMES;
 
+/// What is known of a file that `live` names.
+const LIVE: &str = "It is live: what it holds is what the source says now, which is asked once a second at most. Nothing of it is in the \
+                    cache: every read retrieves what it reads.";
+
 /// Attributes by name.
 type Known = BTreeMap<&'static str, String>;
 
@@ -40,7 +44,9 @@ pub fn why(typed: &Path, json: bool) -> Result<String> {
     }
     let mut sentences = vec![belongs(&path, &known)];
     sentences.extend(source_state.map(|state| format!("The source: {state}.")));
-    if metadata.is_file() {
+    if known.get("state").is_some_and(|state| state == "live") {
+        sentences.push(LIVE.into());
+    } else if metadata.is_file() {
         sentences.extend([version(&metadata, &known), asked(&known), cost(&metadata, &known)]);
     }
     Ok(sentences.join("\n") + "\n")
