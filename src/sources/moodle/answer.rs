@@ -102,6 +102,9 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// The kind of what stands for a forum's discussions, which are asked for when the forum is looked at.
+    pub(super) const DISCUSSIONS: &str = "discussions";
+
     pub(super) fn is_file(&self) -> bool {
         self.kind.as_deref() == Some("file")
     }
@@ -131,16 +134,22 @@ pub(super) struct Resource {
 
 /// The answer of a function that tells what the activities of one kind have: `mod_assign_get_assignments` and the like.
 #[derive(Debug, Deserialize)]
-pub(super) struct Activities {
-    /// Of assignments alone.
-    #[serde(default)]
-    courses: Vec<Assignments>,
-    #[serde(default, alias = "scorms", alias = "lessons", alias = "h5pactivities")]
-    activities: Vec<Activity>,
+#[serde(untagged)]
+pub(super) enum Activities {
+    /// Forums.
+    Bare(Vec<Activity>),
+    Assignments {
+        courses: Vec<Assignments>,
+    },
+    Others {
+        #[serde(alias = "scorms", alias = "lessons", alias = "h5pactivities")]
+        activities: Vec<Activity>,
+    },
 }
 
+/// The assignments of a course.
 #[derive(Debug, Deserialize)]
-struct Assignments {
+pub(super) struct Assignments {
     #[serde(default)]
     assignments: Vec<Activity>,
 }
@@ -159,6 +168,9 @@ pub(super) struct Activity {
     /// Of an H5P activity.
     #[serde(default)]
     package: Vec<Content>,
+    /// Of a forum: those that the account sees.
+    #[serde(default, deserialize_with = "loose")]
+    numdiscussions: Option<u64>,
     /// Of a SCORM package, as are the next two; missing while it is not open.
     #[serde(default, deserialize_with = "loose")]
     packageurl: Option<String>,
@@ -175,14 +187,16 @@ pub(super) struct Activity {
 impl Activities {
     /// What was told, by the number of the activity in its course.
     pub(super) fn all(self) -> impl Iterator<Item = (u64, Activity)> {
-        let assignments = self.courses.into_iter().flat_map(|course| course.assignments);
-        let all = assignments.chain(self.activities);
-        all.filter_map(|activity| Some((activity.coursemodule?, activity)))
+        let all = match self {
+            Self::Bare(activities) | Self::Others { activities } => activities,
+            Self::Assignments { courses } => courses.into_iter().flat_map(|course| course.assignments).collect(),
+        };
+        all.into_iter().filter_map(|activity| Some((activity.coursemodule?, activity)))
     }
 }
 
 impl Activity {
-    /// Its files, as the contents of a course would have them.
+    /// Its files, as the contents of a course would have them; the discussions of a forum are [`Content::DISCUSSIONS`].
     pub(super) fn files(self) -> Vec<Content> {
         let is_protected = self.protectpackagedownloads == Some(true);
         let scorm = self.packageurl.zip(self.reference).filter(|_| !is_protected).map(|(url, name)| Content {
@@ -194,7 +208,83 @@ impl Activity {
             ..Content::default()
         });
         let told = [self.introattachments, self.mediafiles, self.package].into_iter().flatten().chain(scorm);
-        told.map(|file| Content { kind: Some("file".into()), ..file }).collect()
+        let told = told.map(|file| Content { kind: Some("file".into()), ..file });
+        let discussions = self.numdiscussions.filter(|&count| count > 0);
+        told.chain(discussions.map(|_| Content { kind: Some(Content::DISCUSSIONS.into()), ..Content::default() }))
+            .collect()
+    }
+}
+
+/// `mod_forum_get_forum_discussions`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Discussions {
+    pub(super) discussions: Vec<Discussion>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Discussion {
+    /// Its number; `id` is that of its first post.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) discussion: Option<u64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) name: Option<String>,
+}
+
+/// `mod_forum_get_discussion_posts`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Posts {
+    pub(super) posts: Vec<Post>,
+}
+
+/// A post; one that was deleted has another text.
+#[derive(Debug, Deserialize)]
+pub(super) struct Post {
+    pub(super) id: u64,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) parentid: Option<u64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) subject: Option<String>,
+    /// HTML.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) message: Option<String>,
+    pub(super) author: Option<Author>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) timecreated: Option<i64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) timemodified: Option<i64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) isprivatereply: Option<bool>,
+    #[serde(default)]
+    pub(super) attachments: Vec<PostFile>,
+    /// Pictures of the text.
+    #[serde(default)]
+    pub(super) messageinlinefiles: Vec<PostFile>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Author {
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) fullname: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PostFile {
+    pub(super) filename: String,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) filesize: Option<u64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) timemodified: Option<i64>,
+    /// For browsers, unlike all other addresses.
+    url: String,
+}
+
+impl PostFile {
+    /// Its address for the token.
+    pub(super) fn address(&self) -> String {
+        match self.url.contains("/webservice/pluginfile.php") {
+            true => self.url.clone(),
+            false => self.url.replacen("/pluginfile.php", "/webservice/pluginfile.php", 1),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) async fn attach(
     sections: &mut [Section],
 ) -> Result<()> {
     let course = course.to_string();
-    for kind in show.kinds().filter(|kind| session.has(kind.function)) {
+    for kind in show.kinds().filter(|kind| kind.functions().all(|name| session.has(name))) {
         let mut modules = modules(sections, kind).peekable();
         if modules.peek().is_none() {
             continue;

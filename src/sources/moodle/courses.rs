@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::answer::{Course, Section};
 use super::attached::attach;
 use super::filters::Filters;
+use super::forum;
 use super::refusal::{Route, blocked};
 use super::session::Session;
 use super::show::Show;
@@ -109,6 +110,9 @@ impl Courses {
         purpose: Purpose<'_>,
         place: Place,
     ) -> Result<Arc<Tree>> {
+        if place.forum.is_some() {
+            return self.contents(session, who, purpose, place).await.map(Arc::new);
+        }
         let shared = self.answers.lock().entry(place.course).or_default().clone();
         let mut turn = shared.turn.lock().await;
         if let Some(told) = turn.as_mut()
@@ -126,7 +130,7 @@ impl Courses {
         Ok(tree)
     }
 
-    /// Asks what is in a course, or in one activity of it.
+    /// Asks what is in a course, in one activity of it, or in one discussion.
     ///
     /// # Errors
     /// `NotFound` only if the site lists the account's courses, and this is none of them.
@@ -138,6 +142,9 @@ impl Courses {
         place: Place,
     ) -> Result<Tree> {
         let Some(course) = course_path(place.course) else { return Err(purpose.error(ErrorKind::NotFound)) };
+        if let Some(forum) = place.forum {
+            return forum::tree(session, purpose, &course, forum).await;
+        }
         let (mut sections, observed) = who.sections(session, purpose, place).await?;
         attach(session, purpose, place.course, &self.show, &mut sections).await?;
         self.filters.ask(session, purpose, place.course, &sections).await?;

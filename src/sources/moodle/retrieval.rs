@@ -5,6 +5,7 @@
 //! | `stat:` (size, time) | the listing | it tells that time and a SHA-1; later, the same SHA-1 |
 //! | | | where the web server tells tags of its own: the listing says the same after it; later, it tells the same tag |
 //! | `html:` (time) | the listing, of what is generated | the listing says the same after it, and the bytes are those seen before |
+//! | `sha1:` | what was made here of a discussion | it is made of an answer that makes the same |
 //! | `sha1:`, `etag:` | the file itself, where listings do not show every change | it tells, or has, the same |
 //! | `link:` | the listing | the listing says the same |
 
@@ -62,7 +63,7 @@ impl Request<'_> {
             let is_incomplete = self.moodle.courses.is_incomplete();
             return Err(if is_root { self.error(ErrorKind::IsADirectory) } else { self.absence(is_incomplete) });
         };
-        if place.module.is_none() {
+        if place.module.is_none() && place.forum.is_none() {
             let Connected { session, who } = &*self.connected;
             let tree = self.moodle.courses.tree(session, who, self.purpose, place).await?;
             let is_there = tree.directory(self.purpose.path).is_some();
@@ -156,7 +157,7 @@ impl Request<'_> {
         let (file, wanted) = self.wanted(retrieval).await?;
         let (url, is_html) = match &file.body {
             Body::Site { url, is_html } => (url, *is_html),
-            Body::Link(text) => return Ok(Stream::whole(Bytes::from(text.clone()))),
+            Body::Made(text) => return Ok(Stream::whole(Bytes::from(text.clone()))),
         };
         let is_page = retrieval.digest.as_str().starts_with(HTML);
         let range = part.filter(|_| !is_page);

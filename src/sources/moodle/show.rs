@@ -2,6 +2,11 @@
 
 use crate::source::settings::Reader;
 
+/// Lists the discussions of a forum.
+pub(super) const DISCUSSIONS: &str = "mod_forum_get_forum_discussions";
+/// Lists the posts of a discussion.
+pub(super) const POSTS: &str = "mod_forum_get_discussion_posts";
+
 /// A kind of activity whose files a function of its own lists, for a whole course at once. All these functions only read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -10,15 +15,35 @@ pub(super) struct Kind {
     /// As courses call the activity.
     pub(super) modname: &'static str,
     pub(super) function: &'static str,
+    /// What else is called for its files.
+    pub(super) further: &'static [&'static str],
 }
 
 /// `mod_assign_get_submission_status` must never be here: it begins a submission, and notes that feedback was seen.
-static KINDS: [Kind; 4] = [
-    Kind { word: "assignments", modname: "assign", function: "mod_assign_get_assignments" },
-    Kind { word: "lessons", modname: "lesson", function: "mod_lesson_get_lessons_by_courses" },
-    Kind { word: "scorm", modname: "scorm", function: "mod_scorm_get_scorms_by_courses" },
-    Kind { word: "h5p", modname: "h5pactivity", function: "mod_h5pactivity_get_h5pactivities_by_courses" },
+static KINDS: [Kind; 5] = [
+    Kind { word: "assignments", modname: "assign", function: "mod_assign_get_assignments", further: &[] },
+    Kind { word: "lessons", modname: "lesson", function: "mod_lesson_get_lessons_by_courses", further: &[] },
+    Kind { word: "scorm", modname: "scorm", function: "mod_scorm_get_scorms_by_courses", further: &[] },
+    Kind {
+        word: "h5p",
+        modname: "h5pactivity",
+        function: "mod_h5pactivity_get_h5pactivities_by_courses",
+        further: &[],
+    },
+    Kind {
+        word: "forums",
+        modname: "forum",
+        function: "mod_forum_get_forums_by_courses",
+        further: &[DISCUSSIONS, POSTS],
+    },
 ];
+
+impl Kind {
+    /// The functions that the token's service must have.
+    pub(super) fn functions(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.function).chain(self.further.iter().copied())
+    }
+}
 
 /// The kinds that are shown.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ pub(super) fn shown(html: &str, fallback: &str) -> String {
 }
 
 /// The text of a piece of HTML; tags are left out.
-fn decoded(html: &str) -> String {
+pub(super) fn decoded(html: &str) -> String {
     let mut text = Vec::with_capacity(html.len());
     for Ok(token) in Tokenizer::new_with_emitter(html, DefaultEmitter::default()) {
         if let Token::String(part) = token {

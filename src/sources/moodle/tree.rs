@@ -2,7 +2,8 @@
 //!
 //! Paths are made of the site's own numbers, so that a file keeps its path, and with it its copy, when its activity is renamed or
 //! moves to another section: `course-2/section-3` is a section, `course-2/module-17/sub/a.txt` a file of an activity,
-//! `course-2/page-19` and `course-2/book-24/1` what the site makes of a page and of a chapter, `course-2/link-22` a link.
+//! `course-2/page-19` and `course-2/book-24/1` what the site makes of a page and of a chapter, `course-2/link-22` a link. What `forum`
+//! makes of a discussion is at `course-2/forum-4/discussion-3`.
 //! A directory's path is therefore no beginning of the paths of what is in it.
 
 use std::collections::HashMap;
@@ -49,8 +50,23 @@ pub(super) struct File {
 pub(super) enum Body {
     /// The site.
     Site { url: Url, is_html: bool },
-    /// Made here: a link to a page.
-    Link(String),
+    /// Made here: a link to a page, or a discussion.
+    Made(String),
+}
+
+impl File {
+    /// A file that the site keeps. Its listing tells its version unless it is an alias or the site may send something else.
+    pub(super) fn kept(body: Body, content: &Content, is_filtered: bool, observed: i64) -> Self {
+        let is_alias = content.isexternalfile == Some(true);
+        let (size, modified) = (content.filesize, content.timemodified);
+        let is_told = size.is_some() && modified.is_some() && !is_filtered && !is_alias;
+        Self {
+            body,
+            size: size.filter(|_| is_told),
+            modified: modified.and_then(stamp::time),
+            digest: is_told.then(|| Stamp::new(None, size, modified).digest(observed)),
+        }
+    }
 }
 
 /// A place in a course, as paths name it.
@@ -59,6 +75,15 @@ pub(super) struct Place {
     pub(super) course: u64,
     /// The activity that the path is of, if it is of one.
     pub(super) module: Option<u64>,
+    /// The forum that the path is of instead.
+    pub(super) forum: Option<Forum>,
+}
+
+/// A forum, or a discussion in it, by the numbers that its functions take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Forum {
+    pub(super) id: u64,
+    pub(super) discussion: Option<u64>,
 }
 
 impl Place {
@@ -66,11 +91,16 @@ impl Place {
     pub(super) fn of(path: &RemotePath) -> Option<Self> {
         let mut components = path.as_str()?.split('/');
         let course = components.next()?.strip_prefix("course-")?.parse().ok()?;
-        let module = components.next().and_then(|activity| match activity.split_once('-')? {
-            ("section", _) => None,
-            (_, number) => number.parse().ok(),
-        });
-        Some(Self { course, module })
+        let (mut module, mut forum) = (None, None);
+        match components.next().and_then(|activity| activity.split_once('-')) {
+            None | Some(("section", _)) => {}
+            Some(("forum", id)) => {
+                let discussion = components.next().and_then(|name| name.strip_prefix("discussion-")?.parse().ok());
+                forum = Some(Forum { id: id.parse().ok()?, discussion });
+            }
+            Some((_, number)) => module = number.parse().ok(),
+        }
+        Some(Self { course, module, forum })
     }
 }
 
@@ -128,6 +158,27 @@ impl Tree {
 
     pub(super) fn file(&self, path: &RemotePath) -> Option<&File> {
         self.files.get(path)
+    }
+
+    /// Adds a directory with these entries.
+    pub(super) fn add_directory(&mut self, path: RemotePath, entries: Vec<Entry>, left_out: LeftOut) {
+        self.directories.insert(path.clone(), entries);
+        self.left_out.insert(path, left_out);
+    }
+
+    /// Adds a file, which is in no directory yet, and tells its entry.
+    pub(super) fn add_file(&mut self, name: String, path: RemotePath, file: File) -> Entry {
+        let entry = Entry {
+            name: name.into_bytes(),
+            path: path.clone(),
+            kind: EntryKind::File,
+            permissions: None,
+            size: file.size,
+            modified: file.modified,
+            digest: file.digest.clone(),
+        };
+        self.files.insert(path, file);
+        entry
     }
 }
 
@@ -245,6 +296,14 @@ impl Builder<'_> {
         let (generated, stored): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.is_generated());
         match (modname, generated.as_slice(), stored.as_slice()) {
             ("url", ..) => return self.link(id, contents, &name),
+            ("forum", ..) => {
+                contents.iter().find(|content| content.kind.as_deref() == Some(Content::DISCUSSIONS))?;
+                let Some(instance) = module.instance else {
+                    self.left_out(section).add_unreadable(name.as_bytes(), "the forum has no number");
+                    return None;
+                };
+                return Some(directory(name, self.path(&format!("forum-{instance}"))?));
+            }
             ("page", [page], _) => {
                 let html = self.generated(page, &name, self.path(&format!("page-{id}"))?, "")?;
                 if stored.is_empty() {
@@ -282,10 +341,10 @@ impl Builder<'_> {
             size: Some(text.len() as u64),
             modified: content.timemodified.and_then(stamp::time),
             digest: Some(Digest::new(format!("{LINK}{url}"))),
-            body: Body::Link(text),
+            body: Body::Made(text),
         };
         let path = self.path(&format!("link-{id}"))?;
-        Some(self.file(format!("{name}.url"), path, file))
+        Some(self.tree.add_file(format!("{name}.url"), path, file))
     }
 
     /// Puts the chapters of a book into its directory, numbered so that they stand in their order.
@@ -361,17 +420,8 @@ impl Builder<'_> {
     fn stored(&mut self, module: &Module, content: &Content, path: RemotePath) -> Option<Entry> {
         let is_html = matches!(content.mimetype.as_deref(), Some("text/html" | "application/xhtml+xml"));
         let is_filtered = self.listed.filters.may_change(module, content);
-        let is_alias = content.isexternalfile == Some(true);
-        let (size, modified) = (content.filesize, content.timemodified);
-        let stamp = Stamp::new(None, size, modified);
-        let is_told = size.is_some() && modified.is_some() && !is_filtered && !is_alias;
-        let file = File {
-            body: self.body(content, is_html)?,
-            size: size.filter(|_| is_told),
-            modified: modified.and_then(stamp::time),
-            digest: is_told.then(|| stamp.digest(self.listed.observed)),
-        };
-        Some(self.file(content.filename.clone()?, path, file))
+        let file = File::kept(self.body(content, is_html)?, content, is_filtered, self.listed.observed);
+        Some(self.tree.add_file(content.filename.clone()?, path, file))
     }
 
     /// The HTML that the site makes of a page or a chapter. It has no size before it is made; `table` is the rest that goes into it.
@@ -385,7 +435,7 @@ impl Builder<'_> {
             modified: content.timemodified.and_then(stamp::time),
             digest: Some(if settled { Digest::new(text) } else { stamp::unsettled(text) }),
         };
-        Some(self.file(format!("{name}.html"), path, file))
+        Some(self.tree.add_file(format!("{name}.html"), path, file))
     }
 
     fn body(&mut self, content: &Content, is_html: bool) -> Option<Body> {
@@ -396,20 +446,6 @@ impl Builder<'_> {
             self.left_out(self.course).refuse(name.as_bytes(), "it is kept elsewhere than at the site");
         }
         Some(Body::Site { url: url?, is_html })
-    }
-
-    fn file(&mut self, name: String, path: RemotePath, file: File) -> Entry {
-        let entry = Entry {
-            name: name.into_bytes(),
-            path: path.clone(),
-            kind: EntryKind::File,
-            permissions: None,
-            size: file.size,
-            modified: file.modified,
-            digest: file.digest.clone(),
-        };
-        self.tree.files.insert(path, file);
-        entry
     }
 }
 

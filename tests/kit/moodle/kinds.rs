@@ -1,5 +1,7 @@
 //! Activities whose files are not among the contents of their course, as functions of their own tell them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::RECORDED;
@@ -17,6 +19,69 @@ const FUNCTIONS: [(&str, &str, &str); 4] = [
     ("mod_scorm_get_scorms_by_courses", "scorm", "scorms"),
     ("mod_h5pactivity_get_h5pactivities_by_courses", "h5pactivity", "h5pactivities"),
 ];
+
+/// The functions that tell what is in forums.
+const OF_FORUMS: [&str; 3] =
+    ["mod_forum_get_forums_by_courses", "mod_forum_get_forum_discussions", "mod_forum_get_discussion_posts"];
+
+/// The forums of the course, discussions by forum, and posts by discussion, as they were recorded.
+#[derive(Debug)]
+pub struct Forums {
+    forums: Vec<Value>,
+    /// What is told of a forum's discussions.
+    pub discussions: BTreeMap<u64, Value>,
+    /// What is told of a discussion's posts.
+    pub posts: BTreeMap<u64, Value>,
+}
+
+impl Forums {
+    pub(super) fn recorded() -> Self {
+        let cases = |text: &str| read(&text.replace(RECORDED_LATER, RECORDED)).as_array().unwrap().clone();
+        // The first case of each number is the whole answer.
+        let by = |cases: Vec<Value>, number: &str, is_whole: fn(&Value) -> bool| {
+            let cases = cases.into_iter().filter(|case| is_whole(&case["answer"]));
+            let number = |case: &Value| case["request"][number].as_str().unwrap().parse().unwrap();
+            cases
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .map(|case| (number(&case), case["answer"].clone()))
+                .collect::<BTreeMap<u64, _>>()
+        };
+        let discussions = cases(include_str!("../../fixtures/moodle/mod_forum_get_forum_discussions.json"));
+        let posts = cases(include_str!("../../fixtures/moodle/mod_forum_get_discussion_posts.json"));
+        let forums = cases(include_str!("../../fixtures/moodle/mod_forum_get_forums_by_courses.json"));
+        Self {
+            forums: forums[0]["answer"].as_array().unwrap().clone(),
+            discussions: by(discussions, "forumid", |answer| answer["discussions"].is_array()),
+            posts: by(posts, "discussionid", |answer| answer["posts"].is_array()),
+        }
+    }
+
+    /// The files of all posts, as other functions list them.
+    pub(super) fn files(&self) -> Value {
+        let posts = self.posts.values().flat_map(|answer| answer["posts"].as_array().unwrap());
+        let files = posts.flat_map(|post| ["attachments", "messageinlinefiles"].map(|list| post[list].as_array()));
+        let listed = |file: &Value| {
+            let url = file["url"].as_str().unwrap().replace("/pluginfile.php", "/webservice/pluginfile.php");
+            let (name, mut file) = (file["filename"].as_str().unwrap(), file.clone());
+            file["mimetype"] = if name.ends_with(".txt") { "text/plain" } else { "document/unknown" }.into();
+            file["fileurl"] = url.into();
+            file
+        };
+        files.flatten().flatten().map(listed).collect()
+    }
+
+    /// The activities of the course, as its contents list them.
+    fn modules(&self) -> impl Iterator<Item = Value> {
+        self.forums.iter().map(|forum| {
+            json!({
+                "id": forum["cmid"], "name": forum["name"], "instance": forum["id"], "uservisible": true,
+                "modname": "forum", "contextid": forum["id"].as_u64().unwrap() + 510,
+            })
+        })
+    }
+}
 
 /// Every activity that was recorded.
 pub(super) fn recorded() -> Vec<Value> {
@@ -90,11 +155,31 @@ impl Store {
                 })
             })
             .collect();
+        let all: Vec<_> = all.into_iter().chain(self.forums.modules()).collect();
+        self.activities.push(json!({ "files of posts": self.forums.files() }));
         let section = json!({ "id": 460, "name": "General", "section": 0, "uservisible": true, "modules": all });
         self.sections.insert(KINDS, json!([section]));
         self.courses.push(json!({ "id": KINDS, "fullname": "More kinds" }));
         let functions = self.info["functions"].as_array_mut().unwrap();
-        functions.extend(FUNCTIONS[1..].iter().map(|(function, ..)| json!({ "name": function })));
+        let names = FUNCTIONS[1..].iter().map(|(function, ..)| *function).chain(OF_FORUMS);
+        functions.extend(names.map(|function| json!({ "name": function })));
+    }
+
+    /// The forums of a course: a bare list, which is empty without access.
+    pub(super) fn forums(&self, course: u64) -> Value {
+        let is_told = |forum: &&Value| forum["course"] == course && self.is_enrolled(course) && !self.is_shut_out;
+        self.forums.forums.iter().filter(is_told).cloned().collect()
+    }
+
+    /// The posts of a discussion. Of one that is not there a site says this, which has no code.
+    pub(super) fn posts(&self, discussion: u64, with_pictures: bool) -> Value {
+        let mut answer = self.forums.posts.get(&discussion).cloned().unwrap_or_else(
+            || json!({ "exception": "Error", "message": "Call to a member function get_forum_id() on null" }),
+        );
+        for post in answer["posts"].as_array_mut().into_iter().flatten().filter(|_| !with_pictures) {
+            post["messageinlinefiles"] = json!([]);
+        }
+        answer
     }
 
     /// What a function tells of the activities of a course; none if it is no such function. Without access, the list is empty.

@@ -209,7 +209,9 @@ fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
 /// A REST call in short.
 fn called(fields: &[(String, String)]) -> String {
     let mut what = field(fields, "wsfunction").unwrap_or_default().to_owned();
-    for name in ["courseid", "courseids[0]", "userid", "options[0][name]", "options[0][value]"] {
+    for name in
+        ["courseid", "courseids[0]", "forumid", "discussionid", "userid", "options[0][name]", "options[0][value]"]
+    {
         if let Some(value) = field(fields, name) {
             what += &format!(" {value}");
         }
@@ -311,6 +313,20 @@ fn rest(store: &Store, fields: &[(String, String)]) -> Answer {
             Some(course) => json(StatusCode::OK, &store.resources(course)),
             None => error("missing parameter"),
         },
+        "mod_forum_get_forums_by_courses" => match course_of(fields) {
+            Some(course) => json(StatusCode::OK, &store.forums(course)),
+            None => error("missing parameter"),
+        },
+        "mod_forum_get_forum_discussions" => {
+            match number(fields, "forumid").map(|id| store.forums.discussions.get(&id)) {
+                Some(Some(discussions)) => json(StatusCode::OK, discussions),
+                _ => error("course does not exist"),
+            }
+        }
+        "mod_forum_get_discussion_posts" => match number(fields, "discussionid") {
+            Some(id) => json(StatusCode::OK, &store.posts(id, field(fields, "includeinlineattachments") == Some("1"))),
+            None => error("missing parameter"),
+        },
         function => match course_of(fields).and_then(|course| store.by_courses(function, course)) {
             Some(told) => json(StatusCode::OK, &told),
             None => error("unknown function"),
@@ -320,7 +336,11 @@ fn rest(store: &Store, fields: &[(String, String)]) -> Answer {
 
 /// The course that a function is asked about which takes several.
 fn course_of(fields: &[(String, String)]) -> Option<u64> {
-    field(fields, "courseids[0]")?.parse().ok()
+    number(fields, "courseids[0]")
+}
+
+fn number(fields: &[(String, String)], name: &str) -> Option<u64> {
+    field(fields, name)?.parse().ok()
 }
 
 /// Headers of an answer that make a test readable.

@@ -72,6 +72,8 @@ pub struct Store {
     pub is_shut_out: bool,
     /// What other functions than that of the contents tell of activities.
     pub(super) activities: Vec<Value>,
+    /// What is in forums.
+    pub forums: kinds::Forums,
     pub(super) states: Value,
     pub(super) errors: Value,
     pub(super) sections: BTreeMap<u64, Value>,
@@ -136,6 +138,7 @@ impl Default for Store {
             elsewhere: BTreeMap::new(),
             is_shut_out: false,
             activities: kinds::recorded(),
+            forums: kinds::Forums::recorded(),
             states: read(include_str!("../../fixtures/moodle/states.json")),
             errors: read(include_str!("../../fixtures/moodle/errors_rest.json")),
             sections,

@@ -4,6 +4,7 @@ mod account;
 mod contract;
 mod counts;
 mod files;
+mod forums;
 mod kinds;
 mod site;
 mod tree;

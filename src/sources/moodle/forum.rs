@@ -1,0 +1,135 @@
+//! `tree`: a forum's discussions as directories: what was written as one HTML file, and beside it the files of the posts.
+//!
+//! Lists of discussions do not show that a reply was edited, so each discussion is asked for with all of its posts when it is looked at:
+//! one request. These functions only read; no post counts as read by them.
+
+use std::collections::HashSet;
+
+use super::answer::{Content, Discussion, Discussions, Post, Posts};
+use super::document::{Beside, document};
+use super::ledger::Tag;
+use super::refusal::Route;
+use super::session::Session;
+use super::show::{DISCUSSIONS, POSTS};
+use super::site::Site;
+use super::title::shown;
+use super::tree::{Body, File, Forum, Tree, directory};
+use crate::error::{ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::source::LeftOut;
+use crate::sources::purpose::Purpose;
+use crate::sources::stamp;
+
+/// The tree of a forum's discussions, or of one of them. `course` is the path of the forum's course.
+///
+/// # Errors
+/// `NotFound` only if the site lists the forum's discussions, and this is none of them.
+pub(super) async fn tree(session: &Session, purpose: Purpose<'_>, course: &RemotePath, forum: Forum) -> Result<Tree> {
+    let path =
+        course.child(format!("forum-{}", forum.id).as_bytes()).map_err(|_| purpose.error(ErrorKind::NotFound))?;
+    let Some(id) = forum.discussion else {
+        return Ok(overview(&path, &discussions(session, purpose, forum).await?));
+    };
+    let (posts, observed) = posts(session, purpose, forum, id).await?;
+    let dir = discussion_path(&path, id).ok_or_else(|| purpose.error(ErrorKind::NotFound))?;
+    Ok(discussion(session.site(), observed, &dir, &posts))
+}
+
+fn discussion_path(forum: &RemotePath, id: u64) -> Option<RemotePath> {
+    forum.child(format!("discussion-{id}").as_bytes()).ok()
+}
+
+async fn discussions(session: &Session, purpose: Purpose<'_>, forum: Forum) -> Result<Vec<Discussion>> {
+    let told: Discussions = session.call(purpose, DISCUSSIONS, &[("forumid", &forum.id.to_string())]).await?;
+    Ok(told.discussions)
+}
+
+/// The posts of a discussion from the oldest on, and when they were told by the site's clock.
+async fn posts(session: &Session, purpose: Purpose<'_>, forum: Forum, id: u64) -> Result<(Vec<Post>, i64)> {
+    let parameters = [("discussionid", &*id.to_string()), ("includeinlineattachments", "1")];
+    let error = match session.try_call::<Posts>(purpose, POSTS, &parameters).await {
+        Ok((Ok(Posts { mut posts }), observed)) if !posts.is_empty() => {
+            posts.sort_by_key(|post| post.id);
+            return Ok((posts, observed));
+        }
+        Ok((Ok(_), _)) => purpose.protocol("the site lists this discussion and shows none of its posts"),
+        Ok((Err(refused), _)) => return Err(Route::Rest.refusal(purpose, &refused)),
+        // What sites answer about a discussion that was deleted is not even a refusal.
+        Err(error) if error.kind() == ErrorKind::Protocol => error,
+        Err(error) => return Err(error),
+    };
+    let listed = discussions(session, purpose, forum).await?;
+    let may_be_there = listed.iter().any(|listed| listed.discussion.is_none_or(|listed| listed == id));
+    Err(if may_be_there { error } else { purpose.error(ErrorKind::NotFound) })
+}
+
+/// A forum's directory.
+fn overview(path: &RemotePath, discussions: &[Discussion]) -> Tree {
+    let left_out = LeftOut::default();
+    let mut entries = Vec::new();
+    for Discussion { discussion, name } in discussions {
+        let title = name.as_deref().unwrap_or_default();
+        match discussion.and_then(|id| Some((id, discussion_path(path, id)?))) {
+            Some((id, path)) => entries.push(directory(shown(title, &format!("Discussion {id}")), path)),
+            None => left_out.add_unreadable(title.as_bytes(), "the discussion has no number"),
+        }
+    }
+    let mut tree = Tree::default();
+    tree.add_directory(path.clone(), entries, left_out);
+    tree
+}
+
+/// The tree of a discussion.
+fn discussion(site: &Site, observed: i64, dir: &RemotePath, posts: &[Post]) -> Tree {
+    let first = posts.iter().find(|post| post.parentid.is_none()).or(posts.first());
+    let title = shown(first.and_then(|post| post.subject.as_deref()).unwrap_or_default(), "Discussion");
+    let name = format!("{title}.html");
+    let (mut tree, left_out, beside) = (Tree::default(), LeftOut::default(), beside(posts, &name));
+    let mut entries = Vec::new();
+    if let Some(path) = left_out.child(dir, b"text") {
+        entries.push(tree.add_file(name, path, text(&title, posts, &beside)));
+    }
+    for Beside { post, area, file, name } in beside {
+        let Some(url) = site.file_url(&file.address()) else {
+            left_out.refuse(name.as_bytes(), "it is kept elsewhere than at the site");
+            continue;
+        };
+        let within = left_out.child(dir, format!("{area}-{post}").as_bytes());
+        if let Some(path) = within.and_then(|dir| left_out.child(&dir, file.filename.as_bytes())) {
+            let body = Body::Site { url, is_html: false };
+            let content = Content { filesize: file.filesize, timemodified: file.timemodified, ..Content::default() };
+            entries.push(tree.add_file(name, path, File::kept(body, &content, false, observed)));
+        }
+    }
+    tree.add_directory(dir.clone(), entries, left_out);
+    tree
+}
+
+/// The file that is made of what was written.
+fn text(title: &str, posts: &[Post], beside: &[Beside<'_>]) -> File {
+    let text = document(title, posts, beside);
+    let modified = posts.iter().filter_map(|post| post.timemodified.max(post.timecreated)).max();
+    File {
+        size: Some(text.len() as u64),
+        modified: modified.and_then(stamp::time),
+        digest: Some(Tag::measured(text.as_bytes()).digest()),
+        body: Body::Made(text),
+    }
+}
+
+/// The files of all posts. Of several with one name, and of one with the name of the `document`, those of later posts carry the post's number.
+fn beside<'a>(posts: &'a [Post], document: &str) -> Vec<Beside<'a>> {
+    let mut taken = HashSet::from([document.to_owned()]);
+    let mut all = Vec::new();
+    for post in posts {
+        let pictures = post.messageinlinefiles.iter().map(|file| ("post", file));
+        for (area, file) in pictures.chain(post.attachments.iter().map(|file| ("attachment", file))) {
+            let mut name = file.filename.clone();
+            while !taken.insert(name.clone()) {
+                name = format!("{} - {name}", post.id);
+            }
+            all.push(Beside { post: post.id, area, file, name });
+        }
+    }
+    all
+}
