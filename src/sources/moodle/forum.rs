@@ -11,7 +11,7 @@ use super::ledger::Tag;
 use super::refusal::Route;
 use super::session::Session;
 use super::show::{DISCUSSIONS, POSTS};
-use super::site::Site;
+use super::site::{Asked, Site};
 use super::title::shown;
 use super::tree::{Body, File, Forum, Tree, directory};
 use crate::error::{ErrorKind, Result};
@@ -46,8 +46,7 @@ async fn discussions(session: &Session, purpose: Purpose<'_>, forum: Forum) -> R
 
 /// The posts of a discussion from the oldest on, and when they were told by the site's clock.
 async fn posts(session: &Session, purpose: Purpose<'_>, forum: Forum, id: u64) -> Result<(Vec<Post>, i64)> {
-    let parameters = [("discussionid", &*id.to_string()), ("includeinlineattachments", "1")];
-    let error = match session.try_call::<Posts>(purpose, POSTS, &parameters).await {
+    let error = match ask(session, purpose, id).await {
         Ok((Ok(Posts { mut posts }), observed)) if !posts.is_empty() => {
             posts.sort_by_key(|post| post.id);
             return Ok((posts, observed));
@@ -61,6 +60,19 @@ async fn posts(session: &Session, purpose: Purpose<'_>, forum: Forum, id: u64) -
     let listed = discussions(session, purpose, forum).await?;
     let may_be_there = listed.iter().any(|listed| listed.discussion.is_none_or(|listed| listed == id));
     Err(if may_be_there { error } else { purpose.error(ErrorKind::NotFound) })
+}
+
+async fn ask(session: &Session, purpose: Purpose<'_>, id: u64) -> Result<(Asked<Posts>, i64)> {
+    let id = id.to_string();
+    let parameters = [("discussionid", id.as_str()), ("includeinlineattachments", "1")];
+    let answer = session.try_call(purpose, POSTS, &parameters).await?;
+    match &answer.0 {
+        // Older sites do not know the second, and tell of no pictures.
+        Err(refused) if refused.errorcode == "invalidparameter" => {
+            session.try_call(purpose, POSTS, &parameters[..1]).await
+        }
+        _ => Ok(answer),
+    }
 }
 
 /// A forum's directory.

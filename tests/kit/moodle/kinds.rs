@@ -32,6 +32,8 @@ pub struct Forums {
     pub discussions: BTreeMap<u64, Value>,
     /// What is told of a discussion's posts.
     pub posts: BTreeMap<u64, Value>,
+    /// Whether the site does not know that pictures can be asked for.
+    pub is_old: bool,
 }
 
 impl Forums {
@@ -55,6 +57,7 @@ impl Forums {
             forums: forums[0]["answer"].as_array().unwrap().clone(),
             discussions: by(discussions, "forumid", |answer| answer["discussions"].is_array()),
             posts: by(posts, "discussionid", |answer| answer["posts"].is_array()),
+            is_old: false,
         }
     }
 

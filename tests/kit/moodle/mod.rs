@@ -323,6 +323,11 @@ fn rest(store: &Store, fields: &[(String, String)]) -> Answer {
                 _ => error("course does not exist"),
             }
         }
+        "mod_forum_get_discussion_posts"
+            if store.forums.is_old && field(fields, "includeinlineattachments").is_some() =>
+        {
+            error("unknown parameter")
+        }
         "mod_forum_get_discussion_posts" => match number(fields, "discussionid") {
             Some(id) => json(StatusCode::OK, &store.posts(id, field(fields, "includeinlineattachments") == Some("1"))),
             None => error("missing parameter"),

@@ -117,3 +117,13 @@ async fn only_a_discussion_that_is_no_longer_listed_is_gone() {
     assert_eq!(kind_of(list(source.as_ref(), DISCUSSION).await.map(drop)), Err(ErrorKind::NotFound));
     assert_eq!(kind_of(source.create_remote_digest(&crate::remote(TEXT)).await.map(drop)), Err(ErrorKind::NotFound));
 }
+
+#[tokio::test]
+async fn an_older_site_that_tells_of_no_pictures_is_asked_without_them() {
+    let site = site();
+    site.store().forums.is_old = true;
+    let source = source(&site.table()).await;
+    let entries = list(source.as_ref(), DISCUSSION).await.unwrap();
+    let names: Vec<_> = entries.iter().map(name).collect();
+    assert_eq!(names, ["For everyone.html", "question.txt", "answer.pdf", "private.txt"]);
+}
