@@ -142,6 +142,18 @@ pub enum LowCommand {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Show the log of the mounts in the background
+    #[command(after_help = LOG)]
+    Log {
+        /// Go on as it grows; Ctrl-C ends that
+        #[arg(short, long)]
+        follow: bool,
+        /// Show only so many of the last lines
+        #[arg(short = 'n', long, value_name = "LINES")]
+        lines: Option<usize>,
+        /// Show only the lines of this source, as the configuration names it
+        source: Option<String>,
+    },
     /// Asks a mount, for the process that started this one; for nobody else.
     #[command(hide = true)]
     Ask {
@@ -372,6 +384,15 @@ Exit codes:
   0  all of it is in the cache
   1  some is not: standard error tells what, and why
   2  wrong usage";
+
+const LOG: &str = "\
+Examples:
+  kitovufs log -n 20
+  kitovufs log -f cloud
+      what is said of the source cloud, from now on too
+
+A mount in the foreground (`kitovufs mount -f`, which units of systemd run)
+logs to standard error instead.";
 
 const LOGIN: &str = "\
 Examples:

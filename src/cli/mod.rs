@@ -20,6 +20,7 @@ mod plugin;
 mod remove;
 mod run;
 mod runtime;
+mod show_log;
 mod sources;
 mod status;
 mod unmount;
@@ -32,6 +33,7 @@ use crate::config::{Config, Diagnostic, Diagnostics};
 use crate::mount::request::{Failure, MountRequest};
 use login::LoginRequest;
 pub use run::run;
+use show_log::LogRequest;
 use status::Form;
 
 use plugin::PluginRequest;
@@ -100,6 +102,8 @@ enum Request {
         /// For whom.
         form: Form,
     },
+    /// Show the log.
+    Log(LogRequest),
     /// Tell why a path is as it is.
     Why {
         /// The path.
@@ -148,6 +152,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Import { file, output } => Request::Import { file, output },
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
         LowCommand::Ask { mountpoint, attribute } => Request::Ask { mountpoint, attribute },
+        LowCommand::Log { follow, lines, source } => Request::Log(LogRequest { follow, lines, source }),
         LowCommand::Why { json, path } => Request::Why { path, json },
         LowCommand::Fetch { paths } => Request::Fetch { paths },
         LowCommand::Status { json, verbose, mountpoint } => {
@@ -290,6 +295,7 @@ mod tests {
                 "status",
                 "why",
                 "fetch",
+                "log",
                 "plugin"
             ]
         );

@@ -9,7 +9,7 @@ use super::args::LowArgs;
 use super::output::{out, outln};
 use super::{
     Failure, Request, add, autostart, check, example, fetch, helper, import, log, login, overview, plugin, remove,
-    sources, status, unmount, why,
+    show_log, sources, status, unmount, why,
 };
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
@@ -97,6 +97,10 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
                 eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
             }
             Ok(u8::from(!failures.is_empty()))
+        }
+        Request::Log(request) => {
+            show_log::show(&request)?;
+            Ok(0)
         }
         Request::Why { path, json } => {
             out!("{}", PrintableLines(&why::why(&path, json)?));

@@ -13,6 +13,7 @@ mod check;
 mod configuration;
 mod counts;
 mod deletions;
+mod diagnosis;
 mod disk;
 mod documents;
 mod early;

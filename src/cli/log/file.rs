@@ -37,10 +37,6 @@ impl LogFile {
         Ok(Self { path: path.to_owned(), part, file })
     }
 
-    fn aside(&self) -> PathBuf {
-        self.path.with_extension("log.old")
-    }
-
     /// Makes `file` the one that `coming` more bytes belong into. `false`: there is none.
     fn turn(&self, file: &mut File, coming: u64) -> io::Result<bool> {
         if self.is_there(file)? {
@@ -53,7 +49,7 @@ impl LogFile {
                 return Ok(length + coming <= MAX_LOG_BYTES / 2);
             }
             if self.is_there(file)? {
-                fs::rename(&self.path, self.aside())?;
+                fs::rename(&self.path, aside(&self.path))?;
                 if length > MAX_LOG_BYTES / 2 {
                     // Of a version that did not count.
                     file.set_len(self.part)?;
@@ -70,6 +66,11 @@ impl LogFile {
         let there = fs::metadata(&self.path).ok();
         Ok(there.is_some_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
     }
+}
+
+/// Where the log at `path` is put aside.
+pub fn aside(path: &Path) -> PathBuf {
+    path.with_extension("log.old")
 }
 
 fn append_to(path: &Path) -> io::Result<File> {

@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use file::LogFile;
+pub use file::aside;
 use limit::Limit;
 use line::{Fields, Line};
 
