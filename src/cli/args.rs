@@ -154,6 +154,13 @@ pub enum LowCommand {
         /// Show only the lines of this source, as the configuration names it
         source: Option<String>,
     },
+    /// Check everything that a mount needs: this machine, the configuration, every source
+    #[command(after_help = DOCTOR)]
+    Doctor {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Asks a mount, for the process that started this one; for nobody else.
     #[command(hide = true)]
     Ask {
@@ -393,6 +400,15 @@ Examples:
 
 A mount in the foreground (`kitovufs mount -f`, which units of systemd run)
 logs to standard error instead.";
+
+const DOCTOR: &str = "\
+Examples:
+  kitovufs doctor
+  kitovufs doctor -c other.toml
+
+Exit codes:
+  0  everything is there
+  1  something is not: the lines with FAILED say what, and what to do";
 
 const LOGIN: &str = "\
 Examples:

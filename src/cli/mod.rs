@@ -4,6 +4,7 @@ mod add;
 mod args;
 mod autostart;
 mod check;
+mod doctor;
 mod edit;
 mod example;
 mod fetch;
@@ -55,6 +56,11 @@ enum Request {
     /// Check a configuration.
     Check {
         /// The configuration file; not read yet, so that everything wrong can be reported together.
+        file: PathBuf,
+    },
+    /// Check everything that a mount needs.
+    Doctor {
+        /// The configuration file.
         file: PathBuf,
     },
     /// Say where one is.
@@ -146,6 +152,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
             Request::Unmount { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
         LowCommand::Check { config } => Request::Check { file: config.unwrap_or_else(Config::default_path) },
+        LowCommand::Doctor { config } => Request::Doctor { file: file(config) },
         LowCommand::Login { config, username, source } => {
             Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source, username })
         }
@@ -296,6 +303,7 @@ mod tests {
                 "why",
                 "fetch",
                 "log",
+                "doctor",
                 "plugin"
             ]
         );

@@ -1,12 +1,13 @@
 //! Mount points: finding mounts, preparing a folder, unmounting. It knows no sources.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::getuid;
+use rustix::process::{geteuid, getuid};
 use tracing::warn;
 
 use super::ask::{Answer, Asked};
@@ -19,6 +20,9 @@ pub const FS_NAME: &str = "kitovufs";
 
 /// The file system that controls FUSE (`Documentation/filesystems/fuse.rst` of Linux).
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+/// The bit of a file's mode by which its owner runs it, whoever starts it (inode(7)).
+const SETUID: u32 = 0o4000;
 
 /// The most links that the kernel follows in a path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -228,23 +232,54 @@ pub fn break_off(path: &Path) -> Result<()> {
 /// # Errors
 /// If `/dev/fuse` or `fusermount3` is missing; says what to install.
 pub fn check_prerequisites() -> Result<()> {
-    let missing = |why: &str| Err(Error::new("mount", ErrorKind::Unsupported).because(why));
+    check_device()?;
+    if geteuid().is_root() { Ok(()) } else { helper().map(drop) }
+}
+
+/// Whether this process may open `/dev/fuse`.
+///
+/// # Errors
+/// It is missing, or closed to this user; says what to do.
+pub fn check_device() -> Result<()> {
     if !Path::new("/dev/fuse").exists() {
-        return missing(
+        return Err(Error::new("mount", ErrorKind::Unsupported).because(
             "/dev/fuse is missing: load the kernel module with `modprobe fuse` as root; \
              a container needs `--device /dev/fuse --cap-add SYS_ADMIN`",
-        );
-    }
-    if let Err(e) = std::fs::File::options().read(true).write(true).open("/dev/fuse") {
-        return Err(Error::new("mount", ErrorKind::Unsupported).on("/dev/fuse").caused_by(e).because(
-            "this user may not open it, as every user may by default; as root: chmod 666 /dev/fuse, or add the user to its group",
         ));
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if !rustix::process::geteuid().is_root() && !is_in_path(OsStr::new("fusermount3"), &path) {
-        return missing("fusermount3 is missing: install it, on Debian and Ubuntu with `apt install fuse3`");
+    match std::fs::File::options().read(true).write(true).open("/dev/fuse") {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::new("mount", ErrorKind::Unsupported).on("/dev/fuse").caused_by(e).because(
+            "this user may not open it, as every user may by default; as root: chmod 666 /dev/fuse, or add the user to its group",
+        )),
     }
-    Ok(())
+}
+
+/// Whether `fusermount3` is there and may mount for this user; says so.
+///
+/// # Errors
+/// It is missing, or is not root's program for everybody; says what to do. Root mounts without it.
+pub fn check_helper() -> Result<String> {
+    if geteuid().is_root() {
+        return Ok("root mounts without fusermount3".into());
+    }
+    let helper = helper()?;
+    let failed = || Error::new("mount", ErrorKind::Unsupported).on(helper.display());
+    let metadata = helper.metadata().map_err(|e| failed().caused_by(e))?;
+    if metadata.uid() == 0 && metadata.mode() & SETUID != 0 {
+        return Ok(format!("{} mounts for every user (setuid root)", helper.display()));
+    }
+    let how = format!("as root: chown root {0} && chmod 4755 {0}", helper.display());
+    Err(failed().because(format!("it is not setuid root, so that only root may mount; {how}")))
+}
+
+/// Where `fusermount3` is.
+fn helper() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    in_path(OsStr::new("fusermount3"), &path).ok_or_else(|| {
+        let why = "fusermount3 is missing: install it, on Debian and Ubuntu with `apt install fuse3`";
+        Error::new("mount", ErrorKind::Unsupported).because(why)
+    })
 }
 
 /// The setting of FUSE for the whole system.
@@ -261,7 +296,7 @@ pub fn check_access(access: Access) -> Result<()> {
         Access::Everyone => "allow_other",
     };
     let conf = std::fs::read_to_string(FUSE_CONF).unwrap_or_default();
-    if rustix::process::geteuid().is_root() || lets_others_in(&conf) {
+    if geteuid().is_root() || lets_others_in(&conf) {
         return Ok(());
     }
     let why = format!(
@@ -274,9 +309,9 @@ fn lets_others_in(conf: &str) -> bool {
     conf.lines().any(|line| line.trim() == "user_allow_other")
 }
 
-fn is_in_path(program: &OsStr, path: &OsStr) -> bool {
-    std::env::split_paths(path)
-        .any(|dir| dir.as_os_str().as_bytes().first() == Some(&b'/') && dir.join(program).is_file())
+fn in_path(program: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    let dirs = std::env::split_paths(path).filter(|dir| dir.is_absolute());
+    dirs.map(|dir| dir.join(program)).find(|program| program.is_file())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `log`: what is shown of the log that mounts in the background write.
+//! `log` shows what mounts in the background write, `doctor` whether everything is there that a mount needs.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -121,4 +121,62 @@ fn log_ends_without_a_word_where_nobody_reads_on() {
     assert_eq!(fs::read_to_string(&said).unwrap(), "");
     let full = home.command("sh").arg("-c").arg(format!("{} log >/dev/full", text(home.binary()))).output().unwrap();
     assert_eq!(full.status.code(), Some(1));
+}
+
+fn doctor(home: &Home) -> (i32, String) {
+    let (code, shown, said) = run(home, &["doctor", "-c", &text(home.config())]);
+    assert_eq!(said, "");
+    (code, shown)
+}
+
+fn assert_missing((code, shown): &(i32, String), wanted: &[&str]) {
+    assert_eq!(*code, 1, "{shown}");
+    for words in wanted {
+        let told = shown.lines().any(|line| line.starts_with("  FAILED  ") && line.contains(words));
+        assert!(told, "{words:?} is not in:\n{shown}");
+    }
+    assert!(shown.ends_with("\nnot everything that a mount needs is there: see the lines with FAILED\n"), "{shown}");
+}
+
+#[test]
+fn doctor_tells_that_everything_is_there() {
+    let home = Home::of_nobody(&local("near", "/usr/share/common-licenses".as_ref()));
+    let (code, shown) = doctor(&home);
+    assert_eq!(code, 0, "{shown}");
+    for told in [
+        "/dev/fuse can be opened",
+        "fusermount3",
+        "Linux ",
+        "the clock says ",
+        "retrieved and verified ",
+        "1 of 1 sources work",
+    ] {
+        assert!(shown.contains(told), "{told:?} is not in:\n{shown}");
+    }
+    assert!(!shown.contains("FAILED") && shown.ends_with("\neverything that a mount needs is there\n"), "{shown}");
+}
+
+#[test]
+fn doctor_tells_what_is_missing_and_what_to_do() {
+    let far = format!("[sources.far]\ntype = \"http\"\nurl = \"http://127.0.0.1:{}/\"\n", free_port());
+    let home = Home::of_nobody(&far).with_env("PATH", "/nonexistent");
+    assert_missing(&doctor(&home), &["apt install fuse3", "nothing listens there"]);
+    home.configure("sorces = 1\n");
+    assert_missing(&doctor(&home), &["apt install fuse3", "unknown key `sorces`"]);
+    fs::remove_file(home.config()).unwrap();
+    assert_missing(&doctor(&home), &["apt install fuse3", "there is no such file"]);
+}
+
+#[test]
+fn doctor_tells_of_a_helper_that_may_not_mount() {
+    let home = Home::of_nobody(&local("near", "/usr/share/common-licenses".as_ref()));
+    let programs = home.dir().join("programs");
+    fs::create_dir(&programs).unwrap();
+    fs::write(programs.join("fusermount3"), "").unwrap();
+    let home = home.with_env("PATH", &text(&programs));
+    let helper = text(programs.join("fusermount3"));
+    assert_missing(
+        &doctor(&home),
+        &[&format!("{helper}: it is not setuid root, so that only root may mount; as root: ")],
+    );
 }
