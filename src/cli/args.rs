@@ -160,6 +160,9 @@ pub enum LowCommand {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Write what a report of a bug needs, without secrets, into a new file
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
     },
     /// Asks a mount, for the process that started this one; for nobody else.
     #[command(hide = true)]
@@ -405,6 +408,10 @@ const DOCTOR: &str = "\
 Examples:
   kitovufs doctor
   kitovufs doctor -c other.toml
+  kitovufs doctor --bundle report.txt
+      version, findings, configuration without secrets, status, the log's
+      last lines; it names servers, users and files: read it before you
+      give it to somebody
 
 Exit codes:
   0  everything is there

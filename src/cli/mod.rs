@@ -3,6 +3,7 @@
 mod add;
 mod args;
 mod autostart;
+mod bundle;
 mod check;
 mod doctor;
 mod edit;
@@ -62,6 +63,8 @@ enum Request {
     Doctor {
         /// The configuration file.
         file: PathBuf,
+        /// The file to write for a report of a bug.
+        bundle: Option<PathBuf>,
     },
     /// Say where one is.
     Overview,
@@ -152,7 +155,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
             Request::Unmount { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
         LowCommand::Check { config } => Request::Check { file: config.unwrap_or_else(Config::default_path) },
-        LowCommand::Doctor { config } => Request::Doctor { file: file(config) },
+        LowCommand::Doctor { config, bundle } => Request::Doctor { file: file(config), bundle },
         LowCommand::Login { config, username, source } => {
             Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source, username })
         }

@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::args::LowArgs;
 use super::output::{out, outln};
 use super::{
-    Failure, Request, add, autostart, check, doctor, example, fetch, helper, import, log, login, overview, plugin,
-    remove, show_log, sources, status, unmount, why,
+    Failure, Request, add, autostart, bundle, check, doctor, example, fetch, helper, import, log, login, overview,
+    plugin, remove, show_log, sources, status, unmount, why,
 };
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
@@ -74,7 +74,8 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             Ok(0)
         }
         Request::Check { file } => check::check(&file),
-        Request::Doctor { file } => doctor::doctor(&file),
+        Request::Doctor { file, bundle: None } => doctor::doctor(&file),
+        Request::Doctor { file, bundle: Some(to) } => bundle::write(&file, &to),
         Request::Overview => {
             overview::show();
             Ok(0)

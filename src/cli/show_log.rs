@@ -52,15 +52,37 @@ pub fn show(request: &LogRequest) -> Result<(), Failure> {
 
 async fn print(path: &Path, LogRequest { follow, lines, source }: &LogRequest) -> io::Result<()> {
     let source = source.as_ref().map(|name| Printable(name.as_bytes()).to_string());
+    let most = lines.unwrap_or(usize::MAX);
+    let (log, last) = read(path, most, &source)?;
+    let mut out = BufWriter::new(io::stdout());
+    last.iter().try_for_each(|line| out.write_all(line.as_bytes()))?;
+    out.flush()?;
+    if *follow {
+        return follow_on(path, log, out).await;
+    }
+    if let Some(source) = source.as_ref().filter(|_| last.is_empty() && most > 0) {
+        eprintln!("kitovufs: the log has no line of a source {source}");
+    }
+    Ok(())
+}
+
+/// The last lines of the log.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn last(most: usize) -> io::Result<String> {
+    Ok(read(&log::file(), most, &None)?.1.into_iter().collect())
+}
+
+/// The last lines of the log at `path`, with what was put aside; and the log behind them.
+fn read<'a>(path: &Path, most: usize, source: &'a Option<String>) -> io::Result<(Lines<'a>, VecDeque<String>)> {
     let aside = log::aside(path);
     // In the moment in which a log is put aside, there is no other.
     let log =
         File::open(path).or_else(|e| if e.kind() == io::ErrorKind::NotFound { File::open(&aside) } else { Err(e) })?;
     let older = another(&aside, &log)?;
-    let mut log = Lines::of(log, &source);
-
+    let mut log = Lines::of(log, source);
     let mut last = VecDeque::new();
-    let most = lines.unwrap_or(usize::MAX);
     let mut keep = |line| {
         last.push_back(line);
         if last.len() > most {
@@ -69,20 +91,10 @@ async fn print(path: &Path, LogRequest { follow, lines, source }: &LogRequest) -
         Ok(())
     };
     if let Some(older) = older {
-        Lines::of(older, &source).each(&mut keep)?;
+        Lines::of(older, source).each(&mut keep)?;
     }
     log.each(&mut keep)?;
-
-    let mut out = BufWriter::new(io::stdout());
-    last.iter().try_for_each(|line| out.write_all(line.as_bytes()))?;
-    out.flush()?;
-    if *follow {
-        return follow_on(path, log, out).await;
-    }
-    if let Some(source) = source.filter(|_| last.is_empty() && most > 0) {
-        eprintln!("kitovufs: the log has no line of a source {source}");
-    }
-    Ok(())
+    Ok((log, last))
 }
 
 /// Prints what is added to `log`, and to those that come after it at `path`, until nobody reads on.

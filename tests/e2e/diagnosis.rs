@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
@@ -179,4 +180,38 @@ fn doctor_tells_of_a_helper_that_may_not_mount() {
         &doctor(&home),
         &[&format!("{helper}: it is not setuid root, so that only root may mount; as root: ")],
     );
+}
+
+#[test]
+fn the_bundle_of_a_report_has_everything_but_secrets() {
+    let home = with_log();
+    let far = format!(
+        "# once hunter2-comment\n[sources.far]\ntype = \"webdav\"\nendpoint = \"http://127.0.0.1:{}/\"\nusername = \"anna\"\n",
+        free_port()
+    );
+    let own = "[sources.own]\ntype = \"plugin\"\ncommand = [\"/bin/false\", \"--key=hunter2-argument\"]\npin = \"hunter2-pin\"\n";
+    for (report, key) in [("right.txt", "password"), ("mistyped.txt", "pasword")] {
+        home.configure(&format!("{far}{key} = \"hunter2-secret\"\n{own}"));
+        let (code, shown, said) = run(&home, &["doctor", "-c", &text(home.config()), "--bundle", report]);
+        assert_eq!((code, &*said), (1, ""), "{shown}");
+        assert!(shown.contains("read it before you give it to somebody"), "{shown}");
+        let report = home.dir().join(report);
+        assert_eq!(fs::metadata(&report).unwrap().permissions().mode() & 0o777, 0o600);
+        let bundle = fs::read_to_string(report).unwrap();
+        let line = line("near", 4);
+        for told in [
+            "kitovufs 0.",
+            "  ok      Linux ",
+            "source far: webdav: endpoint = http://127.0.0.1:",
+            key,
+            "source own: plugin: ",
+            "pin",
+            &line,
+        ] {
+            assert!(bundle.contains(told), "{told:?} is not in:\n{bundle}");
+        }
+        assert!(!bundle.contains("hunter2"), "{bundle}");
+    }
+    let (code, _, said) = run(&home, &["doctor", "-c", &text(home.config()), "--bundle", "right.txt"]);
+    assert!(code == 1 && said.contains("right.txt"), "what is there stays: {said}");
 }
