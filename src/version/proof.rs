@@ -69,15 +69,17 @@ impl OpenVersion {
         if agrees && transfer.evidence.proved_true() {
             transfer.doubt_all().await;
         }
-        let first_attempt = self.state.lock().first_attempt.replace(local.clone());
+        let first_attempt = self.state.lock().first_attempt.clone();
         // Damage that is known already need not come twice.
         let known = || transfer.evidence.damage(copy.key()).filter(|damage| *damage == local);
         let first_attempt = first_attempt.or_else(known);
         let decision = proof(&version.digest, &local, first_attempt.as_ref(), self.promise());
+        // Bytes that are proven are in doubt at no time: a reader may have been shown them before.
+        let is_proven = matches!(decision, Proof::Whole | Proof::Baseline);
+        self.state.lock().first_attempt = (!is_proven).then(|| local.clone());
         match decision {
             // A file that was changed meanwhile is not proven, and its readers ask again.
             Proof::Whole => {
-                self.state.lock().first_attempt = None;
                 transfer.evidence.discard_damage(copy.key());
                 if first_attempt.is_some() {
                     self.retract();
