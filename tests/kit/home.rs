@@ -39,7 +39,8 @@ impl Home {
         let dir = reaper::reachable();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let home = Self { dir, nobody: true, env: Vec::new(), tracer: Vec::new() };
-        fs::copy(program(), home.binary()).unwrap();
+        // By a process of its own: a child that another test forks while this one writes would keep the program from being started.
+        home.run_tool(Command::new("cp").arg(program()).arg(home.binary()));
         home.furnished(config)
     }
 
