@@ -105,13 +105,24 @@ async fn a_directory_may_be_written_without_its_slash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_index_is_an_error_that_says_what_came() {
+async fn a_page_in_place_of_an_index_is_listed_as_a_file() {
+    const PAGE: &[u8] = b"<html><title>Welcome!</title><p>Hello</p></html>";
     let dir = served();
-    let directory = Directory::new(dir.path());
-    directory.write("site/index.html", b"<html><title>Welcome!</title><p>Hello</p></html>");
+    Directory::new(dir.path()).write("site/index.html", PAGE);
     let server = Web::nginx(dir.path());
     let source = source(&server.table("")).await;
-    let error = list(source.as_ref(), "site").await.unwrap_err();
+    let listed = list(source.as_ref(), "site").await.unwrap();
+    assert_eq!(listed.iter().map(|entry| &*entry.name).collect::<Vec<_>>(), [b"index.html"]);
+    let digest = source.create_remote_digest(&remote("site/index.html")).await.unwrap();
+    assert_eq!(digest.size, Some(PAGE.len() as u64));
+}
+
+#[tokio::test]
+async fn what_is_no_index_is_an_error_that_says_what_came() {
+    // Nothing tells one version of this page from another, so it is no file either.
+    let page =
+        "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html><title>Welcome!</title></html>";
+    let error = list(lied_to(page).await.as_ref(), "site").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
     assert!(error.to_string().contains("Welcome!"), "{error}");
 }
