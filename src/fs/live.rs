@@ -97,10 +97,16 @@ impl FileSystem {
         Ok(Some(Node::Live { source, dir, name, entry }))
     }
 
+    /// Whether attributes must be asked for with [`attributes_now`](Self::attributes_now).
+    pub fn is_live(&self, inode: Inode) -> bool {
+        self.node(inode).is_ok_and(|node| matches!(*node, Node::Live { .. }))
+    }
+
     /// The attributes for `stat`. Only of a live file the source is asked; where it cannot say, they are as they were.
     pub async fn attributes_now(&self, inode: Inode) -> Result<Attributes> {
-        if let Node::Live { .. } = &*self.node(inode)?
-            && let Ok(Some(node)) = self.current(self.node(inode)?.as_ref().clone()).await
+        let node = self.node(inode)?;
+        if let Node::Live { .. } = &*node
+            && let Ok(Some(node)) = self.current((*node).clone()).await
         {
             self.inodes.describe(inode, node);
         }

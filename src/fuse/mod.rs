@@ -295,6 +295,13 @@ fn told(op: &str, error: &Error) -> Errno {
     errno(error)
 }
 
+fn reply_attr(inner: &Inner, result: Result<Attributes, Error>, reply: ReplyAttr) {
+    match result {
+        Ok(attributes) => reply.attr(&attributes.valid_for, &inner.attr(&attributes)),
+        Err(error) => reply.error(told("getattr", &error)),
+    }
+}
+
 fn reply_xattr(value: &[u8], size: u32, reply: ReplyXattr) {
     match (u32::try_from(value.len()), size) {
         (Ok(length), 0) => reply.size(length),
@@ -347,13 +354,14 @@ impl Filesystem for Driver {
     }
 
     fn getattr(&self, req: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let inode = Inode(inode.0);
+        if !self.inner.fs.is_live(inode) {
+            return contained(|| reply_attr(&self.inner, self.inner.fs.attributes(inode), reply));
+        }
         let inner = self.inner.clone();
         self.answer(req, reply, ReplyAttr::error, async move {
-            let result = inner.fs.attributes_now(Inode(inode.0)).await;
-            move |reply: ReplyAttr| match result {
-                Ok(attributes) => reply.attr(&attributes.valid_for, &inner.attr(&attributes)),
-                Err(error) => reply.error(told("getattr", &error)),
-            }
+            let result = inner.fs.attributes_now(inode).await;
+            move |reply: ReplyAttr| reply_attr(&inner, result, reply)
         });
     }
 
