@@ -33,27 +33,16 @@ pub(super) enum Batch {
 
 /// A directory that a thread reads.
 pub(super) struct Reading {
-    place: Arc<Place>,
-    root: OwnedFd,
-    fd: OwnedFd,
-    dir: RemotePath,
+    pub(super) place: Arc<Place>,
+    pub(super) root: OwnedFd,
+    pub(super) fd: OwnedFd,
+    pub(super) dir: RemotePath,
     /// Where the directories on the way here are, this one last: another place than their paths where links are followed.
-    way: Vec<RemotePath>,
-    left_out: LeftOut,
+    pub(super) way: Vec<RemotePath>,
+    pub(super) left_out: LeftOut,
 }
 
 impl Reading {
-    pub(super) fn new(
-        place: Arc<Place>,
-        root: OwnedFd,
-        fd: OwnedFd,
-        dir: RemotePath,
-        way: Vec<RemotePath>,
-        left_out: LeftOut,
-    ) -> Self {
-        Self { place, root, fd, dir, way, left_out }
-    }
-
     /// Reads to the end. Runs on a thread of its own and stops when the receiver was dropped.
     pub(super) fn run(&self, sender: &mpsc::Sender<Batch>) {
         let end = match self.entries(sender) {

@@ -141,7 +141,8 @@ impl Source for Local {
         };
         let (sender, receiver) = mpsc::channel(4);
         let (left_out, span) = (LeftOut::default(), tracing::Span::current());
-        let reading = Reading::new(Arc::clone(&self.place), root, fd, dir.clone(), way, left_out.clone());
+        let reading =
+            Reading { place: self.place.clone(), root, fd, dir: dir.clone(), way, left_out: left_out.clone() };
         tokio::task::spawn_blocking(move || span.in_scope(|| reading.run(&sender)));
         Ok(EntryStream::noting(listing::received(receiver, dir), left_out))
     }
