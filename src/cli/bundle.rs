@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use toml::Value;
 
-use super::output::out;
+use super::output::say;
 use super::status::Form;
 use super::{Failure, show_log, status};
 use crate::config::{Config, SourceConfig};
@@ -33,7 +33,7 @@ pub fn write(config: &Path, to: &Path) -> Result<u8, Failure> {
     doctor.args(["doctor", "-c"]).arg(config).stdin(Stdio::null()).stderr(Stdio::inherit());
     let doctor = doctor.output().map_err(failed)?;
     let found = String::from_utf8_lossy(&doctor.stdout);
-    out!("{}", PrintableLines(&found));
+    say(&found);
 
     let version = env!("CARGO_PKG_VERSION");
     let log = show_log::last(LOG_LINES).unwrap_or_else(|e| format!("{e}\n"));
@@ -43,14 +43,11 @@ pub fn write(config: &Path, to: &Path) -> Result<u8, Failure> {
     );
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
     write!(file, "{}", PrintableLines(&text)).map_err(failed)?;
-    out!(
-        "{}",
-        PrintableLines(&format!(
-            "{}: what is above, the configuration without secrets, the status of the mounts and the last {LOG_LINES} lines of the log. \
+    say(&format!(
+        "{}: what is above, the configuration without secrets, the status of the mounts and the last {LOG_LINES} lines of the log. \
          It names servers, users, folders and files: read it before you give it to somebody.\n",
-            to.display()
-        ))
-    );
+        to.display()
+    ));
     Ok(u8::from(!doctor.status.success()))
 }
 

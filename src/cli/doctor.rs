@@ -6,12 +6,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::output::out;
+use super::output::say;
 use super::{Failure, check};
 use crate::config::{Access, Config};
 use crate::error::Result;
 use crate::mount::point;
-use crate::path::PrintableLines;
 
 /// No clock that is right tells a time before this one (the year 2025), or after the next (the year 2100).
 const EARLIEST: Timestamp = Timestamp::constant(1_735_689_600, 0);
@@ -37,30 +36,21 @@ pub fn doctor(file: &Path) -> Result<u8, Failure> {
         }
         .expect("writing to a string cannot fail");
     }
-    out!("{}", PrintableLines(&lines));
+    say(&lines);
     let works = match check::check(file) {
         Ok(code) => code == 0,
         Err(Failure::Config(problems)) => {
-            out!(
-                "{}",
-                PrintableLines(&format!(
-                    "the configuration\n  FAILED  {}\n",
-                    problems.to_string().replace('\n', "\n  FAILED  ")
-                ))
-            );
+            say(&format!("the configuration\n  FAILED  {}\n", problems.to_string().replace('\n', "\n  FAILED  ")));
             false
         }
         Err(failure) => return Err(failure),
     };
     let all = works && findings.iter().all(std::result::Result::is_ok);
-    out!(
-        "{}",
-        PrintableLines(if all {
-            "everything that a mount needs is there\n"
-        } else {
-            "not everything that a mount needs is there: see the lines with FAILED\n"
-        })
-    );
+    say(if all {
+        "everything that a mount needs is there\n"
+    } else {
+        "not everything that a mount needs is there: see the lines with FAILED\n"
+    });
     Ok(u8::from(!all))
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use crate::children;
+use crate::path::PrintableLines;
 
 /// Prints to standard output, as `print!` does, which panics where that is closed or full.
 macro_rules! out {
@@ -29,4 +30,9 @@ pub(super) fn print(text: fmt::Arguments<'_>) {
         eprintln!("kitovufs: write standard output: {e}");
         std::process::exit(1);
     }
+}
+
+/// Prints lines that may quote a source.
+pub(super) fn say(lines: &str) {
+    print(format_args!("{}", PrintableLines(lines)));
 }

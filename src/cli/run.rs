@@ -6,7 +6,7 @@ use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::LowArgs;
-use super::output::{out, outln};
+use super::output::{outln, say};
 use super::{
     Failure, Request, add, autostart, bundle, check, doctor, example, fetch, helper, import, log, login, overview,
     plugin, remove, show_log, sources, status, unmount, why,
@@ -94,7 +94,7 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
         Request::Plugin(request) => plugin::run(request),
         Request::Status { mountpoint, form } => {
             let (shown, failures) = status::show(mountpoint.as_deref(), form)?;
-            out!("{}", PrintableLines(&shown));
+            say(&shown);
             for failure in &failures {
                 eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
             }
@@ -105,7 +105,7 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             Ok(0)
         }
         Request::Why { path, json } => {
-            out!("{}", PrintableLines(&why::why(&path, json)?));
+            say(&why::why(&path, json)?);
             Ok(0)
         }
         Request::Fetch { paths } => Ok(fetch::fetch(&paths)?),

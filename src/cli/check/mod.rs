@@ -13,13 +13,13 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 
 use super::Failure;
-use super::output::out;
+use super::output::say;
 use super::runtime::on_runtime;
 use crate::catalog::localize::{Localized, localize};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
-use crate::path::{PrintableLines, RemotePath};
+use crate::path::RemotePath;
 use crate::source::packed::Packed;
 use crate::source::{Entry, EntryKind, LocalCopy, Omitted, Retrieval, Source};
 
@@ -49,19 +49,19 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
     }
     on_runtime(async {
         let configured = mount::examine(&config, problems).await?;
-        out!("{}", PrintableLines(&format!("{}: the configuration is right\n", file.display())));
+        say(&format!("{}: the configuration is right\n", file.display()));
         if let Some(shortage) = mount::disk::shortage(&config.cache) {
-            out!("{}", PrintableLines(&format!("  note    {shortage}\n")));
+            say(&format!("  note    {shortage}\n"));
         }
         // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
-        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await?;
+        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
-        let folders = told(folders.buffered(SOURCES_AT_ONCE)).await?;
+        let folders = told(folders.buffered(SOURCES_AT_ONCE)).await;
         // What does not work comes last, where it is seen.
         for report in sources.failed.iter().chain(&folders.failed) {
-            out!("{}", PrintableLines(&report.lines));
+            say(&report.lines);
         }
-        out!("{}", PrintableLines(&format!("{} of {} sources work\n", sources.passed, configured.len())));
+        say(&format!("{} of {} sources work\n", sources.passed, configured.len()));
         // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
@@ -77,18 +77,18 @@ struct Outcome {
 }
 
 /// Prints reports of what works as they come, and keeps the others.
-async fn told(reports: impl Stream<Item = Report>) -> Result<Outcome> {
+async fn told(reports: impl Stream<Item = Report>) -> Outcome {
     let mut reports = std::pin::pin!(reports);
     let mut outcome = Outcome::default();
     while let Some(report) = reports.next().await {
         if report.failed {
             outcome.failed.push(report);
         } else {
-            out!("{}", PrintableLines(&report.lines));
+            say(&report.lines);
             outcome.passed += 1;
         }
     }
-    Ok(outcome)
+    outcome
 }
 
 /// The findings about one source or folder.

@@ -3,18 +3,16 @@
 mod new;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Failure;
 use super::args::{PluginCheckArgs, PluginCommand};
 use super::language::Language;
-use super::output::{out, outln};
+use super::output::{out, outln, say};
 use super::runtime::on_runtime;
 use crate::config::{Config, Diagnostics};
 use crate::error::{Error, ErrorKind};
-use crate::path::PrintableLines;
 use crate::source::Settings;
 use crate::sources::plugin::check::{Finding, Subject, check};
 use crate::sources::plugin_kind;
@@ -165,8 +163,7 @@ async fn examine(type_name: &str, settings: &Settings, timeout: Duration) -> Res
     let mut tell = |finding: &Finding| {
         all += 1;
         wrong += u32::from(finding.wrong.is_some());
-        out!("{}", PrintableLines(&shown(finding)));
-        let _ = std::io::stdout().flush();
+        say(&shown(finding));
     };
     let holds = check(&subject, scratch.path(), &mut tell).await?;
     match wrong {
