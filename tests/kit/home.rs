@@ -45,7 +45,7 @@ impl Home {
     }
 
     fn furnished(self, config: &str) -> Self {
-        for dir in ["mnt", "cache", "state", "run", "config"] {
+        for dir in ["mnt", "cache", "state", "run", "config", "tmp"] {
             fs::create_dir(self.dir.path().join(dir)).unwrap();
         }
         fs::set_permissions(self.dir.path().join("run"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -119,6 +119,8 @@ impl Home {
             .env("XDG_CACHE_HOME", at("cache"))
             .env("XDG_STATE_HOME", at("state"))
             .env("XDG_RUNTIME_DIR", at("run"))
+            // Who runs the tests may have one of their own, where this home's user cannot write.
+            .env("TMPDIR", at("tmp"))
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir.path())
             .stdin(Stdio::null());

@@ -212,7 +212,10 @@ async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {
     let size = bytes.len() as u64;
 
     let failed = |e: std::io::Error| Error::new("check", ErrorKind::Other).on(&entry.path).caused_by(e);
-    let dir = TempDir::new().map_err(failed)?;
+    let dir = TempDir::new().map_err(|e| {
+        let told = format!("no temporary file can be made ({e}); TMPDIR may name another directory");
+        Error::new("check", ErrorKind::Other).caused_by(std::io::Error::new(e.kind(), told))
+    })?;
     let mut alone = Packed::new(RemotePath::root());
     alone.push(entry);
     let named = localize(alone, Omitted::default(), true).named;
