@@ -61,6 +61,9 @@ struct Turns {
     until_content: Option<u64>,
 }
 
+/// How the first line of an HTTP request ends.
+const REQUEST: &[u8] = b" HTTP/1.1\r\n";
+
 /// More bytes than servers need for saying anything but content.
 const CONTENT: u64 = 8 * 1024;
 
@@ -72,6 +75,7 @@ struct Shared {
     line_free: Mutex<Option<Instant>>,
     ended: Arc<AtomicBool>,
     delivered: AtomicU64,
+    http_requests: AtomicU64,
 }
 
 impl Proxy {
@@ -101,6 +105,11 @@ impl Proxy {
     /// Bytes that came from the server.
     pub fn delivered(&self) -> u64 {
         self.shared.delivered.load(Ordering::Relaxed)
+    }
+
+    /// HTTP/1.1 requests that went to the server: each has a line that ends like this.
+    pub fn http_requests(&self) -> u64 {
+        self.shared.http_requests.load(Ordering::Relaxed)
     }
 
     /// Counts round trips from now on.
@@ -224,6 +233,8 @@ fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, V
         sleep_until(arrived + link.delay);
         if !from_server {
             shared.turns.lock().unwrap().ask();
+            let requests = bytes.windows(REQUEST.len()).filter(|part| *part == REQUEST).count() as u64;
+            shared.http_requests.fetch_add(requests, Ordering::Relaxed);
             if to.write_all(&bytes).is_err() {
                 return;
             }

@@ -1,4 +1,5 @@
-//! How fast a mounted file is, as ratios to what a plain client takes for the same bytes in the same run. Run by `scripts/bench`.
+//! How fast a mounted file is, as ratios to what a plain client takes for the same bytes in the same run. Run by
+//! `scripts/bench clients`.
 //!
 //! Every figure is a median of several turns in which both sides take part one after the other, so that a machine that grows
 //! slow slows both. Ratios count; seconds are shown so that one sees whether they are large enough to mean anything.

@@ -1,0 +1,102 @@
+//! `Figure`: what one turn took.
+
+use std::fmt::{self, Display};
+use std::fs;
+use std::time::Duration;
+
+/// What one turn took. What cannot be counted is `None`.
+#[derive(Debug, Clone, Copy)]
+pub struct Figure {
+    /// `None` if it was not done within the time that everybody has.
+    pub seconds: Option<f64>,
+    /// HTTP requests.
+    pub requests: Option<u64>,
+    /// Bytes that came from the server.
+    pub bytes: Option<u64>,
+    /// The most memory that the processes that serve the mount had resident, in bytes.
+    pub memory: Option<u64>,
+    /// Seconds of a core that those processes, or the plain client, computed.
+    pub cpu: Option<f64>,
+}
+
+impl Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seconds {
+            Some(seconds) => write!(f, "{seconds:.3} s")?,
+            None => write!(f, "not done")?,
+        }
+        if let Some(requests) = self.requests {
+            write!(f, ", {requests} requests")?;
+        }
+        if let Some(bytes) = self.bytes {
+            write!(f, ", {:.1} MiB", mebibytes(bytes))?;
+        }
+        if let Some(memory) = self.memory {
+            write!(f, ", {:.0} MiB of memory", mebibytes(memory))?;
+        }
+        self.cpu.map_or(Ok(()), |cpu| write!(f, ", {cpu:.2} core-s"))
+    }
+}
+
+/// Bytes as MiB.
+pub fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// A process and all that it has started, by the process's number.
+#[derive(Debug, Clone, Copy)]
+pub struct Processes(pub u32);
+
+impl Processes {
+    fn all(self) -> Vec<u32> {
+        let mut all = vec![self.0];
+        let mut next = 0;
+        while let Some(&pid) = all.get(next) {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            next += 1;
+        }
+        all
+    }
+
+    /// Their highest resident memory, added up, in bytes.
+    pub fn memory(self) -> u64 {
+        let peak = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        };
+        self.all().into_iter().filter_map(peak).sum::<u64>() * 1024
+    }
+
+    /// What they have computed so far.
+    pub fn cpu(self) -> f64 {
+        self.all().into_iter().filter_map(|pid| ticks(&format!("/proc/{pid}/stat"), 13)).sum::<f64>() / TICKS
+    }
+}
+
+/// What the processes that this one has started and waited for have computed so far, in seconds of a core.
+pub fn cpu_of_ended_children() -> f64 {
+    ticks("/proc/self/stat", 15).unwrap_or_default() / TICKS
+}
+
+/// Of a second (`sysconf(_SC_CLK_TCK)`, which is 100 on every Linux of today).
+const TICKS: f64 = 100.0;
+
+/// The sum of two neighbouring fields of proc(5)'s `stat`, which count from 0 here.
+fn ticks(stat: &str, field: usize) -> Option<f64> {
+    let text = fs::read_to_string(stat).ok()?;
+    // The second field is the program's name in parentheses and may hold blanks.
+    let (_, rest) = text.rsplit_once(") ")?;
+    let mut fields = rest.split(' ').skip(field - 2).map(str::parse::<f64>);
+    Some(fields.next()?.ok()? + fields.next()?.ok()?)
+}
+
+/// The middle one of these, and the least and the greatest.
+pub fn median(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    Some((*values.get(values.len() / 2)?, *values.first()?, *values.last()?))
+}
+
+/// How long nobody may take for one turn.
+pub const PATIENCE: Duration = Duration::from_secs(150);

@@ -1,0 +1,163 @@
+//! `Stage`: a server with a case's files behind a case's line, on which participants take their turns.
+
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use kit::proxy::Proxy;
+use kit::remote::Remote;
+use tempfile::TempDir;
+
+use super::case::Case;
+use super::figure::{Figure, PATIENCE, cpu_of_ended_children};
+use super::participant::{Mounted, Participant};
+
+/// How the server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// `rclone serve s3`, open to everybody.
+    S3,
+    /// Apache's mod_dav.
+    Webdav,
+    /// OpenSSH.
+    Sftp,
+}
+
+impl Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::S3 => "s3",
+            Self::Webdav => "webdav",
+            Self::Sftp => "sftp",
+        })
+    }
+}
+
+/// A server with files, and what lies before it.
+pub struct Stage<'a> {
+    case: &'a Case,
+    protocol: Protocol,
+    remote: Remote,
+}
+
+/// What a client has to know of the server: the table of a source of kitovufs, which leads over a line of its own.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    pub protocol: Protocol,
+    pub table: String,
+}
+
+impl Reach {
+    /// The value of a key, without quotes.
+    pub fn value(&self, key: &str) -> &str {
+        let rest = self.table.split(&format!("{key} = ")).nth(1).unwrap();
+        rest.lines().next().unwrap().trim_matches('"')
+    }
+
+    /// Where the server is, as a URL without a slash at its end.
+    pub fn endpoint(&self) -> &str {
+        self.value("endpoint").trim_end_matches('/')
+    }
+
+    /// Where the files are, as a URL with a slash at its end.
+    pub fn url(&self) -> String {
+        match self.protocol {
+            Protocol::S3 => format!("{}/{}/", self.endpoint(), self.value("bucket")),
+            Protocol::Webdav => format!("{}/", self.endpoint()),
+            Protocol::Sftp => unreachable!("OpenSSH's clients take no URL"),
+        }
+    }
+
+    /// `user@host` of the SFTP server.
+    pub fn login(&self) -> String {
+        format!("{}@127.0.0.1", self.value("username"))
+    }
+
+    /// How OpenSSH's programs log in there, but for the port, and ask nobody.
+    pub fn ssh_options(&self) -> Vec<String> {
+        let known = format!("UserKnownHostsFile={}", self.value("known_hosts"));
+        let key = format!("IdentityFile={}", self.value("key"));
+        ["BatchMode=yes", &known, &key].iter().flat_map(|option| ["-o".into(), (*option).into()]).collect()
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// Starts the server and puts the case's files there, all of which changed long ago.
+    pub fn new(case: &'a Case, protocol: Protocol) -> Self {
+        let remote = match protocol {
+            Protocol::S3 => Remote::public_s3(),
+            Protocol::Webdav => Remote::apache(),
+            Protocol::Sftp => Remote::sftp(),
+        };
+        (case.files)(&remote.dir());
+        Self { case, protocol, remote }
+    }
+
+    /// Lets one participant do the case's work, with a fresh mount if it mounts.
+    pub fn turn(&self, participant: Participant) -> Figure {
+        let (table, proxy) = self.remote.table_over("far", Proxy::to);
+        proxy.set(self.case.link);
+        let reach = Reach { protocol: self.protocol, table };
+        let place = tempfile::tempdir().unwrap();
+        match participant {
+            Participant::Native => self.native(),
+            Participant::Client => self.client(&proxy, reach, &place),
+            _ => self.mounted(&proxy, &participant.mount(&reach, &place)),
+        }
+    }
+
+    fn native(&self) -> Figure {
+        let dir = self.remote.dir();
+        (self.case.before)(&dir);
+        let seconds = timed(dir, self.case.work);
+        Figure { seconds, requests: None, bytes: None, memory: None, cpu: None }
+    }
+
+    fn client(&self, proxy: &Proxy, reach: Reach, place: &TempDir) -> Figure {
+        let work = self.case.client.expect("it takes part only where there is one");
+        let before = cpu_of_ended_children();
+        let seconds = timed(place.path().to_owned(), move |to| work(&reach, to));
+        let cpu = Some(cpu_of_ended_children() - before);
+        Figure { seconds, requests: self.requests(proxy), bytes: Some(proxy.delivered()), memory: None, cpu }
+    }
+
+    fn mounted(&self, proxy: &Proxy, mounted: &Mounted) -> Figure {
+        let (processes, dir) = (mounted.processes(), mounted.dir().to_owned());
+        (self.case.before)(&dir);
+        let (cpu, bytes, requests) = (processes.cpu(), proxy.delivered(), self.requests(proxy));
+        let seconds = timed(dir, self.case.work);
+        Figure {
+            seconds,
+            requests: self.requests(proxy).zip(requests).map(|(after, before)| after - before),
+            bytes: Some(proxy.delivered() - bytes),
+            memory: Some(processes.memory()),
+            cpu: Some(processes.cpu() - cpu),
+        }
+    }
+
+    fn requests(&self, proxy: &Proxy) -> Option<u64> {
+        (self.protocol != Protocol::Sftp).then(|| proxy.http_requests())
+    }
+}
+
+/// How long this takes there; `None` if it fails or takes longer than anybody may. It is left alone then, and ends when its mount does.
+fn timed(dir: PathBuf, work: impl FnOnce(&Path) + Send + 'static) -> Option<f64> {
+    rustix::fs::sync();
+    let (done, waiting) = mpsc::channel();
+    let begun = Instant::now();
+    thread::spawn(move || {
+        work(&dir);
+        let _ = done.send(begun.elapsed());
+    });
+    Some(waiting.recv_timeout(PATIENCE).ok()?.as_secs_f64())
+}
+
+/// Runs a program, which must succeed; what it prints is nobody's business.
+pub fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
+}
