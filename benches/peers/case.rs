@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use kit::files::{noise, random};
 use kit::proxy::Link;
 
-use super::stage::Protocol::{self, S3, Sftp, Webdav};
+use super::stage::Protocol::{self, S3, Sftp, TaggedS3, Webdav};
 use super::stage::{Reach, run};
 
 /// Something that readers do, and wait for.
@@ -58,13 +58,13 @@ pub const CASES: &[Case] = &[
     Case {
         name: "copy-500",
         what: "`cp` of 500 × 4 KiB of a directory of 10,000, round trip 10 ms",
-        protocols: ALL,
+        protocols: &[S3, TaggedS3, Webdav, Sftp],
         link: NEAR,
         files: |dir| small(dir, 10_000),
         before: listed,
         work: |dir| copy_some(dir, 500),
         client: Some(|reach, to| download(reach, &small_names(500), to)),
-        client_speaks: ALL,
+        client_speaks: &[S3, TaggedS3, Webdav, Sftp],
         native: false,
     },
     Case {
@@ -178,13 +178,13 @@ pub const CASES: &[Case] = &[
     Case {
         name: "whole",
         what: "a GiB, loopback (of interest: core-s)",
-        protocols: ALL,
+        protocols: &[S3, TaggedS3, Webdav, Sftp],
         link: LOOPBACK,
         files: gibibyte,
         before: connected,
         work: |dir| read_first(dir, 1024 * MIB),
         client: Some(|reach, to| in_parts(reach, 1024 * MIB, to)),
-        client_speaks: HTTP,
+        client_speaks: &[S3, TaggedS3, Webdav],
         native: false,
     },
     Case {
@@ -404,7 +404,7 @@ fn list(reach: &Reach, directories: &[String], to: &Path) {
     let url = reach.url();
     let requests = directories.iter().enumerate().map(|(number, name)| match reach.protocol {
         Webdav => request(&format!("{url}{name}"), number, "request = \"PROPFIND\"\nheader = \"Depth: 1\"\n", to),
-        S3 => {
+        S3 | TaggedS3 => {
             let listing = format!("{}?list-type=2&delimiter=/&prefix={name}", url.trim_end_matches('/'));
             request(&listing, number, "", to)
         }

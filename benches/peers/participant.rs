@@ -51,7 +51,7 @@ impl Display for Participant {
 /// Who takes part in a case over a protocol, in the order of the turns.
 pub fn of(case: &Case, protocol: Protocol) -> Vec<Participant> {
     let special = match protocol {
-        Protocol::S3 => Participant::S3fs,
+        Protocol::S3 | Protocol::TaggedS3 => Participant::S3fs,
         Protocol::Webdav => Participant::Davfs2,
         Protocol::Sftp => Participant::Sshfs,
     };
@@ -145,7 +145,7 @@ fn rclone(reach: &Reach, cache: &Path) -> Command {
     let mut command = Command::new("rclone");
     command.args(["mount", "--config", "/dev/null", "--cache-dir"]).arg(cache).args(RCLONE);
     match reach.protocol {
-        Protocol::S3 => command
+        Protocol::S3 | Protocol::TaggedS3 => command
             .args(["--s3-provider", "Rclone", "--s3-endpoint", reach.endpoint()])
             .arg(format!(":s3:{}", reach.value("bucket"))),
         Protocol::Webdav => command.args(["--webdav-url", reach.endpoint(), ":webdav:"]),
@@ -182,7 +182,10 @@ fn davfs2(reach: &Reach, place: &Path, dir: PathBuf, cache: &Path) -> Peer {
     let (config, secrets) = (place.join("davfs2.conf"), place.join("secrets"));
     fs::write(&config, format!("{DAVFS2}cache_dir {}\nsecrets {}\n", cache.display(), secrets.display())).unwrap();
     fs::write(&secrets, "").unwrap();
-    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600)).unwrap();
+    // It becomes a user of its own, who keeps the cache.
+    for (path, mode) in [(secrets.as_path(), 0o600), (cache, 0o777), (place, 0o755)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
     let options = format!("ro,conf={}", config.display());
     run(Command::new("mount.davfs").args(["-o", &options]).arg(reach.url()).arg(&dir));
     await_mount(&dir);

@@ -18,8 +18,10 @@ use super::participant::{Mounted, Participant};
 /// How the server is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
-    /// `rclone serve s3`, open to everybody.
+    /// `rclone serve s3`, open to everybody, without entity tags: it makes them by reading a file whole at each request.
     S3,
+    /// The same with entity tags, by which bytes are proven.
+    TaggedS3,
     /// Apache's mod_dav.
     Webdav,
     /// OpenSSH.
@@ -30,6 +32,7 @@ impl Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::S3 => "s3",
+            Self::TaggedS3 => "s3, tags",
             Self::Webdav => "webdav",
             Self::Sftp => "sftp",
         })
@@ -65,7 +68,7 @@ impl Reach {
     /// Where the files are, as a URL with a slash at its end.
     pub fn url(&self) -> String {
         match self.protocol {
-            Protocol::S3 => format!("{}/{}/", self.endpoint(), self.value("bucket")),
+            Protocol::S3 | Protocol::TaggedS3 => format!("{}/{}/", self.endpoint(), self.value("bucket")),
             Protocol::Webdav => format!("{}/", self.endpoint()),
             Protocol::Sftp => unreachable!("OpenSSH's clients take no URL"),
         }
@@ -88,7 +91,8 @@ impl<'a> Stage<'a> {
     /// Starts the server and puts the case's files there, all of which changed long ago.
     pub fn new(case: &'a Case, protocol: Protocol) -> Self {
         let remote = match protocol {
-            Protocol::S3 => Remote::public_s3(),
+            Protocol::S3 => Remote::untagged_s3(),
+            Protocol::TaggedS3 => Remote::public_s3(),
             Protocol::Webdav => Remote::apache(),
             Protocol::Sftp => Remote::sftp(),
         };
@@ -111,8 +115,7 @@ impl<'a> Stage<'a> {
 
     fn native(&self) -> Figure {
         let dir = self.remote.dir();
-        (self.case.before)(&dir);
-        let seconds = timed(dir, self.case.work);
+        let seconds = timed(dir.clone(), self.case.before).and_then(|_| timed(dir, self.case.work));
         Figure { seconds, requests: None, bytes: None, memory: None, cpu: None }
     }
 
@@ -126,9 +129,9 @@ impl<'a> Stage<'a> {
 
     fn mounted(&self, proxy: &Proxy, mounted: &Mounted) -> Figure {
         let (processes, dir) = (mounted.processes(), mounted.dir().to_owned());
-        (self.case.before)(&dir);
+        let prepared = timed(dir.clone(), self.case.before);
         let (cpu, bytes, requests) = (processes.cpu(), proxy.delivered(), self.requests(proxy));
-        let seconds = timed(dir, self.case.work);
+        let seconds = prepared.and_then(|_| timed(dir, self.case.work));
         Figure {
             seconds,
             requests: self.requests(proxy).zip(requests).map(|(after, before)| after - before),
