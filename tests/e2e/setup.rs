@@ -129,6 +129,15 @@ fn a_source_that_is_wrong_is_in_nobodys_way() {
     assert_eq!(fs::read_to_string(&config).unwrap(), docs);
 }
 
+#[test]
+fn an_ssh_host_needs_no_variable_that_tells_the_user() {
+    let home = home("[sources.lab]\ntype = \"sftp\"\nhost = \"127.0.0.1:1\"\n");
+    let mut check = home.command(home.binary());
+    let output =
+        check.args(["check", "-c", &text(home.config())]).env_remove("USER").env_remove("LOGNAME").output().unwrap();
+    assert!(output.status.code() == Some(1) && said(&output).contains("127.0.0.1"), "{}", said(&output));
+}
+
 /// Starts `kitovufs` at a terminal of its own and sends what argv[1] names once it asks; prints whether the terminal shows what is typed.
 const AT_A_TERMINAL: &str = r#"
 import fcntl, os, pty, signal, subprocess, sys, termios, time
