@@ -1,18 +1,18 @@
 //! `add`: writes a source into the configuration file, once it has worked. It asks for what the URL does not tell, and never shows a secret.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use toml_edit::Table;
 
 use super::edit::Edited;
 use super::output::outln;
-use super::{Failure, login, overview};
+use super::{Failure, login, overview, prompt};
 use crate::config::{Config, SourceConfig};
 use crate::error::{Error, ErrorKind};
 use crate::keyring;
 use crate::path::PrintableLines;
+use crate::source::settings::PASSWORD_VARIABLE;
 
 /// The keys of a URL's source that tell who logs in, and the key of the secret that belongs to them. Types that are not here need none, or
 /// tell it by their URL.
@@ -50,19 +50,21 @@ pub fn add(request: &AddRequest) -> Result<u8, Failure> {
         Some(name) => name.clone(),
         None => typed("name of the folder", &name)?.unwrap_or(name),
     };
-    if edited.has(&name) {
+    if edited.names().any(|other| other == name) {
         return Err(Failure::Usage(format!(
             "there is a source `{0}` already; name another: kitovufs add URL NAME, or first: kitovufs remove {0}",
             name.escape_debug()
         )));
     }
     ask_account(type_name, &mut values)?;
-    let secret = secret_key(type_name, &values, request.password).map(|key| (key, place(&name)));
-    edited.add(&name, table(type_name, &values, secret));
-    let (config, problems) = edited.examine()?;
-    problems.or(())?;
+    let given = std::env::var(PASSWORD_VARIABLE).ok().filter(|given| !given.is_empty());
+    // With a password, `mount` would log in with it, too.
+    let wanted = request.password || (given.is_some() && type_name == "sftp" && values.contains_key("username"));
+    let secret = secret_key(type_name, &values, wanted).map(|key| (key, place(&name)));
+    edited.add(&name, table(type_name, &values, secret))?;
+    let config = edited.examine()?;
     let source = login::named(&config, &name)?;
-    let said = if request.untried { untried(source) } else { tried(&config, source)? };
+    let said = if request.untried { untried(source) } else { tried(&config, source, given)? };
     edited.write()?;
     for line in said {
         outln!("{}", PrintableLines(&line));
@@ -84,9 +86,16 @@ fn ask_account(type_name: &str, values: &mut BTreeMap<String, toml::Value>) -> R
     Ok(())
 }
 
-/// Asks for the source's secret, if it has one, tries it, and keeps the secret. Returns what is to be said.
-fn tried(config: &Config, source: &SourceConfig) -> Result<Vec<String>, Failure> {
-    let tried = login::log_in(config, source, None, &mut login::ask, &*keyring::system());
+/// Asks for the source's secret, if it has one that is not given, tries it, and keeps the secret. Returns what is to be said.
+fn tried(config: &Config, source: &SourceConfig, mut given: Option<String>) -> Result<Vec<String>, Failure> {
+    let mut ask = |what: &str| match given.take() {
+        Some(secret) => {
+            eprintln!("{what}that in {PASSWORD_VARIABLE}");
+            Ok(secret)
+        }
+        None => prompt::ask_secret(what),
+    };
+    let tried = login::log_in(config, source, None, &mut ask, &*keyring::system());
     tried.inspect_err(|_| {
         eprintln!("kitovufs: nothing is written, for it does not work; --untried writes it all the same")
     })
@@ -143,14 +152,5 @@ fn table(
 
 /// What the user types at a terminal; `None` where there is none, or for an empty line.
 fn typed(what: &str, otherwise: &str) -> Result<Option<String>, Failure> {
-    if !io::stdin().is_terminal() {
-        return Ok(None);
-    }
-    eprint!("{what} [{otherwise}]: ");
-    let failed = |e| Error::new("read", ErrorKind::Other).caused_by(e);
-    io::stderr().flush().map_err(failed)?;
-    let mut line = String::new();
-    io::stdin().read_line(&mut line).map_err(failed)?;
-    let line = line.trim();
-    Ok((!line.is_empty()).then(|| line.to_owned()))
+    Ok(prompt::ask(what, otherwise).map_err(|e| Error::new("read", ErrorKind::Other).caused_by(e))?)
 }

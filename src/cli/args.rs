@@ -369,7 +369,7 @@ Examples:
   kitovufs add webdavs://anna@host/remote.php/dav/files/anna cloud
       asks for anna's password, without showing what is typed
   pass show cloud | kitovufs add webdavs://anna@host/dav cloud
-      takes the first line
+      takes the first line; $KITOVUFS_PASSWORD goes before that
   kitovufs add /usr/share/doc docs
 
 Exit codes:

@@ -52,8 +52,12 @@ pub fn autostart(switch: Switch) -> Result<u8, Failure> {
     match switch {
         Switch::On => {
             if !Path::new(BOOTED).is_dir() {
-                let why =
-                    "systemd does not run here; with cron: add `@reboot kitovufs mount` to what `crontab -e` shows";
+                // In full: cron's PATH is short.
+                let program = std::env::current_exe().map_err(failed)?;
+                let why = format!(
+                    "systemd does not run here; with cron: add `@reboot {} mount` to what `crontab -e` shows",
+                    program.display()
+                );
                 return Err(Error::new("autostart", ErrorKind::Unsupported).because(why).into());
             }
             let (config, problems) = Config::examine(&Config::default_path())?;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::mount::ask::{Answer, Asked};
+use crate::mount::point::{self, Mounted};
 
 /// The name under which mount(8) looks for the helper of the type `kitovufs`.
 const NAME: &str = "mount.kitovufs";
@@ -13,7 +15,8 @@ const NAME: &str = "mount.kitovufs";
 /// Where the configurations are that fstab and units of the system name.
 const CONFIGURATIONS: &str = "/etc/kitovufs";
 
-/// Begins again under the own name if this process is the mount helper. Returns if it is not.
+/// Begins again under the own name if this process is the mount helper. Returns if it is not. What is mounted stays as it is: mount(8) asks
+/// for it once more with each `mount -a`.
 ///
 /// # Errors
 /// This program cannot be started again.
@@ -24,35 +27,58 @@ pub(super) fn become_mount() -> Result<()> {
         return Ok(());
     }
     let failed = |e| Error::new("mount", ErrorKind::Other).caused_by(e);
-    let Some(arguments) = arguments(words) else { std::process::exit(0) };
+    let Some(Wanted { arguments, place }) = Wanted::of(words) else { std::process::exit(0) };
+    if let Some(place) = place.as_deref().map(std::path::absolute).transpose().map_err(failed)?
+        && is_mounted(&place)?
+    {
+        eprintln!("kitovufs: {}: is mounted already", place.display());
+        std::process::exit(0);
+    }
     let program = std::env::current_exe().map_err(failed)?;
     Err(failed(Command::new(program).arg0("kitovufs").args(arguments).exec()))
 }
 
-/// Our words for `SOURCE DIRECTORY [-sfnv] [-o OPTIONS] [-t TYPE]`, in any order; `None` if nothing is to be mounted (`-f`).
-fn arguments(mut words: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
-    let mut ours = vec!["mount".into()];
-    let mut places = Vec::new();
-    while let Some(word) = words.next() {
-        match word.to_str() {
-            Some("-o") => ours.extend(["-o".into(), words.next().unwrap_or_default()]),
-            Some("-t" | "-N") => _ = words.next(),
-            Some(flags) if is_flags(flags) => {
-                if flags.contains('f') {
-                    return None;
+/// Whether a mount of ours that lives is there.
+fn is_mounted(place: &Path) -> Result<bool> {
+    let there = point::mounted_at(place).filter(Mounted::is_ours);
+    there.map_or(Ok(false), |there| Ok(Asked::of(&there.path)?.answer() != Answer::Dead))
+}
+
+/// What mount(8) wants.
+struct Wanted {
+    /// Our words for it.
+    arguments: Vec<OsString>,
+    /// Where it is to be mounted.
+    place: Option<OsString>,
+}
+
+impl Wanted {
+    /// Reads `SOURCE DIRECTORY [-sfnv] [-o OPTIONS] [-t TYPE]`, in any order; `None` if nothing is to be mounted (`-f`).
+    fn of(mut words: impl Iterator<Item = OsString>) -> Option<Self> {
+        let mut arguments = vec!["mount".into()];
+        let mut places = Vec::new();
+        while let Some(word) = words.next() {
+            match word.to_str() {
+                Some("-o") => arguments.extend(["-o".into(), words.next().unwrap_or_default()]),
+                Some("-t" | "-N") => _ = words.next(),
+                Some(flags) if is_flags(flags) => {
+                    if flags.contains('f') {
+                        return None;
+                    }
                 }
+                _ => places.push(word),
             }
-            _ => places.push(word),
         }
+        let place = places.get(1).cloned();
+        let mut places = places.into_iter();
+        match places.next().map(Source::of) {
+            Some(Source::Default) | None => {}
+            Some(Source::File(file)) => arguments.extend(["-c".into(), file]),
+            Some(Source::Url(url)) => arguments.push(url),
+        }
+        arguments.extend(places);
+        Some(Self { arguments, place })
     }
-    let mut places = places.into_iter();
-    match places.next().map(Source::of) {
-        Some(Source::Default) | None => {}
-        Some(Source::File(file)) => ours.extend(["-c".into(), file]),
-        Some(Source::Url(url)) => ours.push(url),
-    }
-    ours.extend(places);
-    Some(ours)
 }
 
 fn is_flags(word: &str) -> bool {
@@ -84,6 +110,8 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -97,9 +125,10 @@ mod tests {
             ("kitovufs /mnt", "mount /mnt"),
             ("none /mnt -o allow_other", "mount -o allow_other /mnt"),
         ] {
-            let words = arguments(theirs.split(' ').map(Into::into)).expect("it is to be mounted");
-            assert_eq!(words.join(" ".as_ref()).to_str(), Some(ours));
+            let wanted = Wanted::of(theirs.split(' ').map(Into::into)).expect("it is to be mounted");
+            assert_eq!(wanted.place.as_deref(), theirs.split(' ').nth(1).map(OsStr::new));
+            assert_eq!(wanted.arguments.join(" ".as_ref()).to_str(), Some(ours));
         }
-        assert_eq!(arguments(["lab", "/mnt", "-f"].into_iter().map(Into::into)), None);
+        assert!(Wanted::of(["lab", "/mnt", "-f"].into_iter().map(Into::into)).is_none());
     }
 }

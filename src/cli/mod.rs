@@ -19,6 +19,7 @@ mod output;
 mod overview;
 mod place;
 mod plugin;
+mod prompt;
 mod remove;
 mod run;
 mod runtime;

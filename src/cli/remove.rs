@@ -15,11 +15,20 @@ use crate::secret::Secret;
 /// There is no such source, or a folder shows it; then nothing is changed.
 pub fn remove(file: &Path, name: &str) -> Result<u8, Failure> {
     let (before, _) = Config::examine(file)?;
-    let kept = login::named(&before, name)?.settings.kept_secrets();
     let mut edited = Edited::read(file)?;
+    if edited.names().all(|other| other != name) {
+        return Err(login::unknown(name, &edited.names().collect::<Vec<_>>()));
+    }
+    if let Some(folder) = before.folders.iter().find(|folder| folder.parts.iter().any(|part| part.source == name)) {
+        let (shown, name) = (folder.path.join("/"), name.escape_debug());
+        let why = format!("the folder `{}` shows `{name}`; remove that [[folders]] first", shown.escape_debug());
+        return Err(Failure::Usage(why));
+    }
+    let configured = before.sources.iter().find(|source| source.name == name);
+    let kept = configured.map(|source| source.settings.kept_secrets()).unwrap_or_default();
     let left = edited.remove(name);
     if left > 0 {
-        edited.examine()?.1.or(())?;
+        edited.examine()?;
     }
     edited.write()?;
     outln!("[sources.{}] is no longer in {}", name.escape_debug(), file.display());

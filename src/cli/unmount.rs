@@ -31,7 +31,7 @@ pub fn unmount(mountpoint: Option<&Path>) -> Result<()> {
         // Programs that wait in a dead mount wait for nothing, and do not keep it.
         Answer::Dead => point::take_away(&place, true)?,
         Answer::Silent => point::break_off(&place)?,
-        Answer::Status(_) | Answer::Failed(_) => point::take_away(&place, false)?,
+        Answer::Status(_) | Answer::Failed(_) => point::take_away_after_lookers(&place)?,
     }
     if answer == Answer::Silent {
         let what = "its process does not answer, and ends when it goes on";

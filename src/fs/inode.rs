@@ -110,7 +110,7 @@ impl Node {
     }
 
     /// The hash of the facts that two nodes must share to be the same inode.
-    fn identity(&self, source_ids: &[Arc<str>]) -> Identity {
+    fn identity(&self, spaces: &[Space]) -> Identity {
         let mut hash = Sha256::new();
         let mut add = |part: &[u8]| {
             hash.update((part.len() as u64).to_le_bytes());
@@ -124,12 +124,12 @@ impl Node {
             }
             Self::Directory { source, path, .. } => {
                 add(b"directory");
-                add(source_ids[*source].as_bytes());
+                add(&spaces[*source]);
                 add(path.as_bytes());
             }
             Self::File { source, entry, .. } => {
                 add(b"file");
-                add(source_ids[*source].as_bytes());
+                add(&spaces[*source]);
                 add(entry.path.as_bytes());
                 add(entry.digest.as_ref().map_or("", |digest| digest.as_str()).as_bytes());
                 // Attributes of an inode never change, and permissions are no part of a version.
@@ -139,12 +139,12 @@ impl Node {
             }
             Self::Live { source, entry, .. } => {
                 add(b"live");
-                add(source_ids[*source].as_bytes());
+                add(&spaces[*source]);
                 add(entry.path.as_bytes());
             }
             Self::Symlink { source, entry, target } => {
                 add(b"link");
-                add(source_ids[*source].as_bytes());
+                add(&spaces[*source]);
                 add(entry.path.as_bytes());
                 add(target);
             }
@@ -155,10 +155,19 @@ impl Node {
     }
 }
 
-/// The number of a file of the source with this identity, unless that is another's already.
-pub(super) fn file_number(source_id: &Arc<str>, entry: Entry) -> u64 {
+/// What tells the inodes of one mounted source from all others: its identity, and its name, since two sources may have one remote, and
+/// programs take two names of one inode for hard links.
+pub(super) type Space = Arc<[u8]>;
+
+/// The space of the source with this name and identity.
+pub(super) fn space(name: &LocalName, source_id: &str) -> Space {
+    [name, b"\n".as_slice(), source_id.as_bytes()].concat().into()
+}
+
+/// The number of a file of the source with this space, unless that is another's already.
+pub(super) fn file_number(space: &Space, entry: Entry) -> u64 {
     let node = Node::File { source: 0, dir: RemotePath::root(), name: entry.name.as_slice().into(), entry };
-    node.identity(std::slice::from_ref(source_id)).number
+    node.identity(std::slice::from_ref(space)).number
 }
 
 /// The first 128 bits of a hash over an inode's identity, of which no collision is known.
@@ -175,8 +184,8 @@ struct Identity {
 /// a number, the later one takes the next that is free.
 #[derive(Debug)]
 pub struct Inodes {
-    /// Identities of the mounted sources, by their index.
-    source_ids: Vec<Arc<str>>,
+    /// Of the mounted sources, by their index.
+    spaces: Vec<Space>,
     /// Ordered, since such a table grows by little pieces: a hash table is there twice while it doubles.
     slots: Mutex<BTreeMap<u64, Slot>>,
 }
@@ -241,9 +250,9 @@ impl Kept {
 
 impl Inodes {
     /// A table with nothing but `root` under [`Inode::ROOT`], which is never forgotten.
-    pub fn new(root: Node, source_ids: Vec<Arc<str>>) -> Self {
-        let slot = Slot { rest: root.identity(&source_ids).rest, node: Kept::of(root), references: 1 };
-        Self { source_ids, slots: Mutex::new(BTreeMap::from([(Inode::ROOT.0, slot)])) }
+    pub fn new(root: Node, spaces: Vec<Space>) -> Self {
+        let slot = Slot { rest: root.identity(&spaces).rest, node: Kept::of(root), references: 1 };
+        Self { spaces, slots: Mutex::new(BTreeMap::from([(Inode::ROOT.0, slot)])) }
     }
 
     /// The node of this inode; `None` if it was forgotten.
@@ -253,13 +262,13 @@ impl Inodes {
 
     /// The number that a node has or would get; the kernel gets no reference.
     pub fn number(&self, node: &Node) -> Inode {
-        let identity = node.identity(&self.source_ids);
+        let identity = node.identity(&self.spaces);
         Inode(place(&self.slots.lock(), &identity))
     }
 
     /// The number of a node, to which the kernel gets one reference.
     pub fn refer(&self, node: Node) -> Inode {
-        let identity = node.identity(&self.source_ids);
+        let identity = node.identity(&self.spaces);
         let node = Kept::of(node);
         let mut slots = self.slots.lock();
         let number = place(&slots, &identity);
@@ -318,9 +327,9 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
 
-    fn file(path: &[u8], digest: &str) -> Node {
+    fn entry(path: &[u8], digest: &str) -> Entry {
         let path = RemotePath::parse(path).expect("a path");
-        let entry = Entry {
+        Entry {
             name: path.name().to_vec(),
             path,
             kind: EntryKind::File,
@@ -328,12 +337,16 @@ mod tests {
             size: Some(1),
             modified: None,
             digest: Some(Digest::new(digest)),
-        };
+        }
+    }
+
+    fn file(path: &[u8], digest: &str) -> Node {
+        let entry = entry(path, digest);
         Node::of_entry(0, &RemotePath::root(), entry.name.as_slice().into(), entry)
     }
 
     fn inodes(source: &str) -> Inodes {
-        Inodes::new(Node::Root, vec![source.into()])
+        Inodes::new(Node::Root, vec![space(&b"shown".as_slice().into(), source)])
     }
 
     #[test]
@@ -347,6 +360,8 @@ mod tests {
     fn numbers_are_the_same_after_a_restart_and_differ_between_sources() {
         assert_eq!(inodes("s").refer(file(b"a", "1")), inodes("s").refer(file(b"a", "1")));
         assert_ne!(inodes("s").refer(file(b"a", "1")), inodes("t").refer(file(b"a", "1")));
+        let [shown, twice] = [b"a", b"b"].map(|name| space(&name.as_slice().into(), "s"));
+        assert_ne!(file_number(&shown, entry(b"a", "1")), file_number(&twice, entry(b"a", "1")));
     }
 
     #[test]
@@ -375,7 +390,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_comes_back_as_it_was() {
-        let inodes = Inodes::new(Node::Root, vec!["s".into(), "t".into()]);
+        let inodes = Inodes::new(Node::Root, vec![b"s".as_slice().into(), b"t".as_slice().into()]);
         let dir = RemotePath::parse(b"some/dir").expect("a path");
         let path = dir.child(b"a\n").expect("a name");
         let kinds = [EntryKind::File, EntryKind::Directory, EntryKind::Symlink { target: b"../b".to_vec() }];

@@ -258,9 +258,9 @@ pub struct Listed<'a> {
 impl FileSystem {
     /// A tree of `sources`, laid out as `layout` says, over one cache.
     pub fn new(sources: Vec<MountedSource>, layout: Layout, cache: Arc<Cache>) -> Arc<Self> {
-        let source_ids = sources.iter().map(|source| source.source_id.clone()).collect();
+        let spaces = sources.iter().map(|source| inode::space(&source.name, &source.source_id)).collect();
         Arc::new(Self {
-            inodes: Inodes::new(layout.root(), source_ids),
+            inodes: Inodes::new(layout.root(), spaces),
             sources,
             layout,
             cache,

@@ -1,9 +1,9 @@
-//! The disk of the cache: whether a cache directory can be used, and has room. It makes nothing.
+//! The disk of the cache: whether a cache directory can be used, and has room. It leaves nothing there.
 
 use std::path::Path;
 
 use bytesize::ByteSize;
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::statvfs;
 
 use crate::cachedir::CacheDir;
 use crate::config::CacheConfig;
@@ -21,9 +21,10 @@ pub fn check(config: &CacheConfig) -> Result<()> {
         return tried.map_err(|e| failed(&config.dir).because("nothing can be written there").caused_by(e));
     }
     let Some(above) = existing(&config.dir) else { return Ok(()) };
-    access(above, Access::WRITE_OK | Access::EXEC_OK).map_err(|e| {
+    // Permissions alone do not tell: nobody can make anything in /proc.
+    tempfile::tempdir_in(above).map(drop).map_err(|e| {
         let why = format!("it is not there, and you cannot make it in {}; set cache.dir", above.display());
-        failed(&config.dir).because(why).caused_by(std::io::Error::from(e))
+        failed(&config.dir).because(why).caused_by(e)
     })
 }
 
@@ -81,6 +82,7 @@ mod tests {
         assert!(check(&config(file.clone())).expect_err("a file").to_string().contains("it is no directory"));
         let new = dir.path().join("a/b");
         check(&config(new.clone())).expect("it can be made");
-        assert!(!new.exists(), "nothing is made");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("it is there").count(), 1, "nothing is made");
+        assert!(check(&config("/proc/kitovufs".into())).expect_err("nobody can").to_string().contains("in /proc"));
     }
 }

@@ -234,9 +234,11 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             short_break(config.timeout),
         );
         MountedSource {
+            ahead: config
+                .read_ahead
+                .then(|| Ahead::new(&config.name.as_bytes().into(), catalog.clone(), transfer.clone())),
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
-            ahead: config.read_ahead.then(|| Ahead::new(catalog.clone(), transfer.clone())),
             catalog,
             transfer,
             source_id,

@@ -1,10 +1,11 @@
 //! Mount points: finding mounts, preparing a folder, unmounting. It knows no sources.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{geteuid, getuid};
@@ -23,6 +24,12 @@ const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
 /// The bit of a file's mode by which its owner runs it, whoever starts it (inode(7)).
 const SETUID: u32 = 0o4000;
+
+/// For how long at most somebody who only looks at a mount keeps it.
+const LOOKING: Duration = Duration::from_secs(1);
+
+/// Where `fusermount3` is looked for besides the directories in PATH, which may be few under cron and supervisors; fuser looks there too.
+const BESIDES_PATH: [&str; 2] = ["/bin", "/sbin"];
 
 /// The most links that the kernel follows in a path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -186,29 +193,48 @@ pub fn clear(path: &Path) {
 
 /// Unmounts `path`; `lazily` also while something is open there.
 pub fn take_away(path: &Path, lazily: bool) -> Result<()> {
+    if try_to_take_away(path, lazily)? {
+        return Ok(());
+    }
+    let who = format!("fuser -vm {} tells", path.display());
+    let why = format!("in use; close what is open there ({who}), or fusermount3 -uz it");
+    Err(Error::new("unmount", ErrorKind::Other).on(path.display()).because(why))
+}
+
+/// Unmounts `path`, and waits for those who only look: desktops look at each new mount, and this program's own commands at all of them.
+pub fn take_away_after_lookers(path: &Path) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < LOOKING {
+        if try_to_take_away(path, false)? {
+            return Ok(());
+        }
+        std::thread::sleep(LOOKING / 50);
+    }
+    take_away(path, false)
+}
+
+/// Unmounts `path`, unless it is in use.
+fn try_to_take_away(path: &Path, lazily: bool) -> Result<bool> {
     let failed = || Error::new("unmount", ErrorKind::Other).on(path.display());
     let flags = if lazily { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-    let busy = || {
-        let who = format!("fuser -vm {} tells", path.display());
-        failed().because(format!("in use; close what is open there ({who}), or fusermount3 -uz it"))
-    };
     match unmount(path, flags) {
-        Ok(()) => return Ok(()),
+        Ok(()) => return Ok(true),
         // Only root may; other users go through the setuid fusermount3.
         Err(rustix::io::Errno::PERM) => {}
-        Err(rustix::io::Errno::BUSY) => return Err(busy()),
+        Err(rustix::io::Errno::BUSY) => return Ok(false),
         Err(e) => return Err(failed().caused_by(std::io::Error::from(e))),
     }
-    let mut command = Command::new("fusermount3");
+    let mut command = Command::new(helper()?);
     command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(path);
     let output = without_arena_limit(&mut command)
         .output()
         .map_err(|e| failed().because("cannot run fusermount3").caused_by(e))?;
-    if output.status.success() {
-        return Ok(());
-    }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(if said.contains("busy") { busy() } else { failed().because(said.trim()) })
+    match output.status.success() {
+        true => Ok(true),
+        false if said.contains("busy") => Ok(false),
+        false => Err(failed().because(said.trim())),
+    }
 }
 
 /// Takes away our mount at `path`, whose process does not answer, and ends every request that waits for it.
@@ -276,7 +302,8 @@ pub fn check_helper() -> Result<String> {
 /// Where `fusermount3` is.
 fn helper() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    in_path(OsStr::new("fusermount3"), &path).ok_or_else(|| {
+    let dirs = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).chain(BESIDES_PATH.map(PathBuf::from));
+    dirs.map(|dir| dir.join("fusermount3")).find(|program| program.is_file()).ok_or_else(|| {
         let why = "fusermount3 is missing: install it, on Debian and Ubuntu with `apt install fuse3`";
         Error::new("mount", ErrorKind::Unsupported).because(why)
     })
@@ -307,11 +334,6 @@ pub fn check_access(access: Access) -> Result<()> {
 
 fn lets_others_in(conf: &str) -> bool {
     conf.lines().any(|line| line.trim() == "user_allow_other")
-}
-
-fn in_path(program: &OsStr, path: &OsStr) -> Option<PathBuf> {
-    let dirs = std::env::split_paths(path).filter(|dir| dir.is_absolute());
-    dirs.map(|dir| dir.join(program)).find(|program| program.is_file())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What `ls -l`, `df` and `getfattr` show.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -14,6 +15,25 @@ fn attribute(path: &Path, name: &str) -> String {
     let mut value = vec![0; 4096];
     let length = getxattr(path, format!("user.kitovufs.{name}"), &mut value).unwrap();
     String::from_utf8(value[..length].to_vec()).unwrap()
+}
+
+#[test]
+fn two_folders_of_one_remote_share_no_inode() {
+    let remote = Remote::local();
+    remote.put("dir/file", "bytes");
+    let mut mount = Mount::of(&(remote.table("one") + &remote.table("other")));
+    let inodes = |mount: &Mount| {
+        ["one", "one/dir", "one/dir/file", "other", "other/dir", "other/dir/file"]
+            .map(|path| fs::metadata(mount.path(path)).unwrap().ino())
+    };
+    let before = inodes(&mount);
+    assert_eq!(
+        before.iter().collect::<HashSet<_>>().len(),
+        before.len(),
+        "programs take them for hard links: {before:?}"
+    );
+    mount.remount();
+    assert_eq!(inodes(&mount), before);
 }
 
 #[test]

@@ -115,6 +115,17 @@ fn a_page_in_place_of_an_index_is_a_file() {
 }
 
 #[test]
+fn live_is_told_to_have_no_effect_where_it_has_none() {
+    let dir = shown();
+    for (web, told) in [(Web::python(dir.path()), true), (Web::apache(dir.path()), false)] {
+        let home = Home::of(&format!("[sources.web]\nlive = [\"*.log\"]\n{}", web.table("")));
+        let output = home.kitovufs(["check", "-c", &text(home.config())]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && said.contains("`live` has no effect") == told, "{said}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_cache_directory() {
     let home = Home::of("");
     let file = home.dir().join("file");
@@ -127,6 +138,8 @@ fn what_is_wrong_with_a_cache_directory() {
     };
     let (code, told) = check(format!("dir = {file:?}"));
     assert!(code == Some(2) && told.contains("it is no directory; give cache.dir"), "{told}");
+    let (code, told) = check("dir = \"/proc/kitovufs\"".into());
+    assert!(code == Some(2) && told.contains("cannot make it in /proc; set cache.dir"), "{told}");
     let (code, told) = check("min_free = \"1000PiB\"".into());
     assert!(code == Some(0) && told.contains("nothing is kept; set cache.min_free lower"), "{told}");
 }

@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 
 use crate::kit::home::{Home, is_mounted, is_root, local, text};
 use crate::kit::mount::{Mount, number};
-use crate::kit::wait::eventually;
+use crate::kit::wait::{SOON, eventually, holds_within, wait};
 use crate::remote::Remote;
 
 #[test]
@@ -123,6 +123,22 @@ fn a_folder_in_use_is_not_unmounted() {
 }
 
 #[test]
+fn who_only_looks_at_a_folder_does_not_keep_it() {
+    let mut mount = Mount::of(&local("near", Path::new("/usr/share/common-licenses")));
+    let open = File::open(mount.path("near/BSD")).unwrap();
+    let home = mount.home();
+    let calls = home.dir().join("calls");
+    let mut unmount = home.command("strace");
+    unmount.args(["-e", "trace=umount2", "-o"]).arg(&calls).arg(home.binary()).arg("unmount").arg(home.mountpoint());
+    let mut unmount = unmount.spawn().unwrap();
+    let was_refused = || fs::read_to_string(&calls).is_ok_and(|calls| calls.contains("EBUSY"));
+    assert!(!is_root() || holds_within(SOON, was_refused));
+    drop(open);
+    assert!(wait(&mut unmount, SOON).is_some_and(|status| status.success()));
+    assert!(mount.ended().is_some_and(|status| status.success()));
+}
+
+#[test]
 fn status_and_unmount_of_what_is_not_mounted_say_so() {
     let home = Home::of(&local("near", Path::new("/usr/share")));
     for command in ["status", "unmount"] {
@@ -136,11 +152,33 @@ fn status_and_unmount_of_what_is_not_mounted_say_so() {
 
 #[test]
 fn without_fusermount3_it_says_what_to_install() {
+    if !is_root() {
+        println!("skipped: only root can hide a program");
+        return;
+    }
     // Of a user without privileges, because root does not need it.
-    let home = Home::of_nobody(&local("near", Path::new("/usr/share"))).with_env("PATH", "/nonexistent");
-    let (code, said) = home.refusal();
-    assert_eq!(code, 1, "{said}");
+    let home = Home::of_nobody(&local("near", Path::new("/usr/share")));
+    let script = format!(
+        "mount --bind /dev/null \"$(readlink -f \"$(command -v fusermount3)\")\"
+         exec setpriv --reuid=65534 --regid=65534 --clear-groups {} mount -f -c {} {}",
+        text(home.binary()),
+        text(home.config()),
+        text(home.mountpoint()),
+    );
+    let (code, said) = in_a_namespace(&home, &script);
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("fusermount3") && said.contains("apt install fuse3"), "{said}");
+}
+
+#[test]
+fn fusermount3_is_found_where_path_is_short() {
+    let home =
+        Home::of_nobody(&local("near", Path::new("/usr/share/common-licenses"))).with_env("PATH", "/nonexistent");
+    let mounted = home.kitovufs(["mount", "-c", &text(home.config()), &text(home.mountpoint())]);
+    let unmounted = home.kitovufs(["unmount", &text(home.mountpoint())]);
+    for output in [mounted, unmounted] {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ fn mount_finds_its_helper_by_name() {
     let (code, said) = run(&["-n", "-o", "rw,_netdev,nofail,x-systemd.automount", "-t", "kitovufs"]);
     assert_eq!(code, Some(0), "{said}");
     let read = fs::read(home.mountpoint().join("docs/BSD")).unwrap();
+    let (code, said) = run(&["-o", "rw"]);
+    assert!(code == Some(0) && said.contains("is mounted already"), "mount -a is no error: {said}");
     assert!(home.kitovufs(["unmount", &place]).status.success());
     assert_eq!(read, fs::read("/usr/share/common-licenses/BSD").unwrap());
 }
@@ -65,7 +67,8 @@ fn autostart_says_how_it_is_and_what_to_do_without_systemd() {
     assert_eq!(String::from_utf8(status.stdout).unwrap(), "off; kitovufs autostart on\n");
     let on = home.kitovufs(["autostart", "on"]);
     let said = String::from_utf8(on.stderr).unwrap();
-    let words = if Path::new("/run/systemd/system").is_dir() { "no such file" } else { "@reboot kitovufs mount" };
+    let cron = format!("@reboot {} mount`", text(home.binary()));
+    let words = if Path::new("/run/systemd/system").is_dir() { "no such file" } else { &cron };
     assert!(!on.status.success() && said.contains(words), "{said}");
     assert!(home.kitovufs(["autostart", "off"]).status.success());
 }

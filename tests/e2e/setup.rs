@@ -47,6 +47,16 @@ fn a_source_is_written_once_it_has_worked() {
     let secret = home.dir().join("secrets/cloud");
     assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
 
+    let given = home
+        .command(home.binary())
+        .env("KITOVUFS_PASSWORD", &password)
+        .args(["add", "-c", &config, &url, "given"])
+        .output();
+    let given = given.unwrap();
+    assert!(given.status.success() && said(&given).contains("password: that in KITOVUFS_PASSWORD"), "{}", said(&given));
+    assert!(!said(&given).contains(&password));
+    assert!(home.kitovufs(["remove", "-c", &config, "given"]).status.success());
+
     let twice = add(&url, "cloud", &format!("{password}\n"));
     assert!(twice.status.code() == Some(2) && said(&twice).contains("kitovufs remove cloud"), "{}", said(&twice));
 
@@ -94,4 +104,71 @@ fn a_new_user_gets_from_nothing_to_a_mounted_folder() {
     assert!(told.starts_with("web: not tried; kitovufs login web does\n"), "{told}");
     let told = run(&["config", "example", "sftp"]);
     assert!(told.starts_with("# A directory of an SSH server.\n[sources.lab]\n"), "{told}");
+}
+
+#[test]
+fn a_source_that_is_wrong_is_in_nobodys_way() {
+    let folder = "[[folders]]\npath = \"all\"\nfrom = [{ source = \"docs\" }]\n";
+    let docs = format!("[sources.docs]\ntype = \"local\"\npath = \"/usr/share/common-licenses\"\n\n{folder}");
+    let home = home(&format!("[sources.odd]\ntype = \"bogus\"\n\n{docs}"));
+    let config = text(home.config());
+    let run = |words: &[&str]| {
+        let output = home.kitovufs(words.iter().copied().chain(["-c", &config]));
+        (output.status.code(), said(&output))
+    };
+    let (code, told) = run(&["add", "/usr/share/doc", "more"]);
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = run(&["remove", "docs"]);
+    assert!(code == Some(2) && told.contains("the folder `all` shows `docs`"), "{told}");
+    let (code, told) = run(&["remove", "od"]);
+    assert!(code == Some(2) && told.contains("did you mean `odd`?"), "{told}");
+    for name in ["odd", "more"] {
+        let (code, told) = run(&["remove", name]);
+        assert_eq!(code, Some(0), "{told}");
+    }
+    assert_eq!(fs::read_to_string(&config).unwrap(), docs);
+}
+
+#[test]
+fn an_ssh_host_needs_no_variable_that_tells_the_user() {
+    let home = home("[sources.lab]\ntype = \"sftp\"\nhost = \"127.0.0.1:1\"\n");
+    let mut check = home.command(home.binary());
+    let output =
+        check.args(["check", "-c", &text(home.config())]).env_remove("USER").env_remove("LOGNAME").output().unwrap();
+    assert!(output.status.code() == Some(1) && said(&output).contains("127.0.0.1"), "{}", said(&output));
+}
+
+/// Starts `kitovufs` at a terminal of its own and sends what argv[1] names once it asks; prints whether the terminal shows what is typed.
+const AT_A_TERMINAL: &str = r#"
+import fcntl, os, pty, signal, subprocess, sys, termios, time
+terminal, inside = pty.openpty()
+control = lambda: fcntl.ioctl(inside, termios.TIOCSCTTY, 0)
+words = dict(stdin=inside, stdout=inside, stderr=inside, start_new_session=True, preexec_fn=control)
+program = subprocess.Popen(sys.argv[2:], **words)
+echoes = lambda: bool(termios.tcgetattr(inside)[3] & termios.ECHO)
+said = b""
+while b"password: " not in said:
+    said += os.read(terminal, 1000)
+while echoes():
+    time.sleep(0.01)
+if sys.argv[1] == "Ctrl-C":
+    os.write(terminal, b"\x03")
+else:
+    program.send_signal(getattr(signal, sys.argv[1]))
+print(program.wait(), echoes())
+"#;
+
+#[test]
+fn a_terminal_shows_what_is_typed_after_a_question_that_was_broken_off() {
+    let home = home("");
+    for how in ["Ctrl-C", "SIGTERM", "SIGHUP"] {
+        let mut python = home.command("python3");
+        python.args(["-c", AT_A_TERMINAL, how]).arg(home.binary()).args([
+            "add",
+            "webdav://anna@127.0.0.1:1/dav",
+            "cloud",
+        ]);
+        let output = python.output().unwrap();
+        assert_eq!(said(&output), "1 True\n", "{how}");
+    }
 }

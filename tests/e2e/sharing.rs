@@ -49,5 +49,11 @@ fn a_user_whom_the_system_does_not_let_share_hears_what_to_write() {
         let (code, said) = home.refusal();
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(setting) && said.contains("user_allow_other | sudo tee -a /etc/fuse.conf"), "{said}");
+        let output = home.kitovufs(["check", "-c", &text(home.config())]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.code() == Some(1) && said.contains("mount\n  FAILED  ") && said.contains(setting),
+            "{said}"
+        );
     }
 }

@@ -16,7 +16,7 @@ use super::Failure;
 use super::output::say;
 use super::runtime::on_runtime;
 use crate::catalog::localize::{Localized, localize};
-use crate::config::Config;
+use crate::config::{Access, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
 use crate::path::RemotePath;
@@ -54,18 +54,19 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
             say(&format!("  note    {shortage}\n"));
         }
         // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
+        let mount = check_access(config.access);
         let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
         let folders = told(folders.buffered(SOURCES_AT_ONCE)).await;
         // What does not work comes last, where it is seen.
-        for report in sources.failed.iter().chain(&folders.failed) {
+        for report in sources.failed.iter().chain(&folders.failed).chain(&mount) {
             say(&report.lines);
         }
         say(&format!("{} of {} sources work\n", sources.passed, configured.len()));
         // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
-        Ok(u8::from(!sources.failed.is_empty() || !folders.failed.is_empty()))
+        Ok(u8::from(!sources.failed.is_empty() || !folders.failed.is_empty() || mount.is_some()))
     })
 }
 
@@ -112,13 +113,21 @@ impl Report {
     }
 }
 
+/// The finding that nobody else can be let in, if that is wanted.
+fn check_access(wanted: Access) -> Option<Report> {
+    let error = mount::point::check_access(wanted).err()?;
+    let mut report = Report::about("mount");
+    report.say(&format!("  FAILED  {error}"));
+    Some(report)
+}
+
 async fn check_source(configured: &Configured) -> Report {
     let mut report = Report::about(&format!("{} ({})", configured.config.name, configured.config.type_name));
     let source = &*configured.connection;
     for note in &configured.notes {
         report.say(&format!("  note    {note}"));
     }
-    if let Err(error) = steps(source, &mut report).await {
+    if let Err(error) = steps(source, !configured.config.live.is_empty(), &mut report).await {
         report.say(&format!("  FAILED  {error}"));
         if error.kind() == ErrorKind::Unauthenticated && !configured.config.settings.kept_secrets().is_empty() {
             report.say(&format!("          run: kitovufs login {}", configured.config.name));
@@ -146,7 +155,7 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
     }
 }
 
-async fn steps(source: &dyn Source, report: &mut Report) -> Result<()> {
+async fn steps(source: &dyn Source, has_live: bool, report: &mut Report) -> Result<()> {
     // Some servers are asked nothing before they are listed, so that a connection alone proves nothing.
     let began = Instant::now();
     source.connect().await?;
@@ -164,6 +173,11 @@ async fn steps(source: &dyn Source, report: &mut Report) -> Result<()> {
     let began = Instant::now();
     let size = retrieve(source, &file).await?;
     report.passed(began, &format!("retrieved and verified {} ({})", file.path, ByteSize::b(size)));
+    if has_live && !gives_parts(source, &file, size).await? {
+        report.say(
+            "  note    `live` has no effect here: parts of files cannot be had, so each read would retrieve all of one",
+        );
+    }
     Ok(())
 }
 
@@ -199,6 +213,16 @@ async fn find_file(source: &dyn Source, mut entries: Vec<Entry>, report: &mut Re
         entries = list(source, &next, report).await?;
     }
     Ok(None)
+}
+
+/// Whether the source gives a part of a file, which is of `size`, for which some servers have to be tried.
+async fn gives_parts(source: &dyn Source, entry: &Entry, size: u64) -> Result<bool> {
+    if size > 1 && source.capabilities().ranges {
+        let digest = source.create_remote_digest(&entry.path).await?.digest;
+        source.retrieve_file(&Retrieval::new(&entry.path, &digest, size, 0..1), &mut Vec::new()).await?;
+    }
+    let capabilities = source.capabilities();
+    Ok(capabilities.ranges && !capabilities.proven_whole)
 }
 
 async fn retrieve(source: &dyn Source, entry: &Entry) -> Result<u64> {

@@ -1,14 +1,14 @@
 //! `login`: asks for a source's secret, tries it, and puts it where the configuration says once it has worked. It never shows one.
 
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt as _;
 
-use super::Failure;
 use super::output::outln;
 use super::runtime::on_runtime;
+use super::{Failure, prompt};
 use crate::config::{Config, Diagnostics, SourceConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Store};
@@ -42,7 +42,7 @@ type Ask<'a> = dyn FnMut(&str) -> io::Result<String> + 'a;
 /// # Errors
 /// The configuration is wrong, the secret was not accepted, or it cannot be kept; then nothing is.
 pub fn login(request: &LoginRequest) -> Result<u8, Failure> {
-    for line in perform(request, &mut ask, &*keyring::system())? {
+    for line in perform(request, &mut prompt::ask_secret, &*keyring::system())? {
         outln!("{}", PrintableLines(&line));
     }
     tell_mounts(&request.source)?;
@@ -151,12 +151,17 @@ pub(super) fn named<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConf
     if let Some(source) = config.sources.iter().find(|source| source.name == name) {
         return Ok(source);
     }
-    let names: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
+    Err(unknown(name, &config.sources.iter().map(|source| &*source.name).collect::<Vec<_>>()))
+}
+
+/// The failure for a name that is none of the sources'.
+pub(super) fn unknown(name: &str, names: &[&str]) -> Failure {
     let advice = match nearest(name, names.iter().copied()) {
         Some(near) => format!("did you mean `{}`?", near.escape_debug()),
+        None if names.is_empty() => "there is none".to_owned(),
         None => format!("there are: {}", names.join(", ").escape_debug()),
     };
-    Err(Failure::Usage(format!("there is no source `{}`; {advice}", name.escape_debug())))
+    Failure::Usage(format!("there is no source `{}`; {advice}", name.escape_debug()))
 }
 
 /// Connects with the secrets and lists the root.
@@ -214,16 +219,6 @@ fn write(path: &Path, secret: &Revealed) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(&path)?;
     Ok(())
-}
-
-/// From the terminal, without showing it; from standard input, a line for each, if that is none.
-pub(super) fn ask(what: &str) -> io::Result<String> {
-    if io::stdin().is_terminal() {
-        return rpassword::prompt_password(what);
-    }
-    let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
-    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ pub(super) fn spell_out(
     }
     for key in ["host", "hostname"] {
         let Some((host, port)) = values.get(key).and_then(Value::as_str).and_then(with_port) else { continue };
+        let port = port.map_err(|port| {
+            (key, format!("`{key}` ends with the port `{}`; a port is a number from 1 to 65535", port.escape_debug()))
+        })?;
         if values.contains_key("port") {
             return Err((key, format!("`{key}` ends with a port, and there is `port`; leave one of the two out")));
         }
@@ -48,10 +51,10 @@ pub(super) fn spell_out(
     Ok(None)
 }
 
-/// Host and port of `host:port` or `[address]:port`. An IPv6 address alone has more than one colon.
-fn with_port(text: &str) -> Option<(&str, u16)> {
+/// Host and port of `host:port` or `[address]:port`, or what stands in place of the port. An IPv6 address alone has more than one colon.
+fn with_port(text: &str) -> Option<(&str, Result<u16, &str>)> {
     let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or(port);
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address,
         None if host.contains([':', '/', '@']) => return None,
@@ -115,12 +118,15 @@ mod tests {
             ("host = '[::1]:2222'", r#"host="::1" port=2222"#),
             ("hostname = 'h:445'", r#"hostname="h" port=445"#),
             ("host = '::1'", r#"host="::1""#),
-            ("host = 'h:0'", r#"host="h:0""#),
             ("host = 'a@h:22'", r#"host="a@h:22""#),
         ] {
             assert_eq!(spelled("sftp", text).as_deref(), Ok(keys), "{text}");
         }
         let why = spelled("sftp", "host = 'h:1'\nport = 2").expect_err("twice");
         assert!(why.starts_with("host: ") && why.contains("leave one"), "{why}");
+        for (text, port) in [("host = 'h:99999'", "`99999`"), ("host = 'h:'", "``"), ("host = '[::1]:0'", "`0`")] {
+            let why = spelled("sftp", text).expect_err(text);
+            assert!(why.contains(port) && why.contains("from 1 to 65535"), "{why}");
+        }
     }
 }

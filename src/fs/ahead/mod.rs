@@ -25,6 +25,8 @@ use self::walks::Walks;
 use crate::cache::block::BLOCK;
 use crate::catalog::{Catalog, Listing};
 use crate::error::Result;
+use crate::fs::inode::{Space, space};
+use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::{Capabilities, EntryKind};
 use crate::version::{SMALL, Transfer};
@@ -37,6 +39,8 @@ const LOOK_AHEAD: Duration = Duration::from_secs(2);
 
 /// The retrieval of files of one source that are probably opened next.
 pub struct Ahead {
+    /// Of the inodes of its files.
+    space: Space,
     catalog: Arc<Catalog>,
     transfer: Arc<Transfer>,
     /// The retrievals that may be under way. Some of the source's places are left to readers.
@@ -93,8 +97,8 @@ impl Followed {
 }
 
 impl Ahead {
-    /// Follows the readers of the source that `catalog` and `transfer` belong to.
-    pub fn new(catalog: Arc<Catalog>, transfer: Arc<Transfer>) -> Arc<Self> {
+    /// Follows the readers of the source with this name that `catalog` and `transfer` belong to.
+    pub fn new(name: &LocalName, catalog: Arc<Catalog>, transfer: Arc<Transfer>) -> Arc<Self> {
         let Capabilities { concurrency, .. } = transfer.capabilities();
         let places = Arc::new(Semaphore::new(concurrency - concurrency.div_ceil(4)));
         if concurrency == 1 {
@@ -102,6 +106,7 @@ impl Ahead {
             places.close();
         }
         Arc::new(Self {
+            space: space(name, catalog.source_id()),
             walks: Walks::new(catalog.clone(), places.clone()),
             catalog,
             transfer,
@@ -159,7 +164,7 @@ impl Ahead {
     fn order(self: &Arc<Self>, dir: RemotePath, listing: Arc<Listing>) {
         let ahead = self.clone();
         tokio::task::spawn_blocking(move || {
-            let order = Arc::new(ByInode::of(listing.entries(), ahead.catalog.source_id()));
+            let order = Arc::new(ByInode::of(listing.entries(), &ahead.space));
             if let Some(followed) = ahead.directories.lock().peek_mut(&dir)
                 && followed.names == listing.entries().len()
             {

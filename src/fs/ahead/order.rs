@@ -1,10 +1,8 @@
 //! `ByInode`: the files of a directory in the order of their inode numbers, in which `cp -r` opens them. It knows no reader.
 
-use std::sync::Arc;
-
 use super::plan::{Sibling, Siblings};
 use crate::catalog::LocalEntries;
-use crate::fs::inode::file_number;
+use crate::fs::inode::{Space, file_number};
 use crate::source::EntryKind;
 
 /// Directories with more names are not put in this order: it would take longer than it saves.
@@ -14,11 +12,11 @@ pub(super) const MOST_NAMES: usize = 20_000;
 pub(super) struct ByInode(Vec<u32>);
 
 impl ByInode {
-    /// The order of the files of `entries`, which the source with this identity listed. Takes a microsecond and more for each.
-    pub(super) fn of(entries: &LocalEntries, source_id: &Arc<str>) -> Self {
+    /// The order of the files of `entries`, which the source with this space listed. Takes a microsecond and more for each.
+    pub(super) fn of(entries: &LocalEntries, space: &Space) -> Self {
         let inode = |number| {
             let entry = entries.entry(number);
-            matches!(entry.kind, EntryKind::File).then(|| file_number(source_id, entry))
+            matches!(entry.kind, EntryKind::File).then(|| file_number(space, entry))
         };
         // No listing has as many names as a `u32` counts.
         let mut files: Vec<_> = (0..entries.len()).filter_map(|number| Some((inode(number)?, number as u32))).collect();

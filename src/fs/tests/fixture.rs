@@ -164,7 +164,7 @@ pub(in crate::fs) fn mounted(
     let source = MountedSource {
         name: name.as_bytes().into(),
         source_type: "memory".into(),
-        ahead: Some(Ahead::new(catalog.clone(), transfer.clone())),
+        ahead: Some(Ahead::new(&name.as_bytes().into(), catalog.clone(), transfer.clone())),
         catalog,
         transfer,
         source_id: id,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use nix::unistd::{User, getuid};
+
 use crate::path::expand_home;
 use crate::secret::Secret;
 use crate::source::settings::Reader;
@@ -160,8 +162,11 @@ fn program(reader: &mut Reader<'_>, settings: &Settings) -> Option<Option<PathBu
     reader.boolean(KEY).filter(|wanted| *wanted).map(|_| None)
 }
 
+/// The name of the user who runs this; services have no variable that tells it.
 fn login_name() -> Option<String> {
-    ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+    let told =
+        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    told.or_else(|| Some(User::from_uid(getuid()).ok()??.name))
 }
 
 fn default_known_hosts() -> Vec<PathBuf> {
