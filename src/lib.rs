@@ -51,6 +51,7 @@
 //! main — the program
 //! cli — commands
 //! mount, import — everything put together; what kitovu's configuration means
+//! control — the socket on which a mount's daemon answers commands
 //! config, fuse, status — the file, the kernel, what `status` tells
 //! fs, sources — inodes and handles; one folder for each type of source
 //! catalog, version — what sources said; versions that are read, and their bytes on the way into the cache
@@ -138,6 +139,7 @@ mod children;
 pub mod cli;
 mod config;
 mod content;
+mod control;
 mod db;
 pub mod digest;
 mod disk;

@@ -143,16 +143,21 @@ pub struct CacheStatus {
 pub struct Report {
     fs: Arc<FileSystem>,
     mountpoint: PathBuf,
+    passthrough: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Report {
-    /// Reports about `fs`, mounted at `mountpoint`.
-    pub fn new(fs: Arc<FileSystem>, mountpoint: PathBuf) -> Self {
-        Self { fs, mountpoint }
+    /// Reports about `fs`, mounted at `mountpoint`; the kernel's side tells the text of the field `passthrough`.
+    pub fn new(
+        fs: Arc<FileSystem>,
+        mountpoint: PathBuf,
+        passthrough: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self { fs, mountpoint, passthrough: Box::new(passthrough) }
     }
 
-    /// The state now. `passthrough` is the text of the kernel's side for that field.
-    pub fn now(&self, passthrough: String) -> Status {
+    /// The state now.
+    pub fn now(&self) -> Status {
         let sources =
             self.fs.sources().iter().map(|source| (Printable(&source.name).to_string(), source_status(source)));
         let cache = self.fs.cache();
@@ -161,7 +166,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION").into(),
             mountpoint: self.mountpoint.clone(),
             pid: std::process::id(),
-            passthrough,
+            passthrough: (self.passthrough)(),
             sources: sources.collect(),
             cache: CacheStatus {
                 dir: cache.dir().to_owned(),
@@ -178,11 +183,6 @@ impl Report {
                 quarantined: count(&counters.quarantined),
             },
         }
-    }
-
-    /// The state now, as JSON.
-    pub fn to_json(&self, passthrough: String) -> Vec<u8> {
-        serde_json::to_vec(&self.now(passthrough)).expect("a report has only strings and numbers")
     }
 }
 
@@ -258,4 +258,102 @@ fn program_of(thread: u32) -> u32 {
 
 fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A status in which nothing is missing.
+    fn complete() -> Status {
+        let waiting = WaitingStatus {
+            request: "list_path /".into(),
+            since: rfc3339(SystemTime::UNIX_EPOCH),
+            seconds: 1.5,
+            seconds_left: Some(28.5),
+            requests: 2,
+            programs: 1,
+        };
+        let source = SourceStatus {
+            source_type: "webdav".into(),
+            state: "slow".into(),
+            since: rfc3339(SystemTime::UNIX_EPOCH),
+            last_error: None,
+            asked_again: None,
+            notes: Vec::new(),
+            waiting: Some(waiting),
+            requests: Requests { connect: 1, list_path: 2, create_remote_digest: 3, retrieve_file: 4 },
+            bytes_retrieved: 5,
+            files_ahead: 6,
+            files_ahead_used: 7,
+            listings_ahead: 8,
+            listings_ahead_used: 9,
+            left_out: 10,
+            errors: 11,
+            unconverged_digests: 12,
+        };
+        let cache = CacheStatus {
+            dir: "/cache".into(),
+            bytes: 1,
+            max_bytes: 2,
+            no_room: None,
+            copies: 3,
+            hits: 4,
+            misses: 5,
+            evicted: 6,
+            verified: 7,
+            hashed_along: 8,
+            hashed_after: 9,
+            quarantined: 10,
+        };
+        Status {
+            version: "0.1.0".into(),
+            mountpoint: "/mnt".into(),
+            pid: 1,
+            passthrough: "on".into(),
+            sources: BTreeMap::from([("NAME".to_owned(), source)]),
+            cache,
+        }
+    }
+
+    /// The fields of an object that have a value of their own, or may be `null`, by their names from the top.
+    fn fields(value: &Value, above: &str, found: &mut BTreeSet<String>) {
+        let Value::Object(object) = value else { return };
+        for (name, value) in object {
+            let name = format!("{above}{name}");
+            fields(value, &format!("{name}."), found);
+            if !value.is_object() || name.ends_with(".waiting") {
+                found.insert(name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_is_documented_and_every_documented_field_is_there() {
+        let text = include_str!("../docs/status.md");
+        let (_, table) = text.split_once("| field | unit | meaning |").expect("the document has a table");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let documented: BTreeSet<_> = rows
+            .map(|row| {
+                let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+                let [field, unit, meaning] = cells[..] else { panic!("not three columns: {row}") };
+                assert!(!unit.is_empty() && !meaning.is_empty(), "{row}");
+                field.trim_matches('`').to_owned()
+            })
+            .collect();
+        let mut there = BTreeSet::new();
+        fields(&serde_json::to_value(complete()).expect("it can be written"), "", &mut there);
+        assert_eq!(documented, there);
+    }
+
+    #[test]
+    fn a_status_survives_the_way() {
+        let written = serde_json::to_string(&complete()).expect("it can be written");
+        let read: Status = serde_json::from_str(&written).expect("it can be read");
+        assert_eq!(serde_json::to_string(&read).expect("it can be written"), written);
+    }
 }

@@ -113,6 +113,7 @@ pub enum LowCommand {
         file: PathBuf,
     },
     /// Show sources, freshness, cache and counters of a mounted folder
+    #[command(after_help = STATUS)]
     Status {
         /// Print JSON, for scripts
         #[arg(long)]
@@ -120,6 +121,9 @@ pub enum LowCommand {
         /// Print counters too
         #[arg(short, long, conflicts_with = "json")]
         verbose: bool,
+        /// Go on, with a line of JSON every second or when a source's state changes; Ctrl-C ends that
+        #[arg(short, long, requires = "json")]
+        follow: bool,
         /// The mounted folder [default: the one in the configuration]
         mountpoint: Option<PathBuf>,
     },
@@ -169,8 +173,6 @@ pub enum LowCommand {
     Ask {
         /// The mounted folder.
         mountpoint: PathBuf,
-        /// The extended attribute of its root.
-        attribute: String,
     },
     /// Help for authors of plugins
     Plugin {
@@ -376,6 +378,14 @@ Exit codes:
   0  it has worked, and is written
   1  it does not work, or cannot be written: nothing is
   2  wrong usage or configuration";
+
+const STATUS: &str = "\
+Examples:
+  kitovufs status
+  kitovufs status --json | jq -r '.sources.cloud.state'
+  kitovufs status --json --follow | jq -c '.sources[].bytes_retrieved'
+
+docs/status.md says what every field means.";
 
 const WHY: &str = "\
 Examples:

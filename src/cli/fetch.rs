@@ -62,7 +62,7 @@ pub fn fetch(paths: &[PathBuf]) -> Result<u8> {
 
 /// Why the cache has not kept what was read.
 fn room(places: &[Place]) -> String {
-    let cache = places.first().and_then(|place| super::status::of(&place.status.mountpoint).ok()).map(|s| s.cache);
+    let cache = places.first().and_then(|place| super::status::of(&place.mounted).ok()).map(|s| s.cache);
     let why = cache.map(|cache| {
         let full = format!("the cache holds {} of at most {}", ByteSize::b(cache.bytes), ByteSize::b(cache.max_bytes));
         cache.no_room.unwrap_or(full)

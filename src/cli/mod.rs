@@ -9,6 +9,7 @@ mod doctor;
 mod edit;
 mod example;
 mod fetch;
+mod follow;
 mod helper;
 mod import;
 pub mod language;
@@ -112,6 +113,11 @@ enum Request {
         /// For whom.
         form: Form,
     },
+    /// Show what a mount is doing, again and again.
+    Follow {
+        /// The mounted folder, absolute; `None` for all of this user's.
+        mountpoint: Option<PathBuf>,
+    },
     /// Show the log.
     Log(LogRequest),
     /// Tell why a path is as it is.
@@ -130,8 +136,6 @@ enum Request {
     Ask {
         /// The mounted folder, absolute.
         mountpoint: PathBuf,
-        /// The extended attribute of its root.
-        attribute: String,
     },
 }
 
@@ -162,11 +166,14 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         }
         LowCommand::Import { file, output } => Request::Import { file, output },
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
-        LowCommand::Ask { mountpoint, attribute } => Request::Ask { mountpoint, attribute },
+        LowCommand::Ask { mountpoint } => Request::Ask { mountpoint },
         LowCommand::Log { follow, lines, source } => Request::Log(LogRequest { follow, lines, source }),
         LowCommand::Why { json, path } => Request::Why { path, json },
         LowCommand::Fetch { paths } => Request::Fetch { paths },
-        LowCommand::Status { json, verbose, mountpoint } => {
+        LowCommand::Status { follow: true, mountpoint, .. } => {
+            Request::Follow { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
+        }
+        LowCommand::Status { json, verbose, mountpoint, .. } => {
             let form = if json {
                 Form::Json
             } else if verbose {
@@ -387,6 +394,8 @@ mod tests {
         );
         assert!(matches!(request(&["check", "-c", "a"]), Ok(Request::Check { file }) if file == Path::new("a")));
         assert!(matches!(request(&["check"]), Ok(Request::Check { file }) if file == Config::default_path()));
+        assert!(matches!(request(&["status", "--json", "-f"]), Ok(Request::Follow { mountpoint: None })));
+        assert!(LowArgs::try_parse_from(["kitovufs", "status", "-f"]).is_err(), "--follow is for scripts");
         assert!(matches!(request(&["status"]), Ok(Request::Status { mountpoint: None, form: Form::Short })));
         assert!(matches!(
             request(&["status", "--json", "/m"]),

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::status;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::xattr::PREFIX;
-use crate::status::Status;
+use crate::mount::point::Mounted;
 
 /// The most bytes of an attribute that are read; the longest are messages of sources.
 const MAX_VALUE: usize = 65_536;
@@ -18,8 +18,8 @@ const MAX_VALUE: usize = 65_536;
 pub struct Place {
     /// The path without links.
     pub path: PathBuf,
-    /// The status of the mount.
-    pub status: Status,
+    /// The mount.
+    pub mounted: Mounted,
 }
 
 impl Place {
@@ -30,20 +30,20 @@ impl Place {
     pub fn of(op: &'static str, typed: &Path) -> Result<Self> {
         let failed = |e| Error::new(op, ErrorKind::Other).on(typed.display()).caused_by(e);
         let mounts = status::ours(op)?;
-        let mount_of = |path: &Path| mounts.iter().find(|mount| path.starts_with(mount)).cloned();
+        let mount_of = |path: &Path| mounts.iter().find(|mount| path.starts_with(&mount.path)).cloned();
         let absolute = std::path::absolute(typed).map_err(failed)?;
         // A mount that does not answer is found out before anything in it is looked at, since that may wait for ever.
-        let mut status = mount_of(&absolute).map(|mount| status::of(&mount)).transpose()?;
+        let asked = mount_of(&absolute);
+        asked.as_ref().map(status::of).transpose()?;
         let path = absolute.canonicalize().map_err(failed)?;
-        let Some(mount) = mount_of(&path) else {
+        let Some(mounted) = mount_of(&path) else {
             let why = "it is not in a mounted folder of yours; `kitovufs status` shows those there are";
             return Err(Error::new(op, ErrorKind::Other).on(typed.display()).because(why));
         };
-        let status = match status.take() {
-            Some(status) if status.mountpoint == mount => status,
-            _ => status::of(&mount)?,
-        };
-        Ok(Self { path, status })
+        if asked.as_ref() != Some(&mounted) {
+            status::of(&mounted)?;
+        }
+        Ok(Self { path, mounted })
     }
 }
 

@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::args::LowArgs;
 use super::output::{outln, say};
 use super::{
-    Failure, Request, add, autostart, bundle, check, doctor, example, fetch, helper, import, log, login, overview,
-    plugin, remove, show_log, sources, status, unmount, why,
+    Failure, Request, add, autostart, bundle, check, doctor, example, fetch, follow, helper, import, log, login,
+    overview, plugin, remove, show_log, sources, status, unmount, why,
 };
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
@@ -95,11 +95,9 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
         Request::Status { mountpoint, form } => {
             let (shown, failures) = status::show(mountpoint.as_deref(), form)?;
             say(&shown);
-            for failure in &failures {
-                eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
-            }
-            Ok(u8::from(!failures.is_empty()))
+            Ok(tell_failures(&failures))
         }
+        Request::Follow { mountpoint } => Ok(tell_failures(&follow::follow(mountpoint.as_deref())?)),
         Request::Log(request) => {
             show_log::show(&request)?;
             Ok(0)
@@ -109,11 +107,19 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             Ok(0)
         }
         Request::Fetch { paths } => Ok(fetch::fetch(&paths)?),
-        Request::Ask { mountpoint, attribute } => {
-            ask_here(&mountpoint, &attribute).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
+        Request::Ask { mountpoint } => {
+            ask_here(&mountpoint).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
             Ok(0)
         }
     }
+}
+
+/// Prints what failed while something else worked. Returns the exit code.
+fn tell_failures(failures: &[Error]) -> u8 {
+    for failure in failures {
+        eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
+    }
+    u8::from(!failures.is_empty())
 }
 
 /// The memory of this process, and of those it starts, holds secrets: when one of them crashes, nothing of it is written to a disk.

@@ -1,12 +1,14 @@
-//! `status`: asks a mount for its status, and shows it. It asks through the mount itself, by an extended attribute of its root.
+//! `status`: asks the daemon of a mount for its status, and shows it. It does not touch the mount, which may hang.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use bytesize::ByteSize;
+use serde_json::Value;
 
+use crate::control::client::{Client, Unanswered};
 use crate::error::{Error, ErrorKind, Result};
-use crate::mount::ask::{Answer, Asked};
 use crate::mount::point::{self, Mounted};
 use crate::path::picture;
 use crate::status::{CacheStatus, Requests, SourceStatus, Status, WaitingStatus};
@@ -28,40 +30,50 @@ pub enum Form {
 /// # Errors
 /// There is no such mount.
 pub fn show(mountpoint: Option<&Path>, form: Form) -> Result<(String, Vec<Error>)> {
-    let mountpoints = match mountpoint {
-        Some(path) => vec![ours_at("status", path)?],
-        None => ours("status")?,
-    };
+    let mounts = meant(mountpoint)?;
     // All at once, so that one that does not answer takes no time from another.
-    let asked: Vec<_> = mountpoints.into_iter().map(|path| (Asked::of(&path), path)).collect();
+    let shown: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = mounts.iter().map(|mounted| scope.spawn(move || shown(mounted, form))).collect();
+        asked.into_iter().map(|asked| asked.join().expect("it does not panic")).collect()
+    });
     let (mut out, mut failures) = (String::new(), Vec::new());
-    for (asked, path) in asked {
-        let shown = asked.and_then(|asked| read(&path, asked.answer(), form));
+    for shown in shown {
         shown.map_or_else(|error| failures.push(error), |shown| out.push_str(&shown));
     }
     Ok((out, failures))
+}
+
+/// The mount at `mountpoint`, or all of this user's.
+///
+/// # Errors
+/// There is no such mount.
+pub fn meant(mountpoint: Option<&Path>) -> Result<Vec<Mounted>> {
+    match mountpoint {
+        Some(path) => Ok(vec![ours_at("status", path)?]),
+        None => ours("status"),
+    }
 }
 
 /// This user's mounts.
 ///
 /// # Errors
 /// There are none.
-pub fn ours(op: &'static str) -> Result<Vec<PathBuf>> {
-    let ours: Vec<_> = point::mounted().into_iter().filter(Mounted::is_ours).map(|mounted| mounted.path).collect();
+pub fn ours(op: &'static str) -> Result<Vec<Mounted>> {
+    let ours: Vec<_> = point::mounted().into_iter().filter(Mounted::is_ours).collect();
     if ours.is_empty() {
         return Err(Error::new(op, ErrorKind::Other).because("nothing is mounted; `kitovufs mount` does"));
     }
     Ok(ours)
 }
 
-/// The place of our mount at `path`, which may be a link to it.
+/// Our mount at `path`, which may be a link to it.
 ///
 /// # Errors
 /// There is none, or another user's.
-pub fn ours_at(op: &'static str, path: &Path) -> Result<PathBuf> {
+pub fn ours_at(op: &'static str, path: &Path) -> Result<Mounted> {
     let failed = |why: String| Err(Error::new(op, ErrorKind::Other).on(path.display()).because(why));
     match point::mounted_at(path) {
-        Some(mounted) if mounted.is_ours() => Ok(mounted.path),
+        Some(mounted) if mounted.is_ours() => Ok(mounted),
         Some(mounted) if mounted.is_kitovufs() => failed(format!("not yours: {}", point::described(&mounted))),
         _ => {
             failed("no kitovufs mount (its root is what must be named); `kitovufs status` shows those there are".into())
@@ -69,54 +81,64 @@ pub fn ours_at(op: &'static str, path: &Path) -> Result<PathBuf> {
     }
 }
 
-fn read(mountpoint: &Path, answer: Answer, form: Form) -> Result<String> {
+fn shown(mounted: &Mounted, form: Form) -> Result<String> {
     let mut out = String::new();
-    let bytes = said(mountpoint, answer)?;
+    let status = said(mounted)?;
     if form == Form::Json {
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| odd(mountpoint, e))?;
-        writeln!(out, "{}", safe(&format!("{value:#}"))).expect("writing to a string cannot fail");
+        writeln!(out, "{}", safe(&format!("{status:#}"))).expect("writing to a string cannot fail");
     } else {
-        describe(&understood(mountpoint, &bytes)?, form == Form::Verbose, &mut out);
+        describe(&understood(mounted, status)?, form == Form::Verbose, &mut out);
     }
     Ok(out)
 }
 
-/// The status in an answer, if this version of the program understands it.
-pub fn understood(mountpoint: &Path, answer: &[u8]) -> Result<Status> {
-    serde_json::from_slice(answer).map_err(|e| odd(mountpoint, e))
-}
-
-/// The status of the mount at `mountpoint`.
+/// The status of a mount.
 ///
 /// # Errors
 /// It does not answer.
-pub fn of(mountpoint: &Path) -> Result<Status> {
-    understood(mountpoint, &said(mountpoint, Asked::of(mountpoint)?.answer())?)
+pub fn of(mounted: &Mounted) -> Result<Status> {
+    understood(mounted, said(mounted)?)
 }
 
-fn odd(mountpoint: &Path, e: serde_json::Error) -> Error {
-    Error::new("status", ErrorKind::Protocol)
-        .on(mountpoint.display())
-        .because("the mount is served by another version of kitovufs")
-        .caused_by(e)
+fn said(mounted: &Mounted) -> Result<Value> {
+    connected(mounted)?.ask("status", Value::Null).map_err(|failure| unanswered("status", mounted, failure))
 }
 
-fn said(mountpoint: &Path, answer: Answer) -> Result<Vec<u8>> {
-    let failed = || Error::new("status", ErrorKind::Other).on(mountpoint.display());
-    let unmount = || format!("kitovufs unmount {} takes it away", mountpoint.display());
-    match answer {
-        Answer::Status(said) => Ok(said),
-        Answer::Dead => Err(failed()
-            .because(format!("the process that served this mount is gone; {}, mounting again heals it", unmount()))),
-        Answer::Silent => {
-            Err(failed().because(format!("the process that serves this mount does not answer; {}", unmount())))
+fn understood(mounted: &Mounted, status: Value) -> Result<Status> {
+    serde_json::from_value(status).map_err(|e| {
+        let why = "the mount is served by another version of kitovufs";
+        Error::new("status", ErrorKind::Protocol).on(mounted.path.display()).because(why).caused_by(e)
+    })
+}
+
+/// A connection to the daemon of a mount.
+///
+/// # Errors
+/// It does not answer.
+pub fn connected(mounted: &Mounted) -> Result<Client> {
+    let number = mounted.connection.ok_or_else(|| io::Error::other("/proc/self/mountinfo does not tell its number"));
+    let client = number.map_err(Unanswered::Failed).and_then(Client::connect);
+    client.map_err(|failure| unanswered("connect", mounted, failure))
+}
+
+/// Why a mount has not done what it was asked, and what to do.
+pub fn unanswered(op: &'static str, mounted: &Mounted, failure: Unanswered) -> Error {
+    let failed = |why: String| Error::new(op, ErrorKind::Other).on(mounted.path.display()).because(why);
+    let unmount = format!("kitovufs unmount {} takes it away", mounted.path.display());
+    match failure {
+        Unanswered::Dead | Unanswered::Closed => {
+            failed(format!("the process that served this mount is gone; {unmount}, mounting again heals it"))
         }
-        Answer::Failed(e) => Err(failed().caused_by(std::io::Error::from(e))),
+        Unanswered::Silent => failed(format!("the process that serves this mount does not answer; {unmount}")),
+        Unanswered::Refused(why) => failed(why),
+        Unanswered::Failed(e) => {
+            failed(format!("its process cannot be asked; {unmount}, mounting again heals it")).caused_by(e)
+        }
     }
 }
 
 /// The same JSON, in which nothing steers a terminal.
-fn safe(json: &str) -> String {
+pub(super) fn safe(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
         if c == '\n' || picture(c).is_none() {

@@ -8,7 +8,7 @@ use crate::children::has_ended;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::ask::{Answer, Asked};
-use crate::mount::point;
+use crate::mount::point::{self, Mounted};
 
 /// How long the process of a mount may take to end before `unmount` returns without it.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,20 +22,19 @@ pub fn unmount(mountpoint: Option<&Path>) -> Result<()> {
         Some(mountpoint) => status::ours_at("unmount", mountpoint)?,
         None => default_place(status::ours("unmount")?, configured_place())?,
     };
-    let answer = Asked::of(&place)?.answer();
-    let pid = match &answer {
-        Answer::Status(said) => status::understood(&place, said).ok().map(|status| status.pid),
+    let answer = Asked::of(&place.path)?.answer();
+    let pid = match answer {
+        Answer::Alive => status::of(&place).ok().map(|status| status.pid),
         Answer::Dead | Answer::Silent | Answer::Failed(_) => None,
     };
     match answer {
-        // Programs that wait in a dead mount wait for nothing, and do not keep it.
-        Answer::Dead => point::take_away(&place, true)?,
-        Answer::Silent => point::break_off(&place)?,
-        Answer::Status(_) | Answer::Failed(_) => point::take_away_after_lookers(&place)?,
+        Answer::Dead => point::take_away_dead(&place)?,
+        Answer::Silent => point::break_off(&place.path)?,
+        Answer::Alive | Answer::Failed(_) => point::take_away_after_lookers(&place.path)?,
     }
     if answer == Answer::Silent {
         let what = "its process does not answer, and ends when it goes on";
-        eprintln!("kitovufs: {}: unmounted; {what}", place.display());
+        eprintln!("kitovufs: {}: unmounted; {what}", place.path.display());
     }
     // A mount that follows right away needs the cache directory.
     if let Some(pid) = pid {
@@ -53,14 +52,14 @@ fn configured_place() -> Option<PathBuf> {
 }
 
 /// The mount that is meant if none is named: the configured one, or the only one.
-fn default_place(places: Vec<PathBuf>, configured: Option<PathBuf>) -> Result<PathBuf> {
-    if let Some(place) = configured.filter(|configured| places.contains(configured)) {
-        return Ok(place);
-    }
-    if let [place] = places.as_slice() {
+fn default_place(mut places: Vec<Mounted>, configured: Option<PathBuf>) -> Result<Mounted> {
+    if let Some(place) = places.iter().find(|place| Some(&place.path) == configured.as_ref()) {
         return Ok(place.clone());
     }
-    let names: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+    if places.len() == 1 {
+        return Ok(places.remove(0));
+    }
+    let names: Vec<_> = places.iter().map(|place| place.path.display().to_string()).collect();
     let why = format!("several folders are mounted; name one of them: {}", names.join(", "));
     Err(Error::new("unmount", ErrorKind::Other).because(why))
 }
@@ -71,8 +70,15 @@ mod tests {
 
     #[test]
     fn without_a_name_the_configured_mount_is_meant_or_the_only_one() {
+        let mounted = |path: &&str| Mounted {
+            path: path.into(),
+            fs_type: "fuse.kitovufs".into(),
+            source: "kitovufs".into(),
+            user: None,
+            connection: None,
+        };
         let place = |places: &[&str], configured: Option<&str>| {
-            default_place(places.iter().map(PathBuf::from).collect(), configured.map(PathBuf::from))
+            default_place(places.iter().map(mounted).collect(), configured.map(PathBuf::from)).map(|place| place.path)
         };
         assert_eq!(place(&["/a", "/b"], Some("/b")).expect("it is configured"), Path::new("/b"));
         assert_eq!(place(&["/a"], Some("/b")).expect("it is the only one"), Path::new("/a"));

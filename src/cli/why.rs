@@ -24,7 +24,7 @@ type Known = BTreeMap<&'static str, String>;
 /// # Errors
 /// It is in no mount of this user, or cannot be looked at.
 pub fn why(typed: &Path, json: bool) -> Result<String> {
-    let Place { path, status } = Place::of("why", typed)?;
+    let Place { path, mounted } = Place::of("why", typed)?;
     let failed = |e| Error::new("why", ErrorKind::Other).on(typed.display()).caused_by(e);
     let mut known = Known::new();
     for name in NAMES {
@@ -34,7 +34,7 @@ pub fn why(typed: &Path, json: bool) -> Result<String> {
     }
     let metadata = path.metadata().map_err(failed)?;
     // The source may have been asked just now, so its state is told as it is after that.
-    let status = status::of(&status.mountpoint)?;
+    let status = status::of(&mounted)?;
     let source = known.get("source").and_then(|name| Some((name, status.sources.get(name)?)));
     let source_state = source.map(|(name, source)| state(name, source));
     if json {

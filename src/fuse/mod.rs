@@ -42,15 +42,6 @@ const BACKGROUND_REQUESTS: u16 = 1024;
 /// Bytes in which `df` is told of room.
 const STATFS_BLOCK: u32 = 4096;
 
-/// The attribute of the mount's root that `kitovufs status` reads.
-pub const STATUS_XATTR: &str = "user.kitovufs.status";
-
-/// The attribute of the mount's root that `kitovufs login` reads, followed by a source's name: that source logs in anew.
-pub const LOGIN_XATTR: &str = "user.kitovufs.login.";
-
-/// Describes the mount as JSON; its argument is the text of the field `passthrough`.
-pub type Status = dyn Fn(String) -> Vec<u8> + Send + Sync;
-
 /// Serves one mount.
 pub struct Driver {
     inner: Arc<Inner>,
@@ -60,8 +51,7 @@ pub struct Driver {
 
 struct Inner {
     fs: Arc<FileSystem>,
-    passthrough: Passthrough,
-    status: Box<Status>,
+    passthrough: Arc<Passthrough>,
     owner: (u32, u32),
 }
 
@@ -70,11 +60,17 @@ impl Driver {
     ///
     /// # Errors
     /// There cannot be another thread.
-    pub fn new(fs: Arc<FileSystem>, runtime: Handle, status: Box<Status>) -> io::Result<Self> {
+    pub fn new(fs: Arc<FileSystem>, runtime: Handle) -> io::Result<Self> {
         let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let passthrough = Passthrough::new(false);
-        let inner = Arc::new(Inner { fs, passthrough, status, owner });
+        let passthrough = Arc::new(Passthrough::new());
+        let inner = Arc::new(Inner { fs, passthrough, owner });
         Ok(Self { inner, runtime, interrupts: Interrupts::watch()? })
+    }
+
+    /// Tells whether the kernel reads whole copies itself: `on`, or `off: why`.
+    pub fn describe_passthrough(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let passthrough = self.inner.passthrough.clone();
+        move || passthrough.describe()
     }
 
     /// Answers now if that needs no waiting, else on the runtime. `work` returns the closure that sends the reply.
@@ -266,23 +262,8 @@ impl Inner {
         }
     }
 
-    async fn xattr(&self, user: u32, inode: Inode, name: &OsStr) -> Result<Option<Vec<u8>>, Error> {
-        let Some(name) = name.to_str() else { return Ok(None) };
-        // What concerns the mount as a whole is not for those whom it lets in.
-        let is_owner = user == self.owner.0 || user == 0;
-        if inode == Inode::ROOT && !is_owner {
-            return Ok(None);
-        }
-        if inode == Inode::ROOT && name == STATUS_XATTR {
-            return Ok(Some((self.status)(self.passthrough.describe())));
-        }
-        if inode == Inode::ROOT
-            && let Some(source) = name.strip_prefix(LOGIN_XATTR)
-        {
-            self.fs.log_in_anew(source.as_bytes()).await;
-            return Ok(Some(b"{}".to_vec()));
-        }
-        match name.strip_prefix(xattr::PREFIX) {
+    async fn xattr(&self, inode: Inode, name: &OsStr) -> Result<Option<Vec<u8>>, Error> {
+        match name.to_str().and_then(|name| name.strip_prefix(xattr::PREFIX)) {
             Some(name) => self.fs.xattr(inode, name).await,
             None => Ok(None),
         }
@@ -335,10 +316,9 @@ impl Filesystem for Driver {
             let _ = config.add_capabilities(flag);
         }
         let _ = config.set_max_background(BACKGROUND_REQUESTS);
-        let passthrough =
-            config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok();
-        let inner = Arc::get_mut(&mut self.inner).expect("no request came before the first one");
-        inner.passthrough = Passthrough::new(passthrough);
+        if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok() {
+            self.inner.passthrough.offered();
+        }
         Ok(())
     }
 
@@ -474,9 +454,9 @@ impl Filesystem for Driver {
     }
 
     fn getxattr(&self, req: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let (inner, name, user) = (self.inner.clone(), name.to_owned(), req.uid());
+        let (inner, name) = (self.inner.clone(), name.to_owned());
         self.answer(req, reply, ReplyXattr::error, async move {
-            let result = inner.xattr(user, Inode(inode.0), &name).await;
+            let result = inner.xattr(Inode(inode.0), &name).await;
             move |reply: ReplyXattr| match result {
                 Ok(Some(value)) => reply_xattr(&value, size, reply),
                 Ok(None) => reply.error(Errno::from_i32(libc::ENODATA)),

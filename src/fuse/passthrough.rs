@@ -37,16 +37,16 @@ enum Mode {
 }
 
 impl Passthrough {
-    /// Passthrough if the kernel offered it (`offered`) and this process may use it.
-    pub fn new(offered: bool) -> Self {
-        let off = if !offered {
-            Some("the kernel does not offer it (Linux 6.9 does)")
-        } else if !has_capability(CAP_SYS_ADMIN) {
-            Some("needs CAP_SYS_ADMIN")
-        } else {
-            None
-        };
-        Self { off: Mutex::new(off.map(str::to_owned)), modes: Mutex::default() }
+    /// No passthrough, until the kernel [offers](Self::offered) it.
+    pub fn new() -> Self {
+        let off = "the kernel does not offer it (Linux 6.9 does)".to_owned();
+        Self { off: Mutex::new(Some(off)), modes: Mutex::default() }
+    }
+
+    /// Passthrough if this process may use it: the kernel offers it.
+    pub fn offered(&self) {
+        let off = if has_capability(CAP_SYS_ADMIN) { None } else { Some("needs CAP_SYS_ADMIN".to_owned()) };
+        *self.off.lock() = off;
     }
 
     /// `on`, or `off: why`.

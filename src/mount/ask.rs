@@ -1,4 +1,4 @@
-//! Asking a mount for its status, by an extended attribute of its root, for a limited time. It does not read the answer.
+//! Asking a mount whether it answers, by an extended attribute of its root, for a limited time.
 //!
 //! A process that asks a mount whose daemon is stopped waits for it, and cannot always be killed. So this program is started once
 //! more to ask, and left behind if it does not come back.
@@ -14,22 +14,18 @@ use rustix::io::Errno;
 use tracing::debug;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fuse::{LOGIN_XATTR, STATUS_XATTR};
 
 /// The time that a mount has for its answer. The whole command, which has other work as well, must end within 2 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The largest value of an extended attribute (`XATTR_SIZE_MAX`), in bytes.
-const XATTR_MAX: usize = 65_536;
-
-/// The prefix that the asking process writes before the number of an error. A status begins otherwise.
-const FAILED: &str = "errno ";
+/// An attribute that the root need not have: the kernel asks the daemon for it anew each time.
+const ATTRIBUTE: &str = "user.kitovufs.state";
 
 /// The answer of a mount.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Its status, as JSON.
-    Status(Vec<u8>),
+    /// It works.
+    Alive,
     /// The process that served it is gone.
     Dead,
     /// The process that serves it did not answer in time.
@@ -51,22 +47,10 @@ impl Asked {
     /// # Errors
     /// This program cannot be started again.
     pub fn of(mountpoint: &Path) -> Result<Self> {
-        Self::of_attribute(mountpoint, STATUS_XATTR)
-    }
-
-    /// Tells the mount at `mountpoint` that the secret of a source is another.
-    ///
-    /// # Errors
-    /// This program cannot be started again.
-    pub fn to_log_in(mountpoint: &Path, source: &str) -> Result<Self> {
-        Self::of_attribute(mountpoint, &format!("{LOGIN_XATTR}{source}"))
-    }
-
-    fn of_attribute(mountpoint: &Path, attribute: &str) -> Result<Self> {
         let failed = |e| Error::new("ask", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
-        command.arg("ask").arg("--").arg(mountpoint).arg(attribute).current_dir("/");
+        command.arg("ask").arg("--").arg(mountpoint).current_dir("/");
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(failed)?;
         let mut stdout = child.stdout.take().expect("the output is piped");
@@ -95,32 +79,30 @@ impl Asked {
         if let Err(e) = self.child.wait() {
             debug!("the process that asked: {e}");
         }
-        understand(said)
+        understand(&said)
     }
 }
 
-fn understand(said: Vec<u8>) -> Answer {
-    let errno = str::from_utf8(&said).ok().and_then(|said| said.strip_prefix(FAILED)?.parse().ok());
-    match errno.map(Errno::from_raw_os_error) {
+fn understand(said: &[u8]) -> Answer {
+    let errno = str::from_utf8(said).ok().and_then(|said| said.parse().ok()).map(Errno::from_raw_os_error);
+    match errno {
+        Some(Errno::NODATA) => Answer::Alive,
         Some(Errno::NOTCONN) => Answer::Dead,
         Some(errno) => Answer::Failed(errno),
         // It ended without a word.
-        None if said.is_empty() => Answer::Failed(Errno::IO),
-        None => Answer::Status(said),
+        None => Answer::Failed(Errno::IO),
     }
 }
 
-/// Asks in this process, and writes the form that [`Asked`] reads to standard output. Only for a process that exists for it.
+/// Asks in this process, and writes the number of the error to standard output, which [`Asked`] reads. Only for a process that exists for it.
 ///
 /// # Errors
 /// If the reader of standard output is gone.
-pub fn ask_here(mountpoint: &Path, attribute: &str) -> std::io::Result<()> {
-    let mut buffer = vec![0; XATTR_MAX];
+pub fn ask_here(mountpoint: &Path) -> std::io::Result<()> {
+    // A value is an answer too.
+    let errno = getxattr(mountpoint, ATTRIBUTE, &mut [0; 64][..]).err().unwrap_or(Errno::NODATA);
     let mut stdout = std::io::stdout().lock();
-    match getxattr(mountpoint, attribute, &mut buffer[..]) {
-        Ok(length) => stdout.write_all(&buffer[..length])?,
-        Err(errno) => write!(stdout, "{FAILED}{}", errno.raw_os_error())?,
-    }
+    write!(stdout, "{}", errno.raw_os_error())?;
     stdout.flush()
 }
 
@@ -130,9 +112,10 @@ mod tests {
 
     #[test]
     fn what_was_said_is_understood() {
-        assert_eq!(understand(b"{}".to_vec()), Answer::Status(b"{}".to_vec()));
-        assert_eq!(understand(format!("{FAILED}{}", libc::ENOTCONN).into()), Answer::Dead);
-        assert_eq!(understand(format!("{FAILED}{}", libc::ENODATA).into()), Answer::Failed(Errno::NODATA));
-        assert_eq!(understand(Vec::new()), Answer::Failed(Errno::IO));
+        let understood = |errno: i32| understand(errno.to_string().as_bytes());
+        assert_eq!(understood(libc::ENODATA), Answer::Alive);
+        assert_eq!(understood(libc::ENOTCONN), Answer::Dead);
+        assert_eq!(understood(libc::ENOENT), Answer::Failed(Errno::NOENT));
+        assert_eq!(understand(b""), Answer::Failed(Errno::IO));
     }
 }

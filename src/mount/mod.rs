@@ -11,6 +11,7 @@ pub mod stop;
 mod supervisor;
 mod survey;
 
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use crate::cache::{Cache, Limits};
 use crate::catalog::{Catalog, Policy, Room};
 use crate::children;
 use crate::config::{Access, Config, Diagnostic, Diagnostics, PartConfig};
+use crate::control;
+use crate::control::service::MountService;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Ahead, FileSystem, Layout, MountedSource, Part, SourceIndex, Union};
 use crate::fuse::Driver;
@@ -82,10 +85,10 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
 
     let early = configured.iter().filter(|source| source.connects_early);
     let early: Vec<_> = early.map(|source| source.connection.clone().connect_early()).collect();
-    let (fs, report, changes) = assemble(config, request, configured)?;
+    let (fs, changes) = assemble(config, configured)?;
     let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
-    let status = move |passthrough| report.to_json(passthrough);
-    let driver = Driver::new(fs.clone(), runtime.handle().clone(), Box::new(status)).map_err(failed)?;
+    let driver = Driver::new(fs.clone(), runtime.handle().clone()).map_err(failed)?;
+    let report = Report::new(fs.clone(), mountpoint.clone(), driver.describe_passthrough());
     let mut options = fuser::Config::default();
     options.mount_options = vec![
         MountOption::RO,
@@ -110,6 +113,8 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     })?;
     early.into_iter().for_each(|connecting| _ = runtime.spawn(connecting));
     changes::follow(runtime, &fs, &session.notifier(), changes);
+    // Before the folder answers, so that whoever sees it do so can ask.
+    let control = listen(runtime, mountpoint, MountService::new(fs.clone(), report));
 
     let (ended, mut end) = tokio::sync::oneshot::channel();
     let serving = std::thread::Builder::new().name("session".into()).spawn(move || {
@@ -149,6 +154,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     if request.foreground {
         supervisor::stopping();
     }
+    drop(control);
     runtime.block_on(async {
         let mut goodbyes = pin!(fs.disconnect());
         if tokio::time::timeout(DISCONNECT_TIMEOUT, &mut goodbyes).await.is_err() {
@@ -168,6 +174,15 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
         Ok(Err(e)) => Err(failed(e).into()),
         _ => Ok(()),
     }
+}
+
+/// Makes the socket on which commands ask this mount. Without one, the folder works all the same.
+fn listen(runtime: &Runtime, mountpoint: &Path, service: MountService) -> Option<control::Server> {
+    let number = point::mounted_at(mountpoint).and_then(|mounted| mounted.connection);
+    let none = || std::io::Error::other("/proc/self/mountinfo does not show the mount");
+    let started =
+        number.ok_or_else(none).and_then(|number| control::Server::start(runtime.handle(), number, Arc::new(service)));
+    started.inspect_err(|e| warn!("`kitovufs status` cannot ask this mount, for there is no socket: {e}")).ok()
 }
 
 /// Prints the notes on the settings for the user, who does not read the log of a daemon.
@@ -210,9 +225,9 @@ fn tell_findings(runtime: &Runtime, fs: &Arc<FileSystem>, request: &MountRequest
     findings.is_empty() || !request.strict
 }
 
-type Assembled = (Arc<FileSystem>, Report, Vec<(SourceIndex, Changes)>);
+type Assembled = (Arc<FileSystem>, Vec<(SourceIndex, Changes)>);
 
-fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>) -> Result<Assembled> {
+fn assemble(config: &Config, configured: Vec<Configured>) -> Result<Assembled> {
     let limits = Limits { max_size: config.cache.max_size, min_free: config.cache.min_free };
     let (cache, db) = Cache::open(&config.cache.dir, limits)?;
     let memory = Arc::new(Memory::default());
@@ -252,9 +267,7 @@ fn assemble(config: &Config, request: &MountRequest, configured: Vec<Configured>
             reports_changes: changes.map(|changes| reported.push((index, changes))).is_some(),
         }
     });
-    let fs = FileSystem::new(sources.collect(), layout(config), cache);
-    let report = Report::new(fs.clone(), request.mountpoint.clone());
-    Ok((fs, report, reported))
+    Ok((FileSystem::new(sources.collect(), layout(config), cache), reported))
 }
 
 /// The layout of the mount: the places of the sources, which are numbered as configured, and of the folders made of them.

@@ -14,6 +14,7 @@ use tracing::warn;
 use super::ask::{Answer, Asked};
 use crate::allocator::without_arena_limit;
 use crate::config::Access;
+use crate::control;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The source of our mounts as `/proc/self/mountinfo` shows it.
@@ -147,14 +148,14 @@ pub fn prepare(path: &Path) -> Result<()> {
         match Asked::of(&mounted.path)?.answer() {
             Answer::Dead => {
                 warn!("{}: a mount whose process is gone is taken away", path.display());
-                take_away(&mounted.path, true)?;
+                take_away_dead(&mounted)?;
                 return prepare(path);
             }
             Answer::Silent => {
                 let how = format!("kitovufs unmount {} takes that away", path.display());
                 return refused(format!("is mounted already, by a process that does not answer; {how}"));
             }
-            Answer::Status(_) | Answer::Failed(_) => {
+            Answer::Alive | Answer::Failed(_) => {
                 return refused(format!("is mounted already; kitovufs unmount {} takes that away", path.display()));
             }
         }
@@ -185,10 +186,18 @@ pub fn clear(path: &Path) {
     let left = mounted_at(path).filter(Mounted::is_ours);
     let is_dead = |mounted: &Mounted| Asked::of(&mounted.path).is_ok_and(|asked| asked.answer() == Answer::Dead);
     if left.as_ref().is_some_and(is_dead)
-        && let Some(Err(e)) = left.map(|mounted| take_away(&mounted.path, true))
+        && let Some(Err(e)) = left.map(|mounted| take_away_dead(&mounted))
     {
         warn!("{e}");
     }
+}
+
+/// Unmounts a mount whose process is gone, and removes the socket that this has left. Programs that wait there wait for nothing, and do not
+/// keep it.
+pub fn take_away_dead(mounted: &Mounted) -> Result<()> {
+    take_away(&mounted.path, true)?;
+    mounted.connection.into_iter().for_each(control::forget);
+    Ok(())
 }
 
 /// Unmounts `path`; `lazily` also while something is open there.

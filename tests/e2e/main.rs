@@ -11,6 +11,7 @@ mod broken;
 mod cachedir;
 mod check;
 mod configuration;
+mod control;
 mod counts;
 mod deletions;
 mod diagnosis;

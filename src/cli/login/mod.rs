@@ -5,16 +5,17 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt as _;
+use serde_json::json;
 
 use super::output::outln;
 use super::runtime::on_runtime;
+use super::status::connected;
 use super::{Failure, prompt};
 use crate::config::{Config, Diagnostics, SourceConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Store};
 use crate::mount;
-use crate::mount::ask::Asked;
-use crate::mount::point::{self, Mounted};
+use crate::mount::point;
 use crate::path::{PrintableLines, RemotePath};
 use crate::revealed::Revealed;
 use crate::secret::Secret;
@@ -45,18 +46,16 @@ pub fn login(request: &LoginRequest) -> Result<u8, Failure> {
     for line in perform(request, &mut prompt::ask_secret, &*keyring::system())? {
         outln!("{}", PrintableLines(&line));
     }
-    tell_mounts(&request.source)?;
+    tell_mounts(&request.source);
     Ok(0)
 }
 
-/// Lets the mounts of this user log in with the new secret. One that does not answer does so when it asks the source again.
-fn tell_mounts(source: &str) -> Result<()> {
-    let ours = point::mounted().into_iter().filter(Mounted::is_ours);
-    let told: Vec<_> = ours.map(|mounted| Asked::to_log_in(&mounted.path, source)).collect::<Result<_>>()?;
-    for asked in told {
-        asked.answer();
+/// Lets the mounts of this user log in with the new secret.
+fn tell_mounts(source: &str) {
+    for mounted in point::mounted().iter().filter(|mounted| mounted.is_ours()) {
+        // One that does not answer logs in when it asks the source again.
+        let _ = connected(mounted).map(|mut client| client.ask("log_in", json!({"source": source})));
     }
-    Ok(())
 }
 
 fn perform(request: &LoginRequest, ask: &mut Ask<'_>, store: &dyn Store) -> Result<Vec<String>, Failure> {
