@@ -24,8 +24,8 @@ pub(super) fn parse(
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media.as_str() {
         "application/json" | "text/json" => json(body, left_out),
-        "text/html" | "application/xhtml+xml" => page::parse(url, body),
-        "" if begins(body)? == Some(b'<') => page::parse(url, body),
+        "text/html" | "application/xhtml+xml" => page::parse(url, body, left_out),
+        "" if begins(body)? == Some(b'<') => page::parse(url, body, left_out),
         "" => Err("the answer is no index of files".into()),
         other => Err(format!("the answer is of the type {other:?}, no index of files")),
     }

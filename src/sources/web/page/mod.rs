@@ -11,13 +11,26 @@ use url::Url;
 
 use super::item::Item;
 use crate::path::Printable;
+use crate::source::LeftOut;
 use crate::source::budget::Budget;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::Heap;
 
-/// The words that titles and headings of index pages begin with: Apache, nginx, lighttpd; Python, rclone; Tomcat; Jetty; PyPI.
-const TITLES: [&str; 6] =
-    ["index of", "directory listing for", "directory listing of", "directory: ", "links for ", "simple index"];
+/// The words that titles and headings of index pages begin with: Apache, nginx, lighttpd; Python, rclone; Tomcat; Jetty; PyPI; Express;
+/// webfs; serve.
+const TITLES: [&str; 9] = [
+    "index of",
+    "directory listing for",
+    "directory listing of",
+    "directory: ",
+    "links for ",
+    "simple index",
+    "listing directory ",
+    "listing: ",
+    "files within ",
+];
+/// The site to which Caddy's index pages link, which have no title of their own.
+const CADDY: &str = "caddyserver.com";
 /// The longest title that a message repeats, in characters.
 const MAX_TITLE_CHARACTERS: usize = 60;
 /// Nothing but what is no ASCII: such bytes mean themselves, whatever the page's character set.
@@ -45,6 +58,10 @@ struct Page<'a> {
     elsewhere: usize,
     /// Whether a link leads to the directory above, and says so.
     parent: bool,
+    /// Whether a link says that a server has made the page.
+    is_signed: bool,
+    /// Whether it has no more than its links, as the pages of Go's file server.
+    is_bare: bool,
     /// Whether the page was read to its end.
     complete: bool,
 }
@@ -55,10 +72,10 @@ struct Link {
     text: String,
 }
 
-/// The direct children of `url` to which the index page at `url` links.
-pub(super) fn parse(url: &Url, body: &mut Arriving) -> Result<Heap<Item>, String> {
+/// The direct children of `url` to which the index page at `url` links. A page that somebody may have written need not link to all.
+pub(super) fn parse(url: &Url, body: &mut Arriving, left_out: &LeftOut) -> Result<Heap<Item>, String> {
     let page = Page::read(url, body)?;
-    let is_titled = page.is_titled();
+    let is_made = page.is_titled() || page.is_signed;
     let title = if page.title.is_empty() { page.headings.first().cloned().unwrap_or_default() } else { page.title };
     let shown: String = title.trim().chars().take(MAX_TITLE_CHARACTERS).collect();
     let what = match shown.as_str() {
@@ -68,7 +85,10 @@ pub(super) fn parse(url: &Url, body: &mut Arriving) -> Result<Heap<Item>, String
     if !page.complete {
         return Err(format!("the answer ends in the middle of {what}"));
     }
-    if is_titled || page.parent || (!page.children.is_empty() && page.children.len() >= page.elsewhere) {
+    if is_made || page.parent || (!page.children.is_empty() && page.children.len() >= page.elsewhere) {
+        if !(is_made || page.is_bare) {
+            left_out.add_unreadable(b"*", format!("the server shows {what} in place of an index of its own"));
+        }
         let mut items = Heap::default();
         for (name, directory) in page.children {
             items.push(&Item { name, directory, size: None, modified: None })?;
@@ -136,6 +156,8 @@ impl<'a> Page<'a> {
             budget: Budget::default(),
             elsewhere: 0,
             parent: false,
+            is_signed: false,
+            is_bare: true,
             complete: false,
         };
         let mut link: Option<Link> = None;
@@ -147,6 +169,7 @@ impl<'a> Page<'a> {
             meter.next();
             match token.map_err(|e| e.to_string())? {
                 Token::StartTag(tag) => {
+                    page.is_bare &= matches!(tag.name.as_slice(), b"meta" | b"pre" | b"a");
                     match tag.name.as_slice() {
                         b"html" | b"body" => begun = true,
                         b"base" if page.base.is_none() => {
@@ -195,6 +218,7 @@ impl<'a> Page<'a> {
     /// Takes a link whose text is known.
     fn follow(&mut self, link: Option<Link>) -> Result<(), String> {
         let Some(link) = link else { return Ok(()) };
+        self.is_signed |= is_parent_text(&link.text) || link.href.contains(CADDY);
         match Target::of(self.url, self.base.as_ref().unwrap_or(self.url), &link) {
             Target::Child(name, directory) => {
                 if !self.children.contains_key(&name) {

@@ -1,9 +1,15 @@
 use super::*;
 
+/// The names of a page, whether each is a directory, and whether there may be others.
+fn listed(body: &str) -> Result<(Vec<(String, bool)>, bool), String> {
+    let (url, left_out) = (Url::parse("http://h:1/a%20b/").expect("it is a URL"), LeftOut::default());
+    let items = crate::sources::arriving::read(body.as_bytes(), |body| parse(&url, body, &left_out))?;
+    let items = items.into_iter().map(|item| (Printable(&item.name).to_string(), item.directory)).collect();
+    Ok((items, left_out.is_incomplete()))
+}
+
 fn items(body: &str) -> Result<Vec<(String, bool)>, String> {
-    let url = Url::parse("http://h:1/a%20b/").expect("it is a URL");
-    let items = crate::sources::arriving::read(body.as_bytes(), |body| parse(&url, body))?;
-    Ok(items.into_iter().map(|item| (Printable(&item.name).to_string(), item.directory)).collect())
+    listed(body).map(|(items, _)| items)
 }
 
 fn names(body: &str) -> Vec<String> {
@@ -50,6 +56,32 @@ fn pages_of_others_are_known_by_their_links() {
 }
 
 #[test]
+fn a_page_that_no_server_has_made_need_not_link_to_every_name() {
+    for (page, is_incomplete) in [
+        ("<html><title>My files</title><h1>Hello</h1><a href='x'>a picture</a></html>", true),
+        ("<html><title>My files</title><a href='x'>x</a><a href='y/'>y/</a></html>", true),
+        ("<html><title>Manual</title><a href='../'>Home</a><a href='1.html'>Chapter 1</a></html>", true),
+        ("<p><a href='x'>x</a>", true),
+        ("<html><title>Index of /a b</title><a href='x'>x</a></html>", false),
+        (
+            "<html><h1>host - /a b/</h1><pre><A HREF='/'>[To Parent Directory]</A><A HREF='/a%20b/x'>x</A></pre></html>",
+            false,
+        ),
+        ("<html><title>/a b/</title><a href='../'>../</a><a href='x'>x</a></html>", false),
+        (
+            "<html><title>/a b/</title><a href='./x'>x</a>Served with <a href='https://caddyserver.com'>Caddy</a></html>",
+            false,
+        ),
+        (
+            "<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n<a href='x'>x</a>\n</pre>\n",
+            false,
+        ),
+    ] {
+        assert_eq!(listed(page).expect(page).1, is_incomplete, "{page}");
+    }
+}
+
+#[test]
 fn only_direct_children_are_taken() {
     let page = "<html><title>Index of</title>\
         <a href='../up'>1</a><a href='/etc/passwd'>2</a><a href='x/y'>3</a><a href='https://other/a%20b/z'>4</a>\
@@ -80,6 +112,6 @@ fn fuzz_index_page() {
     let corpus = crate::fuzz::Corpus::of("index_page");
     let url = Url::parse("http://h/a%20b/").expect("it is a URL");
     bolero::check!().with_type::<crate::fuzz::Input>().for_each(|input| {
-        drop(crate::sources::arriving::read(&corpus.bytes(input), |body| parse(&url, body)));
+        drop(crate::sources::arriving::read(&corpus.bytes(input), |body| parse(&url, body, &LeftOut::default())));
     });
 }
