@@ -149,6 +149,8 @@ impl Connection {
             notes.push(unknown(about, key));
         }
         table["token"] = keyring();
+        // As kitovu names them.
+        table["number_sections"] = value(true);
     }
 
     fn write_python(&self, table: &mut Table, about: &str, notes: &mut Vec<String>) {

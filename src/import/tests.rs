@@ -60,6 +60,7 @@ hidden = true
 type = "moodle"
 url = "https://moodle.example.edu/"
 token = { keyring = true }
+number_sections = true
 hidden = true
 
 [sources.ilias]

@@ -36,24 +36,24 @@ fn courses_are_folders_whose_files_programs_can_read() {
     // As many as the tree has that was written by hand.
     assert_eq!(sizes.len(), 34, "{sizes:#?}");
     // What has no size before it is read has the right one nevertheless.
-    assert_eq!(sizes["日本語 セクション/Page/Page.html"], 173);
-    assert_eq!(sizes["日本語 セクション/Book/2 Sub.html"], 87);
-    assert_eq!(sizes["Week 1／2: Intro & Basics/f.html"], 111);
+    assert_eq!(sizes["02 - 日本語 セクション/Page/Page.html"], 173);
+    assert_eq!(sizes["02 - 日本語 セクション/Book/2 Sub.html"], 87);
+    assert_eq!(sizes["01 - Week 1／2: Intro & Basics/f.html"], 111);
     for (name, size) in &sizes {
         assert_eq!(fs::read(course.join(name)).unwrap().len() as u64, *size, "{name}");
     }
     let sent = |key: &str| site.store().sent(key);
     for (name, key) in [
-        ("General/syllabus.pdf", "23/mod_resource/content/syllabus.pdf"),
-        ("Week 1／2: Intro & Basics/notes.txt", "24/mod_resource/content/notes.txt"),
-        ("Week 1／2: Intro & Basics/Slides - slides (2).pdf", "26/mod_resource/content/slides.pdf"),
-        ("Week 1／2: Intro & Basics/f.html", "34/mod_resource/content/f.html"),
-        ("Week 1／2: Intro & Basics/alias.txt", "72/mod_resource/content/alias.txt"),
-        ("日本語 セクション/Folder/sub/deeper dir/ü.txt", "39/mod_folder/content/sub/deeper dir/ü.txt"),
-        ("日本語 セクション/Page/Page.html", "41/mod_page/content/index.html"),
-        ("日本語 セクション/Page.html", "42/mod_page/content/index.html"),
-        ("日本語 セクション/Book/1 Chapter & one/c.png", "46/mod_book/chapter/1/c.png"),
-        ("日本語 セクション/big.bin", "38/mod_resource/content/big.bin"),
+        ("00 - General/syllabus.pdf", "23/mod_resource/content/syllabus.pdf"),
+        ("01 - Week 1／2: Intro & Basics/notes.txt", "24/mod_resource/content/notes.txt"),
+        ("01 - Week 1／2: Intro & Basics/Slides - slides (2).pdf", "26/mod_resource/content/slides.pdf"),
+        ("01 - Week 1／2: Intro & Basics/f.html", "34/mod_resource/content/f.html"),
+        ("01 - Week 1／2: Intro & Basics/alias.txt", "72/mod_resource/content/alias.txt"),
+        ("02 - 日本語 セクション/Folder/sub/deeper dir/ü.txt", "39/mod_folder/content/sub/deeper dir/ü.txt"),
+        ("02 - 日本語 セクション/Page/Page.html", "41/mod_page/content/index.html"),
+        ("02 - 日本語 セクション/Page.html", "42/mod_page/content/index.html"),
+        ("02 - 日本語 セクション/Book/1 Chapter & one/c.png", "46/mod_book/chapter/1/c.png"),
+        ("02 - 日本語 セクション/big.bin", "38/mod_resource/content/big.bin"),
     ] {
         assert!(fs::read(course.join(name)).unwrap() == sent(key), "{name}");
     }
@@ -90,7 +90,7 @@ fn two_hundred_files_are_listed_with_one_request_for_their_course_and_one_about_
 fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
     let site = Moodle::start();
     let mount = mount(&site, "300ms");
-    let file = mount.path(format!("{COURSE}/日本語 セクション/Folder/b.pdf"));
+    let file = mount.path(format!("{COURSE}/02 - 日本語 セクション/Folder/b.pdf"));
     let before = fs::read(&file).unwrap();
     let mut open = fs::File::open(&file).unwrap();
     site.store().put(17, "/b.pdf", &vec![b'n'; before.len()]);
@@ -98,7 +98,7 @@ fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
     let mut still = Vec::new();
     open.read_to_end(&mut still).unwrap();
     assert!(still == before, "who has it open goes on with what it was");
-    let page = mount.path(format!("{COURSE}/日本語 セクション/Page.html"));
+    let page = mount.path(format!("{COURSE}/02 - 日本語 セクション/Page.html"));
     fs::read(&page).unwrap();
     site.store().edit_page(20, "<p>edited, and longer than before, so that a size that was kept would show</p>");
     eventually("the edit is seen", || {
@@ -111,7 +111,7 @@ fn a_change_is_seen_and_an_open_file_stays_what_it_is() {
 fn a_blocked_account_keeps_what_it_had() {
     let site = Moodle::start();
     let mount = mount(&site, "300ms");
-    let file = mount.path(format!("{COURSE}/General/syllabus.pdf"));
+    let file = mount.path(format!("{COURSE}/00 - General/syllabus.pdf"));
     let bytes = fs::read(&file).unwrap();
     site.store().condition = Condition::Policy;
     eventually("the refusal is noticed", || {
@@ -129,7 +129,7 @@ fn a_blocked_account_keeps_what_it_had() {
 fn a_file_that_the_site_filters_unannounced_is_served_in_an_outage_and_after_a_remount() {
     let mut site = Moodle::start();
     let mut mount = mount(&site, "300ms");
-    let file = mount.path(format!("{COURSE}/Week 1／2: Intro & Basics/notes.txt"));
+    let file = mount.path(format!("{COURSE}/01 - Week 1／2: Intro & Basics/notes.txt"));
     fs::read_dir(file.parent().unwrap()).unwrap().for_each(drop);
     site.store().filter("24/mod_resource/content/notes.txt", "<pre>filtered</pre>");
     assert_eq!(fs::read_to_string(&file).unwrap(), "<pre>filtered</pre>");

@@ -35,7 +35,7 @@ const AWAY: &str = "import errno; raise OSError(errno.EHOSTUNREACH, 'no route')"
 
 /// The activity of the recorded Moodle site that is an empty folder, and where a mount shows it.
 const FOLDER: u64 = 18;
-const SHOWN_FOLDER: &str = "Analysis I: Übungen & \"Grundlagen\" 1／2/日本語 セクション/Empty folder";
+const SHOWN_FOLDER: &str = "Analysis I: Übungen & \"Grundlagen\" 1／2/02 - 日本語 セクション/Empty folder";
 
 /// A directory and who serves it.
 pub struct Remote {

@@ -13,6 +13,7 @@ use super::answer::{Course, Section};
 use super::attached::attach;
 use super::filters::Filters;
 use super::forum;
+use super::numbering::Numbering;
 use super::refusal::{Route, blocked};
 use super::session::Session;
 use super::show::Show;
@@ -44,6 +45,7 @@ pub(super) struct Courses {
     answers: Mutex<HashMap<u64, Arc<Shared>>>,
     filters: Filters,
     show: Show,
+    numbering: Numbering,
 }
 
 /// The last answer about one course.
@@ -64,8 +66,8 @@ struct Told {
 
 impl Courses {
     /// Nothing is known yet; what is heard counts for `fresh_for`.
-    pub(super) fn new(fresh_for: Duration, show: Show) -> Self {
-        Self { shared_for: SHARED_FOR.min(fresh_for), show, ..Self::default() }
+    pub(super) fn new(fresh_for: Duration, show: Show, numbering: Numbering) -> Self {
+        Self { shared_for: SHARED_FOR.min(fresh_for), show, numbering, ..Self::default() }
     }
 
     /// The folders of an account's courses.
@@ -148,7 +150,8 @@ impl Courses {
         let (mut sections, observed) = who.sections(session, purpose, place).await?;
         attach(session, purpose, place.course, &self.show, &mut sections).await?;
         self.filters.ask(session, purpose, place.course, &sections).await?;
-        Ok(Tree::of(&course, &sections, &Listed { site: session.site(), filters: &self.filters, observed }))
+        let (site, filters, numbering) = (session.site(), &self.filters, self.numbering);
+        Ok(Tree::of(&course, &sections, &Listed { site, filters, numbering, observed }))
     }
 
     /// Whether the last list of courses may lack one.

@@ -10,6 +10,7 @@ mod forum;
 mod keyring;
 mod ledger;
 mod login;
+mod numbering;
 mod refusal;
 mod retrieval;
 mod session;
@@ -27,6 +28,7 @@ use self::answer::SiteInfo;
 use self::courses::{Account, Courses};
 use self::ledger::{Ledger, Tag};
 use self::login::Login;
+use self::numbering::Numbering;
 use self::retrieval::{Connected, Request};
 use self::session::Session;
 use self::show::Show;
@@ -62,7 +64,7 @@ const FUNCTIONS: [&str; 2] = ["core_enrol_get_users_courses", "core_course_get_c
 
 /// A Moodle site as a source: `type = "moodle"`.
 ///
-/// Keys: `url` (required), and `token`, or `username` with `password`; `show`; `redirect_hosts`; `ca_file`. Courses are folders, with sections, activities and files in them.
+/// Keys: `url` (required), and `token`, or `username` with `password`; `show`; `number_sections`; `redirect_hosts`; `ca_file`. Courses are folders, with sections, activities and files in them.
 pub struct Moodle {
     config: Config,
     connected: Current<Connected>,
@@ -130,6 +132,7 @@ impl Moodle {
         let named = Named::read(&mut reader);
         let authorities = Authorities::read(&mut reader);
         let show = Show::read(&mut reader);
+        let numbering = Numbering::read(&mut reader);
         let url = read_endpoint(&mut reader, "url", &written);
         let config = url.zip(login).map(|(url, login)| {
             warn_if_clear(settings, &url, true);
@@ -138,7 +141,7 @@ impl Moodle {
         Ok(Self {
             config: reader.finish_with(config)?,
             connected: Current::default(),
-            courses: Courses::new(settings.fresh_for, show),
+            courses: Courses::new(settings.fresh_for, show, numbering),
             ledger: Ledger::default(),
             streams: Streams::default(),
         })

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::answer::{Content, Module, Section};
 use super::filters::Filters;
+use super::numbering::Numbering;
 use super::site::Site;
 use super::title::shown;
 use crate::digest::{Digest, hex};
@@ -129,15 +130,11 @@ impl Tree {
             let mut modules = sections.iter().flat_map(|section| &section.modules);
             modules.any(|module| is_subsection(module, section))
         };
-        let mut entries = Vec::new();
-        for section in sections.iter().filter(|section| !is_shown_inside(section)) {
-            let unnamed = section.section.map_or_else(|| "Other".to_owned(), |number| format!("Section {number}"));
-            entries.extend(builder.section(
-                section,
-                course,
-                &shown(section.name.as_deref().unwrap_or_default(), &unnamed),
-            ));
-        }
+        let top: Vec<_> = sections.iter().filter(|section| !is_shown_inside(section)).collect();
+        let titled = top.iter().map(|section| (section.section, title(section))).collect();
+        let names = listed.numbering.apply(titled);
+        let named = top.into_iter().zip(&names);
+        let entries = named.filter_map(|(section, name)| builder.section(section, course, name)).collect();
         builder.tree.directories.insert(course.clone(), entries);
         builder.tree
     }
@@ -182,6 +179,12 @@ impl Tree {
     }
 }
 
+/// The name of a section without a number before it.
+fn title(section: &Section) -> String {
+    let unnamed = section.section.map_or_else(|| "Other".to_owned(), |number| format!("Section {number}"));
+    shown(section.name.as_deref().unwrap_or_default(), &unnamed)
+}
+
 fn is_subsection(module: &Module, section: &Section) -> bool {
     module.modname.as_deref() == Some("subsection")
         && section.component.as_deref() == Some("mod_subsection")
@@ -216,6 +219,7 @@ fn is_withheld(modname: &str, content: &Content) -> bool {
 pub(super) struct Listed<'a> {
     pub(super) site: &'a Site,
     pub(super) filters: &'a Filters,
+    pub(super) numbering: Numbering,
     /// The time by the site's clock.
     pub(super) observed: i64,
 }
@@ -475,7 +479,11 @@ mod tests {
         )
         .expect("a site");
         let course = course_path(2).expect("a path");
-        let tree = Tree::of(&course, &sections, &Listed { site: &site, filters: &Filters::default(), observed: 100 });
+        let tree = Tree::of(
+            &course,
+            &sections,
+            &Listed { site: &site, filters: &Filters::default(), numbering: Numbering::default(), observed: 100 },
+        );
         let seen = |place: &str| {
             let path = if place.is_empty() { course.clone() } else { course.child(place.as_bytes()).expect("a path") };
             (tree.directory(&path).map(<[Entry]>::len), tree.left_out(&path).is_incomplete())
@@ -501,7 +509,11 @@ mod tests {
         let course = course_path(2).expect("a path");
         bolero::check!().with_type::<Input>().for_each(|input| {
             let Ok(sections) = serde_json::from_slice::<Vec<Section>>(&corpus.bytes(input)) else { return };
-            let tree = Tree::of(&course, &sections, &Listed { site: &site, filters: &Filters::default(), observed: 0 });
+            let tree = Tree::of(
+                &course,
+                &sections,
+                &Listed { site: &site, filters: &Filters::default(), numbering: Numbering::default(), observed: 0 },
+            );
             for path in tree.directories.keys().chain(tree.files.keys()) {
                 assert!(path.as_bytes().starts_with(course.as_bytes()), "{}", Printable(path.as_bytes()));
             }

@@ -59,9 +59,26 @@ async fn a_teacher_sees_what_is_hidden_from_students() {
 async fn activities_outside_of_the_sections_have_one_of_their_own() {
     let site = Moodle::start();
     site.store().replace_contents(2, include_str!("../../fixtures/moodle/contents_an_stealth.json"));
-    let expected = include_str!("../../fixtures/moodle/tree_an.txt").to_owned();
-    let expected = expected.replace("Same/", "Other/\n    sh.pdf  [130 stat]\nSame/");
+    let expected = include_str!("../../fixtures/moodle/tree_an.txt").to_owned() + "Other/\n    sh.pdf  [130 stat]\n";
     assert_eq!(shown(&site, "course-2").await, expected);
+}
+
+/// So copies, inode numbers and open files stay when sections are numbered, inserted or moved.
+#[tokio::test]
+async fn the_number_of_a_section_is_part_of_its_name_alone() {
+    let site = Moodle::start();
+    let listed = async |setting: &str| {
+        let source = source(&format!("{}{setting}", site.table())).await;
+        super::list(source.as_ref(), "course-2").await.unwrap()
+    };
+    let [always, if_needed, never] =
+        [listed("number_sections = true\n").await, listed("").await, listed("number_sections = false\n").await];
+    assert_eq!(always, if_needed);
+    let without_number = |mut entry: Entry| {
+        entry.name.drain(.."00 - ".len());
+        entry
+    };
+    assert_eq!(always.into_iter().map(without_number).collect::<Vec<_>>(), never);
 }
 
 #[tokio::test]
