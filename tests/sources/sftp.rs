@@ -10,6 +10,7 @@ use kitovufs::error::{ErrorKind, Result};
 use kitovufs::source::{Retrieval, Sink, Source};
 use tokio::sync::Barrier;
 
+use crate::kit::proxy::{Link, Proxy};
 use crate::kit::slow::slow;
 use crate::kit::sshd::Sshd;
 use crate::real::{Directory, conforms, list};
@@ -118,6 +119,43 @@ async fn a_range_over_a_slow_line_does_not_take_a_round_trip_for_each_read() {
         println!("33 reads took {took:?}");
         assert!(took < Duration::from_secs(10), "33 reads took {took:?}");
         source.disconnect().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_each_connection_is_slow_four_bring_bytes() {
+    const PART: u64 = 8 << 20;
+    let dir = served();
+    let content: Arc<Vec<u8>> = Arc::new((0..8_u32 << 20).flat_map(u32::to_le_bytes).collect());
+    Directory::new(dir.path()).write("large", &content);
+    let mut server = Sshd::run(dir.path());
+    let proxy = Proxy::to(server.port());
+    proxy.set(Link { bandwidth: Some(8_000_000), ..Link::default() });
+    server.reach_through(proxy.port());
+    let source: Arc<dyn Source> = source(&server.table()).await.into();
+    let digest = source.create_remote_digest(&remote("large")).await.unwrap().digest;
+    assert_eq!(server.connections(), 1);
+    let mut most = 0;
+    while most < 4 {
+        let mut readers = tokio::task::JoinSet::new();
+        for part in 0..4 {
+            let (source, digest, content) = (Arc::clone(&source), digest.clone(), Arc::clone(&content));
+            readers.spawn(async move {
+                let (path, range, mut out) = (remote("large"), part * PART..(part + 1) * PART, Vec::new());
+                let request = Retrieval::new(&path, &digest, 4 * PART, range.clone());
+                source.retrieve_file(&request, &mut out).await.unwrap();
+                assert!(out == content[range.start as usize..range.end as usize], "part {part}");
+            });
+        }
+        while let Some(reader) = readers.join_next().await {
+            reader.unwrap();
+            most = most.max(server.connections());
+        }
+    }
+    assert_eq!(most, 4);
+    source.disconnect().await;
+    while server.connections() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

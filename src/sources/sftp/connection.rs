@@ -1,6 +1,7 @@
 //! `Connection`: one conversation with a server about one directory there. It knows where remote paths are; it retrieves nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +21,10 @@ use crate::sources::links::{Links, stays_inside, strip_dir};
 pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) kept: Kept,
+    /// How many retrievals share it now.
+    pub(super) retrievals: AtomicUsize,
+    /// Whether bytes of a file have come over it.
+    pub(super) has_brought: AtomicBool,
     /// The root without symbolic links, absolute, as the server writes it; empty for `/`.
     base: Vec<u8>,
     /// The root as it is configured, if that is absolute, without a slash at its end: links may be written with it.
@@ -77,7 +82,7 @@ impl Connection {
         let base = real.strip_suffix(b"/").unwrap_or(&real).to_vec();
         let spelling = config.root.starts_with(b"/").then(|| config.root.clone());
         let spelling = spelling.map(|root| root.strip_suffix(b"/").unwrap_or(&root).to_vec());
-        let connection = Arc::new(Self { client, kept: Kept::default(), base, spelling, links: config.links, line });
+        let connection = Arc::new(Self::new(client, base, spelling, config.links, line));
         connection.check_root("connect").await?;
         Ok(connection)
     }
@@ -85,8 +90,12 @@ impl Connection {
     /// A conversation about the directory `/srv` that a test has with itself.
     #[cfg(test)]
     pub(super) fn of_test(client: Client) -> Self {
-        let (kept, links) = (Kept::default(), Links::default());
-        Self { client, kept, base: b"/srv".to_vec(), spelling: None, links, line: Line::Test }
+        Self::new(client, b"/srv".to_vec(), None, Links::default(), Line::Test)
+    }
+
+    fn new(client: Client, base: Vec<u8>, spelling: Option<Vec<u8>>, links: Links, line: Line) -> Self {
+        let (kept, retrievals, has_brought) = (Kept::default(), AtomicUsize::new(0), AtomicBool::new(false));
+        Self { client, kept, retrievals, has_brought, base, spelling, links, line }
     }
 
     /// Ends the conversation.
@@ -98,6 +107,11 @@ impl Connection {
             #[cfg(test)]
             Line::Test => {}
         }
+    }
+
+    /// Whether another connection has the same root.
+    pub(super) fn shows_the_same_as(&self, other: &Self) -> bool {
+        self.base == other.base
     }
 
     /// The absolute path that a path has at the server.

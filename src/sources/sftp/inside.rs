@@ -22,8 +22,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// keys were exchanged is ended by this.
 const INACTIVITY_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Bytes that may be on their way unasked; more than the 8 MiB that one retrieval asks for.
-const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Bytes that the server may send before it is told to go on, which it is when half of them have come: twice what is asked for at a time
+/// (`window`), and more.
+const WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 
 /// The longest packet, in bytes, that the library takes.
 const MAX_PACKET_BYTES: u32 = 65_535;

@@ -37,6 +37,11 @@ impl Kept {
         Some(Arc::clone(&open.handle))
     }
 
+    /// Whether this version is open.
+    pub(super) fn has(&self, path: &RemotePath, stamp: Stamp) -> bool {
+        self.0.lock().iter().any(|open| open.path == *path && open.stamp == stamp)
+    }
+
     /// Keeps the handle of this version, instead of another of the same path, until it was idle for a while.
     pub(super) fn keep(&self, path: &RemotePath, stamp: Stamp, handle: Arc<Handle>) {
         self.forget(path);

@@ -9,17 +9,19 @@ mod codec;
 mod config;
 mod connection;
 mod failure;
+mod growth;
 mod host_key;
 mod inside;
 mod kept;
 mod known_hosts;
 mod links;
 mod listing;
+mod pool;
 mod program;
 mod retrieve;
-mod share;
 mod stamp;
 mod url;
+mod window;
 mod wire;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use async_trait::async_trait;
 use self::codec::FileType;
 use self::config::Config;
 use self::connection::Connection;
+use self::pool::Pool;
 use self::stamp::Stamp;
 use super::current::{Current, not_connected};
 use super::purpose::Purpose;
@@ -49,7 +52,9 @@ use crate::source::{
 #[derive(Debug)]
 pub struct Sftp {
     config: Config,
-    connection: Current<Connection>,
+    /// Whether logging in never asks anybody, so that it may be done more than once.
+    may_grow: bool,
+    connections: Current<Pool>,
     /// Held while a lost connection is replaced, so that one is enough.
     replacing: tokio::sync::Mutex<()>,
 }
@@ -73,27 +78,38 @@ impl Kind for SftpKind {
 
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let config = Config::read(settings)?;
-        Ok(Box::new(Sftp { config, connection: Current::default(), replacing: tokio::sync::Mutex::default() }))
+        let may_grow = self.connects_early(settings);
+        Ok(Box::new(Sftp {
+            config,
+            may_grow,
+            connections: Current::default(),
+            replacing: tokio::sync::Mutex::default(),
+        }))
     }
 }
 
 impl Sftp {
-    /// The connection. One that was lost while it was idle, as servers end idle ones, is replaced first.
+    /// The connection that answers everything.
     async fn connection(&self, op: &'static str, path: &RemotePath) -> Result<Arc<Connection>> {
+        Ok(Arc::clone(&self.connections(op, path).await?.main))
+    }
+
+    /// The connections. If the first was lost while it was idle, as servers end idle ones, all are replaced.
+    async fn connections(&self, op: &'static str, path: &RemotePath) -> Result<Arc<Pool>> {
         let purpose = Purpose { op, path };
         let current = || {
-            let connection = self.connection.get(purpose)?;
-            Ok::<_, Error>((connection.client.lost().is_none(), connection))
+            let pool = self.connections.get(purpose)?;
+            Ok::<_, Error>((pool.main.client.lost().is_none(), pool))
         };
-        if let (true, connection) = current()? {
-            return Ok(connection);
+        if let (true, pool) = current()? {
+            return Ok(pool);
         }
         let _alone = self.replacing.lock().await;
-        if let (true, connection) = current()? {
-            return Ok(connection);
+        if let (true, pool) = current()? {
+            return Ok(pool);
         }
-        let fresh = Connection::open(&self.config).await?;
-        match self.connection.replace(Arc::clone(&fresh)) {
+        let fresh = Pool::open(&self.config, self.may_grow).await?;
+        match self.connections.replace(Arc::clone(&fresh)) {
             Some(lost) => lost.close().await,
             // Disconnected meanwhile.
             None => {
@@ -115,15 +131,15 @@ impl Source for Sftp {
             proven_whole: false,
             verbatim_names: true,
             names_alone: false,
-            // 32 reads of 255 KiB.
+            // Several share 16 MiB; one alone has up to 13 under way.
             buffer: 8 << 20,
             concurrency: 32,
         }
     }
 
     async fn connect(&self) -> Result<()> {
-        let fresh = Connection::open(&self.config).await?;
-        let former = self.connection.set(fresh);
+        let fresh = Pool::open(&self.config, self.may_grow).await?;
+        let former = self.connections.set(fresh);
         if let Some(former) = former {
             former.close().await;
         }
@@ -131,7 +147,7 @@ impl Source for Sftp {
     }
 
     async fn disconnect(&self) {
-        let former = self.connection.take();
+        let former = self.connections.take();
         if let Some(former) = former {
             former.close().await;
         }
@@ -169,7 +185,7 @@ impl Source for Sftp {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let connection = self.connection("retrieve_file", request.path).await?;
-        retrieve::retrieve(&connection, request, out).await
+        let connections = self.connections("retrieve_file", request.path).await?;
+        retrieve::retrieve(&connections, request, out).await
     }
 }

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,9 +14,11 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::codec::{Attrs, MAX_PACKET, Malformed, Name, Reply, Request, SAFE_READ, hello, init, max_read};
 use super::failure::Failure;
+use super::window::Window;
 use super::wire::{packet, send};
 
 /// Room in a packet for everything but the bytes of a file.
@@ -28,8 +29,6 @@ const HEADROOM: u32 = 1024;
 pub(super) struct Client {
     shared: Arc<Shared>,
     max_read: u32,
-    /// How many retrievals share the connection now.
-    pub(super) retrievals: AtomicUsize,
     /// Reader and writer; they end with this value.
     _tasks: JoinSet<()>,
 }
@@ -43,9 +42,14 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     last_id: u32,
-    waiting: HashMap<u32, oneshot::Sender<Result<Answer, Failure>>>,
+    waiting: HashMap<u32, Waiting>,
+    window: Window,
     lost: Option<Failure>,
 }
+
+/// Where an answer goes, and since when it is waited for.
+#[derive(Debug)]
+struct Waiting(oneshot::Sender<Result<Answer, Failure>>, Instant);
 
 /// An answer. If it is a handle and is dropped, the handle is closed.
 #[derive(Debug)]
@@ -116,7 +120,7 @@ impl Client {
                 for_writer.lose(&Failure::lost(e.to_string()));
             }
         });
-        let mut client = Self { shared, max_read: SAFE_READ, retrievals: AtomicUsize::new(0), _tasks: tasks };
+        let mut client = Self { shared, max_read: SAFE_READ, _tasks: tasks };
         if has_limits {
             client.ask_limits().await?;
         }
@@ -142,6 +146,11 @@ impl Client {
     /// How many bytes one read may ask for.
     pub(super) fn max_read(&self) -> u32 {
         self.max_read
+    }
+
+    /// How many bytes of files may be asked for and not got.
+    pub(super) fn window(&self) -> usize {
+        self.shared.state.lock().window.bytes()
     }
 
     /// Why the connection is of no more use, if it is not.
@@ -227,16 +236,20 @@ impl Shared {
         }
         state.last_id = state.last_id.wrapping_add(1);
         let id = state.last_id;
-        state.waiting.insert(id, sender);
+        state.waiting.insert(id, Waiting(sender, Instant::now()));
         // Under the lock, so that questions leave in the order of their numbers. A writer that has gone says why itself.
         let _ = self.queue.send(request.encode(id));
         receiver
     }
 
     fn answer(self: &Arc<Self>, id: u32, reply: Reply) -> Result<(), Failure> {
-        let waiting = self.state.lock().waiting.remove(&id);
-        let Some(waiting) = waiting else {
-            return Err(Malformed("the server answered what was not asked").into());
+        let waiting = {
+            let mut state = self.state.lock();
+            let waiting = state.waiting.remove(&id);
+            let waiting = waiting.ok_or(Malformed("the server answered what was not asked"))?;
+            let bytes = if let Reply::Data(bytes) = &reply { bytes.len() } else { 0 };
+            state.window.answered(bytes, waiting.1.elapsed());
+            waiting.0
         };
         let answer = match reply {
             Reply::Handle(bytes) => Answer::Handle(Handle { bytes, shared: Arc::clone(self) }),
@@ -254,8 +267,8 @@ impl Shared {
             state.lost.get_or_insert_with(|| why.clone());
             std::mem::take(&mut state.waiting)
         };
-        for waiting in waiting.into_values() {
-            let _ = waiting.send(Err(why.clone()));
+        for Waiting(sender, _) in waiting.into_values() {
+            let _ = sender.send(Err(why.clone()));
         }
     }
 }

@@ -41,17 +41,23 @@ async fn serve(mut server: DuplexStream, content: &'static [u8], most: usize, qu
     seen
 }
 
-async fn opened(client: &Client, server: &mut DuplexStream) -> Arc<Handle> {
-    let open = client.open(b"/a");
+/// A connection to a server that a test plays.
+async fn connected() -> (Arc<Connection>, DuplexStream) {
+    let (client, server) = pair().await;
+    (Arc::new(Connection::of_test(client)), server)
+}
+
+async fn opened(connection: &Connection, server: &mut DuplexStream) -> Arc<Handle> {
+    let open = connection.client.open(b"/a");
     let (id, ..) = asked(server).await;
     answer(server, id, Reply::Handle(Bytes::from_static(b"h"))).await;
     Arc::new(open.await.expect("it is open"))
 }
 
-async fn all(reads: &mut Reads<'_>) -> Result<Vec<u8>, Failure> {
-    reads.ask();
+async fn all(reads: &mut Reads) -> Result<Vec<u8>, Failure> {
+    reads.ask(8);
     let mut bytes = Vec::new();
-    while let Some(chunk) = reads.next().await {
+    while let Some(chunk) = reads.next(8).await {
         bytes.extend(chunk?.0.concat());
     }
     Ok(bytes)
@@ -59,10 +65,10 @@ async fn all(reads: &mut Reads<'_>) -> Result<Vec<u8>, Failure> {
 
 #[tokio::test]
 async fn what_a_server_leaves_out_is_asked_for_again_and_so_are_the_attributes() {
-    let (client, mut server) = pair().await;
-    let handle = opened(&client, &mut server).await;
+    let (connection, mut server) = connected().await;
+    let handle = opened(&connection, &mut server).await;
     let serving = tokio::spawn(serve(server, b"0123456789", 4, 6));
-    let mut reads = Reads::begin(&client, Arc::clone(&handle), 1..10);
+    let mut reads = Reads::begin(&connection, handle, 1..10);
     assert_eq!(all(&mut reads).await.expect("the bytes"), b"123456789");
     // After the last byte of every read comes the question for the attributes.
     assert_eq!(serving.await.expect("served"), [(READ, 1), (FSTAT, 0), (READ, 5), (FSTAT, 0), (READ, 9), (FSTAT, 0)]);
@@ -70,41 +76,29 @@ async fn what_a_server_leaves_out_is_asked_for_again_and_so_are_the_attributes()
 
 #[tokio::test]
 async fn a_file_that_has_become_shorter_shows() {
-    let (client, mut server) = pair().await;
-    let handle = opened(&client, &mut server).await;
+    let (connection, mut server) = connected().await;
+    let handle = opened(&connection, &mut server).await;
     tokio::spawn(serve(server, b"01234", 100, 4));
-    let mut reads = Reads::begin(&client, Arc::clone(&handle), 2..10);
+    let mut reads = Reads::begin(&connection, handle, 2..10);
     assert!(all(&mut reads).await.expect_err("the end came early").is_eof());
 }
 
 #[tokio::test]
 async fn more_or_fewer_bytes_than_possible_are_refused() {
     for bytes in [b"".as_slice(), b"123"] {
-        let (client, mut server) = pair().await;
-        let handle = opened(&client, &mut server).await;
-        let mut reads = Reads::begin(&client, Arc::clone(&handle), 0..2);
-        reads.ask();
+        let (connection, mut server) = connected().await;
+        let handle = opened(&connection, &mut server).await;
+        let mut reads = Reads::begin(&connection, handle, 0..2);
+        reads.ask(8);
         let (id, ..) = asked(&mut server).await;
         answer(&mut server, id, Reply::Data(Bytes::from_static(bytes))).await;
-        assert!(matches!(reads.next().await, Some(Err(Failure::Broken(_)))));
+        assert!(matches!(reads.next(8).await, Some(Err(Failure::Broken(_)))));
     }
 }
 
-#[tokio::test]
-async fn retrievals_share_what_may_be_under_way() {
-    let (client, mut server) = pair().await;
-    let handle = opened(&client, &mut server).await;
-    let size = 1 << 40;
-    let mut one = Reads::begin(&client, Arc::clone(&handle), 0..size);
-    one.ask();
-    assert_eq!(one.asked.len(), MAX_READS);
-    let many: Vec<_> = (0..7).map(|_| Reads::begin(&client, Arc::clone(&handle), 0..size)).collect();
-    let mut late = Reads::begin(&client, Arc::clone(&handle), 0..size);
-    late.ask();
-    assert_eq!(late.asked.len(), MAX_READS_OF_ALL / 9);
-    drop(many);
-    late.ask();
-    assert_eq!(late.asked.len(), MAX_READS);
+async fn pool() -> (Arc<Pool>, DuplexStream) {
+    let (connection, server) = connected().await;
+    (Pool::of(connection, None), server)
 }
 
 /// A server with files of ten bytes that answers so many questions at once, only when all of them have arrived; what was asked.
@@ -136,11 +130,11 @@ fn answering(mut server: DuplexStream, at_once: Vec<usize>, modified: u32) -> Jo
     })
 }
 
-async fn part(connection: &Connection, name: &str, modified: u32, range: Range<u64>) -> Result<Vec<u8>> {
+async fn part(connections: &Arc<Pool>, name: &str, modified: u32, range: Range<u64>) -> Result<Vec<u8>> {
     let (path, digest) =
         (RemotePath::parse(name.as_bytes()).expect("a path"), Digest::new(format!("stat:10-{modified}")));
     let mut out = Vec::new();
-    retrieve(connection, &Retrieval::new(&path, &digest, 10, range), &mut out).await?;
+    retrieve(connections, &Retrieval::new(&path, &digest, 10, range), &mut out).await?;
     Ok(out)
 }
 
@@ -148,12 +142,11 @@ const THEN: u32 = 1_700_000_000;
 
 #[tokio::test]
 async fn a_second_part_of_a_file_takes_one_round_trip() {
-    let (client, server) = pair().await;
-    let connection = Connection::of_test(client);
+    let (connections, server) = pool().await;
     let serving = answering(server, vec![2, 3, 5, 5], THEN);
-    assert_eq!(part(&connection, "a", THEN, 0..2).await.expect("opened"), b"01");
-    assert_eq!(part(&connection, "a", THEN, 4..6).await.expect("left open"), b"45");
-    assert_eq!(part(&connection, "a", THEN, 8..10).await.expect("left open"), b"89");
+    assert_eq!(part(&connections, "a", THEN, 0..2).await.expect("opened"), b"01");
+    assert_eq!(part(&connections, "a", THEN, 4..6).await.expect("left open"), b"45");
+    assert_eq!(part(&connections, "a", THEN, 8..10).await.expect("left open"), b"89");
     let (_, seen) = serving.await.expect("served");
     let again = vec![REALPATH, LSTAT, FSTAT, READ, FSTAT];
     assert_eq!(seen, [vec![REALPATH, OPEN], vec![FSTAT, READ, FSTAT], again.clone(), again]);
@@ -161,23 +154,21 @@ async fn a_second_part_of_a_file_takes_one_round_trip() {
 
 #[tokio::test]
 async fn a_file_read_as_a_whole_is_closed_at_once() {
-    let (client, server) = pair().await;
-    let connection = Connection::of_test(client);
+    let (connections, server) = pool().await;
     let serving = answering(server, vec![2, 3, 1], THEN);
-    assert_eq!(part(&connection, "a", THEN, 0..10).await.expect("opened"), b"0123456789");
+    assert_eq!(part(&connections, "a", THEN, 0..10).await.expect("opened"), b"0123456789");
     assert_eq!(serving.await.expect("served").1[2], [CLOSE]);
 }
 
 #[tokio::test]
 async fn a_file_left_open_is_not_read_once_its_path_leads_to_another_version() {
-    let (client, server) = pair().await;
-    let connection = Connection::of_test(client);
+    let (connections, server) = pool().await;
     let serving = answering(server, vec![2, 3], THEN);
-    part(&connection, "a", THEN, 0..2).await.expect("opened");
+    part(&connections, "a", THEN, 0..2).await.expect("opened");
     let (server, _) = serving.await.expect("served");
     // The file changes: what is left open is of no more use, and neither is what is opened anew.
     let serving = answering(server, vec![5, 3, 3, 1], THEN + 1);
-    let error = part(&connection, "a", THEN, 4..6).await.expect_err("changed");
+    let error = part(&connections, "a", THEN, 4..6).await.expect_err("changed");
     assert_eq!(error.kind(), ErrorKind::Changed);
     let (_, seen) = serving.await.expect("served");
     assert_eq!(seen[0], [REALPATH, LSTAT, FSTAT, READ, FSTAT]);
@@ -187,24 +178,37 @@ async fn a_file_left_open_is_not_read_once_its_path_leads_to_another_version() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_nobody_reads_for_a_while_is_closed() {
-    let (client, server) = pair().await;
-    let connection = Connection::of_test(client);
+    let (connections, server) = pool().await;
     let serving = answering(server, vec![2, 3, 1, 2, 3], THEN);
-    part(&connection, "a", THEN, 0..2).await.expect("opened");
+    part(&connections, "a", THEN, 0..2).await.expect("opened");
     tokio::time::sleep(2 * kept::IDLE).await;
-    part(&connection, "a", THEN, 2..4).await.expect("opened again");
+    part(&connections, "a", THEN, 2..4).await.expect("opened again");
     let (_, seen) = serving.await.expect("served");
     assert_eq!((&seen[2], &seen[3]), (&vec![CLOSE], &vec![REALPATH, OPEN]));
 }
 
 #[tokio::test]
 async fn only_so_many_files_are_left_open() {
-    let (client, server) = pair().await;
-    let connection = Connection::of_test(client);
+    let (connections, server) = pool().await;
     let at_once = [2, 3].repeat(kept::MOST + 1).into_iter().chain([1]).collect();
     let serving = answering(server, at_once, THEN);
     for number in 0..=kept::MOST {
-        part(&connection, &number.to_string(), THEN, 0..2).await.expect("opened");
+        part(&connections, &number.to_string(), THEN, 0..2).await.expect("opened");
     }
     assert_eq!(serving.await.expect("served").1.last(), Some(&vec![CLOSE]));
+}
+
+#[tokio::test]
+async fn what_a_lost_additional_connection_owes_the_first_one_brings() {
+    let (connections, server) = pool().await;
+    let (additional, lost) = connected().await;
+    connections.connected(vec![Ok(additional)]);
+    let other = RemotePath::parse(b"other").expect("a path");
+    let stamp = Stamp::parse(&Digest::new(format!("stat:10-{THEN}"))).expect("a stamp");
+    let _elsewhere = connections.lease(&other, stamp, 1);
+    let (serving, ending) = (answering(server, vec![2, 3], THEN), answering(lost, vec![2], THEN));
+    let (read, ended) = tokio::join!(part(&connections, "a", THEN, 2..9), async { ending.await.expect("it ends").1 });
+    assert_eq!(ended, [[REALPATH, OPEN]], "it was asked, and ended before it answered");
+    assert_eq!(read.expect("the bytes"), b"2345678");
+    assert_eq!(serving.await.expect("served").1, [vec![REALPATH, OPEN], vec![FSTAT, READ, FSTAT]]);
 }

@@ -1,0 +1,166 @@
+//! `Growth`: over how many connections bytes are retrieved, decided by whether they came faster over more of them. It connects nothing and
+//! reads no clock.
+//!
+//! | case | what was measured | decision |
+//! |---|---|---|
+//! | G1 | fewer than two long retrievals, or fewer than connections | nothing: more would stay idle |
+//! | G2 | a first rate | twice as many connections, at most four |
+//! | G3 | faster than over fewer connections, by a quarter | they stay, and twice as many are tried |
+//! | G4 | not so much faster | back to as many as before, and nothing is tried for a minute |
+//! | G5 | the server refuses another connection | nothing more is tried |
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How many connections there are at most.
+pub(super) const MOST: usize = 4;
+
+/// What a measurement takes at least: so many bytes, and so long.
+const MEASURED: (u64, Duration) = (4 << 20, Duration::from_millis(250));
+
+/// How many times faster bytes must come for more connections to stay.
+const GAIN: f64 = 1.25;
+
+/// For how long nothing is tried after more connections were of no use.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Measures how fast bytes come.
+#[derive(Debug, Default)]
+pub(super) struct Growth {
+    /// Since when it is measured, and how many bytes have come.
+    measuring: Option<(Instant, u64)>,
+    /// Fewer connections than now, and the bytes a second that came over them.
+    before: Option<(usize, f64)>,
+    not_before: Option<Instant>,
+    is_refused: bool,
+}
+
+impl Growth {
+    /// Bytes came for one of so many long retrievals, over so many connections. Answers how many connections there should be.
+    pub(super) fn came(&mut self, bytes: u64, now: Instant, retrievals: usize, connections: usize) -> usize {
+        if retrievals < connections.max(2) {
+            self.measuring = None;
+            return connections;
+        }
+        let Some((since, so_far)) = &mut self.measuring else {
+            self.measuring = Some((now, 0));
+            return connections;
+        };
+        *so_far += bytes;
+        let (bytes, time) = (*so_far, now - *since);
+        if bytes < MEASURED.0 || time < MEASURED.1 {
+            return connections;
+        }
+        self.measuring = None;
+        self.decide(bytes as f64 / time.as_secs_f64(), now, connections)
+    }
+
+    fn decide(&mut self, rate: f64, now: Instant, connections: usize) -> usize {
+        if let Some((fewer, before)) = self.before.take()
+            && connections > fewer
+            && rate < before * GAIN
+        {
+            self.not_before = Some(now + AGAIN);
+            return fewer;
+        }
+        if connections >= MOST || self.is_refused || self.not_before.is_some_and(|time| now < time) {
+            return connections;
+        }
+        self.before = Some((connections, rate));
+        (connections * 2).min(MOST)
+    }
+
+    /// The reader was the limit just now, or the connections are others: what was measured says nothing.
+    pub(super) fn measure_anew(&mut self) {
+        self.measuring = None;
+    }
+
+    /// The server refused another connection.
+    pub(super) fn refused(&mut self) {
+        self.is_refused = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A source in a test: the time, and how many connections there are.
+    struct Test(Growth, Instant, usize);
+
+    impl Test {
+        fn new() -> Self {
+            Self(Growth::default(), Instant::now(), 1)
+        }
+
+        /// For a second, so many MiB come for so many retrievals. Answers how many connections there should be then.
+        fn second(&mut self, mib: u64, retrievals: usize) -> usize {
+            let Self(growth, now, connections) = self;
+            for _ in 0..100 {
+                *now += Duration::from_millis(10);
+                let wanted = growth.came(mib * MIB / 100, *now, retrievals, *connections);
+                if wanted != *connections {
+                    *connections = wanted;
+                    break;
+                }
+            }
+            *connections
+        }
+    }
+
+    #[test]
+    fn case_g1_one_retrieval_needs_no_second_connection() {
+        let mut test = Test::new();
+        assert_eq!(test.second(100, 1), 1);
+        assert_eq!(test.second(100, 2), 2);
+        assert_eq!(test.second(200, 1), 2, "a connection is idle");
+    }
+
+    #[test]
+    fn cases_g2_and_g3_connections_double_as_long_as_that_brings_more() {
+        let mut test = Test::new();
+        assert_eq!([test.second(25, 5), test.second(50, 5), test.second(100, 5), test.second(100, 5)], [2, 4, 4, 4]);
+    }
+
+    #[test]
+    fn case_g3_what_was_gained_is_not_judged_again() {
+        let mut test = Test::new();
+        assert_eq!([test.second(25, 5), test.second(50, 5), test.second(100, 5), test.second(10, 5)], [2, 4, 4, 4]);
+    }
+
+    #[test]
+    fn case_g4_where_the_line_is_the_limit_one_connection_is_enough() {
+        let mut test = Test::new();
+        assert_eq!([test.second(50, 5), test.second(55, 5)], [2, 1]);
+        for _ in 0..59 {
+            assert_eq!(test.second(50, 5), 1);
+        }
+        assert_eq!([test.second(50, 5), test.second(50, 5)], [1, 2], "after a minute it may be otherwise");
+    }
+
+    #[test]
+    fn case_g4_two_connections_stay_where_four_are_of_no_use() {
+        let mut test = Test::new();
+        assert_eq!([test.second(25, 5), test.second(50, 5), test.second(50, 5)], [2, 4, 2]);
+    }
+
+    #[test]
+    fn case_g5_a_server_that_refuses_is_left_alone() {
+        let mut test = Test::new();
+        assert_eq!(test.second(25, 5), 2);
+        test.2 = 1;
+        test.0.refused();
+        for _ in 0..100 {
+            assert_eq!(test.second(25, 5), 1);
+        }
+    }
+
+    #[test]
+    fn few_bytes_are_no_measurement() {
+        let mut test = Test::new();
+        assert_eq!([test.second(1, 5), test.second(1, 5)], [1, 1]);
+    }
+}
