@@ -56,7 +56,12 @@ fn http(client: TcpStream) -> Option<()> {
         true => serde_json::json!({"exception": told, "errorcode": told, "message": told, "error": told}).to_string(),
         false => format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>"),
     };
-    let status = if told.starts_with("POST") { 200 } else { 403 };
+    let status = match told.starts_with("POST") {
+        true => 200,
+        // Before it asks, it gets no password.
+        false if !told.to_lowercase().contains("authorization:") => 401,
+        false => 403,
+    };
     let head =
         format!("HTTP/1.1 {status} {code}\r\nx-ms-error-code: {code}\r\nWWW-Authenticate: Basic realm=\"{code}\"\r\n");
     let head = format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n", answer.len());

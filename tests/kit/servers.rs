@@ -1,4 +1,4 @@
-//! Real servers for tests, on loopback, for as long as their value lives: rclone's S3 and WebDAV, Apache's mod_dav.
+//! Real servers for tests, on loopback, for as long as their value lives: rclone's S3 and WebDAV, Apache's mod_dav, lighttpd's mod_webdav.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,8 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
 use tempfile::TempDir;
 
+use super::files::hex;
 use super::reaper;
 
 /// How long a server may take to answer after its start.
@@ -26,6 +29,8 @@ const OWN_PORTS: Range<u16> = 10_000..32_768;
 
 /// The key that `S3` accepts.
 const ACCESS_KEY: (&str, &str) = ("kit-key", "kit-secret-Q7x");
+/// What a server that wants Digest calls what it guards.
+const REALM: &str = "the kit, Gesch\u{fc}tzt";
 /// The user that a `Webdav` with a password accepts.
 pub(super) const USER: (&str, &str) = ("anna", "kit-password-Z9y");
 
@@ -67,7 +72,17 @@ impl Webdav {
 
     /// Apache's mod_dav, open to everybody. Counts requests.
     pub fn apache(dir: &Path) -> Self {
-        Self(Server::run(Program::Apache { dav: true }, dir))
+        Self(Server::run(Program::Apache { dav: true, digest: false }, dir))
+    }
+
+    /// The same for one user only, who logs in by Digest.
+    pub fn apache_with_digest(dir: &Path) -> Self {
+        Self(Server::run(Program::Apache { dav: true, digest: true }, dir))
+    }
+
+    /// lighttpd's mod_webdav for one user only, who logs in by Digest with SHA-256. Its log has the head of every answer.
+    pub fn lighttpd_with_digest(dir: &Path) -> Self {
+        Self(Server::launch(Launch { name: "lighttpd", command: lighttpd, login: true }, dir))
     }
 
     /// The table of a source that shows this server, in TOML.
@@ -146,7 +161,7 @@ impl std::ops::DerefMut for S3 {
 enum Program {
     RcloneWebdav { password: bool },
     RcloneS3 { key: bool, tags: bool },
-    Apache { dav: bool },
+    Apache { dav: bool, digest: bool },
     Other(Launch),
 }
 
@@ -192,7 +207,12 @@ impl Server {
 
     /// Apache's own index pages. Counts requests.
     pub fn apache_index(dir: &Path) -> Self {
-        Self::run(Program::Apache { dav: false }, dir)
+        Self::run(Program::Apache { dav: false, digest: false }, dir)
+    }
+
+    /// The same for one user only, who logs in by Digest.
+    pub fn apache_index_with_digest(dir: &Path) -> Self {
+        Self::run(Program::Apache { dav: false, digest: true }, dir)
     }
 
     fn run(program: Program, dir: &Path) -> Self {
@@ -248,7 +268,9 @@ impl Server {
     /// The lines of a source's table that name the user whom this server knows; none if it is open to everybody.
     pub fn login(&self) -> String {
         match self.program {
-            Program::RcloneWebdav { password: true } | Program::Other(Launch { login: true, .. }) => {
+            Program::RcloneWebdav { password: true }
+            | Program::Apache { digest: true, .. }
+            | Program::Other(Launch { login: true, .. }) => {
                 format!("username = \"{}\"\npassword = \"{}\"\n", USER.0, USER.1)
             }
             _ => String::new(),
@@ -289,10 +311,10 @@ impl Server {
         let address = format!("127.0.0.1:{}", self.port);
         let mut command = match self.program {
             Program::Other(launch) => return (launch.command)(self),
-            Program::Apache { dav } => {
+            Program::Apache { dav, digest } => {
                 let config = self.own.path().join("apache.conf");
                 File::create(&config)
-                    .and_then(|mut file| file.write_all(self.apache_config(dav).as_bytes()))
+                    .and_then(|mut file| file.write_all(self.apache_config(dav, digest).as_bytes()))
                     .expect("a file");
                 let apache = find("apache2", None);
                 let mut command = if rustix::process::geteuid().is_root() {
@@ -343,13 +365,22 @@ impl Server {
         command
     }
 
-    fn apache_config(&self, dav: bool) -> String {
+    fn apache_config(&self, dav: bool, digest: bool) -> String {
         let own = self.own.path().display();
-        let modules: &[&str] = match dav {
-            true => &["mpm_event", "authz_core", "dav", "dav_fs", "env"],
+        let mut modules: Vec<&str> = match dav {
+            true => vec!["mpm_event", "authz_core", "dav", "dav_fs", "env"],
             // Without mod_dir, nobody is sent on to the slash at a directory's end.
-            false => &["mpm_event", "authz_core", "autoindex", "dir", "mime", "env"],
+            false => vec!["mpm_event", "authz_core", "autoindex", "dir", "mime", "env"],
         };
+        let mut guard = "Require all granted".to_owned();
+        if digest {
+            modules.extend(["authn_core", "authn_file", "authz_user", "auth_digest"]);
+            let users = self.users(|text| hex(&Md5::digest(text)));
+            guard = format!(
+                "AuthType Digest\nAuthName \"{REALM}\"\nAuthUserFile \"{}\"\nRequire valid-user",
+                users.display()
+            );
+        }
         let shown = match dav {
             true => format!("DavLockDB \"{own}/locks\"\n<Directory \"{}\">\nDav On\n", self.dir.display()),
             false => format!(
@@ -371,11 +402,44 @@ impl Server {
              ErrorLog \"{own}/error.log\"\n{load}LogFormat \"%m %U %>s\" kit\nCustomLog \"{own}/access.log\" kit\n\
              ThreadsPerChild 64\nThreadLimit 64\nMaxRequestWorkers 64\nStartServers 1\nServerLimit 1\n\
              KeepAliveTimeout 60\nMaxKeepAliveRequests 0\n\
-             DocumentRoot \"{dir}\"\n{shown}Require all granted\nOptions +FollowSymLinks\n</Directory>\n",
+             DefaultRuntimeDir \"{own}\"\nDocumentRoot \"{dir}\"\n{shown}{guard}\nOptions +FollowSymLinks\n</Directory>\n",
             port = self.port,
             dir = self.dir.display(),
         )
     }
+}
+
+impl Server {
+    /// A file that tells who may log in by Digest, as `htdigest` writes it.
+    fn users(&self, hash: fn(&str) -> String) -> PathBuf {
+        let users = self.own.path().join("users");
+        let (user, password) = USER;
+        let key = hash(&format!("{user}:{REALM}:{password}"));
+        std::fs::write(&users, format!("{user}:{REALM}:{key}\n")).expect("a file");
+        users
+    }
+}
+
+/// Without a type for every file, it tells no version of one that it sends.
+fn lighttpd(server: &Server) -> Command {
+    let (own, dir, port) = (server.own().display(), server.dir().display(), server.port());
+    let users = server.users(|text| hex(&Sha256::digest(text)));
+    let config = format!(
+        "server.modules = (\"mod_auth\", \"mod_authn_file\", \"mod_webdav\")\n\
+         server.document-root = \"{dir}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
+         mimetype.assign = (\"\" => \"application/octet-stream\")\nserver.errorlog = \"{own}/error.log\"\nserver.max-keep-alive-requests = 1000000\n\
+         debug.log-response-header = \"enable\"\n\
+         webdav.activate = \"enable\"\nwebdav.is-readonly = \"enable\"\n\
+         auth.backend = \"htdigest\"\nauth.backend.htdigest.userfile = \"{users}\"\n\
+         auth.require = (\"\" => (\"method\" => \"digest\", \"algorithm\" => \"SHA-256\", \"realm\" => \"{REALM}\",\n\
+         \"require\" => \"valid-user\"))\n",
+        users = users.display(),
+    );
+    let path = server.own().join("lighttpd.conf");
+    std::fs::write(&path, config).expect("a file");
+    let mut command = Command::new(find("lighttpd", None));
+    command.arg("-D").arg("-f").arg(path);
+    command
 }
 
 impl Drop for Server {

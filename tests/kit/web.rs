@@ -37,6 +37,11 @@ impl Web {
         Self(Server::apache_index(dir))
     }
 
+    /// The same for one user only, who logs in by Digest.
+    pub fn apache_with_digest(dir: &Path) -> Self {
+        Self(Server::apache_index_with_digest(dir))
+    }
+
     /// Python's http.server, which has neither entity tags nor ranges.
     pub fn python(dir: &Path) -> Self {
         Self::launch(Launch { name: "python", command: python, login: false }, dir)

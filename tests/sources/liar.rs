@@ -53,6 +53,12 @@ pub async fn liar_but_for(answer: &'static str, truth: fn(&[u8]) -> Option<Strin
     format!("http://127.0.0.1:{port}")
 }
 
+/// The truth of a server that answers nobody who has not logged in.
+pub fn asking_for_a_login(request: &[u8]) -> Option<String> {
+    const ASKED: &str = "HTTP/1.1 401 X\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n";
+    (!String::from_utf8_lossy(request).to_lowercase().contains("authorization:")).then(|| ASKED.into())
+}
+
 /// A WebDAV and an S3 source whose server gives this answer.
 async fn sources(answer: &'static str) -> [Box<dyn Source>; 2] {
     sources_at(&liar(answer).await).await
@@ -301,7 +307,7 @@ async fn credentials_stay_with_their_origin() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let elsewhere = listener.local_addr().unwrap().port();
     let answer = format!("HTTP/1.1 302 X\r\nLocation: http://localhost:{elsewhere}/x\r\nContent-Length: 0\r\n\r\n");
-    let url = liar(Box::leak(answer.into_boxed_str())).await;
+    let url = liar_but_for(Box::leak(answer.into_boxed_str()), asking_for_a_login).await;
     let login = "username = \"anna\"\npassword = \"hunter2\"\nredirect_hosts = [\"localhost\"]";
     let dav = source(&format!("type = \"webdav\"\nendpoint = \"{url}\"\n{login}")).await;
     let s3 = format!(
@@ -372,7 +378,8 @@ async fn a_server_may_send_one_on_within_itself_but_not_for_ever() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move {
         let mut requests = Vec::new();
-        for answer in ["HTTP/1.1 301 X\r\nLocation: /moved\r\n", "HTTP/1.1 404 X\r\n"] {
+        let asked = "HTTP/1.1 401 X\r\nWWW-Authenticate: Basic realm=\"x\"\r\n";
+        for answer in [asked, "HTTP/1.1 301 X\r\nLocation: /moved\r\n", "HTTP/1.1 404 X\r\n"] {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut buffer = vec![0; 4096];
             let len = stream.read(&mut buffer).await.unwrap();
@@ -388,8 +395,8 @@ async fn a_server_may_send_one_on_within_itself_but_not_for_ever() {
     let requests = serving.await.unwrap();
     // The same method, with its body, and whoever asks is still known to his own server.
     assert!(
-        requests[1].starts_with("propfind /moved ") && requests[1].contains("authorization: basic"),
+        requests[2].starts_with("propfind /moved ") && requests[2].contains("authorization: basic"),
         "{requests:?}"
     );
-    assert!(!requests[1].contains("referer"), "{requests:?}");
+    assert!(!requests[2].contains("referer"), "{requests:?}");
 }

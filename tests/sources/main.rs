@@ -6,6 +6,7 @@ mod azblob;
 mod early;
 mod ftp;
 mod gcs;
+mod http_login;
 mod liar;
 mod moodle;
 mod overwritten;

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::kit::servers::Webdav;
 use crate::kit::web::Web;
-use crate::liar::{liar, liar_but_for, retrieve};
+use crate::liar::{asking_for_a_login, liar, liar_but_for, retrieve};
 use crate::real::{CONTROLS, Directory, conforms, list, served};
 use crate::{configured, kind, remote, source};
 
@@ -252,7 +252,7 @@ async fn a_file_may_lie_at_another_host_which_does_not_get_the_login() {
         }
     });
     let here = format!("HTTP/1.1 302 X\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n");
-    let url = liar(Box::leak(here.into_boxed_str())).await;
+    let url = liar_but_for(Box::leak(here.into_boxed_str()), asking_for_a_login).await;
     let login = "username = \"anna\"\npassword = \"hunter2\"\nredirect_hosts = [\"127.0.0.1\"]";
     let source = source(&format!("type = \"http\"\nurl = \"{url}/\"\n{login}")).await;
     assert_eq!(retrieve(source.as_ref(), "etag:v1", 2..5).await, (Ok(()), b"abc".to_vec()));

@@ -1,20 +1,24 @@
 //! `Login`: the account that the settings `username` with `password`, or `token`, name. It knows no request.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use http::HeaderValue;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use url::Url;
+
+use super::authorization::Authorization;
 use crate::error::{Error, ErrorKind, Result};
-use crate::revealed::{Revealed, conceal};
+use crate::revealed::Revealed;
 use crate::secret::Secret;
 use crate::source::settings::Reader;
 
-/// Credentials of HTTP itself: Basic or Bearer, or none.
+/// Credentials of HTTP itself: a user and a password, a token, or none.
 #[derive(Debug, Clone)]
 pub(in crate::sources) struct Login {
     username: Option<String>,
     password: Option<Secret>,
     token: Option<Secret>,
+    /// Whether the server has ever offered Digest.
+    digest_offered: Arc<AtomicBool>,
 }
 
 impl Login {
@@ -27,7 +31,7 @@ impl Login {
         if password.is_some() && username.is_none() {
             reader.problem(Some("password"), "`password` needs `username`");
         }
-        Self { username, password, token }
+        Self { username, password, token, digest_offered: Arc::default() }
     }
 
     /// Whether requests carry something that must not travel in the clear.
@@ -35,30 +39,23 @@ impl Login {
         self.password.is_some() || self.token.is_some()
     }
 
-    /// The value of the header `Authorization`, if there is one. Runs the commands that know secrets.
-    pub(in crate::sources) async fn header(&self) -> Result<Option<HeaderValue>> {
-        let login = self.clone();
-        let header = tokio::task::spawn_blocking(move || login.reveal()).await;
-        header.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))?
+    /// What requests to the origin of `url` carry; none without an account. Runs the commands that know secrets.
+    pub(in crate::sources) async fn authorization(&self, url: &Url) -> Result<Option<Authorization>> {
+        let (login, url) = (self.clone(), url.clone());
+        let revealed = tokio::task::spawn_blocking(move || login.reveal(&url)).await;
+        revealed.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))?
     }
 
-    fn reveal(self) -> Result<Option<HeaderValue>> {
+    fn reveal(self, url: &Url) -> Result<Option<Authorization>> {
         let password = self.password.map(|secret| secret.reveal()).transpose()?;
         let token = self.token.map(|secret| secret.reveal()).transpose()?;
-        let text = match (token, self.username) {
-            (Some(token), _) => format!("Bearer {}", token.expose()),
-            (None, Some(username)) => {
-                let password = password.as_ref().map_or("", |password| password.expose());
-                let encoded = Revealed::new(BASE64_STANDARD.encode(format!("{username}:{password}")));
-                conceal(&encoded);
-                format!("Basic {}", encoded.expose())
+        match (token, self.username) {
+            (Some(token), _) => Authorization::of_token(url, &token).map(Some),
+            (None, Some(user)) => {
+                let password = password.unwrap_or_else(|| Revealed::new(""));
+                Authorization::of_account(url, user, password, self.digest_offered).map(Some)
             }
-            (None, None) => return Ok(None),
-        };
-        let mut value = HeaderValue::try_from(text).map_err(|_| {
-            Error::new("connect", ErrorKind::InvalidConfig).because("the token holds characters that HTTP forbids")
-        })?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+            (None, None) => Ok(None),
+        }
     }
 }

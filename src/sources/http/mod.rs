@@ -3,8 +3,11 @@
 //! The protocols do not go through OpenDAL: its paths lose blanks at either end, its S3 listings lose them in names, its WebDAV
 //! listings panic or fail on answers that the standard allows, and its errors hide the HTTP status.
 
+mod authorization;
 pub(super) mod body;
 pub(super) mod burst;
+mod challenge;
+mod digest_session;
 pub(super) mod early;
 pub(super) mod login;
 pub(super) mod ranges;

@@ -5,10 +5,12 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
+use super::authorization::Authorization;
+use super::challenge::Challenge;
 use super::redirect::{self, Named, NotPublic, PublicOnly, Redirects, check, redirected, target};
 use super::xml::Element;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,6 +44,7 @@ pub(in crate::sources) struct Transport {
     redirects: Redirects,
     named: Named,
     authorities: Authorities,
+    authorization: Option<Arc<Authorization>>,
     /// The server's clock minus ours, in seconds, as of the last answer.
     clock_offset: AtomicI64,
 }
@@ -54,14 +57,28 @@ impl Transport {
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let client = build(client(&authorities)?)?;
         let clock_offset = AtomicI64::new(0);
-        Ok(Self { client, elsewhere: OnceLock::new(), redirects, named, authorities, clock_offset })
+        Ok(Self {
+            client,
+            elsewhere: OnceLock::new(),
+            redirects,
+            named,
+            authorities,
+            authorization: None,
+            clock_offset,
+        })
+    }
+
+    /// The same, whose requests are logged in.
+    #[must_use]
+    pub(in crate::sources) fn logged_in(self, authorization: Option<Authorization>) -> Self {
+        Self { authorization: authorization.map(Arc::new), ..self }
     }
 
     /// The same, over the same connections, that goes where `redirects` allows.
     pub(in crate::sources) fn that(&self, redirects: Redirects) -> Self {
         let (client, named, clock_offset) = (self.client.clone(), self.named.clone(), AtomicI64::new(0));
-        let authorities = self.authorities.clone();
-        Self { client, elsewhere: OnceLock::new(), redirects, named, authorities, clock_offset }
+        let (authorities, authorization) = (self.authorities.clone(), self.authorization.clone());
+        Self { client, elsewhere: OnceLock::new(), redirects, named, authorities, authorization, clock_offset }
     }
 
     /// The client for an address that a server has pointed to.
@@ -80,7 +97,10 @@ impl Transport {
     /// Sends a request; an answer that is no success is an error of the kind that its status says.
     pub(in crate::sources) async fn send(&self, purpose: Purpose<'_>, request: http::Request<Bytes>) -> Result<Answer> {
         let answer = self.exchange(purpose, request).await?;
-        if answer.response.status().is_success() { Ok(answer) } else { Err(refusal(purpose, answer.response).await) }
+        if answer.response.status().is_success() {
+            return Ok(answer);
+        }
+        Err(refusal_and_region(purpose, answer.response, self.authorization.as_deref()).await.0)
     }
 
     /// Sends a request to the source's own address and gets its answer, whatever the status.
@@ -117,7 +137,7 @@ impl Transport {
         for _ in 0..=redirect::MAX_REDIRECTS {
             let began = local_clock();
             let again = request.try_clone();
-            let response = client.execute(request).await.map_err(|e| failure(purpose, e))?;
+            let response = self.execute(client, request).await.map_err(|e| failure(purpose, e))?;
             if let (Some(to), Some(again)) = (target(&response), again) {
                 let follows = self.redirects.follow(&self.named, response.url(), &to);
                 if follows.map_err(|why| redirect_refused(purpose, &to, why))? {
@@ -136,6 +156,27 @@ impl Transport {
             return Ok(Answer { response, observed });
         }
         Err(purpose.protocol("the server sends one on again and again"))
+    }
+
+    /// Sends a request with the login, and once more if the server asks for that in another way.
+    async fn execute(&self, client: &reqwest::Client, mut request: reqwest::Request) -> reqwest::Result<Response> {
+        let Some(authorization) = self.authorization.as_ref().filter(|login| login.is_for(request.url())) else {
+            return client.execute(request).await;
+        };
+        let _turn = authorization.turn().await;
+        let again = request.try_clone();
+        let carried = authorization.put(&mut request);
+        let response = client.execute(request).await?;
+        authorization.note(&response, &carried);
+        let Some(mut again) = again.filter(|_| response.status() == StatusCode::UNAUTHORIZED) else {
+            return Ok(response);
+        };
+        let Some(carried) = authorization.answer(&response, &carried, &mut again) else { return Ok(response) };
+        // What was read to its end leaves its connection to the next.
+        let _ = collect(response, MAX_REFUSAL_BYTES).await;
+        let response = client.execute(again).await?;
+        authorization.note(&response, &carried);
+        Ok(response)
     }
 
     /// Sends a request and reads the answer's body while it arrives; `parse` is told when it was observed, as in [`Answer`].
@@ -274,19 +315,20 @@ fn no_connection(error: &reqwest::Error) -> Option<&'static str> {
 
 /// An answer that is no success. S3 and Azure say in a code what the status leaves open.
 pub(in crate::sources) async fn refusal(purpose: Purpose<'_>, response: Response) -> Error {
-    refusal_and_region(purpose, response).await.0
+    refusal_and_region(purpose, response, None).await.0
 }
 
 /// The same, and the region that it names: S3 says so of a bucket that is in another than the one that was asked.
 pub(in crate::sources) async fn refusal_and_region(
     purpose: Purpose<'_>,
     response: Response,
+    login: Option<&Authorization>,
 ) -> (Error, Option<String>) {
     let status = response.status();
     let wait = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
     let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
-    let wanted = wanted_schemes(&response);
+    let challenges = Challenge::all(response.headers());
     let region = response.headers().get("x-amz-bucket-region").and_then(|name| name.to_str().ok()).map(str::to_owned);
     // Azure says it in a header too, since an answer to HEAD has no body.
     let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
@@ -306,8 +348,10 @@ pub(in crate::sources) async fn refusal_and_region(
     if kind == ErrorKind::Unreachable && status == StatusCode::NOT_FOUND {
         words += "; check the name of the bucket or container";
     }
-    if kind == ErrorKind::Unauthenticated && !wanted.is_empty() {
-        words += &format!("; it wants {}, of which only Basic and Bearer are known here", wanted.join(" or "));
+    if kind == ErrorKind::Unauthenticated
+        && let Some(why) = unmet(&challenges, login)
+    {
+        words += &format!("; {why}");
     }
     if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
         words += &format!("; it points to {elsewhere}: are the source's settings right?");
@@ -320,14 +364,15 @@ pub(in crate::sources) async fn refusal_and_region(
     (error, region)
 }
 
-/// The schemes in which a server wants credentials, if none of them is Basic or Bearer (RFC 9110, 11.6.1).
-fn wanted_schemes(response: &Response) -> Vec<String> {
-    let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    let scheme =
-        |challenge: &str| challenge.split_whitespace().next().map(|word| word.trim_end_matches(',').to_owned());
-    let schemes: Vec<_> = challenges.filter_map(scheme).filter(|scheme| is_scheme(scheme)).collect();
-    let is_known = |scheme: &String| ["basic", "bearer"].contains(&scheme.to_ascii_lowercase().as_str());
-    if schemes.iter().any(is_known) { Vec::new() } else { schemes }
+/// What a server that refuses a login wants instead, if it says so.
+fn unmet(challenges: &[Challenge], login: Option<&Authorization>) -> Option<String> {
+    let is_known = |challenge: &Challenge| ["basic", "bearer", "digest"].iter().any(|scheme| challenge.is(scheme));
+    if challenges.iter().any(is_known) {
+        return login.and_then(|login| login.explain(challenges));
+    }
+    let schemes: Vec<_> = challenges.iter().map(Challenge::scheme).filter(|scheme| is_scheme(scheme)).collect();
+    let wanted = (!schemes.is_empty()).then(|| schemes.join(" or "))?;
+    Some(format!("it wants {wanted}, of which only Basic, Digest and Bearer are known here"))
 }
 
 /// Whether a word from a server can be a scheme or a region, and so be repeated.

@@ -182,7 +182,7 @@ impl S3 {
             if answer.response.status().is_success() {
                 return Ok(answer);
             }
-            let (error, region) = refusal_and_region(purpose, answer.response).await;
+            let (error, region) = refusal_and_region(purpose, answer.response, None).await;
             let Some(region) = region.filter(|region| *region != connected.region) else { return Err(error) };
             if self.region.set(region.clone()).is_err() {
                 return Err(error);

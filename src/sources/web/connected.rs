@@ -1,8 +1,8 @@
 //! `Connected`: a web server that answers, and what it has shown of itself. It knows URLs, and nothing of listings.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RANGE};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE};
 use reqwest::Response;
 use url::Url;
 
@@ -22,7 +22,6 @@ pub(super) struct Connected {
     pub(super) indexes: Transport,
     /// For files, which may lie at another.
     pub(super) files: Transport,
-    authorization: Option<HeaderValue>,
     pub(super) place: Place,
 }
 
@@ -55,9 +54,9 @@ impl Seen {
 
 impl Connected {
     /// A connection that sends by `indexes`, and follows redirections of files.
-    pub(super) fn new(indexes: Transport, authorization: Option<HeaderValue>, url: Url) -> Self {
+    pub(super) fn new(indexes: Transport, url: Url) -> Self {
         let files = indexes.that(Redirects::Follow);
-        Self { indexes, files, authorization, place: Place::Directory(url) }
+        Self { indexes, files, place: Place::Directory(url) }
     }
 
     /// Sends a request by one of its transports.
@@ -65,12 +64,9 @@ impl Connected {
         &self,
         transport: &Transport,
         purpose: Purpose<'_>,
-        mut request: http::request::Builder,
+        request: http::request::Builder,
         ranges: &Ranges,
     ) -> Result<(Response, i64)> {
-        if let Some(value) = &self.authorization {
-            request = request.header(AUTHORIZATION, value);
-        }
         let request =
             request.body(Bytes::new()).map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
         let Answer { response, observed } = transport.send(purpose, request).await?;

@@ -294,11 +294,11 @@ impl Source for Web {
         let root = RemotePath::root();
         let purpose = Purpose { op: "connect", path: &root };
         let url = self.config.url.clone();
-        let authorization = self.config.login.header().await?;
         let is_directory = url.path().ends_with('/');
-        let Config { named, authorities, .. } = &self.config;
+        let Config { login, named, authorities, .. } = &self.config;
         let indexes = Transport::new(Redirects::SameOrigin, named.clone(), authorities.clone())?;
-        let mut connected = Connected::new(indexes, authorization, url.clone());
+        let indexes = indexes.logged_in(login.authorization(&url).await?);
+        let mut connected = Connected::new(indexes, url.clone());
         if !is_directory {
             let seen = match connected.examine(purpose, url.as_str(), &self.ranges).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_root(purpose)),

@@ -9,7 +9,7 @@ use ::url::Url;
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::Response;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::header::CONTENT_TYPE;
 
 use self::multistatus::{Listed, Place, Resource, decoded_components, multistatus};
 use super::authorities::Authorities;
@@ -46,7 +46,7 @@ const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind 
 #[derive(Debug)]
 pub struct Webdav {
     config: Config,
-    connected: Current<Connected>,
+    transport: Current<Transport>,
     ranges: Ranges,
     tags: Tags,
     bursts: Bursts,
@@ -55,8 +55,7 @@ pub struct Webdav {
 
 #[derive(Debug)]
 struct Config {
-    /// Scheme, host and port, without a slash at the end.
-    origin: String,
+    endpoint: Url,
     /// The path that the source's root has there, percent-encoded and decoded; no slashes at the ends.
     base: String,
     base_components: Vec<Vec<u8>>,
@@ -64,12 +63,6 @@ struct Config {
     named: Named,
     authorities: Authorities,
     confirming: Confirming,
-}
-
-#[derive(Debug)]
-struct Connected {
-    transport: Transport,
-    authorization: Option<http::HeaderValue>,
 }
 
 /// The answer to a PROPFIND, and when it was given by the server's clock.
@@ -101,21 +94,14 @@ impl Kind for WebdavKind {
         let confirming = Confirming::read(&mut reader);
         let config = read_endpoint(&mut reader, "endpoint", &written).map(|url| {
             warn_if_clear(settings, &url, login.has_secret());
+            let named = named.with(&url);
             let base = join(&[url.path(), &encode_path(root.as_bytes())]);
             let base_components = decoded_components(&base);
-            Config {
-                origin: url.origin().ascii_serialization(),
-                base,
-                base_components,
-                login,
-                named: named.with(&url),
-                authorities,
-                confirming,
-            }
+            Config { endpoint: url, base, base_components, login, named, authorities, confirming }
         });
         Ok(Box::new(Webdav {
             config: reader.finish_with(config)?,
-            connected: Current::default(),
+            transport: Current::default(),
             ranges: Ranges::default(),
             tags: Tags::new(settings.notes.clone()),
             bursts: Bursts::default(),
@@ -125,26 +111,23 @@ impl Kind for WebdavKind {
 }
 
 impl Webdav {
-    fn request(&self, connected: &Connected, method: &str, path: &RemotePath, slash: bool) -> http::request::Builder {
+    fn request(&self, method: &str, path: &RemotePath, slash: bool) -> http::request::Builder {
         let path = join(&[&self.config.base, &encode_path(path.as_bytes())]);
         let slash = if slash && !path.is_empty() { "/" } else { "" };
-        let request = http::Request::builder().method(method).uri(format!("{}/{path}{slash}", self.config.origin));
-        match &connected.authorization {
-            Some(value) => request.header(AUTHORIZATION, value),
-            None => request,
-        }
+        let origin = self.config.endpoint.origin().ascii_serialization();
+        http::Request::builder().method(method).uri(format!("{origin}/{path}{slash}"))
     }
 
     /// Asks about a path, or about a directory and what is in it.
     async fn propfind(&self, purpose: Purpose<'_>, path: &RemotePath, depth: &str, slash: bool) -> Result<Found> {
-        let connected = self.connected.get(purpose)?;
+        let transport = self.transport.get(purpose)?;
         let request = self
-            .request(&connected, "PROPFIND", path, slash)
+            .request("PROPFIND", path, slash)
             .header("Depth", depth)
             .header(CONTENT_TYPE, "application/xml; charset=utf-8")
             .body(Bytes::from_static(PROPERTIES.as_bytes()))
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        let answer = match connected.transport.send(purpose, request).await {
+        let answer = match transport.send(purpose, request).await {
             Ok(Answer { response, observed }) => {
                 let asked = self.place_of_answer(path, response.url());
                 let found = move |body: &mut Arriving| Ok(Found { listed: multistatus(body, &asked)?, observed });
@@ -165,7 +148,7 @@ impl Webdav {
     /// server redirects within itself, as to the folder of the user who has logged in.
     fn place_of_answer(&self, path: &RemotePath, answered: &Url) -> Vec<Vec<u8>> {
         let (asked, there) = (self.place(path), decoded_components(answered.path()));
-        if asked == there || answered.origin().ascii_serialization() != self.config.origin {
+        if asked == there || answered.origin() != self.config.endpoint.origin() {
             return asked;
         }
         self.redirection_told.call_once(|| {
@@ -237,11 +220,11 @@ impl Versioned for Webdav {
     }
 
     async fn send(&self, purpose: Purpose<'_>, wanted: &Retrieval<'_>, by_tag: bool) -> Result<Response> {
-        let connected = self.connected.get(purpose)?;
-        let get = body::ask_for(self.request(&connected, "GET", wanted.path, false), wanted, by_tag)
+        let transport = self.transport.get(purpose)?;
+        let get = body::ask_for(self.request("GET", wanted.path, false), wanted, by_tag)
             .body(Bytes::new())
             .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
-        match connected.transport.send(purpose, get).await {
+        match transport.send(purpose, get).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
             answer => Ok(answer?.response),
         }
@@ -277,15 +260,14 @@ impl Source for Webdav {
     }
 
     async fn connect(&self) -> Result<()> {
-        let authorization = self.config.login.header().await?;
-        let Config { named, authorities, .. } = &self.config;
+        let Config { endpoint, login, named, authorities, .. } = &self.config;
         let transport = Transport::new(Redirects::Follow, named.clone(), authorities.clone())?;
-        self.connected.set(Connected { transport, authorization });
+        self.transport.set(transport.logged_in(login.authorization(endpoint).await?));
         Ok(())
     }
 
     async fn disconnect(&self) {
-        self.connected.take();
+        self.transport.take();
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
