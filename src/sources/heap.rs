@@ -57,14 +57,14 @@ impl<T: Pack> Heap<T> {
         Ok(())
     }
 
-    /// The same items, each as `change` has it.
+    /// The items that `change` makes of these.
     ///
     /// # Errors
-    /// That of `change`, or as above.
-    pub(super) fn map(self, mut change: impl FnMut(T) -> Result<T, String>) -> Result<Self, String> {
+    /// As above.
+    pub(super) fn filter_map(self, change: impl FnMut(T) -> Option<T>) -> Result<Self, Exceeded> {
         let mut changed = Self::default();
-        for item in self {
-            changed.push(&change(item)?)?;
+        for item in self.into_iter().filter_map(change) {
+            changed.push(&item)?;
         }
         Ok(changed)
     }

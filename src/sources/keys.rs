@@ -11,6 +11,7 @@ use super::http::transport::Answer;
 use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::omitted::Omitted;
 use crate::path::RemotePath;
 use crate::source::budget::{Budget, Exceeded};
 use crate::source::one_name::OneName;
@@ -32,11 +33,13 @@ pub(super) struct Page {
     pub(super) next: Option<String>,
     /// When the store said so, by its clock, in seconds since 1970.
     pub(super) observed: i64,
+    /// What of it could not be read.
+    pub(super) left_out: Omitted,
 }
 
 impl Page {
     pub(super) fn is_empty(&self) -> bool {
-        self.directories.is_empty() && self.files.is_empty() && self.next.is_none()
+        self.directories.is_empty() && self.files.is_empty() && self.next.is_none() && !self.left_out.is_incomplete()
     }
 }
 
@@ -234,7 +237,8 @@ fn digest(stamp: &Stamp, observed: i64) -> Digest {
 }
 
 fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &LeftOut) -> Result<Heap<Entry>, Exceeded> {
-    let Page { directories, files, observed, .. } = page;
+    let Page { directories, files, observed, left_out: unread, .. } = page;
+    left_out.append(unread);
     let mut entries = Heap::default();
     for key in directories {
         let name = match key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default() {
@@ -255,7 +259,9 @@ fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &LeftOut) ->
         }
         let name = key.strip_prefix(prefix).unwrap_or_default();
         let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
-        entries.push(&stamp.file(path, Some(digest(&stamp, observed))))?;
+        // Without a size, the store is asked about the file by itself.
+        let digest = stamp.size.map(|_| digest(&stamp, observed));
+        entries.push(&stamp.file(path, digest))?;
     }
     Ok(entries)
 }

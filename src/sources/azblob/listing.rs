@@ -19,30 +19,36 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     let (meter, mut budget) = (body.meter(), Budget::default());
     // The reader leaves out the byte order mark with which Azure begins.
     let tree = Element::read(body, &meter, &["BlobPrefix", "Blob"], |blob| {
-        let name = blob.text_of("Name").ok_or("a blob without a name")?.to_owned();
+        let name = match blob.known_by("Name") {
+            Ok(name) => name.to_owned(),
+            Err((name, why)) => {
+                page.left_out.add_unreadable(name.as_bytes(), why);
+                return Ok(());
+            }
+        };
         if blob.is("BlobPrefix") {
             budget.packed(IN_SET + name.len())?;
             directories.insert(name);
             return Ok(());
         }
-        let properties = blob.child("Properties").ok_or("a blob without properties")?;
+        let Some(properties) = blob.child("Properties") else {
+            page.left_out.add_unreadable(name.as_bytes(), "it has no properties");
+            return Ok(());
+        };
         if properties.text_of("ResourceType") == Some("directory") {
             budget.packed(IN_SET + name.len())?;
             directories.insert(format!("{}/", name.trim_end_matches('/')));
             return Ok(());
         }
         let size = properties.text_of("Content-Length").and_then(|size| size.trim().parse().ok());
-        let size = size.ok_or("a blob without a size")?;
         let modified = properties.text_of("Last-Modified").and_then(http_date);
-        page.files.push(&(name, Stamp::new(properties.text_of("Etag"), Some(size), modified)))?;
+        page.files.push(&(name, Stamp::new(properties.text_of("Etag"), size, modified)))?;
         Ok(())
     })?;
-    if let Some(rest) = tree.rest() {
-        return Err(format!("the server broke off the listing: {rest}"));
-    }
     if !tree.is("EnumerationResults") || tree.child("Blobs").is_none() {
         return Err("the answer is no listing of a container: is this Azure Blob Storage?".into());
     }
+    tree.faults().for_each(|(what, why)| page.left_out.add_unreadable(what.as_bytes(), why));
     for directory in directories {
         page.directories.push(&directory)?;
     }
@@ -70,6 +76,25 @@ mod tests {
         let file = (" a&b".to_owned(), Stamp::new(Some("\"0x8D\""), Some(7), Some(784_111_777)));
         assert_eq!(page.files.iter().collect::<Vec<_>>(), [file]);
         assert_eq!(page.next.as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn a_blob_that_cannot_be_read_makes_a_listing_incomplete_and_costs_no_other() {
+        let blob = |name: &str, more: &str| format!("<Blob>{name}<Properties>{more}</Properties></Blob>");
+        let good = blob("<Name>good</Name>", "<Content-Length>7</Content-Length>");
+        for (odd, files, incomplete) in [
+            (blob("<Name>m&uuml;ll</Name>", ""), 1, true),
+            (blob("<Name>odd", ""), 1, true),
+            (blob("", ""), 1, true),
+            ("<Blob><Name>odd</Name></Blob>".to_owned(), 1, true),
+            ("<BlobPrefix><Name>&odd;/</Name></BlobPrefix>".to_owned(), 1, true),
+            (blob("<Name>odd</Name>", "<Content-Length>7 bytes</Content-Length>"), 2, false),
+        ] {
+            let body = format!("<EnumerationResults><Blobs>{odd}{good}</Blobs></EnumerationResults>");
+            let page = read(body.as_bytes(), |body| parse(body, 0)).expect("it is a listing");
+            assert_eq!((page.files.iter().count(), page.left_out.is_incomplete()), (files, incomplete), "{odd}");
+            assert_eq!(page.files.iter().last().map(|(name, _)| name).as_deref(), Some("good"), "{odd}");
+        }
     }
 
     #[test]

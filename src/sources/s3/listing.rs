@@ -13,28 +13,34 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     let meter = body.meter();
     let tree = Element::read(body, &meter, &["CommonPrefixes", "Contents"], |record| {
         let is_prefix = record.is("CommonPrefixes");
-        let key = record.text_of(if is_prefix { "Prefix" } else { "Key" }).ok_or("an entry without a key")?.to_owned();
-        let tag = record.text_of("ETag");
+        let key = match record.known_by(if is_prefix { "Prefix" } else { "Key" }) {
+            Ok(key) => key.to_owned(),
+            Err((key, why)) => {
+                page.left_out.add_unreadable(key.as_bytes(), why);
+                return Ok(());
+            }
+        };
         if is_prefix {
             page.directories.push(&key)?;
             return Ok(());
         }
-        let size = record.text_of("Size").and_then(|size| size.trim().parse().ok()).ok_or("a key without a size")?;
+        let size = record.text_of("Size").and_then(|size| size.trim().parse().ok());
         let modified = record.text_of("LastModified").and_then(iso_date);
-        page.files.push(&(key, Stamp::new(tag, Some(size), modified)))?;
+        page.files.push(&(key, Stamp::new(record.text_of("ETag"), size, modified)))?;
         Ok(())
     })?;
-    if let Some(rest) = tree.rest() {
-        return Err(format!("the server broke off the listing: {rest}"));
-    }
     if !tree.is("ListBucketResult") {
         return Err("the answer is no listing of a bucket: is this an S3 server?".into());
     }
+    tree.faults().for_each(|(what, why)| page.left_out.add_unreadable(what.as_bytes(), why));
     // Some stores say only at the end how keys are written.
     let is_encoded = tree.text_of("EncodingType") == Some("url");
     if is_encoded {
-        page.directories = page.directories.map(|key| decoded(&key))?;
-        page.files = page.files.map(|(key, stamp)| Ok((decoded(&key)?, stamp)))?;
+        let left_out = &mut page.left_out;
+        let mut readable =
+            |key: &str| decoded(key).inspect_err(|why| left_out.add_unreadable(key.as_bytes(), why)).ok();
+        page.directories = page.directories.filter_map(|key| readable(&key))?;
+        page.files = page.files.filter_map(|(key, stamp)| Some((readable(&key)?, stamp)))?;
     }
     if tree.text_of("IsTruncated").is_some_and(|flag| flag.trim() == "true") {
         let told = |name: &str| tree.text_of(name).filter(|text| !text.is_empty());
@@ -113,10 +119,33 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_cannot_be_read_makes_a_listing_incomplete_and_costs_no_other() {
+        let file = |key: &str| format!("<Contents>{key}<Size>1</Size></Contents>");
+        let good = file("<Key>good</Key>");
+        for (odd, files, incomplete) in [
+            (file("<Key>m&uuml;ll</Key>"), 1, true),
+            (file(""), 1, true),
+            (file("<Key>odd"), 1, true),
+            (file("<Key>%FF</Key>"), 1, true),
+            ("<CommonPrefixes><Prefix>&odd;/</Prefix></CommonPrefixes>".to_owned(), 1, true),
+            ("<Contents><Key>odd</Key><Size>-1</Size></Contents>".to_owned(), 2, false),
+            ("<Contents><Key>odd</Key><Size>1</Size><Owner>&nbsp;</Owner></Contents>".to_owned(), 2, false),
+            ("<EncodingType>&url;</EncodingType>".to_owned(), 1, true),
+        ] {
+            let text = format!("<ListBucketResult><EncodingType>url</EncodingType>{odd}{good}</ListBucketResult>");
+            let page = read(text.as_bytes(), |body| parse(body, 0)).expect("it is a listing");
+            assert_eq!((page.files.iter().count(), page.left_out.is_incomplete()), (files, incomplete), "{odd}");
+            assert_eq!(page.files.iter().last().map(|(key, _)| key).as_deref(), Some("good"), "{odd}");
+        }
+        let broken_off = "<ListBucketResult></ListBucketResult>Internal Server Error";
+        let page = read(broken_off.as_bytes(), |body| parse(body, 0)).expect("it is a listing");
+        assert!(page.left_out.is_incomplete() && !page.is_empty(), "there may be keys");
+    }
+
+    #[test]
     fn a_listing_that_ends_early_is_an_error() {
         for body in [
             "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
-            "<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
             "<ListBucketResult>",
             "<html></html>",
         ] {

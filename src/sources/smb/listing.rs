@@ -78,7 +78,7 @@ impl Reading<'_> {
                 return Ok(());
             }
             requests::accepted(purpose, Command::QueryDirectory, &answer)?;
-            let listed = requests::entries(purpose, class, &answer)?;
+            let listed = requests::entries(class, &answer, left_out);
             let entries = listed.into_iter().filter_map(|listed| entry(purpose, listed, observed, left_out));
             let entries = entries.collect();
             if out.send(Ok(Some(entries))).await.is_err() {

@@ -16,6 +16,7 @@ use smb2::types::{Command, FileId, OplockLevel};
 use super::failure::{failed, refused};
 use super::stamp::Stamp;
 use crate::error::Result;
+use crate::source::LeftOut;
 use crate::sources::purpose::Purpose;
 
 /// In a chain: what the request before it opened.
@@ -185,38 +186,65 @@ pub(super) struct Listed {
     pub(super) index: Option<u64>,
 }
 
-/// The names that an answer to [`list`] has.
-pub(super) fn entries(purpose: Purpose<'_>, class: FileInformationClass, answer: &Frame) -> Result<Vec<Listed>> {
-    let buffer = unpack::<QueryDirectoryResponse>(purpose, answer)?.output_buffer;
-    parse(class, &buffer).ok_or_else(|| purpose.protocol("a listing is cut short"))
+/// The names that an answer to [`list`] has. Those that cannot be read are left out.
+pub(super) fn entries(class: FileInformationClass, answer: &Frame, left_out: &LeftOut) -> Vec<Listed> {
+    match QueryDirectoryResponse::unpack(&mut ReadCursor::new(&answer.body)) {
+        Ok(response) => parse(class, &response.output_buffer, left_out),
+        Err(error) => {
+            left_out.add_unreadable(b"", format!("an answer of the server cannot be read: {error}"));
+            Vec::new()
+        }
+    }
 }
 
 /// MS-FSCC 2.4.8 and, with an index, 2.4.17. The library's own parser gives up at a name that is not text.
-fn parse(class: FileInformationClass, buffer: &[u8]) -> Option<Vec<Listed>> {
-    let indexed = class == FileInformationClass::FileIdBothDirectoryInformation;
-    let name_at: usize = if indexed { 104 } else { 94 };
+fn parse(class: FileInformationClass, buffer: &[u8], left_out: &LeftOut) -> Vec<Listed> {
     let mut entries = Vec::new();
     let mut rest = buffer;
     while !rest.is_empty() {
-        let attributes = u32_at(rest, 56)?;
-        let length = usize::try_from(u32_at(rest, 60)?).ok()?;
-        let name = rest.get(name_at..name_at.checked_add(length)?)?;
-        entries.push(Listed {
-            name: name.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect(),
-            directory: attributes & ATTRIBUTE_DIRECTORY != 0,
-            read_only: attributes & ATTRIBUTE_READONLY != 0,
-            symlink: attributes & ATTRIBUTE_REPARSE_POINT != 0 && u32_at(rest, 64)? == TAG_SYMLINK,
-            size: u64_at(rest, 40)?,
-            modified: u64_at(rest, 24)?,
-            changed: u64_at(rest, 32)?,
-            index: if indexed { Some(u64_at(rest, 96)?) } else { None },
-        });
-        match usize::try_from(u32_at(rest, 0)?).ok()? {
-            0 => break,
-            next => rest = rest.get(next..).filter(|rest| !rest.is_empty())?,
+        let next = u32_at(rest, 0).and_then(|next| usize::try_from(next).ok());
+        // None if the next entry cannot be found.
+        let split = match next {
+            Some(0) => Some((rest, [].as_slice())),
+            Some(next) if next >= name_at(class) => rest.split_at_checked(next).filter(|(_, after)| !after.is_empty()),
+            _ => None,
+        };
+        let (entry, after) = split.unwrap_or((rest, &[]));
+        if let Some(listed) = listed(class, entry) {
+            entries.push(listed);
+        } else if split.is_some() {
+            left_out.add_unreadable(b"", "an entry in an answer of the server is cut short");
         }
+        if split.is_none() {
+            left_out.add_unreadable(b"", "an answer of the server is cut short");
+        }
+        rest = after;
     }
-    Some(entries)
+    entries
+}
+
+/// Where the name begins in an entry.
+fn name_at(class: FileInformationClass) -> usize {
+    if class == FileInformationClass::FileIdBothDirectoryInformation { 104 } else { 94 }
+}
+
+/// One entry of a listing, in the bytes before the next one.
+fn listed(class: FileInformationClass, entry: &[u8]) -> Option<Listed> {
+    let indexed = class == FileInformationClass::FileIdBothDirectoryInformation;
+    let name_at = name_at(class);
+    let attributes = u32_at(entry, 56)?;
+    let length = usize::try_from(u32_at(entry, 60)?).ok()?;
+    let name = entry.get(name_at..name_at.checked_add(length)?)?;
+    Some(Listed {
+        name: name.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect(),
+        directory: attributes & ATTRIBUTE_DIRECTORY != 0,
+        read_only: attributes & ATTRIBUTE_READONLY != 0,
+        symlink: attributes & ATTRIBUTE_REPARSE_POINT != 0 && u32_at(entry, 64)? == TAG_SYMLINK,
+        size: u64_at(entry, 40)?,
+        modified: u64_at(entry, 24)?,
+        changed: u64_at(entry, 32)?,
+        index: if indexed { Some(u64_at(entry, 96)?) } else { None },
+    })
 }
 
 fn unpack<T: Unpack>(purpose: Purpose<'_>, answer: &Frame) -> Result<T> {
@@ -253,9 +281,17 @@ mod tests {
         pack_entries(CLASS, &names.iter().map(entry).collect::<Vec<_>>()).expect("the class is known")
     }
 
+    /// The names in a listing, as text, and whether there may be others.
+    fn names(buffer: &[u8]) -> (Vec<String>, bool) {
+        let left_out = LeftOut::default();
+        let entries = parse(CLASS, buffer, &left_out);
+        let names = entries.iter().map(|entry| String::from_utf16_lossy(&entry.name)).collect();
+        (names, left_out.is_incomplete())
+    }
+
     #[test]
     fn a_listing_is_read_field_by_field() {
-        let entries = parse(CLASS, &packed(&[".", "grün"])).expect("it is whole");
+        let entries = parse(CLASS, &packed(&[".", "grün"]), &LeftOut::default());
         let expected = Listed {
             name: "grün".encode_utf16().collect(),
             directory: false,
@@ -273,19 +309,32 @@ mod tests {
     fn a_name_that_is_no_text_costs_only_itself() {
         let mut buffer = packed(&["a", "b"]);
         buffer[104..106].copy_from_slice(&0xd800_u16.to_le_bytes());
-        let entries = parse(CLASS, &buffer).expect("it is whole");
-        assert_eq!(entries.iter().map(|entry| entry.name[0]).collect::<Vec<_>>(), [0xd800, u16::from(b'b')]);
+        assert_eq!(names(&buffer), (vec!["\u{fffd}".to_owned(), "b".to_owned()], false));
     }
 
     #[test]
-    fn a_listing_that_is_cut_anywhere_is_refused() {
-        let whole = packed(&["abc", "defgh"]);
-        for length in 1..whole.len() {
-            assert_eq!(parse(CLASS, &whole[..length]), None, "{length} of {} bytes", whole.len());
+    fn an_entry_that_cannot_be_read_makes_a_listing_incomplete_and_costs_no_other() {
+        let all = ["abc", "defgh", "ijk"];
+        let whole = packed(&all);
+        assert_eq!(names(&whole), (all.map(str::to_owned).to_vec(), false));
+        let with = |at: usize, number: u32| {
+            let mut buffer = whole.clone();
+            buffer[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            names(&buffer)
+        };
+        let first = vec!["abc".to_owned()];
+        assert_eq!(with(60, 10_000), (vec!["defgh".to_owned(), "ijk".to_owned()], true), "a name that is too long");
+        let behind = u32::try_from(whole.len()).expect("it is short");
+        for offset in [u32::MAX, behind, 16] {
+            assert_eq!(with(0, offset), (first.clone(), true), "an offset that leads to no entry: {offset}");
         }
-        let mut wild = whole;
-        wild[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(parse(CLASS, &wild), None);
+        for length in 1..whole.len() {
+            let (found, is_incomplete) = names(&whole[..length]);
+            assert!(
+                is_incomplete && all.starts_with(&found.iter().map(String::as_str).collect::<Vec<_>>()),
+                "{length}: {found:?}"
+            );
+        }
     }
 
     #[test]
@@ -294,7 +343,7 @@ mod tests {
         bolero::check!().with_type::<Input>().for_each(|input| {
             let bytes = corpus.bytes(input);
             for class in [CLASS, FileInformationClass::FileBothDirectoryInformation] {
-                let _ = parse(class, &bytes);
+                let _ = parse(class, &bytes, &LeftOut::default());
             }
         });
     }

@@ -18,6 +18,7 @@ use super::wire::{self, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::revealed::Revealed;
+use crate::source::LeftOut;
 use crate::sources::purpose::Purpose;
 
 /// How long a connection may take to come about.
@@ -153,7 +154,7 @@ impl Session {
         }
         match answers[1].header.status {
             NtStatus::SUCCESS => {
-                let entries = requests::entries(purpose, class, &answers[1])?;
+                let entries = requests::entries(class, &answers[1], &LeftOut::default());
                 Ok(entries.first().is_none_or(|entry| entry.index.is_some_and(|index| index != 0)))
             }
             NtStatus::INVALID_INFO_CLASS | NtStatus::NOT_SUPPORTED | NtStatus::INVALID_PARAMETER => Ok(false),

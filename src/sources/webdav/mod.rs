@@ -280,6 +280,8 @@ impl Source for Webdav {
         match resources.iter().find(|resource| resource.place == Place::Itself) {
             Some(itself) if itself.directory => {}
             Some(_) => return Err(purpose.error(ErrorKind::NotADirectory)),
+            // Its entry may be one of those that could not be read.
+            None if left_out.is_incomplete() => {}
             // Without it, an empty answer would prove nothing.
             None => {
                 return Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?"));

@@ -88,7 +88,13 @@ pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<List
     let meter = body.meter();
     let Listed { mut resources, left_out } = Listed::default();
     let tree = Element::read(body, &meter, &["response"], |response| {
-        let href = response.text_of("href").unwrap_or_default().trim();
+        let href = match response.known_by("href") {
+            Ok(href) => href.trim(),
+            Err((href, why)) => {
+                left_out.add_unreadable(href.as_bytes(), why);
+                return Ok(());
+            }
+        };
         match resource(&response, href, asked) {
             Ok(Some(resource)) => resources.push(&resource)?,
             Ok(None) => {}
@@ -100,8 +106,8 @@ pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<List
         return Err("the answer is no WebDAV listing: is this a WebDAV server?".into());
     }
     // Servers in Go (x/net/webdav, rclone) break off when a file disappears under them: they close the listing, and write this.
-    if let Some(rest) = tree.rest() {
-        left_out.add_unreadable(rest.as_bytes(), "with this the server broke off the listing");
+    for (what, why) in tree.faults() {
+        left_out.add_unreadable(what.as_bytes(), why);
     }
     Ok(Listed { resources, left_out })
 }
@@ -111,9 +117,6 @@ pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<List
 /// # Errors
 /// Why it cannot be read.
 fn resource(response: &Element, href: &str, asked: &[Vec<u8>]) -> Result<Option<Resource>, String> {
-    if href.is_empty() {
-        return Err("the server does not say where it is".into());
-    }
     let status = |element: &Element| {
         let text = element.text_of("status").unwrap_or("HTTP/1.1 200 OK");
         text.split_whitespace().nth(1).and_then(|code| code.parse::<u16>().ok()).unwrap_or_default()
@@ -228,6 +231,9 @@ mod tests {
             (file("<href>/odd</href>", "", "500 Internal Server Error"), 1, true),
             (file("", "3", "200 OK"), 1, true),
             ("<response/>".to_owned(), 1, true),
+            (file("<href>/m&uuml;ll</href>", "3", "200 OK"), 1, true),
+            (file("<href>/odd", "3", "200 OK"), 1, true),
+            (file("<href>/odd</href>", "&nbsp;", "200 OK"), 2, false),
             ("<response><href>/gone</href><status>HTTP/1.1 404 Not Found</status></response>".to_owned(), 1, false),
             (file("<href>/odd</href>", "-1", "200 OK"), 2, false),
             (file("<href>/odd</href>", "12 bytes", "200 OK"), 2, false),
