@@ -53,6 +53,12 @@ pub(super) struct Section {
     pub(super) itemid: Option<u64>,
     #[serde(default)]
     pub(super) modules: Vec<Module>,
+    /// HTML.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) summary: Option<String>,
+    /// Files of the summary; the site lists none.
+    #[serde(skip)]
+    pub(super) pictures: Vec<Content>,
 }
 
 /// An activity.
@@ -70,10 +76,34 @@ pub(super) struct Module {
     #[serde(default, deserialize_with = "loose")]
     pub(super) uservisible: Option<bool>,
     pub(super) contents: Option<Vec<Content>>,
+    /// HTML that is shown on the page of the course: all of a label.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) description: Option<String>,
+    /// The description as a function of the activity's kind tells it.
+    #[serde(skip)]
+    pub(super) intro: Option<String>,
+    /// Files of the description.
+    #[serde(skip)]
+    pub(super) pictures: Vec<Content>,
+}
+
+impl Section {
+    /// Leaves out what stands on the page of the course besides activities.
+    pub(super) fn forget_descriptions(&mut self) {
+        self.summary = None;
+        self.modules.iter_mut().for_each(|module| module.description = None);
+    }
+}
+
+impl Module {
+    /// Whether its description shows files of the site, or leads to some.
+    pub(super) fn shows_files(&self) -> bool {
+        self.description.as_deref().is_some_and(|html| html.contains("/pluginfile.php"))
+    }
 }
 
 /// A file of an activity, or something else that it exports.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Content {
     #[serde(rename = "type", default, deserialize_with = "loose")]
     pub(super) kind: Option<String>,
@@ -85,7 +115,8 @@ pub(super) struct Content {
     /// Bytes; 0 for what is generated when it is asked for.
     #[serde(default, deserialize_with = "loose")]
     pub(super) filesize: Option<u64>,
-    #[serde(default, deserialize_with = "loose")]
+    /// `url` of a file of a post.
+    #[serde(default, alias = "url", deserialize_with = "loose")]
     pub(super) fileurl: Option<String>,
     /// Seconds since 1970.
     #[serde(default, deserialize_with = "loose")]
@@ -102,8 +133,12 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// The kind of what stands for a forum's discussions, which are asked for when the forum is looked at.
-    pub(super) const DISCUSSIONS: &str = "discussions";
+    /// The kind of what stands for discussions of a forum and entries of a glossary, which are asked for when those are looked at.
+    pub(super) const APART: &str = "apart";
+
+    fn apart() -> Self {
+        Self { kind: Some(Self::APART.into()), ..Self::default() }
+    }
 
     pub(super) fn is_file(&self) -> bool {
         self.kind.as_deref() == Some("file")
@@ -142,7 +177,7 @@ pub(super) enum Activities {
         courses: Vec<Assignments>,
     },
     Others {
-        #[serde(alias = "scorms", alias = "lessons", alias = "h5pactivities")]
+        #[serde(alias = "scorms", alias = "lessons", alias = "h5pactivities", alias = "labels", alias = "glossaries")]
         activities: Vec<Activity>,
     },
 }
@@ -159,6 +194,12 @@ pub(super) struct Assignments {
 pub(super) struct Activity {
     #[serde(default, alias = "cmid", deserialize_with = "loose")]
     coursemodule: Option<u64>,
+    /// HTML.
+    #[serde(default, deserialize_with = "loose")]
+    intro: Option<String>,
+    /// Pictures of `intro`.
+    #[serde(default)]
+    introfiles: Vec<Content>,
     /// Of an assignment; missing while its description is hidden.
     #[serde(default)]
     introattachments: Vec<Content>,
@@ -196,8 +237,20 @@ impl Activities {
 }
 
 impl Activity {
-    /// Its files, as the contents of a course would have them; the discussions of a forum are [`Content::DISCUSSIONS`].
-    pub(super) fn files(self) -> Vec<Content> {
+    /// Puts what it has where the contents of a course would have it; the discussions of a forum and the entries of a glossary are [`Content::APART`].
+    pub(super) fn put_into(mut self, module: &mut Module) {
+        module.pictures = std::mem::take(&mut self.introfiles);
+        let modname = module.modname.as_deref();
+        // The others have it on the page of their course, or not at all.
+        if !matches!(modname, Some("label" | "forum" | "glossary")) {
+            module.intro = self.intro.take();
+        }
+        let has_entries = modname == Some("glossary") || self.numdiscussions.is_some_and(|count| count > 0);
+        let apart = has_entries.then(Content::apart);
+        module.contents.get_or_insert_default().extend(self.files().into_iter().chain(apart));
+    }
+
+    fn files(self) -> Vec<Content> {
         let is_protected = self.protectpackagedownloads == Some(true);
         let scorm = self.packageurl.zip(self.reference).filter(|_| !is_protected).map(|(url, name)| Content {
             filename: Some(name),
@@ -208,10 +261,7 @@ impl Activity {
             ..Content::default()
         });
         let told = [self.introattachments, self.mediafiles, self.package].into_iter().flatten().chain(scorm);
-        let told = told.map(|file| Content { kind: Some("file".into()), ..file });
-        let discussions = self.numdiscussions.filter(|&count| count > 0);
-        told.chain(discussions.map(|_| Content { kind: Some(Content::DISCUSSIONS.into()), ..Content::default() }))
-            .collect()
+        told.map(|file| Content { kind: Some("file".into()), ..file }).collect()
     }
 }
 
@@ -255,10 +305,10 @@ pub(super) struct Post {
     #[serde(default, deserialize_with = "loose")]
     pub(super) isprivatereply: Option<bool>,
     #[serde(default)]
-    pub(super) attachments: Vec<PostFile>,
+    pub(super) attachments: Vec<Content>,
     /// Pictures of the text.
     #[serde(default)]
-    pub(super) messageinlinefiles: Vec<PostFile>,
+    pub(super) messageinlinefiles: Vec<Content>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -267,25 +317,29 @@ pub(super) struct Author {
     pub(super) fullname: Option<String>,
 }
 
+/// `mod_glossary_get_entries_by_letter`.
 #[derive(Debug, Deserialize)]
-pub(super) struct PostFile {
-    pub(super) filename: String,
-    #[serde(default, deserialize_with = "loose")]
-    pub(super) filesize: Option<u64>,
-    #[serde(default, deserialize_with = "loose")]
-    pub(super) timemodified: Option<i64>,
-    /// For browsers, unlike all other addresses.
-    url: String,
+pub(super) struct Entries {
+    /// How many there are in all.
+    pub(super) count: u64,
+    pub(super) entries: Vec<GlossaryEntry>,
 }
 
-impl PostFile {
-    /// Its address for the token.
-    pub(super) fn address(&self) -> String {
-        match self.url.contains("/webservice/pluginfile.php") {
-            true => self.url.clone(),
-            false => self.url.replacen("/pluginfile.php", "/webservice/pluginfile.php", 1),
-        }
-    }
+#[derive(Debug, Deserialize)]
+pub(super) struct GlossaryEntry {
+    pub(super) id: u64,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) concept: Option<String>,
+    /// HTML.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) definition: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) timemodified: Option<i64>,
+    #[serde(default)]
+    pub(super) attachments: Vec<Content>,
+    /// Pictures of the definition.
+    #[serde(default)]
+    pub(super) definitioninlinefiles: Vec<Content>,
 }
 
 /// A refusal, which comes with the status 200. `exception` is left alone: it is a class that releases rename.

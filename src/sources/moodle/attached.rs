@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::answer::{Activities, Activity, Content, Module, Section};
+use super::answer::{Activities, Content, Module, Section};
 use super::session::Session;
 use super::show::{Kind, Show};
 use crate::error::Result;
@@ -29,20 +29,22 @@ pub(super) async fn attach(
         let (asked, _) = session.try_call::<Activities>(purpose, kind.function, &[("courseids[0]", &course)]).await?;
         let mut told: HashMap<_, _> = asked.into_iter().flat_map(Activities::all).collect();
         for module in modules {
-            let files = module.id.and_then(|id| told.remove(&id)).map(Activity::files);
-            module
-                .contents
-                .get_or_insert_default()
-                .extend(files.unwrap_or_else(|| vec![unknown(module.name.as_deref())]));
+            match module.id.and_then(|id| told.remove(&id)) {
+                Some(activity) => activity.put_into(module),
+                None => module.contents.get_or_insert_default().push(unknown(module.name.as_deref())),
+            }
         }
     }
     Ok(())
 }
 
-/// The activities of this kind into which the account may look.
+/// The activities of this kind into which the account may look, and of which its function tells something.
 fn modules<'a>(sections: &'a mut [Section], kind: &Kind) -> impl Iterator<Item = &'a mut Module> {
     let modules = sections.iter_mut().flat_map(|section| &mut section.modules);
-    modules.filter(|module| module.uservisible != Some(false) && module.modname.as_deref() == Some(kind.modname))
+    modules.filter(|module| {
+        let is_of_kind = module.modname.as_deref() == Some(kind.modname);
+        is_of_kind && module.uservisible != Some(false) && (kind.modname != "label" || module.shows_files())
+    })
 }
 
 /// Stands for files of which nothing is known.

@@ -13,12 +13,15 @@ use super::answer::{Course, Section};
 use super::attached::attach;
 use super::filters::Filters;
 use super::forum;
+use super::glossary;
+use super::linked::Linked;
 use super::numbering::Numbering;
+use super::outline::{Listed, outline};
 use super::refusal::{Route, blocked};
 use super::session::Session;
 use super::show::Show;
 use super::title::shown;
-use super::tree::{Listed, Place, Tree, course_path, directory};
+use super::tree::{Apart, Place, Tree, course_path, directory};
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::{Entry, LeftOut};
@@ -44,6 +47,7 @@ pub(super) struct Courses {
     is_incomplete: AtomicBool,
     answers: Mutex<HashMap<u64, Arc<Shared>>>,
     filters: Filters,
+    linked: Linked,
     show: Show,
     numbering: Numbering,
 }
@@ -112,7 +116,7 @@ impl Courses {
         purpose: Purpose<'_>,
         place: Place,
     ) -> Result<Arc<Tree>> {
-        if place.forum.is_some() {
+        if place.apart.is_some() {
             return self.contents(session, who, purpose, place).await.map(Arc::new);
         }
         let shared = self.answers.lock().entry(place.course).or_default().clone();
@@ -132,7 +136,7 @@ impl Courses {
         Ok(tree)
     }
 
-    /// Asks what is in a course, in one activity of it, or in one discussion.
+    /// Asks what is in a course, in one activity of it, or in what is told apart from it.
     ///
     /// # Errors
     /// `NotFound` only if the site lists the account's courses, and this is none of them.
@@ -144,14 +148,20 @@ impl Courses {
         place: Place,
     ) -> Result<Tree> {
         let Some(course) = course_path(place.course) else { return Err(purpose.error(ErrorKind::NotFound)) };
-        if let Some(forum) = place.forum {
-            return forum::tree(session, purpose, &course, forum).await;
+        match place.apart {
+            Some(Apart::Forum(forum)) => return forum::tree(session, purpose, &course, forum).await,
+            Some(Apart::Glossary(id)) => return glossary::tree(session, purpose, &course, id).await,
+            None => {}
         }
         let (mut sections, observed) = who.sections(session, purpose, place).await?;
+        if place.module.is_some() || !self.show.descriptions() {
+            sections.iter_mut().for_each(Section::forget_descriptions);
+        }
         attach(session, purpose, place.course, &self.show, &mut sections).await?;
+        self.linked.ask(session, purpose, &mut sections).await?;
         self.filters.ask(session, purpose, place.course, &sections).await?;
         let (site, filters, numbering) = (session.site(), &self.filters, self.numbering);
-        Ok(Tree::of(&course, &sections, &Listed { site, filters, numbering, observed }))
+        Ok(outline(&course, &sections, &Listed { site, filters, numbering, observed }))
     }
 
     /// Whether the last list of courses may lack one.

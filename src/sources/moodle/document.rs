@@ -1,75 +1,95 @@
-//! `document`: the posts of a discussion as HTML. The same posts make the same bytes. It asks nothing.
+//! `document`: texts that were written at a site as one HTML file, with links to the files beside it. The same texts make the same bytes.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::answer::{Post, PostFile};
-use super::title::decoded;
+use super::answer::Content;
+use super::html::{escaped, links};
+use super::site::Site;
 
 /// What a link to a file beside the document escapes.
 const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
 
-/// A file of a post, and the name that it has beside the document.
+/// One of the texts.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    /// Tells its files from those of the other texts.
+    pub(super) id: u64,
+    /// HTML that stands above it.
+    pub(super) head: String,
+    /// HTML that the site has cleaned.
+    pub(super) html: String,
+    /// Each with what it is to the text, in the site's words.
+    pub(super) files: Vec<(&'static str, Content)>,
+}
+
+/// A file of a text, and the name that it has beside the document.
 #[derive(Debug)]
 pub(super) struct Beside<'a> {
-    pub(super) post: u64,
-    /// Whether it is a picture of the text or an attachment, in the site's words.
+    pub(super) text: u64,
     pub(super) area: &'static str,
-    pub(super) file: &'a PostFile,
+    pub(super) content: &'a Content,
     pub(super) name: String,
 }
 
-/// The document of these posts, which links to the files beside it. What was written is HTML that the site has cleaned; no script in it runs.
-pub(super) fn document(title: &str, posts: &[Post], files: &[Beside<'_>]) -> String {
+/// The files of all texts. Of several with one name, and of those whose name is `taken`, later ones carry the number of their text.
+pub(super) fn beside(texts: &[Text], mut taken: HashSet<String>) -> Vec<Beside<'_>> {
+    let mut all = Vec::new();
+    for text in texts {
+        for (area, content) in &text.files {
+            let mut name = content.filename.clone().unwrap_or_default();
+            while !taken.insert(name.clone()) {
+                name = format!("{} - {name}", text.id);
+            }
+            all.push(Beside { text: text.id, area, content, name });
+        }
+    }
+    all
+}
+
+/// The document of these texts, which links to the files beside it. No script in it runs.
+pub(super) fn document(site: &Site, title: &str, texts: &[Text], files: &[Beside<'_>]) -> String {
     let mut html = format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"script-src 'none'; object-src 'none'\">\
          <title>{}</title></head><body>\n",
         escaped(title)
     );
-    for post in posts {
-        let files: Vec<_> = files.iter().filter(|file| file.post == post.id).collect();
+    for text in texts {
+        let files: Vec<_> = files.iter().filter(|file| file.text == text.id).collect();
         // Writing to a text does not fail.
-        let _ = write!(html, "{}{}\n</article>\n", head(post), message(post, &files));
+        let _ = write!(html, "<article id=\"p{}\">\n{}{}\n</article>\n", text.id, text.head, body(site, text, &files));
     }
     html + "</body></html>\n"
 }
 
-/// What stands above the text of a post.
-fn head(post: &Post) -> String {
-    let text = |text: &Option<String>| escaped(&decoded(text.as_deref().unwrap_or_default()));
-    let author = post.author.as_ref().map(|author| text(&author.fullname)).unwrap_or_default();
-    let time = post.timecreated.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    let time = time.map(|time| format!(", <time>{time}</time>")).unwrap_or_default();
-    let parent = post.parentid.map(|id| format!(", in reply to <a href=\"#p{id}\">#{id}</a>")).unwrap_or_default();
-    let private = if post.isprivatereply == Some(true) { ", to you alone" } else { "" };
-    format!(
-        "<article id=\"p{id}\">\n<h2>{}</h2>\n<p>#{id}: {author}{time}{parent}{private}</p>\n",
-        text(&post.subject),
-        id = post.id
-    )
-}
-
-/// The text of a post with its pictures, and links to its attachments.
-fn message(post: &Post, files: &[&Beside<'_>]) -> String {
-    let mut message = post.message.clone().unwrap_or_default();
-    let mut links = String::new();
-    for Beside { file, name, .. } in files {
-        let link = format!("\"{}\"", utf8_percent_encode(name, LINK));
-        // The text has the address without a query.
-        let address = file.address();
-        let address = format!("\"{}\"", address.split('?').next().unwrap_or(&address));
-        if message.contains(&address) {
-            message = message.replace(&address, &link);
-        } else {
-            let _ = write!(links, "\n<p><a href={link}>{}</a></p>", escaped(name));
+/// A text whose links lead to the files beside the document, and links to those that it does not show.
+fn body(site: &Site, text: &Text, files: &[&Beside<'_>]) -> String {
+    let mut html = text.html.clone();
+    let mut shown = HashSet::new();
+    for address in links(&text.html) {
+        let Some(path) = site.stored(&address) else { continue };
+        let is_of = |file: &&&Beside<'_>| {
+            file.content.fileurl.as_deref().and_then(|url| site.stored(url)).as_ref() == Some(&path)
+        };
+        let Some(file) = files.iter().find(is_of) else { continue };
+        let link = link(&file.name);
+        for written in [&address, &escaped(&address)] {
+            for quote in ['"', '\''] {
+                html = html.replace(&format!("{quote}{written}{quote}"), &link);
+            }
         }
+        shown.insert(&file.name);
     }
-    message + &links
+    for Beside { name, .. } in files.iter().filter(|file| !shown.contains(&file.name)) {
+        let _ = write!(html, "\n<p><a href={}>{}</a></p>", link(name), escaped(name));
+    }
+    html
 }
 
-/// Text as HTML has it.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// The value of an attribute that leads to a file beside the document.
+fn link(name: &str) -> String {
+    format!("\"{}\"", utf8_percent_encode(name, LINK))
 }

@@ -3,22 +3,20 @@
 //! Lists of discussions do not show that a reply was edited, so each discussion is asked for with all of its posts when it is looked at:
 //! one request. These functions only read; no post counts as read by them.
 
-use std::collections::HashSet;
-
 use super::answer::{Content, Discussion, Discussions, Post, Posts};
-use super::document::{Beside, document};
-use super::ledger::Tag;
+use super::document::Text;
+use super::html::{decoded, escaped};
 use super::refusal::Route;
 use super::session::Session;
 use super::show::{DISCUSSIONS, POSTS};
 use super::site::{Asked, Site};
 use super::title::shown;
-use super::tree::{Body, File, Forum, Tree, directory};
+use super::tree::{Forum, Tree, directory};
+use super::written::Written;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::LeftOut;
 use crate::sources::purpose::Purpose;
-use crate::sources::stamp;
 
 /// The tree of a forum's discussions, or of one of them. `course` is the path of the forum's course.
 ///
@@ -95,53 +93,31 @@ fn overview(path: &RemotePath, discussions: &[Discussion]) -> Tree {
 fn discussion(site: &Site, observed: i64, dir: &RemotePath, posts: &[Post]) -> Tree {
     let first = posts.iter().find(|post| post.parentid.is_none()).or(posts.first());
     let title = shown(first.and_then(|post| post.subject.as_deref()).unwrap_or_default(), "Discussion");
-    let name = format!("{title}.html");
-    let (mut tree, left_out, beside) = (Tree::default(), LeftOut::default(), beside(posts, &name));
-    let mut entries = Vec::new();
-    if let Some(path) = left_out.child(dir, b"text") {
-        entries.push(tree.add_file(name, path, text(&title, posts, &beside)));
-    }
-    for Beside { post, area, file, name } in beside {
-        let Some(url) = site.file_url(&file.address()) else {
-            left_out.refuse(name.as_bytes(), "it is kept elsewhere than at the site");
-            continue;
-        };
-        let within = left_out.child(dir, format!("{area}-{post}").as_bytes());
-        if let Some(path) = within.and_then(|dir| left_out.child(&dir, file.filename.as_bytes())) {
-            let body = Body::Site { url, is_html: false };
-            let content = Content { filesize: file.filesize, timemodified: file.timemodified, ..Content::default() };
-            entries.push(tree.add_file(name, path, File::kept(body, &content, false, observed)));
-        }
-    }
+    let modified = posts.iter().filter_map(|post| post.timemodified.max(post.timecreated)).max();
+    let written = Written { site, observed, title, modified, texts: posts.iter().map(text).collect() };
+    let (mut tree, left_out) = (Tree::default(), LeftOut::default());
+    let entries = written.add_to(&mut tree, dir, &left_out, [].iter());
     tree.add_directory(dir.clone(), entries, left_out);
     tree
 }
 
-/// The file that is made of what was written.
-fn text(title: &str, posts: &[Post], beside: &[Beside<'_>]) -> File {
-    let text = document(title, posts, beside);
-    let modified = posts.iter().filter_map(|post| post.timemodified.max(post.timecreated)).max();
-    File {
-        size: Some(text.len() as u64),
-        modified: modified.and_then(stamp::time),
-        digest: Some(Tag::measured(text.as_bytes()).digest()),
-        body: Body::Made(text),
+fn text(post: &Post) -> Text {
+    let files = |area, files: &[Content]| files.iter().map(|file| (area, file.clone())).collect::<Vec<_>>();
+    Text {
+        id: post.id,
+        head: head(post),
+        html: post.message.clone().unwrap_or_default(),
+        files: [files("post", &post.messageinlinefiles), files("attachment", &post.attachments)].concat(),
     }
 }
 
-/// The files of all posts. Of several with one name, and of one with the name of the `document`, those of later posts carry the post's number.
-fn beside<'a>(posts: &'a [Post], document: &str) -> Vec<Beside<'a>> {
-    let mut taken = HashSet::from([document.to_owned()]);
-    let mut all = Vec::new();
-    for post in posts {
-        let pictures = post.messageinlinefiles.iter().map(|file| ("post", file));
-        for (area, file) in pictures.chain(post.attachments.iter().map(|file| ("attachment", file))) {
-            let mut name = file.filename.clone();
-            while !taken.insert(name.clone()) {
-                name = format!("{} - {name}", post.id);
-            }
-            all.push(Beside { post: post.id, area, file, name });
-        }
-    }
-    all
+/// What stands above the text of a post.
+fn head(post: &Post) -> String {
+    let text = |text: &Option<String>| escaped(&decoded(text.as_deref().unwrap_or_default()));
+    let author = post.author.as_ref().map(|author| text(&author.fullname)).unwrap_or_default();
+    let time = post.timecreated.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let time = time.map(|time| format!(", <time>{time}</time>")).unwrap_or_default();
+    let parent = post.parentid.map(|id| format!(", in reply to <a href=\"#p{id}\">#{id}</a>")).unwrap_or_default();
+    let private = if post.isprivatereply == Some(true) { ", to you alone" } else { "" };
+    format!("<h2>{}</h2>\n<p>#{}: {author}{time}{parent}{private}</p>\n", text(&post.subject), post.id)
 }

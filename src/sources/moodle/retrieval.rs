@@ -63,13 +63,6 @@ impl Request<'_> {
             let is_incomplete = self.moodle.courses.is_incomplete();
             return Err(if is_root { self.error(ErrorKind::IsADirectory) } else { self.absence(is_incomplete) });
         };
-        if place.module.is_none() && place.forum.is_none() {
-            let Connected { session, who } = &*self.connected;
-            let tree = self.moodle.courses.tree(session, who, self.purpose, place).await?;
-            let is_there = tree.directory(self.purpose.path).is_some();
-            let is_incomplete = tree.is_incomplete();
-            return Err(if is_there { self.error(ErrorKind::IsADirectory) } else { self.absence(is_incomplete) });
-        }
         let Connected { session, who } = &*self.connected;
         let tree = self.moodle.courses.contents(session, who, self.purpose, place).await?;
         match tree.file(self.purpose.path) {

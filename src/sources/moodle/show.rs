@@ -7,6 +7,12 @@ pub(super) const DISCUSSIONS: &str = "mod_forum_get_forum_discussions";
 /// Lists the posts of a discussion.
 pub(super) const POSTS: &str = "mod_forum_get_discussion_posts";
 
+/// The word for what stands on the page of a course besides its activities.
+const DESCRIPTIONS: &str = "descriptions";
+
+/// Lists the entries of a glossary.
+pub(super) const ENTRIES: &str = "mod_glossary_get_entries_by_letter";
+
 /// A kind of activity whose files a function of its own lists, for a whole course at once. All these functions only read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -20,7 +26,7 @@ pub(super) struct Kind {
 }
 
 /// `mod_assign_get_submission_status` must never be here: it begins a submission, and notes that feedback was seen.
-static KINDS: [Kind; 5] = [
+static KINDS: [Kind; 7] = [
     Kind { word: "assignments", modname: "assign", function: "mod_assign_get_assignments", further: &[] },
     Kind { word: "lessons", modname: "lesson", function: "mod_lesson_get_lessons_by_courses", further: &[] },
     Kind { word: "scorm", modname: "scorm", function: "mod_scorm_get_scorms_by_courses", further: &[] },
@@ -36,6 +42,13 @@ static KINDS: [Kind; 5] = [
         function: "mod_forum_get_forums_by_courses",
         further: &[DISCUSSIONS, POSTS],
     },
+    Kind {
+        word: "glossaries",
+        modname: "glossary",
+        function: "mod_glossary_get_glossaries_by_courses",
+        further: &[ENTRIES],
+    },
+    Kind { word: DESCRIPTIONS, modname: "label", function: "mod_label_get_labels_by_courses", further: &[] },
 ];
 
 impl Kind {
@@ -64,6 +77,11 @@ impl Show {
             reader.problem(Some("show"), format!("`show`: there is no {word:?}; known are: {known}"));
         }
         Self(KINDS.iter().filter(|kind| words.iter().any(|word| word == kind.word)).collect())
+    }
+
+    /// Whether descriptions of sections, and what activities show on the page of their course, are shown.
+    pub(super) fn descriptions(&self) -> bool {
+        self.0.iter().any(|kind| kind.word == DESCRIPTIONS)
     }
 
     pub(super) fn kinds(&self) -> impl Iterator<Item = &'static Kind> {

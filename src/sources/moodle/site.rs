@@ -101,13 +101,27 @@ impl Site {
         self.ask(purpose, Route::Rest, "webservice/rest/server.php", &fields).await
     }
 
-    /// The address of a file, if it is one that may be asked with the token.
+    /// The address of a file, if it is one that may be asked with the token. Texts have addresses for browsers, which take no token.
     pub(super) fn file_url(&self, fileurl: &str) -> Option<Url> {
         // Sites without path addresses write their query as in HTML.
         let url = Url::parse(&fileurl.replace("&amp;", "&")).ok()?;
         // `parse` has resolved every `..`, so that the beginning says where it leads.
-        let rest = url.as_str().strip_prefix(&self.base)?.strip_prefix("/webservice/pluginfile.php")?;
-        rest.starts_with(['/', '?']).then_some(url)
+        let rest = self.pluginfile(url.as_str())?;
+        let is_file = rest.starts_with(['/', '?']);
+        is_file.then(|| Url::parse(&format!("{}/webservice/pluginfile.php{rest}", self.base)).ok())?
+    }
+
+    /// Where the site keeps the file to which an address leads, as the path of what may be several addresses.
+    pub(super) fn stored(&self, fileurl: &str) -> Option<String> {
+        let rest = self.pluginfile(fileurl)?;
+        let path = rest.strip_prefix("?file=").unwrap_or(rest).split(['?', '&', '#']).next()?;
+        Some(percent_encoding::percent_decode_str(path).decode_utf8().ok()?.into_owned())
+    }
+
+    /// What stands in the address of a file after the page that sends files.
+    fn pluginfile<'a>(&self, address: &'a str) -> Option<&'a str> {
+        let rest = address.strip_prefix(&self.base)?;
+        rest.strip_prefix("/webservice").unwrap_or(rest).strip_prefix("/pluginfile.php")
     }
 
     /// Asks for a file, or a part of it, as `Range` writes it. The site's answer is a success; `true`: it comes from elsewhere.

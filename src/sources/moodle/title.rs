@@ -1,7 +1,6 @@
 //! `shown`: the name that a course, a section or an activity has as an entry. It knows no directory and no duplicates.
 
-use html5gum::emitters::default::DefaultEmitter;
-use html5gum::{Token, Tokenizer};
+use super::html::decoded;
 
 /// The name for a title as the site writes it: HTML whose entities stand for characters. `fallback` is for a title of nothing.
 ///
@@ -14,17 +13,6 @@ pub(super) fn shown(html: &str, fallback: &str) -> String {
         "." | ".." => text.replace('.', "\u{ff0e}"),
         _ => text.replace('/', "\u{ff0f}"),
     }
-}
-
-/// The text of a piece of HTML; tags are left out.
-pub(super) fn decoded(html: &str) -> String {
-    let mut text = Vec::with_capacity(html.len());
-    for Ok(token) in Tokenizer::new_with_emitter(html, DefaultEmitter::default()) {
-        if let Token::String(part) = token {
-            text.extend_from_slice(&part);
-        }
-    }
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

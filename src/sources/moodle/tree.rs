@@ -1,23 +1,19 @@
-//! `Tree`: one course as directories and files, made of what the site lists. It asks nothing and gives names as they are.
+//! `Tree`: directories and files of a course, and the paths that name them. It asks nothing.
 //!
 //! Paths are made of the site's own numbers, so that a file keeps its path, and with it its copy, when its activity is renamed or
 //! moves to another section: `course-2/section-3` is a section, `course-2/module-17/sub/a.txt` a file of an activity,
-//! `course-2/page-19` and `course-2/book-24/1` what the site makes of a page and of a chapter, `course-2/link-22` a link. What `forum`
-//! makes of a discussion is at `course-2/forum-4/discussion-3`.
+//! `course-2/page-19` and `course-2/book-24/1` what the site makes of a page and of a chapter, `course-2/link-22` a link. What is made
+//! of a discussion is at `course-2/forum-4/discussion-3`, of a glossary at `course-2/glossary-2`, of the description of an activity at `course-2/intro-17`, and of what stands
+//! on the page of the course in a section at `course-2/about-3`.
 //! A directory's path is therefore no beginning of the paths of what is in it.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::answer::{Content, Module, Section};
-use super::filters::Filters;
-use super::numbering::Numbering;
-use super::site::Site;
-use super::title::shown;
-use crate::digest::{Digest, hex};
+use super::answer::Content;
+use crate::digest::Digest;
 use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind, LeftOut};
 use crate::sources::stamp::{self, Stamp};
@@ -76,8 +72,15 @@ pub(super) struct Place {
     pub(super) course: u64,
     /// The activity that the path is of, if it is of one.
     pub(super) module: Option<u64>,
-    /// The forum that the path is of instead.
-    pub(super) forum: Option<Forum>,
+    /// What the path is of instead, if that is asked for apart from the course.
+    pub(super) apart: Option<Apart>,
+}
+
+/// What functions of its own tell when it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Apart {
+    Forum(Forum),
+    Glossary(u64),
 }
 
 /// A forum, or a discussion in it, by the numbers that its functions take.
@@ -92,16 +95,17 @@ impl Place {
     pub(super) fn of(path: &RemotePath) -> Option<Self> {
         let mut components = path.as_str()?.split('/');
         let course = components.next()?.strip_prefix("course-")?.parse().ok()?;
-        let (mut module, mut forum) = (None, None);
+        let (mut module, mut apart) = (None, None);
         match components.next().and_then(|activity| activity.split_once('-')) {
-            None | Some(("section", _)) => {}
+            None | Some(("section" | "about", _)) => {}
             Some(("forum", id)) => {
                 let discussion = components.next().and_then(|name| name.strip_prefix("discussion-")?.parse().ok());
-                forum = Some(Forum { id: id.parse().ok()?, discussion });
+                apart = Some(Apart::Forum(Forum { id: id.parse().ok()?, discussion }));
             }
+            Some(("glossary", id)) => apart = Some(Apart::Glossary(id.parse().ok()?)),
             Some((_, number)) => module = number.parse().ok(),
         }
-        Some(Self { course, module, forum })
+        Some(Self { course, module, apart })
     }
 }
 
@@ -123,22 +127,6 @@ pub(super) fn directory(name: impl Into<Vec<u8>>, path: RemotePath) -> Entry {
 }
 
 impl Tree {
-    /// The tree of the sections that were listed.
-    pub(super) fn of(course: &RemotePath, sections: &[Section], listed: &Listed<'_>) -> Self {
-        let mut builder = Builder { tree: Self::default(), course, sections, listed };
-        let is_shown_inside = |section: &Section| {
-            let mut modules = sections.iter().flat_map(|section| &section.modules);
-            modules.any(|module| is_subsection(module, section))
-        };
-        let top: Vec<_> = sections.iter().filter(|section| !is_shown_inside(section)).collect();
-        let titled = top.iter().map(|section| (section.section, title(section))).collect();
-        let names = listed.numbering.apply(titled);
-        let named = top.into_iter().zip(&names);
-        let entries = named.filter_map(|(section, name)| builder.section(section, course, name)).collect();
-        builder.tree.directories.insert(course.clone(), entries);
-        builder.tree
-    }
-
     pub(super) fn directory(&self, path: &RemotePath) -> Option<&[Entry]> {
         self.directories.get(path).map(Vec::as_slice)
     }
@@ -153,8 +141,24 @@ impl Tree {
         self.left_out.values().any(LeftOut::is_incomplete)
     }
 
+    /// The entries of a directory, which is added if it is not there.
+    pub(super) fn entries(&mut self, path: &RemotePath) -> &mut Vec<Entry> {
+        self.directories.entry(path.clone()).or_default()
+    }
+
+    /// Notes what the listing of this directory leaves out.
+    pub(super) fn note(&mut self, path: &RemotePath) -> &LeftOut {
+        self.left_out.entry(path.clone()).or_default()
+    }
+
     pub(super) fn file(&self, path: &RemotePath) -> Option<&File> {
         self.files.get(path)
+    }
+
+    /// All paths.
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> impl Iterator<Item = &RemotePath> {
+        self.directories.keys().chain(self.files.keys())
     }
 
     /// Adds a directory with these entries.
@@ -176,347 +180,5 @@ impl Tree {
         };
         self.files.insert(path, file);
         entry
-    }
-}
-
-/// The name of a section without a number before it.
-fn title(section: &Section) -> String {
-    let unnamed = section.section.map_or_else(|| "Other".to_owned(), |number| format!("Section {number}"));
-    shown(section.name.as_deref().unwrap_or_default(), &unnamed)
-}
-
-fn is_subsection(module: &Module, section: &Section) -> bool {
-    module.modname.as_deref() == Some("subsection")
-        && section.component.as_deref() == Some("mod_subsection")
-        && section.itemid.is_some()
-        && section.itemid == module.instance
-}
-
-/// The entries of a section. Files that have one name among them carry that of their activity before it.
-fn told_apart(entries: Vec<(&Module, Entry)>) -> Vec<Entry> {
-    let mut counts = HashMap::<Vec<u8>, usize>::new();
-    entries.iter().for_each(|(_, entry)| *counts.entry(entry.name.clone()).or_default() += 1);
-    let named = |(module, mut entry): (&Module, Entry)| {
-        let is_file = module.modname.as_deref() == Some("resource") && !entry.is_directory();
-        if is_file && counts[&entry.name] > 1 {
-            let activity = shown(module.name.as_deref().unwrap_or_default(), "File");
-            entry.name = [activity.as_bytes(), b" - ", &entry.name].concat();
-        }
-        entry
-    };
-    entries.into_iter().map(named).collect()
-}
-
-/// Whether a file is listed to those who learn, and sent only to those who teach: the table of contents of a package.
-fn is_withheld(modname: &str, content: &Content) -> bool {
-    modname == "imscp"
-        && content.filename.as_deref() == Some("imsmanifest.xml")
-        && content.filepath.as_deref() == Some("/")
-}
-
-/// What is known of a listing beside its sections.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Listed<'a> {
-    pub(super) site: &'a Site,
-    pub(super) filters: &'a Filters,
-    pub(super) numbering: Numbering,
-    /// The time by the site's clock.
-    pub(super) observed: i64,
-}
-
-struct Builder<'a> {
-    tree: Tree,
-    course: &'a RemotePath,
-    sections: &'a [Section],
-    listed: &'a Listed<'a>,
-}
-
-impl Builder<'_> {
-    /// The path of what the site numbers so.
-    fn path(&self, place: &str) -> Option<RemotePath> {
-        self.course.child(place.as_bytes()).ok()
-    }
-
-    fn left_out(&mut self, dir: &RemotePath) -> &LeftOut {
-        self.tree.left_out.entry(dir.clone()).or_default()
-    }
-
-    /// The path of a name in `dir`; a name that must not be followed is left out.
-    fn child(&mut self, dir: &RemotePath, name: &str) -> Option<RemotePath> {
-        self.left_out(dir).child(dir, name.as_bytes())
-    }
-
-    /// The entry of a section in the directory `parent`, whatever is in it; none for one that the user may not see.
-    fn section(&mut self, section: &Section, parent: &RemotePath, name: &str) -> Option<Entry> {
-        if section.uservisible == Some(false) {
-            return None;
-        }
-        let Some(id) = section.id else {
-            self.left_out(parent).add_unreadable(name.as_bytes(), "the section has no number");
-            return None;
-        };
-        let path = self.path(&format!("section-{id}"))?;
-        // Each stands in one place, so that none is inside itself.
-        if self.tree.directories.contains_key(&path) {
-            return None;
-        }
-        self.directory(&path);
-        let modules = section.modules.iter().filter(|module| module.uservisible != Some(false));
-        let shown = modules.filter_map(|module| Some((module, self.module(module, &path)?)));
-        let entries = told_apart(shown.collect());
-        self.directory(&path).extend(entries);
-        self.unless_empty(name, path)
-    }
-
-    /// The entry of a directory, unless nothing is in it.
-    fn unless_empty(&mut self, name: impl Into<Vec<u8>>, path: RemotePath) -> Option<Entry> {
-        let is_empty = self.directory(&path).is_empty() && !self.left_out(&path).is_incomplete();
-        (!is_empty).then(|| directory(name, path))
-    }
-
-    /// The entry of an activity in the directory `section`; none for one without files.
-    fn module(&mut self, module: &Module, section: &RemotePath) -> Option<Entry> {
-        let (Some(id), Some(modname)) = (module.id, module.modname.as_deref()) else {
-            let name = module.name.as_deref().unwrap_or("?");
-            self.left_out(section).add_unreadable(name.as_bytes(), "the activity has no number or no type");
-            return None;
-        };
-        let name = shown(module.name.as_deref().unwrap_or_default(), &format!("Activity {id}"));
-        if modname == "subsection" {
-            let inner = self.sections.iter().find(|section| is_subsection(module, section))?;
-            return self.section(inner, section, &name);
-        }
-        let path = self.path(&format!("module-{id}"))?;
-        let contents = module.contents.as_deref()?;
-        for odd in contents.iter().filter(|content| content.kind.is_none()) {
-            // An activity with one file is shown as that file.
-            for dir in [section, &path] {
-                let name = odd.filename.as_deref().unwrap_or("?");
-                self.left_out(dir).add_unreadable(name.as_bytes(), "the site does not say what it is");
-            }
-        }
-        let is_sent = |content: &&Content| content.is_file() && !is_withheld(modname, content);
-        let files: Vec<_> = contents.iter().filter(is_sent).collect();
-        let (generated, stored): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.is_generated());
-        match (modname, generated.as_slice(), stored.as_slice()) {
-            ("url", ..) => return self.link(id, contents, &name),
-            ("forum", ..) => {
-                contents.iter().find(|content| content.kind.as_deref() == Some(Content::DISCUSSIONS))?;
-                let Some(instance) = module.instance else {
-                    self.left_out(section).add_unreadable(name.as_bytes(), "the forum has no number");
-                    return None;
-                };
-                return Some(directory(name, self.path(&format!("forum-{instance}"))?));
-            }
-            ("page", [page], _) => {
-                let html = self.generated(page, &name, self.path(&format!("page-{id}"))?, "")?;
-                if stored.is_empty() {
-                    return Some(html);
-                }
-                // Beside its pictures, so that they are found.
-                self.put(module, &stored, &path, "/");
-                self.directory(&path).push(html);
-            }
-            ("book", ..) => self.book(module, contents, &generated, stored, &path),
-            ("resource", _, [file]) => {
-                return self.stored(module, file, path.child(file.filename.as_deref()?.as_bytes()).ok()?);
-            }
-            ("folder", ..) | (_, _, [_, ..]) => self.put(module, &stored, &path, "/"),
-            _ => return None,
-        }
-        if modname == "folder" {
-            // A folder at the site as well: files are expected there.
-            self.directory(&path);
-            return Some(directory(name, path));
-        }
-        self.unless_empty(name, path)
-    }
-
-    fn directory(&mut self, path: &RemotePath) -> &mut Vec<Entry> {
-        self.tree.directories.entry(path.clone()).or_default()
-    }
-
-    fn link(&mut self, id: u64, contents: &[Content], name: &str) -> Option<Entry> {
-        let content = contents.iter().find(|content| content.kind.as_deref() == Some("url"))?;
-        // A line break would begin another line of the file.
-        let url: String = content.fileurl.as_ref()?.chars().filter(|c| !c.is_control()).collect();
-        let text = format!("[InternetShortcut]\r\nURL={url}\r\n");
-        let file = File {
-            size: Some(text.len() as u64),
-            modified: content.timemodified.and_then(stamp::time),
-            digest: Some(Digest::new(format!("{LINK}{url}"))),
-            body: Body::Made(text),
-        };
-        let path = self.path(&format!("link-{id}"))?;
-        Some(self.tree.add_file(format!("{name}.url"), path, file))
-    }
-
-    /// Puts the chapters of a book into its directory, numbered so that they stand in their order.
-    fn book(
-        &mut self,
-        module: &Module,
-        contents: &[Content],
-        chapters: &[&Content],
-        stored: Vec<&Content>,
-        path: &RemotePath,
-    ) {
-        // A chapter shows its number and the titles of those above it, which are in the table of contents.
-        let table: String = contents.iter().filter_map(|content| content.content.as_deref()).collect();
-        let table = format!(";table={}", hex(&Sha256::digest(table)[..8]));
-        let digits = chapters.len().to_string().len();
-        let mut rest = stored;
-        for (index, chapter) in chapters.iter().enumerate() {
-            let inside = chapter.filepath.as_deref().unwrap_or_default();
-            let id = inside.trim_matches('/');
-            let title = shown(chapter.content.as_deref().unwrap_or_default(), "Chapter");
-            let title = format!("{:0digits$} {title}", index + 1);
-            let (Some(book), Some(beside)) =
-                (module.id.and_then(|id| self.path(&format!("book-{id}"))), self.child(path, id))
-            else {
-                continue;
-            };
-            let own = self.child(&book, id);
-            let Some(html) = own.and_then(|own| self.generated(chapter, &title, own, &table)) else {
-                continue;
-            };
-            let (attached, others) = rest
-                .into_iter()
-                .partition(|file: &&Content| file.filepath.as_deref().is_some_and(|path| path.starts_with(inside)));
-            rest = others;
-            if Vec::is_empty(&attached) {
-                self.directory(path).push(html);
-                continue;
-            }
-            self.directory(path).push(directory(title, beside.clone()));
-            self.put(module, &attached, &beside, inside);
-            self.directory(&beside).push(html);
-        }
-        self.put(module, &rest, path, "/");
-    }
-
-    /// Puts files into `base`, each into the directory that its path tells beyond `prefix`.
-    fn put(&mut self, module: &Module, files: &[&Content], base: &RemotePath, prefix: &str) {
-        for file in files {
-            let below = file.filepath.as_deref().unwrap_or_default();
-            let below = below.strip_prefix(prefix).unwrap_or(below);
-            let mut at = Some(base.clone());
-            for name in below.split('/').filter(|name| !name.is_empty()) {
-                at = at.and_then(|parent| {
-                    let path = self.child(&parent, name)?;
-                    if !self.tree.directories.contains_key(&path) {
-                        self.directory(&parent).push(directory(name, path.clone()));
-                        self.directory(&path);
-                    }
-                    Some(path)
-                });
-            }
-            let Some((at, name)) = at.zip(file.filename.as_deref()) else { continue };
-            if let Some(path) = self.child(&at, name)
-                && !self.tree.files.contains_key(&path)
-                && let Some(entry) = self.stored(module, file, path)
-            {
-                self.directory(&at).push(entry);
-            }
-        }
-    }
-
-    /// A file that the site keeps.
-    fn stored(&mut self, module: &Module, content: &Content, path: RemotePath) -> Option<Entry> {
-        let is_html = matches!(content.mimetype.as_deref(), Some("text/html" | "application/xhtml+xml"));
-        let is_filtered = self.listed.filters.may_change(module, content);
-        let file = File::kept(self.body(content, is_html)?, content, is_filtered, self.listed.observed);
-        Some(self.tree.add_file(content.filename.clone()?, path, file))
-    }
-
-    /// The HTML that the site makes of a page or a chapter. It has no size before it is made; `table` is the rest that goes into it.
-    fn generated(&mut self, content: &Content, name: &str, path: RemotePath, table: &str) -> Option<Entry> {
-        let modified = content.timemodified?;
-        let text = format!("{HTML}{modified}{table}");
-        let settled = stamp::is_settled(modified, self.listed.observed);
-        let file = File {
-            body: self.body(content, true)?,
-            size: None,
-            modified: content.timemodified.and_then(stamp::time),
-            digest: Some(if settled { Digest::new(text) } else { stamp::unsettled(text) }),
-        };
-        Some(self.tree.add_file(format!("{name}.html"), path, file))
-    }
-
-    fn body(&mut self, content: &Content, is_html: bool) -> Option<Body> {
-        let fileurl = content.fileurl.as_deref().unwrap_or_default();
-        let url = self.listed.site.file_url(fileurl);
-        if url.is_none() {
-            let name = content.filename.as_deref().unwrap_or_default();
-            self.left_out(self.course).refuse(name.as_bytes(), "it is kept elsewhere than at the site");
-        }
-        Some(Body::Site { url: url?, is_html })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fuzz::{Corpus, Input};
-    use crate::path::Printable;
-    use crate::sources::authorities::Authorities;
-    use crate::sources::http::redirect::Named;
-
-    #[test]
-    fn a_record_that_cannot_be_read_makes_its_directory_incomplete_and_costs_no_other() {
-        let file = r#"{"type": "file", "filename": "a", "fileurl": "https://site.example/moodle/webservice/pluginfile.php/1/a", "filesize": 1, "timemodified": 1, "mimetype": "x/y"}"#;
-        let module = |id: u64, contents: &str| {
-            format!(r#"{{"id": {id}, "name": "M{id}", "modname": "folder", "contents": [{contents}]}}"#)
-        };
-        let odd_file = file.replace(r#""type": "file""#, r#""type": []"#).replace(r#""a""#, r#""b""#);
-        let (good, half) = (module(1, file), module(2, &format!("{odd_file}, {file}")));
-        let odd = r#"{"id": "x", "name": "odd"}"#;
-        let sections = format!(r#"[{{"id": 3, "name": "S", "modules": [{good}, {odd}, {half}]}}, {{"id": null}}]"#);
-        let sections: Vec<Section> = serde_json::from_str(&sections).expect("they are read");
-        let site = Site::new(
-            &Url::parse("https://site.example/moodle").expect("a URL"),
-            Named::default(),
-            Authorities::default(),
-        )
-        .expect("a site");
-        let course = course_path(2).expect("a path");
-        let tree = Tree::of(
-            &course,
-            &sections,
-            &Listed { site: &site, filters: &Filters::default(), numbering: Numbering::default(), observed: 100 },
-        );
-        let seen = |place: &str| {
-            let path = if place.is_empty() { course.clone() } else { course.child(place.as_bytes()).expect("a path") };
-            (tree.directory(&path).map(<[Entry]>::len), tree.left_out(&path).is_incomplete())
-        };
-        assert!(tree.is_incomplete());
-        assert_eq!(seen(""), (Some(1), true));
-        assert_eq!(seen("section-3"), (Some(2), true));
-        assert_eq!(seen("module-1"), (Some(1), false));
-        assert_eq!(seen("module-2"), (Some(1), true));
-    }
-
-    /// Every directory and file is below the course, for any listing that a site may send.
-    #[test]
-    fn fuzz_moodle() {
-        let corpus = Corpus::of("moodle");
-        let site = Site::new(
-            &Url::parse("https://site.example/moodle").expect("a URL"),
-            Named::default(),
-            Authorities::default(),
-        )
-        .expect("a site");
-        let site = std::panic::AssertUnwindSafe(site);
-        let course = course_path(2).expect("a path");
-        bolero::check!().with_type::<Input>().for_each(|input| {
-            let Ok(sections) = serde_json::from_slice::<Vec<Section>>(&corpus.bytes(input)) else { return };
-            let tree = Tree::of(
-                &course,
-                &sections,
-                &Listed { site: &site, filters: &Filters::default(), numbering: Numbering::default(), observed: 0 },
-            );
-            for path in tree.directories.keys().chain(tree.files.keys()) {
-                assert!(path.as_bytes().starts_with(course.as_bytes()), "{}", Printable(path.as_bytes()));
-            }
-        });
     }
 }

@@ -68,6 +68,24 @@ impl Store {
         self.revise(id);
     }
 
+    /// Writes the description of an activity that is shown on the page of its course.
+    pub fn describe(&mut self, id: u64, html: &str) {
+        self.module(id)["description"] = html.into();
+    }
+
+    /// Writes the summary of all sections of a course.
+    pub fn summarize(&mut self, course: u64, html: &str) {
+        for section in self.sections.get_mut(&course).unwrap().as_array_mut().unwrap() {
+            section["summary"] = html.into();
+        }
+    }
+
+    /// Renames files that functions tell of activities, in texts too.
+    pub fn rename_in_answers(&mut self, from: &str, to: &str) {
+        let text = serde_json::to_string(&self.activities).unwrap();
+        self.activities = serde_json::from_str(&text.replace(from, to)).unwrap();
+    }
+
     /// Deletes a file of an activity.
     pub fn remove(&mut self, id: u64, path: &str) {
         let (dir, name) = path.rsplit_once('/').expect("a path begins with a slash");

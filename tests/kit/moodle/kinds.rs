@@ -13,16 +13,22 @@ const RECORDED_LATER: &str = "https://moodle.example.edu";
 pub const KINDS: u64 = 46;
 
 /// Functions, the activities that they are about, and where these are in an answer.
-const FUNCTIONS: [(&str, &str, &str); 4] = [
+const FUNCTIONS: [(&str, &str, &str); 6] = [
     ("mod_assign_get_assignments", "assign", "assignments"),
     ("mod_lesson_get_lessons_by_courses", "lesson", "lessons"),
     ("mod_scorm_get_scorms_by_courses", "scorm", "scorms"),
     ("mod_h5pactivity_get_h5pactivities_by_courses", "h5pactivity", "h5pactivities"),
+    ("mod_glossary_get_glossaries_by_courses", "glossary", "glossaries"),
+    ("mod_label_get_labels_by_courses", "label", "labels"),
 ];
 
-/// The functions that tell what is in forums.
-const OF_FORUMS: [&str; 3] =
-    ["mod_forum_get_forums_by_courses", "mod_forum_get_forum_discussions", "mod_forum_get_discussion_posts"];
+/// The functions that tell what is in forums and glossaries.
+const APART: [&str; 4] = [
+    "mod_forum_get_forums_by_courses",
+    "mod_forum_get_forum_discussions",
+    "mod_forum_get_discussion_posts",
+    "mod_glossary_get_entries_by_letter",
+];
 
 /// The forums of the course, discussions by forum, and posts by discussion, as they were recorded.
 #[derive(Debug)]
@@ -89,16 +95,24 @@ impl Forums {
 /// Every activity that was recorded.
 pub(super) fn recorded() -> Vec<Value> {
     let later = [
+        include_str!("../../fixtures/moodle/mod_glossary.json"),
+        include_str!("../../fixtures/moodle/contents_pictures.json"),
         include_str!("../../fixtures/moodle/mod_assign_get_assignments_attachments.json"),
         include_str!("../../fixtures/moodle/mod_lesson.json"),
         include_str!("../../fixtures/moodle/mod_scorm_h5pactivity.json"),
     ];
     let mut all = Vec::new();
-    all.extend(activities(&read(include_str!("../../fixtures/moodle/mod_assign_get_assignments.json"))));
+    for text in [
+        include_str!("../../fixtures/moodle/mod_assign_get_assignments.json"),
+        include_str!("../../fixtures/moodle/mod_label_get_labels_by_courses.json"),
+    ] {
+        all.extend(activities(&read(text)));
+    }
     for text in later {
         let cases = read(&text.replace(RECORDED_LATER, RECORDED));
         all.extend(cases.as_array().unwrap().iter().flat_map(|case| activities(&case["answer"])));
     }
+    all.push(json!({ "files of entries": glossary_entries(), "files of texts": files_of_texts() }));
     for activity in &mut all {
         if let Some(url) = activity["packageurl"].as_str() {
             activity["listed by the test site"] = json!({
@@ -108,6 +122,29 @@ pub(super) fn recorded() -> Vec<Value> {
         }
     }
     all
+}
+
+/// A glossary's entries as they were recorded: all that the student sees.
+pub(super) fn glossary_entries() -> Value {
+    read(&include_str!("../../fixtures/moodle/mod_glossary.json").replace(RECORDED_LATER, RECORDED))[1]["answer"]
+        .clone()
+}
+
+/// The sections of the course with texts and pictures.
+fn described() -> Value {
+    let text = include_str!("../../fixtures/moodle/contents_pictures.json").replace(RECORDED_LATER, RECORDED);
+    read(&text)[0]["answer"].clone()
+}
+
+/// Pictures that no function lists. The other one of the section is broken.
+fn files_of_texts() -> Value {
+    let file = |place: &str| {
+        json!({
+            "fileurl": format!("{RECORDED}/webservice/pluginfile.php/{place}"), "filename": place.rsplit('/').next(),
+            "filesize": 75, "timemodified": 1_795_869_578, "mimetype": "image/png", "isexternalfile": false,
+        })
+    };
+    json!([file("505/course/section/424/plan.png"), file("508/mod_folder/intro/desc.png")])
 }
 
 /// The activities of one answer, those with all of their keys.
@@ -145,11 +182,14 @@ impl Store {
                 "assignments" => !activity["cmid"].is_null(),
                 "lessons" => !activity["usepassword"].is_null(),
                 "scorms" => activity["coursemodule"] == 457 || activity["coursemodule"] == 458,
+                "h5pactivities" => activity["browsemodes"].is_null(),
                 _ => true,
             };
             FUNCTIONS.iter().find(is_of).unwrap().1
         };
-        let of_course = self.activities.iter().filter(|activity| activity["course"] == KINDS);
+        let described = described()[1].clone();
+        let is_label = |activity: &Value| modules(&described).any(|it| it["id"] == activity["coursemodule"]);
+        let of_course = self.activities.iter().filter(|it| it["course"] == KINDS && !is_label(it));
         let all: Vec<_> = of_course
             .map(|activity| {
                 json!({
@@ -161,10 +201,10 @@ impl Store {
         let all: Vec<_> = all.into_iter().chain(self.forums.modules()).collect();
         self.activities.push(json!({ "files of posts": self.forums.files() }));
         let section = json!({ "id": 460, "name": "General", "section": 0, "uservisible": true, "modules": all });
-        self.sections.insert(KINDS, json!([section]));
+        self.sections.insert(KINDS, json!([section, described]));
         self.courses.push(json!({ "id": KINDS, "fullname": "More kinds" }));
         let functions = self.info["functions"].as_array_mut().unwrap();
-        let names = FUNCTIONS[1..].iter().map(|(function, ..)| *function).chain(OF_FORUMS);
+        let names = FUNCTIONS[1..].iter().map(|(function, ..)| *function).chain(APART);
         functions.extend(names.map(|function| json!({ "name": function })));
     }
 
@@ -172,6 +212,15 @@ impl Store {
     pub(super) fn forums(&self, course: u64) -> Value {
         let is_told = |forum: &&Value| forum["course"] == course && self.is_enrolled(course) && !self.is_shut_out;
         self.forums.forums.iter().filter(is_told).cloned().collect()
+    }
+
+    /// Entries of a glossary, as many as the site sends at once.
+    pub(super) fn entries(&self, from: u64, limit: u64) -> Value {
+        let mut answer = self.glossary.clone();
+        let entries = answer["entries"].as_array().unwrap().iter();
+        answer["entries"] =
+            entries.skip(from as usize).take(limit.min(self.entries_at_once) as usize).cloned().collect();
+        answer
     }
 
     /// The posts of a discussion. Of one that is not there a site says this, which has no code.

@@ -210,7 +210,7 @@ fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
 fn called(fields: &[(String, String)]) -> String {
     let mut what = field(fields, "wsfunction").unwrap_or_default().to_owned();
     for name in
-        ["courseid", "courseids[0]", "forumid", "discussionid", "userid", "options[0][name]", "options[0][value]"]
+        ["courseid", "courseids[0]", "forumid", "discussionid", "id", "userid", "options[0][name]", "options[0][value]"]
     {
         if let Some(value) = field(fields, name) {
             what += &format!(" {value}");
@@ -323,6 +323,12 @@ fn rest(store: &Store, fields: &[(String, String)]) -> Answer {
                 _ => error("course does not exist"),
             }
         }
+        "mod_glossary_get_entries_by_letter" => match (field(fields, "letter"), number(fields, "from")) {
+            (Some("ALL"), Some(from)) => {
+                json(StatusCode::OK, &store.entries(from, number(fields, "limit").unwrap_or(20)))
+            }
+            _ => error("missing parameter"),
+        },
         "mod_forum_get_discussion_posts"
             if store.forums.is_old && field(fields, "includeinlineattachments").is_some() =>
         {

@@ -74,6 +74,10 @@ pub struct Store {
     pub(super) activities: Vec<Value>,
     /// What is in forums.
     pub forums: kinds::Forums,
+    /// What is told of a glossary's entries.
+    pub glossary: Value,
+    /// The most entries that are told at once.
+    pub entries_at_once: u64,
     pub(super) states: Value,
     pub(super) errors: Value,
     pub(super) sections: BTreeMap<u64, Value>,
@@ -139,6 +143,8 @@ impl Default for Store {
             is_shut_out: false,
             activities: kinds::recorded(),
             forums: kinds::Forums::recorded(),
+            glossary: kinds::glossary_entries(),
+            entries_at_once: 1000,
             states: read(include_str!("../../fixtures/moodle/states.json")),
             errors: read(include_str!("../../fixtures/moodle/errors_rest.json")),
             sections,

@@ -6,6 +6,9 @@ use super::{entry, files};
 use crate::kit::moodle::Moodle;
 use crate::source;
 
+const ABOUT_COURSE: [&str; 3] =
+    ["core_course_get_contents 2", "mod_assign_get_assignments 2", "mod_label_get_labels_by_courses 2"];
+
 #[tokio::test]
 async fn two_hundred_files_in_five_sections_are_one_request_and_one_about_filters() {
     let site = Moodle::start();
@@ -23,22 +26,26 @@ async fn two_hundred_files_in_five_sections_are_one_request_and_one_about_filter
     let mut requests = site.requests();
     requests.sort();
     let course = |id| format!("core_course_get_contents {id}");
-    let once =
-        ["core_enrol_get_users_courses 3", "mod_assign_get_assignments 2", "mod_resource_get_resources_by_courses 2"];
+    let once = [
+        "core_enrol_get_users_courses 3",
+        "mod_assign_get_assignments 2",
+        "mod_label_get_labels_by_courses 2",
+        "mod_resource_get_resources_by_courses 2",
+    ];
     let all: Vec<_> = [2, 3, 4, 7, 8, 9].map(course).into_iter().chain(once.map(str::to_owned)).collect();
     assert_eq!(requests, all);
 }
 
 #[tokio::test]
-async fn a_change_costs_one_request_for_its_course_and_one_for_its_assignments() {
+async fn a_change_costs_one_request_for_its_course_and_one_for_each_kind_of_activity() {
     let site = Moodle::start();
     let source = source(&site.table()).await;
     let course = RemotePath::parse(b"course-2").unwrap();
     let before = files(source.as_ref(), &course).await;
-    assert_eq!(site.requests().len(), 4);
+    assert_eq!(site.requests().len(), 5);
     site.store().put(17, "/sub/a.txt", b"newer");
     let after = files(source.as_ref(), &course).await;
-    assert_eq!(site.requests(), ["core_course_get_contents 2", "mod_assign_get_assignments 2"]);
+    assert_eq!(site.requests(), ABOUT_COURSE);
     let changed: Vec<_> =
         after.iter().filter(|file| !before.contains(file)).map(|file| file.path.to_string()).collect();
     // The revision of all files of the folder is a new one, and that is no change of theirs.
@@ -56,11 +63,7 @@ async fn a_folder_that_is_asked_for_twice_is_never_told_from_the_same_answer() {
         }
         let asked = &site.requests()[..];
         let about_filters: &[&str] = if round == 0 { &["mod_resource_get_resources_by_courses 2"] } else { &[] };
-        assert_eq!(
-            asked,
-            [&["core_course_get_contents 2", "mod_assign_get_assignments 2"], about_filters].concat(),
-            "round {round}"
-        );
+        assert_eq!(asked, [&ABOUT_COURSE, about_filters].concat(), "round {round}");
     }
 }
 

@@ -22,11 +22,25 @@ async fn assignments_lessons_and_packages_are_folders_with_their_files() {
         let entries = list(source.as_ref(), dir).await.unwrap();
         entries.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect::<Vec<_>>()
     };
-    // What has no files, or is not open yet, is left out.
-    let activities = ["Essay", "Attachments only while submitting", "Lesson", "Scorm", "H5P"];
-    let forums = ["Announcements", "Questions", "Q and A"];
-    assert_eq!(names(SECTION).await, [&activities[..], &forums].concat());
-    assert_eq!(names("course-46/module-446").await, ["sheet.pdf", "data"]);
+    // What is not open yet, and of which nothing is told, is left out.
+    let mut shown = names(SECTION).await;
+    shown.sort();
+    let expected = [
+        "Announcements",
+        "Attachments only while submitting",
+        "Essay",
+        "H5P",
+        "Lesson",
+        "Nothing handed in yet",
+        "Q and A",
+        "Questions",
+        "Scorm",
+        "Scorm not open yet",
+        "Team work",
+        "Terms",
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(names("course-46/module-446").await, ["sheet.pdf", "data", "Description.html", "task.png"]);
     for (dir, file, key) in [
         ("module-446", "sheet.pdf", "509/mod_assign/introattachment/0/sheet.pdf"),
         ("module-446/data", "values.csv", "509/mod_assign/introattachment/0/data/values.csv"),
@@ -49,27 +63,34 @@ async fn assignments_lessons_and_packages_are_folders_with_their_files() {
 #[tokio::test]
 async fn each_kind_is_one_request_a_course_and_can_be_switched_off() {
     let site = site();
-    for (show, count) in [("", 8), ("show = []\n", 0), ("show = [\"h5p\", \"assignments\"]\n", 3)] {
-        let source = source(&format!("{}{show}", site.table())).await;
+    let [contents, assignments, lessons, scorm, h5p, forums, glossaries] = [
+        "core_course_get_contents 46",
+        "mod_assign_get_assignments 46",
+        "mod_lesson_get_lessons_by_courses 46",
+        "mod_scorm_get_scorms_by_courses 46",
+        "mod_h5pactivity_get_h5pactivities_by_courses 46",
+        "mod_forum_get_forums_by_courses 46",
+        "mod_glossary_get_glossaries_by_courses 46",
+    ];
+    for (show, count, asked) in [
+        (
+            r#"["assignments", "lessons", "scorm", "h5p", "forums", "glossaries"]"#,
+            12,
+            &[contents, assignments, lessons, scorm, h5p, forums, glossaries][..],
+        ),
+        (r#"["h5p", "assignments"]"#, 5, &[contents, assignments, h5p]),
+        ("[]", 0, &[contents]),
+    ] {
+        let source = source(&format!("{}show = {show}\n", site.table())).await;
         site.requests();
         assert_eq!(list(source.as_ref(), SECTION).await.unwrap().len(), count, "{show}");
-        let [contents, assignments, lessons, scorm, h5p, forums] = [
-            "core_course_get_contents 46",
-            "mod_assign_get_assignments 46",
-            "mod_lesson_get_lessons_by_courses 46",
-            "mod_scorm_get_scorms_by_courses 46",
-            "mod_h5pactivity_get_h5pactivities_by_courses 46",
-            "mod_forum_get_forums_by_courses 46",
-        ];
-        let expected: &[&str] = match count {
-            8 => &[contents, assignments, lessons, scorm, h5p, forums],
-            3 => &[contents, assignments, h5p],
-            _ => &[contents],
-        };
-        assert_eq!(site.requests(), expected, "{show}");
+        assert_eq!(site.requests(), asked, "{show}");
     }
     let wrong = configured(&format!("{}show = [\"exams\"]\n", site.table())).await.err().unwrap();
-    assert!(format!("{wrong:?}").contains("assignments, lessons, scorm, h5p, forums"), "{wrong:?}");
+    assert!(
+        format!("{wrong:?}").contains("assignments, lessons, scorm, h5p, forums, glossaries, descriptions"),
+        "{wrong:?}"
+    );
 }
 
 /// Under a policy or a suspended enrolment, these functions answer shorter lists, and no error (`states_activities.json`).

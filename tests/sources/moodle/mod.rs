@@ -3,6 +3,7 @@
 mod account;
 mod contract;
 mod counts;
+mod descriptions;
 mod files;
 mod forums;
 mod kinds;
