@@ -24,6 +24,7 @@ pub(crate) mod s3;
 pub(crate) mod sftp;
 pub(crate) mod smb;
 mod stamp;
+mod tokens;
 pub(crate) mod web;
 pub(crate) mod webdav;
 

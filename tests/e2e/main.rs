@@ -10,6 +10,7 @@ mod attributes;
 mod broken;
 mod cachedir;
 mod check;
+mod cloud;
 mod configuration;
 mod control;
 mod counts;

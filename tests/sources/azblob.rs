@@ -114,6 +114,15 @@ async fn settings_are_checked() {
             "type = \"azblob\"\ncontainer = \"c\"\naccount_name = \"x\"\naccount_key = \"a\"\nsas_token = \"b\"",
             vec![Some("sas_token")],
         ),
+        (
+            "type = \"azblob\"\ncontainer = \"c\"\naccount_name = \"x\"\naccount_key = \"a\"\ndisable_config_load = false",
+            vec![Some("account_key")],
+        ),
+        (
+            "type = \"azblob\"\ncontainer = \"c\"\naccount_name = \"x\"\nclient_secret = \"a\"",
+            vec![Some("client_secret")],
+        ),
+        ("type = \"azblob\"\ncontainer = \"c\"\naccount_name = \"x\"\nclient_id = \"a\"", vec![Some("client_id")]),
     ] {
         let problems = configured(table).await.err().unwrap_or_default();
         assert_eq!(problems.iter().map(|problem| problem.key.as_deref()).collect::<Vec<_>>(), keys, "{table}");

@@ -133,6 +133,8 @@ async fn settings_are_checked() {
             "type = \"gcs\"\nbucket = \"b\"\ntoken = \"t\"\naccess_key_id = \"k\"\nsecret_access_key = \"s\"",
             vec![Some("token")],
         ),
+        ("type = \"gcs\"\nbucket = \"b\"\ntoken = \"t\"\ndisable_config_load = false", vec![Some("token")]),
+        ("type = \"gcs\"\nbucket = \"b\"\ncredential_path = \"file\"", vec![Some("credential_path")]),
     ] {
         let problems = configured(table).await.err().unwrap_or_default();
         assert_eq!(problems.iter().map(|problem| problem.key.as_deref()).collect::<Vec<_>>(), keys, "{table}");

@@ -123,6 +123,8 @@ fn gs_urls_name_bucket_and_prefix() {
     let expected = "bucket = 'b_c'\nroot = '/a b'\ntoken = { env = 'GOOGLE_OAUTH_ACCESS_TOKEN' }";
     assert_eq!(remote("gs://b_c/a%20b/", &["GOOGLE_OAUTH_ACCESS_TOKEN"]).values, table(expected));
     assert_eq!(remote("gs://b", &[]).values, table("bucket = 'b'"));
+    let found = remote("gs://b", &["GOOGLE_APPLICATION_CREDENTIALS"]).values;
+    assert_eq!(found, table("bucket = 'b'\ndisable_config_load = false"));
     assert!(!refusal("gs://b?token=hunter2").contains("hunter2"));
 }
 

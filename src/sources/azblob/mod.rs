@@ -4,17 +4,22 @@ mod listing;
 mod shared_key;
 mod url;
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 
 use self::shared_key::SharedKey;
 use super::authorities::Authorities;
 use super::http::redirect::{Named, Redirects};
-use super::http::transport::{Answer, Transport};
+use super::http::transport::{Answer, Transport, parsed};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, endpoint, join, warn_if_clear};
 use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
 use super::read_root;
+use super::tokens::azure::{Azure, SECRET_VARIABLES};
+use super::tokens::{Origin, Tokens};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
@@ -35,7 +40,8 @@ const BLOB_TYPE: &str = "x-ms-blob-type";
 /// A container as a source: `type = "azblob"`.
 ///
 /// Keys, named as in OpenDAL: `container` (required), `account_name`, `endpoint` (by default Azure's own, by the account's name),
-/// `root`, and for credentials `account_key` or `sas_token`. Without either, requests are anonymous.
+/// `root`, and for credentials `account_key` or `sas_token`, an application of Entra ID (`tenant_id`, `client_id`, `client_secret`), or
+/// `disable_config_load = false` for what Microsoft's tools use. Without any of these, requests are anonymous.
 #[derive(Debug)]
 pub struct Azblob {
     config: Config,
@@ -51,6 +57,7 @@ struct Config {
     account: String,
     key: Option<Secret>,
     sas: Option<Secret>,
+    tokens: Option<Tokens>,
     authorities: Authorities,
 }
 
@@ -103,6 +110,14 @@ impl Kind for AzblobKind {
         "azblob"
     }
 
+    fn secret_variables(&self, settings: &Settings) -> BTreeSet<String> {
+        let mut names = settings.variables();
+        if settings.values.get("disable_config_load") == Some(&false.into()) {
+            names.extend(SECRET_VARIABLES.map(str::to_owned));
+        }
+        names
+    }
+
     fn urls(&self) -> Option<&'static Urls> {
         Some(&url::URLS)
     }
@@ -116,6 +131,11 @@ impl Kind for AzblobKind {
         let (key, sas) = (reader.secret("account_key"), reader.secret("sas_token"));
         if key.is_some() && sas.is_some() {
             reader.problem(Some("sas_token"), "`account_key` and `sas_token` exclude each other");
+        }
+        let azure = Azure::read(&mut reader);
+        if azure.is_some() && (key.is_some() || sas.is_some()) {
+            let key = if key.is_some() { "account_key" } else { "sas_token" };
+            reader.problem(Some(key), format!("`{key}` excludes `client_secret` and disable_config_load = false"));
         }
         if (key.is_some() || written.is_none()) && account.is_none() {
             reader.problem(None, "`account_name` is missing; add for example: account_name = \"myaccount\"");
@@ -134,10 +154,11 @@ impl Kind for AzblobKind {
         let text = written.unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
         let config = match endpoint("endpoint", &text) {
             Ok(mut url) => {
-                warn_if_clear(settings, &url, sas.is_some());
+                warn_if_clear(settings, &url, sas.is_some() || azure.is_some());
+                let tokens = azure.map(|azure| Tokens::new(Origin::Azure(azure)));
                 url.set_path(&join(&[url.path(), &container]));
                 let url = url.as_str().trim_end_matches('/').to_owned();
-                Some(Config { url, prefix, account, key, sas, authorities })
+                Some(Config { url, prefix, account, key, sas, tokens, authorities })
             }
             // This endpoint was made of a missing account name, which is a problem already.
             Err(_) if account.is_empty() && !settings.values.contains_key("endpoint") => None,
@@ -154,10 +175,30 @@ impl Azblob {
     /// Asks for one blob, or about it.
     async fn ask(&self, purpose: Purpose<'_>, method: &str, request: http::request::Builder) -> Result<Answer> {
         let url = format!("{}/{}", self.config.url, encode_path(self.key(purpose)?.as_bytes()));
-        let connected = self.connected.get(purpose)?;
-        let request = connected.sign(purpose, method, &url, request)?;
-        match connected.transport.send(purpose, request).await {
+        match self.send(purpose, method, &url, request).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
+            answer => answer,
+        }
+    }
+
+    /// Sends a request; once more if the service does not take a token that can be renewed.
+    async fn send(
+        &self,
+        purpose: Purpose<'_>,
+        method: &str,
+        url: &str,
+        request: http::request::Builder,
+    ) -> Result<Answer> {
+        let connected = self.connected.get(purpose)?;
+        let mut request = connected.sign(purpose, method, url, request)?;
+        let Some(tokens) = &self.config.tokens else { return connected.transport.send(purpose, request).await };
+        let token = tokens.header(connected.transport.client()).await?;
+        request.headers_mut().insert(AUTHORIZATION, token.clone());
+        match connected.transport.send(purpose, request.clone()).await {
+            Err(error) if error.kind() == ErrorKind::Unauthenticated && tokens.renew(&token).await => {
+                request.headers_mut().insert(AUTHORIZATION, tokens.header(connected.transport.client()).await?);
+                connected.transport.send(purpose, request).await
+            }
             answer => answer,
         }
     }
@@ -183,9 +224,12 @@ impl Keys for Azblob {
         let arguments = [("prefix", Some(prefix)), ("marker", marker), ("maxresults", most.as_deref())];
         let url = format!("{}?restype=container&comp=list&delimiter=%2F", self.config.url);
         let url = keys::page_url(url, arguments);
-        let connected = self.connected.get(purpose)?;
-        let request = connected.sign(purpose, "GET", &url, http::Request::builder())?;
-        let page = connected.transport.send_and_parse(purpose, request, listing::parse).await;
+        let page = match self.send(purpose, "GET", &url, http::Request::builder()).await {
+            Ok(Answer { response, observed }) => {
+                parsed(purpose, response, move |body| listing::parse(body, observed)).await
+            }
+            Err(error) => Err(error),
+        };
         // Azure answers the same about a container that is there and private.
         let no_container = "the server shows no such container: are `container`, `endpoint` and the credentials right?";
         page.map_err(|error| keys::no_page(purpose, error, no_container))

@@ -10,6 +10,8 @@ use super::http::warn_if_clear;
 use super::read_root;
 use super::s3::credentials::Credentials;
 use super::s3::{BucketConfig, S3, place};
+use super::tokens::google::Google;
+use super::tokens::{Origin, Tokens};
 use crate::source::url::Urls;
 use crate::source::{Kind, Problem, Settings, Source};
 use crate::sources::keys;
@@ -21,8 +23,9 @@ const REGION: &str = "auto";
 
 /// The type `gcs`.
 ///
-/// Keys: `bucket` (required), `endpoint`, `root`, and for credentials `token`, or a key of Google's interoperability with S3
-/// (HMAC): `access_key_id`, `secret_access_key`; `ca_file`.
+/// Keys: `bucket` (required), `endpoint`, `root`, and for credentials `credential_path`, or `disable_config_load = false` for what
+/// Google's tools use, with `disable_vm_metadata`; `token`; or a key of Google's interoperability with S3 (HMAC): `access_key_id`,
+/// `secret_access_key`; `ca_file`.
 pub struct GcsKind;
 
 #[async_trait]
@@ -41,14 +44,20 @@ impl Kind for GcsKind {
         let written = reader.string("endpoint").unwrap_or_else(|| ENDPOINT.to_owned());
         let root = read_root(&mut reader);
         let token = reader.secret("token");
+        let google = Google::read(&mut reader);
         let credentials = Credentials::read_key(settings, &mut reader);
         let authorities = Authorities::read(&mut reader);
         if token.is_some() && credentials.has_key() {
             reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
         }
+        if google.is_some() && (token.is_some() || credentials.has_key()) {
+            let key = if token.is_some() { "token" } else { "access_key_id" };
+            reader.problem(Some(key), format!("`{key}` excludes `credential_path` and disable_config_load = false"));
+        }
+        let origin = token.map(Origin::Secret).or_else(|| google.map(Origin::Google));
         let place = place::bucket_url(&mut reader, &bucket, Some(written), REGION, false);
         let config = place.map(|place| {
-            warn_if_clear(settings, &place, token.is_some());
+            warn_if_clear(settings, &place, origin.is_some());
             BucketConfig {
                 url: place.as_str().trim_end_matches('/').to_owned(),
                 prefix: keys::prefix_of(&root),
@@ -57,7 +66,7 @@ impl Kind for GcsKind {
                 unpacks: true,
                 confirming: Confirming::default(),
                 credentials,
-                token,
+                tokens: origin.map(Tokens::new),
                 authorities,
             }
         });

@@ -179,18 +179,7 @@ impl Transport {
         Ok(response)
     }
 
-    /// Sends a request and reads the answer's body while it arrives; `parse` is told when it was observed, as in [`Answer`].
-    pub(in crate::sources) async fn send_and_parse<T: Send + 'static>(
-        &self,
-        purpose: Purpose<'_>,
-        request: http::Request<Bytes>,
-        parse: impl FnOnce(&mut Arriving, i64) -> Result<T, String> + Send + 'static,
-    ) -> Result<T> {
-        let Answer { response, observed } = self.send(purpose, request).await?;
-        parsed(purpose, response, move |body| parse(body, observed)).await
-    }
-
-    /// The client, for the libraries that retrieve credentials over HTTP.
+    /// The client, for what retrieves credentials over HTTP.
     pub(in crate::sources) fn client(&self) -> &reqwest::Client {
         &self.client
     }

@@ -1,12 +1,15 @@
 //! `Credentials`: which key signs the requests to a bucket. It knows no request but those that fetch such a key.
 
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use reqsign_aws_v4::{
     AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
 };
-use reqsign_core::{Context, HttpSend, OsEnv, ProvideCredential, ProvideCredentialChain, Signer};
+use reqsign_core::{
+    CommandExecute, CommandOutput, Context, HttpSend, OsEnv, ProvideCredential, ProvideCredentialChain, Signer,
+};
 use reqsign_file_read_tokio::TokioFileRead;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -67,6 +70,11 @@ impl Credentials {
         self.key.is_some()
     }
 
+    /// Whether another key may be had in place of one that is refused.
+    pub(super) fn may_change(&self) -> bool {
+        self.load || self.role.is_some()
+    }
+
     /// The region that the environment names, where it may be asked.
     pub(super) fn region(&self) -> Option<String> {
         let names = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().filter(|_| self.load);
@@ -83,8 +91,8 @@ impl Credentials {
         if self.key.is_none() && !self.load {
             return Ok(None);
         }
-        let context =
-            Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_http_send(Fetch(Arc::clone(transport)));
+        let context = Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_command_execute(Run);
+        let context = context.with_http_send(Fetch(Arc::clone(transport)));
         let mut provider = ProvideCredentialChain::new();
         if let Some((id, key)) = self.key.clone() {
             let token = self.session_token.clone();
@@ -152,6 +160,20 @@ impl<P: ProvideCredential> ProvideCredential for Unshown<P> {
 
     async fn provide_credential(&self, context: &Context) -> reqsign_core::Result<Option<P::Credential>> {
         self.0.provide_credential(context).await
+    }
+}
+
+/// Runs the programs that know keys (`credential_process` of a profile).
+#[derive(Debug)]
+struct Run;
+
+impl CommandExecute for Run {
+    async fn command_execute(&self, program: &str, args: &[&str]) -> reqsign_core::Result<CommandOutput> {
+        let failed = |e| reqsign_core::Error::unexpected("the program that knows the key does not run").with_source(e);
+        let mut command = tokio::process::Command::new(program);
+        let command = command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+        let Output { status, stdout, stderr } = command.output().await.map_err(failed)?;
+        Ok(CommandOutput { status: status.code().unwrap_or(-1), stdout, stderr })
     }
 }
 

@@ -1,6 +1,5 @@
 //! `S3`: a bucket of Amazon, or of those who speak as Amazon does, as a source. It only asks: ListObjectsV2, HEAD and GET.
 
-mod bearer;
 pub(super) mod credentials;
 mod listing;
 pub(super) mod place;
@@ -19,7 +18,6 @@ use parking_lot::Mutex;
 use reqsign_aws_v4::Credential;
 use reqsign_core::Signer;
 
-use self::bearer::Bearer;
 use self::credentials::Credentials;
 use super::authorities::Authorities;
 use super::http::early::Confirming;
@@ -29,10 +27,10 @@ use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, warn_if_clear};
 use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
 use super::read_root;
+use super::tokens::{Renewal, Tokens};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::secret::Secret;
 use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink, Source,
@@ -67,6 +65,8 @@ pub struct S3 {
     region: OnceLock<String>,
     /// Versions that the store encrypts, so that their tags, which look like an MD5, are none.
     opaque: Mutex<LruCache<(RemotePath, Digest), ()>>,
+    /// When keys were last fetched anew because the store refused those that it was asked with.
+    renewal: Mutex<Renewal>,
 }
 
 /// How a bucket is reached.
@@ -83,7 +83,7 @@ pub(super) struct BucketConfig {
     /// Strict where the server may send the bytes of one version under the tag of another.
     pub(super) confirming: Confirming,
     pub(super) credentials: Credentials,
-    pub(super) token: Option<Secret>,
+    pub(super) tokens: Option<Tokens>,
     pub(super) authorities: Authorities,
 }
 
@@ -94,7 +94,6 @@ struct Connected {
     region: String,
     transport: Arc<Transport>,
     signer: Option<Signer<Credential>>,
-    bearer: Option<Bearer>,
 }
 
 /// The type `s3`.
@@ -136,8 +135,8 @@ impl Kind for S3Kind {
             warn_if_clear(settings, &place, credentials.has_token());
             let url = place.as_str().trim_end_matches('/').to_owned();
             let prefix = keys::prefix_of(&root);
-            let (unpacks, token) = (false, None);
-            BucketConfig { url, prefix, region, request_payer, unpacks, confirming, credentials, token, authorities }
+            let (unpacks, tokens) = (false, None);
+            BucketConfig { url, prefix, region, request_payer, unpacks, confirming, credentials, tokens, authorities }
         });
         Ok(Box::new(S3::new(reader.finish_with(config)?)))
     }
@@ -145,8 +144,8 @@ impl Kind for S3Kind {
 
 impl S3 {
     pub(super) fn new(config: BucketConfig) -> Self {
-        let (connected, region) = Default::default();
-        Self { config, connected, region, opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)) }
+        let (connected, region, renewal) = Default::default();
+        Self { config, connected, region, opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)), renewal }
     }
 
     /// Asks for one object, or about it.
@@ -162,7 +161,8 @@ impl S3 {
         }
     }
 
-    /// Sends a request for a place in the bucket; once more if the server says that the bucket is in another region.
+    /// Sends a request for a place in the bucket; once more if the server says that the bucket is in another region, or does not take a
+    /// login that can be renewed.
     async fn send(&self, purpose: Purpose<'_>, request: http::request::Builder, place: &str) -> Result<Answer> {
         let (method, headers) = (request.method_ref().cloned().unwrap_or_default(), request.headers_ref().cloned());
         loop {
@@ -172,6 +172,7 @@ impl S3 {
                 all.clone_from(headers);
             }
             let mut request = self.sign(purpose, &connected, request).await?;
+            let token = request.headers().get(AUTHORIZATION).cloned();
             let is_object = !place.starts_with("/?");
             if self.config.unpacks && is_object {
                 // An unpacked object has another length than the listing says. Google's servers change this header on the way, so it
@@ -183,6 +184,9 @@ impl S3 {
                 return Ok(answer);
             }
             let (error, region) = refusal_and_region(purpose, answer.response, None).await;
+            if error.kind() == ErrorKind::Unauthenticated && self.renew(token.as_ref()).await? {
+                continue;
+            }
             let Some(region) = region.filter(|region| *region != connected.region) else { return Err(error) };
             if self.region.set(region.clone()).is_err() {
                 return Err(error);
@@ -192,6 +196,18 @@ impl S3 {
                 connected.region
             );
             self.connect().await?;
+        }
+    }
+
+    /// Whether the login, which the store has refused, was renewed.
+    async fn renew(&self, refused: Option<&HeaderValue>) -> Result<bool> {
+        match (&self.config.tokens, refused) {
+            (Some(tokens), Some(refused)) => Ok(tokens.renew(refused).await),
+            _ if self.config.credentials.may_change() && self.renewal.lock().is_due() => {
+                self.connect().await?;
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -215,8 +231,8 @@ impl S3 {
             .body(Bytes::new())
             .map_err(|e| purpose.error(ErrorKind::InvalidConfig).because("the bucket's URL is wrong").caused_by(e))?;
         let mut request = request;
-        if let Some(bearer) = &connected.bearer {
-            request.headers_mut().insert(AUTHORIZATION, bearer.header().await?);
+        if let Some(tokens) = &self.config.tokens {
+            request.headers_mut().insert(AUTHORIZATION, tokens.header(connected.transport.client()).await?);
         }
         let Some(signer) = &connected.signer else { return Ok(request) };
         let (mut parts, body) = request.into_parts();
@@ -302,9 +318,8 @@ impl Source for S3 {
         let configured = &self.config.region;
         let region = self.region.get().unwrap_or(configured).clone();
         let signer = self.config.credentials.signer(&region, &transport).await?;
-        let bearer = self.config.token.clone().map(Bearer::new);
         let url = place::in_region(&self.config.url, configured, &region);
-        self.connected.set(Connected { url, region, transport, signer, bearer });
+        self.connected.set(Connected { url, region, transport, signer });
         Ok(())
     }
 
