@@ -38,7 +38,7 @@ use crate::source::count::Counters;
 use crate::source::settings::Notes;
 use crate::source::waits::Waits;
 use crate::source::{Entry, Source as _};
-use crate::version::{OpenVersion, SMALL, Transfer};
+use crate::version::{OpenVersion, Reading, SMALL, Transfer};
 use handle::Handles;
 use inode::Inodes;
 use live::{LatestAnswers, OpenLive};
@@ -194,6 +194,7 @@ struct OpenFile {
     name: LocalName,
     entry: Entry,
     version: Arc<OpenVersion>,
+    _reading: Reading,
     /// The number of times that bytes of the version had been retracted when it was opened (see [`OpenVersion::retractions`]).
     retractions: u64,
 }

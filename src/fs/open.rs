@@ -64,6 +64,7 @@ impl FileSystem {
             BeforeOpening::Open => version_of(entry)?,
         };
         let version = source.transfer.open(&version, name).await;
+        let reading = version.be_read();
         version.take_found().await;
         let whole = version.is_whole().await;
         let counters = self.cache.counters();
@@ -76,7 +77,7 @@ impl FileSystem {
         let proven_file = version.proven_file().await;
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
-        let open = OpenFile { source: index, dir, name, entry, version, retractions };
+        let open = OpenFile { source: index, dir, name, entry, version, _reading: reading, retractions };
         Ok(Opened { handle: self.files.insert(Open::Version(open)), proven_file, keeps_pages, live: false })
     }
 }

@@ -40,6 +40,9 @@ use stream::Streams;
 /// Files up to this size, in bytes, come in one request, and wholly before they are opened.
 pub const SMALL: u64 = 1 << 20;
 
+/// What is requested ahead of a reader who goes forward is at most what the line brings in this time.
+const LOOK_AHEAD: Duration = Duration::from_secs(1);
+
 /// How often a read starts over because blocks were pushed out of memory before it had them all, or could not be proven.
 const READ_ATTEMPTS: usize = 8;
 
@@ -140,6 +143,7 @@ impl Transfer {
             copy,
             opened: Instant::now(),
             state: Mutex::new(State::default()),
+            readers: AtomicUsize::new(0),
             is_handed_out: AtomicBool::new(false),
             discards: AtomicU64::new(0),
             retractions: AtomicU64::new(0),
@@ -178,6 +182,8 @@ pub struct OpenVersion {
     copy: OpenCopy,
     opened: Instant,
     state: Mutex<State>,
+    /// How many have it open to read it.
+    readers: AtomicUsize,
     /// Whether somebody has read bytes since the copy began that are not proven.
     is_handed_out: AtomicBool,
     /// How often the bytes were thrown away because they were not proven.
@@ -291,11 +297,28 @@ impl OpenVersion {
             .because("there is neither disk nor memory to hold the file's blocks"))
     }
 
+    /// Somebody may read the version from now on, for as long as the result lives.
+    pub fn be_read(self: &Arc<Self>) -> Reading {
+        self.readers.fetch_add(1, Ordering::SeqCst);
+        Reading(Arc::clone(self))
+    }
+
+    /// Ends the requests that went ahead of readers, if there are none any longer. What can only come whole goes on.
+    fn stop_ahead(&self) {
+        let state = self.state.lock();
+        let comes_whole = self.version.size <= SMALL || !self.transfer.source.capabilities().ranges;
+        if self.readers.load(Ordering::SeqCst) == 0 && !comes_whole {
+            state.requests.iter().for_each(|request| request.stop());
+        }
+    }
+
     /// Requests what a reader at `blocks` needs now and is likely to need next.
     fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
         let room = self.transfer.cache.limits().max_size;
+        let brings = self.line().brings(self.transfer.pace.brings(LOOK_AHEAD) / BLOCK);
         // Not so far that a small cache would be turned over by one reader.
-        let limit = self.ahead_in_memory().unwrap_or(AHEAD.min(block_count(room / 8)).max(AHEAD_IN_MEMORY));
+        let on_disk = AHEAD.min(block_count(room / 8)).min(brings).max(AHEAD_IN_MEMORY);
+        let limit = self.ahead_in_memory().unwrap_or(on_disk);
         let mut state = self.state.lock();
         if !self.is_doubtful(&state) {
             let ahead = state.streams.follow(blocks, limit);
@@ -501,6 +524,17 @@ impl OpenVersion {
     async fn tell_disk(self: &Arc<Self>, order: impl FnOnce(&OpenCopy) + Send + 'static) {
         let version = self.clone();
         self.transfer.cache.disk().tell(move || order(&version.copy)).await;
+    }
+}
+
+/// Somebody has a version open to read it.
+pub struct Reading(Arc<OpenVersion>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.0.readers.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.stop_ahead();
+        }
     }
 }
 

@@ -115,6 +115,12 @@ impl Request {
         }
     }
 
+    /// Nobody reads on: the request ends with the block that comes next.
+    pub(super) fn stop(&self) {
+        self.end_before(self.upto() + 1);
+        self.limit.send_modify(|_| ());
+    }
+
     /// Ends the request here, as a success. Does not return: whoever carries the request out drops what waits for this.
     async fn cut_off(&self) {
         self.cut.notify_one();
@@ -126,17 +132,18 @@ impl Request {
         let OpenVersion { transfer, version: Version { path, digest, size, .. }, opened, .. } = &**version;
         let (first, end) = (self.first, self.end());
         let Capabilities { ranges, buffer, .. } = transfer.source.capabilities();
-        let sink = tokio::sync::Mutex::new(BlockSink::new(version, self, end));
-        let asked = bytes_of(&(first..end), *size);
-        let held = transfer.memory.reserve(buffer.min(asked.end - asked.start) + BLOCK).await;
+        let sink = tokio::sync::Mutex::new(BlockSink::new(version, self));
+        let wanted = bytes_of(&(first..end), *size);
+        let held = transfer.memory.reserve(buffer.min(wanted.end - wanted.start) + BLOCK).await;
         let retrieving = retry_read(
             transfer.short_break,
             || self.upto() as u64,
             async || {
                 let mut sink = sink.lock().await;
                 let next = if ranges { sink.next } else { first };
-                sink.begin(next);
-                let range = bytes_of(&(next..end), *size);
+                // It may have become shorter meanwhile.
+                sink.begin(next..self.end().max(next));
+                let range = bytes_of(&(next..sink.end), *size);
                 if range.is_empty() {
                     return Ok(());
                 }
@@ -270,11 +277,11 @@ struct BlockSink<'a> {
 }
 
 impl<'a> BlockSink<'a> {
-    fn new(version: &'a Arc<OpenVersion>, request: &'a Request, end: usize) -> Self {
+    fn new(version: &'a Arc<OpenVersion>, request: &'a Request) -> Self {
         Self {
             version,
             request,
-            end,
+            end: request.end(),
             next: request.first,
             blocks: Blocks::default(),
             complete: false,
@@ -283,9 +290,9 @@ impl<'a> BlockSink<'a> {
         }
     }
 
-    /// The source is asked for everything from block `next` on.
-    fn begin(&mut self, next: usize) {
-        self.next = next;
+    /// The source is asked for these blocks.
+    fn begin(&mut self, blocks: Range<usize>) {
+        (self.next, self.end) = (blocks.start, blocks.end);
         self.blocks = Blocks::default();
         self.stopwatch = Stopwatch::start(&self.version.transfer.pace);
     }
@@ -314,12 +321,14 @@ impl<'a> BlockSink<'a> {
         }
         self.stopwatch.pause();
         let mut limit = request.limit.subscribe();
+        let is_over = || next >= request.end();
         for _ in 0..PAUSE_TIMEOUT.as_secs() / PAUSE_CHECK.as_secs() {
-            if timeout(PAUSE_CHECK, limit.wait_for(is_wanted)).await.is_ok() {
-                return self.stopwatch.resume();
-            }
-            if is_in_the_way() {
+            let goes_on = timeout(PAUSE_CHECK, limit.wait_for(|limit| is_wanted(limit) || is_over())).await.is_ok();
+            if is_over() || is_in_the_way() && !goes_on {
                 break;
+            }
+            if goes_on {
+                return self.stopwatch.resume();
             }
         }
         request.cut_off().await

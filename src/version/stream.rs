@@ -9,6 +9,12 @@ const READERS: usize = 32;
 /// a little out of order.
 const TOLERANCE: usize = 8;
 
+/// How many blocks (16 MiB) are retrieved ahead of a reader at most, until it has read so much that a part of that is more.
+const AHEAD_AT_FIRST: usize = 128;
+
+/// The part of what a reader has read that is retrieved ahead of it at most: if it stops, so much was in vain.
+const IN_VAIN: usize = 16;
+
 /// A reader that was not heard of for so many reads of others has stopped.
 const RECENT: u64 = 64;
 
@@ -26,6 +32,8 @@ struct Stream {
     next: usize,
     /// How many blocks to have ready beyond it.
     ahead: usize,
+    /// How many blocks it has gone forward.
+    forward: usize,
     /// Which read was its last.
     read: u64,
 }
@@ -38,17 +46,18 @@ impl Streams {
         let near = |stream: &Stream| blocks.start <= stream.next + TOLERANCE && blocks.end + TOLERANCE >= stream.next;
         let mut stream = match self.streams.iter().position(near) {
             Some(known) => self.streams.remove(known),
-            None => Stream { next: usize::MAX, ahead: 0, read: 0 },
+            None => Stream { next: usize::MAX, ahead: 0, forward: 0, read: 0 },
         };
         self.reads += 1;
         stream.read = self.reads;
         if stream.next == usize::MAX {
             stream.next = blocks.end;
         } else if blocks.end > stream.next {
+            stream.forward += blocks.end - stream.next;
             stream.next = blocks.end;
             stream.ahead = (stream.ahead * 2).max(1);
         }
-        stream.ahead = stream.ahead.min(limit);
+        stream.ahead = stream.ahead.min(limit).min(AHEAD_AT_FIRST.max(stream.forward / IN_VAIN));
         self.streams.insert(0, stream);
         self.streams.truncate(READERS);
         stream.ahead
@@ -69,6 +78,13 @@ mod tests {
         let mut streams = Streams::default();
         let ahead: Vec<_> = (0..6).map(|block| streams.follow(&(block..block + 1), 8)).collect();
         assert_eq!(ahead, [0, 1, 2, 4, 8, 8]);
+    }
+
+    #[test]
+    fn what_is_ahead_of_a_reader_is_little_next_to_what_it_has_read() {
+        let mut streams = Streams::default();
+        let ahead: Vec<_> = (0..8192).map(|block| streams.follow(&(block..block + 1), 1024)).collect();
+        assert_eq!([ahead[10], ahead[2000], ahead[4096], ahead[8191]], [128, 128, 256, 511]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod live;
 mod pace;
 mod patience;
 mod room;
+mod stops;
 mod unsized_files;
 mod walks;
 

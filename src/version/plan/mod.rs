@@ -204,6 +204,11 @@ impl Line {
         self.cost.clamp(SHORTEST_REQUEST, AHEAD)
     }
 
+    /// How many blocks all requests bring while each brings so many.
+    pub(super) fn brings(&self, each: u64) -> usize {
+        usize::try_from(each).unwrap_or(usize::MAX).saturating_mul(self.at_a_time())
+    }
+
     fn at_a_time(&self) -> usize {
         usize::try_from(AT_A_TIME_HOLD / self.buffer.max(1)).unwrap_or(usize::MAX).clamp(AT_A_TIME.0, AT_A_TIME.1)
     }
