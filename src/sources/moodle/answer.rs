@@ -133,10 +133,10 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// The kind of what stands for discussions of a forum and entries of a glossary, which are asked for when those are looked at.
+    /// The kind of what stands for discussions of a forum, entries of a glossary and what was handed in, which are asked for when those are looked at.
     pub(super) const APART: &str = "apart";
 
-    fn apart() -> Self {
+    pub(super) fn apart() -> Self {
         Self { kind: Some(Self::APART.into()), ..Self::default() }
     }
 
@@ -340,6 +340,98 @@ pub(super) struct GlossaryEntry {
     /// Pictures of the definition.
     #[serde(default)]
     pub(super) definitioninlinefiles: Vec<Content>,
+}
+
+/// `mod_assign_get_submission_status`.
+#[derive(Debug, Deserialize)]
+pub(super) struct SubmissionStatus {
+    /// Missing for those who hand nothing in.
+    pub(super) lastattempt: Option<LastAttempt>,
+    /// On the last attempt, once it is graded.
+    pub(super) feedback: Option<Feedback>,
+    #[serde(default)]
+    pub(super) previousattempts: Vec<PreviousAttempt>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LastAttempt {
+    pub(super) submission: Option<HandedIn>,
+    pub(super) teamsubmission: Option<HandedIn>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PreviousAttempt {
+    /// From 0.
+    pub(super) attemptnumber: u64,
+    pub(super) submission: Option<HandedIn>,
+    pub(super) grade: Option<Grade>,
+    #[serde(default)]
+    pub(super) feedbackplugins: Vec<Plugin>,
+}
+
+/// One attempt.
+#[derive(Debug, Deserialize)]
+pub(super) struct HandedIn {
+    /// From 0.
+    pub(super) attemptnumber: u64,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) timemodified: Option<i64>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) status: Option<String>,
+    #[serde(default)]
+    pub(super) plugins: Vec<Plugin>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Feedback {
+    /// HTML.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) gradefordisplay: Option<String>,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) gradeddate: Option<i64>,
+    #[serde(default)]
+    pub(super) plugins: Vec<Plugin>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Grade {
+    /// HTML.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) gradefordisplay: Option<String>,
+}
+
+/// A part of a submission, or of feedback: files, a text.
+#[derive(Debug, Deserialize)]
+pub(super) struct Plugin {
+    #[serde(rename = "type", default, deserialize_with = "loose")]
+    pub(super) kind: Option<String>,
+    #[serde(default)]
+    pub(super) fileareas: Vec<FileArea>,
+    #[serde(default)]
+    pub(super) editorfields: Vec<EditorField>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FileArea {
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) area: Option<String>,
+    #[serde(default)]
+    pub(super) files: Vec<Content>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct EditorField {
+    /// HTML.
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) text: Option<String>,
+}
+
+impl SubmissionStatus {
+    /// When something was handed in or graded last, in seconds since 1970.
+    pub(super) fn modified(&self) -> Option<i64> {
+        let last = self.lastattempt.iter().flat_map(|last| [&last.submission, &last.teamsubmission]).flatten();
+        last.filter_map(|it| it.timemodified).max().max(self.feedback.as_ref().and_then(|it| it.gradeddate))
+    }
 }
 
 /// A refusal, which comes with the status 200. `exception` is left alone: it is a class that releases rename.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::answer::{Activities, Content, Module, Section};
 use super::session::Session;
-use super::show::{Kind, Show};
+use super::show::{Kind, SUBMISSION, Show};
 use crate::error::Result;
 use crate::sources::purpose::Purpose;
 
@@ -21,6 +21,12 @@ pub(super) async fn attach(
     sections: &mut [Section],
 ) -> Result<()> {
     let course = course.to_string();
+    if show.submissions() && session.has(SUBMISSION) {
+        let modules = sections.iter_mut().flat_map(|section| &mut section.modules);
+        let assignments = modules.filter(|module| module.modname.as_deref() == Some("assign"));
+        let visible = assignments.filter(|module| module.uservisible != Some(false));
+        visible.for_each(|module| module.contents.get_or_insert_default().push(Content::apart()));
+    }
     for kind in show.kinds().filter(|kind| kind.functions().all(|name| session.has(name))) {
         let mut modules = modules(sections, kind).peekable();
         if modules.peek().is_none() {

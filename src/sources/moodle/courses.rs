@@ -20,6 +20,7 @@ use super::outline::{Listed, outline};
 use super::refusal::{Route, blocked};
 use super::session::Session;
 use super::show::Show;
+use super::submission;
 use super::title::shown;
 use super::tree::{Apart, Place, Tree, course_path, directory};
 use crate::error::{ErrorKind, Result};
@@ -151,6 +152,7 @@ impl Courses {
         match place.apart {
             Some(Apart::Forum(forum)) => return forum::tree(session, purpose, &course, forum).await,
             Some(Apart::Glossary(id)) => return glossary::tree(session, purpose, &course, id).await,
+            Some(Apart::Submission(id)) => return submission::tree(session, purpose, &course, id).await,
             None => {}
         }
         let (mut sections, observed) = who.sections(session, purpose, place).await?;

@@ -21,6 +21,7 @@ mod session;
 mod show;
 mod site;
 mod stream;
+mod submission;
 mod title;
 mod tree;
 mod url;

@@ -87,6 +87,11 @@ fn text(id: u64, head: String, html: &str, area: &'static str, files: &[Content]
     Text { id, head, html: html.to_owned(), files: files.iter().map(|file| (area, file.clone())).collect() }
 }
 
+/// Whether this stands for what is asked for when the activity is looked at.
+fn is_apart(content: &&Content) -> bool {
+    content.kind.as_deref() == Some(Content::APART)
+}
+
 struct Builder<'a> {
     tree: Tree,
     course: &'a RemotePath,
@@ -196,7 +201,7 @@ impl<'a> Builder<'a> {
         match (modname, generated.as_slice(), stored.as_slice()) {
             ("url", ..) => return self.link(id, contents, &name),
             ("forum" | "glossary", ..) => {
-                contents.iter().find(|content| content.kind.as_deref() == Some(Content::APART))?;
+                contents.iter().find(is_apart)?;
                 let Some(instance) = module.instance else {
                     self.left_out(section).add_unreadable(name.as_bytes(), "the activity has no number of its kind");
                     return None;
@@ -217,10 +222,14 @@ impl<'a> Builder<'a> {
                 return self.stored(module, file, path.child(file.filename.as_deref()?.as_bytes()).ok()?);
             }
             ("folder", ..) | (_, _, [_, ..]) => self.put(module, &stored, &path, "/"),
-            _ if module.intro.is_some() => {}
+            _ if module.intro.is_some() || contents.iter().any(|content| is_apart(&content)) => {}
             _ => return None,
         }
         self.introduce(module, id, &path);
+        if let Some(instance) = module.instance.filter(|_| contents.iter().any(|content| is_apart(&content))) {
+            let submission = self.path(&format!("submission-{instance}"))?;
+            self.directory(&path).push(directory("Submission", submission));
+        }
         if modname == "folder" {
             // A folder at the site as well: files are expected there.
             self.directory(&path);

@@ -7,6 +7,12 @@ pub(super) const DISCUSSIONS: &str = "mod_forum_get_forum_discussions";
 /// Lists the posts of a discussion.
 pub(super) const POSTS: &str = "mod_forum_get_discussion_posts";
 
+/// Tells what was handed in for an assignment. It begins a submission where there is none, and notes that feedback was seen.
+pub(super) const SUBMISSION: &str = "mod_assign_get_submission_status";
+
+/// The word for what is shown only if the setting names it, because of that.
+const SUBMISSIONS: &str = "submissions";
+
 /// The word for what stands on the page of a course besides its activities.
 const DESCRIPTIONS: &str = "descriptions";
 
@@ -25,7 +31,7 @@ pub(super) struct Kind {
     pub(super) further: &'static [&'static str],
 }
 
-/// `mod_assign_get_submission_status` must never be here: it begins a submission, and notes that feedback was seen.
+/// All that is shown without the setting.
 static KINDS: [Kind; 7] = [
     Kind { word: "assignments", modname: "assign", function: "mod_assign_get_assignments", further: &[] },
     Kind { word: "lessons", modname: "lesson", function: "mod_lesson_get_lessons_by_courses", further: &[] },
@@ -58,13 +64,16 @@ impl Kind {
     }
 }
 
-/// The kinds that are shown.
+/// What is shown.
 #[derive(Debug, Clone)]
-pub(super) struct Show(Vec<&'static Kind>);
+pub(super) struct Show {
+    kinds: Vec<&'static Kind>,
+    submissions: bool,
+}
 
 impl Default for Show {
     fn default() -> Self {
-        Self(KINDS.iter().collect())
+        Self { kinds: KINDS.iter().collect(), submissions: false }
     }
 }
 
@@ -72,19 +81,26 @@ impl Show {
     /// What the setting says; all kinds without it.
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let Some(words) = reader.strings("show") else { return Self::default() };
-        for word in words.iter().filter(|word| !KINDS.iter().any(|kind| kind.word == **word)) {
-            let known = KINDS.each_ref().map(|kind| kind.word).join(", ");
+        let known: Vec<_> = KINDS.iter().map(|kind| kind.word).chain([SUBMISSIONS]).collect();
+        for word in words.iter().filter(|word| !known.contains(&word.as_str())) {
+            let known = known.join(", ");
             reader.problem(Some("show"), format!("`show`: there is no {word:?}; known are: {known}"));
         }
-        Self(KINDS.iter().filter(|kind| words.iter().any(|word| word == kind.word)).collect())
+        let has = |wanted| words.iter().any(|word| word == wanted);
+        Self { kinds: KINDS.iter().filter(|kind| has(kind.word)).collect(), submissions: has(SUBMISSIONS) }
     }
 
     /// Whether descriptions of sections, and what activities show on the page of their course, are shown.
     pub(super) fn descriptions(&self) -> bool {
-        self.0.iter().any(|kind| kind.word == DESCRIPTIONS)
+        self.kinds().any(|kind| kind.word == DESCRIPTIONS)
+    }
+
+    /// Whether what was handed in for assignments is shown, although the site notes that it was asked for.
+    pub(super) fn submissions(&self) -> bool {
+        self.submissions
     }
 
     pub(super) fn kinds(&self) -> impl Iterator<Item = &'static Kind> {
-        self.0.iter().copied()
+        self.kinds.iter().copied()
     }
 }

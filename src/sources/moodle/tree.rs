@@ -3,7 +3,7 @@
 //! Paths are made of the site's own numbers, so that a file keeps its path, and with it its copy, when its activity is renamed or
 //! moves to another section: `course-2/section-3` is a section, `course-2/module-17/sub/a.txt` a file of an activity,
 //! `course-2/page-19` and `course-2/book-24/1` what the site makes of a page and of a chapter, `course-2/link-22` a link. What is made
-//! of a discussion is at `course-2/forum-4/discussion-3`, of a glossary at `course-2/glossary-2`, of the description of an activity at `course-2/intro-17`, and of what stands
+//! of a discussion is at `course-2/forum-4/discussion-3`, of a glossary at `course-2/glossary-2`, of a submission at `course-2/submission-3`, of the description of an activity at `course-2/intro-17`, and of what stands
 //! on the page of the course in a section at `course-2/about-3`.
 //! A directory's path is therefore no beginning of the paths of what is in it.
 
@@ -81,6 +81,8 @@ pub(super) struct Place {
 pub(super) enum Apart {
     Forum(Forum),
     Glossary(u64),
+    /// By the number of its assignment.
+    Submission(u64),
 }
 
 /// A forum, or a discussion in it, by the numbers that its functions take.
@@ -102,6 +104,7 @@ impl Place {
                 let discussion = components.next().and_then(|name| name.strip_prefix("discussion-")?.parse().ok());
                 apart = Some(Apart::Forum(Forum { id: id.parse().ok()?, discussion }));
             }
+            Some(("submission", id)) => apart = Some(Apart::Submission(id.parse().ok()?)),
             Some(("glossary", id)) => apart = Some(Apart::Glossary(id.parse().ok()?)),
             Some((_, number)) => module = number.parse().ok(),
         }

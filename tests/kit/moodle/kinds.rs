@@ -22,12 +22,13 @@ const FUNCTIONS: [(&str, &str, &str); 6] = [
     ("mod_label_get_labels_by_courses", "label", "labels"),
 ];
 
-/// The functions that tell what is in forums and glossaries.
-const APART: [&str; 4] = [
+/// The functions that tell what is in forums and glossaries, and what was handed in.
+const APART: [&str; 5] = [
     "mod_forum_get_forums_by_courses",
     "mod_forum_get_forum_discussions",
     "mod_forum_get_discussion_posts",
     "mod_glossary_get_entries_by_letter",
+    "mod_assign_get_submission_status",
 ];
 
 /// The forums of the course, discussions by forum, and posts by discussion, as they were recorded.
@@ -64,6 +65,14 @@ impl Forums {
             discussions: by(discussions, "forumid", |answer| answer["discussions"].is_array()),
             posts: by(posts, "discussionid", |answer| answer["posts"].is_array()),
             is_old: false,
+        }
+    }
+
+    /// Leaves out the discussions whose posts were not recorded.
+    pub fn keep_recorded(&mut self) {
+        for answer in self.discussions.values_mut() {
+            let listed = answer["discussions"].as_array_mut().unwrap();
+            listed.retain(|it| self.posts.contains_key(&it["discussion"].as_u64().unwrap()));
         }
     }
 
@@ -112,6 +121,7 @@ pub(super) fn recorded() -> Vec<Value> {
         let cases = read(&text.replace(RECORDED_LATER, RECORDED));
         all.extend(cases.as_array().unwrap().iter().flat_map(|case| activities(&case["answer"])));
     }
+    all.push(submissions().into_values().collect());
     all.push(json!({ "files of entries": glossary_entries(), "files of texts": files_of_texts() }));
     for activity in &mut all {
         if let Some(url) = activity["packageurl"].as_str() {
@@ -122,6 +132,19 @@ pub(super) fn recorded() -> Vec<Value> {
         }
     }
     all
+}
+
+/// What is told of the account's submissions, by assignment, as it was recorded first.
+pub(super) fn submissions() -> BTreeMap<u64, Value> {
+    let text = include_str!("../../fixtures/moodle/mod_assign_get_submission_status.json");
+    let text = text
+        .replace(RECORDED_LATER, RECORDED)
+        .replace("\"(cut, as above)\"", "[]")
+        .replace("\"(cut: all empty)\"", "[]");
+    let cases = read(&text).as_array().unwrap().clone().into_iter().rev();
+    let id = |case: &Value| case["request"]["assignid"].as_str().unwrap().parse().unwrap();
+    let is_whole = |case: &Value| case["request"]["userid"].is_null() && case["answer"]["warnings"].is_array();
+    cases.filter(is_whole).map(|case| (id(&case), case["answer"].clone())).collect()
 }
 
 /// A glossary's entries as they were recorded: all that the student sees.
@@ -194,7 +217,7 @@ impl Store {
             .map(|activity| {
                 json!({
                     "id": id(activity), "name": activity["name"], "instance": activity["id"], "uservisible": true,
-                    "modname": modname(activity), "contextid": context(activity).unwrap_or(id(activity).unwrap() + 10_000),
+                    "modname": modname(activity), "contextid": context(activity).unwrap_or(id(activity).unwrap() + 63),
                 })
             })
             .collect();

@@ -209,9 +209,17 @@ fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
 /// A REST call in short.
 fn called(fields: &[(String, String)]) -> String {
     let mut what = field(fields, "wsfunction").unwrap_or_default().to_owned();
-    for name in
-        ["courseid", "courseids[0]", "forumid", "discussionid", "id", "userid", "options[0][name]", "options[0][value]"]
-    {
+    for name in [
+        "courseid",
+        "courseids[0]",
+        "forumid",
+        "discussionid",
+        "assignid",
+        "id",
+        "userid",
+        "options[0][name]",
+        "options[0][value]",
+    ] {
         if let Some(value) = field(fields, name) {
             what += &format!(" {value}");
         }
@@ -323,6 +331,10 @@ fn rest(store: &Store, fields: &[(String, String)]) -> Answer {
                 _ => error("course does not exist"),
             }
         }
+        "mod_assign_get_submission_status" => match number(fields, "assignid").map(|id| store.submissions.get(&id)) {
+            Some(Some(status)) => json(StatusCode::OK, status),
+            _ => error("course does not exist"),
+        },
         "mod_glossary_get_entries_by_letter" => match (field(fields, "letter"), number(fields, "from")) {
             (Some("ALL"), Some(from)) => {
                 json(StatusCode::OK, &store.entries(from, number(fields, "limit").unwrap_or(20)))

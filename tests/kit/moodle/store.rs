@@ -74,6 +74,8 @@ pub struct Store {
     pub(super) activities: Vec<Value>,
     /// What is in forums.
     pub forums: kinds::Forums,
+    /// What is told of the account's submissions, by assignment.
+    pub submissions: BTreeMap<u64, Value>,
     /// What is told of a glossary's entries.
     pub glossary: Value,
     /// The most entries that are told at once.
@@ -143,6 +145,7 @@ impl Default for Store {
             is_shut_out: false,
             activities: kinds::recorded(),
             forums: kinds::Forums::recorded(),
+            submissions: kinds::submissions(),
             glossary: kinds::glossary_entries(),
             entries_at_once: 1000,
             states: read(include_str!("../../fixtures/moodle/states.json")),

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use kitovufs::error::ErrorKind;
-use kitovufs::source::Source;
 
-use super::{entry, kind_of, known, list, whole};
+use super::{contents, entry, kind_of, known, list, names, whole};
 use crate::kit::moodle::{Moodle, TOKEN};
 use crate::source;
 
@@ -19,27 +18,8 @@ fn site() -> Moodle {
     site
 }
 
-/// The files of a directory by their names, each as it is retrieved.
-async fn contents(source: &dyn Source, dir: &str) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in list(source, dir).await.unwrap().into_iter().filter(|entry| !entry.is_directory()) {
-        let version = known(source, &entry).await;
-        let (result, bytes) = whole(source, &entry.path, &version).await;
-        result.unwrap();
-        assert_eq!(version.size, Some(bytes.len() as u64));
-        assert_eq!(source.create_remote_digest(&entry.path).await.unwrap().digest.base(), version.digest.base());
-        found.insert(String::from_utf8(entry.name).unwrap(), bytes);
-    }
-    found
-}
-
 fn html(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
     String::from_utf8(files[name].clone()).unwrap()
-}
-
-async fn names(source: &dyn Source, dir: &str) -> Vec<String> {
-    let entries = list(source, dir).await.unwrap();
-    entries.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect()
 }
 
 #[tokio::test]

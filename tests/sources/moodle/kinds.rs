@@ -88,7 +88,8 @@ async fn each_kind_is_one_request_a_course_and_can_be_switched_off() {
     }
     let wrong = configured(&format!("{}show = [\"exams\"]\n", site.table())).await.err().unwrap();
     assert!(
-        format!("{wrong:?}").contains("assignments, lessons, scorm, h5p, forums, glossaries, descriptions"),
+        format!("{wrong:?}")
+            .contains("assignments, lessons, scorm, h5p, forums, glossaries, descriptions, submissions"),
         "{wrong:?}"
     );
 }

@@ -8,8 +8,11 @@ mod files;
 mod forums;
 mod kinds;
 mod site;
+mod submissions;
 mod tree;
 mod versions;
+
+use std::collections::BTreeMap;
 
 use futures::TryStreamExt as _;
 use kitovufs::error::{Error, ErrorKind, Result};
@@ -60,6 +63,26 @@ async fn whole(source: &dyn Source, path: &RemotePath, known: &RemoteDigest) -> 
 async fn entry(source: &dyn Source, dir: &str, path: &str) -> Entry {
     let entries = list(source, dir).await.unwrap();
     entries.into_iter().find(|entry| entry.path == remote(path)).unwrap_or_else(|| panic!("{path} is listed"))
+}
+
+/// The names of a directory.
+async fn names(source: &dyn Source, dir: &str) -> Vec<String> {
+    let entries = list(source, dir).await.unwrap();
+    entries.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect()
+}
+
+/// The files of a directory by their names, each as it is retrieved.
+async fn contents(source: &dyn Source, dir: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in list(source, dir).await.unwrap().into_iter().filter(|entry| !entry.is_directory()) {
+        let version = known(source, &entry).await;
+        let (result, bytes) = whole(source, &entry.path, &version).await;
+        result.unwrap();
+        assert_eq!(version.size, Some(bytes.len() as u64));
+        assert_eq!(source.create_remote_digest(&entry.path).await.unwrap().digest.base(), version.digest.base());
+        found.insert(String::from_utf8(entry.name).unwrap(), bytes);
+    }
+    found
 }
 
 fn kind_of<T>(result: Result<T>) -> Result<T, ErrorKind> {
