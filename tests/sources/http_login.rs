@@ -121,3 +121,16 @@ async fn a_login_goes_to_its_own_server_only_when_that_asks_for_it() {
     let dav = source(&format!("type = \"webdav\"\nendpoint = \"{url}\"\n{login}")).await;
     assert_eq!(kind(dav.create_remote_digest(&remote("file")).await.map(drop)), Err(ErrorKind::Unauthenticated));
 }
+
+#[tokio::test]
+async fn what_a_server_shows_only_to_those_it_knows_is_there_though_it_asks_for_no_login() {
+    let url = liar_but_for("HTTP/1.1 404 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", |request| {
+        let text = String::from_utf8_lossy(request).to_lowercase();
+        let answer = "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: 4\r\nConnection: close\r\n\r\n";
+        let bytes = if text.starts_with("head ") { "" } else { "mine" };
+        text.contains("authorization: basic").then(|| format!("{answer}{bytes}"))
+    })
+    .await;
+    let web = source(&format!("type = \"http\"\nurl = \"{url}/\"\nusername = \"anna\"\npassword = \"x\"")).await;
+    assert_eq!(web.create_remote_digest(&remote("file")).await.unwrap().size, Some(4));
+}

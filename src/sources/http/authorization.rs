@@ -1,8 +1,9 @@
 //! `Authorization`: what requests to one origin carry to be logged in there: a token, or what the server wants of a user and a password.
 //! It sends nothing.
 //!
-//! A password is sent as it is (Basic) at once over TLS, and over plain HTTP only where the server asks for that, and has never offered
-//! Digest, by which it does not travel. The first request goes alone, so that those after it know what the server wants.
+//! A password is sent as it is (Basic) at once over TLS. Over plain HTTP it is so only where the server asks for that, or for nothing (it
+//! may show more to whom it knows), and has never offered Digest, by which no password travels. The first request goes alone, so that
+//! those after it know what the server wants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,9 +128,13 @@ impl Authorization {
         }
     }
 
-    /// Adds to a request, which was refused as `carried` tells, what the server asks for instead; none if there is nothing else to try.
-    pub(super) fn answer(&self, refused: &Response, carried: &Carried, request: &mut Request) -> Option<Carried> {
-        let challenges = Challenge::all(refused.headers());
+    /// Adds to a request, which was answered so when it carried that, what the server asks for instead, or the login that it did not ask
+    /// for; none if there is nothing else to try.
+    pub(super) fn answer(&self, answered: &Response, carried: &Carried, request: &mut Request) -> Option<Carried> {
+        if answered.status() != StatusCode::UNAUTHORIZED && *carried != Carried::Nothing {
+            return None;
+        }
+        let challenges = Challenge::all(answered.headers());
         let mut scheme = self.choose(self.account.as_ref()?, &challenges)?;
         let is_new = match &scheme {
             Scheme::Digest(session) => {
@@ -166,7 +171,7 @@ impl Authorization {
             account.digest_offered.store(true, Ordering::Relaxed);
         }
         let may_be_basic = self.is_encrypted || !account.digest_offered.load(Ordering::Relaxed);
-        if offers_basic && may_be_basic {
+        if (offers_basic || challenges.is_empty()) && may_be_basic {
             return account.basic().ok().map(Scheme::Fixed);
         }
         digests().find_map(|challenge| account.digest(challenge).ok()).map(Scheme::Digest)
@@ -304,6 +309,13 @@ mod tests {
         let basic = new_login(PLAIN);
         assert_eq!(sent(&basic, PLAIN, &[BASIC]), (String::new(), Some("Basic dTpw".into())));
         assert_eq!(sent(&basic, PLAIN, &[BASIC]), ("Basic dTpw".into(), None), "it is known from now on");
+    }
+
+    #[test]
+    fn over_plain_http_a_server_that_asks_for_nothing_is_told_who_asks() {
+        let login = new_login(PLAIN);
+        assert_eq!(sent(&login, PLAIN, &[]), (String::new(), Some("Basic dTpw".into())));
+        assert_eq!(sent(&login, PLAIN, &[]), ("Basic dTpw".into(), None));
     }
 
     #[test]

@@ -168,9 +168,7 @@ impl Transport {
         let carried = authorization.put(&mut request);
         let response = client.execute(request).await?;
         authorization.note(&response, &carried);
-        let Some(mut again) = again.filter(|_| response.status() == StatusCode::UNAUTHORIZED) else {
-            return Ok(response);
-        };
+        let Some(mut again) = again else { return Ok(response) };
         let Some(carried) = authorization.answer(&response, &carried, &mut again) else { return Ok(response) };
         // What was read to its end leaves its connection to the next.
         let _ = collect(response, MAX_REFUSAL_BYTES).await;
