@@ -9,7 +9,7 @@ use std::process::Command;
 use walkdir::WalkDir;
 
 use crate::kit::home::Home;
-use crate::kit::moodle::{Condition, Moodle, PASSWORD, USER};
+use crate::kit::moodle::{Condition, Moodle, PASSWORD, TOKEN, USER};
 use crate::kit::mount::{Mount, bytes_retrieved, requests};
 use crate::kit::wait::eventually;
 
@@ -71,6 +71,67 @@ fn courses_are_folders_whose_files_programs_can_read() {
     }
     assert_eq!(site.requests(), [""; 0]);
     assert_eq!(bytes_retrieved(&mount.status(), "uni"), before);
+}
+
+const KINDS: &str = "uni/More kinds";
+
+/// Runs a command, which ends with 0 and complains of nothing; what it prints.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{command:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_course_with_everything_is_copied_searched_and_kept_for_an_outage() {
+    let mut site = Moodle::start();
+    site.store().add_kinds();
+    site.store().forums.keep_recorded();
+    let mount = mount(&site, "300ms");
+    let (course, copy) = (mount.path(KINDS), tempfile::tempdir().unwrap());
+    run(Command::new("cp").arg("-r").arg(&course).arg(copy.path().join("cp")));
+    run(Command::new("find").arg(&course).args(["-type", "f", "-size", "+0"]));
+    assert!(run(Command::new("grep").arg("-rl").arg("Who knows").arg(&course)).ends_with("For everyone.html\n"));
+    let secret = Command::new("grep").arg("-rlF").arg(TOKEN).arg(&course).output().unwrap();
+    assert_eq!((secret.status.code(), secret.stdout), (Some(1), Vec::new()), "the token is in no file");
+    let from = format!("{}/", course.display());
+    let synchronize = || {
+        run(Command::new("rsync")
+            .args(["-ai", "--delete", "--no-owner", "--no-group", &from])
+            .arg(copy.path().join("rs")))
+    };
+    assert!(synchronize().contains("Description.html"));
+    assert_eq!(synchronize(), "", "nothing is another version that did not change");
+    site.stop();
+    run(Command::new("diff").arg("-r").arg(copy.path().join("cp")).arg(&course));
+}
+
+/// What a browser shows of documents that were made here.
+#[test]
+fn pictures_of_descriptions_glossaries_and_posts_stand_beside_them() {
+    let site = Moodle::start();
+    site.store().add_kinds();
+    site.store().forums.keep_recorded();
+    let mount = mount(&site, "1h");
+    let mut shown = Vec::new();
+    for entry in WalkDir::new(mount.path(KINDS)).into_iter().map(|entry| entry.unwrap()) {
+        if entry.path().extension().is_none_or(|extension| extension != "html") {
+            continue;
+        }
+        let html = fs::read_to_string(entry.path()).unwrap();
+        assert_eq!(entry.metadata().unwrap().len(), html.len() as u64, "{entry:?}");
+        for picture in html.split("<img src=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            // A post was recorded without its pictures, of which the source therefore knows nothing.
+            if picture.ends_with("/mod_forum/post/3/dates.png") {
+                continue;
+            }
+            let name = percent_encoding::percent_decode_str(picture).decode_utf8().unwrap();
+            assert!(fs::metadata(entry.path().with_file_name(&*name)).is_ok(), "{picture} of {entry:?}");
+            shown.push(name.into_owned());
+        }
+    }
+    shown.sort();
+    assert_eq!(shown, ["desc.png", "li.png", "map.png", "plan.png", "q.png", "ring.png", "task.png"]);
 }
 
 #[test]
