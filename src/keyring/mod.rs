@@ -48,13 +48,13 @@ pub trait Store: Send + Sync {
     /// Whether secrets can be kept here at all.
     ///
     /// # Errors
-    /// `Unsupported`, with what to do instead.
+    /// `InvalidConfig`, with what to do instead.
     fn check(&self) -> Result<()>;
 
     /// The secret, if there is one. Never asks the user.
     ///
     /// # Errors
-    /// `Unsupported` if there is no keyring, `InvalidConfig` if it is locked.
+    /// `InvalidConfig` if there is no keyring, or it is locked.
     fn get(&self, item: &Item) -> Result<Option<Revealed>>;
 
     /// Keeps the secret, in place of one that is there. May have the desktop ask for the password of the keyring.
@@ -81,7 +81,7 @@ pub fn reveal(item: &Item, store: &dyn Store) -> Result<Revealed> {
 }
 
 fn none_here(why: &str) -> Error {
-    Error::new("read secret", ErrorKind::Unsupported).because(format!("{why}; {OTHERS}"))
+    Error::new("read secret", ErrorKind::InvalidConfig).because(format!("{why}; {OTHERS}"))
 }
 
 /// In the place of a keyring that was left out of this program.

@@ -1,5 +1,6 @@
 //! `Authorities`: the certificates that a source trusts besides those that the system does. It opens no connection.
 
+use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -45,6 +46,28 @@ impl Authorities {
     /// Each in the encoding of X.509 (DER).
     pub(super) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.0.iter()
+    }
+}
+
+/// How to trust a certificate; for people.
+pub(super) const TRUST: &str = "if it is the right one, name a file with it, or with its authority's, as ca_file (openssl s_client -showcerts shows them)";
+
+/// What is wrong with a server's certificate, and what to do; for people.
+pub(super) fn untrusted(why: &CertificateError) -> String {
+    use CertificateError::{Expired, ExpiredContext, NotValidForNameContext, NotValidYet, NotValidYetContext};
+    match why {
+        NotValidForNameContext { expected, presented } => {
+            let presented: Vec<_> = presented.iter().take(3).map(|name| name.escape_default().to_string()).collect();
+            let expected = expected.to_str();
+            format!("the server's certificate is for {}, and not for {expected}; check the host's name", presented.join(", "))
+        }
+        Expired | ExpiredContext { .. } => {
+            "the server's certificate is not trusted: it has expired; its operator must renew it, unless this computer's clock is wrong".into()
+        }
+        NotValidYet | NotValidYetContext { .. } => {
+            "the server's certificate is not trusted: it is not valid yet; is this computer's clock right?".into()
+        }
+        _ => format!("the server's certificate is not trusted: no authority known here has signed it; {TRUST}"),
     }
 }
 

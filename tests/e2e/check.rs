@@ -88,6 +88,18 @@ fn what_is_wrong_with_a_webdav_server() {
 }
 
 #[test]
+fn a_keyring_that_is_not_there_is_told_and_not_the_address() {
+    let home = Home::of(
+        "[sources.dav]\ntype = \"webdav\"\nendpoint = \"http://127.0.0.1:9/\"\nusername = \"a\"\npassword = { keyring = true }",
+    );
+    let home = home.with_env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent");
+    let output = home.kitovufs(["check", "-c", &text(home.config())]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("no keyring") && told.contains("{ command = "), "{told}");
+    assert!(!told.contains("address,"), "{told}");
+}
+
+#[test]
 fn what_is_wrong_with_a_web_directory() {
     let dir = shown();
     let web = Web::apache(dir.path());

@@ -95,7 +95,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let source = configured(&format!("{}tls = true", server.table())).await.unwrap();
     let error = source.connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
-    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(error.to_string().contains("certificate") && error.to_string().contains("ca_file"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

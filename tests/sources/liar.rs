@@ -303,6 +303,27 @@ async fn a_version_that_may_change_unnoticed_is_retrieved_twice_and_must_be_the_
 }
 
 #[tokio::test]
+async fn a_login_page_in_place_of_a_file_is_called_one_over_every_protocol() {
+    // It has the length of the file.
+    let page = "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 10\r\n\r\n<p>log in!";
+    let url = liar_to_who_reads(page).await;
+    for table in [
+        format!("type = \"webdav\"\nendpoint = \"{url}\""),
+        format!("type = \"http\"\nurl = \"{url}/\""),
+        format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"b\""),
+        format!("type = \"gcs\"\nendpoint = \"{url}\"\nbucket = \"b\""),
+        format!("type = \"azblob\"\nendpoint = \"{url}\"\ncontainer = \"b\"\naccount_name = \"a\""),
+    ] {
+        let source = source(&table).await;
+        let (path, digest, mut out) = (remote("file"), Digest::new("etag:v1;size=10"), Vec::new());
+        let request = Retrieval::new(&path, &digest, 10, 0..10);
+        let error = source.retrieve_file(&request, &mut out).await.unwrap_err();
+        assert_eq!((error.kind(), out.len()), (ErrorKind::Protocol, 0), "{table}: {error}");
+        assert!(error.to_string().contains("looks like a login page of 127.0.0.1"), "{table}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn credentials_stay_with_their_origin() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let elsewhere = listener.local_addr().unwrap().port();

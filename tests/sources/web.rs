@@ -272,6 +272,10 @@ async fn a_certificate_in_ca_file_is_trusted_over_http() {
     assert!(error.to_string().contains("certificate") && error.to_string().contains("ca_file"), "{error}");
     let trusting = source(&format!("{table}ca_file = {:?}\n", server.certificate())).await;
     assert_eq!(list(trusting.as_ref(), "").await.unwrap().len(), 1);
+    let table = table.replace("127.0.0.1", "localhost");
+    let elsewhere = source(&format!("{table}ca_file = {:?}\n", server.certificate())).await;
+    let error = list(elsewhere.as_ref(), "").await.unwrap_err();
+    assert!(error.to_string().contains("is for IpAddress(127.0.0.1), and not for localhost"), "{error}");
 }
 
 #[tokio::test]

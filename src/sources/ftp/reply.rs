@@ -5,6 +5,7 @@ use suppaftp::types::Response;
 
 use super::wire::text_of;
 use crate::error::{Error, ErrorKind};
+use crate::sources::authorities::TRUST;
 use crate::sources::purpose::Purpose;
 
 /// The longest part of the server's own words that an error repeats, in characters.
@@ -119,7 +120,8 @@ impl Failure {
                 purpose.protocol("an answer that is none of FTP: is this an FTP server?")
             }
             Self::Lost(FtpError::SecureError(why)) => {
-                purpose.error(ErrorKind::Unreachable).because(format!("no encrypted connection: {why}"))
+                let advice = if why.contains("certificate") { format!("; {TRUST}") } else { String::new() };
+                purpose.error(ErrorKind::Unreachable).because(format!("no encrypted connection: {why}{advice}"))
             }
             Self::Lost(error) => purpose.error(ErrorKind::Unreachable).caused_by(error),
             Self::Silent => purpose.error(ErrorKind::TimedOut),

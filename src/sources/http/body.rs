@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, IF_MATCH, RANGE, TRANSFER_ENCODING};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, IF_MATCH, RANGE, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode};
+use url::Url;
 
 use super::early::{AT_ONCE, Early};
 use super::transport::failure;
@@ -55,7 +56,10 @@ pub(in crate::sources) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>,
     match Wanted::parse(retrieval.digest).compare(&seen) {
         Match::Same => {}
         Match::Other => return Err(other),
-        Match::Unknown => return Err(purpose.protocol("the answer does not say which version it is of")),
+        Match::Unknown if seen.identifies() => {
+            return Err(purpose.protocol("the answer does not say which version it is of"));
+        }
+        Match::Unknown => return Err(purpose.protocol(unidentified(response.url(), is_page(response.headers())))),
     }
     let Range { start, end } = retrieval.range;
     let (expected, total) = match (response.status(), content_range(response.headers())) {
@@ -82,6 +86,21 @@ pub(in crate::sources) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>,
         return Err(purpose.protocol(format!("asked for {expected} bytes, the answer has another number")));
     }
     Ok(seen)
+}
+
+/// Whether an answer is a page for people.
+pub(in crate::sources) fn is_page(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+/// Why an answer from this address is of no version: it tells neither an entity tag nor a time.
+pub(in crate::sources) fn unidentified(url: &Url, is_page: bool) -> String {
+    let host = url.host_str().unwrap_or_default();
+    if is_page {
+        return format!("it looks like a login page of {host}: a page that tells neither an entity tag nor a time");
+    }
+    format!("{host} tells neither an entity tag nor a time, so that nothing tells its versions apart")
 }
 
 /// Fails with `Changed` unless what the source says `now` is still of the wanted version.

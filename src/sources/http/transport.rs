@@ -16,7 +16,7 @@ use super::xml::Element;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::budget::await_turn;
 use crate::sources::arriving::{self, Arriving};
-use crate::sources::authorities::Authorities;
+use crate::sources::authorities::{Authorities, untrusted};
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::http_date;
 
@@ -24,6 +24,8 @@ use crate::sources::stamp::http_date;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer that is collected as a whole.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// How far clocks may be apart before stores refuse a signature.
+const MAX_SKEW: Duration = Duration::from_secs(15 * 60);
 /// Bytes of a refusal that are looked at.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 
@@ -275,20 +277,18 @@ fn is_caused_by<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool 
 }
 
 /// Why there is no connection, where the cause tells, and what to try.
-fn no_connection(error: &reqwest::Error) -> Option<&'static str> {
+fn no_connection(error: &reqwest::Error) -> Option<String> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         let io = error.downcast_ref::<std::io::Error>();
         if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
-            return Some("nothing listens there; check that the server is up, and the port");
+            return Some("nothing listens there; check that the server is up, and the port".into());
         }
         match error.downcast_ref::<rustls::Error>() {
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                return Some(
-                    "the server's certificate is not trusted; check the host's name, or name its authority's certificate as ca_file",
-                );
+            Some(rustls::Error::InvalidCertificate(why)) => return Some(untrusted(why)),
+            Some(_) => {
+                return Some("no TLS with this server; check the port, and whether it is https:// or http://".into());
             }
-            Some(_) => return Some("no TLS with this server; check the port, and whether it is https:// or http://"),
             None => {}
         }
         // `source` of such an I/O error skips the error that it holds.
@@ -315,7 +315,7 @@ pub(in crate::sources) async fn refusal_and_region(
     let wait = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let elsewhere = response.headers().get(LOCATION).and_then(|to| url::Url::parse(to.to_str().ok()?).ok());
     let elsewhere = elsewhere.map(|url| url.origin().ascii_serialization());
-    let challenges = Challenge::all(response.headers());
+    let (challenges, response_date) = (Challenge::all(response.headers()), date(response.headers()));
     let region = response.headers().get("x-amz-bucket-region").and_then(|name| name.to_str().ok()).map(str::to_owned);
     // Azure says it in a header too, since an answer to HEAD has no body.
     let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
@@ -324,13 +324,22 @@ pub(in crate::sources) async fn refusal_and_region(
     let region = region.or_else(|| said.as_ref()?.text_of("Region").map(str::to_owned));
     let region = region.filter(|region| is_scheme(region));
     let code = said.as_ref().and_then(|error| error.text_of("Code")).or(header.as_deref()).unwrap_or_default();
-    let kind = kind_of(status, code);
+    let skew = skew(code, response_date);
+    let kind = if skew.is_some() { ErrorKind::Unreachable } else { kind_of(status, code) };
     let mut words = format!("{}: the server answered {}", kind.describe(), status.as_u16());
     if let Some(reason) = status.canonical_reason() {
         words += &format!(" {reason}");
     }
     if !code.is_empty() && code.len() < 64 && code.bytes().all(|b| b.is_ascii_alphanumeric()) {
         words += &format!(" ({code})");
+    }
+    if let Some(skew) = skew {
+        words += &format!(
+            "; the clock of this computer is {skew} the server's, which takes that for a forgery: set it right"
+        );
+    }
+    if is_archived(code) {
+        words += "; the object is archived: restore it at the store before it can be read";
     }
     if kind == ErrorKind::Unreachable && status == StatusCode::NOT_FOUND {
         words += "; check the name of the bucket or container";
@@ -349,6 +358,24 @@ pub(in crate::sources) async fn refusal_and_region(
         None => error,
     };
     (error, region)
+}
+
+/// How far the clock of this computer is from that of a store which refuses a request; none where that is not why.
+fn skew(code: &str, theirs: Option<i64>) -> Option<String> {
+    let is_of_clock = matches!(code, "RequestTimeTooSkewed" | "RequestExpired");
+    if !is_of_clock && !matches!(code, "AuthenticationFailed" | "SignatureDoesNotMatch") {
+        return None;
+    }
+    let ahead = local_clock() - theirs?;
+    let minutes = ahead.unsigned_abs() / 60;
+    // So much is allowed by Amazon and by Azure.
+    let is_far = ahead.unsigned_abs() > MAX_SKEW.as_secs();
+    (is_of_clock || is_far).then(|| format!("{minutes} minutes {}", if ahead < 0 { "behind" } else { "ahead of" }))
+}
+
+/// Whether a store refuses an object because it lies in its archive (Glacier, Azure's archive tier).
+fn is_archived(code: &str) -> bool {
+    matches!(code, "InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated")
 }
 
 /// What a server that refuses a login wants instead, if it says so.
@@ -382,6 +409,7 @@ fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
         | "TokenRefreshRequired"
         | "AuthenticationFailed"
         | "InvalidAuthenticationInfo" => return ErrorKind::Unauthenticated,
+        code if is_archived(code) => return ErrorKind::Other,
         "SlowDown" | "ServerBusy" => return ErrorKind::RateLimited,
         // Everything that the source showed was in the bucket: that is an outage, not a deletion.
         "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" => return ErrorKind::Unreachable,
@@ -430,6 +458,39 @@ mod tests {
         over.send(()).expect("it waits");
         assert_eq!(answer.await.map(|body| body.len()).ok(), Some(LARGE_BYTES + 1));
         other.await.expect("it ends");
+    }
+
+    /// What is told of a refusal with this code, whose date is so many seconds after ours.
+    async fn refused(code: &str, ahead: i64) -> (ErrorKind, String) {
+        let date = jiff::Timestamp::from_second(local_clock() + ahead).expect("a time");
+        let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let answer = http::Response::builder().status(403).header(DATE, date);
+        let answer = answer.body(format!("<Error><Code>{code}</Code></Error>")).expect("an answer");
+        let root = RemotePath::root();
+        let error = refusal(Purpose { op: "list_path", path: &root }, answer.into()).await;
+        (error.kind(), error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_wrong_is_told_and_not_the_key() {
+        let (kind, told) = refused("RequestTimeTooSkewed", 3630).await;
+        assert_eq!(kind, ErrorKind::Unreachable);
+        assert!(told.contains("the clock of this computer is 60 minutes behind the server's"), "{told}");
+        let (kind, told) = refused("AuthenticationFailed", -7230).await;
+        assert_eq!(kind, ErrorKind::Unreachable);
+        assert!(told.contains("120 minutes ahead of the server's"), "{told}");
+        let (kind, told) = refused("AuthenticationFailed", 60).await;
+        assert_eq!(kind, ErrorKind::Unauthenticated);
+        assert!(!told.contains("clock"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn an_archived_object_is_no_matter_of_rights() {
+        for code in ["InvalidObjectState", "BlobArchived"] {
+            let (kind, told) = refused(code, 0).await;
+            assert_eq!(kind, ErrorKind::Other);
+            assert!(told.contains("restore it at the store"), "{told}");
+        }
     }
 
     #[test]

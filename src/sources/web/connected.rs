@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE};
+use http::header::{CONTENT_LENGTH, RANGE};
 use reqwest::Response;
 use url::Url;
 
@@ -82,9 +82,7 @@ impl Connected {
             if response.status() == StatusCode::PARTIAL_CONTENT {
                 stamp.size = body::content_range(response.headers()).and_then(|(_, total)| total);
             }
-            let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let is_page =
-                content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"));
+            let is_page = body::is_page(response.headers());
             Seen { stamp, observed, url: response.url().clone(), is_page }
         };
         match self.send(&self.files, purpose, http::Request::head(url), ranges).await {

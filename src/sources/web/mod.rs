@@ -116,12 +116,7 @@ impl Web {
             return Err(purpose.error(ErrorKind::IsADirectory));
         }
         if !seen.stamp.identifies() {
-            let host = seen.url.host_str().unwrap_or_default();
-            return Err(purpose.protocol(if seen.is_page {
-                format!("it looks like a login page of {host}: a page that tells neither an entity tag nor a time")
-            } else {
-                format!("{host} tells neither an entity tag nor a time, so that nothing tells its versions apart")
-            }));
+            return Err(purpose.protocol(body::unidentified(&seen.url, seen.is_page)));
         }
         Ok(seen)
     }

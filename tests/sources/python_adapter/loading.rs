@@ -97,6 +97,18 @@ fn an_entry_point_that_is_not_there_names_those_that_are() {
 }
 
 #[test]
+fn who_mistypes_a_plugin_of_kitovu_itself_is_told_its_name() {
+    let plugin = Dialogue::with(&class(""), |adapter| {
+        adapter.plugin = "smbb".into();
+        let package = adapter.path[0].join("kitovu/sync/plugin");
+        fs::create_dir_all(&package).unwrap();
+        fs::write(package.join("smb.py"), "").unwrap();
+    });
+    let (_, message) = refusal(plugin);
+    assert!(message.contains("no plugin called smbb") && message.contains("(installed: smb)"), "{message}");
+}
+
+#[test]
 fn the_current_directory_is_no_place_for_plugins() {
     let (_, message) = refusal(Dialogue::with(BASE, |adapter| adapter.path.clear()));
     assert!(message.contains("there is no module example"), "{message}");

@@ -60,9 +60,10 @@ def _find(name):
         raise LoadError("several plugins are called {}; write one of: {}".format(name, ", ".join(values)))
     if values:
         return _attribute(values[0])
-    if name in UPSTREAM and _is_installed(UPSTREAM[name].partition(":")[0]):
-        return _attribute(UPSTREAM[name])
-    known = ", ".join(sorted(installed)) or "none"
+    upstream = {name: place for name, place in UPSTREAM.items() if _is_installed(place.partition(":")[0])}
+    if name in upstream:
+        return _attribute(upstream[name])
+    known = ", ".join(sorted(set(installed) | set(upstream))) or "none"
     raise LoadError(
         'no plugin called {} is installed for {} (installed: {}); install it there, set `python` to the Python that has it, '
         'or write plugin = "module:Class"'.format(name, sys.executable, known)
