@@ -5,10 +5,13 @@ use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::kit::home::{Home, text};
-use crate::kit::mount::{MEMORY, Mount, bytes_retrieved};
+use crate::kit::mount::{MEMORY, MEMORY_FOR_ONE, Mount, bytes_retrieved};
 use crate::kit::odd::Odd;
+use crate::kit::proxy::{Link, Proxy};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;
@@ -41,6 +44,38 @@ fn ten_gibibytes_stream_through_little_memory() {
     assert!(bytes_retrieved(&mount.status(), "far") >= SIZE);
     let peak = mount.peak_memory();
     assert!(peak <= MEMORY, "{} MiB", peak / MIB);
+}
+
+#[test]
+fn a_quarter_of_a_gibibyte_over_a_far_line_costs_little_more_than_it_is_and_little_memory() {
+    const READ: u64 = 256 * MIB;
+    for (kind, remote) in [("webdav", Remote::apache()), ("s3", Remote::s3()), ("sftp", Remote::sftp())] {
+        hollow(&remote, "large", 1024 * MIB);
+        let (table, proxy) = remote.table_over("far", Proxy::to);
+        let (delay, bandwidth, line) = (Duration::from_millis(20), Some(25_000_000), Some(100_000_000));
+        proxy.set(Link { delay, bandwidth, line, ..Link::default() });
+        let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+        mount.sh("ls far");
+        let (before, began) = (proxy.delivered(), Instant::now());
+        let mut file = File::open(mount.path("far/large")).unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        for _ in 0..READ / MIB {
+            file.read_exact(&mut buffer).unwrap();
+        }
+        let took = began.elapsed();
+        drop(file);
+        // It ends at once: nothing comes for a while.
+        let mut moved = 0;
+        eventually("nothing more comes", || {
+            let former = std::mem::replace(&mut moved, proxy.delivered() - before);
+            thread::sleep(Duration::from_millis(300));
+            former == moved
+        });
+        let peak = mount.peak_memory_in_release();
+        println!("{kind}: {took:?}, {} MiB moved, {} MiB of memory", moved / MIB, peak / MIB);
+        assert!(moved <= 280 * MIB, "{kind}: {} MiB moved", moved / MIB);
+        assert!(peak <= MEMORY_FOR_ONE, "{kind}: {} MiB of memory", peak / MIB);
+    }
 }
 
 #[test]

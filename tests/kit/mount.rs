@@ -18,9 +18,15 @@ const LIFE: Duration = Duration::from_secs(240);
 /// How long a clean end may take: it syncs the disk, to which others may have written much.
 const TIDY: Duration = Duration::from_secs(120);
 
-/// What the daemon may take of the machine's memory, in bytes (docs/semantics.md, "Memory is bounded"): 48 MiB in flight, 16 MiB of blocks without a
-/// place on disk, itself.
+/// What the daemon may take of the machine's memory, in bytes (docs/semantics.md, "Memory is bounded"): 32 MiB in flight, 16 MiB of blocks without a
+/// place on disk, itself, and what many readers wait for.
 pub const MEMORY: u64 = 96 << 20;
+
+/// The same while one program reads, with a place on disk.
+pub const MEMORY_FOR_ONE: u64 = 64 << 20;
+
+/// How much of a program that was built for release is in memory, in bytes. Others have more of it there.
+const PROGRAM: u64 = 16 << 20;
 
 /// A mounted configuration. Dropping it unmounts and kills.
 #[derive(Debug)]
@@ -136,8 +142,18 @@ impl Mount {
 
     /// The most memory that the daemon has ever had resident, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The same if no more of the program itself were in memory than of one that was built for release.
+    pub fn peak_memory_in_release(&self) -> u64 {
+        let program = self.memory("RssFile:");
+        self.peak_memory() - program + program.min(PROGRAM)
+    }
+
+    fn memory(&self, of: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("proc(5) has it");
+        let line = status.lines().find_map(|line| line.strip_prefix(of)).expect("proc(5) has it");
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
     }
 

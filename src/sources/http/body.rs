@@ -19,7 +19,7 @@ use crate::sources::purpose::Purpose;
 use crate::sources::stamp::{Match, Stamp, Wanted, settle, settles_in};
 
 /// Bytes that are confirmed at once, while the next as many come in.
-pub(in crate::sources) const PIECE_BYTES: u64 = 4 << 20;
+pub(in crate::sources) const PIECE_BYTES: u64 = 2 << 20;
 /// Bytes that wait at most until it is certain that they are of the wanted version.
 pub(in crate::sources) const MAX_HELD_BYTES: u64 = 2 * PIECE_BYTES;
 /// How long bytes wait for a piece to be full, so that a reader over a slow line sees them.

@@ -131,8 +131,8 @@ impl Source for Sftp {
             proven_whole: false,
             verbatim_names: true,
             names_alone: false,
-            // Several share 16 MiB; one alone has up to 13 under way.
-            buffer: 8 << 20,
+            // Four or more share 16 MiB; one alone has up to 13 under way.
+            buffer: 4 << 20,
             concurrency: 32,
         }
     }

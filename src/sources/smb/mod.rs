@@ -112,8 +112,8 @@ impl Source for Smb {
             proven_whole: false,
             verbatim_names: false,
             names_alone: false,
-            // 16 reads of 512 KiB, and what waits to be confirmed.
-            buffer: (8 << 20) + reading::PIECE_BYTES,
+            // 8 reads of 512 KiB, and what waits to be confirmed.
+            buffer: (4 << 20) + reading::PIECE_BYTES,
             concurrency: 8,
         }
     }

@@ -149,10 +149,10 @@ fn p4_the_way_ahead_is_split_evenly_over_four_requests() {
 
 #[test]
 fn p4_a_source_that_holds_little_gets_up_to_eight() {
-    let line = Line { buffer: 4 << 20, ..FREE };
+    let line = Line { buffer: 3 << 20, ..FREE };
     let plan = large(10_000).having(0..10).plan(&reader(9..10, 128), &line);
     assert_eq!(blocks(&plan).len(), 8);
-    let line = Line { buffer: 8 << 20, ..FREE };
+    let line = Line { buffer: 6 << 20, ..FREE };
     assert_eq!(blocks(&large(10_000).having(0..10).plan(&reader(9..10, 160), &line)).len(), 5);
 }
 
