@@ -37,6 +37,7 @@ mod moodle;
 mod names;
 mod offline;
 mod outage;
+mod package;
 mod patience;
 mod plugin;
 mod programs;
