@@ -42,3 +42,21 @@ fn shells_know_sources_and_mounted_folders() {
     let commands = completed(home, &[""]);
     assert!(commands.contains(&"mount".to_owned()) && !commands.contains(&"ask".to_owned()), "{commands:?}");
 }
+
+#[test]
+fn what_the_package_is_to_hold_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let sources = assets.iter().filter_map(|asset| asset.as_array()?.first()?.as_str());
+    // What is built is not there yet.
+    let kept: Vec<_> = sources.filter(|source| !source.starts_with("target/")).collect();
+    assert!(kept.len() > 3, "{kept:?}");
+    for file in kept {
+        assert!(root.join(file).is_file(), "{file}");
+    }
+    for unit in ["system/kitovufs@.service", "user/kitovufs.service"] {
+        let text = fs::read_to_string(root.join("packaging/systemd").join(unit)).unwrap();
+        assert!(text.contains("\nExecStart=/usr/bin/kitovufs mount -f"), "{text}");
+    }
+}
