@@ -74,7 +74,7 @@
 //! them all, while that is read (`sources::heap`), and stay packed in memory, the kernel's inodes included; [`catalog::localize`] makes their
 //! names fit for Linux. If the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an
 //! error; if it takes longer than `patience`, [`freshness::while_asking`] lets the known listing be the answer, and the question
-//! goes on. `readdir` then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (source, path,
+//! goes on. `readdir` then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (folder, source, path,
 //! digest). A folder put together from sources (`fs::union`) asks the catalog of each, and keeps nothing itself. A change that a
 //! source reports by itself ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name
 //! (`mount::changes`).

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::ArgValueCandidates;
 
 use super::autostart::Switch;
+use super::candidates;
 use super::language::Language;
 
 /// Shows remote sources as ordinary folders, read-only.
@@ -37,11 +39,14 @@ pub enum LowCommand {
     #[command(after_help = MOUNT)]
     Mount(MountArgs),
     /// Unmount a folder (`fusermount3 -u MOUNTPOINT` does the same)
+    #[command(after_help = "Examples:\n  kitovufs unmount\n  kitovufs unmount ~/x")]
     Unmount {
         /// The folder that was mounted [default: the configured one, or the only one]
+        #[arg(add = ArgValueCandidates::new(candidates::mounts))]
         mountpoint: Option<PathBuf>,
     },
     /// Check the configuration: connect to every source, list it, retrieve and verify one file
+    #[command(after_help = CHECK)]
     Check {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
@@ -60,6 +65,7 @@ pub enum LowCommand {
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
         /// The source, as the configuration names it
+        #[arg(add = ArgValueCandidates::new(candidates::sources))]
         name: String,
     },
     /// List the configured sources
@@ -98,6 +104,7 @@ pub enum LowCommand {
         #[arg(short, long, value_name = "NAME")]
         username: Option<String>,
         /// The source, as the configuration names it
+        #[arg(add = ArgValueCandidates::new(candidates::sources))]
         source: String,
     },
     /// Turn a configuration of kitovu into one of kitovufs
@@ -125,6 +132,7 @@ pub enum LowCommand {
         #[arg(short, long, requires = "json")]
         follow: bool,
         /// The mounted folder [default: the one in the configuration]
+        #[arg(add = ArgValueCandidates::new(candidates::mounts))]
         mountpoint: Option<PathBuf>,
     },
     /// Tell why a file is as it is: which version, who was asked and when, what an open would cost
@@ -156,6 +164,7 @@ pub enum LowCommand {
         #[arg(short = 'n', long, value_name = "LINES")]
         lines: Option<usize>,
         /// Show only the lines of this source, as the configuration names it
+        #[arg(add = ArgValueCandidates::new(candidates::sources))]
         source: Option<String>,
     },
     /// Check everything that a mount needs: this machine, the configuration, every source
@@ -174,7 +183,14 @@ pub enum LowCommand {
         /// The mounted folder.
         mountpoint: PathBuf,
     },
+    /// Writes the manual pages and the completions of shells into a directory, for packages; for nobody else.
+    #[command(hide = true)]
+    Generate {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Help for authors of plugins
+    #[command(after_help = "Examples:\n  kitovufs plugin new --lang python\n  kitovufs plugin check ./my-plugin")]
     Plugin {
         /// What to do.
         #[command(subcommand)]
@@ -192,7 +208,7 @@ pub enum ConfigCommand {
     #[command(after_help = "Example:\n  kitovufs config example sftp")]
     Example {
         /// The type of source [default: all of them]
-        #[arg(value_name = "TYPE")]
+        #[arg(value_name = "TYPE", add = ArgValueCandidates::new(candidates::types))]
         type_name: Option<String>,
     },
 }
@@ -222,6 +238,7 @@ pub enum PluginCommand {
     #[command(after_help = PLUGIN_CHECK)]
     Check(PluginCheckArgs),
     /// Write a small plugin that works, to begin with
+    #[command(after_help = "Example:\n  kitovufs plugin new --lang python my-plugin")]
     New {
         /// In which language
         #[arg(long, value_enum)]
@@ -239,7 +256,7 @@ pub struct PluginCheckArgs {
     #[arg(short, long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Check the plugin of this source of the configuration
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(candidates::sources))]
     pub source: Option<String>,
     /// Check a Python class written for kitovu: module:Class, or an entry point
     #[arg(long, value_name = "PLUGIN")]
@@ -386,6 +403,16 @@ Examples:
   kitovufs status --json --follow | jq -c '.sources[].bytes_retrieved'
 
 docs/status.md says what every field means.";
+
+const CHECK: &str = "\
+Examples:
+  kitovufs check
+  kitovufs check -c other.toml
+
+Exit codes:
+  0  every source works
+  1  something does not: the lines with FAILED say what, and what to try
+  2  wrong usage or configuration";
 
 const WHY: &str = "\
 Examples:

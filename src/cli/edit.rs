@@ -196,10 +196,12 @@ fn with_comments(lines: &[&str], owned: &BTreeSet<usize>) -> Vec<bool> {
     for &last in owned {
         let next = first(last + 1, &|line| !is_blank(line) && !is_comment(line));
         let comments = first(last + 1, &|line| !is_comment(line));
-        let end = match () {
-            () if owned.contains(&next) => next,
-            () if comments == next && next < lines.len() => last + 1,
-            () => first(comments, &|line| !is_blank(line)),
+        let end = if owned.contains(&next) {
+            next
+        } else if comments == next && next < lines.len() {
+            last + 1
+        } else {
+            first(comments, &|line| !is_blank(line))
         };
         gone[last + 1..end].fill(true);
     }

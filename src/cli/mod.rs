@@ -4,12 +4,14 @@ mod add;
 mod args;
 mod autostart;
 mod bundle;
+mod candidates;
 mod check;
 mod doctor;
 mod edit;
 mod example;
 mod fetch;
 mod follow;
+mod generate;
 mod helper;
 mod import;
 pub mod language;
@@ -132,6 +134,11 @@ enum Request {
         /// Files and folders.
         paths: Vec<PathBuf>,
     },
+    /// Write manual pages and completions.
+    Generate {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Ask a mount, for another process of this program.
     Ask {
         /// The mounted folder, absolute.
@@ -167,6 +174,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Import { file, output } => Request::Import { file, output },
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
         LowCommand::Ask { mountpoint } => Request::Ask { mountpoint },
+        LowCommand::Generate { dir } => Request::Generate { dir },
         LowCommand::Log { follow, lines, source } => Request::Log(LogRequest { follow, lines, source }),
         LowCommand::Why { json, path } => Request::Why { path, json },
         LowCommand::Fetch { paths } => Request::Fetch { paths },

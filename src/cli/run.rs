@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::args::LowArgs;
 use super::output::{outln, say};
 use super::{
-    Failure, Request, add, autostart, bundle, check, doctor, example, fetch, follow, helper, import, log, login,
-    overview, plugin, remove, show_log, sources, status, unmount, why,
+    Failure, Request, add, autostart, bundle, check, doctor, example, fetch, follow, generate, helper, import, log,
+    login, overview, plugin, remove, show_log, sources, status, unmount, why,
 };
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
@@ -44,6 +44,7 @@ pub fn run() -> ExitCode {
 /// # Errors
 /// If the command line is wrong, or the request fails.
 fn run_command_line() -> Result<u8, Failure> {
+    generate::answer_shell();
     leave_no_core();
     helper::become_mount()?;
     let typed = LowArgs::parse();
@@ -107,6 +108,7 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             Ok(0)
         }
         Request::Fetch { paths } => Ok(fetch::fetch(&paths)?),
+        Request::Generate { dir } => Ok(generate::generate(&dir)?),
         Request::Ask { mountpoint } => {
             ask_here(&mountpoint).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
             Ok(0)

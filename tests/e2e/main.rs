@@ -39,6 +39,7 @@ mod moodle;
 mod names;
 mod offline;
 mod outage;
+mod package;
 mod patience;
 mod plugin;
 mod programs;
