@@ -160,7 +160,7 @@ impl Courses {
             sections.iter_mut().for_each(Section::forget_descriptions);
         }
         attach(session, purpose, place.course, &self.show, &mut sections).await?;
-        self.linked.ask(session, purpose, &mut sections).await?;
+        self.linked.ask(session, purpose, &mut sections).await;
         self.filters.ask(session, purpose, place.course, &sections).await?;
         let (site, filters, numbering) = (session.site(), &self.filters, self.numbering);
         Ok(outline(&course, &sections, &Listed { site, filters, numbering, observed }))

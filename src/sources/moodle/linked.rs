@@ -8,7 +8,7 @@ use super::answer::{Content, Section};
 use super::answered::Answered;
 use super::html::links;
 use super::session::Session;
-use crate::error::{ErrorKind, Result};
+use crate::error::ErrorKind;
 use crate::sources::purpose::Purpose;
 
 /// The most files about which one answer makes the site be asked. Those beyond count as being there.
@@ -19,19 +19,16 @@ const MAX_ASKED: usize = 32;
 pub(super) struct Linked(Mutex<HashSet<String>>);
 
 impl Linked {
-    /// Adds the files of descriptions to what is told of these already: one small request for each that was not seen yet.
-    ///
-    /// # Errors
-    /// The site cannot be asked. A refusal is none: then the file is left out, and the text keeps its link.
-    pub(super) async fn ask(&self, session: &Session, purpose: Purpose<'_>, sections: &mut [Section]) -> Result<()> {
+    /// Adds the files of descriptions to what is told of these already: one small request for each that was not seen yet. One that the
+    /// site refuses is left out, and the text keeps its link. None makes the listing fail: if the site does not answer, it counts as there.
+    pub(super) async fn ask(&self, session: &Session, purpose: Purpose<'_>, sections: &mut [Section]) {
         let mut left = MAX_ASKED;
         for Section { summary, pictures, modules, .. } in sections {
-            self.add(session, purpose, summary.as_deref(), pictures, &mut left).await?;
+            self.add(session, purpose, summary.as_deref(), pictures, &mut left).await;
             for module in modules {
-                self.add(session, purpose, module.description.as_deref(), &mut module.pictures, &mut left).await?;
+                self.add(session, purpose, module.description.as_deref(), &mut module.pictures, &mut left).await;
             }
         }
-        Ok(())
     }
 
     async fn add(
@@ -41,19 +38,18 @@ impl Linked {
         text: Option<&str>,
         files: &mut Vec<Content>,
         left: &mut usize,
-    ) -> Result<()> {
+    ) {
         let site = session.site();
         let mut told: HashSet<_> = files.iter().filter_map(|file| site.stored(file.fileurl.as_deref()?)).collect();
         for address in links(text.unwrap_or_default()) {
             let Some(path) = site.stored(&address) else { continue };
             let Some(file) = file(&path, address) else { continue };
-            if told.contains(&path) || !self.is_there(session, purpose, &path, &file, left).await? {
+            if told.contains(&path) || !self.is_there(session, purpose, &path, &file, left).await {
                 continue;
             }
             told.insert(path);
             files.push(file);
         }
-        Ok(())
     }
 
     async fn is_there(
@@ -63,21 +59,20 @@ impl Linked {
         path: &str,
         file: &Content,
         left: &mut usize,
-    ) -> Result<bool> {
-        let Some(url) = file.fileurl.as_deref().and_then(|url| session.site().file_url(url)) else { return Ok(false) };
+    ) -> bool {
+        let Some(url) = file.fileurl.as_deref().and_then(|url| session.site().file_url(url)) else { return false };
         if *left == 0 || self.0.lock().contains(path) {
-            return Ok(true);
+            return true;
         }
         *left -= 1;
         match Answered::ask(purpose, session, &url, false, Some(&(0..1))).await {
             Ok(_) => {}
             // An empty file has no first byte.
             Err(error) if error.kind() == ErrorKind::Changed => {}
-            Err(error) if error.kind().is_outage() || error.kind().is_temporary() => return Err(error),
-            Err(_) => return Ok(false),
+            Err(error) => return error.kind().is_outage() || error.kind().is_temporary(),
         }
         self.0.lock().insert(path.to_owned());
-        Ok(true)
+        true
     }
 }
 

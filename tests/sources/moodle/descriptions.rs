@@ -73,6 +73,17 @@ async fn labels_are_one_request_and_pictures_that_no_function_lists_are_asked_fo
 }
 
 #[tokio::test]
+async fn a_picture_whose_server_does_not_answer_stays_listed_and_costs_nothing_else() {
+    let site = site();
+    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    site.store().elsewhere.insert("505/course/section/424/plan.png".into(), format!("http://{closed}/plan.png"));
+    let source = source(&format!("{}redirect_hosts = [\"127.0.0.1\"]\n", site.table())).await;
+    assert_eq!(names(source.as_ref(), SECTION).await, ["Folder with description", "Description"]);
+    let beside = names(source.as_ref(), ABOUT).await;
+    assert_eq!(beside, ["Description.html", "plan.png", "map.png", "desc.png"]);
+}
+
+#[tokio::test]
 async fn a_description_is_another_version_when_a_text_changes_and_only_then() {
     let site = site();
     let source = source(&site.table()).await;
