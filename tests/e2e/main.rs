@@ -26,6 +26,7 @@ mod folders;
 mod import;
 mod integrity;
 mod interrupts;
+mod keeping;
 mod lies;
 mod lifecycle;
 mod limits;
