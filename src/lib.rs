@@ -109,6 +109,12 @@
 //! wrong ones gets an error. A proven copy may be read by the kernel itself (`fuse::passthrough`). A server that restarts
 //! meanwhile is waited for, and what is missing asked for again ([`source::retry`]).
 //!
+//! # What commands ask
+//!
+//! A mount's daemon answers its user's commands on a socket ([`control`]), so that none waits for a mount that hangs. Errands
+//! (`fs::errand`) do something with everything at and below a place: they walk, open and read as programs do, within the daemon. What is
+//! pinned (`fs::pins`) is looked at again and again, and its copies are never evicted (`cache::pins`).
+//!
 //! # Waiting
 //!
 //! The kernel's threads answer requests for which memory is enough; every other request is a task of the async runtime that owns
@@ -123,10 +129,10 @@
 //! # Lock order
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
-//! `version::OpenVersion` (requests) → `cache::CachedFile` (state), and `fs::ahead` (walks, then one of them) → `catalog`. Those of
-//! `cache` itself (table, spill, what is free), `catalog`, `fs::inode`, `fs::handle`, `fuse::passthrough`, `source::connection`,
-//! `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is asked about its file; who looks at it waits as
-//! for the disk.
+//! `version::OpenVersion` (requests) → `cache::CachedFile` (state), `fs::ahead` (walks, then one of them) → `catalog`, and `cache`
+//! (pins, then table). The others of `cache` itself (spill, what is free), those of `catalog`, `fs::inode`, `fs::handle`,
+//! `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is asked
+//! about its file; who looks at it waits as for the disk.
 
 #![allow(rustdoc::private_intra_doc_links, reason = "the map above links to the private modules that it describes")]
 

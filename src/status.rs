@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{FileSystem, MountedSource};
+use crate::cache::Pin;
+use crate::fs::{FileSystem, Looked, MountedSource, Tally};
 use crate::path::Printable;
 use crate::source::connection::Health;
 use crate::source::waits::{Waiting, Waits};
@@ -24,10 +25,26 @@ pub struct Status {
     pub pid: u32,
     /// `on`, or `off: why`: whether the kernel reads whole copies itself.
     pub passthrough: String,
+    /// The places that are pinned, by path below the mount point.
+    #[serde(default)]
+    pub pins: BTreeMap<String, PinStatus>,
     /// By folder name.
     pub sources: BTreeMap<String, SourceStatus>,
     /// The cache.
     pub cache: CacheStatus,
+}
+
+/// A pinned place.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PinStatus {
+    /// When it was last looked at (RFC 3339).
+    pub looked_at: Option<String>,
+    /// Files that it had then.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files and directories that could not be kept then.
+    pub failed: u64,
 }
 
 /// One source.
@@ -123,6 +140,12 @@ pub struct CacheStatus {
     pub no_room: Option<String>,
     /// Copies, partial ones included.
     pub copies: usize,
+    /// Copies that are pinned, and never evicted; they are among `copies`.
+    #[serde(default)]
+    pub pinned_copies: usize,
+    /// Bytes that they take; they are among `bytes`.
+    #[serde(default)]
+    pub pinned_bytes: u64,
     /// Opens that found a whole copy.
     pub hits: u64,
     /// Opens that did not.
@@ -162,18 +185,22 @@ impl Report {
             self.fs.sources().iter().map(|source| (Printable(&source.name).to_string(), source_status(source)));
         let cache = self.fs.cache();
         let counters = cache.counters();
+        let (copies, pinned_copies, pinned_bytes) = cache.count();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             mountpoint: self.mountpoint.clone(),
             pid: std::process::id(),
             passthrough: (self.passthrough)(),
+            pins: self.fs.pinned().iter().map(|(pin, looked)| pin_status(pin, looked.as_ref())).collect(),
             sources: sources.collect(),
             cache: CacheStatus {
                 dir: cache.dir().to_owned(),
                 bytes: cache.bytes(),
                 max_bytes: cache.limits().max_size,
                 no_room: cache.no_room(),
-                copies: cache.copies(),
+                copies,
+                pinned_copies,
+                pinned_bytes,
                 hits: count(&counters.hits),
                 misses: count(&counters.misses),
                 evicted: count(&counters.evicted),
@@ -188,6 +215,12 @@ impl Report {
 
 fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
+}
+
+fn pin_status(pin: &Pin, looked: Option<&Looked>) -> (String, PinStatus) {
+    let Tally { files, bytes, failed, .. } = looked.map(|looked| looked.tally.clone()).unwrap_or_default();
+    let looked_at = looked.map(|looked| rfc3339(looked.at));
+    (Printable(&pin.path).to_string(), PinStatus { looked_at, files, bytes, failed })
 }
 
 fn source_status(source: &MountedSource) -> SourceStatus {
@@ -302,6 +335,8 @@ mod tests {
             max_bytes: 2,
             no_room: None,
             copies: 3,
+            pinned_copies: 1,
+            pinned_bytes: 1,
             hits: 4,
             misses: 5,
             evicted: 6,
@@ -310,11 +345,13 @@ mod tests {
             hashed_after: 9,
             quarantined: 10,
         };
+        let pin = PinStatus { looked_at: None, files: 1, bytes: 2, failed: 0 };
         Status {
             version: "0.1.0".into(),
             mountpoint: "/mnt".into(),
             pid: 1,
             passthrough: "on".into(),
+            pins: BTreeMap::from([("PATH".to_owned(), pin)]),
             sources: BTreeMap::from([("NAME".to_owned(), source)]),
             cache,
         }

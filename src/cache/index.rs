@@ -5,9 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::block::{BLOCK, PAGE};
+use super::pins::{Pin, PinId, Pinned};
 use super::{Facts, Key};
 use crate::db::Database;
 use crate::digest::Digest;
@@ -231,6 +232,56 @@ impl Index {
     pub fn delete(&self, keys: Vec<Key>) {
         self.0.write(move |db| {
             let mut delete = db.prepare_cached("DELETE FROM copies WHERE key = ?1")?;
+            for key in keys {
+                delete.execute([key.0])?;
+            }
+            Ok(())
+        });
+    }
+
+    /// The pins, and the copies that are kept for each. `None` if the index cannot be read.
+    pub(super) fn pins(&self) -> Option<(Vec<Pin>, Pinned)> {
+        self.0.read(|db| {
+            let pin = |row: &Row<'_>| Ok(Pin { id: row.get(0)?, source_id: row.get(1)?, path: row.get(2)? });
+            let pins =
+                db.prepare("SELECT id, source, path FROM pins")?.query_map([], pin)?.collect::<Result<_, _>>()?;
+            let kept = |row: &Row<'_>| Ok((Key(row.get(0)?), row.get(1)?));
+            let kept = db.prepare("SELECT key, pin FROM pinned")?.query_map([], kept)?.collect::<Result<_, _>>()?;
+            Ok((pins, kept))
+        })
+    }
+
+    /// Stores a pin.
+    pub(super) fn pin(&self, Pin { id, source_id, path }: &Pin) {
+        let (id, source_id, path) = (*id, source_id.clone(), path.clone());
+        self.0.write(move |db| {
+            db.prepare_cached("INSERT OR IGNORE INTO pins (id, source, path) VALUES (?1, ?2, ?3)")?
+                .execute(params![id, source_id, path])?;
+            Ok(())
+        });
+    }
+
+    /// Deletes a pin, and that copies are kept for it.
+    pub(super) fn unpin(&self, id: PinId) {
+        self.0.write(move |db| {
+            db.prepare_cached("DELETE FROM pins WHERE id = ?1")?.execute([id])?;
+            Ok(())
+        });
+    }
+
+    /// Stores that a copy is kept for a pin.
+    pub(super) fn keep(&self, key: &Key, id: PinId) {
+        let key = key.0;
+        self.0.write(move |db| {
+            db.prepare_cached("INSERT OR REPLACE INTO pinned (key, pin) VALUES (?1, ?2)")?.execute(params![key, id])?;
+            Ok(())
+        });
+    }
+
+    /// Stores that these copies are kept for no pin any longer.
+    pub(super) fn keep_no_longer(&self, keys: Vec<Key>) {
+        self.0.write(move |db| {
+            let mut delete = db.prepare_cached("DELETE FROM pinned WHERE key = ?1")?;
             for key in keys {
                 delete.execute([key.0])?;
             }

@@ -10,6 +10,7 @@ mod hostile_tests;
 mod index;
 mod key;
 mod ledger;
+mod pins;
 mod restore;
 mod room;
 mod spill;
@@ -32,6 +33,7 @@ use tracing::{debug, warn};
 pub use copy::{CachedFile, Stored};
 pub use gather::Gathering;
 pub use key::Key;
+pub use pins::{Dropped, Pin, PinId};
 pub use table::OpenCopy;
 
 use crate::db::Database;
@@ -106,6 +108,8 @@ pub struct Cache {
     /// The room that is taken on the disk. Grows only under `taking`.
     ledger: Arc<Ledger>,
     table: Mutex<Table>,
+    /// Locked before the table where both are.
+    pins: Mutex<Vec<Pin>>,
     /// Locked while somebody asks the disk how much is free and takes some of that.
     taking: Mutex<()>,
     /// Told when copies that were taken away have given back their room.
@@ -138,6 +142,7 @@ impl Cache {
             limits,
             ledger,
             table: Mutex::new(Table::new(held)),
+            pins: Mutex::default(),
             taking: Mutex::default(),
             left: Condvar::new(),
             spill: Spill::default(),
@@ -148,6 +153,7 @@ impl Cache {
             gate: parking_lot::RwLock::default(),
             file_warned: AtomicBool::new(false),
         });
+        cache.restore_pins();
         let weak = Arc::downgrade(&cache);
         db.on_replaced(move || {
             if let Some(cache) = weak.upgrade() {
@@ -188,9 +194,9 @@ impl Cache {
         self.ledger.taken() + self.index.bytes()
     }
 
-    /// How many copies there are, partial ones included.
-    pub fn copies(&self) -> usize {
-        self.table.lock().held.iter().filter(|(_, held)| held.bytes() > 0).count()
+    #[cfg(test)]
+    pub(crate) fn copies(&self) -> usize {
+        self.count().0
     }
 
     /// Whether a digest of a source that has the form of a hash was ever the hash of its bytes.
@@ -228,6 +234,7 @@ impl Cache {
         for copy in loaded {
             copy.save_again(&self.index);
         }
+        self.store_pins();
     }
 
     /// Returns when what was proven so far survives a kill, or the disk hangs.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use lru::LruCache;
 
 use super::ledger::Lease;
+use super::pins::Pinned;
 use super::{Cache, CachedFile, Facts, Key};
 use crate::name::LocalName;
 
@@ -26,18 +27,35 @@ pub(super) struct Table {
     pub(super) leaving_bytes: u64,
     /// How many copies that were taken away have given it back.
     pub(super) gone: u64,
+    /// Copies that are never evicted, there or not.
+    pub(super) pinned: Pinned,
 }
 
 impl Table {
     /// A table of what an earlier process left.
     pub(super) fn new(held: LruCache<Key, Held>) -> Self {
-        Self { held, loaded: 0, leaving: HashSet::new(), leaving_bytes: 0, gone: 0 }
+        Self { held, loaded: 0, leaving: HashSet::new(), leaving_bytes: 0, gone: 0, pinned: Pinned::new() }
     }
 
     /// The copy to evict next: what was unused for longest.
-    pub(super) fn victim(&self) -> Option<Key> {
-        let evictable = |held: &Held| held.bytes() > 0 && !held.is_open();
-        self.held.iter().rev().find(|(_, held)| evictable(held)).map(|(key, _)| *key)
+    pub(super) fn victim(&mut self) -> Option<Key> {
+        self.put_pinned_aside();
+        self.held.iter().rev().find(|(key, held)| self.may_go(key, held)).map(|(key, _)| *key)
+    }
+
+    /// Moves pinned copies out of the way of the search for one to evict, which would pass all of them each time.
+    fn put_pinned_aside(&mut self) {
+        for _ in 0..self.pinned.len() {
+            let Some((&key, _)) = self.held.peek_lru().filter(|(key, _)| self.pinned.contains_key(*key)) else {
+                return;
+            };
+            self.held.promote(&key);
+        }
+    }
+
+    /// Whether a copy may be evicted.
+    fn may_go(&self, key: &Key, held: &Held) -> bool {
+        held.bytes() > 0 && !held.is_open() && !self.pinned.contains_key(key)
     }
 
     /// Puts in a copy that is in memory.
@@ -152,6 +170,21 @@ impl Cache {
                 table.load(key, copy);
             }
         }
+    }
+
+    /// Opens the copy that has this key, as far as it tells what it is of. Waits for the disk.
+    pub fn open_held(self: &Arc<Self>, key: Key) -> Option<OpenCopy> {
+        let name = match self.table.lock().held.peek(&key)? {
+            Held::Stored { name, .. } => name.clone(),
+            Held::Loaded(copy) => copy.name().clone(),
+        };
+        let Facts { size, modified, .. } = self.facts(&key)?;
+        Some(self.open_copy(key, &name, size, modified))
+    }
+
+    /// The keys of all copies.
+    pub fn keys(&self) -> Vec<Key> {
+        self.table.lock().held.iter().filter(|(_, held)| held.bytes() > 0).map(|(key, _)| *key).collect()
     }
 
     /// Opens a version of whose copy the disk does not tell (see [`CachedFile::apart`]).

@@ -274,6 +274,11 @@ impl Catalog {
         self.policy.fresh_for
     }
 
+    /// The use of known answers while the source cannot be asked.
+    pub fn offline(&self) -> Offline {
+        self.policy.offline
+    }
+
     /// Whether this name was asked for alone, not just listed, within `fresh_for`.
     pub fn is_checked(&self, dir: &RemotePath, name: &[u8]) -> bool {
         self.state.lock().overlay_entry(dir, name, self.policy).is_some()

@@ -154,6 +154,66 @@ pub enum LowCommand {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Have files without the network: retrieve, pin and prove them, or say what is missing
+    #[command(after_help = OFFLINE)]
+    Offline {
+        /// Only say whether they work, and what is missing
+        #[arg(long)]
+        check: bool,
+        /// Print JSON, for scripts: a line for each PATH
+        #[arg(long)]
+        json: bool,
+        /// Files, and folders with everything in them, in a mounted folder
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+    /// Keep files in the cache: retrieved, again when they change, and never evicted
+    #[command(after_help = PIN)]
+    Pin {
+        /// Print JSON, for scripts: a line for each PATH
+        #[arg(long)]
+        json: bool,
+        /// Files, and folders with everything in them [default: show what is pinned]
+        #[arg(value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+    /// Keep files no longer; what the cache has of them may be evicted from now on
+    #[command(after_help = "Example:\n  kitovufs unpin ~/kitovu/cloud/talks")]
+    Unpin {
+        /// Files and folders, with what is pinned in them
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+    /// Drop what the cache has of files, but for what is pinned or open
+    #[command(after_help = EVICT)]
+    Evict {
+        /// Unpin them first
+        #[arg(long)]
+        pinned: bool,
+        /// Print JSON, for scripts: a line for each PATH
+        #[arg(long)]
+        json: bool,
+        /// Files, and folders with everything in them, in a mounted folder
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+    /// Ask the source now about a folder's names or a file's version
+    #[command(after_help = "Example:\n  kitovufs refresh ~/kitovu/cloud/talks")]
+    Refresh {
+        /// Files, and folders without those in them, in a mounted folder
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+    /// Prove what is in the cache by its hashes; drop what is damaged, and retrieve it again
+    #[command(after_help = VERIFY)]
+    Verify {
+        /// Print JSON, for scripts: a line for each PATH
+        #[arg(long)]
+        json: bool,
+        /// Files and folders [default: everything in the cache, of which damage is dropped only]
+        #[arg(value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
     /// Show the log of the mounts in the background
     #[command(after_help = LOG)]
     Log {
@@ -430,6 +490,48 @@ Examples:
 Exit codes:
   0  all of it is in the cache
   1  some is not: standard error tells what, and why
+  2  wrong usage";
+
+const OFFLINE: &str = "\
+Examples:
+  kitovufs offline ~/kitovu/cloud/talks
+      before the train leaves
+  kitovufs offline --check ~/kitovu/cloud/talks
+
+Exit codes:
+  0  all of it works without the network
+  1  some does not: standard error tells what, and why
+  2  wrong usage";
+
+const PIN: &str = "\
+Examples:
+  kitovufs pin ~/kitovu/cloud/talks
+  kitovufs pin
+      what is pinned
+
+Exit codes:
+  0  all of it is in the cache
+  1  some is not: standard error tells what, and why; it is tried again
+  2  wrong usage";
+
+const EVICT: &str = "\
+Examples:
+  kitovufs evict ~/kitovu/cloud/videos
+
+Exit codes:
+  0  done, but for what is pinned
+  1  some stays, being open, or could not be asked about
+  2  wrong usage";
+
+const VERIFY: &str = "\
+Examples:
+  kitovufs verify
+  kitovufs verify ~/kitovu/cloud/talks
+
+Exit codes, of which those that are true are added:
+  0  everything is sound
+  1  something could not be verified, or not retrieved again
+  4  there was damage, which is no longer in the cache
   2  wrong usage";
 
 const LOG: &str = "\

@@ -1,29 +1,25 @@
 //! `fetch`: reads files through the mount, several at once, so that the cache has them, and tells how far it is. It knows no source.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 
 use super::output::outln;
 use super::place::{Place, attribute};
+use super::progress::{Amount, Progress, described, tell};
 use crate::error::Result;
-use crate::path::PrintableLines;
 
 /// How many files are read at once. The mount itself asks a source no more at once than that takes.
 const WORKERS: usize = 8;
 
 /// How much is read at once, in bytes.
 const PIECE: usize = 1 << 20;
-
-/// How often progress is told, on a terminal and elsewhere.
-const ON_TERMINAL: Duration = Duration::from_millis(200);
-const ELSEWHERE: Duration = Duration::from_secs(10);
 
 /// Retrieves everything at `paths`. Returns the exit code: 1 if not all of it is in the cache then.
 ///
@@ -139,25 +135,15 @@ impl<'a> Work<'a> {
 
     /// How far it is after so long.
     fn progress(&self, after: Duration) -> String {
-        let (done, count) = (self.done.load(Ordering::Relaxed), self.files.len());
         let (here, read) = (self.here.load(Ordering::Relaxed), self.read.load(Ordering::Relaxed));
-        let bytes = (here + read).min(self.size);
-        let percent = bytes.saturating_mul(100).checked_div(self.size).unwrap_or(100);
-        let rate = u64::try_from(u128::from(read) * 1000 / after.as_millis().max(1)).unwrap_or(u64::MAX);
-        let left = (self.size - bytes).checked_div(rate).map(Duration::from_secs);
-        let left = left.map(|left| format!(", {} left", humantime::format_duration(left))).unwrap_or_default();
-        let [bytes, size, rate] = [bytes, self.size, rate].map(ByteSize::b);
-        format!("{percent:3} %  {done} of {count} files, {bytes} of {size}, {rate}/s{left}")
+        let done = Amount { files: self.done.load(Ordering::Relaxed) as u64, bytes: here + read };
+        described(done, Amount { files: self.files.len() as u64, bytes: self.size }, read, after)
     }
 }
 
 /// Reads all files, and tells how far that is meanwhile. Returns how many could not be read.
 fn retrieve(work: &Work<'_>) -> usize {
-    let is_terminal = io::stderr().is_terminal();
-    let (clear, end) = if is_terminal { ("\r\x1b[K", "") } else { ("", "\n") };
-    let (begun, mut failures) = (Instant::now(), 0);
-    let every = if is_terminal { ON_TERMINAL } else { ELSEWHERE };
-    let mut next = begun + every;
+    let (mut progress, mut failures) = (Progress::begin(), 0);
     thread::scope(|scope| {
         let (failed, failing) = mpsc::channel();
         for _ in 0..WORKERS.min(work.files.len()) {
@@ -166,21 +152,18 @@ fn retrieve(work: &Work<'_>) -> usize {
         }
         drop(failed);
         loop {
-            match failing.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            match failing.recv_timeout(progress.left()) {
                 Ok(failure) => {
-                    eprint!("{clear}");
+                    progress.clear();
                     failures += 1;
                     tell(&failure);
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    eprint!("{clear}{}{end}", work.progress(begun.elapsed()));
-                    next = Instant::now() + every;
-                }
+                Err(RecvTimeoutError::Timeout) => progress.show(|after| work.progress(after)),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
     });
-    eprint!("{clear}");
+    progress.clear();
     failures
 }
 
@@ -212,26 +195,4 @@ impl Standing {
 fn because(path: &Path, error: &io::Error) -> String {
     let said = attribute(path, "error").ok().flatten();
     format!("fetch {}: {error}{}", path.display(), said.map(|said| format!(" ({said})")).unwrap_or_default())
-}
-
-fn tell(text: &str) {
-    eprintln!("kitovufs: {}", PrintableLines(text));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_tells_how_much_is_left_and_for_how_long() {
-        let files = [(PathBuf::from("a"), 3 << 20), (PathBuf::from("b"), 1 << 20)];
-        let work = Work::of(&files);
-        assert_eq!(work.progress(Duration::ZERO), "  0 %  0 of 2 files, 0 B of 4.0 MiB, 0 B/s");
-        work.here.store(1 << 20, Ordering::Relaxed);
-        work.read.store(1 << 20, Ordering::Relaxed);
-        work.done.store(1, Ordering::Relaxed);
-        let after = work.progress(Duration::from_secs(2));
-        assert_eq!(after, " 50 %  1 of 2 files, 2.0 MiB of 4.0 MiB, 512.0 KiB/s, 4s left");
-        assert!(Work::of(&[]).progress(Duration::ZERO).starts_with("100 %"));
-    }
 }

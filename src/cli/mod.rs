@@ -8,6 +8,7 @@ mod candidates;
 mod check;
 mod doctor;
 mod edit;
+mod errand;
 mod example;
 mod fetch;
 mod follow;
@@ -20,8 +21,10 @@ mod login;
 mod options;
 mod output;
 mod overview;
+mod pin;
 mod place;
 mod plugin;
+mod progress;
 mod prompt;
 mod remove;
 mod run;
@@ -30,6 +33,7 @@ mod show_log;
 mod sources;
 mod status;
 mod unmount;
+mod verify;
 mod why;
 
 use std::ffi::OsStr;
@@ -139,6 +143,48 @@ enum Request {
         /// The directory.
         dir: PathBuf,
     },
+    /// Keep places in the cache, or show which are kept.
+    Pin {
+        /// Files and folders.
+        paths: Vec<PathBuf>,
+        /// For scripts.
+        json: bool,
+    },
+    /// Keep them no longer.
+    Unpin {
+        /// Files and folders.
+        paths: Vec<PathBuf>,
+    },
+    /// Drop what is in the cache of them.
+    Evict {
+        /// Files and folders.
+        paths: Vec<PathBuf>,
+        /// Also what is pinned.
+        pinned: bool,
+        /// For scripts.
+        json: bool,
+    },
+    /// Ask their sources now.
+    Refresh {
+        /// Files and folders.
+        paths: Vec<PathBuf>,
+    },
+    /// Hash what is in the cache.
+    Verify {
+        /// Files and folders; none for everything.
+        paths: Vec<PathBuf>,
+        /// For scripts.
+        json: bool,
+    },
+    /// Have them without a network.
+    Offline {
+        /// Files and folders.
+        paths: Vec<PathBuf>,
+        /// Only say whether they are.
+        check: bool,
+        /// For scripts.
+        json: bool,
+    },
     /// Ask a mount, for another process of this program.
     Ask {
         /// The mounted folder, absolute.
@@ -178,6 +224,12 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Log { follow, lines, source } => Request::Log(LogRequest { follow, lines, source }),
         LowCommand::Why { json, path } => Request::Why { path, json },
         LowCommand::Fetch { paths } => Request::Fetch { paths },
+        LowCommand::Pin { paths, json } => Request::Pin { paths, json },
+        LowCommand::Unpin { paths } => Request::Unpin { paths },
+        LowCommand::Evict { paths, pinned, json } => Request::Evict { paths, pinned, json },
+        LowCommand::Refresh { paths } => Request::Refresh { paths },
+        LowCommand::Verify { paths, json } => Request::Verify { paths, json },
+        LowCommand::Offline { paths, check, json } => Request::Offline { paths, check, json },
         LowCommand::Status { follow: true, mountpoint, .. } => {
             Request::Follow { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
@@ -321,6 +373,12 @@ mod tests {
                 "status",
                 "why",
                 "fetch",
+                "offline",
+                "pin",
+                "unpin",
+                "evict",
+                "refresh",
+                "verify",
                 "log",
                 "doctor",
                 "plugin"

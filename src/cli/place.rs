@@ -1,6 +1,7 @@
 //! `Place`: a path in one of this user's mounts, and what extended attributes tell of it. It does not explain them.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::getxattr;
@@ -10,6 +11,7 @@ use super::status;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::xattr::PREFIX;
 use crate::mount::point::Mounted;
+use crate::path::Printable;
 
 /// The most bytes of an attribute that are read; the longest are messages of sources.
 const MAX_VALUE: usize = 65_536;
@@ -44,6 +46,17 @@ impl Place {
             status::of(&mounted)?;
         }
         Ok(Self { path, mounted })
+    }
+
+    /// The path below the mount point.
+    pub fn below(&self) -> Vec<u8> {
+        let below = self.path.strip_prefix(&self.mounted.path).unwrap_or(&self.path);
+        below.as_os_str().as_bytes().to_owned()
+    }
+
+    /// The path as people read it.
+    pub fn shown(&self) -> String {
+        Printable(self.path.as_os_str().as_bytes()).to_string()
     }
 }
 

@@ -9,7 +9,7 @@ use super::args::LowArgs;
 use super::output::{outln, say};
 use super::{
     Failure, Request, add, autostart, bundle, check, doctor, example, fetch, follow, generate, helper, import, log,
-    login, overview, plugin, remove, show_log, sources, status, unmount, why,
+    login, overview, pin, plugin, remove, show_log, sources, status, unmount, verify, why,
 };
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
@@ -109,6 +109,12 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
         }
         Request::Fetch { paths } => Ok(fetch::fetch(&paths)?),
         Request::Generate { dir } => Ok(generate::generate(&dir)?),
+        Request::Pin { paths, json } => Ok(pin::pin(&paths, json)?),
+        Request::Unpin { paths } => Ok(pin::unpin(&paths)?),
+        Request::Evict { paths, pinned, json } => Ok(pin::evict(&paths, pinned, json)?),
+        Request::Refresh { paths } => Ok(pin::refresh(&paths)?),
+        Request::Verify { paths, json } => Ok(verify::verify(&paths, json)?),
+        Request::Offline { paths, check, json } => Ok(verify::offline(&paths, check, json)?),
         Request::Ask { mountpoint } => {
             ask_here(&mountpoint).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
             Ok(0)

@@ -152,7 +152,7 @@ pub(super) fn safe(json: &str) -> String {
 }
 
 fn describe(status: &Status, verbose: bool, out: &mut String) {
-    let Status { version, mountpoint, pid, passthrough, sources, cache } = status;
+    let Status { version, mountpoint, pid, passthrough, pins, sources, cache } = status;
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');
@@ -180,6 +180,13 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
         cache.copies,
         if cache.quarantined > 0 { format!(", {} quarantined", cache.quarantined) } else { String::new() }
     ));
+    if !pins.is_empty() {
+        let (copies, bytes) = (cache.pinned_copies, ByteSize::b(cache.pinned_bytes));
+        line(format!(
+            "    {bytes} of them in {copies} copies are pinned: {}",
+            pins.keys().map(shown_pin).collect::<Vec<_>>().join(", ")
+        ));
+    }
     if let Some(why) = &cache.no_room {
         line(format!("    no room: {why}; files are read through"));
     }
@@ -188,6 +195,11 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
         line(format!("    {hits} hits, {misses} misses, {evicted} evicted"));
         line(format!("    {}", dir.display()));
     }
+}
+
+/// A pinned path as people read it.
+pub fn shown_pin(path: &String) -> &str {
+    if path.is_empty() { "everything" } else { path }
 }
 
 /// How a source is, and what to do if it does not work.

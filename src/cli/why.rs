@@ -8,9 +8,10 @@ use std::time::UNIX_EPOCH;
 use bytesize::ByteSize;
 
 use super::place::{Place, attribute};
-use super::status::{self, local_time, state};
+use super::status::{self, local_time, shown_pin, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::xattr::NAMES;
+use crate::path::Printable;
 
 /// What is known of a file that `live` names.
 const LIVE: &str = "It is live: what it holds is what the source says now, which is asked once a second at most. Nothing of it is in the \
@@ -24,17 +25,21 @@ type Known = BTreeMap<&'static str, String>;
 /// # Errors
 /// It is in no mount of this user, or cannot be looked at.
 pub fn why(typed: &Path, json: bool) -> Result<String> {
-    let Place { path, mounted } = Place::of("why", typed)?;
+    let place = Place::of("why", typed)?;
+    let Place { path, mounted } = &place;
     let failed = |e| Error::new("why", ErrorKind::Other).on(typed.display()).caused_by(e);
     let mut known = Known::new();
     for name in NAMES {
-        if let Some(value) = attribute(&path, name).map_err(failed)? {
+        if let Some(value) = attribute(path, name).map_err(failed)? {
             known.insert(name, value);
         }
     }
     let metadata = path.metadata().map_err(failed)?;
     // The source may have been asked just now, so its state is told as it is after that.
-    let status = status::of(&mounted)?;
+    let status = status::of(mounted)?;
+    let below = Printable(&place.below()).to_string();
+    let pin = status.pins.into_keys().find(|pin| pin.is_empty() || Path::new(&below).starts_with(pin));
+    known.extend(pin.map(|pin| ("pinned", shown_pin(&pin).to_owned())));
     let source = known.get("source").and_then(|name| Some((name, status.sources.get(name)?)));
     let source_state = source.map(|(name, source)| state(name, source));
     if json {
@@ -42,12 +47,15 @@ pub fn why(typed: &Path, json: bool) -> Result<String> {
         known.insert("size", metadata.len().to_string());
         return Ok(format!("{:#}\n", serde_json::json!(known)));
     }
-    let mut sentences = vec![belongs(&path, &known)];
+    let mut sentences = vec![belongs(path, &known)];
     sentences.extend(source_state.map(|state| format!("The source: {state}.")));
     if known.get("state").is_some_and(|state| state == "live") {
         sentences.push(LIVE.into());
     } else if metadata.is_file() {
         sentences.extend([version(&metadata, &known), asked(&known), cost(&metadata, &known)]);
+    }
+    if let Some(pin) = known.get("pinned") {
+        sentences.push(format!("It is pinned ({pin}): kept in the cache, and retrieved again when it has changed."));
     }
     Ok(sentences.join("\n") + "\n")
 }

@@ -17,6 +17,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How long it may be silent with what takes longer, of which it tells something every second.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// How long it may be silent while it waits for a source, which has a `timeout` of its own, and is asked more than once.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// How long a daemon that has just mounted may take to make its socket, and how often to look for that.
 const STARTING: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(10));
 
@@ -95,6 +98,15 @@ impl Client {
     ) -> Result<Value, Unanswered> {
         self.stream.get_ref().set_read_timeout(Some(SILENCE))?;
         self.carry_out(method, params, &mut hear)
+    }
+
+    /// Asks for what may have to wait for a source.
+    ///
+    /// # Errors
+    /// See [`Unanswered`].
+    pub fn ask_patiently(&mut self, method: &str, params: Value) -> Result<Value, Unanswered> {
+        self.stream.get_ref().set_read_timeout(Some(SOURCE_TIMEOUT))?;
+        self.carry_out(method, params, &mut |_, _| {})
     }
 
     fn carry_out(

@@ -11,3 +11,4 @@ mod wire;
 
 pub use place::forget;
 pub use server::Server;
+pub use wire::Place;

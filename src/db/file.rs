@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::cachedir::{CacheDir, open_file};
 
 /// Bumped with every change of [`SCHEMA`]; a database of another version is begun anew, being only a cache.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 
 const SCHEMA: &str = "
     CREATE TABLE listings (
@@ -40,6 +40,10 @@ const SCHEMA: &str = "
         PRIMARY KEY (copy, page)
     ) WITHOUT ROWID;
     CREATE TABLE hashing (source TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE pins (id INTEGER PRIMARY KEY, source TEXT NOT NULL, path BLOB NOT NULL, UNIQUE (source, path));
+    CREATE TABLE pinned (
+        key BLOB PRIMARY KEY, pin INTEGER NOT NULL REFERENCES pins (id) ON DELETE CASCADE
+    ) WITHOUT ROWID;
 ";
 
 /// Bytes of a page of the database: SQLite's default.

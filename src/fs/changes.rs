@@ -1,15 +1,75 @@
 //! Changes that a source reports by itself, as far as they concern the tree.
 
 use super::{FileSystem, Inode, Node, SourceIndex};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
-use crate::path::RemotePath;
+use crate::path::{Printable, RemotePath};
+
+/// Names that the kernel must no longer follow without asking, each with its directory's number.
+pub type Names = Vec<(Inode, LocalName)>;
+
+/// What a source has told of a place, asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// It is a directory of so many names.
+    Directory(usize),
+    /// It is the same version of a file.
+    Same,
+    /// It is another version of a file.
+    Newer,
+    /// It is gone.
+    Gone,
+}
 
 impl FileSystem {
     /// Expires what is known of a file or a directory that its source has reported as changed: the next lookup or listing asks the
     /// source anew. Returns the names that the kernel must no longer follow without asking, each with its directory's number.
-    pub fn changed(&self, source: SourceIndex, path: &RemotePath) -> Vec<(Inode, LocalName)> {
+    pub fn changed(&self, source: SourceIndex, path: &RemotePath) -> Names {
         let names = self.sources[source].catalog.expire(path);
+        self.keeper.wake();
         names.into_iter().map(|(dir, name)| (self.directory(source, dir), name)).collect()
+    }
+
+    /// Asks the source now about a file, or about a directory and the names in it; `forget` has the kernel ask anew, too.
+    ///
+    /// # Errors
+    /// The source could not be asked.
+    pub async fn refresh(&self, path: &[u8], forget: impl AsyncFnOnce(Names)) -> Result<Refreshed> {
+        let node = self.node_at(path).await?;
+        let (index, remote) = match &node {
+            Node::Directory { source, path, .. } => (*source, path),
+            Node::File { source, entry, .. }
+            | Node::Live { source, entry, .. }
+            | Node::Symlink { source, entry, .. } => (*source, &entry.path),
+            Node::Root | Node::Group { .. } | Node::Union { .. } => {
+                let why = "several sources make it: refresh a folder of one of them";
+                return Err(Error::new("refresh", ErrorKind::Unsupported).on(Printable(path)).because(why));
+            }
+        };
+        forget(self.changed(index, remote)).await;
+        let source = &self.sources[index];
+        let (refreshed, unconfirmed) = match &node {
+            Node::File { dir, name, entry, .. } | Node::Live { dir, name, entry, .. } => {
+                let answer = source.catalog.find(dir, name).await?;
+                let refreshed = match answer.value {
+                    None => Refreshed::Gone,
+                    Some((_, now)) if now.digest == entry.digest => Refreshed::Same,
+                    Some(_) => Refreshed::Newer,
+                };
+                (refreshed, answer.unconfirmed)
+            }
+            // A link tells nothing but itself.
+            Node::Symlink { .. } => (Refreshed::Same, false),
+            _ => {
+                let answer = source.catalog.list(remote).await?;
+                (Refreshed::Directory(answer.value.entries().len()), answer.unconfirmed)
+            }
+        };
+        if unconfirmed {
+            let why = "the source does not answer: what it told before is shown";
+            return Err(Error::new("refresh", ErrorKind::Unreachable).on(remote).because(why));
+        }
+        Ok(refreshed)
     }
 
     fn directory(&self, source: SourceIndex, path: RemotePath) -> Inode {

@@ -2,12 +2,14 @@
 
 mod ahead;
 mod changes;
+mod errand;
 mod handle;
 mod inode;
 mod layout;
 mod live;
 mod modes;
 mod open;
+mod pins;
 mod union;
 mod unsized_file;
 pub mod xattr;
@@ -21,6 +23,8 @@ use bytes::Bytes;
 use globset::GlobSet;
 
 pub use ahead::Ahead;
+pub use changes::{Names as ChangedNames, Refreshed};
+pub use errand::{Errand, Tally};
 pub use handle::HandleId;
 pub use inode::{Inode, Node, SourceIndex};
 pub use layout::Layout;
@@ -42,6 +46,8 @@ use crate::version::{OpenVersion, Reading, SMALL, Transfer};
 use handle::Handles;
 use inode::Inodes;
 use live::{LatestAnswers, OpenLive};
+use pins::Keeper;
+pub use pins::{Looked, keep_pins};
 use union::{Merged, UnionDirectory};
 
 /// For how long the kernel may keep facts that never change while mounted: the directories of the root, and all attributes of a
@@ -127,6 +133,7 @@ pub struct FileSystem {
     files: Handles<Open>,
     latest: LatestAnswers,
     directories: Handles<OpenDirectory>,
+    keeper: Keeper,
 }
 
 /// The attributes that `stat` shows, as far as a source decides them.
@@ -268,6 +275,7 @@ impl FileSystem {
             files: Handles::default(),
             latest: LatestAnswers::default(),
             directories: Handles::default(),
+            keeper: Keeper::default(),
         })
     }
 
@@ -392,8 +400,11 @@ impl FileSystem {
     }
 
     async fn snapshot(&self, inode: Inode) -> Result<OpenDirectory> {
-        let node = self.node(inode)?;
-        Ok(match &*node {
+        self.snapshot_of(&*self.node(inode)?).await
+    }
+
+    async fn snapshot_of(&self, node: &Node) -> Result<OpenDirectory> {
+        Ok(match node {
             Node::Root => self.open_made(&[]),
             Node::Group { path } => self.open_made(path),
             Node::Union { index, path, .. } => UnionDirectory::new(self, *index, path).open().await?,
@@ -403,7 +414,7 @@ impl FileSystem {
                 OpenDirectory::new(names, answer.valid_for)
             }
             Node::File { .. } | Node::Live { .. } | Node::Symlink { .. } => {
-                return Err(self.refuse("open_dir", &node, ErrorKind::NotADirectory));
+                return Err(self.refuse("open_dir", node, ErrorKind::NotADirectory));
             }
         })
     }

@@ -13,7 +13,7 @@ const ATTEMPTS: usize = 2;
 
 impl MountedSource {
     /// The entry with the size and time that were learned by retrieving its version, now or earlier.
-    async fn with_known_size(&self, entry: Entry) -> Entry {
+    pub(super) async fn with_known_size(&self, entry: Entry) -> Entry {
         let Some(digest) = digest_of_unsized(&entry) else { return entry };
         match self.transfer.facts(&entry.path, digest).await {
             Some(facts) => with(entry, facts),

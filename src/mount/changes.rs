@@ -8,7 +8,7 @@ use fuser::{INodeNo, Notifier};
 use tokio::runtime::Runtime;
 use tracing::debug;
 
-use crate::fs::{FileSystem, SourceIndex};
+use crate::fs::{ChangedNames, FileSystem, SourceIndex};
 use crate::path::Printable;
 use crate::source::Changes;
 
@@ -27,15 +27,19 @@ pub(super) fn follow(
 async fn forward(fs: Weak<FileSystem>, notifier: Notifier, source: SourceIndex, mut changes: Changes) {
     while let Some(path) = changes.recv().await {
         let Some(fs) = fs.upgrade() else { return };
-        let (names, notifier) = (fs.changed(source, &path), notifier.clone());
         debug!("{}: {path} has changed, says the source", Printable(&fs.sources()[source].name));
-        // The kernel may hold the directory while it waits for an answer of ours: not on a thread that answers.
-        let told = tokio::task::spawn_blocking(move || {
-            for (dir, name) in names {
-                // A name that the kernel does not remember is an error to it, and none to us.
-                let _ = notifier.inval_entry(INodeNo(dir.0), OsStr::from_bytes(&name));
-            }
-        });
-        let _ = told.await;
+        forget(notifier.clone(), fs.changed(source, &path)).await;
     }
+}
+
+/// Has the kernel ask anew about names.
+pub(super) async fn forget(notifier: Notifier, names: ChangedNames) {
+    // The kernel may hold the directory while it waits for an answer of ours: not on a thread that answers.
+    let told = tokio::task::spawn_blocking(move || {
+        for (dir, name) in names {
+            // A name that the kernel does not remember is an error to it, and none to us.
+            let _ = notifier.inval_entry(INodeNo(dir.0), OsStr::from_bytes(&name));
+        }
+    });
+    let _ = told.await;
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{MountOption, Session, SessionACL};
+use futures::FutureExt as _;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
@@ -28,7 +29,7 @@ use crate::config::{Access, Config, Diagnostic, Diagnostics, PartConfig};
 use crate::control;
 use crate::control::service::MountService;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Ahead, FileSystem, Layout, MountedSource, Part, SourceIndex, Union};
+use crate::fs::{Ahead, FileSystem, Layout, MountedSource, Part, SourceIndex, Union, keep_pins};
 use crate::fuse::Driver;
 use crate::path::PrintableLines;
 use crate::source::Changes;
@@ -114,7 +115,10 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     early.into_iter().for_each(|connecting| _ = runtime.spawn(connecting));
     changes::follow(runtime, &fs, &session.notifier(), changes);
     // Before the folder answers, so that whoever sees it do so can ask.
-    let control = listen(runtime, mountpoint, MountService::new(fs.clone(), report));
+    let notifier = session.notifier();
+    let forget = Box::new(move |names| changes::forget(notifier.clone(), names).boxed());
+    let control = listen(runtime, mountpoint, MountService::new(fs.clone(), report, forget));
+    runtime.spawn(keep_pins(Arc::downgrade(&fs)));
 
     let (ended, mut end) = tokio::sync::oneshot::channel();
     let serving = std::thread::Builder::new().name("session".into()).spawn(move || {

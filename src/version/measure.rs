@@ -51,6 +51,11 @@ impl Transfer {
         self.known(self.key(path, digest), false).await
     }
 
+    /// Whether the cache has a whole copy of a version, as far as its index tells.
+    pub async fn is_kept(&self, path: &RemotePath, digest: &Digest) -> bool {
+        self.known(self.key(path, digest), true).await.is_some()
+    }
+
     fn remembered(&self, key: &Key) -> Option<Facts> {
         self.measured.known.lock().get(key).copied()
     }

@@ -236,6 +236,12 @@ impl OpenVersion {
         self.ask_disk(|copy, _| copy.proven_file()).await.flatten()
     }
 
+    /// Hashes every block that is here, also those that were checked before. Returns how many were damaged or lost, and are to be retrieved
+    /// again. `None` while the disk hangs.
+    pub async fn verify(self: &Arc<Self>) -> Option<usize> {
+        self.ask_disk(|copy, asked| copy.verify(asked)).await
+    }
+
     /// How often bytes that somebody had read from here turned out wrong. Whoever opened the version before must not read on: what was
     /// read does not belong together with what comes.
     pub fn retractions(&self) -> u64 {

@@ -58,7 +58,8 @@ fn a_status_is_followed_until_the_mount_goes() {
         mount.sh("ls near >/dev/null");
         let mut states = (0..).map(|_| line(&mut lines)["sources"]["near"]["state"].clone());
         assert_eq!(states.find(|state| state != "idle"), Some("ok".into()));
-        eventually("it is unmounted", || mount.home().kitovufs(["unmount"]).status.success());
+        let mountpoint = text(mount.home().mountpoint());
+        eventually("it is unmounted", || mount.home().kitovufs(["unmount", &mountpoint]).status.success());
         while lines.read_line(&mut String::new()).unwrap() > 0 {}
         let (status, said) = end(child);
         assert_eq!((status.code(), &*said), (Some(0), ""));
@@ -95,7 +96,7 @@ fn the_socket_of_a_killed_daemon_is_told_as_such_and_replaced() {
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains(&mountpoint) && said.contains("is gone"), "{said}");
 
-    let output = mount.home().kitovufs(["status"]);
+    let output = mount.home().kitovufs(["status", &mountpoint]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("is gone") && said.contains("kitovufs unmount"), "{said}");
     assert_eq!(sockets(mount.home()).len(), 1);

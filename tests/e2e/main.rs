@@ -27,6 +27,7 @@ mod folders;
 mod import;
 mod integrity;
 mod interrupts;
+mod keeping;
 mod lies;
 mod lifecycle;
 mod limits;

@@ -143,6 +143,19 @@ impl OpenCopy {
         self.state.lock().contents.is_checked()
     }
 
+    /// Hashes every block that is here, also those that were checked before. Returns how many were damaged or lost; they are here no longer.
+    /// Reads the whole file, and waits for the disk.
+    pub fn verify(&self, asked: &Asked) -> usize {
+        let blocks = 0..block_count(self.size);
+        let missing = self.missing(blocks.clone()).len();
+        self.inspected().contents.uncheck();
+        for block in blocks.clone() {
+            self.check(block..block + 1);
+            asked.step();
+        }
+        self.missing(blocks).len().saturating_sub(missing)
+    }
+
     /// Hashes those of these blocks that were not checked yet.
     pub(super) fn check(&self, blocks: Range<usize>) {
         let unchecked = self.state.lock().contents.unchecked(blocks);

@@ -11,6 +11,7 @@ mod history;
 mod live;
 mod pace;
 mod patience;
+mod pins;
 mod room;
 mod stops;
 mod unsized_files;

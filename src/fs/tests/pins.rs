@@ -1,0 +1,171 @@
+//! Pinned places, and errands on everything below a place. The source is in memory.
+
+use super::fixture::{FRESH_FOR, Fixture, ROOMY, content, expire};
+use crate::cache::{Limits, Pin};
+use crate::freshness::Offline;
+use crate::fs::*;
+use crate::source::fault::{Fault, Method};
+use crate::sources::memory::Memory;
+use parking_lot::Mutex;
+
+async fn tally(mount: &Fixture, errand: Errand, path: &str) -> Tally {
+    let node = mount.fs.node_at(path.as_bytes()).await.expect("it is there");
+    let tally = Mutex::default();
+    mount.fs.carry_out(errand, node, &tally).await;
+    tally.into_inner()
+}
+
+async fn pin(mount: &Fixture, path: &str) -> (Pin, Tally) {
+    let pin = mount.fs.pin(path.as_bytes()).await.expect("it can be pinned");
+    let tally = Mutex::default();
+    mount.fs.keep(&pin, &tally).await;
+    (pin, tally.into_inner())
+}
+
+fn pinned_copies(mount: &Fixture) -> usize {
+    mount.fs.cache().count().1
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pinned_is_retrieved_and_stays_whatever_else_is_read() {
+    let limits = Limits { max_size: 8 << 20, min_free: 0 };
+    let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
+    for file in ["kept/a", "kept/deep/b", "kept/empty"] {
+        mount.memory.put(file, if file.ends_with('y') { Vec::new() } else { content(SMALL) });
+    }
+    for number in 0..16 {
+        mount.memory.put(&format!("other/{number}"), content(SMALL));
+    }
+    let (_, kept) = pin(&mount, "kept").await;
+    assert_eq!((kept.directories, kept.files, kept.failed, kept.retrieved_bytes), (2, 3, 0, 2 * SMALL));
+    assert_eq!(mount.faults.bytes(), 2 * SMALL);
+    for number in 0..16 {
+        mount.read(&format!("other/{number}")).await.expect("read");
+    }
+    assert!(mount.fs.cache().counters().evicted.load(Ordering::Relaxed) > 0, "others had to go");
+    assert_eq!(pinned_copies(&mount), 2);
+    let counted = tally(&mount, Errand::Count, "kept").await;
+    assert_eq!((counted.files, counted.missing, counted.missing_bytes), (3, 0, 0));
+
+    let before = mount.faults.bytes();
+    let dropped = tally(&mount, Errand::Drop, "").await;
+    assert_eq!((dropped.pinned, dropped.open), (2, 0));
+    assert!(dropped.dropped > 0 && dropped.dropped_bytes > dropped.dropped * SMALL);
+    assert_eq!(mount.read("kept/a").await.expect("read"), content(SMALL));
+    assert_eq!(mount.faults.bytes(), before);
+    assert_eq!(mount.fs.cache().count(), (2, 2, mount.fs.cache().count().2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_survives_a_restart_and_follows_its_source() {
+    let mount = Fixture::new();
+    mount.memory.put("kept/a", "old");
+    mount.memory.put("kept/b", "stays");
+    pin(&mount, "kept").await;
+    mount.fs.finish();
+    let mount = mount.restart(ROOMY).await;
+    assert_eq!(mount.fs.pinned().iter().map(|(pin, _)| &*pin.path).collect::<Vec<_>>(), [b"kept"]);
+    assert_eq!(pinned_copies(&mount), 2);
+
+    let keeper = tokio::spawn(keep_pins(Arc::downgrade(&mount.fs)));
+    tokio::time::sleep(FRESH_FOR).await;
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 0, "all of it is here");
+    mount.memory.put("kept/a", "new, and longer");
+    mount.memory.put("kept/c", "added");
+    let missing = async || tally(&mount, Errand::Count, "kept").await.missing;
+    tokio::time::sleep(FRESH_FOR * 12).await;
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 2, "a new version, and a new file");
+    assert_eq!(missing().await, 0);
+    assert_eq!(pinned_copies(&mount), 3, "the old version is not kept any longer");
+    keeper.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_pinned_stays_kept_while_its_source_cannot_be_asked() {
+    let mount = Fixture::new();
+    mount.memory.put("kept/a", "bytes");
+    let (pin, _) = pin(&mount, "kept").await;
+    expire().await;
+    mount.faults.set(Method::ListPath, Fault::Fail(ErrorKind::Unreachable));
+    let tally = Mutex::default();
+    mount.fs.keep(&pin, &tally).await;
+    assert_eq!(pinned_copies(&mount), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unpin_takes_away_the_pins_at_and_below_a_place() {
+    let mount = Fixture::new();
+    mount.memory.put("a/b/file", "bytes");
+    mount.memory.put("ab/file", "bytes");
+    for path in ["a/b", "ab"] {
+        pin(&mount, path).await;
+    }
+    let refused = |path: &str| mount.fs.unpin(path.as_bytes()).expect_err("it is not pinned itself").to_string();
+    assert!(refused("a/b/file").contains("as a part of a/b: unpin that"), "{}", refused("a/b/file"));
+    assert!(refused("abc").contains("it is not pinned"));
+    assert_eq!(mount.fs.unpin(b"a").expect("it is pinned"), [b"a/b"]);
+    assert_eq!((pinned_copies(&mount), mount.fs.cache().copies()), (1, 2));
+    assert_eq!(mount.fs.unpin(b"").expect("one is left"), [b"ab"]);
+    assert!(mount.fs.pinned().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_damaged_is_found_and_retrieved_again() {
+    let mount = Fixture::new();
+    mount.memory.put("dir/a", content(3 * SMALL));
+    mount.memory.put("dir/sound", "bytes");
+    mount.memory.put("dir/remote", "never read");
+    mount.read("dir/sound").await.expect("read");
+    mount.read("dir/a").await.expect("read");
+    let sound = tally(&mount, Errand::Verify, "dir").await;
+    assert_eq!((sound.files, sound.verified, sound.damaged, sound.failed), (3, 2, 0, 0));
+
+    let damage = |mount: &Fixture| {
+        let large = |path: &&std::path::PathBuf| path.metadata().expect("it is there").len() > SMALL;
+        let path = mount.objects().iter().find(large).expect("it is there").clone();
+        let mut bytes = std::fs::read(&path).expect("it can be read");
+        bytes[SMALL as usize] ^= 1;
+        std::fs::write(&path, bytes).expect("it can be written");
+    };
+    damage(&mount);
+    let before = mount.faults.bytes();
+    let found = tally(&mount, Errand::Verify, "dir").await;
+    assert_eq!((found.verified, found.damaged, found.repaired, found.failed), (2, 1, 1, 0));
+    assert!(mount.faults.bytes() - before < SMALL, "only the damaged block comes again");
+    assert_eq!(mount.read("dir/a").await.expect("read"), content(3 * SMALL));
+
+    damage(&mount);
+    let all = Mutex::default();
+    mount.fs.verify_all(&all).await;
+    let all = all.into_inner();
+    assert_eq!((all.verified, all.damaged, all.repaired), (2, 1, 0));
+    assert_eq!(tally(&mount, Errand::Count, "dir/a").await.missing, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_shows_nothing_in_an_outage_is_told() {
+    let mount = Fixture::with(Memory::new(), ROOMY, Offline::Fail);
+    mount.memory.put("dir/a", "bytes");
+    let counted = tally(&mount, Errand::Count, "dir").await;
+    assert_eq!(counted.failed, 1);
+    assert!(counted.failures[0].contains("offline = \"fail\""), "{:?}", counted.failures);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refresh_asks_the_source_though_its_answer_still_counts() {
+    let mount = Fixture::new();
+    mount.memory.put("dir/a", "old");
+    mount.find("dir/a").await.expect("lookup");
+    let refresh = async |path: &str| mount.fs.refresh(path.as_bytes(), async |_| ()).await;
+    assert_eq!(refresh("dir/a").await.expect("asked"), Refreshed::Same);
+    // An answer counts whose question came after the change.
+    tokio::time::advance(Duration::from_millis(1)).await;
+    mount.find("dir/a").await.expect("lookup");
+    mount.memory.put("dir/a", "new, and longer");
+    mount.memory.put("dir/b", "added");
+    assert_eq!(refresh("dir/a").await.expect("asked"), Refreshed::Newer);
+    assert_eq!(refresh("dir").await.expect("asked"), Refreshed::Directory(2));
+    assert_eq!(mount.read("dir/a").await.expect("read"), "new, and longer");
+    mount.faults.set(Method::ListPath, Fault::Fail(ErrorKind::Unreachable));
+    assert_eq!(refresh("dir").await.expect_err("it cannot be asked").kind(), ErrorKind::Unreachable);
+}

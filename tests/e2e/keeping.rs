@@ -1,0 +1,173 @@
+//! `pin`, `unpin`, `evict`, `refresh`, `verify` and `offline`: what a mount keeps, proves and forgets at its user's word.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::kit::home::{Home, text};
+use crate::kit::mount::{Mount, bytes_retrieved, number};
+use crate::kit::wait::eventually;
+use crate::remote::Remote;
+
+/// The exit code, standard output and standard error of a command.
+fn run(mount: &Mount, words: &[&str]) -> (i32, String, String) {
+    let output = mount.home().kitovufs(words);
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), said(&output.stdout), said(&output.stderr))
+}
+
+/// A tree of which `talks` has two files of 3,000,009 bytes in all.
+fn remote() -> Remote {
+    let remote = Remote::webdav();
+    for (path, size) in [("talks/a", 3_000_000), ("talks/deep/b", 9), ("other/c", 1000)] {
+        remote.put(path, "x".repeat(size));
+    }
+    remote
+}
+
+fn mounted(remote: &Remote) -> Mount {
+    Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")))
+}
+
+/// The files of all copies, the largest first.
+fn copies(home: &Home) -> Vec<PathBuf> {
+    let output = home.command("find").arg(home.cache().join("objects")).args(["-type", "f"]).output().unwrap();
+    let mut files: Vec<PathBuf> = String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from).collect();
+    files.sort_by_key(|file| std::cmp::Reverse(file.metadata().unwrap().len()));
+    files
+}
+
+#[test]
+fn what_is_pinned_stays_until_it_is_unpinned() {
+    let remote = remote();
+    let mut mount = mounted(&remote);
+    let [far, talks, a] = ["far", "far/talks", "far/talks/a"].map(|path| text(mount.path(path)));
+    let (code, said, failures) = run(&mount, &["pin", &talks]);
+    assert_eq!(code, 0, "{failures}");
+    assert_eq!(said, format!("{talks}: all 2 files (2.9 MiB) are in the cache, and stay there\n"));
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), 3_000_009);
+    mount.sh("cat far/other/c >/dev/null");
+
+    mount.remount();
+    let status = mount.status();
+    assert_eq!(number(&status, "/cache/pinned_copies"), 2);
+    assert!(number(&status, "/cache/pinned_bytes") > 3_000_009);
+    eventually("the pin was looked at", || mount.status()["pins"]["far/talks"]["files"] == 2);
+    let (_, why, _) = run(&mount, &["why", &a]);
+    assert!(why.contains("It is pinned (far/talks)"), "{why}");
+    let (_, pins, _) = run(&mount, &["pin"]);
+    assert!(pins.contains("far/talks: 2 files (2.9 MiB)"), "{pins}");
+
+    let (code, said, failures) = run(&mount, &["evict", &far]);
+    assert_eq!((code, said), (0, format!("{far}: 1 file (8.0 KiB) dropped from the cache\n")), "{failures}");
+    assert!(failures.contains("2 files stay, being pinned"), "{failures}");
+    let (code, _, failures) = run(&mount, &["unpin", &a]);
+    assert!(code == 1 && failures.contains("as a part of far/talks: unpin that"), "{failures}");
+    let (code, _, failures) = run(&mount, &["unpin", &talks]);
+    assert_eq!(code, 0, "{failures}");
+    let (code, said, failures) = run(&mount, &["evict", "--json", &talks]);
+    let told: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &told["dropped"], &told["path"]), (0, &2.into(), &Value::from(talks)), "{failures}");
+    assert_eq!(copies(mount.home()), Vec::<PathBuf>::new());
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), 0, "nothing was retrieved again since the restart");
+}
+
+#[test]
+fn a_pinned_folder_is_retrieved_again_when_its_source_has_changed() {
+    let remote = remote();
+    let mount = Mount::of(&format!("{}fresh_for = \"100ms\"\n", remote.table("far")));
+    let (code, _, failures) = run(&mount, &["pin", &text(mount.path("far/talks"))]);
+    assert_eq!(code, 0, "{failures}");
+    remote.put("talks/new", "added, and not opened by anybody");
+    eventually("it is in the cache", || mount.status()["pins"]["far/talks"]["files"] == 3);
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), 3_000_009 + 32);
+}
+
+#[test]
+fn offline_says_what_is_missing_and_gets_it() {
+    let remote = remote();
+    let mut mount = mounted(&remote);
+    let talks = text(mount.path("far/talks"));
+    let (code, said, failures) = run(&mount, &["offline", "--check", &talks]);
+    assert_eq!((code, &*said), (1, ""));
+    assert!(failures.contains("does not work offline: 2 of 2 files (2.9 MiB of 2.9 MiB) are missing"), "{failures}");
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), 0, "it only looked");
+
+    let (code, said, failures) = run(&mount, &["offline", &talks]);
+    assert_eq!(code, 0, "{failures}");
+    assert_eq!(said, format!("{talks}: works offline: all 2 files (2.9 MiB) are in the cache, pinned and proven\n"));
+    drop(remote);
+    mount.remount();
+    let (code, said, failures) = run(&mount, &["offline", "--check", &talks]);
+    assert!(code == 0 && said.contains("works offline: all 2 files"), "{said}{failures}");
+    assert_eq!(mount.sh("cat far/talks/a far/talks/deep/b | wc -c").trim(), "3000009");
+    let (code, _, failures) = run(&mount, &["offline", "--check", &text(mount.path("far"))]);
+    assert!(code == 1 && failures.contains("does not work offline"), "{failures}");
+    let (code, _, failures) = run(&mount, &["refresh", &talks]);
+    assert!(code == 1 && failures.contains("refresh"), "{failures}");
+}
+
+#[test]
+fn verify_finds_damage_and_repairs_it() {
+    let remote = remote();
+    let mount = mounted(&remote);
+    let talks = text(mount.path("far/talks"));
+    mount.sh("cat far/talks/a far/talks/deep/b >/dev/null");
+    let (code, said, failures) = run(&mount, &["verify", &talks]);
+    assert_eq!((code, said), (0, format!("{talks}: what is in the cache of 2 files is sound\n")), "{failures}");
+    let before = bytes_retrieved(&mount.status(), "far");
+
+    let damage = || {
+        let copy = File::options().write(true).open(&copies(mount.home())[0]).unwrap();
+        copy.write_at(b"y", 1_000_000).unwrap();
+    };
+    damage();
+    let (code, said, failures) = run(&mount, &["verify", &talks]);
+    assert_eq!(code, 4, "{failures}");
+    assert!(said.contains("of 2 files, 1 file had damage, which was dropped and retrieved again\n"), "{said}");
+    let after = bytes_retrieved(&mount.status(), "far");
+    assert!((1..=1 << 20).contains(&(after - before)), "only what was damaged comes again: {}", after - before);
+    assert_eq!(fs::read(mount.path("far/talks/a")).unwrap(), b"x".repeat(3_000_000));
+
+    damage();
+    let (code, said, failures) = run(&mount, &["verify", "--json"]);
+    // Those of other tests are there too, and cannot be asked from here.
+    let told = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told = told.into_iter().find(|told| told["path"] == text(mount.home().mountpoint())).expect(&failures);
+    assert_eq!((code & 4, &told["verified"], &told["damaged"]), (4, &2.into(), &1.into()), "{failures}");
+}
+
+#[test]
+fn refresh_shows_what_is_new_though_the_last_answer_still_counts() {
+    let remote = remote();
+    let mount = mounted(&remote);
+    let [talks, b] = ["far/talks", "far/talks/deep/b"].map(|path| text(mount.path(path)));
+    mount.sh("ls far/talks far/talks/deep >/dev/null; cat far/talks/deep/b >/dev/null");
+    remote.put("talks/new", "added");
+    remote.put("talks/deep/b", "another version");
+    assert!(!mount.path("far/talks/new").exists());
+    let (code, said, failures) = run(&mount, &["refresh", &talks, &b]);
+    assert_eq!(code, 0, "{failures}");
+    assert_eq!(said, format!("{talks}: asked now: 3 names\n{b}: asked now: there is another version\n"));
+    assert_eq!(mount.sh("cat far/talks/new far/talks/deep/b"), "addedanother version");
+}
+
+#[test]
+fn what_cannot_be_kept_is_told() {
+    let remote = Remote::local();
+    for name in ["a", "b", "c", "d"] {
+        remote.put(name, "x".repeat(3 << 20));
+    }
+    let config = format!("[cache]\nmax_size = \"8MiB\"\n{}fresh_for = \"1h\"\n", remote.table("near"));
+    let mount = Mount::of(&config);
+    let (code, _, failures) = run(&mount, &["pin", &text(mount.path("near"))]);
+    assert_eq!(code, 1);
+    assert!(
+        failures.contains("max_size") && failures.contains("not all of its 4 files are in the cache"),
+        "{failures}"
+    );
+    let (code, _, failures) = run(&mount, &["pin", "/usr"]);
+    assert!(code == 1 && failures.contains("not in a mounted folder of yours"), "{failures}");
+}
