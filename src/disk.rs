@@ -27,6 +27,9 @@ pub struct Disk {
     resting: Mutex<Option<Instant>>,
     /// The number of questions that it has not answered yet.
     unanswered: AtomicUsize,
+    /// The number of all questions.
+    #[cfg(test)]
+    pub questions: AtomicUsize,
 }
 
 /// A question that the disk has not answered yet. It ends with this.
@@ -85,6 +88,8 @@ impl Disk {
 
     fn asked(self: &Arc<Self>) -> Asked {
         self.unanswered.fetch_add(1, Ordering::AcqRel);
+        #[cfg(test)]
+        self.questions.fetch_add(1, Ordering::Relaxed);
         Asked { disk: self.clone(), steps: Arc::default() }
     }
 

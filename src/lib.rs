@@ -89,9 +89,10 @@
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
 //! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same, and
 //! [`freshness::before_opening`] decides whether the whole file must come first (of some only the whole copy can be proven:
-//! [`source::Capabilities::proven_whole`]). [`version::Transfer::open`] opens the version's [`cache::CachedFile`], a whole copy is inspected (is its
-//! file as it was left?), and [`freshness::at_open`] decides: serve it, retrieve it all because it is small, retrieve its first block
-//! ([`version::OpenVersion::begin`]), or ask for its digest. After this point a change can no longer be answered by looking the name up again.
+//! [`source::Capabilities::proven_whole`]). [`version::Transfer::open`] opens the version's [`cache::CachedFile`], a whole copy is
+//! inspected (is its file as it was left?), and unless the kernel may read that without us, [`freshness::at_open`] decides: serve it,
+//! retrieve it all because it is small, retrieve its first block ([`version::OpenVersion::begin`]), or ask for its digest. After this
+//! point a change can no longer be answered by looking the name up again.
 //!
 //! A file that its source's configuration calls *live* has one inode, no version, and nothing in the cache: `fs::live` asks the source
 //! what it holds now, for `lookup`, `stat` and every read.

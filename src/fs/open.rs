@@ -66,15 +66,18 @@ impl FileSystem {
         let version = source.transfer.open(&version, name).await;
         let reading = version.be_read();
         version.take_found().await;
-        let whole = version.is_whole().await;
+        let (whole, mut proven_file) = version.whole_and_proven_file().await;
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Some(ahead) = &source.ahead {
             ahead.opened(dir, name, whole);
         }
-        Opening { source, dir, name, entry, version: &version }.begin(whole, current.unconfirmed).await?;
-        let proven_file = version.proven_file().await;
+        // What the kernel may read without us needs no more looks at its bytes.
+        if proven_file.is_none() {
+            Opening { source, dir, name, entry, version: &version }.begin(whole, current.unconfirmed).await?;
+            proven_file = version.proven_file().await;
+        }
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
         let open = OpenFile { source: index, dir, name, entry, version, _reading: reading, retractions };

@@ -231,6 +231,12 @@ impl OpenVersion {
         self.ask_disk(|copy, _| copy.is_whole()).await.unwrap_or(false)
     }
 
+    /// The answers of [`OpenVersion::is_whole`] and [`OpenVersion::proven_file`], for which the disk is asked once.
+    pub async fn whole_and_proven_file(self: &Arc<Self>) -> (bool, Option<Arc<std::fs::File>>) {
+        let answers = self.ask_disk(|copy, _| (copy.is_whole(), copy.proven_file())).await;
+        answers.unwrap_or_default()
+    }
+
     /// The file, if the kernel may read it without us (see `OpenCopy::proven_file`).
     pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
         self.ask_disk(|copy, _| copy.proven_file()).await.flatten()

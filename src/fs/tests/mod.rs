@@ -16,6 +16,7 @@ mod room;
 mod stops;
 mod unsized_files;
 mod walks;
+mod warm;
 
 use std::sync::atomic::Ordering;
 
