@@ -169,3 +169,26 @@ fn many_readers_resume_the_tls_session_of_their_control_connection() {
     });
     assert!(!mount.log().contains("WARN"), "{}", mount.log());
 }
+
+#[test]
+fn one_control_connection_is_enough_for_everything_over_ftp() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Ftp::of_one_connection(dir.path());
+    let names: Vec<_> = (0..24).map(|number| format!("{number:02}")).collect();
+    names.iter().for_each(|name| fs::write(dir.path().join(name), name.repeat(20_000)).unwrap());
+    let home = Home::of(&format!("[sources.x]\n{}", server.table()));
+    let checked = home.kitovufs(["check"]);
+    assert!(checked.status.success(), "{checked:?}");
+    let mount = home.mount();
+    assert_eq!(fs::read_dir(mount.path("x")).unwrap().count(), names.len());
+    thread::scope(|scope| {
+        for reader in 0..6 {
+            let (names, mount) = (&names, &mount);
+            scope.spawn(move || {
+                for name in names.iter().skip(reader).step_by(6) {
+                    assert!(fs::read(mount.path("x").join(name)).unwrap() == name.repeat(20_000).as_bytes(), "{name}");
+                }
+            });
+        }
+    });
+}

@@ -31,6 +31,12 @@ impl Ftp {
         Self(Server::launch(Launch { name: "pyftpdlib", command, login: true }, dir))
     }
 
+    /// pyftpdlib that has one control connection for each address.
+    pub fn of_one_connection(dir: &Path) -> Self {
+        let command = |server: &Server| python(server, "one_connection");
+        Self(Server::launch(Launch { name: "pyftpdlib", command, login: true }, dir))
+    }
+
     /// pyftpdlib that lists files and gives none.
     pub fn withholding(dir: &Path) -> Self {
         let command = |server: &Server| python(server, "withholding");
@@ -108,7 +114,10 @@ if mode == "without_mlsd":
     del handler.proto_cmds["MLSD"]
 handler.authorizer = DummyAuthorizer()
 handler.authorizer.add_user(user, password, directory, perm="el" if mode == "withholding" else "elr")
-FTPServer(("127.0.0.1", int(port)), handler).serve_forever()
+server = FTPServer(("127.0.0.1", int(port)), handler)
+if mode == "one_connection":
+    server.max_cons_per_ip = 1
+server.serve_forever()
 "#;
 
 fn python(server: &Server, mode: &str) -> Command {
