@@ -155,6 +155,12 @@ impl OpenVersion {
         self.discards.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Throws away bytes that need not belong to those that come next, and ends their readers.
+    pub(super) async fn begin_anew(self: &Arc<Self>) {
+        self.discard().await;
+        self.retract();
+    }
+
     /// Blocks were shown before they were proven, and now they are, or will not be. Readers go on with those on disk, if any.
     pub(super) fn end_preview(&self, blocks: Range<usize>, are_proven: bool) {
         self.copy.unspill(blocks);

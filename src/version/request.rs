@@ -189,7 +189,11 @@ impl Request {
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
                 // A reader that finds them missing before this request ends waits for its end, and makes no request of its own.
                 self.progress.send_modify(|progress| progress.upto = came.start);
-                version.tell_disk(|copy| copy.discard_blocks(came)).await;
+                if version.transfer.source.capabilities().proven_whole {
+                    version.begin_anew().await;
+                } else {
+                    version.tell_disk(|copy| copy.discard_blocks(came)).await;
+                }
                 Err(error)
             }
             Err(error) => Err(error),

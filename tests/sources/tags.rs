@@ -1,7 +1,9 @@
 //! Servers whose entity tags are not what identifies a file.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kitovufs::error::ErrorKind;
 use kitovufs::source::{Retrieval, Source};
 
 use crate::kit::liar::{Answer, For, Liar, Speaks};
@@ -155,5 +157,48 @@ async fn bytes_of_two_mirrors_are_never_mixed() {
         });
         let read = read(&*source).await;
         assert!(read == bytes || read == others, "{speaks:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_mirror_has_begun_no_other_goes_on_with() {
+    for speaks in [Speaks::Webdav, Speaks::Html] {
+        let (liar, source, bytes) = server(speaks).await;
+        let told = AtomicU64::new(0);
+        let mirror = Arc::new(AtomicU64::new(0));
+        let answering = mirror.clone();
+        liar.lie(move |what, answer| {
+            let mirror = answering.load(Ordering::Relaxed);
+            if what == For::Bytes {
+                answer.header("ETag", Some(&format!("\"mirror-{mirror}\"")));
+                answer.body.iter_mut().for_each(|byte| *byte ^= mirror as u8);
+            } else {
+                tell(answer, &format!("\"{}\"", told.fetch_add(1, Ordering::Relaxed)));
+            }
+        });
+        assert!(read(&*source).await == bytes, "{speaks:?}");
+        assert!(source.capabilities().proven_whole, "a copy is whole before it is read");
+        let path = remote("file");
+        let digest = source.create_remote_digest(&path).await.unwrap().digest;
+        let size = SIZE as u64;
+        mirror.store(1, Ordering::Relaxed);
+        for (range, result) in [(0..size, Err(ErrorKind::Changed)), (0..size, Ok(())), (size / 2..size, Ok(()))] {
+            let mut out = Vec::new();
+            let wanted = Retrieval::new(&path, &digest, size, range.clone());
+            assert_eq!(kind(source.retrieve_file(&wanted, &mut out).await.map(|_| ())), result, "{speaks:?} {range:?}");
+            assert_eq!(out.is_empty(), result.is_err(), "{speaks:?} {range:?}");
+        }
+        mirror.store(2, Ordering::Relaxed);
+        let mut out = Vec::new();
+        let rest = Retrieval::new(&path, &digest, size, size / 2..size);
+        assert_eq!(
+            kind(source.retrieve_file(&rest, &mut out).await.map(|_| ())),
+            Err(ErrorKind::Changed),
+            "{speaks:?}"
+        );
+        assert!(out.is_empty(), "{speaks:?}");
+        let whole = Retrieval::of_unknown_size(&path, &digest);
+        source.retrieve_file(&whole, &mut out).await.expect("one answer has it all");
+        assert!(out.len() == SIZE && out[0] == bytes[0] ^ 2, "{speaks:?}");
     }
 }

@@ -188,6 +188,25 @@ async fn what_only_a_whole_copy_proves_is_not_read_before() {
     }
 }
 
+/// What the cache cannot hold is read as it comes, and may come in two answers.
+#[tokio::test(start_paused = true)]
+async fn what_another_answer_need_not_belong_to_is_read_no_further() {
+    let small = Limits { max_size: 1 << 20, min_free: 0 };
+    let mount = Fixture::with(proven_whole(), small, Offline::Serve);
+    let bytes = content(8 << 20);
+    mount.memory.put("file", bytes.clone());
+    let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+    let begun = mount.fs.open(inode).await.expect("open").handle;
+    mount.faults.set_times(Method::RetrieveFile, Fault::FailAfter(2 << 20, ErrorKind::Changed), 1);
+    let first = mount.fs.read(begun, 0..4096).await;
+    for far in [6 << 20, 7 << 20] {
+        let read = mount.fs.read(begun, far..far + 4096).await;
+        assert!(first.is_err() || read.is_err(), "its beginning and its end are of two answers");
+    }
+    mount.fs.release(begun);
+    assert_eq!(mount.read("file").await.expect("read"), bytes, "it begins anew");
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_opens_a_version_while_it_is_brought_disturbs_nobody() {
     let mount = mounted(proven_whole());

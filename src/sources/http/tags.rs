@@ -3,8 +3,11 @@
 //! | case | what was seen | what a version is | how its bytes come |
 //! |---|---|---|---|
 //! | G1 | an answer to GET has the tag that was told of the file | its tag | in parts |
-//! | G2 | it has another or none, while the file's tag, asked for twice, is still the wanted one | its tag | in parts, of which each has the file's size and time, and all the same tag or none |
-//! | G3 | asked for twice, or in two answers of G2, the tag differs, while the size and a time long past are the same | its size and time | in one answer, since two may be of two mirrors |
+//! | G2 | it has another or none, while the file's tag, asked for twice, is still the wanted one | its tag | in parts, of which each has the file's size and time (its size, where it tells neither tag nor time), and all the same tag or none |
+//! | G3 | asked for twice, or in two answers of G2, the tag differs, while the size and a time long past are the same | its size and time | in one answer, since two may be of two mirrors; the copy is whole before it is read |
+//!
+//! A version that only size and time tell, as those of G3, comes in answers that have all the same tag or none, in every case. At another
+//! tag what has come is thrown away, and its readers get an error.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -18,14 +21,14 @@ use crate::source::Retrieval;
 use crate::source::settings::Notes;
 use crate::sources::stamp::{Match, Stamp, Wanted};
 
-/// Files whose answers' tags are remembered in case G2.
+/// Files whose answers' tags are remembered.
 const MAX_ANSWERS: usize = 1024;
 
 /// The trust in a server's tags, which only sinks.
 #[derive(Debug)]
 pub(in crate::sources) struct Tags {
     case: AtomicU8,
-    /// In case G2: the version of a file that was retrieved last, and the tag that its answers have.
+    /// The version of a file that was retrieved last, and the tag that its answers have, where its digest has none or another.
     answers: Mutex<HashMap<RemotePath, (Digest, Option<String>)>>,
     notes: Notes,
 }
@@ -78,7 +81,7 @@ impl Tags {
         self.sink(Self::G2);
     }
 
-    /// Whether an answer in case G2 belongs to the earlier ones about the same version.
+    /// Whether an answer belongs to the earlier ones about the same version. If not, those are forgotten with the bytes that they brought.
     pub(in crate::sources) fn belong_together(&self, wanted: &Retrieval<'_>, answer: &Stamp) -> bool {
         let mut answers = self.answers.lock();
         if answers.len() >= MAX_ANSWERS && !answers.contains_key(wanted.path) {
@@ -89,8 +92,12 @@ impl Tags {
             *latest = (wanted.digest.clone(), answer.tag());
         }
         let same = latest.1 == answer.tag();
-        drop(answers);
         if !same {
+            answers.remove(wanted.path);
+        }
+        drop(answers);
+        // What may have changed meanwhile says nothing of the server.
+        if !same && wanted.digest.unsettled_since().is_none() {
             self.sink(Self::G3);
         }
         same
@@ -161,6 +168,11 @@ mod tests {
         assert!(!tags.are_unstable() && tags.known(&a.0) == a.0);
         assert!(!tags.belong_together(&Retrieval::new(&path, &newer, 3, 0..3), &b.0));
         assert!(tags.are_unstable() && tags.known(&a.0) == tags.known(&b.0));
+        assert!(
+            tags.belong_together(&wanted, &b.0) && !tags.belong_together(&wanted, &a.0),
+            "a retrieval goes on elsewhere"
+        );
+        assert!(tags.belong_together(&wanted, &a.0) && tags.belong_together(&wanted, &a.0), "another has begun");
         assert_eq!(notes.take().len(), 2, "each is told once");
     }
 }

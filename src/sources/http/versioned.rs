@@ -118,6 +118,11 @@ async fn answer(
     }
     if by_tag || tags.are_unstable() {
         let stamp = check(purpose, &asked, &response)?;
+        // Who wants a whole copy takes one answer.
+        let is_apart = Wanted::parse(wanted.digest).is_without_tag() && wanted.size.is_some();
+        if is_apart && !tags.belong_together(wanted, &stamp) {
+            return Err(purpose.error(ErrorKind::Changed).because("another mirror answers, whose bytes may be others"));
+        }
         return Ok(Some(Answer { response, sent, stamp, by_tag }));
     }
     // Case G2: the server still tells of the wanted version, and the answer has the size and time of that.

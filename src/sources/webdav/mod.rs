@@ -251,7 +251,7 @@ impl Source for Webdav {
             digest_from_listing: true,
             ranges: self.ranges.are_possible() && !self.tags.are_unstable(),
             content_digest: false,
-            proven_whole: false,
+            proven_whole: self.tags.are_unstable(),
             verbatim_names: true,
             names_alone: false,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
