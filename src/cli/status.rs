@@ -184,7 +184,7 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
         let (copies, bytes) = (cache.pinned_copies, ByteSize::b(cache.pinned_bytes));
         line(format!(
             "    {bytes} of them in {copies} copies are pinned: {}",
-            pins.keys().map(shown_pin).collect::<Vec<_>>().join(", ")
+            pins.keys().map(|path| shown_pin(path)).collect::<Vec<_>>().join(", ")
         ));
     }
     if let Some(why) = &cache.no_room {
@@ -198,7 +198,7 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
 }
 
 /// A pinned path as people read it.
-pub fn shown_pin(path: &String) -> &str {
+pub fn shown_pin(path: &str) -> &str {
     if path.is_empty() { "everything" } else { path }
 }
 

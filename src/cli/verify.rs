@@ -60,7 +60,7 @@ fn verdict(path: &Path, tally: &Tally, json: bool) -> u8 {
         let (verified, damaged) = (count(*verified), count(*damaged));
         outln!("{shown}: of {verified}, {damaged} had damage, which was dropped and {again}");
     }
-    u8::from(*failed > 0) * FAILED | u8::from(*damaged > 0) * DAMAGED
+    (u8::from(*failed > 0) * FAILED) | (u8::from(*damaged > 0) * DAMAGED)
 }
 
 /// Whether these places will work without a network. Unless this is only a `check`, what is missing is retrieved and pinned, and everything

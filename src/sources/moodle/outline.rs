@@ -318,7 +318,7 @@ impl<'a> Builder<'a> {
             for name in below.split('/').filter(|name| !name.is_empty()) {
                 at = at.and_then(|parent| {
                     let path = self.child(&parent, name)?;
-                    if !self.tree.directory(&path).is_some() {
+                    if self.tree.directory(&path).is_none() {
                         self.directory(&parent).push(directory(name, path.clone()));
                         self.directory(&path);
                     }
