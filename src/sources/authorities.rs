@@ -1,8 +1,14 @@
 //! `Authorities`: the certificates that a source trusts besides those that the system does. It opens no connection.
 
-use rustls::CertificateError;
-use rustls::pki_types::CertificateDer;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls_platform_verifier::Verifier;
 
 use crate::path::expand_home;
 use crate::source::settings::Reader;
@@ -43,9 +49,71 @@ impl Authorities {
         }
     }
 
-    /// Each in the encoding of X.509 (DER).
-    pub(super) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
-        self.0.iter()
+    /// Whether only those are trusted that the system trusts.
+    pub(super) fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How TLS is spoken with a server that shows a certificate of these authorities, of the system's, or one that is among these itself.
+    ///
+    /// # Errors
+    /// A certificate cannot be one of an authority.
+    pub(super) fn client_config(&self) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let by_authorities = Verifier::new_with_extra_roots(self.0.iter().cloned(), provider.clone())?;
+        let verifier = Trusting { by_authorities, own: self.0.clone() };
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+    }
+}
+
+/// Verifies a server's certificate by authorities, or because it is one of our own.
+#[derive(Debug)]
+struct Trusting {
+    by_authorities: Verifier,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.by_authorities.verify_server_cert(shown, others, name, stapled, now) {
+            // Such as a self-signed one that says of itself that it is an authority's, as `openssl req -x509` makes them: webpki takes none of
+            // those for a server's. Dates are looked at before that, the name is not.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) if self.own.contains(shown) => {
+                verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_authorities.verify_tls12_signature(message, shown, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_authorities.verify_tls13_signature(message, shown, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.by_authorities.supported_verify_schemes()
     }
 }
 
@@ -87,7 +155,7 @@ mod tests {
         let mut reader = settings.reader();
         let authorities = Authorities::read(&mut reader);
         match reader.finish() {
-            Ok(()) => Ok(authorities.certificates().count()),
+            Ok(()) => Ok(authorities.0.len()),
             Err(problems) => Err((problems[0].message.clone(), problems[0].may_pass)),
         }
     }

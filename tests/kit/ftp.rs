@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::servers::{Launch, Server, USER, certify, find};
+use super::servers::{Certifies, Launch, Server, USER, certify, find};
 
 /// An FTP server that shows a directory to one user; [`Ftp::table`] knows whom.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ server.serve_forever()
 fn python(server: &Server, mode: &str) -> Command {
     let both = server.own().join("both.pem");
     if mode.starts_with("tls") && !both.exists() {
-        let (key, certificate) = certify(server.own());
+        let (key, certificate) = certify(server.own(), Certifies::Itself);
         let read = |path| std::fs::read(path).expect("openssl wrote it");
         std::fs::write(&both, [read(&key), read(&certificate)].concat()).expect("a file");
     }

@@ -55,13 +55,15 @@ impl Webdav {
 
     /// `rclone serve webdav` with TLS, under a certificate that [`Webdav::certificate`] is.
     pub fn rclone_with_tls(dir: &Path) -> Self {
-        let command = |server: &Server| {
-            let (key, certificate) = certify(server.own());
-            let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
-            command.args(["serve", "webdav"]).arg(server.dir()).arg("--key").arg(key).arg("--cert").arg(certificate);
-            command.args(["--addr", &format!("127.0.0.1:{}", server.port()), "--dir-cache-time", "0s", "--config", ""]);
-            command
-        };
+        Self::certified(dir, |server| rclone_over_tls(server, certify(server.own(), Certifies::Itself)))
+    }
+
+    /// The same under a certificate as `openssl req -x509` makes it if nothing else is said: one of an authority.
+    pub fn rclone_with_tls_of_an_authority(dir: &Path) -> Self {
+        Self::certified(dir, |server| rclone_over_tls(server, certify(server.own(), Certifies::Others)))
+    }
+
+    fn certified(dir: &Path, command: fn(&Server) -> Command) -> Self {
         Self(Server::launch(Launch { name: "rclone", command, login: false }, dir))
     }
 
@@ -176,13 +178,32 @@ pub struct Launch {
     pub login: bool,
 }
 
+fn rclone_over_tls(server: &Server, (key, certificate): (PathBuf, PathBuf)) -> Command {
+    let mut command = Command::new(find("rclone", Some("KITOVUFS_RCLONE")));
+    command.args(["serve", "webdav"]).arg(server.dir()).arg("--key").arg(key).arg("--cert").arg(certificate);
+    command.args(["--addr", &format!("127.0.0.1:{}", server.port()), "--dir-cache-time", "0s", "--config", ""]);
+    command
+}
+
+/// What a certificate that was signed by its own key says that this key may do (RFC 5280, section 4.2.1.9).
+#[derive(Debug, Clone, Copy)]
+pub enum Certifies {
+    /// Nothing else: it is a server's.
+    Itself,
+    /// Sign others: it is an authority's.
+    Others,
+}
+
 /// Makes a key and a certificate for 127.0.0.1 that it signed itself, in this directory; where they are.
-pub fn certify(own: &Path) -> (PathBuf, PathBuf) {
+pub fn certify(own: &Path, certifies: Certifies) -> (PathBuf, PathBuf) {
     let (key, certificate) = (own.join("key.pem"), own.join("cert.pem"));
     let mut openssl = Command::new(find("openssl", None));
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
     openssl.args(["-subj", "/CN=kit", "-addext", "subjectAltName=IP:127.0.0.1"]);
-    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]).arg(&key).arg("-out").arg(&certificate);
+    if let Certifies::Itself = certifies {
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    }
+    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     let made = openssl.output().expect("openssl was found");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     (key, certificate)

@@ -265,17 +265,18 @@ async fn a_file_may_lie_at_another_host_which_does_not_get_the_login() {
 async fn a_certificate_in_ca_file_is_trusted_over_http() {
     let dir = served();
     std::fs::write(dir.path().join("a"), "bytes").unwrap();
-    let server = Webdav::rclone_with_tls(dir.path());
-    let table = server.table().replace("http:", "https:");
-    let distrusting = source(&table).await;
-    let error = list(distrusting.as_ref(), "").await.unwrap_err();
-    assert!(error.to_string().contains("certificate") && error.to_string().contains("ca_file"), "{error}");
-    let trusting = source(&format!("{table}ca_file = {:?}\n", server.certificate())).await;
-    assert_eq!(list(trusting.as_ref(), "").await.unwrap().len(), 1);
-    let table = table.replace("127.0.0.1", "localhost");
-    let elsewhere = source(&format!("{table}ca_file = {:?}\n", server.certificate())).await;
-    let error = list(elsewhere.as_ref(), "").await.unwrap_err();
-    assert!(error.to_string().contains("is for IpAddress(127.0.0.1), and not for localhost"), "{error}");
+    for server in [Webdav::rclone_with_tls(dir.path()), Webdav::rclone_with_tls_of_an_authority(dir.path())] {
+        let table = server.table().replace("http:", "https:");
+        let distrusting = source(&table).await;
+        let error = list(distrusting.as_ref(), "").await.unwrap_err();
+        assert!(error.to_string().contains("certificate") && error.to_string().contains("ca_file"), "{error}");
+        let trusting = source(&format!("{table}ca_file = {:?}\n", server.certificate())).await;
+        assert_eq!(list(trusting.as_ref(), "").await.unwrap().len(), 1);
+        let table = table.replace("127.0.0.1", "localhost");
+        let elsewhere = source(&format!("{table}ca_file = {:?}\n", server.certificate())).await;
+        let error = list(elsewhere.as_ref(), "").await.unwrap_err();
+        assert!(error.to_string().contains("is for IpAddress(127.0.0.1), and not for localhost"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use rustls_platform_verifier::Verifier;
 
 use self::facts::{Item, Listed};
 use self::pool::Pool;
@@ -427,13 +426,8 @@ impl Source for Ftp {
 
 /// Trusts the certificates that the system trusts, and these.
 fn client_config(purpose: Purpose<'_>, authorities: &Authorities) -> Result<rustls::ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let failed = |e: rustls::Error| purpose.error(ErrorKind::Other).because("cannot set up TLS").caused_by(e);
-    let verifier = Verifier::new_with_extra_roots(authorities.certificates().cloned(), provider.clone());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(failed)?.dangerous();
-    let builder = builder.with_custom_certificate_verifier(Arc::new(verifier.map_err(failed)?));
-    Ok(builder.with_no_client_auth())
+    let failed = |e| purpose.error(ErrorKind::Other).because("cannot set up TLS").caused_by(e);
+    authorities.client_config().map_err(failed)
 }
 
 /// Our clock, in seconds since 1970: FTP does not tell the server's.

@@ -186,18 +186,21 @@ impl Transport {
 }
 
 fn client(authorities: &Authorities) -> Result<reqwest::ClientBuilder> {
-    let certificates: reqwest::Result<Vec<_>> =
-        authorities.certificates().map(|certificate| reqwest::Certificate::from_der(certificate)).collect();
-    let unusable = |e| Error::new("connect", ErrorKind::InvalidConfig).because("`ca_file` cannot be used").caused_by(e);
     let client = reqwest::Client::builder()
-        .tls_certs_merge(certificates.map_err(unusable)?)
         .user_agent(concat!("kitovufs/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .referer(false)
         // Followed here, where every step is judged.
         .redirect(reqwest::redirect::Policy::none());
-    Ok(client)
+    if authorities.are_none() {
+        return Ok(client);
+    }
+    let unusable = |e| Error::new("connect", ErrorKind::InvalidConfig).because("`ca_file` cannot be used").caused_by(e);
+    let mut tls = authorities.client_config().map_err(unusable)?;
+    // As reqwest offers them by itself.
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(client.tls_backend_preconfigured(tls))
 }
 
 fn build(client: reqwest::ClientBuilder) -> Result<reqwest::Client> {
