@@ -11,7 +11,7 @@ use super::participant::{DAVFS2, Participant, RCLONE, S3FS};
 use super::{ROUNDS, Turns};
 
 /// What the document says before its tables.
-const HEAD: &str = include_str!("head.md");
+const HEAD: &str = include_str!("head.md.in");
 
 /// A case as a table in Markdown.
 pub fn table(case: &Case, turns: &Turns) -> String {

@@ -311,8 +311,12 @@ pub fn check_helper() -> Result<String> {
 /// Where `fusermount3` is.
 fn helper() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).chain(BESIDES_PATH.map(PathBuf::from));
-    dirs.map(|dir| dir.join("fusermount3")).find(|program| program.is_file()).ok_or_else(|| {
+    let dirs = std::env::split_paths(&path).filter(|dir| dir.is_absolute());
+    helper_in(dirs.chain(BESIDES_PATH.map(PathBuf::from)))
+}
+
+fn helper_in(mut dirs: impl Iterator<Item = PathBuf>) -> Result<PathBuf> {
+    dirs.find_map(|dir| Some(dir.join("fusermount3")).filter(|program| program.is_file())).ok_or_else(|| {
         let why = "fusermount3 is missing: install it, on Debian and Ubuntu with `apt install fuse3`";
         Error::new("mount", ErrorKind::Unsupported).because(why)
     })
@@ -348,6 +352,17 @@ fn lets_others_in(conf: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_helper_is_told_with_what_brings_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = || [dir.path().join("nowhere"), dir.path().into()].into_iter();
+        let told = helper_in(dirs()).expect_err("there is none").to_string();
+        assert!(told.contains("apt install fuse3"), "{told}");
+        let helper = dir.path().join("fusermount3");
+        std::fs::write(&helper, "").expect("a file");
+        assert_eq!(helper_in(dirs()).expect("it is there"), helper);
+    }
 
     #[test]
     fn mountinfo_lines_are_understood() {
