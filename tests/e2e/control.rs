@@ -26,7 +26,9 @@ fn sockets(home: &Home) -> Vec<PathBuf> {
 
 /// `status --json --follow` of a mount, and its lines.
 fn following(mount: &Mount) -> (Child, BufReader<ChildStdout>) {
-    let mut command = mount.home().command(mount.home().binary());
+    // Whoever runs the tests in the background may have them ignore Ctrl-C.
+    let mut command = mount.home().command("env");
+    command.arg("--default-signal=INT").arg(mount.home().binary());
     command.args(["status", "--json", "--follow"]).arg(mount.home().mountpoint());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
