@@ -72,45 +72,6 @@ async fn files_that_are_sent_under_no_tag_or_another_are_read_in_parts_and_keep_
     }
 }
 
-/// As lighttpd sends files whose type it does not know.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_sent_without_tag_and_time_is_read_if_it_has_the_told_size_and_is_no_page() {
-    let bare = |answer: &mut Answer| {
-        answer.header("ETag", None);
-        answer.header("Last-Modified", None);
-    };
-    let (liar, source, bytes) = server(Speaks::Webdav).await;
-    liar.lie(move |what, answer| {
-        if what == For::Bytes {
-            bare(answer);
-        }
-    });
-    assert!(read(&*source).await == bytes);
-    assert!(source.capabilities().ranges);
-    let path = remote("file");
-    let digest = source.create_remote_digest(&path).await.unwrap().digest;
-    for lie in [
-        |answer: &mut Answer| answer.header("Content-Type", Some("text/html; charset=utf-8")),
-        |answer: &mut Answer| {
-            answer.header("Content-Range", None);
-            answer.say(b"log in");
-        },
-    ] {
-        liar.lie(move |what, answer| {
-            if what == For::Bytes {
-                bare(answer);
-                lie(answer);
-            }
-        });
-        let mut nothing = Vec::new();
-        let size = SIZE as u64;
-        for range in [0..size, 5..10] {
-            let wanted = Retrieval::new(&path, &digest, size, range);
-            assert!(source.retrieve_file(&wanted, &mut nothing).await.is_err() && nothing.is_empty());
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn where_tags_change_while_files_do_not_size_and_time_tell_versions_apart() {
     for speaks in [Speaks::Webdav, Speaks::Html] {

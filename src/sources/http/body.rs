@@ -284,14 +284,6 @@ pub(in crate::sources) async fn retrieve(
     source.get(purpose, wanted, true, out).await
 }
 
-/// The size of the file of which an answer has bytes, if it tells that.
-pub(in crate::sources) fn total(response: &Response) -> Option<u64> {
-    match content_range(response.headers()) {
-        Some((_, total)) => total,
-        None => Stamp::from_headers(response.headers()).size,
-    }
-}
-
 /// `bytes 0-9/100` as the range `0..10` and the total, if told.
 pub(in crate::sources) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
