@@ -38,7 +38,7 @@ const BYTES: &[Case] = &[
     ("503", |a| a.refuse(503), "503 Service Unavailable"),
     ("503 for a second", |a| refuse_for(a, 503, "1"), "503 Service Unavailable"),
     ("302", |a| a.refuse(302), "302 Found"),
-    ("204", |a| a.refuse(204), "which version"),
+    ("204", |a| a.refuse(204), "which version|tells neither"),
     ("a whole that is a part", |a| a.header("Content-Range", None), ""),
     ("another part", another_part, ""),
     ("a shorter part", shorter_part, "asked for"),
@@ -69,7 +69,7 @@ const BYTES: &[Case] = &[
             a.refuse(200);
             a.say(b"<html>Who are you?</html>")
         },
-        "which version",
+        "which version|tells neither",
     ),
 ];
 
@@ -200,7 +200,8 @@ fn lies_about_bytes(speaks: Speaks) {
         // The log counts what is too much for a minute, which all these lies are.
         let last = mount.status()["sources"]["far"]["last_error"].as_str().unwrap_or_default().to_owned();
         let said = last + &mount.log().split_off(said);
-        assert!(!failed || said.contains(words), "{case}: {words:?} is neither the last error nor in the log:\n{said}");
+        let is_said = words.split('|').any(|words| said.contains(words));
+        assert!(!failed || is_said, "{case}: {words:?} is neither the last error nor in the log:\n{said}");
         for name in [format!("small-{number:02}"), format!("large-{number:02}")] {
             eventually(case, || fs::read(mount.path(format!("far/{name}"))).is_ok_and(|read| read == files[&name]));
         }

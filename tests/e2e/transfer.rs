@@ -9,7 +9,7 @@ use rand::Rng as _;
 
 use crate::kit::files::{noise, random};
 use crate::kit::ftp::Ftp;
-use crate::kit::home::Home;
+use crate::kit::home::{Home, text};
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::remote::Remote;
 
@@ -177,7 +177,7 @@ fn one_control_connection_is_enough_for_everything_over_ftp() {
     let names: Vec<_> = (0..24).map(|number| format!("{number:02}")).collect();
     names.iter().for_each(|name| fs::write(dir.path().join(name), name.repeat(20_000)).unwrap());
     let home = Home::of(&format!("[sources.x]\n{}", server.table()));
-    let checked = home.kitovufs(["check"]);
+    let checked = home.kitovufs(["check", "-c", &text(home.config())]);
     assert!(checked.status.success(), "{checked:?}");
     let mount = home.mount();
     assert_eq!(fs::read_dir(mount.path("x")).unwrap().count(), names.len());

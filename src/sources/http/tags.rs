@@ -3,7 +3,7 @@
 //! | case | what was seen | what a version is | how its bytes come |
 //! |---|---|---|---|
 //! | G1 | an answer to GET has the tag that was told of the file | its tag | in parts |
-//! | G2 | it has another or none, while the file's tag, asked for twice, is still the wanted one | its tag | in parts, of which each has the file's size and time (its size, where it tells neither tag nor time), and all the same tag or none |
+//! | G2 | it has another or none, while the file's tag, asked for twice, is still the wanted one | its tag | in parts, of which each has the file's size and time, and all the same tag or none |
 //! | G3 | asked for twice, or in two answers of G2, the tag differs, while the size and a time long past are the same | its size and time | in one answer, since two may be of two mirrors; the copy is whole before it is read |
 //!
 //! A version that only size and time tell, as those of G3, comes in answers that have all the same tag or none, in every case. At another
