@@ -16,19 +16,19 @@ use super::stage::{Reach, run};
 
 /// Something that readers do, and wait for.
 pub struct Case {
-    /// What chooses it: `scripts/bench NAME`.
+    /// Its name in `scripts/bench NAME`.
     pub name: &'static str,
-    /// What the reader does, over which line.
+    /// The reader's work and the line, in words.
     pub what: &'static str,
     /// Which servers it is done to.
     pub protocols: &'static [Protocol],
-    /// What lies between.
+    /// The line between reader and server.
     pub link: Link,
     /// Puts the files into the server's directory.
     pub files: fn(&Path),
-    /// What happens in the mounted folder before the time is taken.
+    /// Prepares the mounted folder before the time is taken.
     pub before: fn(&Path),
-    /// What the reader does in the mounted folder.
+    /// Does the reader's work in the mounted folder.
     pub work: fn(&Path),
     /// The same by a program that knows all names, into a directory.
     pub client: Option<fn(&Reach, &Path)>,
@@ -311,7 +311,7 @@ fn find(dir: &Path, files: usize) {
     assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), files);
 }
 
-/// Where random reads begin: always the same places.
+/// The places of the random reads, always the same.
 fn scattered() -> Vec<(usize, usize)> {
     (1..=50).map(|number| (number * 7_919 % 16_000 * 65_536, 65_536)).collect()
 }
@@ -358,7 +358,7 @@ fn curl(parallel: bool, requests: impl Iterator<Item = String>, to: &Path) {
     run(command.arg("-K").arg(config));
 }
 
-/// What `curl` has to be told about one request, into a file of that number.
+/// One request as a part of a configuration of `curl`, whose answer goes into a file of that number.
 fn request(url: &str, number: usize, more: &str, to: &Path) -> String {
     format!(
         "silent\nshow-error\nfail\nurl = \"{url}\"\noutput = \"{}\"\n{more}",

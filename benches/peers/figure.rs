@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::time::Duration;
 
-/// What one turn took. What cannot be counted is `None`.
+/// The cost of one turn. A figure that cannot be counted is `None`.
 #[derive(Debug, Clone, Copy)]
 pub struct Figure {
     /// `None` if it was not done within the time that everybody has.
@@ -69,13 +69,13 @@ impl Processes {
         self.all().into_iter().filter_map(peak).sum::<u64>() * 1024
     }
 
-    /// What they have computed so far.
+    /// The seconds of a core that they have computed so far.
     pub fn cpu(self) -> f64 {
         self.all().into_iter().filter_map(|pid| ticks(&format!("/proc/{pid}/stat"), 13)).sum::<f64>() / TICKS
     }
 }
 
-/// What the processes that this one has started and waited for have computed so far, in seconds of a core.
+/// The seconds of a core that processes which this one has started and waited for have computed so far.
 pub fn cpu_of_ended_children() -> f64 {
     ticks("/proc/self/stat", 15).unwrap_or_default() / TICKS
 }
