@@ -36,15 +36,9 @@ impl FileSystem {
     /// The source could not be asked.
     pub async fn refresh(&self, path: &[u8], forget: impl AsyncFnOnce(Names)) -> Result<Refreshed> {
         let node = self.node_at(path).await?;
-        let (index, remote) = match &node {
-            Node::Directory { source, path, .. } => (*source, path),
-            Node::File { source, entry, .. }
-            | Node::Live { source, entry, .. }
-            | Node::Symlink { source, entry, .. } => (*source, &entry.path),
-            Node::Root | Node::Group { .. } | Node::Union { .. } => {
-                let why = "several sources make it: refresh a folder of one of them";
-                return Err(Error::new("refresh", ErrorKind::Unsupported).on(Printable(path)).because(why));
-            }
+        let Some((index, remote)) = node.place() else {
+            let why = "several sources make it: refresh a folder of one of them";
+            return Err(Error::new("refresh", ErrorKind::Unsupported).on(Printable(path)).because(why));
         };
         forget(self.changed(index, remote)).await;
         let source = &self.sources[index];

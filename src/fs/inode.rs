@@ -97,6 +97,17 @@ impl Node {
         }
     }
 
+    /// The source that it is of and its path there; `None` for a folder that the configuration makes.
+    pub fn place(&self) -> Option<(SourceIndex, &RemotePath)> {
+        match self {
+            Self::Root | Self::Group { .. } | Self::Union { .. } => None,
+            Self::Directory { source, path, .. } => Some((*source, path)),
+            Self::File { source, entry, .. }
+            | Self::Live { source, entry, .. }
+            | Self::Symlink { source, entry, .. } => Some((*source, &entry.path)),
+        }
+    }
+
     /// Whether everything that `stat` shows is known, and the version with it. Some listings have only names.
     pub fn is_described(&self) -> bool {
         match self {

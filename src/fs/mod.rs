@@ -559,13 +559,7 @@ impl FileSystem {
 
     /// The way in which permissions and owners of what a node stands for are shown: its source's, or the usual one for a made folder.
     fn modes_of(&self, node: &Node) -> Modes {
-        match node {
-            Node::Root | Node::Group { .. } | Node::Union { .. } => self.layout.modes,
-            Node::Directory { source, .. }
-            | Node::File { source, .. }
-            | Node::Live { source, .. }
-            | Node::Symlink { source, .. } => self.sources[*source].modes,
-        }
+        node.place().map_or(self.layout.modes, |(source, _)| self.sources[source].modes)
     }
 
     fn refuse(&self, op: &'static str, node: &Node, kind: ErrorKind) -> Error {

@@ -99,12 +99,11 @@ impl FileSystem {
     /// The pinned places of this mount, and how each was when it was last looked at.
     pub fn pinned(&self) -> Vec<(Pin, Option<Looked>)> {
         let looked = self.keeper.looked.lock();
-        self.cache
-            .pins()
-            .into_iter()
-            .map(|pin| (looked.get(&pin.id).cloned(), pin))
-            .map(|(at, pin)| (pin, at))
-            .collect()
+        let with_look = |pin: Pin| {
+            let looked = looked.get(&pin.id).cloned();
+            (pin, looked)
+        };
+        self.cache.pins().into_iter().map(with_look).collect()
     }
 
     /// Retrieves what is missing of a pinned place, and keeps it; what is no longer there is no longer kept.
@@ -156,13 +155,7 @@ impl FileSystem {
 
     /// The identity of the source that a node is of; empty for a folder that the configuration makes.
     fn source_id_of(&self, node: &Node) -> &str {
-        match node {
-            Node::Root | Node::Group { .. } | Node::Union { .. } => "",
-            Node::Directory { source, .. }
-            | Node::File { source, .. }
-            | Node::Live { source, .. }
-            | Node::Symlink { source, .. } => &self.sources[*source].source_id,
-        }
+        node.place().map_or("", |(source, _)| &self.sources[source].source_id)
     }
 }
 

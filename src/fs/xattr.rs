@@ -29,16 +29,11 @@ impl FileSystem {
 
     async fn one_xattr(&self, inode: Inode, name: &str) -> Result<Option<Vec<u8>>> {
         let node = self.node(inode)?;
-        let (source, path) = match &*node {
-            Node::Root | Node::Group { .. } => return Ok(None),
-            Node::Union { index, path, .. } => {
-                return Ok(self.union_xattr(&UnionDirectory::new(self, *index, path), name));
-            }
-            Node::Directory { source, path, .. } => (&self.sources[*source], path),
-            Node::File { source, entry, .. }
-            | Node::Live { source, entry, .. }
-            | Node::Symlink { source, entry, .. } => (&self.sources[*source], &entry.path),
-        };
+        if let Node::Union { index, path, .. } = &*node {
+            return Ok(self.union_xattr(&UnionDirectory::new(self, *index, path), name));
+        }
+        let Some((source, path)) = node.place() else { return Ok(None) };
+        let source = &self.sources[source];
         let value = match name {
             "source" => Some(source.name.to_vec()),
             "path" => Some([b"/", path.as_bytes()].concat()),
