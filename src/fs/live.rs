@@ -97,11 +97,6 @@ impl FileSystem {
         Ok(Some(Node::Live { source, dir, name, entry }))
     }
 
-    /// Whether attributes must be asked for with [`attributes_now`](Self::attributes_now).
-    pub fn is_live(&self, inode: Inode) -> bool {
-        self.node(inode).is_ok_and(|node| matches!(*node, Node::Live { .. }))
-    }
-
     /// The attributes for `stat`. Only of a live file the source is asked; where it cannot say, they are as they were.
     pub async fn attributes_now(&self, inode: Inode) -> Result<Attributes> {
         let node = self.node(inode)?;

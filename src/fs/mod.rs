@@ -374,6 +374,13 @@ impl FileSystem {
         Ok(self.describe(inode, &node, FOREVER))
     }
 
+    /// The attributes for `stat`, unless the file is live: then they are asked for with [`attributes_now`](Self::attributes_now).
+    pub fn attributes_unless_live(&self, inode: Inode) -> Result<Option<Attributes>> {
+        let node = self.node(inode)?;
+        let is_live = matches!(*node, Node::Live { .. });
+        Ok((!is_live).then(|| self.describe(inode, &node, FOREVER)))
+    }
+
     /// The text of a link.
     pub fn read_link(&self, inode: Inode) -> Result<Vec<u8>> {
         match &*self.node(inode)? {

@@ -334,14 +334,13 @@ impl Filesystem for Driver {
     }
 
     fn getattr(&self, req: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        let inode = Inode(inode.0);
-        if !self.inner.fs.is_live(inode) {
-            return contained(|| reply_attr(&self.inner, self.inner.fs.attributes(inode), reply));
-        }
-        let inner = self.inner.clone();
-        self.answer(req, reply, ReplyAttr::error, async move {
-            let result = inner.fs.attributes_now(inode).await;
-            move |reply: ReplyAttr| reply_attr(&inner, result, reply)
+        let (inner, inode) = (self.inner.clone(), Inode(inode.0));
+        contained(|| match inner.fs.attributes_unless_live(inode).transpose() {
+            Some(known) => reply_attr(&inner, known, reply),
+            None => self.answer(req, reply, ReplyAttr::error, async move {
+                let result = inner.fs.attributes_now(inode).await;
+                move |reply: ReplyAttr| reply_attr(&inner, result, reply)
+            }),
         });
     }
 
