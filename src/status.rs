@@ -179,6 +179,15 @@ impl Report {
         Self { fs, mountpoint, passthrough: Box::new(passthrough) }
     }
 
+    /// Whether a source is in another state than in an earlier report.
+    pub fn has_changed(&self, before: &Status) -> bool {
+        self.fs.sources().iter().any(|source| {
+            let is_waited_for = waiting(&source.counters.waits, source.timeout).is_some();
+            let state = state(source, &source.connection.health().0, is_waited_for);
+            before.sources.get(&Printable(&source.name).to_string()).is_none_or(|before| before.state != state)
+        })
+    }
+
     /// The state now.
     pub fn now(&self) -> Status {
         let sources =
@@ -223,18 +232,23 @@ fn pin_status(pin: &Pin, looked: Option<&Looked>) -> (String, PinStatus) {
     (Printable(&pin.path).to_string(), PinStatus { looked_at, files, bytes, failed })
 }
 
-fn source_status(source: &MountedSource) -> SourceStatus {
-    let (health, since) = source.connection.health();
-    let counters = &source.counters;
-    let waiting = waiting(&counters.waits, source.timeout);
-    let state = match health {
-        Health::Idle | Health::Up | Health::Failing(_) if waiting.is_some() || source.catalog.is_slow() => "slow",
+/// The text of the field `state` of a source, for which somebody may be waiting.
+fn state(source: &MountedSource, health: &Health, is_waited_for: bool) -> &'static str {
+    match health {
+        Health::Idle | Health::Up | Health::Failing(_) if is_waited_for || source.catalog.is_slow() => "slow",
         Health::Idle => "idle",
         Health::Up => "ok",
         Health::Failing(_) => "failing",
         Health::Down(error) if error.kind() == crate::error::ErrorKind::Unauthenticated => "unauthorized",
         Health::Down(_) => "unreachable",
-    };
+    }
+}
+
+fn source_status(source: &MountedSource) -> SourceStatus {
+    let (health, since) = source.connection.health();
+    let counters = &source.counters;
+    let waiting = waiting(&counters.waits, source.timeout);
+    let state = state(source, &health, waiting.is_some());
     let since = match &waiting {
         Some(waiting) if state == "slow" => waiting.since.clone(),
         _ => rfc3339(since),

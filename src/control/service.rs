@@ -17,7 +17,7 @@ use super::server::{Service, Telling};
 use super::wire::{FAILED, INVALID_PARAMS, Place, Refusal, Request, UNKNOWN_METHOD};
 use crate::error::Error;
 use crate::fs::{ChangedNames, Errand, FileSystem, Refreshed, Tally};
-use crate::status::{Report, Status};
+use crate::status::Report;
 
 /// How often a status is told to who follows it, at least and at most.
 const EVERY: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl MountService {
         loop {
             let (told, at) = (self.report.now(), Instant::now());
             telling.tell("status", &told).await?;
-            while at.elapsed() < EVERY && !has_changed(&told, &self.report.now()) {
+            while at.elapsed() < EVERY && !self.report.has_changed(&told) {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
@@ -120,11 +120,6 @@ async fn counted(
             }
         }
     }
-}
-
-/// Whether something changed that is worth a line before the second is over.
-fn has_changed(before: &Status, now: &Status) -> bool {
-    before.sources.iter().any(|(name, before)| now.sources.get(name).is_none_or(|now| now.state != before.state))
 }
 
 #[async_trait]
