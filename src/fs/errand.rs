@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::open::version_of;
 use super::{FileSystem, Inode, MountedSource, Node, SourceIndex};
 use crate::cache::{Dropped, Key, PinId};
+use crate::digest::Digest;
 use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::Offline;
@@ -253,22 +254,12 @@ impl File<'_> {
         Ok(if version.is_whole().await { None } else { Some(version.missing_bytes()) })
     }
 
-    fn key(&self, entry: &Entry) -> Result<Key> {
-        let Some(digest) = &entry.digest else {
-            return Err(Error::new("keep", ErrorKind::Unsupported).on(&entry.path).because("it has no digest"));
-        };
-        Ok(self.source.transfer.key(&entry.path, digest))
-    }
-
     async fn keep(&self, entry: &Entry, pin: PinId) -> Result<()> {
-        let (key, cache) = (self.key(entry)?, &self.walk.fs.cache);
+        let (digest, transfer, cache) = (digest_of(entry)?, &self.source.transfer, &self.walk.fs.cache);
+        let key = transfer.key(&entry.path, digest);
         // Before it comes, so that what has come of it is not evicted.
         cache.keep(key, pin);
-        let is_kept = match &entry.digest {
-            Some(digest) => entry.size == Some(0) || self.source.transfer.is_kept(&entry.path, digest).await,
-            None => false,
-        };
-        if !is_kept {
+        if entry.size != Some(0) && !transfer.is_kept(&entry.path, digest).await {
             self.retrieve(entry).await?;
             if self.missing(entry).await?.is_some() {
                 let why = cache.no_room().unwrap_or_else(|| "the cache did not keep it".into());
@@ -302,7 +293,8 @@ impl File<'_> {
     }
 
     async fn drop_copy(&self, entry: &Entry) -> Result<()> {
-        let (key, cache) = (self.key(entry)?, self.walk.fs.cache.clone());
+        let key = self.source.transfer.key(&entry.path, digest_of(entry)?);
+        let cache = self.walk.fs.cache.clone();
         let dropped = cache.disk().clone().ask(move |_| cache.drop_copy(&key)).await.map_err(|_| disk_hangs())?;
         let mut tally = self.walk.tally.lock();
         match dropped {
@@ -354,6 +346,11 @@ impl FileSystem {
             }
         }
     }
+}
+
+fn digest_of(entry: &Entry) -> Result<&Digest> {
+    let without = || Error::new("keep", ErrorKind::Unsupported).on(&entry.path).because("it has no digest");
+    entry.digest.as_ref().ok_or_else(without)
 }
 
 fn disk_hangs() -> Error {
