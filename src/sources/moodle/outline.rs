@@ -50,6 +50,11 @@ fn is_subsection(module: &Module, section: &Section) -> bool {
         && section.itemid == module.instance
 }
 
+/// The activities of a section that the user may see.
+fn visible(section: &Section) -> impl Iterator<Item = &Module> {
+    section.modules.iter().filter(|module| module.uservisible != Some(false))
+}
+
 /// The entries of a section. Files that have one name among them carry that of their activity before it.
 fn told_apart(entries: Vec<(&Module, Entry)>) -> Vec<Entry> {
     let mut counts = HashMap::<Vec<u8>, usize>::new();
@@ -88,7 +93,7 @@ fn text(id: u64, head: String, html: &str, area: &'static str, files: &[Content]
 }
 
 /// Whether this stands for what is asked for when the activity is looked at.
-fn is_apart(content: &&Content) -> bool {
+fn is_apart(content: &Content) -> bool {
     content.kind.as_deref() == Some(Content::APART)
 }
 
@@ -129,8 +134,7 @@ impl<'a> Builder<'a> {
             return None;
         }
         self.directory(&path);
-        let modules = section.modules.iter().filter(|module| module.uservisible != Some(false));
-        let shown = modules.filter_map(|module| Some((module, self.module(module, &path)?)));
+        let shown = visible(section).filter_map(|module| Some((module, self.module(module, &path)?)));
         let entries = told_apart(shown.collect());
         self.directory(&path).extend(entries);
         self.describe(section, id, &path);
@@ -141,8 +145,7 @@ impl<'a> Builder<'a> {
     /// with the document and its pictures.
     fn describe(&mut self, section: &Section, id: i64, dir: &RemotePath) {
         let summary = section.summary.iter().map(|html| text(0, String::new(), html, "summary", &section.pictures));
-        let modules = section.modules.iter().filter(|module| module.uservisible != Some(false));
-        let shown = modules.filter(|module| module.intro.is_none()).filter_map(|module| {
+        let shown = visible(section).filter(|module| module.intro.is_none()).filter_map(|module| {
             let head = match module.modname.as_deref() {
                 Some("label") => String::new(),
                 _ => format!("<h2>{}</h2>\n", escaped(&decoded(module.name.as_deref().unwrap_or_default()))),
@@ -195,13 +198,16 @@ impl<'a> Builder<'a> {
                 self.left_out(dir).add_unreadable(name.as_bytes(), "the site does not say what it is");
             }
         }
+        let has_more = contents.iter().any(is_apart);
         let is_sent = |content: &&Content| content.is_file() && !is_withheld(modname, content);
         let files: Vec<_> = contents.iter().filter(is_sent).collect();
         let (generated, stored): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.is_generated());
         match (modname, generated.as_slice(), stored.as_slice()) {
             ("url", ..) => return self.link(id, contents, &name),
             ("forum" | "glossary", ..) => {
-                contents.iter().find(is_apart)?;
+                if !has_more {
+                    return None;
+                }
                 let Some(instance) = module.instance else {
                     self.left_out(section).add_unreadable(name.as_bytes(), "the activity has no number of its kind");
                     return None;
@@ -222,11 +228,11 @@ impl<'a> Builder<'a> {
                 return self.stored(module, file, path.child(file.filename.as_deref()?.as_bytes()).ok()?);
             }
             ("folder", ..) | (_, _, [_, ..]) => self.put(module, &stored, &path, "/"),
-            _ if module.intro.is_some() || contents.iter().any(|content| is_apart(&content)) => {}
+            _ if module.intro.is_some() || has_more => {}
             _ => return None,
         }
         self.introduce(module, id, &path);
-        if let Some(instance) = module.instance.filter(|_| contents.iter().any(|content| is_apart(&content))) {
+        if let Some(instance) = module.instance.filter(|_| has_more) {
             let submission = self.path(&format!("submission-{instance}"))?;
             self.directory(&path).push(directory("Submission", submission));
         }
