@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
@@ -148,25 +149,35 @@ fn many_readers_of_one_large_file_cost_each_byte_once() {
     assert_eq!(number(&status, "/cache/hashed_along") + number(&status, "/cache/hashed_after"), 24 * MIB);
 }
 
-/// As vsftpd demands it.
-#[test]
-fn many_readers_resume_the_tls_session_of_their_control_connection() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Ftp::tls_resumed(dir.path());
-    let names: Vec<_> = (0..96).map(|number| format!("{number:02}")).collect();
-    names.iter().for_each(|name| fs::write(dir.path().join(name), name.repeat(20_000)).unwrap());
-    let home = Home::of(&format!("[sources.x]\n{}tls = true\n", server.table()));
-    let mount = home.with_env("SSL_CERT_FILE", server.certificate().to_str().unwrap()).mount();
+/// So many files, of which each has its name as content, over and over.
+fn numbered(dir: &Path, count: usize) -> Vec<String> {
+    let names: Vec<_> = (0..count).map(|number| format!("{number:02}")).collect();
+    names.iter().for_each(|name| fs::write(dir.join(name), name.repeat(20_000)).unwrap());
+    names
+}
+
+/// Reads these files in the folder `x`, so many at once.
+fn read_at_once(mount: &Mount, names: &[String], readers: usize) {
     thread::scope(|scope| {
-        for reader in 0..16 {
-            let (names, mount) = (&names, &mount);
+        for reader in 0..readers {
             scope.spawn(move || {
-                for name in names.iter().skip(reader).step_by(16) {
+                for name in names.iter().skip(reader).step_by(readers) {
                     assert!(fs::read(mount.path("x").join(name)).unwrap() == name.repeat(20_000).as_bytes(), "{name}");
                 }
             });
         }
     });
+}
+
+/// As vsftpd demands it.
+#[test]
+fn many_readers_resume_the_tls_session_of_their_control_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Ftp::tls_resumed(dir.path());
+    let names = numbered(dir.path(), 96);
+    let home = Home::of(&format!("[sources.x]\n{}tls = true\n", server.table()));
+    let mount = home.with_env("SSL_CERT_FILE", server.certificate().to_str().unwrap()).mount();
+    read_at_once(&mount, &names, 16);
     assert!(!mount.log().contains("WARN"), "{}", mount.log());
 }
 
@@ -174,21 +185,11 @@ fn many_readers_resume_the_tls_session_of_their_control_connection() {
 fn one_control_connection_is_enough_for_everything_over_ftp() {
     let dir = tempfile::tempdir().unwrap();
     let server = Ftp::of_one_connection(dir.path());
-    let names: Vec<_> = (0..24).map(|number| format!("{number:02}")).collect();
-    names.iter().for_each(|name| fs::write(dir.path().join(name), name.repeat(20_000)).unwrap());
+    let names = numbered(dir.path(), 24);
     let home = Home::of(&format!("[sources.x]\n{}", server.table()));
     let checked = home.kitovufs(["check", "-c", &text(home.config())]);
     assert!(checked.status.success(), "{checked:?}");
     let mount = home.mount();
     assert_eq!(fs::read_dir(mount.path("x")).unwrap().count(), names.len());
-    thread::scope(|scope| {
-        for reader in 0..6 {
-            let (names, mount) = (&names, &mount);
-            scope.spawn(move || {
-                for name in names.iter().skip(reader).step_by(6) {
-                    assert!(fs::read(mount.path("x").join(name)).unwrap() == name.repeat(20_000).as_bytes(), "{name}");
-                }
-            });
-        }
-    });
+    read_at_once(&mount, &names, 6);
 }

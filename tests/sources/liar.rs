@@ -302,18 +302,23 @@ async fn a_version_that_may_change_unnoticed_is_retrieved_twice_and_must_be_the_
     }
 }
 
-#[tokio::test]
-async fn a_login_page_in_place_of_a_file_is_called_one_over_every_protocol() {
-    // It has the length of the file.
-    let page = "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 10\r\n\r\n<p>log in!";
-    let url = liar_to_who_reads(page).await;
-    for table in [
+/// A source of every type that speaks HTTP, at this address.
+fn tables(url: &str) -> [String; 5] {
+    [
         format!("type = \"webdav\"\nendpoint = \"{url}\""),
         format!("type = \"http\"\nurl = \"{url}/\""),
         format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"b\""),
         format!("type = \"gcs\"\nendpoint = \"{url}\"\nbucket = \"b\""),
         format!("type = \"azblob\"\nendpoint = \"{url}\"\ncontainer = \"b\"\naccount_name = \"a\""),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn a_login_page_in_place_of_a_file_is_called_one_over_every_protocol() {
+    // It has the length of the file.
+    let page = "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 10\r\n\r\n<p>log in!";
+    let url = liar_to_who_reads(page).await;
+    for table in tables(&url) {
         let source = source(&table).await;
         let (path, digest, mut out) = (remote("file"), Digest::new("etag:v1;size=10"), Vec::new());
         let request = Retrieval::new(&path, &digest, 10, 0..10);
@@ -366,13 +371,7 @@ async fn nobody_is_sent_into_a_network_that_the_configuration_does_not_name() {
     ] {
         let answer = format!("HTTP/1.1 302 X\r\nLocation: http://{host}:{port}/x\r\nContent-Length: 0\r\n\r\n");
         let url = liar(Box::leak(answer.into_boxed_str())).await;
-        for table in [
-            format!("type = \"webdav\"\nendpoint = \"{url}\""),
-            format!("type = \"http\"\nurl = \"{url}/\""),
-            format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"b\""),
-            format!("type = \"gcs\"\nendpoint = \"{url}\"\nbucket = \"b\""),
-            format!("type = \"azblob\"\nendpoint = \"{url}\"\ncontainer = \"b\"\naccount_name = \"a\""),
-        ] {
+        for table in tables(&url) {
             let source = source(&table).await;
             let began = std::time::Instant::now();
             let failed = source.list_path(&remote("")).await.map(drop).unwrap_err();
