@@ -219,11 +219,12 @@ impl OpenVersion {
         settled && self.transfer.source.capabilities().ranges && !self.missing(0..1).is_empty()
     }
 
-    /// How many bytes are neither on the disk nor in memory.
+    /// How many bytes are not on the disk. Those that only memory has, for want of room, are soon gone.
     pub fn missing_bytes(&self) -> u64 {
         let size = self.version.size;
         let bytes = |block| bytes_of(&(block..block + 1), size);
-        self.missing(0..block_count(size)).into_iter().map(|block| bytes(block).end - bytes(block).start).sum()
+        let missing = self.copy.missing_on_disk(0..block_count(size));
+        missing.into_iter().map(|block| bytes(block).end - bytes(block).start).sum()
     }
 
     /// Whether all bytes are here and proven, as far as the disk tells.

@@ -293,16 +293,21 @@ impl OpenCopy {
 
     /// Which of these blocks cannot be read yet: those that are not there, and one that is held back.
     pub fn missing(&self, blocks: Range<usize>) -> Vec<usize> {
+        let mut missing = self.missing_on_disk(blocks);
+        if !self.cache.spill.is_empty() {
+            missing.retain(|&block| !self.cache.spill.contains(&self.key, block));
+        }
+        missing
+    }
+
+    /// Which of these blocks would have to be retrieved if memory forgot those that have no place on the disk.
+    pub fn missing_on_disk(&self, blocks: Range<usize>) -> Vec<usize> {
         let seen = |state: &State| {
             let is_shut = state.is_shut() || self.disk.rests();
             let is_missing = |block: &usize| is_shut || !state.contents.may_serve(*block);
             blocks.clone().filter(is_missing).collect()
         };
-        let mut missing: Vec<usize> = self.look(seen).unwrap_or_else(|| blocks.clone().collect());
-        if !self.cache.spill.is_empty() {
-            missing.retain(|&block| !self.cache.spill.contains(&self.key, block));
-        }
-        missing
+        self.look(seen).unwrap_or_else(|| blocks.clone().collect())
     }
 
     /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged. Waits for the disk.

@@ -48,6 +48,18 @@ async fn without_any_room_a_reader_costs_each_byte_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_only_memory_has_for_its_readers_is_told_to_be_missing() {
+    let mount = Fixture::with(Memory::new(), NO_ROOM, Offline::Serve);
+    mount.memory.put("file", content(2 * SMALL));
+    let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+    let handle = mount.open("file").await.expect("open");
+    mount.fs.read(handle, 0..u64::MAX).await.expect("read");
+    let missing = mount.fs.xattr(inode, "missing").await.expect("an inode").expect("a file has it");
+    assert_eq!(missing, (2 * SMALL).to_string().into_bytes());
+    mount.fs.release(handle);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_room_ends_in_the_middle_a_reader_costs_each_byte_once() {
     let limits = Limits { max_size: 48 << 20, min_free: 0 };
     let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
