@@ -128,7 +128,7 @@ impl Session {
         });
         let parse = if abilities.machine_listings { facts::machine_listing } else { facts::human_listing };
         // If parsing ends early, the rest is unread, and the connection cannot be used again.
-        let listed = arriving::parsed(pieces, parse).await?.map_err(Failure::Nonsense)?;
+        let listed = arriving::parsed(pieces, true, parse).await?.map_err(Failure::Nonsense)?;
         // Only this reply says that the listing is complete.
         data.finish().await?;
         Ok(listed)

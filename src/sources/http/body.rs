@@ -12,7 +12,7 @@ use reqwest::{Response, StatusCode};
 use url::Url;
 
 use super::early::{AT_ONCE, Early};
-use super::transport::failure;
+use super::transport::{failure, tells_its_end};
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved, Sink};
 use crate::sources::purpose::Purpose;
@@ -133,8 +133,7 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     confirm: Option<Confirm<impl Fn(bool) -> F + Send>>,
 ) -> Result<()> {
     let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
-    // Without a length, only a body that tells its own end is known to be complete when it ends.
-    let tells_its_end = chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2;
+    let tells_its_end = tells_its_end(&response);
     let mut at = sent.start;
     let began = Instant::now();
     let mut held = Held { chunks: Vec::new(), bytes: 0, since: began, before: None, confirm, is_shown: false };

@@ -85,9 +85,8 @@ impl Pack for Resource {
 
 /// Reads the answer to a PROPFIND about what has the components `asked`.
 pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<Listed, String> {
-    let meter = body.meter();
     let Listed { mut resources, left_out } = Listed::default();
-    let tree = Element::read(body, &meter, &["response"], |response| {
+    let tree = Element::listing(body, &["response"], |response| {
         let href = match response.known_by("href") {
             Ok(href) => href.trim(),
             Err((href, why)) => {
@@ -258,8 +257,21 @@ mod tests {
 
     #[test]
     fn what_is_no_listing_is_an_error() {
-        for body in ["<html/>", ""] {
+        for body in ["<html/>", "", "<multistatus>", "<multistatus><response><href>/a</href>"] {
             assert!(read(body.as_bytes(), |body| multistatus(body, &[])).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_listing_that_ends_early_shows_what_it_tells_and_is_incomplete() {
+        let file = |name: &str| format!("<response><href>/{name}</href><propstat><prop/></propstat></response>");
+        let whole = format!("<multistatus>{}{}</multistatus>", file("a"), file("b"));
+        let first = "<multistatus>".len() + file("a").len();
+        for end in 0..whole.len() {
+            let listed = read(&whole.as_bytes()[..end], |body| multistatus(body, &[]));
+            let told = listed.ok().map(|listed| (listed.resources.iter().count(), listed.left_out.is_incomplete()));
+            let wanted = (end >= first).then(|| (1 + usize::from(end >= first + file("b").len()), true));
+            assert_eq!(told, wanted, "{}", &whole[..end]);
         }
     }
 
