@@ -419,7 +419,9 @@ fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
         | "InvalidToken"
         | "TokenRefreshRequired"
         | "AuthenticationFailed"
-        | "InvalidAuthenticationInfo" => return ErrorKind::Unauthenticated,
+        | "InvalidAuthenticationInfo"
+        | "NoAuthenticationInformation"
+        | "PublicAccessNotPermitted" => return ErrorKind::Unauthenticated,
         code if is_archived(code) => return ErrorKind::Other,
         "SlowDown" | "ServerBusy" => return ErrorKind::RateLimited,
         // Everything that the source showed was in the bucket: that is an outage, not a deletion.
