@@ -36,6 +36,13 @@ impl Reply {
         text_of(self.lines().next().and_then(|line| line.get(4..)).unwrap_or_default())
     }
 
+    /// The path of an answer to PWD, which should stand in quotes and does not.
+    pub(super) fn unquoted_path(&self) -> Option<Vec<u8>> {
+        let words = self.lines().next()?.get(4..)?;
+        let path = words.split(|byte| *byte == b' ').next()?;
+        (self.code == 257 && path.starts_with(b"/")).then(|| path.to_vec())
+    }
+
     /// The server does not know the command, or not with these arguments.
     pub(super) fn is_unknown_command(&self) -> bool {
         matches!(self.code, 500 | 501 | 502 | 504)
@@ -159,6 +166,17 @@ mod tests {
         assert_eq!(wrong.error(purpose).kind(), ErrorKind::Unauthenticated);
         let named = Failure::Refused(reply("550 too many cooks: no such file"));
         assert_eq!(named.error(purpose).kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_path_without_its_quotes_is_taken_from_an_answer_to_pwd_alone() {
+        let path = |text: &str| {
+            let reply = Reply::from(Response::new(Status::PathCreated, text.as_bytes().to_vec()));
+            reply.unquoted_path().map(|path| String::from_utf8(path).expect("text"))
+        };
+        assert_eq!(path("257 /home/anna is current\r\n").as_deref(), Some("/home/anna"));
+        assert_eq!(path("257 /\n").as_deref(), Some("/"));
+        assert_eq!((path("257 \"/a b\""), path("550 /home"), path("257")), (None, None, None));
     }
 
     #[test]
