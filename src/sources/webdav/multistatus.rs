@@ -118,7 +118,8 @@ pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<List
 fn resource(response: &Element, href: &str, asked: &[Vec<u8>]) -> Result<Option<Resource>, String> {
     let status = |element: &Element| {
         let text = element.text_of("status").unwrap_or("HTTP/1.1 200 OK");
-        text.split_whitespace().nth(1).and_then(|code| code.parse::<u16>().ok()).unwrap_or_default()
+        // Some leave out the version of HTTP.
+        text.split_whitespace().take(2).find_map(|code| code.parse::<u16>().ok()).unwrap_or_default()
     };
     if response.child("propstat").is_none() {
         return match status(response) {
@@ -142,8 +143,19 @@ fn resource(response: &Element, href: &str, asked: &[Vec<u8>]) -> Result<Option<
     // A size that is none, such as -1, is not known.
     let size = text("getcontentlength").and_then(|size| size.parse().ok());
     let stamp = Stamp::new(text("getetag"), size, text("getlastmodified").and_then(http_date));
-    let place = Place::of(&components_of(href, asked), asked);
+    let place = place_of(href, asked);
     Ok(Some(Resource { place, directory, stamp }))
+}
+
+/// The place to which a reference leads. What begins with two slashes may name a host, or have one too many.
+fn place_of(href: &str, asked: &[Vec<u8>]) -> Place {
+    let place = Place::of(&components_of(href, asked), asked);
+    if matches!(place, Place::Elsewhere(_))
+        && let Some(rest) = href.strip_prefix("//")
+    {
+        return Place::of(&components_of(rest.find('/').map_or("/", |at| &rest[at..]), asked), asked);
+    }
+    place
 }
 
 /// The components of the path of a reference: a whole URL, a path, or what is relative to the collection that was asked about. A `#` is one
@@ -211,8 +223,10 @@ mod tests {
             ("./x/", Place::Inside(b"x".to_vec())),
             ("./", Place::Itself),
             ("https://other", Place::Elsewhere(Vec::new())),
+            ("//other:8080/dav/a/x", Place::Inside(b"x".to_vec())),
+            ("//dav//a/x", Place::Inside(b"x".to_vec())),
         ] {
-            assert_eq!(Place::of(&components_of(href, &asked), &asked), place, "{href}");
+            assert_eq!(place_of(href, &asked), place, "{href}");
         }
     }
 
@@ -235,6 +249,7 @@ mod tests {
             (file("<href>/odd</href>", "&nbsp;", "200 OK"), 2, false),
             ("<response><href>/gone</href><status>HTTP/1.1 404 Not Found</status></response>".to_owned(), 1, false),
             (file("<href>/odd</href>", "-1", "200 OK"), 2, false),
+            (file("<href>/odd</href>", "1", "200 OK").replace("HTTP/1.1 ", ""), 2, false),
             (file("<href>/odd</href>", "12 bytes", "200 OK"), 2, false),
         ] {
             let body = format!("<multistatus>{odd}{good}</multistatus>");
