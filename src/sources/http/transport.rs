@@ -5,7 +5,7 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
+use reqwest::header::{CONTENT_ENCODING, DATE, HeaderMap, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
@@ -219,6 +219,10 @@ pub(in crate::sources) async fn parsed<T: Send + 'static>(
     response: Response,
     parse: impl FnOnce(&mut Arriving) -> Result<T, String> + Send + 'static,
 ) -> Result<T> {
+    if let Some(coding) = response.headers().get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let coding = coding.to_str().unwrap_or_default().escape_debug();
+        return Err(purpose.protocol(format!("the server packs its answer ({coding}), which nothing has asked for")));
+    }
     let tells_its_end = tells_its_end(&response);
     let parsed =
         arriving::parsed(response.bytes_stream(), tells_its_end, parse).await.map_err(|e| failure(purpose, e))?;
