@@ -130,12 +130,23 @@ impl Failure {
                 let advice = if why.contains("certificate") { format!("; {TRUST}") } else { String::new() };
                 purpose.error(ErrorKind::Unreachable).because(format!("no encrypted connection: {why}{advice}"))
             }
+            Self::Lost(error) if is_in_clear(&error) => {
+                let why = "the server answers in clear text where TLS was agreed upon: it has failed, and its own log says why";
+                purpose.error(ErrorKind::Unreachable).because(why)
+            }
             Self::Lost(error) => purpose.error(ErrorKind::Unreachable).caused_by(error),
             Self::Silent => purpose.error(ErrorKind::TimedOut),
             Self::Nonsense(why) => purpose.protocol(why),
             Self::Unwanted(error) => error,
         }
     }
+}
+
+/// Whether what came over TLS is none of it: vsftpd tells so of its own failures.
+fn is_in_clear(error: &FtpError) -> bool {
+    let FtpError::ConnectionError(error) = error else { return false };
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }
 
 #[cfg(test)]
@@ -177,6 +188,20 @@ mod tests {
         assert_eq!(path("257 /home/anna is current\r\n").as_deref(), Some("/home/anna"));
         assert_eq!(path("257 /\n").as_deref(), Some("/"));
         assert_eq!((path("257 \"/a b\""), path("550 /home"), path("257")), (None, None, None));
+    }
+
+    #[test]
+    fn clear_text_within_tls_is_told_to_be_that() {
+        let path = RemotePath::root();
+        let purpose = Purpose { op: "connect", path: &path };
+        let lost = |kind| {
+            let cause = std::io::Error::new(std::io::ErrorKind::InvalidData, rustls::Error::InvalidMessage(kind));
+            Failure::Lost(FtpError::ConnectionError(cause)).error(purpose)
+        };
+        let told = lost(rustls::InvalidMessage::InvalidContentType);
+        assert_eq!(told.kind(), ErrorKind::Unreachable);
+        assert!(told.to_string().contains("in clear text where TLS was agreed upon"), "{told}");
+        assert!(!lost(rustls::InvalidMessage::InvalidCcs).to_string().contains("clear text"));
     }
 
     #[test]
