@@ -133,6 +133,11 @@ impl Error {
         self.change(|inner| inner.message = Some(message))
     }
 
+    /// What the error says besides its operation and its path.
+    pub(crate) fn reason(&self) -> String {
+        concealed(self.0.message.clone().unwrap_or_else(|| self.0.kind.describe().to_owned()))
+    }
+
     /// Keeps the cause.
     #[must_use]
     pub fn caused_by(self, source: impl StdError + Send + Sync + 'static) -> Self {

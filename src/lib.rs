@@ -179,6 +179,7 @@ pub mod internals {
     pub use crate::catalog::localize::localize;
     pub use crate::source::budget::{LARGE_BYTES, await_turn, gathering};
     pub use crate::source::deadline::Deadline;
+    pub use crate::source::limit::Limited;
     pub use crate::source::packed::Packed;
     pub use crate::sources::python::Adapter;
 }

@@ -52,6 +52,11 @@ pub fn localize(mut entries: Packed, mut omitted: Omitted, verbatim: bool) -> Lo
     });
     // The order in which equal names are numbered.
     places.sort_unstable_by(|&a, &b| entries.compare(a, b));
+    // What is told twice is there once. A store may have a file and a directory of one path.
+    places.dedup_by(|&mut next, &mut before| {
+        let is_same_kind = entries.is_directory(next) == entries.is_directory(before);
+        is_same_kind && entries.text(next) == entries.text(before) && entries.path(next) == entries.path(before)
+    });
 
     let mut named: Vec<(Place, Place)> = Vec::with_capacity(places.len());
     let mut mapped = Vec::new();
@@ -191,7 +196,10 @@ mod tests {
 
     fn localized(names: impl IntoIterator<Item = impl AsRef<[u8]>>, verbatim: bool) -> Localized {
         let mut entries = Packed::new(RemotePath::root());
-        names.into_iter().for_each(|name| _ = entries.push(&entry(name.as_ref())));
+        for (number, name) in names.into_iter().enumerate() {
+            let path = RemotePath::parse(number.to_string().as_bytes()).expect("a plain path");
+            entries.push(&Entry { path, ..entry(name.as_ref()) });
+        }
         localize(entries, Omitted::default(), verbatim)
     }
 
@@ -247,6 +255,23 @@ mod tests {
         assert!(text.len() <= NAME_MAX && text.starts_with("ää") && text.ends_with(".pdf"), "{text}");
         let other = format!("{}b.pdf", "ä".repeat(200));
         assert_eq!(names(&[name.as_bytes(), other.as_bytes()], false).len(), 2);
+    }
+
+    #[test]
+    fn what_is_told_twice_is_shown_once_but_for_a_file_and_a_directory_of_one_path() {
+        let mut entries = Packed::new(RemotePath::root());
+        let path = |name: &[u8]| RemotePath::parse(name).expect("a plain path");
+        for (name, kind) in [
+            (b"a", EntryKind::File),
+            (b"b", EntryKind::File),
+            (b"a", EntryKind::Directory),
+            (b"a", EntryKind::File),
+            (b"a", EntryKind::Directory),
+        ] {
+            entries.push(&Entry { path: path(name), kind, size: Some(entries.places().len() as u64), ..entry(name) });
+        }
+        let shown = localize(entries, Omitted::default(), false).named;
+        assert_eq!(shown.iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>(), [&b"a"[..], b"a (2)", b"b"]);
     }
 
     #[test]

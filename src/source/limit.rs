@@ -1,6 +1,7 @@
 //! `Limited`: a source with a limit of requests at once and of bytes a second. It knows no deadlines.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,7 +31,7 @@ const UNIT: u32 = 1024;
 pub struct Limited<S> {
     inner: S,
     requests: usize,
-    turns: Turns,
+    turns: Arc<Turns>,
     rate: Option<DefaultDirectRateLimiter>,
     timeout: Duration,
 }
@@ -41,7 +42,7 @@ impl<S: Source> Limited<S> {
     pub fn new(inner: S, requests: Option<usize>, rate: Option<u64>, timeout: Duration) -> Self {
         let able = inner.capabilities().concurrency;
         let requests = requests.map_or(able, |requests| requests.min(able));
-        let turns = Turns::new(requests);
+        let turns = Arc::new(Turns::new(requests));
         let units = rate.map(|rate| u32::try_from(rate / u64::from(UNIT)).unwrap_or(u32::MAX));
         let quota = units.map(|units| Quota::per_second(NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN)));
         Self { inner, requests, turns, rate: quota.map(RateLimiter::direct), timeout }
@@ -99,7 +100,7 @@ impl<S: Source> Source for Limited<S> {
         let mut turn = self.turns.take(&Urgency::of_task()).await?;
         let mut pauses = Pauses::within(self.timeout);
         let entries = loop {
-            let entries = self.inner.list_path(dir).await;
+            let entries = self.turns.during(self.inner.list_path(dir)).await;
             if let Some(entries) = self.settled(&mut turn, &mut pauses, entries).await {
                 break entries;
             }
@@ -112,7 +113,7 @@ impl<S: Source> Source for Limited<S> {
         let mut turn = self.turns.take(&Urgency::interactive()).await?;
         let mut pauses = Pauses::within(self.timeout);
         loop {
-            let digest = self.inner.create_remote_digest(file).await;
+            let digest = self.turns.during(self.inner.create_remote_digest(file)).await;
             if let Some(digest) = self.settled(&mut turn, &mut pauses, digest).await {
                 return digest;
             }
@@ -128,7 +129,7 @@ impl<S: Source> Source for Limited<S> {
         let mut pauses = Pauses::within(self.timeout);
         let mut out = RatedSink { out, rate: self.rate.as_ref(), begun: false };
         loop {
-            let retrieved = self.inner.retrieve_file(request, &mut out).await;
+            let retrieved = self.turns.during(self.inner.retrieve_file(request, &mut out)).await;
             if out.begun {
                 // Only the caller knows how to go on.
                 turn.note(&retrieved);

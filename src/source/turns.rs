@@ -37,6 +37,8 @@ struct Shared {
 
 tokio::task_local! {
     static URGENCY: Urgency;
+    /// The turns of the source that the task asks, of which it has one.
+    static TURNS: Arc<Turns>;
 }
 
 /// Whether the task makes a listing for which no reader waits yet.
@@ -127,7 +129,37 @@ pub struct Turn<'a> {
     asked: Instant,
 }
 
+/// A turn besides the one that a task has, given back when dropped.
+#[derive(Debug)]
+pub struct Spare(Arc<Turns>);
+
+impl Spare {
+    /// One for the task whose request needs several answers of the source that can be asked for side by side, if one is free; it takes
+    /// none for which another request waits. A task of which no turns are known gets none.
+    pub fn take() -> Option<Self> {
+        TURNS.try_with(|turns| turns.is_taken_if_free().then(|| Self(turns.clone()))).ok().flatten()
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
 impl Turns {
+    /// Runs `request`, which has one of these turns and may take what is left of them ([`Spare::take`]).
+    pub(super) fn during<F: Future>(self: &Arc<Self>, request: F) -> impl Future<Output = F::Output> {
+        TURNS.scope(self.clone(), request)
+    }
+
+    fn is_taken_if_free(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_free = state.taken < state.allowed;
+        state.taken += usize::from(is_free);
+        is_free
+    }
+
     /// A queue with so many turns, at least one.
     pub fn new(count: usize) -> Self {
         let most = count.max(1);
@@ -321,6 +353,21 @@ mod tests {
             }
             assert_eq!(allowed(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_task_takes_what_is_left_of_the_turns_and_gives_it_back() {
+        assert!(Spare::take().is_none(), "no turns are known");
+        let (turns, urgency) = (Arc::new(Turns::new(3)), Urgency::interactive());
+        let _own = turns.take(&urgency).await.expect("one is free");
+        let spare = turns.during(async { [(); 3].map(|()| Spare::take()) }).await;
+        assert_eq!(spare.each_ref().map(Option::is_some), [true, true, false]);
+        let mut waiting = Box::pin(turns.take(&urgency));
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(spare);
+        let _other = waiting.now_or_never().expect("one was given back");
+        let spare = turns.during(async { [(); 2].map(|()| Spare::take()) }).await;
+        assert_eq!(spare.each_ref().map(Option::is_some), [true, false]);
     }
 
     #[tokio::test]

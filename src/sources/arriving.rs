@@ -20,6 +20,7 @@ pub(super) struct Arriving {
     pieces: mpsc::Receiver<Bytes>,
     piece: Bytes,
     meter: Meter,
+    tells_its_end: bool,
 }
 
 /// Counts the bytes of the item that is being read.
@@ -37,6 +38,11 @@ impl Arriving {
     /// Counts the bytes that were read.
     pub(super) fn meter(&self) -> Meter {
         self.meter.clone()
+    }
+
+    /// Whether an answer that is cut short on its way is an error of the pieces, so that what comes after no error is all that was sent.
+    pub(super) fn tells_its_end(&self) -> bool {
+        self.tells_its_end
     }
 
     /// Reads a little of the rest, which is not needed, so that the connection can be used again.
@@ -79,15 +85,17 @@ impl Read for Arriving {
 }
 
 /// The result of `parse`, which reads an answer while it arrives in `pieces`; the inner error is the parser's. Dropped, the parser stops.
+/// `tells_its_end`: see [`Arriving::tells_its_end`].
 ///
 /// # Errors
 /// That of the pieces, if they end with one: what was parsed until then counts for nothing.
 pub(super) async fn parsed<T: Send + 'static, E>(
     pieces: impl Stream<Item = Result<Bytes, E>>,
+    tells_its_end: bool,
     parse: impl FnOnce(&mut Arriving) -> Result<T, String> + Send + 'static,
 ) -> Result<Result<T, String>, E> {
     let (sender, receiver) = mpsc::channel(MAX_WAITING_PIECES);
-    let mut body = Arriving { pieces: receiver, piece: Bytes::new(), meter: Meter::default() };
+    let mut body = Arriving { pieces: receiver, piece: Bytes::new(), meter: Meter::default(), tells_its_end };
     let parsing = tokio::task::spawn_blocking(move || {
         let parsed = parse(&mut body);
         if parsed.is_ok() {
@@ -109,13 +117,23 @@ pub(super) async fn parsed<T: Send + 'static, E>(
     Ok(parsing.await.unwrap_or_else(|lost| Err(lost.to_string())))
 }
 
-/// An answer that has arrived.
+/// An answer that has arrived, and told its end.
 #[cfg(test)]
 pub(super) fn read<T>(body: &[u8], parse: impl FnOnce(&mut Arriving) -> Result<T, String>) -> Result<T, String> {
+    read_as(body, true, parse)
+}
+
+/// An answer that has arrived.
+#[cfg(test)]
+pub(super) fn read_as<T>(
+    body: &[u8],
+    tells_its_end: bool,
+    parse: impl FnOnce(&mut Arriving) -> Result<T, String>,
+) -> Result<T, String> {
     let (sender, pieces) = mpsc::channel(1);
     sender.try_send(Bytes::copy_from_slice(body)).expect("there is room for one");
     drop(sender);
-    parse(&mut Arriving { pieces, piece: Bytes::new(), meter: Meter::default() })
+    parse(&mut Arriving { pieces, piece: Bytes::new(), meter: Meter::default(), tells_its_end })
 }
 
 #[cfg(test)]
@@ -138,9 +156,9 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_read_as_it_arrives_and_counts_only_if_it_reaches_its_end() {
         let pieces = ["a\nb", "b\n", "", "c"].map(|piece| Ok::<_, &str>(Bytes::from_static(piece.as_bytes())));
-        assert_eq!(parsed(stream::iter(pieces.clone()), lines).await, Ok(Ok(3)));
+        assert_eq!(parsed(stream::iter(pieces.clone()), true, lines).await, Ok(Ok(3)));
         let broken = stream::iter(pieces.into_iter().chain([Err("lost")]));
-        assert_eq!(parsed(broken, lines).await, Err("lost"));
+        assert_eq!(parsed(broken, true, lines).await, Err("lost"));
     }
 
     /// Counts the pieces that are taken of an answer without end.
@@ -150,7 +168,7 @@ mod tests {
             taken += 1;
             Ok::<_, ()>(Bytes::from_static(piece))
         }));
-        let parsed = parsed(pieces, lines).await.expect("it is never broken");
+        let parsed = parsed(pieces, true, lines).await.expect("it is never broken");
         (taken, parsed)
     }
 
@@ -170,7 +188,7 @@ mod tests {
             count
         };
         let pieces = stream::iter([Ok::<_, ()>(Bytes::from_static(b"a\n"))]).chain(stream::pending());
-        let reading = tokio::spawn(parsed(pieces, parse));
+        let reading = tokio::spawn(parsed(pieces, true, parse));
         tokio::task::yield_now().await;
         reading.abort();
         end.await.expect("the parser comes to an end");

@@ -20,6 +20,8 @@ pub(crate) mod plugin;
 mod purpose;
 pub(crate) mod python;
 mod records;
+mod reluctant;
+mod renewal;
 pub(crate) mod s3;
 pub(crate) mod sftp;
 pub(crate) mod smb;

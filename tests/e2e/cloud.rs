@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -29,6 +29,8 @@ struct Shared {
     given: AtomicUsize,
     /// The number of the login that the store takes.
     good: AtomicUsize,
+    /// Whether the store takes requests without a login too.
+    is_open: AtomicBool,
 }
 
 impl Cloud {
@@ -107,7 +109,10 @@ impl Shared {
             return (200, String::new(), answer);
         }
         let good = format!("secret-{}", self.good.load(Ordering::Relaxed));
-        if !head.contains(&format!("authorization: Bearer {good}\n")) && !head.contains(&format!("Credential={good}/"))
+        let is_taken = self.is_open.load(Ordering::Relaxed) && !head.contains("authorization: ");
+        if !is_taken
+            && !head.contains(&format!("authorization: Bearer {good}\n"))
+            && !head.contains(&format!("Credential={good}/"))
         {
             return (401, String::new(), "<Error><Code>InvalidToken</Code></Error>".into());
         }
@@ -354,4 +359,62 @@ fn profiles_of_amazon_may_name_a_program_or_a_single_sign_on() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     home.configure(&cloud.amazon("profile = \"program\""));
     assert_works(&home);
+}
+
+/// Homes in which the login that each store takes is found where its tools look, and which ask it only if they must.
+fn reluctant(cloud: &Cloud) -> [Home; 3] {
+    let if_refused = "load_if_refused = true";
+    let google = Home::of(&cloud.google(if_refused));
+    fs::create_dir_all(google.dir().join(".config/gcloud")).unwrap();
+    let file = google.dir().join(".config/gcloud/application_default_credentials.json");
+    fs::write(file, user_of(cloud).to_string()).unwrap();
+    let azure = Home::of(&cloud.azure("").replace("disable_config_load = false", if_refused))
+        .with_env("IDENTITY_ENDPOINT", &format!("{}/msi/token", cloud.url()))
+        .with_env("IDENTITY_HEADER", "hunter2");
+    let amazon = Home::of(&cloud.amazon(if_refused)).with_env("AWS_EC2_METADATA_DISABLED", "true");
+    [google, azure, amazon.with_env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/ecs", cloud.url()))]
+}
+
+#[test]
+fn a_login_is_looked_for_once_a_request_without_one_was_refused() {
+    for number in 0..3 {
+        let cloud = Cloud::taking(1);
+        assert_works(&reluctant(&cloud)[number]);
+        assert_eq!(cloud.asked().len(), 1, "{number}");
+
+        let cloud = Cloud::taking(1);
+        cloud.shared.is_open.store(true, Ordering::Relaxed);
+        assert_works(&reluctant(&cloud)[number]);
+        assert_eq!(cloud.asked().len(), 0, "{number}: the store is open to everybody");
+    }
+}
+
+#[test]
+fn who_has_no_login_is_told_of_the_refusal_and_where_one_is_looked_for() {
+    let cloud = Cloud::taking(1);
+    let if_refused = "load_if_refused = true";
+    for (config, advice) in [
+        (cloud.google(&format!("{if_refused}\ndisable_vm_metadata = true")), "gcloud auth application-default login"),
+        (cloud.azure("").replace("disable_config_load = false", if_refused), "az login"),
+        (cloud.amazon(if_refused), "aws configure"),
+    ] {
+        let home = Home::of(&config).with_env("AWS_EC2_METADATA_DISABLED", "true");
+        let home = home.with_env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1");
+        let (works, said) = checked(&home);
+        assert!(!works && said.contains(advice) && said.contains("401 Unauthorized"), "{advice}: {said}");
+    }
+}
+
+#[test]
+fn a_bucket_that_a_command_line_names_finds_the_login_of_the_tools() {
+    let cloud = Cloud::taking(1);
+    let home = Home::of("").with_env("AWS_EC2_METADATA_DISABLED", "true");
+    let home = home.with_env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/ecs", cloud.url()));
+    let (url, mountpoint) = (format!("s3://b?endpoint={}", cloud.url()), text(home.mountpoint()));
+    let mounted = home.kitovufs(["mount", &url, &mountpoint]);
+    let read = fs::read(home.mountpoint().join("file"));
+    let unmounted = home.kitovufs(["unmount", &mountpoint]);
+    assert!(mounted.status.success() && unmounted.status.success(), "{mounted:?} {unmounted:?}");
+    assert_eq!(read.unwrap(), b"bytes");
+    assert_eq!(cloud.asked().len(), 1);
 }

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::kit::flood::{Endless, Flood};
+use crate::kit::home::Home;
 use crate::kit::liar::{Liar, Speaks};
 use crate::kit::mount::{Mount, requests};
 use crate::kit::reaper;
+use crate::kit::web::Web;
 use crate::remote::Remote;
 
 /// What the daemon may take while it reads such a listing, in bytes.
@@ -190,4 +192,29 @@ fn a_plugins_long_listing_of_300_000_names_that_is_asked_for_again_takes_little_
     let peak = mount.peak_memory();
     println!("peak {at_first} MiB at first, then {} MiB", peak >> 20);
     assert!(peak <= PEAK, "{} MiB", peak >> 20);
+}
+
+#[test]
+fn a_page_by_hand_is_no_complete_index_and_names_that_it_lacks_are_asked_for_by_themselves() {
+    let dir = reaper::reachable();
+    let page = "<html><head><title>Our lecture</title></head><body><a href=\"shown.txt\">slides</a></body></html>";
+    for (name, text) in [("index.html", page), ("shown.txt", "shown"), ("unlinked.txt", "unlinked")] {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let server = Web::nginx(dir.path());
+    let home = Home::of(&format!("[sources.web]\n{}fresh_for = \"1h\"\n", server.table("")));
+    let mut mount = home.with_env("KITOVUFS_LOG", "info").mount();
+    assert_eq!(mount.sh("ls web"), "shown.txt\n");
+    assert!(mount.log().contains("\"Our lecture\" in place of an index of its own"), "{}", mount.log());
+    for _ in 0..2 {
+        assert_eq!(mount.sh("ls web"), "shown.txt\n");
+        assert_eq!(fs::read(mount.path("web/unlinked.txt")).unwrap(), b"unlinked");
+        let missing = fs::metadata(mount.path("web/missing.txt")).unwrap_err();
+        assert_eq!(missing.raw_os_error(), Some(Errno::NOENT.raw_os_error()), "{missing}");
+        let (listings, digests, _) = requests(&mount.status(), "web");
+        assert_eq!(fs::metadata(mount.path("web/unlinked.txt")).unwrap().len(), 8);
+        assert_eq!((requests(&mount.status(), "web").0, requests(&mount.status(), "web").1), (listings, digests));
+        // What was listed is known to be incomplete after a restart too.
+        mount.remount();
+    }
 }

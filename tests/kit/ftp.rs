@@ -25,6 +25,12 @@ impl Ftp {
         Self(Server::launch(Launch { name: "pyftpdlib", command: |server| python(server, "old"), login: true }, dir))
     }
 
+    /// pyftpdlib that lists names only, and does not say where a session begins.
+    pub fn of_names_only(dir: &Path) -> Self {
+        let command = |server: &Server| python(server, "names_only");
+        Self(Server::launch(Launch { name: "pyftpdlib", command, login: true }, dir))
+    }
+
     /// pyftpdlib with MLST, and without MLSD.
     pub fn without_mlsd(dir: &Path) -> Self {
         let command = |server: &Server| python(server, "without_mlsd");
@@ -109,6 +115,9 @@ if mode.startswith("tls"):
     handler.tls_control_required = handler.tls_data_required = True
 if mode == "old":
     for command in "MLSD", "MLST", "REST":
+        del handler.proto_cmds[command]
+if mode == "names_only":
+    for command in "MLSD", "MLST", "LIST", "PWD":
         del handler.proto_cmds[command]
 if mode == "without_mlsd":
     del handler.proto_cmds["MLSD"]

@@ -84,7 +84,20 @@ impl Webdav {
 
     /// lighttpd's mod_webdav for one user only, who logs in by Digest with SHA-256. Its log has the head of every answer.
     pub fn lighttpd_with_digest(dir: &Path) -> Self {
-        Self(Server::launch(Launch { name: "lighttpd", command: lighttpd, login: true }, dir))
+        let command = |server: &Server| lighttpd(server, true, true);
+        Self(Server::launch(Launch { name: "lighttpd", command, login: true }, dir))
+    }
+
+    /// The same, open to everybody.
+    pub fn lighttpd(dir: &Path) -> Self {
+        let command = |server: &Server| lighttpd(server, true, false);
+        Self(Server::launch(Launch { name: "lighttpd", command, login: false }, dir))
+    }
+
+    /// The same, which has no type for any file, and so tells no version of one that it sends.
+    pub fn lighttpd_without_types(dir: &Path) -> Self {
+        let command = |server: &Server| lighttpd(server, false, false);
+        Self(Server::launch(Launch { name: "lighttpd", command, login: false }, dir))
     }
 
     /// The table of a source that shows this server, in TOML.
@@ -441,21 +454,27 @@ impl Server {
     }
 }
 
-/// Without a type for every file, it tells no version of one that it sends.
-fn lighttpd(server: &Server) -> Command {
+fn lighttpd(server: &Server, has_types: bool, login: bool) -> Command {
     let (own, dir, port) = (server.own().display(), server.dir().display(), server.port());
     let users = server.users(|text| hex(&Sha256::digest(text)));
-    let config = format!(
+    let mut config = format!(
         "server.modules = (\"mod_auth\", \"mod_authn_file\", \"mod_webdav\")\n\
          server.document-root = \"{dir}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
-         mimetype.assign = (\"\" => \"application/octet-stream\")\nserver.errorlog = \"{own}/error.log\"\nserver.max-keep-alive-requests = 1000000\n\
+         server.errorlog = \"{own}/error.log\"\nserver.max-keep-alive-requests = 1000000\n\
          debug.log-response-header = \"enable\"\n\
-         webdav.activate = \"enable\"\nwebdav.is-readonly = \"enable\"\n\
-         auth.backend = \"htdigest\"\nauth.backend.htdigest.userfile = \"{users}\"\n\
-         auth.require = (\"\" => (\"method\" => \"digest\", \"algorithm\" => \"SHA-256\", \"realm\" => \"{REALM}\",\n\
-         \"require\" => \"valid-user\"))\n",
-        users = users.display(),
+         webdav.activate = \"enable\"\nwebdav.is-readonly = \"enable\"\n",
     );
+    if has_types {
+        config += "mimetype.assign = (\"\" => \"application/octet-stream\")\n";
+    }
+    if login {
+        config += &format!(
+            "auth.backend = \"htdigest\"\nauth.backend.htdigest.userfile = \"{users}\"\n\
+             auth.require = (\"\" => (\"method\" => \"digest\", \"algorithm\" => \"SHA-256\", \"realm\" => \"{REALM}\",\n\
+             \"require\" => \"valid-user\"))\n",
+            users = users.display(),
+        );
+    }
     let path = server.own().join("lighttpd.conf");
     std::fs::write(&path, config).expect("a file");
     let mut command = Command::new(find("lighttpd", None));

@@ -47,6 +47,13 @@ async fn a_server_with_mlst_and_without_mlsd_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lists_names_only_keeps_the_contract() {
+    let dir = served();
+    let server = Ftp::of_names_only(dir.path());
+    conforms(&server.table(), Directory { lost: &LINES, ..Directory::new(dir.path()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn links_are_shown_with_their_text_or_followed_inside() {
     let dir = served();
     let root = dir.path().join("root");

@@ -240,6 +240,15 @@ async fn a_listing_that_is_none_is_an_error_and_never_an_empty_directory() {
 }
 
 #[tokio::test]
+async fn a_listing_that_is_packed_unasked_is_named_as_the_cause() {
+    for source in sources("HTTP/1.1 207 X\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\u{b}\u{8}").await {
+        let error = source.list_path(&remote("")).await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+        assert!(error.to_string().contains("packs its answer (gzip)"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_silent_keeps_only_its_own_caller_waiting() {
     for source in sources("").await {
         let path = remote("file");

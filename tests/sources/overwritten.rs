@@ -32,6 +32,13 @@ async fn apache_over_webdav() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lighttpd_over_webdav() {
+    let dir = served();
+    let server = Webdav::lighttpd(dir.path());
+    never_makes_a_mix(dir.path(), server.port(), &server.table()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rclone_over_webdav() {
     let dir = served();
     let server = Webdav::rclone(dir.path());

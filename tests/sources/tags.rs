@@ -7,6 +7,8 @@ use kitovufs::error::ErrorKind;
 use kitovufs::source::{Retrieval, Source};
 
 use crate::kit::liar::{Answer, For, Liar, Speaks};
+use crate::kit::servers::Webdav;
+use crate::real::{Directory, served};
 use crate::{kind, remote, source};
 
 /// More than comes in one part.
@@ -70,6 +72,32 @@ async fn files_that_are_sent_under_no_tag_or_another_are_read_in_parts_and_keep_
             assert_eq!(unchanged, digest, "the tags that it tells are stable");
         }
     }
+}
+
+/// Nothing else tells which version they are of: lighttpd goes on to send a file that it has open under the name of the next one, whose
+/// tag it tells meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_lighttpd_that_have_no_type_are_refused_with_what_the_server_needs() {
+    let dir = served();
+    Directory::new(dir.path()).write("file.unknown", b"0123456789");
+    let path = remote("file.unknown");
+    let server = Webdav::lighttpd_without_types(dir.path());
+    let source = source(&server.table()).await;
+    let digest = source.create_remote_digest(&path).await.unwrap().digest;
+    for range in [0..10, 2..5] {
+        let mut out = Vec::new();
+        let error = source.retrieve_file(&Retrieval::new(&path, &digest, 10, range), &mut out).await.unwrap_err();
+        assert_eq!((error.kind(), out.len()), (ErrorKind::Protocol, 0));
+        assert!(error.to_string().contains("mimetype.assign += (\"\" => \"application/octet-stream\")"), "{error}");
+    }
+    let server = Webdav::lighttpd(dir.path());
+    let source = self::source(&server.table()).await;
+    let mut out = Vec::new();
+    for range in [0..10, 2..5] {
+        let digest = source.create_remote_digest(&path).await.unwrap().digest;
+        source.retrieve_file(&Retrieval::new(&path, &digest, 10, range), &mut out).await.unwrap();
+    }
+    assert_eq!(out, b"0123456789234");
 }
 
 #[tokio::test(flavor = "multi_thread")]

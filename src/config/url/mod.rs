@@ -66,8 +66,8 @@ pub(super) fn settings(kind: &dyn Kind, text: &str) -> Option<Result<url::UrlSet
     }
     let told = (urls.read)(&Typed { scheme: &scheme, rest, is_set: &|_| false, known: &forms });
     Some(told.map(|mut told| {
-        // The table has keys for secrets; variables are for the command line.
-        told.values.retain(|_, value| !value.is_table());
+        // The table has keys for logins; what is found by itself is for the command line.
+        told.values.retain(|key, value| !value.is_table() && key != "load_if_refused");
         told
     }))
 }

@@ -93,7 +93,7 @@ fn a_secret_in_a_url_is_refused_and_not_repeated() {
 #[test]
 fn s3_urls_name_bucket_prefix_and_server() {
     let s3 = remote("s3://My_bucket/a%20b/?endpoint=http://localhost:9000&region=eu-1", &[]);
-    let expected = "bucket = 'My_bucket'\nroot = '/a b'\nendpoint = 'http://localhost:9000'\nregion = 'eu-1'";
+    let expected = "bucket = 'My_bucket'\nroot = '/a b'\nendpoint = 'http://localhost:9000'\nregion = 'eu-1'\nload_if_refused = true";
     assert_eq!(s3.values, table(expected));
     assert_eq!((s3.type_name, &*s3.name), ("s3", "My_bucket"));
 }
@@ -113,6 +113,8 @@ fn azblob_urls_name_account_container_and_prefix() {
     let variables = ["AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"];
     assert_eq!(remote("azblob://acc/c/a%20b/", &variables).values, table(expected));
     assert!(remote("azblob://acc/c", &["AZURE_STORAGE_SAS_TOKEN"]).values.contains_key("sas_token"));
+    let nothing = table("account_name = 'acc'\ncontainer = 'c'\nload_if_refused = true");
+    assert_eq!(remote("azblob://acc/c", &[]).values, nothing);
     assert!(refusal("azblob://acc").contains("azblob://account/container"));
     let message = refusal("azblob://acc/c?sig=hunter2");
     assert!(message.contains("AZURE_STORAGE_KEY") && !message.contains("hunter2"), "{message}");
@@ -122,7 +124,7 @@ fn azblob_urls_name_account_container_and_prefix() {
 fn gs_urls_name_bucket_and_prefix() {
     let expected = "bucket = 'b_c'\nroot = '/a b'\ntoken = { env = 'GOOGLE_OAUTH_ACCESS_TOKEN' }";
     assert_eq!(remote("gs://b_c/a%20b/", &["GOOGLE_OAUTH_ACCESS_TOKEN"]).values, table(expected));
-    assert_eq!(remote("gs://b", &[]).values, table("bucket = 'b'"));
+    assert_eq!(remote("gs://b", &[]).values, table("bucket = 'b'\nload_if_refused = true"));
     let found = remote("gs://b", &["GOOGLE_APPLICATION_CREDENTIALS"]).values;
     assert_eq!(found, table("bucket = 'b'\ndisable_config_load = false"));
     assert!(!refusal("gs://b?token=hunter2").contains("hunter2"));

@@ -16,9 +16,9 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     let mut page = Page { observed, ..Page::default() };
     // Accounts with real directories list them as blobs too, so that one may come twice.
     let mut directories = HashSet::new();
-    let (meter, mut budget) = (body.meter(), Budget::default());
+    let mut budget = Budget::default();
     // The reader leaves out the byte order mark with which Azure begins.
-    let tree = Element::read(body, &meter, &["BlobPrefix", "Blob"], |blob| {
+    let tree = Element::listing(body, &["BlobPrefix", "Blob"], |blob| {
         let name = match blob.known_by("Name") {
             Ok(name) => name.to_owned(),
             Err((name, why)) => {

@@ -18,6 +18,7 @@ use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, endpoint, join, warn_i
 use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
 use super::read_root;
+use super::reluctant::{self, Reluctant};
 use super::tokens::azure::{Azure, SECRET_VARIABLES};
 use super::tokens::{Origin, Tokens};
 use crate::digest::Digest;
@@ -59,6 +60,8 @@ struct Config {
     sas: Option<Secret>,
     tokens: Option<Tokens>,
     authorities: Authorities,
+    /// Whether requests carry the tokens.
+    reluctant: Reluctant,
 }
 
 struct Connected {
@@ -112,7 +115,8 @@ impl Kind for AzblobKind {
 
     fn secret_variables(&self, settings: &Settings) -> BTreeSet<String> {
         let mut names = settings.variables();
-        if settings.values.get("disable_config_load") == Some(&false.into()) {
+        let flag = |key: &str| settings.values.get(key);
+        if flag("disable_config_load") == Some(&false.into()) || flag(reluctant::KEY) == Some(&true.into()) {
             names.extend(SECRET_VARIABLES.map(str::to_owned));
         }
         names
@@ -132,8 +136,10 @@ impl Kind for AzblobKind {
         if key.is_some() && sas.is_some() {
             reader.problem(Some("sas_token"), "`account_key` and `sas_token` exclude each other");
         }
-        let azure = Azure::read(&mut reader);
-        if azure.is_some() && (key.is_some() || sas.is_some()) {
+        let is_written = key.is_some() || sas.is_some();
+        let azure = Azure::read(&mut reader).filter(|azure| !(azure.is_reluctant() && is_written));
+        let reluctant = Reluctant::new(azure.as_ref().is_some_and(Azure::is_reluctant));
+        if azure.is_some() && is_written {
             let key = if key.is_some() { "account_key" } else { "sas_token" };
             reader.problem(Some(key), format!("`{key}` excludes `client_secret` and disable_config_load = false"));
         }
@@ -158,7 +164,7 @@ impl Kind for AzblobKind {
                 let tokens = azure.map(|azure| Tokens::new(Origin::Azure(azure)));
                 url.set_path(&join(&[url.path(), &container]));
                 let url = url.as_str().trim_end_matches('/').to_owned();
-                Some(Config { url, prefix, account, key, sas, tokens, authorities })
+                Some(Config { url, prefix, account, key, sas, tokens, authorities, reluctant })
             }
             // This endpoint was made of a missing account name, which is a problem already.
             Err(_) if account.is_empty() && !settings.values.contains_key("endpoint") => None,
@@ -192,6 +198,14 @@ impl Azblob {
         let connected = self.connected.get(purpose)?;
         let mut request = connected.sign(purpose, method, url, request)?;
         let Some(tokens) = &self.config.tokens else { return connected.transport.send(purpose, request).await };
+        if !self.config.reluctant.carries() {
+            let refusal = match connected.transport.send(purpose, request.clone()).await {
+                Err(refusal) if self.config.reluctant.is_to_look(&without_login(&refusal, url)) => refusal,
+                answer => return answer,
+            };
+            let found = tokens.header(connected.transport.client()).await.map(drop);
+            self.config.reluctant.note(refusal, found)?;
+        }
         let token = tokens.header(connected.transport.client()).await?;
         request.headers_mut().insert(AUTHORIZATION, token.clone());
         match connected.transport.send(purpose, request.clone()).await {
@@ -212,6 +226,12 @@ impl Azblob {
             _ => Err(purpose.error(ErrorKind::Changed)),
         }
     }
+}
+
+/// The refusal of a request without a login: to that a private container is none.
+fn without_login(refusal: &Error, url: &str) -> Error {
+    let is_of_container = refusal.kind() == ErrorKind::NotFound && url.contains("comp=list");
+    if is_of_container { Error::new("list_path", ErrorKind::PermissionDenied) } else { refusal.clone() }
 }
 
 impl Keys for Azblob {

@@ -1,6 +1,7 @@
 //! URLs of containers.
 
 use crate::source::url::{Typed, UrlSettings, Urls};
+use crate::sources::reluctant;
 
 pub(super) static URLS: Urls = Urls { schemes: &[("azblob", "azblob://account/container/prefix")], read };
 
@@ -27,6 +28,8 @@ fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
     remote.set_root(root)?;
     if let Some((key, variable)) = VARIABLES.into_iter().find(|(_, variable)| (typed.is_set)(variable)) {
         remote.set_variable(key, variable);
+    } else {
+        remote.set(reluctant::KEY, true);
     }
     Ok(remote)
 }

@@ -29,6 +29,8 @@ pub(super) struct Item {
 pub(super) struct Listed {
     pub(super) items: Heap<Item>,
     pub(super) left_out: LeftOut,
+    /// Whether only names are known, and not which are directories.
+    pub(super) are_names: bool,
 }
 
 impl Pack for Item {
@@ -124,6 +126,15 @@ pub(super) fn human_listing(body: &mut Arriving) -> Result<Listed, String> {
     })
 }
 
+/// Reads the answer to NLST: names, or paths that end in them.
+pub(super) fn names(body: &mut Arriving) -> Result<Listed, String> {
+    let listed = listed(body, |path, _| {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+        (!matches!(name, b"" | b"." | b"..")).then(|| item(name))
+    })?;
+    Ok(Listed { are_names: true, ..listed })
+}
+
 /// A file of which only the name is known.
 fn item(name: &[u8]) -> Item {
     Item { name: name.to_vec(), directory: false, link: None, stamp: None }
@@ -144,7 +155,7 @@ fn unreadable(line: &[u8], why: &str, left_out: &LeftOut) -> Option<Item> {
 /// Reads a listing line by line.
 fn listed(body: &mut Arriving, item: impl Fn(&[u8], &LeftOut) -> Option<Item>) -> Result<Listed, String> {
     let meter = body.meter();
-    let Listed { mut items, left_out } = Listed::default();
+    let Listed { mut items, left_out, are_names } = Listed::default();
     let mut line = Vec::new();
     while body.read_until(b'\n', &mut line).map_err(|e| e.to_string())? > 0 {
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
@@ -157,7 +168,7 @@ fn listed(body: &mut Arriving, item: impl Fn(&[u8], &LeftOut) -> Option<Item>) -
         line.clear();
         meter.next();
     }
-    Ok(Listed { items, left_out })
+    Ok(Listed { items, left_out, are_names })
 }
 
 /// The beginning of a line, as much as a message repeats.
@@ -187,8 +198,17 @@ mod tests {
 
     /// The number of names that are read, and what the log tells of the others.
     fn outcome(listed: Result<Listed, String>) -> (usize, Omitted) {
-        let Listed { items, left_out } = listed.expect("it is a listing");
+        let Listed { items, left_out, .. } = listed.expect("it is a listing");
         (items.iter().count(), EntryStream::noting(futures::stream::empty(), left_out).omitted())
+    }
+
+    #[test]
+    fn names_are_the_ends_of_what_nlst_tells() {
+        let told = b"a b\r\n./c\r\n/dir/d\r\n.\r\ndir/..\r\ne\n";
+        let listed = read(told, names).expect("it is a listing");
+        let names: Vec<_> = listed.items.into_iter().map(|item| item.name).collect();
+        assert_eq!(names, [b"a b".as_slice(), b"c", b"d", b"e"]);
+        assert!(listed.are_names && !read(told, human_listing).expect("it is a listing").are_names);
     }
 
     #[test]

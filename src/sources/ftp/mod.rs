@@ -280,7 +280,7 @@ async fn absence(
     while let Some((name, above)) = missing.split_last() {
         let parent = RemotePath::parse(&above.join(b"/".as_slice())).unwrap_or_else(|_| RemotePath::root());
         match session.list(&connected.place(&parent), abilities).await {
-            Ok(Listed { items, left_out }) => {
+            Ok(Listed { items, left_out, .. }) => {
                 let found = items.iter().find(|item| item.name == *name);
                 let whole = missing.len() == components.len();
                 return Ok(match found {
@@ -375,7 +375,11 @@ impl Source for Ftp {
                 self.note_no_machine_listings();
             }
         }
-        let Listed { items, left_out } = self.settle(purpose, &connected, session, listed).await?;
+        let listed = match listed {
+            Ok(names) if names.are_names => session.with_kinds(&place, names).await,
+            listed => listed,
+        };
+        let Listed { items, left_out, .. } = self.settle(purpose, &connected, session, listed).await?;
         let mut followed = self.followed(purpose, &connected, &items).await?;
         let (noted, links) = (left_out.clone(), self.config.links);
         let entries = items.into_iter().filter_map(move |item: Item| {

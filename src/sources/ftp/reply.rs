@@ -36,6 +36,13 @@ impl Reply {
         text_of(self.lines().next().and_then(|line| line.get(4..)).unwrap_or_default())
     }
 
+    /// The path of an answer to PWD, which should stand in quotes and does not.
+    pub(super) fn unquoted_path(&self) -> Option<Vec<u8>> {
+        let words = self.lines().next()?.get(4..)?;
+        let path = words.split(|byte| *byte == b' ').next()?;
+        (self.code == 257 && path.starts_with(b"/")).then(|| path.to_vec())
+    }
+
     /// The server does not know the command, or not with these arguments.
     pub(super) fn is_unknown_command(&self) -> bool {
         matches!(self.code, 500 | 501 | 502 | 504)
@@ -123,12 +130,23 @@ impl Failure {
                 let advice = if why.contains("certificate") { format!("; {TRUST}") } else { String::new() };
                 purpose.error(ErrorKind::Unreachable).because(format!("no encrypted connection: {why}{advice}"))
             }
+            Self::Lost(error) if is_in_clear(&error) => {
+                let why = "the server answers in clear text where TLS was agreed upon: it has failed, and its own log says why";
+                purpose.error(ErrorKind::Unreachable).because(why)
+            }
             Self::Lost(error) => purpose.error(ErrorKind::Unreachable).caused_by(error),
             Self::Silent => purpose.error(ErrorKind::TimedOut),
             Self::Nonsense(why) => purpose.protocol(why),
             Self::Unwanted(error) => error,
         }
     }
+}
+
+/// Whether what came over TLS is none of it: vsftpd tells so of its own failures.
+fn is_in_clear(error: &FtpError) -> bool {
+    let FtpError::ConnectionError(error) = error else { return false };
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }
 
 #[cfg(test)]
@@ -159,6 +177,31 @@ mod tests {
         assert_eq!(wrong.error(purpose).kind(), ErrorKind::Unauthenticated);
         let named = Failure::Refused(reply("550 too many cooks: no such file"));
         assert_eq!(named.error(purpose).kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_path_without_its_quotes_is_taken_from_an_answer_to_pwd_alone() {
+        let path = |text: &str| {
+            let reply = Reply::from(Response::new(Status::PathCreated, text.as_bytes().to_vec()));
+            reply.unquoted_path().map(|path| String::from_utf8(path).expect("text"))
+        };
+        assert_eq!(path("257 /home/anna is current\r\n").as_deref(), Some("/home/anna"));
+        assert_eq!(path("257 /\n").as_deref(), Some("/"));
+        assert_eq!((path("257 \"/a b\""), path("550 /home"), path("257")), (None, None, None));
+    }
+
+    #[test]
+    fn clear_text_within_tls_is_told_to_be_that() {
+        let path = RemotePath::root();
+        let purpose = Purpose { op: "connect", path: &path };
+        let lost = |kind| {
+            let cause = std::io::Error::new(std::io::ErrorKind::InvalidData, rustls::Error::InvalidMessage(kind));
+            Failure::Lost(FtpError::ConnectionError(cause)).error(purpose)
+        };
+        let told = lost(rustls::InvalidMessage::InvalidContentType);
+        assert_eq!(told.kind(), ErrorKind::Unreachable);
+        assert!(told.to_string().contains("in clear text where TLS was agreed upon"), "{told}");
+        assert!(!lost(rustls::InvalidMessage::InvalidCcs).to_string().contains("clear text"));
     }
 
     #[test]

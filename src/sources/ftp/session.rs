@@ -11,13 +11,15 @@ use suppaftp::types::FileType;
 use suppaftp::{FtpError, Mode, Status};
 use tokio::io::AsyncReadExt as _;
 
-use super::facts::{self, Kind, Listed};
+use super::facts::{self, Item, Kind, Listed};
 use super::reply::{Failure, Reply};
 use super::wire::{self, text_of};
 use crate::revealed::Revealed;
 use crate::source::Sink;
-use crate::sources::arriving;
+use crate::source::waits::note_progress;
+use crate::sources::arriving::{self, Arriving};
 use crate::sources::dial::dial;
+use crate::sources::heap::Heap;
 use crate::sources::stamp::{Stamp, ftp_time};
 
 /// A host that does not even accept a connection by then is not there.
@@ -88,9 +90,14 @@ impl Session {
         }
     }
 
-    /// The directory in which the server starts a session.
+    /// The directory in which the server starts a session; its root where it does not say.
     pub(super) async fn home(&mut self) -> Result<Vec<u8>, Failure> {
-        Ok(wire::bytes_of(&self.stream.pwd().await?))
+        match self.stream.pwd().await.map_err(Failure::from) {
+            Ok(path) => Ok(wire::bytes_of(&path)),
+            Err(Failure::Refused(reply)) if reply.is_unknown_command() => Ok(Vec::new()),
+            Err(Failure::Refused(reply)) => reply.unquoted_path().ok_or(Failure::Refused(reply)),
+            Err(failure) => Err(failure),
+        }
     }
 
     pub(super) async fn abilities(&mut self, root: &[u8]) -> Result<Abilities, Failure> {
@@ -107,13 +114,25 @@ impl Session {
     }
 
     pub(super) async fn list(&mut self, dir: &[u8], abilities: Abilities) -> Result<Listed, Failure> {
-        let command = if abilities.machine_listings {
-            format!("MLSD {}", text_of(dir))
-        } else {
-            // LIST takes patterns and options for a path; the working directory is taken as it is.
-            self.stream.cwd(text_of(dir)).await?;
-            "LIST".to_owned()
-        };
+        if abilities.machine_listings {
+            return self.listing(format!("MLSD {}", text_of(dir)), facts::machine_listing).await;
+        }
+        // LIST takes patterns and options for a path; the working directory is taken as it is.
+        self.stream.cwd(text_of(dir)).await?;
+        match self.listing("LIST".to_owned(), facts::human_listing).await {
+            Err(Failure::Refused(reply)) if reply.is_unknown_command() => {
+                self.listing("NLST".to_owned(), facts::names).await
+            }
+            listed => listed,
+        }
+    }
+
+    /// What this command lists.
+    async fn listing(
+        &mut self,
+        command: String,
+        parse: impl FnOnce(&mut Arriving) -> Result<Listed, String> + Send + 'static,
+    ) -> Result<Listed, Failure> {
         let (_, mut data) =
             self.stream.custom_data_command(command, &[Status::AboutToSend, Status::AlreadyOpen]).await?;
         let pieces = futures::stream::try_unfold((&mut data, true), async |(data, is_line_whole)| {
@@ -126,12 +145,27 @@ impl Session {
                 None => Err(FtpError::ConnectionError(std::io::ErrorKind::UnexpectedEof.into())),
             }
         });
-        let parse = if abilities.machine_listings { facts::machine_listing } else { facts::human_listing };
         // If parsing ends early, the rest is unread, and the connection cannot be used again.
-        let listed = arriving::parsed(pieces, parse).await?.map_err(Failure::Nonsense)?;
+        let listed = arriving::parsed(pieces, true, parse).await?.map_err(Failure::Nonsense)?;
         // Only this reply says that the listing is complete.
         data.finish().await?;
         Ok(listed)
+    }
+
+    /// What was listed in a directory, where the server has told names only: a name is a directory if the server goes there.
+    pub(super) async fn with_kinds(&mut self, dir: &[u8], listed: Listed) -> Result<Listed, Failure> {
+        let mut items = Heap::default();
+        for item in listed.items.iter() {
+            let path = [dir, b"/", &item.name].concat();
+            let directory = match self.stream.cwd(text_of(&path)).await.map_err(Failure::from) {
+                Ok(()) => true,
+                Err(Failure::Refused(_)) => false,
+                Err(failure) => return Err(failure),
+            };
+            note_progress();
+            items.push(&Item { directory, ..item }).map_err(|exceeded| Failure::Nonsense(exceeded.to_string()))?;
+        }
+        Ok(Listed { items, ..listed })
     }
 
     pub(super) async fn stat(&mut self, path: &[u8], abilities: Abilities) -> Result<Seen, Failure> {

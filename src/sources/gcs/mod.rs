@@ -8,6 +8,7 @@ use super::authorities::Authorities;
 use super::http::early::Confirming;
 use super::http::warn_if_clear;
 use super::read_root;
+use super::reluctant::Reluctant;
 use super::s3::credentials::Credentials;
 use super::s3::{BucketConfig, S3, place};
 use super::tokens::google::Google;
@@ -46,11 +47,14 @@ impl Kind for GcsKind {
         let token = reader.secret("token");
         let google = Google::read(&mut reader);
         let credentials = Credentials::read_key(settings, &mut reader);
+        let is_written = token.is_some() || credentials.has_key();
+        let google = google.filter(|google| !(google.is_reluctant() && is_written));
+        let reluctant = Reluctant::new(google.as_ref().is_some_and(Google::is_reluctant));
         let authorities = Authorities::read(&mut reader);
         if token.is_some() && credentials.has_key() {
             reader.problem(Some("token"), "`token` and `access_key_id` exclude each other");
         }
-        if google.is_some() && (token.is_some() || credentials.has_key()) {
+        if google.is_some() && is_written {
             let key = if token.is_some() { "token" } else { "access_key_id" };
             reader.problem(Some(key), format!("`{key}` excludes `credential_path` and disable_config_load = false"));
         }
@@ -68,6 +72,7 @@ impl Kind for GcsKind {
                 credentials,
                 tokens: origin.map(Tokens::new),
                 authorities,
+                reluctant,
             }
         });
         Ok(Box::new(S3::new(reader.finish_with(config)?)))

@@ -1,6 +1,7 @@
 //! URLs of Google's buckets.
 
 use crate::source::url::{Typed, UrlSettings, Urls};
+use crate::sources::reluctant;
 use crate::sources::tokens::google::FILE_VARIABLE;
 
 pub(super) static URLS: Urls = Urls { schemes: &[("gs", "gs://bucket/prefix"), ("gcs", "")], read };
@@ -23,6 +24,8 @@ fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
         remote.set_variable("token", TOKEN_VARIABLE);
     } else if (typed.is_set)(FILE_VARIABLE) {
         remote.set("disable_config_load", false);
+    } else {
+        remote.set(reluctant::KEY, true);
     }
     Ok(remote)
 }

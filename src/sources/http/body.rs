@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, IF_MATCH, RANGE, TRANSFER_ENCODING};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, IF_MATCH, RANGE, SERVER, TRANSFER_ENCODING,
+};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
 use super::early::{AT_ONCE, Early};
-use super::transport::failure;
+use super::transport::{failure, tells_its_end};
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved, Sink};
 use crate::sources::purpose::Purpose;
@@ -59,7 +61,7 @@ pub(in crate::sources) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>,
         Match::Unknown if seen.identifies() => {
             return Err(purpose.protocol("the answer does not say which version it is of"));
         }
-        Match::Unknown => return Err(purpose.protocol(unidentified(response.url(), is_page(response.headers())))),
+        Match::Unknown => return Err(purpose.protocol(unidentified(response.url(), response.headers()))),
     }
     let Range { start, end } = retrieval.range;
     let (expected, total) = match (response.status(), content_range(response.headers())) {
@@ -89,18 +91,31 @@ pub(in crate::sources) fn check(purpose: Purpose<'_>, retrieval: &Retrieval<'_>,
 }
 
 /// Whether an answer is a page for people.
-pub(in crate::sources) fn is_page(headers: &HeaderMap) -> bool {
+fn is_page(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
-/// Why an answer from this address is of no version: it tells neither an entity tag nor a time.
-pub(in crate::sources) fn unidentified(url: &Url, is_page: bool) -> String {
+/// Whether an answer is one of lighttpd, as far as it says so.
+fn is_of_lighttpd(headers: &HeaderMap) -> bool {
+    headers.get(SERVER).is_some_and(|name| name.as_bytes().starts_with(b"lighttpd"))
+}
+
+/// Why an answer from this address, with these headers, is of no version: it tells neither an entity tag nor a time.
+///
+/// No question asked beside it tells the version in its place. lighttpd sends a file that it has open already for up to a second after
+/// another has taken its name, whose tag it tells meanwhile; a cache in front of a server sends it for longer.
+pub(in crate::sources) fn unidentified(url: &Url, headers: &HeaderMap) -> String {
     let host = url.host_str().unwrap_or_default();
-    if is_page {
+    if is_page(headers) {
         return format!("it looks like a login page of {host}: a page that tells neither an entity tag nor a time");
     }
-    format!("{host} tells neither an entity tag nor a time, so that nothing tells its versions apart")
+    let advice = if is_of_lighttpd(headers) {
+        "; lighttpd tells both once each file has a type: mimetype.assign += (\"\" => \"application/octet-stream\")"
+    } else {
+        ""
+    };
+    format!("{host} tells neither an entity tag nor a time, so that nothing tells its versions apart{advice}")
 }
 
 /// Fails with `Changed` unless what the source says `now` is still of the wanted version.
@@ -133,8 +148,7 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     confirm: Option<Confirm<impl Fn(bool) -> F + Send>>,
 ) -> Result<()> {
     let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
-    // Without a length, only a body that tells its own end is known to be complete when it ends.
-    let tells_its_end = chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2;
+    let tells_its_end = tells_its_end(&response);
     let mut at = sent.start;
     let began = Instant::now();
     let mut held = Held { chunks: Vec::new(), bytes: 0, since: began, before: None, confirm, is_shown: false };

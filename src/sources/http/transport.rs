@@ -5,7 +5,7 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, DATE, HeaderMap, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
@@ -219,8 +219,20 @@ pub(in crate::sources) async fn parsed<T: Send + 'static>(
     response: Response,
     parse: impl FnOnce(&mut Arriving) -> Result<T, String> + Send + 'static,
 ) -> Result<T> {
-    let parsed = arriving::parsed(response.bytes_stream(), parse).await.map_err(|e| failure(purpose, e))?;
+    if let Some(coding) = response.headers().get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let coding = coding.to_str().unwrap_or_default().escape_debug();
+        return Err(purpose.protocol(format!("the server packs its answer ({coding}), which nothing has asked for")));
+    }
+    let tells_its_end = tells_its_end(&response);
+    let parsed =
+        arriving::parsed(response.bytes_stream(), tells_its_end, parse).await.map_err(|e| failure(purpose, e))?;
     parsed.map_err(|why| purpose.protocol(why))
+}
+
+/// Whether a body that is cut short is known to be: only the end of the connection ends one that has neither a length nor chunks.
+pub(in crate::sources) fn tells_its_end(response: &Response) -> bool {
+    let chunked = response.headers().contains_key(TRANSFER_ENCODING);
+    chunked || response.content_length().is_some() || response.version() >= http::Version::HTTP_2
 }
 
 /// Collects the body of an answer.
@@ -411,7 +423,9 @@ fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
         | "InvalidToken"
         | "TokenRefreshRequired"
         | "AuthenticationFailed"
-        | "InvalidAuthenticationInfo" => return ErrorKind::Unauthenticated,
+        | "InvalidAuthenticationInfo"
+        | "NoAuthenticationInformation"
+        | "PublicAccessNotPermitted" => return ErrorKind::Unauthenticated,
         code if is_archived(code) => return ErrorKind::Other,
         "SlowDown" | "ServerBusy" => return ErrorKind::RateLimited,
         // Everything that the source showed was in the bucket: that is an outage, not a deletion.

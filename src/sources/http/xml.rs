@@ -5,10 +5,11 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use encoding_rs::Encoding;
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use quick_xml::Reader;
+use quick_xml::errors::SyntaxError;
 use quick_xml::events::Event;
 
 use crate::source::budget::{Exceeded, MAX_ITEM_BYTES};
-use crate::sources::arriving::Meter;
+use crate::sources::arriving::{Arriving, Meter};
 
 /// A document tells its encoding in its first bytes.
 const DECLARATION_BYTES: u64 = 256;
@@ -22,6 +23,9 @@ const MAX_DEPTH: usize = 64;
 /// Why a text cannot be read.
 const NO_UTF8: &str = "it holds bytes that are not UTF-8";
 const NO_CHARACTER: &str = "it holds an entity that is not known";
+/// Why the rest of a document cannot be read.
+const CUT: &str = "the XML ends early";
+const MALFORMED: &str = "the XML is malformed";
 
 /// One element. Its name is without prefix: no answer that we read has two of the same local name side by side.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,20 +37,43 @@ pub(in crate::sources) struct Element {
     fault: Option<&'static str>,
     /// What follows it, if it is a whole document.
     rest: String,
+    /// Why a document was not read to its end.
+    cut: Option<&'static str>,
 }
 
 impl Element {
     /// Reads a whole document that is in memory; one that ends early is an error.
     pub(in crate::sources) fn parse(body: &[u8]) -> Result<Self, String> {
-        Self::read(body, &Meter::default(), &[], |_| Ok(()))
+        let document = Self::read(body, &Meter::default(), &[], |_| Ok(()))?;
+        document.cut.map_or(Ok(()), |why| Err(why.to_owned())).map(|()| document)
     }
 
-    /// Reads a document while it arrives; one that ends early is an error, since it would look like a shorter listing. What is wrong in
-    /// it, and what follows it, are its [`faults`](Self::faults).
+    /// Reads a listing while it arrives. What is wrong in it, and what follows it, are its [`faults`](Self::faults).
     ///
     /// Elements that are called as one of `records` go to `take`, each as it ends, and are no part of the tree that is returned. One
     /// of them, and all the rest, may have [`MAX_ITEM_BYTES`] bytes. What is wrong in one of them is no fault of the document.
-    pub(in crate::sources) fn read(
+    ///
+    /// # Errors
+    /// It ends early, or is malformed so that its end cannot be found, and either not one record could be read, or nothing tells that
+    /// all has arrived that the server wrote. Where something does, that is a fault: the server itself breaks off each time.
+    pub(in crate::sources) fn listing(
+        body: &mut Arriving,
+        records: &[&str],
+        mut take: impl FnMut(Element) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        let (meter, mut are_read) = (body.meter(), false);
+        let document = Self::read(&mut *body, &meter, records, |record| {
+            are_read |= record.fault.is_none();
+            take(record)
+        })?;
+        match document.cut {
+            Some(why) if !are_read || !body.tells_its_end() => Err(why.into()),
+            _ => Ok(document),
+        }
+    }
+
+    /// Reads a document, as far as it goes.
+    fn read(
         mut body: impl BufRead,
         meter: &Meter,
         records: &[&str],
@@ -78,7 +105,13 @@ impl Element {
     pub(in crate::sources) fn faults(&self) -> impl Iterator<Item = (&str, &'static str)> {
         let wrong = self.fault.map(|fault| (self.name.as_str(), fault));
         let rest = Some(self.rest.as_str()).filter(|rest| !rest.is_empty());
-        wrong.into_iter().chain(rest.map(|rest| (rest, "with this the server broke off the listing")))
+        let cut = self.cut.map(|why| (self.name.as_str(), why));
+        wrong.into_iter().chain(cut).chain(rest.map(|rest| (rest, "with this the server broke off the listing")))
+    }
+
+    /// Whether this is a document that was not read to its end.
+    pub(in crate::sources) fn is_cut(&self) -> bool {
+        self.cut.is_some()
     }
 
     /// Whether this is an element of this local name.
@@ -162,15 +195,27 @@ impl<F: FnMut(Element) -> Result<(), String>> Tree<'_, F> {
                         None => self.spoil(NO_CHARACTER),
                     }
                 }
-                Ok(Event::Eof) => return Err("the XML ends early".into()),
+                Ok(Event::Eof) => return self.cut(CUT),
                 Ok(Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => {}
                 Err(quick_xml::Error::IllFormed(_)) => self.blame("its XML is malformed"),
+                Err(quick_xml::Error::Syntax(SyntaxError::InvalidBangMarkup)) => return self.cut(MALFORMED),
+                Err(quick_xml::Error::Syntax(_)) => return self.cut(CUT),
                 Err(error) => return Err(malformed(&error)),
             }
             if self.inside.max(self.outside) > MAX_ITEM_BYTES {
                 return Err(Exceeded::Item.into());
             }
         }
+    }
+
+    /// The document as far as it was read, if it had begun.
+    fn cut(mut self, why: &'static str) -> Result<Element, String> {
+        if self.record.is_some() {
+            self.blame(why);
+        }
+        self.close_from(0)?;
+        let document = self.document.ok_or(why)?;
+        Ok(Element { cut: Some(why), ..document })
     }
 
     fn start(&mut self, name: &str) -> Result<(), String> {
@@ -365,7 +410,7 @@ fn malformed(error: &quick_xml::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::arriving::read;
+    use crate::sources::arriving::{read, read_as};
 
     #[test]
     fn documents_are_read_in_the_encoding_that_they_tell() {
@@ -406,8 +451,7 @@ mod tests {
         let (mut texts, mut rest) = (Vec::new(), None);
         let read = |body: &[u8], texts: &mut Vec<String>| {
             read(body, |body| {
-                let meter = body.meter();
-                Element::read(body, &meter, &["a"], |record| {
+                Element::listing(body, &["a"], |record| {
                     texts.push(record.text_of("k").unwrap_or_default().to_owned());
                     Ok(())
                 })
@@ -501,5 +545,36 @@ mod tests {
         for text in ["", "<r><a>1</a>", "<r><a>1</a></", "<r><!x></r>"] {
             assert!(Element::parse(text.as_bytes()).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_listing_that_the_server_did_not_end_is_read_as_far_as_it_goes() {
+        let read = |body: &str, tells_its_end| {
+            let mut names = Vec::new();
+            let read = read_as(body.as_bytes(), tells_its_end, |body| {
+                Element::listing(body, &["a"], |record| {
+                    names.push(record.known_by("k").map(str::to_owned).map_err(|(name, _)| name.to_owned()));
+                    Ok(())
+                })
+            });
+            (read.map(|document| document.faults().map(|(_, why)| why).next()), names)
+        };
+        let good = "<r><a><k>1</k></a>";
+        for (rest, why, begun) in [
+            ("", CUT, None),
+            ("</", CUT, None),
+            ("<a><k>2</k>", CUT, Some("2")),
+            ("<a><k>2", CUT, Some("2")),
+            ("<a><k x=\"", CUT, Some("")),
+            ("<![CDATA[", CUT, None),
+            ("<!x><a><k>2</k></a></r>", MALFORMED, None),
+        ] {
+            let begun = begun.map(|name| Err(name.to_owned()));
+            let names: Vec<_> = [Ok("1".to_owned())].into_iter().chain(begun).collect();
+            assert_eq!(read(&format!("{good}{rest}"), true), (Ok(Some(why)), names.clone()), "{rest}");
+            assert_eq!(read(&format!("{good}{rest}"), false), (Err(why.into()), names), "{rest}: more may come");
+            assert_eq!(read(&format!("<r>{}", rest.replace("</k></a></r>", "")), true).0, Err(why.into()), "{rest}");
+        }
+        assert_eq!(read(&format!("{good}</r>"), false).0, Ok(None));
     }
 }

@@ -18,6 +18,7 @@ use crate::secret::Secret;
 use crate::source::settings::{Reader, Settings};
 use crate::sources::http::transport::Transport;
 use crate::sources::purpose::Purpose;
+use crate::sources::reluctant::Reluctant;
 
 /// The origin of the key, as the configuration says.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(in crate::sources) struct Credentials {
     session_token: Option<Secret>,
     /// Look where Amazon's tools do: environment, files, the machine's metadata service.
     load: bool,
+    /// Do that only once the store has refused a request without a key.
+    is_reluctant: bool,
     profile: Option<String>,
     no_metadata: bool,
     role: Option<String>,
@@ -49,11 +52,13 @@ impl Credentials {
         if skip && (has_key || !disable_load) {
             reader.problem(Some("skip_signature"), "requests cannot be anonymous and have credentials");
         }
-        let load = !disable_load || profile.is_some();
+        let is_told_to_load = !disable_load || profile.is_some();
+        let is_reluctant = Reluctant::read(reader) && !has_key && !skip && !is_told_to_load;
+        let load = is_told_to_load || is_reluctant;
         if role.is_some() && !has_key && !load {
             reader.problem(Some("role_arn"), "a role needs a key that may take it: set disable_config_load = false");
         }
-        Self { key: key_id.zip(key), session_token, load, profile, no_metadata, role, external_id }
+        Self { key: key_id.zip(key), session_token, load, is_reluctant, profile, no_metadata, role, external_id }
     }
 
     /// The key alone, for stores that have nothing else of Amazon's.
@@ -63,6 +68,11 @@ impl Credentials {
             reader.problem(None, "`access_key_id` and `secret_access_key` belong together; one is missing");
         }
         Self { key: key_id.zip(key), ..Self::default() }
+    }
+
+    /// Whether requests carry no key before one without it was refused.
+    pub(super) fn is_reluctant(&self) -> bool {
+        self.is_reluctant
     }
 
     /// Whether a key is written down.
@@ -143,7 +153,8 @@ fn key_id(settings: &Settings, reader: &mut Reader<'_>) -> Option<Secret> {
 pub(super) fn failure(purpose: Purpose<'_>, error: &reqsign_core::Error) -> Error {
     let kind = if error.is_retryable() { ErrorKind::Unreachable } else { ErrorKind::Unauthenticated };
     // Its own text may quote what it was given.
-    purpose.error(kind).because(format!("no usable credentials for the bucket ({:?})", error.kind()))
+    let advice = "aws configure, or aws sso login, makes some where they are looked for";
+    purpose.error(kind).because(format!("no usable credentials for the bucket ({:?}): {advice}", error.kind()))
 }
 
 /// A provider of keys that its crate's log lines do not show: the `Debug` of some holds the key.

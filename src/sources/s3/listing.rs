@@ -10,8 +10,7 @@ use crate::sources::stamp::{Stamp, iso_date};
 /// Reads one answer to ListObjectsV2.
 pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> {
     let mut page = Page { observed, ..Page::default() };
-    let meter = body.meter();
-    let tree = Element::read(body, &meter, &["CommonPrefixes", "Contents"], |record| {
+    let tree = Element::listing(body, &["CommonPrefixes", "Contents"], |record| {
         let is_prefix = record.is("CommonPrefixes");
         let key = match record.known_by(if is_prefix { "Prefix" } else { "Key" }) {
             Ok(key) => key.to_owned(),
@@ -35,10 +34,16 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     tree.faults().for_each(|(what, why)| page.left_out.add_unreadable(what.as_bytes(), why));
     // Some stores say only at the end how keys are written.
     let is_encoded = tree.text_of("EncodingType") == Some("url");
-    if is_encoded {
+    let may_be_encoded = tree.is_cut() && tree.child("EncodingType").is_none();
+    if is_encoded || may_be_encoded {
         let left_out = &mut page.left_out;
-        let mut readable =
-            |key: &str| decoded(key).inspect_err(|why| left_out.add_unreadable(key.as_bytes(), why)).ok();
+        let read = |key: &str| match decoded(key) {
+            Ok(read) if may_be_encoded && read != key => {
+                Err("the listing ends before it says how keys are written".into())
+            }
+            read => read,
+        };
+        let mut readable = |key: &str| read(key).inspect_err(|why| left_out.add_unreadable(key.as_bytes(), why)).ok();
         page.directories = page.directories.filter_map(|key| readable(&key))?;
         page.files = page.files.filter_map(|(key, stamp)| Some((readable(&key)?, stamp)))?;
     }
@@ -48,9 +53,11 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
             (Some(token), _) => Some(format!("{TOKEN}{token}")),
             (None, Some(marker)) if is_encoded => Some(format!("{MARKER}{}", decoded(marker)?)),
             (None, Some(marker)) => Some(format!("{MARKER}{marker}")),
+            // What goes on elsewhere is told after what is missing.
+            (None, None) if tree.is_cut() => None,
             (None, None) => last(&page).map(|key| format!("{MARKER}{key}")),
         };
-        if page.next.is_none() {
+        if page.next.is_none() && !tree.is_cut() {
             return Err("the listing ends early and does not say how to go on".into());
         }
     }
@@ -147,10 +154,28 @@ mod tests {
         for body in [
             "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
             "<ListBucketResult>",
+            "<ListBucketResult><Contents><Key>a</Key>",
             "<html></html>",
         ] {
             assert!(read(body.as_bytes(), |body| parse(body, 0)).is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn a_listing_that_ends_early_shows_what_it_tells_and_is_incomplete() {
+        let cut = |head: &str, key: &str| {
+            let text = format!("<ListBucketResult>{head}<Contents><Key>{key}</Key></Contents><Contents><Key>b");
+            let page = read(text.as_bytes(), |body| parse(body, 0)).expect("it tells something");
+            assert!(page.left_out.is_incomplete(), "{text}");
+            (page.files.iter().next().map(|(key, _)| key), page.next)
+        };
+        assert_eq!(cut("", "a"), (Some("a".into()), None));
+        assert_eq!(cut("", "a%20"), (None, None), "it may be either name");
+        assert_eq!(cut("<EncodingType>url</EncodingType>", "a%20"), (Some("a ".into()), None));
+        let more = "<IsTruncated>true</IsTruncated>";
+        assert_eq!(cut(more, "a"), (Some("a".into()), None));
+        let going_on = format!("{more}<NextContinuationToken>t</NextContinuationToken>");
+        assert_eq!(cut(&going_on, "a"), (Some("a".into()), Some(format!("{TOKEN}t"))));
     }
 
     #[test]

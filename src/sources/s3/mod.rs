@@ -27,7 +27,9 @@ use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, warn_if_clear};
 use super::keys::{self, Keys, Page};
 use super::purpose::Purpose;
 use super::read_root;
-use super::tokens::{Renewal, Tokens};
+use super::reluctant::{self, Reluctant};
+use super::renewal::Renewal;
+use super::tokens::Tokens;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
@@ -85,6 +87,8 @@ pub(super) struct BucketConfig {
     pub(super) credentials: Credentials,
     pub(super) tokens: Option<Tokens>,
     pub(super) authorities: Authorities,
+    /// Whether requests carry any of these logins.
+    pub(super) reluctant: Reluctant,
 }
 
 #[derive(Debug)]
@@ -108,7 +112,8 @@ impl Kind for S3Kind {
     fn secret_variables(&self, settings: &Settings) -> BTreeSet<String> {
         let mut names = settings.variables();
         let flag = |key: &str| settings.values.get(key);
-        if flag("profile").is_some() || flag("disable_config_load") == Some(&false.into()) {
+        let loads = flag("disable_config_load") == Some(&false.into()) || flag(reluctant::KEY) == Some(&true.into());
+        if flag("profile").is_some() || loads {
             names.extend(url::VARIABLES.map(|(_, variable)| variable.to_owned()));
         }
         names
@@ -135,8 +140,18 @@ impl Kind for S3Kind {
             warn_if_clear(settings, &place, credentials.has_token());
             let url = place.as_str().trim_end_matches('/').to_owned();
             let prefix = keys::prefix_of(&root);
-            let (unpacks, tokens) = (false, None);
-            BucketConfig { url, prefix, region, request_payer, unpacks, confirming, credentials, tokens, authorities }
+            BucketConfig {
+                url,
+                prefix,
+                region,
+                request_payer,
+                unpacks: false,
+                confirming,
+                reluctant: Reluctant::new(credentials.is_reluctant()),
+                credentials,
+                tokens: None,
+                authorities,
+            }
         });
         Ok(Box::new(S3::new(reader.finish_with(config)?)))
     }
@@ -184,7 +199,15 @@ impl S3 {
                 return Ok(answer);
             }
             let (error, region) = refusal_and_region(purpose, answer.response, None).await;
-            if error.kind() == ErrorKind::Unauthenticated && self.renew(token.as_ref()).await? {
+            if self.config.reluctant.is_to_look(&error) {
+                let found = self.find_login(purpose, &connected).await;
+                self.config.reluctant.note(error, found)?;
+                continue;
+            }
+            if error.kind() == ErrorKind::Unauthenticated
+                && self.config.reluctant.carries()
+                && self.renew(token.as_ref()).await?
+            {
                 continue;
             }
             let Some(region) = region.filter(|region| *region != connected.region) else { return Err(error) };
@@ -197,6 +220,20 @@ impl S3 {
             );
             self.connect().await?;
         }
+    }
+
+    /// Takes the login that is found; fails if there is none.
+    async fn find_login(&self, purpose: Purpose<'_>, connected: &Connected) -> Result<()> {
+        if let Some(tokens) = &self.config.tokens {
+            return tokens.header(connected.transport.client()).await.map(drop);
+        }
+        let Connected { url, region, transport, .. } = connected;
+        let signer = self.config.credentials.signer(region, transport).await?;
+        self.signed(purpose, signer.as_ref(), http::Request::get(url)).await?;
+        // It keeps the key that it has fetched.
+        let (url, region, transport) = (url.clone(), region.clone(), Arc::clone(transport));
+        self.connected.set(Connected { url, region, transport, signer });
+        Ok(())
     }
 
     /// Whether the login, which the store has refused, was renewed.
@@ -227,14 +264,25 @@ impl S3 {
         if self.config.request_payer {
             request = request.header("x-amz-request-payer", "requester");
         }
+        if let Some(tokens) = &self.config.tokens
+            && self.config.reluctant.carries()
+        {
+            request = request.header(AUTHORIZATION, tokens.header(connected.transport.client()).await?);
+        }
+        self.signed(purpose, connected.signer.as_ref(), request).await
+    }
+
+    /// Signs a request, if there is a signer.
+    async fn signed(
+        &self,
+        purpose: Purpose<'_>,
+        signer: Option<&Signer<Credential>>,
+        request: http::request::Builder,
+    ) -> Result<http::Request<Bytes>> {
         let request = request
             .body(Bytes::new())
             .map_err(|e| purpose.error(ErrorKind::InvalidConfig).because("the bucket's URL is wrong").caused_by(e))?;
-        let mut request = request;
-        if let Some(tokens) = &self.config.tokens {
-            request.headers_mut().insert(AUTHORIZATION, tokens.header(connected.transport.client()).await?);
-        }
-        let Some(signer) = &connected.signer else { return Ok(request) };
+        let Some(signer) = signer else { return Ok(request) };
         let (mut parts, body) = request.into_parts();
         signer.sign(&mut parts, None).await.map_err(|e| credentials::failure(purpose, &e))?;
         // The client sets it itself.
@@ -317,7 +365,11 @@ impl Source for S3 {
         let transport = Arc::new(Transport::new(Redirects::Refuse, Named::default(), self.config.authorities.clone())?);
         let configured = &self.config.region;
         let region = self.region.get().unwrap_or(configured).clone();
-        let signer = self.config.credentials.signer(&region, &transport).await?;
+        let signer = if self.config.reluctant.carries() {
+            self.config.credentials.signer(&region, &transport).await?
+        } else {
+            None
+        };
         let url = place::in_region(&self.config.url, configured, &region);
         self.connected.set(Connected { url, region, transport, signer });
         Ok(())

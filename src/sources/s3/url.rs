@@ -5,6 +5,7 @@ use ::url::Url;
 use crate::source::identity::is_secret_key;
 use crate::source::nearest::unknown_key;
 use crate::source::url::{Typed, UrlSettings, Urls};
+use crate::sources::reluctant;
 
 pub(super) static URLS: Urls = Urls { schemes: &[("s3", "s3://bucket/prefix")], read };
 
@@ -48,6 +49,9 @@ fn read(typed: &Typed<'_>) -> Result<UrlSettings, String> {
         if (typed.is_set)(variable) {
             remote.set_variable(key, variable);
         }
+    }
+    if !VARIABLES.iter().any(|(_, variable)| (typed.is_set)(variable)) {
+        remote.set(reluctant::KEY, true);
     }
     Ok(remote)
 }

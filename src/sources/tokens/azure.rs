@@ -13,6 +13,7 @@ use crate::revealed::{Revealed, conceal};
 use crate::secret::Secret;
 use crate::source::settings::Reader;
 use crate::sources::http::COMPONENT;
+use crate::sources::reluctant::Reluctant;
 
 /// What the tokens are for.
 const RESOURCE: &str = "https://storage.azure.com/";
@@ -35,6 +36,8 @@ pub(in crate::sources) struct Azure {
     secret: Option<Secret>,
     /// Look where Microsoft's tools do.
     loads: bool,
+    /// Look only once the store has refused a request without a token.
+    is_reluctant: bool,
 }
 
 impl Azure {
@@ -42,14 +45,21 @@ impl Azure {
     pub(in crate::sources) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (tenant, client) = (reader.string("tenant_id"), reader.string("client_id"));
         let secret = reader.secret("client_secret");
-        let loads = reader.boolean("disable_config_load") == Some(false);
+        let is_told_to_load = reader.boolean("disable_config_load") == Some(false);
+        let is_reluctant = Reluctant::read(reader) && !is_told_to_load && secret.is_none();
+        let loads = is_told_to_load || is_reluctant;
         if secret.is_some() && (tenant.is_none() || client.is_none()) {
             reader.problem(Some("client_secret"), "`client_secret` needs `tenant_id` and `client_id`");
         } else if secret.is_none() && !loads && (tenant.is_some() || client.is_some()) {
             let key = if client.is_some() { "client_id" } else { "tenant_id" };
             reader.problem(Some(key), format!("`{key}` needs `client_secret`, or disable_config_load = false"));
         }
-        (loads || secret.is_some()).then_some(Self { tenant, client, secret, loads })
+        (loads || secret.is_some()).then_some(Self { tenant, client, secret, loads, is_reluctant })
+    }
+
+    /// Whether requests carry no token before one without it was refused.
+    pub(in crate::sources) fn is_reluctant(&self) -> bool {
+        self.is_reluctant
     }
 
     /// Asks for a token, of the first origin that there is, in the order of Microsoft's tools.

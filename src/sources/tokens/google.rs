@@ -19,6 +19,7 @@ use crate::error::{ErrorKind, Result};
 use crate::path::expand_home;
 use crate::revealed::{Revealed, conceal};
 use crate::source::settings::Reader;
+use crate::sources::reluctant::Reluctant;
 
 /// The right that is asked for.
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_only";
@@ -37,6 +38,8 @@ pub(in crate::sources) struct Google {
     /// The file that the configuration names; none where Google's tools look.
     file: Option<PathBuf>,
     no_metadata: bool,
+    /// Look only once the store has refused a request without a token.
+    is_reluctant: bool,
 }
 
 /// A file of credentials, as far as its kind is known.
@@ -61,13 +64,20 @@ impl Google {
     /// Reads `credential_path`, `disable_config_load` and `disable_vm_metadata`; none where nothing says that there is a login.
     pub(in crate::sources) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let path = reader.string("credential_path");
-        let loads = reader.boolean("disable_config_load") == Some(false);
+        let is_told_to_load = reader.boolean("disable_config_load") == Some(false);
+        let if_refused = Reluctant::read(reader);
         let no_metadata = reader.boolean("disable_vm_metadata").unwrap_or_default();
         let file = path.map(|path| expand_home(&path));
         if file.as_ref().is_some_and(|file| !file.is_absolute()) {
             reader.problem(Some("credential_path"), "`credential_path` must be absolute or begin with ~/");
         }
-        (loads || file.is_some()).then_some(Self { file, no_metadata })
+        let loads = is_told_to_load || file.is_some();
+        (loads || if_refused).then_some(Self { file, no_metadata, is_reluctant: !loads })
+    }
+
+    /// Whether requests carry no token before one without it was refused.
+    pub(in crate::sources) fn is_reluctant(&self) -> bool {
+        self.is_reluctant
     }
 
     /// Asks for a token. The file is read each time, so that a new login counts at once.

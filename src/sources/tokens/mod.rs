@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use self::azure::Azure;
 use self::google::Google;
 use self::grant::Grant;
+use super::renewal::Renewal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::{Revealed, conceal};
 use crate::secret::Secret;
@@ -20,8 +21,6 @@ use crate::secret::Secret;
 const UNTOLD: Duration = Duration::from_secs(5 * 60);
 /// How long before its end a token is renewed, unless it is a short one.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
-/// How often at most a token is renewed because the server refuses it.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// Where tokens come from, and the latest one.
 #[derive(Debug)]
@@ -43,21 +42,6 @@ pub(super) enum Origin {
 struct Latest {
     token: Option<(HeaderValue, Instant)>,
     renewal: Renewal,
-}
-
-/// When a login was last renewed because a server refused it: a renewed one that is refused too is refused for good, for a while.
-#[derive(Debug, Default)]
-pub(super) struct Renewal(Option<Instant>);
-
-impl Renewal {
-    /// Whether it may be renewed now; notes that it is.
-    pub(super) fn is_due(&mut self) -> bool {
-        let is_due = self.0.is_none_or(|last| last.elapsed() >= PAUSE);
-        if is_due {
-            self.0 = Some(Instant::now());
-        }
-        is_due
-    }
 }
 
 impl Tokens {
@@ -134,6 +118,7 @@ fn secret_variable(name: &str) -> Option<Revealed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::renewal::PAUSE;
 
     fn client() -> reqwest::Client {
         let (redirects, named, authorities) =

@@ -1,8 +1,8 @@
 //! `Connected`: a web server that answers, and what it has shown of itself. It knows URLs, and nothing of listings.
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CONTENT_LENGTH, RANGE};
+use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use url::Url;
 
@@ -42,8 +42,7 @@ pub(super) struct Seen {
     /// When, by the server's clock, in seconds since 1970.
     observed: i64,
     pub(super) url: Url,
-    /// Whether it is a page for people.
-    pub(super) is_page: bool,
+    pub(super) headers: HeaderMap,
 }
 
 impl Seen {
@@ -82,8 +81,7 @@ impl Connected {
             if response.status() == StatusCode::PARTIAL_CONTENT {
                 stamp.size = body::content_range(response.headers()).and_then(|(_, total)| total);
             }
-            let is_page = body::is_page(response.headers());
-            Seen { stamp, observed, url: response.url().clone(), is_page }
+            Seen { stamp, observed, url: response.url().clone(), headers: response.headers().clone() }
         };
         match self.send(&self.files, purpose, http::Request::head(url), ranges).await {
             Ok(answer) if answer.0.headers().contains_key(CONTENT_LENGTH) => return Ok(seen(answer)),

@@ -116,7 +116,7 @@ impl Web {
             return Err(purpose.error(ErrorKind::IsADirectory));
         }
         if !seen.stamp.identifies() {
-            return Err(purpose.protocol(body::unidentified(&seen.url, seen.is_page)));
+            return Err(purpose.protocol(body::unidentified(&seen.url, &seen.headers)));
         }
         Ok(seen)
     }

@@ -85,9 +85,8 @@ impl Pack for Resource {
 
 /// Reads the answer to a PROPFIND about what has the components `asked`.
 pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<Listed, String> {
-    let meter = body.meter();
     let Listed { mut resources, left_out } = Listed::default();
-    let tree = Element::read(body, &meter, &["response"], |response| {
+    let tree = Element::listing(body, &["response"], |response| {
         let href = match response.known_by("href") {
             Ok(href) => href.trim(),
             Err((href, why)) => {
@@ -119,7 +118,8 @@ pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<List
 fn resource(response: &Element, href: &str, asked: &[Vec<u8>]) -> Result<Option<Resource>, String> {
     let status = |element: &Element| {
         let text = element.text_of("status").unwrap_or("HTTP/1.1 200 OK");
-        text.split_whitespace().nth(1).and_then(|code| code.parse::<u16>().ok()).unwrap_or_default()
+        // Some leave out the version of HTTP.
+        text.split_whitespace().take(2).find_map(|code| code.parse::<u16>().ok()).unwrap_or_default()
     };
     if response.child("propstat").is_none() {
         return match status(response) {
@@ -143,8 +143,19 @@ fn resource(response: &Element, href: &str, asked: &[Vec<u8>]) -> Result<Option<
     // A size that is none, such as -1, is not known.
     let size = text("getcontentlength").and_then(|size| size.parse().ok());
     let stamp = Stamp::new(text("getetag"), size, text("getlastmodified").and_then(http_date));
-    let place = Place::of(&components_of(href, asked), asked);
+    let place = place_of(href, asked);
     Ok(Some(Resource { place, directory, stamp }))
+}
+
+/// The place to which a reference leads. What begins with two slashes may name a host, or have one too many.
+fn place_of(href: &str, asked: &[Vec<u8>]) -> Place {
+    let place = Place::of(&components_of(href, asked), asked);
+    if matches!(place, Place::Elsewhere(_))
+        && let Some(rest) = href.strip_prefix("//")
+    {
+        return Place::of(&components_of(rest.find('/').map_or("/", |at| &rest[at..]), asked), asked);
+    }
+    place
 }
 
 /// The components of the path of a reference: a whole URL, a path, or what is relative to the collection that was asked about. A `#` is one
@@ -212,8 +223,10 @@ mod tests {
             ("./x/", Place::Inside(b"x".to_vec())),
             ("./", Place::Itself),
             ("https://other", Place::Elsewhere(Vec::new())),
+            ("//other:8080/dav/a/x", Place::Inside(b"x".to_vec())),
+            ("//dav//a/x", Place::Inside(b"x".to_vec())),
         ] {
-            assert_eq!(Place::of(&components_of(href, &asked), &asked), place, "{href}");
+            assert_eq!(place_of(href, &asked), place, "{href}");
         }
     }
 
@@ -236,6 +249,7 @@ mod tests {
             (file("<href>/odd</href>", "&nbsp;", "200 OK"), 2, false),
             ("<response><href>/gone</href><status>HTTP/1.1 404 Not Found</status></response>".to_owned(), 1, false),
             (file("<href>/odd</href>", "-1", "200 OK"), 2, false),
+            (file("<href>/odd</href>", "1", "200 OK").replace("HTTP/1.1 ", ""), 2, false),
             (file("<href>/odd</href>", "12 bytes", "200 OK"), 2, false),
         ] {
             let body = format!("<multistatus>{odd}{good}</multistatus>");
@@ -258,8 +272,21 @@ mod tests {
 
     #[test]
     fn what_is_no_listing_is_an_error() {
-        for body in ["<html/>", ""] {
+        for body in ["<html/>", "", "<multistatus>", "<multistatus><response><href>/a</href>"] {
             assert!(read(body.as_bytes(), |body| multistatus(body, &[])).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_listing_that_ends_early_shows_what_it_tells_and_is_incomplete() {
+        let file = |name: &str| format!("<response><href>/{name}</href><propstat><prop/></propstat></response>");
+        let whole = format!("<multistatus>{}{}</multistatus>", file("a"), file("b"));
+        let first = "<multistatus>".len() + file("a").len();
+        for end in 0..whole.len() {
+            let listed = read(&whole.as_bytes()[..end], |body| multistatus(body, &[]));
+            let told = listed.ok().map(|listed| (listed.resources.iter().count(), listed.left_out.is_incomplete()));
+            let wanted = (end >= first).then(|| (1 + usize::from(end >= first + file("b").len()), true));
+            assert_eq!(told, wanted, "{}", &whole[..end]);
         }
     }
 

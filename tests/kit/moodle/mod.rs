@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -151,8 +152,30 @@ async fn answer(
 ) -> Result<Answer, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let is_file = head.uri.path().starts_with("/webservice/pluginfile.php");
+    if is_file {
+        beside_others(&store).await;
+    }
     let answer = answered(&mut store.lock().unwrap(), &head, &body);
+    store.lock().unwrap().at_once -= usize::from(is_file);
     Ok(rewritten(answer, &format!("http://{address}")).await)
+}
+
+/// Waits until as many requests for files are there as are to be answered together.
+async fn beside_others(store: &Mutex<Store>) {
+    {
+        let mut store = store.lock().unwrap();
+        store.at_once += 1;
+        store.most_at_once = store.most_at_once.max(store.at_once);
+    }
+    let began = Instant::now();
+    let are_missing = || {
+        let store = store.lock().unwrap();
+        store.most_at_once < store.together
+    };
+    while are_missing() && began.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn answered(store: &mut Store, head: &http::request::Parts, body: &[u8]) -> Answer {

@@ -80,6 +80,11 @@ pub struct Store {
     pub glossary: Value,
     /// The most entries that are told at once.
     pub entries_at_once: u64,
+    /// A request for a file waits until so many of them are there at once, or have been; for ten seconds at most.
+    pub together: usize,
+    /// The most requests for files that were there at once, and those that are.
+    pub most_at_once: usize,
+    pub(super) at_once: usize,
     pub(super) states: Value,
     pub(super) errors: Value,
     pub(super) sections: BTreeMap<u64, Value>,
@@ -147,6 +152,9 @@ impl Default for Store {
             forums: kinds::Forums::recorded(),
             submissions: kinds::submissions(),
             glossary: kinds::glossary_entries(),
+            together: 1,
+            most_at_once: 0,
+            at_once: 0,
             entries_at_once: 1000,
             states: read(include_str!("../../fixtures/moodle/states.json")),
             errors: read(include_str!("../../fixtures/moodle/errors_rest.json")),

@@ -1,8 +1,10 @@
 //! Texts that stand on the page of a course, and those of activities, with their pictures.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kitovufs::error::ErrorKind;
+use kitovufs::internals::Limited;
 
 use super::{contents, entry, kind_of, known, list, names, whole};
 use crate::kit::moodle::{Moodle, TOKEN};
@@ -70,6 +72,26 @@ async fn labels_are_one_request_and_pictures_that_no_function_lists_are_asked_fo
     site.requests();
     assert_eq!(names(source.as_ref(), SECTION).await, ["Folder with description"]);
     assert_eq!(site.requests(), [contents]);
+}
+
+#[tokio::test]
+async fn pictures_are_asked_for_side_by_side_within_the_places_of_the_source() {
+    const PICTURES: usize = 12;
+    let pictures = (0..PICTURES).map(|number| {
+        format!("<img src=\"http://moodle.example/webservice/pluginfile.php/505/course/section/424/plan{number}.png\">")
+    });
+    let text: String = pictures.collect();
+    for (places, together) in [(None, 4), (Some(2), 2), (Some(1), 1)] {
+        let site = site();
+        site.store().describe(443, &text);
+        site.store().together = together;
+        let source = Limited::new(source(&site.table()).await, places, None, Duration::from_secs(30));
+        site.requests();
+        list(&source, SECTION).await.unwrap();
+        let asked: Vec<_> = site.requests().into_iter().filter(|what| what.starts_with("file ")).collect();
+        assert_eq!(asked.iter().filter(|what| what.contains("/plan")).count(), PICTURES + 1, "{asked:?}");
+        assert_eq!(site.store().most_at_once, together, "{places:?}");
+    }
 }
 
 #[tokio::test]
