@@ -120,7 +120,7 @@ async fn an_end_that_waits_for_its_turn_is_not_asked_for_once_the_file_is_closed
     let calls = mount.faults.calls(Method::RetrieveFile);
     let (dir, another) = (RemotePath::parse(b"dir").expect("a path"), path(1));
     let source = &mount.fs.sources()[0];
-    let found = source.catalog.find(&dir, another["dir/".len()..].as_bytes()).await.expect("listed");
+    let found = source.catalog.find(&dir, &another.as_bytes()["dir/".len()..]).await.expect("listed");
     let (name, entry) = found.value.expect("there");
     let version = source.transfer.open(&open::version_of(&entry).expect("it is told"), &name).await;
     // All places are taken while it is asked for.
