@@ -97,7 +97,8 @@
 //! A file that its source's configuration calls *live* has one inode, no version, and nothing in the cache: `fs::live` asks the source
 //! what it holds now, for `lookup`, `stat` and every read.
 //!
-//! Opens of one file after another make the next ones come ahead of their reader (`fs::ahead`, whose `plan` is a table of cases).
+//! Opens of one file after another make the next ones come ahead of their reader (`fs::ahead`, whose `plan` is a table of cases). Beside
+//! the first block of a large file comes its end, while programs read such ends (`fs::ahead::ends`, another table).
 //!
 //! **read.** [`version::OpenVersion::read`] → [`cache::OpenCopy::read`]: blocks that are there are hashed once per life of the process and
 //! read from the file. Of missing ones, and of a window ahead of readers that go forward (`version::stream`), `version::plan` decides
@@ -130,7 +131,7 @@
 //! # Lock order
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
-//! `version::OpenVersion` (requests) → `cache::CachedFile` (state), `fs::ahead` (walks, then one of them) → `catalog`, and `cache`
+//! `fs::ahead` (ends) → `version::OpenVersion` (requests) → `cache::CachedFile` (state), `fs::ahead` (walks, then one of them) → `catalog`, and `cache`
 //! (pins, then table). The others of `cache` itself (spill, what is free), those of `catalog`, `fs::inode`, `fs::handle`,
 //! `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is asked
 //! about its file; who looks at it waits as for the disk.

@@ -79,6 +79,12 @@ pub struct SourceStatus {
     /// How many of these were opened then.
     #[serde(default)]
     pub files_ahead_used: u64,
+    /// Large files whose ends were asked for when they were opened.
+    #[serde(default)]
+    pub ends_ahead: u64,
+    /// How many of these ends were read before what is in front of them.
+    #[serde(default)]
+    pub ends_ahead_used: u64,
     /// Directories that were listed before a program opened them.
     #[serde(default)]
     pub listings_ahead: u64,
@@ -270,6 +276,8 @@ fn source_status(source: &MountedSource) -> SourceStatus {
         bytes_retrieved: count(&counters.bytes_retrieved),
         files_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.fetched)),
         files_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.used)),
+        ends_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.ends_fetched)),
+        ends_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.ends_used)),
         listings_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.walks.listed)),
         listings_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.walks.used)),
         left_out: source.catalog.left_out(),
@@ -337,11 +345,13 @@ mod tests {
             bytes_retrieved: 5,
             files_ahead: 6,
             files_ahead_used: 7,
-            listings_ahead: 8,
-            listings_ahead_used: 9,
-            left_out: 10,
-            errors: 11,
-            unconverged_digests: 12,
+            ends_ahead: 8,
+            ends_ahead_used: 9,
+            listings_ahead: 10,
+            listings_ahead_used: 11,
+            left_out: 12,
+            errors: 13,
+            unconverged_digests: 14,
         };
         let cache = CacheStatus {
             dir: "/cache".into(),

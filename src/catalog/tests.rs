@@ -439,3 +439,24 @@ async fn lookups_at_once_and_names_that_others_may_become_list_the_directory() {
     assert_eq!((one, other, known.listed()), (Ok(true), Ok(true), 2));
     assert_eq!((known.is_there("large", "0003").await, known.listed()), (Ok(true), 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_name_takes_as_many_bytes_as_the_documents_say() {
+    const NAMES: usize = 20_000;
+    let known = Fixture::new(Room::default());
+    // As buckets list photos: a name of 20 bytes, a size, a time, and a hash of 128 bits.
+    for n in 0..NAMES as u128 {
+        known.memory.put_as(&format!("dir/{n:016}.jpg"), &format!("{:032x}", n.wrapping_mul(u128::MAX / 3)), "x");
+    }
+    let pages = || {
+        known.catalog.db.flush();
+        let bytes = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+        known.catalog.db.read(|db| db.query_row(bytes, [], |row| row.get::<_, i64>(0))).expect("it is there")
+    };
+    let empty = pages();
+    assert_eq!(known.names("dir").await.expect("it is there"), NAMES);
+    let stored = pages() - empty;
+    let told = format!("{} in memory and {} in the index", known.held() / NAMES, stored / NAMES as i64);
+    let document = include_str!("../../docs/reliability.md");
+    assert!(document.contains(&told), "the document does not say: {told}");
+}

@@ -485,7 +485,14 @@ impl FileSystem {
         };
         let source = &self.sources[open.source];
         let mut error = match source.waits().during(open.version.read(bytes)).await {
-            Ok(bytes) if open.version.retractions() == open.retractions => return Ok(bytes),
+            Ok(bytes) if open.version.retractions() == open.retractions => {
+                if let Some(ahead) = &source.ahead
+                    && let Some(came_ahead) = open.version.take_end_read()
+                {
+                    ahead.end_read(&open.dir, came_ahead);
+                }
+                return Ok(bytes);
+            }
             Ok(_) => Error::new("read", ErrorKind::ChangedDuringRead)
                 .on(&open.entry.path)
                 .because("bytes that were read before turned out to be wrong; open the file anew"),

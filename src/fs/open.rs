@@ -150,6 +150,10 @@ impl Opening<'_> {
 
     /// Retrieves the first block, which is probably read next, and tells as well as its digest whether the version is there still.
     async fn retrieve_first(&self) -> Result<()> {
+        self.version.request_beginning();
+        if let Some(ahead) = &self.source.ahead {
+            ahead.begun(self.dir, self.version);
+        }
         self.or_changed(self.version.begin().await).await?;
         self.source.catalog.confirm(self.dir, self.name, self.entry);
         Ok(())

@@ -253,9 +253,10 @@ fn assemble(config: &Config, configured: Vec<Configured>) -> Result<Assembled> {
             short_break(config.timeout),
         );
         MountedSource {
-            ahead: config
-                .read_ahead
-                .then(|| Ahead::new(&config.name.as_bytes().into(), catalog.clone(), transfer.clone())),
+            ahead: config.read_ahead.then(|| {
+                let (name, is_metered) = (config.name.as_bytes().into(), config.max_bandwidth.is_some());
+                Ahead::new(&name, catalog.clone(), transfer.clone(), is_metered)
+            }),
             name: config.name.as_bytes().into(),
             source_type: config.type_name,
             catalog,

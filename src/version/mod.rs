@@ -32,7 +32,7 @@ use crate::source::{Capabilities, Source};
 use evidence::Evidence;
 use measure::Measured;
 use pace::Pace;
-use plan::{AHEAD, AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning};
+use plan::{AHEAD, AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning, plan_end};
 pub use request::Memory;
 use request::Request;
 use stream::Streams;
@@ -42,6 +42,15 @@ pub const SMALL: u64 = 1 << 20;
 
 /// What is requested ahead of a reader who goes forward is at most what the line brings in this time.
 const LOOK_AHEAD: Duration = Duration::from_secs(1);
+
+/// The end of a file that is worth a request of its own holds so many bytes: the index of an archive, or what `tail` shows.
+const END: u64 = 64 << 10;
+
+/// That request takes the line for no longer than this: what a reader waits for comes on the same line.
+const END_WITHIN: Duration = Duration::from_millis(100);
+
+/// By then the request for the beginning has taken a connection that is ready: it must not be left to open another.
+const HEAD_START: Duration = Duration::from_millis(2);
 
 /// How often a read starts over because blocks were pushed out of memory before it had them all, or could not be proven.
 const READ_ATTEMPTS: usize = 8;
@@ -147,6 +156,7 @@ impl Transfer {
             is_handed_out: AtomicBool::new(false),
             discards: AtomicU64::new(0),
             retractions: AtomicU64::new(0),
+            end: End::default(),
         });
         opened.doubt().await;
         // Another task may have opened the version meanwhile; the copy is the same one either way.
@@ -190,6 +200,16 @@ pub struct OpenVersion {
     discards: AtomicU64,
     /// How often somebody had read some of those.
     retractions: AtomicU64,
+    end: End,
+}
+
+/// What happened to the end of a version.
+#[derive(Default)]
+struct End {
+    /// Whether it was asked for before a program read it.
+    came_ahead: AtomicBool,
+    /// Whether a program has read it before what is in front of it.
+    is_read: AtomicBool,
 }
 
 #[derive(Default)]
@@ -334,6 +354,10 @@ impl OpenVersion {
         let limit = self.ahead_in_memory().unwrap_or(on_disk);
         let mut state = self.state.lock();
         if !self.is_doubtful(&state) {
+            let is_end = blocks.start > 0 && blocks.end == block_count(self.version.size);
+            if is_end && self.version.size > SMALL && state.streams.is_jump(blocks) {
+                self.end.is_read.store(true, Ordering::Relaxed);
+            }
             let ahead = state.streams.follow(blocks, limit);
             self.request(&mut state, blocks, ahead);
         }
@@ -369,11 +393,17 @@ impl OpenVersion {
         let Capabilities { buffer, concurrency, .. } = self.transfer.source.capabilities();
         let cost = usize::try_from(self.transfer.pace.cost() / BLOCK).unwrap_or(usize::MAX);
         let crowded = self.transfer.in_flight.load(Ordering::Relaxed) >= concurrency / 2;
-        Line { cost, buffer, crowded }
+        let at_once = usize::try_from(self.transfer.pace.brings(END_WITHIN) / BLOCK).unwrap_or(usize::MAX);
+        Line { cost, at_once, buffer, crowded }
     }
 
     /// Begins to carry out a request. Others that would come to the same blocks later end before them.
     fn launch(self: &Arc<Self>, state: &mut State, planned: Planned) -> Arc<Request> {
+        self.launch_after(Duration::ZERO, state, planned)
+    }
+
+    /// The same, once this time has passed.
+    fn launch_after(self: &Arc<Self>, wait: Duration, state: &mut State, planned: Planned) -> Arc<Request> {
         let request = Arc::new(Request::new(planned));
         for other in &state.requests {
             other.end_before(request.first);
@@ -383,6 +413,9 @@ impl OpenVersion {
         let (version, launched) = (self.clone(), request.clone());
         // A task of its own: a reader that gives up must not take the bytes from the others.
         tokio::spawn(async move {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
             let result = request.carry_out(&version).await;
             version.transfer.in_flight.fetch_sub(1, Ordering::Relaxed);
             if let Err(error) = &result {
@@ -469,8 +502,8 @@ impl OpenVersion {
         self.retrieve(0..1).await
     }
 
-    /// Requests the first block.
-    fn request_beginning(self: &Arc<Self>) {
+    /// Requests the first block, unless it is here or comes.
+    pub fn request_beginning(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if self.is_doubtful(&state) {
             return;
@@ -480,6 +513,29 @@ impl OpenVersion {
         if let Some(planned) = planned {
             self.launch(&mut state, planned);
         }
+    }
+
+    /// Requests the end, beside the first block, for whoever reads it first; less urgently than what readers wait for. Returns whether a
+    /// request was made.
+    pub fn request_end(self: &Arc<Self>) -> bool {
+        let size = self.version.size;
+        let mut state = self.state.lock();
+        if self.is_doubtful(&state) {
+            return false;
+        }
+        let missing = |blocks| self.missing(blocks);
+        let end = blocks_of(&(size.saturating_sub(END)..size));
+        let Some(planned) = plan_end(&self.view(&state, &missing), end, &self.line()) else { return false };
+        self.end.came_ahead.store(true, Ordering::Relaxed);
+        self.launch_after(HEAD_START, &mut state, planned);
+        true
+    }
+
+    /// Whether a program has read the end before what is in front of it, since this was asked last; if so, whether the end was asked for
+    /// before.
+    pub fn take_end_read(&self) -> Option<bool> {
+        let is_read = self.end.is_read.load(Ordering::Relaxed) && self.end.is_read.swap(false, Ordering::Relaxed);
+        is_read.then(|| self.end.came_ahead.swap(false, Ordering::Relaxed))
     }
 
     /// Retrieves all of a small file, and of a large one the first block, before anybody reads it; less urgently than what readers wait

@@ -115,8 +115,11 @@ impl Request {
         }
     }
 
-    /// Nobody reads on: the request ends with the block that comes next.
+    /// Nobody reads on: the request ends with the block that comes next; if it is one ahead that has not been sent yet, at once.
     pub(super) fn stop(&self) {
+        if !self.urgency.is_interactive() && self.urgency.turn_began().is_none() {
+            self.cut.notify_one();
+        }
         self.end_before(self.upto() + 1);
         self.limit.send_modify(|_| ());
     }

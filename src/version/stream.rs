@@ -43,8 +43,7 @@ impl Streams {
     ///
     /// A reader that goes forward gets twice as many each time. A jump begins a new stream with none, and leaves the others alone.
     pub fn follow(&mut self, blocks: &Range<usize>, limit: usize) -> usize {
-        let near = |stream: &Stream| blocks.start <= stream.next + TOLERANCE && blocks.end + TOLERANCE >= stream.next;
-        let mut stream = match self.streams.iter().position(near) {
+        let mut stream = match self.streams.iter().position(|stream| stream.is_near(blocks)) {
             Some(known) => self.streams.remove(known),
             None => Stream { next: usize::MAX, ahead: 0, forward: 0, read: 0 },
         };
@@ -63,9 +62,21 @@ impl Streams {
         stream.ahead
     }
 
+    /// Whether a read of `blocks` is of none of the readers that are known.
+    pub fn is_jump(&self, blocks: &Range<usize>) -> bool {
+        !self.streams.iter().any(|stream| stream.is_near(blocks))
+    }
+
     /// Whether the reader that read last is the only one for a while.
     pub fn is_alone(&self) -> bool {
         self.streams.iter().skip(1).all(|stream| stream.read + RECENT < self.reads)
+    }
+}
+
+impl Stream {
+    /// Whether a read of `blocks` may be of this reader.
+    fn is_near(&self, blocks: &Range<usize>) -> bool {
+        blocks.start <= self.next + TOLERANCE && blocks.end + TOLERANCE >= self.next
     }
 }
 
@@ -85,6 +96,16 @@ mod tests {
         let mut streams = Streams::default();
         let ahead: Vec<_> = (0..8192).map(|block| streams.follow(&(block..block + 1), 1024)).collect();
         assert_eq!([ahead[10], ahead[2000], ahead[4096], ahead[8191]], [128, 128, 256, 511]);
+    }
+
+    #[test]
+    fn a_jump_is_away_from_every_reader() {
+        let mut streams = Streams::default();
+        assert!(streams.is_jump(&(99..100)));
+        streams.follow(&(0..1), 8);
+        assert!(streams.is_jump(&(99..100)) && !streams.is_jump(&(1..2)));
+        streams.follow(&(98..99), 8);
+        assert!(!streams.is_jump(&(99..100)));
     }
 
     #[test]

@@ -65,7 +65,8 @@ fn the_first_byte_takes(remote: &Remote, most: u64) {
     }
     let (table, proxy) = remote.table_over("far", Proxy::to);
     proxy.set(Link { delay: Duration::from_millis(20), ..Link::default() });
-    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    // An end that comes beside the beginning may open a connection, for which nobody waits.
+    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\nread_ahead = false\n"));
     assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 2);
     for name in ["small", "large"] {
         proxy.count_turns();
@@ -80,4 +81,100 @@ fn the_first_byte_takes(remote: &Remote, most: u64) {
             eventually("it is in the cache", || mount.sh(state) == "cached");
         }
     }
+}
+
+#[test]
+fn the_end_comes_with_the_beginning_over_webdav() {
+    the_end_takes(&Remote::apache(), 1);
+}
+
+#[test]
+fn the_end_comes_with_the_beginning_over_s3() {
+    the_end_takes(&Remote::s3(), 1);
+}
+
+#[test]
+fn the_end_comes_with_the_beginning_over_sftp() {
+    the_end_takes(&Remote::sftp(), 2);
+}
+
+const MIB: u64 = 1 << 20;
+
+/// A mount of large files in `dir`, and two small ones, that were left alone for an hour, at the end of a line of 200 ms.
+fn of_large_files(remote: &Remote, count: usize) -> (Mount, Proxy, Vec<u8>) {
+    let (content, hour) = (noise(4 * MIB as usize, &mut random()), Duration::from_secs(3600));
+    let large = (0..count).map(|number| (format!("dir/{number:02}"), &content[..]));
+    for (name, bytes) in large.chain([("a".to_owned(), &[1; 4096][..]), ("b".to_owned(), &[2; 4096][..])]) {
+        remote.put(&name, bytes);
+        File::options()
+            .write(true)
+            .open(remote.dir().join(&name))
+            .unwrap()
+            .set_modified(SystemTime::now() - hour)
+            .unwrap();
+    }
+    let (table, line) = remote.table_over("far", Proxy::to);
+    line.set(Link { delay: Duration::from_millis(100), ..Link::default() });
+    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    assert_eq!(fs::read_dir(mount.path("far/dir")).unwrap().count(), count);
+    (mount, line, content)
+}
+
+/// So many round trips of the last 64 KiB of a file, as of its first 4 KiB, where two connections are ready.
+fn the_end_takes(remote: &Remote, most: u64) {
+    let (mount, line, content) = of_large_files(remote, 1);
+    std::thread::scope(|scope| {
+        for name in ["a", "b"] {
+            let path = mount.path(format!("far/{name}"));
+            scope.spawn(move || fs::read(path).unwrap());
+        }
+    });
+    for name in ["a", "b"] {
+        let state = format!("getfattr --only-values -n user.kitovufs.state far/{name}");
+        eventually("it is in the cache", || mount.sh(&state) == "cached");
+    }
+    // All bytes of both blocks.
+    line.count_turns_until(2 * 128 * 1024);
+    let file = File::open(mount.path("far/dir/00")).unwrap();
+    let (mut first, mut last) = ([0; 4096], [0; 65_536]);
+    file.read_exact_at(&mut first, 0).unwrap();
+    file.read_exact_at(&mut last, 4 * MIB - 65_536).unwrap();
+    let turns = line.turns_until_wanted().expect("they have come");
+    assert!(content.starts_with(&first) && content.ends_with(&last));
+    assert!(turns <= most, "{turns} round trips");
+    let status = mount.status();
+    assert_eq!(requests(&status, "far").2, 4, "two small files, a beginning and an end");
+    assert_eq!(number(&status, "/sources/far/ends_ahead_used"), 1);
+}
+
+#[test]
+fn beginnings_of_files_cost_few_ends_over_webdav() {
+    beginnings_cost_few_ends(&Remote::apache());
+}
+
+#[test]
+fn beginnings_of_files_cost_few_ends_over_s3() {
+    beginnings_cost_few_ends(&Remote::s3());
+}
+
+#[test]
+fn beginnings_of_files_cost_few_ends_over_sftp() {
+    beginnings_cost_few_ends(&Remote::sftp());
+}
+
+fn beginnings_cost_few_ends(remote: &Remote) {
+    let (mount, line, _) = of_large_files(remote, 20);
+    let before = line.delivered();
+    for number in 0..20 {
+        mount.sh(&format!("head -c 4096 far/dir/{number:02}"));
+    }
+    eventually("nothing is under way", || {
+        let before = line.delivered();
+        std::thread::sleep(Duration::from_secs(1));
+        line.delivered() == before
+    });
+    let moved = line.delivered() - before;
+    println!("head -c 4096 of 20 files moved {moved} bytes");
+    assert!(moved <= 5 * MIB, "{moved} bytes");
+    assert!(number(&mount.status(), "/sources/far/ends_ahead") >= 1);
 }

@@ -59,6 +59,10 @@ struct Turns {
     bytes: u64,
     /// `asked` when there were first more than [`CONTENT`] of them.
     until_content: Option<u64>,
+    /// The number of bytes that [`Proxy::count_turns_until`] waits for.
+    wanted: u64,
+    /// `asked` when there were first so many of them.
+    until_wanted: Option<u64>,
 }
 
 /// How the first line of an HTTP request ends.
@@ -117,6 +121,16 @@ impl Proxy {
         *self.shared.turns.lock().unwrap() = Turns { answered: true, ..Turns::default() };
     }
 
+    /// Counts round trips from now on, until so many bytes have come.
+    pub fn count_turns_until(&self, wanted: u64) {
+        *self.shared.turns.lock().unwrap() = Turns { answered: true, wanted, ..Turns::default() };
+    }
+
+    /// How many it took until they had come; `None` if they have not.
+    pub fn turns_until_wanted(&self) -> Option<u64> {
+        self.shared.turns.lock().unwrap().until_wanted
+    }
+
     /// How many round trips it took, since the count began, until content came; `None` if none has come. What is asked before an answer
     /// has arrived belongs to the same round trip.
     pub fn turns_until_content(&self) -> Option<u64> {
@@ -172,6 +186,9 @@ impl Turns {
         self.bytes += bytes;
         if self.bytes > CONTENT && self.until_content.is_none() {
             self.until_content = Some(self.asked);
+        }
+        if self.bytes >= self.wanted && self.until_wanted.is_none() {
+            self.until_wanted = Some(self.asked);
         }
     }
 }

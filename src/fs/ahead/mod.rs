@@ -1,6 +1,8 @@
 //! Files ahead: whoever opens the files of a directory one after another finds the next ones retrieved. `plan` decides which; this
 //! module takes their entries from the catalog and has `transfer` retrieve them. Failures are silent: the open that comes asks itself.
+//! Of large files the ends come beside their beginnings, as `ends` decides.
 
+mod ends;
 mod order;
 mod plan;
 mod recent;
@@ -18,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use self::ends::Ends;
 use self::order::{ByInode, MOST_NAMES, Ordered};
 use self::plan::{Budget, Pattern, Sibling, Siblings, Told};
 use self::recent::Recent;
@@ -29,7 +32,7 @@ use crate::fs::inode::{Space, space};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::{Capabilities, EntryKind};
-use crate::version::{SMALL, Transfer};
+use crate::version::{OpenVersion, SMALL, Transfer};
 
 /// Directories whose readers are followed at once, in each source.
 const DIRECTORIES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
@@ -49,10 +52,16 @@ pub struct Ahead {
     pub walks: Arc<Walks>,
     directories: Mutex<LruCache<RemotePath, Followed>>,
     recent: Mutex<Recent>,
+    /// `None` where the bytes of the source are rationed.
+    ends: Option<Mutex<Ends>>,
     /// Files that were retrieved ahead.
     pub fetched: AtomicU64,
     /// How many of these were opened then.
     pub used: AtomicU64,
+    /// Files whose ends were asked for when they were opened.
+    pub ends_fetched: AtomicU64,
+    /// How many of these ends were read before what is in front of them.
+    pub ends_used: AtomicU64,
 }
 
 /// A directory whose reader is followed, by name and by inode number.
@@ -97,8 +106,9 @@ impl Followed {
 }
 
 impl Ahead {
-    /// Follows the readers of the source with this name that `catalog` and `transfer` belong to.
-    pub fn new(name: &LocalName, catalog: Arc<Catalog>, transfer: Arc<Transfer>) -> Arc<Self> {
+    /// Follows the readers of the source with this name that `catalog` and `transfer` belong to. `is_metered`: its bytes come at a limited
+    /// rate, so that none are for a guess.
+    pub fn new(name: &LocalName, catalog: Arc<Catalog>, transfer: Arc<Transfer>, is_metered: bool) -> Arc<Self> {
         let Capabilities { concurrency, .. } = transfer.capabilities();
         let places = Arc::new(Semaphore::new(concurrency - concurrency.div_ceil(4)));
         if concurrency == 1 {
@@ -113,8 +123,11 @@ impl Ahead {
             places,
             directories: Mutex::new(LruCache::new(DIRECTORIES)),
             recent: Mutex::default(),
+            ends: (!is_metered).then(Mutex::default),
             fetched: AtomicU64::default(),
             used: AtomicU64::default(),
+            ends_fetched: AtomicU64::default(),
+            ends_used: AtomicU64::default(),
         })
     }
 
@@ -152,6 +165,24 @@ impl Ahead {
         for (number, row) in planned {
             let (ahead, listing, dir) = (self.clone(), listing.clone(), dir.clone());
             tokio::spawn(async move { ahead.bring(&dir, &listing, number, &row).await });
+        }
+    }
+
+    /// The first block of a file in `dir` is being retrieved for a program that opens it: asks for its end too, where that is wanted.
+    pub(super) fn begun(&self, dir: &RemotePath, version: &Arc<OpenVersion>) {
+        let Some(ends) = self.ends.as_ref().filter(|_| !self.catalog.is_slow()) else { return };
+        let mut ends = ends.lock();
+        if ends.may_come(dir) && version.request_end() {
+            ends.came(dir);
+            self.ends_fetched.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A program has read the end of a file in `dir` before what is in front of it.
+    pub(super) fn end_read(&self, dir: &RemotePath, came_ahead: bool) {
+        self.ends_used.fetch_add(came_ahead.into(), Ordering::Relaxed);
+        if let Some(ends) = &self.ends {
+            ends.lock().read(dir);
         }
     }
 

@@ -12,7 +12,7 @@ const BREAK: Duration = Duration::from_secs(10);
 
 /// A mount with a file of 8 MiB that is open, and whose first block is here.
 async fn reading() -> (Fixture, Vec<u8>, HandleId) {
-    let mount = Fixture::new();
+    let mount = Fixture::metered();
     let content = content(8 << 20);
     mount.memory.put("large", content.clone());
     mount.memory.put("other", "bytes");

@@ -50,7 +50,7 @@ async fn a_content_hash_is_computed_while_bytes_arrive_in_whatever_order() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_there_before_a_restart_is_hashed_at_the_proof() {
-    let mount = Fixture::new();
+    let mount = Fixture::metered();
     mount.memory.put("file", content(SIZE));
     let open = mount.open("file").await.expect("open");
     read_backwards(&mount, open, 0..63).await;

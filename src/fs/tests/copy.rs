@@ -319,7 +319,7 @@ async fn reading_the_tail_of_a_large_file_moves_little() {
 
 #[tokio::test(start_paused = true)]
 async fn opening_a_large_file_brings_its_first_block_instead_of_its_digest() {
-    let mount = Fixture::new();
+    let mount = Fixture::metered();
     mount.memory.put("file", content(4 * SMALL));
     for _ in 0..2 {
         mount.open("file").await.expect("open");

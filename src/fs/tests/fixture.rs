@@ -42,6 +42,14 @@ impl Fixture {
         Self::start(memory, limits, offline, UnknownSize::Retrieve, TempDir::new().expect("a temporary directory"))
     }
 
+    /// A mount whose source sends bytes at a limited rate, so that no end of a file comes ahead: for tests that count requests.
+    pub(in crate::fs) fn metered() -> Self {
+        let mut mount = Self::new();
+        let source = &mut Arc::get_mut(&mut mount.fs).expect("no other has it yet").sources[0];
+        source.ahead = Some(Ahead::new(&source.name, source.catalog.clone(), source.transfer.clone(), true));
+        mount
+    }
+
     pub(in crate::fs) fn start(
         memory: Memory,
         limits: Limits,
@@ -164,7 +172,7 @@ pub(in crate::fs) fn mounted(
     let source = MountedSource {
         name: name.as_bytes().into(),
         source_type: "memory".into(),
-        ahead: Some(Ahead::new(&name.as_bytes().into(), catalog.clone(), transfer.clone())),
+        ahead: Some(Ahead::new(&name.as_bytes().into(), catalog.clone(), transfer.clone(), false)),
         catalog,
         transfer,
         source_id: id,

@@ -6,6 +6,7 @@ mod content;
 mod copy;
 mod damage;
 mod early;
+mod ends;
 pub(super) mod fixture;
 mod history;
 mod live;
@@ -24,6 +25,7 @@ use self::fixture::*;
 use super::*;
 use crate::cache::block::BLOCK;
 use crate::freshness::Offline;
+use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
 
@@ -195,7 +197,7 @@ async fn a_file_replaced_under_an_open_descriptor_never_mixes_versions() {
 
 #[tokio::test(start_paused = true)]
 async fn what_arrived_before_a_change_was_noticed_is_not_kept() {
-    let mount = Fixture::new();
+    let mount = Fixture::metered();
     mount.memory.put("file", content(8 * SMALL));
     let open = mount.open("file").await.expect("open");
     mount.faults.set(Method::RetrieveFile, Fault::FailAfter(3 * BLOCK, ErrorKind::Changed));

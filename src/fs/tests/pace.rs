@@ -9,7 +9,7 @@ const BLOCKS: u64 = 128;
 
 /// One file, on a source that thinks for half a second before every answer.
 async fn costly() -> (Fixture, HandleId, Vec<u8>) {
-    let mount = Fixture::new();
+    let mount = Fixture::metered();
     let bytes = content(BLOCKS * BLOCK);
     mount.memory.put("file", bytes.clone());
     mount.faults.set(Method::RetrieveFile, Fault::Delay(Duration::from_millis(500)));

@@ -12,6 +12,7 @@
 //! | P7 | a request under way at the reader, or ahead of it | | it goes on as far as the reader wants |
 //! | P8 | is opened | has read nothing yet | its first block |
 //! | P9 | is opened, on a line where a request costs very much | | the first block, and what follows it |
+//! | P10 | the same as P8, on a line that brings the end at once and has a place left | | its end beside it |
 //!
 //! A block is requested only if it is neither here nor *coming*: asked for by a request under way that soon gets there.
 
@@ -116,6 +117,8 @@ pub(super) struct Reader {
 pub(super) struct Line {
     /// The cost of a request (see `Pace`), in blocks.
     pub(super) cost: usize,
+    /// How many blocks come so fast that other requests hardly notice.
+    pub(super) at_once: usize,
     /// How many bytes the source holds in memory for each request.
     pub(super) buffer: u64,
     /// Whether half of the places for requests are taken. The other half is left to short requests.
@@ -227,6 +230,15 @@ pub(super) fn plan_beginning(view: &View<'_>, line: &Line) -> Option<Planned> {
     let goes_on = line.cost >= COSTLY && !line.crowded;
     let end = if goes_on { view.end_of_hole(1, line.worthwhile().min(view.blocks)) } else { 1 };
     Some(Planned { blocks: 0..end, limit: Limit::anywhere(1), near: line.near(), waited_for: true })
+}
+
+/// Case P10: `end` are the blocks of the file's end. They have a place on disk, or they would push others out of memory.
+pub(super) fn plan_end(view: &View<'_>, end: Range<usize>, line: &Line) -> Option<Planned> {
+    let is_cheap = line.cost < COSTLY && !line.crowded && end.len() <= line.at_once;
+    if view.comes_whole() || !view.kept || !is_cheap || view.uncovered(end.clone()).len() < end.len() {
+        return None;
+    }
+    Some(Planned { limit: Limit::anywhere(end.end), blocks: end, near: line.near(), waited_for: false })
 }
 
 /// Cases P1 and P2. The only request brings the whole file, as fast as its readers go on where it has no place on disk.

@@ -49,7 +49,7 @@ impl Bench {
 }
 
 /// A line on which a request costs nothing, to a source that holds much for each: four requests at a time.
-const FREE: Line = Line { cost: 0, buffer: 16 << 20, crowded: false };
+const FREE: Line = Line { cost: 0, at_once: 8, buffer: 16 << 20, crowded: false };
 
 /// A reader that is alone.
 fn reader(blocks: Range<usize>, ahead: usize) -> Reader {
@@ -205,7 +205,7 @@ fn p5_half_of_what_is_wanted_is_enough() {
     assert_eq!(blocks(&large(1000).having(0..14).plan(&reader(9..10, 8), &line)), [(14, 18)]);
 }
 
-const DEAR: Line = Line { cost: 20, buffer: 16 << 20, crowded: false };
+const DEAR: Line = Line { cost: 20, ..FREE };
 
 #[test]
 fn p6_where_a_request_costs_much_it_goes_on_beyond_what_is_wanted() {
@@ -268,6 +268,26 @@ fn p9_where_a_request_costs_very_much_the_first_one_goes_on() {
 }
 
 #[test]
+fn p10_an_opened_file_gets_its_end_too() {
+    let end = |bench: &Bench, line: &Line| plan_end(&bench.view(&|blocks| bench.missing(blocks)), 98..100, line);
+    let planned = Planned { blocks: 98..100, limit: Limit::anywhere(100), near: SHORTEST_REQUEST, waited_for: false };
+    assert_eq!(end(&large(100).coming(0..1, 0, 1), &FREE), Some(planned));
+    let others = [
+        large(100).having(99..100),
+        large(100).coming(0..100, 0, 100),
+        Bench { kept: false, ..large(100) },
+        Bench { small: true, ..large(100) },
+        Bench { ranges: false, ..large(100) },
+    ];
+    for (number, bench) in others.iter().enumerate() {
+        assert_eq!(end(bench, &FREE), None, "{number}");
+    }
+    for line in [Line { crowded: true, ..FREE }, Line { cost: COSTLY, ..FREE }, Line { at_once: 1, ..FREE }] {
+        assert_eq!(end(&large(100), &line), None, "{line:?}");
+    }
+}
+
+#[test]
 fn a_costly_request_for_a_huge_file_overflows_nothing() {
     let dear = Line { cost: usize::MAX, ..FREE };
     let huge = large(1 << 40).having(0..10);
@@ -296,6 +316,7 @@ fn a_random_history_of_reads_requests_each_block_once() {
         let mut bench = large(all);
         let line = Line {
             cost: random.random_range(0..64),
+            at_once: random.random_range(0..64),
             buffer: 1 << random.random_range(20..26),
             crowded: random.random(),
         };
