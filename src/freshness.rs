@@ -25,7 +25,16 @@
 //!
 //! The bytes of a partial copy are what is known of a file in the sense of L8 to L12 when it is opened.
 //!
-//! An outage therefore never looks like an absence: `NotFound` leaves this table only where a source said so (L4).
+//! **A name that the known listing is without**, where that could not be renewed. The source is asked about the name alone, unless it is slow:
+//!
+//! | case | asking | decision |
+//! |---|---|---|
+//! | L13 | failed, and may succeed a moment later (an outage) | it is not there, as the source said last |
+//! | L14 | failed otherwise (a refused login, an answer that makes no sense) | fail with that |
+//!
+//! L13 keeps what is known usable without a network: most programs look for names that are not there.
+//!
+//! An outage therefore never looks like an absence: `NotFound` leaves these tables only where a source said so (L4, L13).
 //!
 //! **A directory of which an answer leaves no name** (it is empty, or not found):
 //!
@@ -250,6 +259,11 @@ pub fn after_failure(known: bool, kind: ErrorKind, offline: Offline) -> AfterFai
         _ if known && offline == Offline::Serve => AfterFailure::Serve,
         _ => AfterFailure::Fail,
     }
+}
+
+/// Cases L13 and L14.
+pub fn after_failure_to_find(kind: ErrorKind) -> AfterFailure {
+    if kind.is_temporary() { AfterFailure::Serve } else { AfterFailure::Fail }
 }
 
 /// Cases E1 to E3. `known` is how many names are known, `answers` how many answers in a row were without any.

@@ -1,5 +1,6 @@
 //! `RemotePath`: where something is at a source, in bytes, as the source itself writes it. It knows nothing of local names.
 
+use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -150,6 +151,34 @@ impl fmt::Debug for RemotePath {
     }
 }
 
+/// A path as programs read it in JSON: text, or a list of bytes where it is no text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Exact {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Bytes(Vec<u8>),
+}
+
+impl Exact {
+    /// As it is written.
+    pub(crate) fn of(path: &[u8]) -> Self {
+        match std::str::from_utf8(path) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes(path.to_owned()),
+        }
+    }
+
+    /// The path.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
 /// Bytes for a log line or a message: what could steer a terminal, and bytes that are not UTF-8, appear as pictures.
 pub struct Printable<'a>(pub &'a [u8]);
 
@@ -242,6 +271,14 @@ mod tests {
         assert_eq!(file.as_bytes(), b"a/..b\xff");
         assert_eq!(file.name(), b"..b\xff");
         assert_eq!(file.to_string(), "/a/..b\\xff");
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_survives_the_way() {
+        for path in [b"a/b".as_slice(), b"", b"\xff\xfe", "ü".as_bytes()] {
+            let written = serde_json::to_string(&Exact::of(path)).expect("it can be written");
+            assert_eq!(serde_json::from_str::<Exact>(&written).expect("it can be read").bytes(), path, "{written}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Pin;
 use crate::fs::{FileSystem, Looked, MountedSource, Tally};
-use crate::path::Printable;
+use crate::path::{Exact, Printable};
 use crate::source::connection::Health;
 use crate::source::waits::{Waiting, Waits};
 
@@ -20,12 +20,13 @@ pub struct Status {
     /// Of the program that serves the mount.
     pub version: String,
     /// The mount point.
+    #[serde(with = "exact")]
     pub mountpoint: PathBuf,
     /// The process that serves it.
     pub pid: u32,
     /// `on`, or `off: why`: whether the kernel reads whole copies itself.
     pub passthrough: String,
-    /// The places that are pinned, by path below the mount point.
+    /// The places that are pinned, by path below the mount point; what is no text in it is shown as people read it.
     #[serde(default)]
     pub pins: BTreeMap<String, PinStatus>,
     /// By folder name.
@@ -34,9 +35,30 @@ pub struct Status {
     pub cache: CacheStatus,
 }
 
+/// Paths of this machine as [`Exact`] ones.
+mod exact {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use crate::path::Exact;
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        Exact::of(path.as_os_str().as_bytes()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Exact::deserialize(from).map(|path| OsString::from_vec(path.bytes().to_owned()).into())
+    }
+}
+
 /// A pinned place.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PinStatus {
+    /// Its path below the mount point, exactly.
+    pub path: Exact,
     /// When it was last looked at (RFC 3339).
     pub looked_at: Option<String>,
     /// Files that it had then.
@@ -136,6 +158,7 @@ pub struct Requests {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CacheStatus {
     /// Its directory.
+    #[serde(with = "exact")]
     pub dir: PathBuf,
     /// Bytes on disk, index included.
     pub bytes: u64,
@@ -235,7 +258,12 @@ fn count(counter: &AtomicU64) -> u64 {
 fn pin_status(pin: &Pin, looked: Option<&Looked>) -> (String, PinStatus) {
     let Tally { files, bytes, failed, .. } = looked.map(|looked| looked.tally.clone()).unwrap_or_default();
     let looked_at = looked.map(|looked| rfc3339(looked.at));
-    (Printable(&pin.path).to_string(), PinStatus { looked_at, files, bytes, failed })
+    let path = Exact::of(&pin.path);
+    let name = match &path {
+        Exact::Text(text) => text.clone(),
+        Exact::Bytes(bytes) => Printable(bytes).to_string(),
+    };
+    (name, PinStatus { path, looked_at, files, bytes, failed })
 }
 
 /// The text of the field `state` of a source, for which somebody may be waiting.
@@ -369,7 +397,7 @@ mod tests {
             hashed_after: 9,
             quarantined: 10,
         };
-        let pin = PinStatus { looked_at: None, files: 1, bytes: 2, failed: 0 };
+        let pin = PinStatus { path: Exact::of(b"PATH"), looked_at: None, files: 1, bytes: 2, failed: 0 };
         Status {
             version: "0.1.0".into(),
             mountpoint: "/mnt".into(),

@@ -17,6 +17,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -38,7 +39,8 @@ use crate::db::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::freshness::{
-    AfterFailure, BeforeAsking, Emptying, Offline, WAIT_BEFORE_EMPTYING, after_failure, before_asking, before_emptying,
+    AfterFailure, BeforeAsking, Emptying, Offline, WAIT_BEFORE_EMPTYING, after_failure, after_failure_to_find,
+    before_asking, before_emptying,
 };
 use crate::name::LocalName;
 use crate::omitted::Omitted;
@@ -228,7 +230,28 @@ impl Catalog {
                 let entry = self.last_entry(dir, &name).unwrap_or(entry);
                 Ok(Answer { value: Some((name, entry)), valid_for, unconfirmed })
             }
+            None if unconfirmed && !self.is_slow() => self.find_unconfirmed(dir, name).await,
             value => Ok(Answer { value, valid_for, unconfirmed }),
+        }
+    }
+
+    /// The entry called `name`, which the last known listing of `dir` is without: the source could not be asked for a newer one, and is
+    /// asked about this name alone.
+    async fn find_unconfirmed(
+        self: &Arc<Self>,
+        dir: &RemotePath,
+        name: &[u8],
+    ) -> Result<Answer<Option<(LocalName, Entry)>>> {
+        let Some(entry) = unlisted(dir, name) else { return Ok(self.unconfirmed(None)) };
+        let name = LocalName::from(name);
+        match self.check(dir, &name, &entry, ready(None)).await {
+            Ok(Answer { value, valid_for, unconfirmed }) => {
+                Ok(Answer { value: value.map(|entry| (name, entry)), valid_for, unconfirmed })
+            }
+            Err(error) => match after_failure_to_find(error.kind()) {
+                AfterFailure::Serve => Ok(self.unconfirmed(None)),
+                AfterFailure::Fail => Err(error),
+            },
         }
     }
 

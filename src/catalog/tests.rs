@@ -172,6 +172,32 @@ async fn a_name_that_an_incomplete_listing_does_not_tell_is_asked_for_by_itself(
 }
 
 #[tokio::test(start_paused = true)]
+async fn cases_l13_and_l14_a_name_that_a_listing_from_before_a_failure_is_without() {
+    let known = Fixture::new(Room::default());
+    known.memory.put("dir/a", "x");
+    assert_eq!(known.names("dir").await.expect("it is there"), 1);
+    known.memory.put("dir/new", "x");
+    expire().await;
+    let answers = [
+        (ErrorKind::Unauthenticated, Err(ErrorKind::Unauthenticated)),
+        (ErrorKind::Protocol, Err(ErrorKind::Protocol)),
+        (ErrorKind::Unreachable, Ok(false)),
+        (ErrorKind::TimedOut, Ok(false)),
+    ];
+    for (failure, answer) in answers {
+        known.faults.set_all(Fault::Fail(failure));
+        assert_eq!(known.is_there("dir", "a").await, Ok(true), "{failure:?}");
+        assert_eq!(known.is_there("dir", "new").await, answer, "{failure:?}");
+    }
+    // A source that lists nothing may still tell of one name.
+    known.faults.clear_all();
+    known.faults.set(Method::ListPath, Fault::Fail(ErrorKind::Protocol));
+    for (name, is_there) in [("new", true), ("none", false)] {
+        assert_eq!(known.is_there("dir", name).await, Ok(is_there), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_listing_is_still_incomplete_after_a_restart() {
     let known = Fixture::new(Room::default());
     ["dir/a", "dir/b"].iter().for_each(|name| known.memory.put(name, "x"));

@@ -62,7 +62,9 @@ pub fn add(request: &AddRequest) -> Result<u8, Failure> {
     let wanted = request.password || (given.is_some() && type_name == "sftp" && values.contains_key("username"));
     let secret = secret_key(type_name, &values, wanted).map(|key| (key, place(&name)));
     edited.add(&name, table(type_name, &values, secret))?;
-    let config = edited.examine()?;
+    let config = edited.examine_all().inspect_err(|_| {
+        eprintln!("kitovufs: nothing is written, for the configuration would not be right:");
+    })?;
     let source = login::named(&config, &name)?;
     let said = if request.untried { untried(source) } else { tried(&config, source, given)? };
     edited.write()?;

@@ -12,8 +12,10 @@ use rustix::fs::{FlockOperation, flock};
 use toml_edit::{Document, DocumentMut, Item, Key, Table};
 
 use super::Failure;
-use crate::config::{Config, Diagnostics};
+use super::runtime::on_runtime;
+use crate::config::{self, Config, Diagnostics};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mount;
 
 /// The beginning of a file that is not there yet.
 const NEW: &str = "mountpoint = \"~/kitovu\"\n";
@@ -92,6 +94,16 @@ impl Edited {
         self.names.len()
     }
 
+    /// The meaning of the changed text, which a mount is to take.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, and with the settings of its sources.
+    pub(super) fn examine_all(&self) -> Result<Config, Failure> {
+        let (config, problems) = Config::examine_text(&self.text, &self.file, true)?;
+        on_runtime(async { Ok(mount::examine(&config, problems).await?) })?;
+        Ok(config)
+    }
+
     /// The meaning of the changed text.
     ///
     /// # Errors
@@ -111,8 +123,7 @@ impl Edited {
     pub(super) fn write(&self) -> Result<()> {
         let failed = || Error::new("write", ErrorKind::Other).on(self.file.display());
         let caused = |e: io::Error| failed().caused_by(e);
-        // Through a link, so that it stays one.
-        let file = fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
+        let file = led_to(&self.file).map_err(caused)?;
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(dir).map_err(caused)?;
         // Until it is closed, no other process of this program writes here.
@@ -138,9 +149,25 @@ impl Edited {
 
 /// What is in a file; `None` if it is not there.
 fn text_of(file: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(file) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        text => text.map(Some),
+    let bytes = match config::read(file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read?.0,
+    };
+    let text = String::from_utf8(bytes);
+    text.map(Some).map_err(|_| io::Error::other("this is not UTF-8 text; save the file as UTF-8"))
+}
+
+/// The file that a path leads to by links, which need not be there: a link that leads nowhere yet stays one.
+fn led_to(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    loop {
+        match fs::canonicalize(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            led => return led,
+        }
+        // A circle of links is another error.
+        let Ok(target) = fs::read_link(&path) else { return Ok(path) };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Errands that the process of a mount carries out for a command, on everything at and below a place. It prints how far they are.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use bytesize::ByteSize;
@@ -9,10 +10,10 @@ use super::output::outln;
 use super::place::Place;
 use super::progress::{Amount, Progress, described, tell};
 use super::status::{connected, safe, unanswered};
-use crate::control::Place as Below;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Tally;
 use crate::mount::point::Mounted;
+use crate::path::Exact;
 
 /// Counts the files at and below a place, and what is missing of them.
 ///
@@ -34,7 +35,7 @@ pub fn carry_out(op: &'static str, method: &str, place: &Place, all: Option<Amou
 
 /// The parameters that name a place.
 pub fn at(place: &Place) -> Value {
-    json!({"path": Below::of(&place.below())})
+    json!({"path": Exact::of(&place.below())})
 }
 
 /// Tells with what an errand has failed.
@@ -75,6 +76,6 @@ fn done(method: &str, tally: &Tally) -> Amount {
 /// Prints a tally for scripts, with the path that it is of.
 pub fn print_json(path: &Path, tally: &Tally) {
     let mut told = json!(tally);
-    told["path"] = json!(path.to_string_lossy());
+    told["path"] = json!(Exact::of(path.as_os_str().as_bytes()));
     outln!("{}", safe(&told.to_string()));
 }

@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::output::outln;
+use super::pin::{all_are, are, count, each};
 use super::place::{Place, attribute};
 use super::progress::{Amount, Progress, described, tell};
-use crate::error::Result;
 
 /// How many files are read at once. The mount itself asks a source no more at once than that takes.
 const WORKERS: usize = 8;
@@ -21,12 +21,17 @@ const WORKERS: usize = 8;
 /// How much is read at once, in bytes.
 const PIECE: usize = 1 << 20;
 
-/// Retrieves everything at `paths`. Returns the exit code: 1 if not all of it is in the cache then.
-///
-/// # Errors
-/// A path is in no mount of this user, or its mount does not answer.
-pub fn fetch(paths: &[PathBuf]) -> Result<u8> {
-    let places = paths.iter().map(|path| Place::of("fetch", path)).collect::<Result<Vec<_>>>()?;
+/// Retrieves everything at `paths`. Returns the exit code: 1 if not all of it is in the cache then, a path is in no mount of this user, or its
+/// mount does not answer.
+pub fn fetch(paths: &[PathBuf]) -> u8 {
+    let mut places = Vec::new();
+    let code = each("fetch", paths, |place| {
+        places.push(place.clone());
+        Ok(0)
+    });
+    if places.is_empty() {
+        return code;
+    }
     let mut failures = 0;
     let mut files = Vec::new();
     for place in &places {
@@ -41,19 +46,19 @@ pub fn fetch(paths: &[PathBuf]) -> Result<u8> {
     let absent = standings.iter().filter(|standing| **standing == Standing::Absent).count();
     let live = standings.iter().filter(|standing| **standing == Standing::Live).count();
     if live > 0 {
-        tell(&format!("{live} of {} files are live, and never in the cache", files.len()));
+        tell(&format!("of {}, {} live, and never in the cache", count(files.len() as u64), are(live as u64)));
     }
     let size = ByteSize::b(files.iter().map(|(_, size)| size).sum());
     if absent == 0 && failures == 0 {
-        outln!("all {} files ({size}) are in the cache", files.len() - live);
-        return Ok(0);
+        outln!("{} in the cache", all_are((files.len() - live) as u64, size));
+        return code;
     }
-    tell(&format!("{absent} of {} files ({size}) are not in the cache", files.len()));
+    tell(&format!("of {} ({size}), {} not in the cache", count(files.len() as u64), are(absent as u64)));
     // A failed read is told already; without one, the cache had no room.
     if failures == 0 {
         tell(&room(&places));
     }
-    Ok(1)
+    1
 }
 
 /// Why the cache has not kept what was read.

@@ -1,11 +1,14 @@
 //! `status --follow`: prints what mounts tell of themselves, a line of JSON each time, until they go.
 
+use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::thread;
 
 use serde_json::Value;
 
 use super::output::outln;
+use super::progress::tell;
 use super::status::{self, safe, unanswered};
 use crate::control::client::Unanswered;
 use crate::error::Result;
@@ -25,10 +28,26 @@ pub fn follow(mountpoint: Option<&Path>) -> Result<Vec<crate::error::Error>> {
 
 fn follow_one(mounted: &Mounted) -> Result<()> {
     let mut client = status::connected(mounted)?;
-    match client.ask_hearing("follow", Value::Null, |_, status| outln!("{}", safe(&status.to_string()))) {
+    let is_told = Cell::new(false);
+    let hear = |status: Value| {
+        is_told.set(false);
+        outln!("{}", safe(&status.to_string()));
+    };
+    // It may have been stopped, and goes on when it continues.
+    let silent = || {
+        if !point::mounted().contains(mounted) {
+            return ControlFlow::Break(());
+        }
+        if !is_told.replace(true) {
+            let place = mounted.path.display();
+            tell(&format!("{place}: the process that serves this mount does not answer; waiting for it"));
+        }
+        ControlFlow::Continue(())
+    };
+    match client.follow("follow", hear, silent) {
         // A clean end takes the mount away first.
-        Err(Unanswered::Closed) if !point::mounted().contains(mounted) => Ok(()),
+        Err(Unanswered::Closed | Unanswered::Silent) if !point::mounted().contains(mounted) => Ok(()),
         Err(failure) => Err(unanswered("status", mounted, failure)),
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
     }
 }

@@ -1,42 +1,46 @@
 //! `pin`, `unpin`, `evict` and `refresh`: what the cache keeps, drops, and asks about. The process of the mount does it.
 
-use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::errand::{self, carry_out, print_json};
 use super::output::outln;
 use super::place::Place;
 use super::progress::{Amount, tell};
-use super::status::{self, connected, local_time, shown_pin, unanswered};
+use super::status::{self, connected, local_time, safe, shown_pin, unanswered};
 use crate::error::Result;
 use crate::fs::Tally;
+use crate::mount::point::Mounted;
+use crate::path::Exact;
+use crate::status::Status;
 
-/// Pins places: what is missing of them is retrieved, and kept. Returns the exit code: 1 if not all of it is in the cache then.
+/// Pins places: what is missing of them is retrieved, and kept; or shows what is pinned. Returns the exit code: 1 if not all of it is in the
+/// cache then, a path is in no mount of this user, or a mount does not answer.
 ///
 /// # Errors
-/// A path is in no mount of this user, or its mount does not answer.
+/// Nothing is mounted.
 pub fn pin(paths: &[PathBuf], json: bool) -> Result<u8> {
     if paths.is_empty() {
-        return list();
+        return list(json);
     }
-    let mut code = 0;
-    for place in places("pin", paths)? {
-        let tally = pinned("pin", &place)?;
+    Ok(each("pin", paths, |place| {
+        let tally = pinned("pin", place)?;
         let Tally { files, bytes, failed, live, .. } = tally;
         if json {
             print_json(&place.path, &tally);
         } else if failed == 0 {
-            outln!("{}: all {} ({}) are in the cache, and stay there", place.shown(), count(files), ByteSize::b(bytes));
+            let all = all_are(files, ByteSize::b(bytes));
+            outln!("{}: {all} in the cache, and {} there", place.shown(), if files == 1 { "stays" } else { "stay" });
         } else {
             tell(&format!("{}: pinned; not all of its {} are in the cache", place.shown(), count(files)));
         }
-        tell_live(&place, live);
-        code |= u8::from(failed > 0);
-    }
-    Ok(code)
+        tell_live(place, live);
+        Ok(u8::from(failed > 0))
+    }))
 }
 
 /// Pins a place, once it is known how much is missing of it.
@@ -48,7 +52,7 @@ pub fn pinned(op: &'static str, place: &Place) -> Result<Tally> {
 /// Tells of files that can never be kept.
 pub fn tell_live(place: &Place, live: u64) {
     if live > 0 {
-        tell(&format!("{}: {} are live, and never in the cache", place.shown(), count(live)));
+        tell(&format!("{}: {} live, and never in the cache", place.shown(), are(live)));
     }
 }
 
@@ -57,21 +61,61 @@ pub fn count(files: u64) -> String {
     if files == 1 { "1 file".into() } else { format!("{files} files") }
 }
 
-/// The places that these paths lead to.
-pub fn places(op: &'static str, paths: &[PathBuf]) -> Result<Vec<Place>> {
-    paths.iter().map(|path| Place::of(op, path)).collect()
+/// Does something with each of the places that these paths lead to, and tells with which it has failed. Returns the exit code: the bits of
+/// all, and 1 if it has failed with one.
+pub fn each(op: &'static str, paths: &[PathBuf], mut work: impl FnMut(&Place) -> Result<u8>) -> u8 {
+    paths.iter().fold(0, |code, path| {
+        let done = Place::of(op, path).and_then(|place| work(&place));
+        code | done.unwrap_or_else(|error| {
+            tell(&error.to_string());
+            1
+        })
+    })
+}
+
+/// That so many files are.
+pub fn are(files: u64) -> String {
+    format!("{} {}", count(files), if files == 1 { "is" } else { "are" })
+}
+
+/// That all of so many files are, which have so many bytes.
+pub fn all_are(files: u64, bytes: ByteSize) -> String {
+    if files == 1 { format!("1 file ({bytes}) is") } else { format!("all {} ({bytes}) are", count(files)) }
+}
+
+/// The status of each of this user's mounts that answers. A dead one is told, and stands in the way of no other.
+///
+/// # Errors
+/// None of them answers.
+pub fn statuses(op: &'static str) -> Result<Vec<(Mounted, Status)>> {
+    let (mut answers, mut failures) = (Vec::new(), Vec::new());
+    for mounted in status::ours(op)? {
+        match status::of(&mounted) {
+            Ok(status) => answers.push((mounted, status)),
+            Err(error) => failures.push(error),
+        }
+    }
+    if answers.is_empty()
+        && let Some(error) = failures.pop()
+    {
+        failures.iter().for_each(|error| tell(&error.to_string()));
+        return Err(error);
+    }
+    failures.iter().for_each(|error| tell(&error.to_string()));
+    Ok(answers)
 }
 
 /// Prints what is pinned.
-fn list() -> Result<u8> {
-    let mut code = 0;
-    for mounted in status::ours("pin")? {
-        let pins = status::of(&mounted).map(|status| status.pins).unwrap_or_else(|error| {
-            tell(&error.to_string());
-            code = 1;
-            BTreeMap::new()
-        });
-        for (path, pin) in pins {
+fn list(json: bool) -> Result<u8> {
+    for (mounted, status) in statuses("pin")? {
+        for (path, pin) in status.pins {
+            if json {
+                let place = mounted.path.join(OsStr::from_bytes(pin.path.bytes()));
+                let mut told = json!(pin);
+                told["path"] = json!(Exact::of(place.as_os_str().as_bytes()));
+                outln!("{}", safe(&told.to_string()));
+                continue;
+            }
             let looked = match &pin.looked_at {
                 None => "not looked at yet".to_owned(),
                 Some(at) if pin.failed > 0 => format!("NOT ALL OF IT IS KEPT, as of {}", local_time(at)),
@@ -80,32 +124,27 @@ fn list() -> Result<u8> {
             outln!("{}  {}: {looked}", mounted.path.display(), shown_pin(&path));
         }
     }
-    Ok(code)
-}
-
-/// Unpins places and what is pinned below them; the copies stay until something else needs their room.
-///
-/// # Errors
-/// A path is in no mount of this user, its mount does not answer, or nothing is pinned there.
-pub fn unpin(paths: &[PathBuf]) -> Result<u8> {
-    for place in places("unpin", paths)? {
-        ask("unpin", &place)?;
-        outln!("{}: no longer pinned", place.shown());
-    }
     Ok(0)
 }
 
-/// Drops what is in the cache of these places. Returns the exit code: 1 if something of it could not be dropped.
-///
-/// # Errors
-/// A path is in no mount of this user, or its mount does not answer.
-pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> Result<u8> {
-    let mut code = 0;
-    for place in places("evict", paths)? {
+/// Unpins places and what is pinned below them; the copies stay until something else needs their room. Returns the exit code: 1 if a path is
+/// in no mount of this user, its mount does not answer, or nothing is pinned there.
+pub fn unpin(paths: &[PathBuf]) -> u8 {
+    each("unpin", paths, |place| {
+        ask("unpin", place)?;
+        outln!("{}: no longer pinned", place.shown());
+        Ok(0)
+    })
+}
+
+/// Drops what is in the cache of these places. Returns the exit code: 1 if something of it could not be dropped, a path is in no mount of this
+/// user, or its mount does not answer.
+pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> u8 {
+    each("evict", paths, |place| {
         if pinned_too {
-            ask("unpin", &place)?;
+            ask("unpin", place)?;
         }
-        let tally = carry_out("evict", "evict", &place, None)?;
+        let tally = carry_out("evict", "evict", place, None)?;
         let Tally { dropped, dropped_bytes, pinned, open, failed, .. } = tally;
         if json {
             print_json(&place.path, &tally);
@@ -113,23 +152,21 @@ pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> Result<u8> {
             outln!("{}: {} ({}) dropped from the cache", place.shown(), count(dropped), ByteSize::b(dropped_bytes));
         }
         if pinned > 0 {
-            tell(&format!("{}: {} stay, being pinned; evict --pinned unpins them", place.shown(), count(pinned)));
+            let again = "evict --pinned unpins first";
+            tell(&format!("{}: {} kept, being pinned; {again}", place.shown(), are(pinned)));
         }
         if open > 0 {
-            tell(&format!("{}: {} stay, being open", place.shown(), count(open)));
+            tell(&format!("{}: {} kept, being open", place.shown(), are(open)));
         }
-        code |= u8::from(failed + open > 0);
-    }
-    Ok(code)
+        Ok(u8::from(failed + open > 0))
+    })
 }
 
-/// Asks the sources about these places now.
-///
-/// # Errors
-/// A path is in no mount of this user, its mount does not answer, or its source cannot be asked.
-pub fn refresh(paths: &[PathBuf]) -> Result<u8> {
-    for place in places("refresh", paths)? {
-        let told = ask("refresh", &place)?;
+/// Asks the sources about these places now. Returns the exit code: 1 if a path is in no mount of this user, its mount does not answer, or its
+/// source cannot be asked.
+pub fn refresh(paths: &[PathBuf]) -> u8 {
+    each("refresh", paths, |place| {
+        let told = ask("refresh", place)?;
         let what = match (told["names"].as_u64(), told["changed"].as_bool()) {
             (Some(names), _) => format!("asked now: {names} names"),
             (_, Some(true)) => "asked now: there is another version".into(),
@@ -137,8 +174,8 @@ pub fn refresh(paths: &[PathBuf]) -> Result<u8> {
             _ => "asked now: it is gone".into(),
         };
         outln!("{}: {what}", place.shown());
-    }
-    Ok(0)
+        Ok(0)
+    })
 }
 
 /// Asks for something that has no progress, but may have to wait for a source.

@@ -17,6 +17,7 @@ use crate::path::Printable;
 const MAX_VALUE: usize = 65_536;
 
 /// A path in a mount that answers.
+#[derive(Clone)]
 pub struct Place {
     /// The path without links.
     pub path: PathBuf,

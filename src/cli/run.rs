@@ -107,14 +107,14 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             say(&why::why(&path, json)?);
             Ok(0)
         }
-        Request::Fetch { paths } => Ok(fetch::fetch(&paths)?),
+        Request::Fetch { paths } => Ok(fetch::fetch(&paths)),
         Request::Generate { dir } => Ok(generate::generate(&dir)?),
         Request::Pin { paths, json } => Ok(pin::pin(&paths, json)?),
-        Request::Unpin { paths } => Ok(pin::unpin(&paths)?),
-        Request::Evict { paths, pinned, json } => Ok(pin::evict(&paths, pinned, json)?),
-        Request::Refresh { paths } => Ok(pin::refresh(&paths)?),
+        Request::Unpin { paths } => Ok(pin::unpin(&paths)),
+        Request::Evict { paths, pinned, json } => Ok(pin::evict(&paths, pinned, json)),
+        Request::Refresh { paths } => Ok(pin::refresh(&paths)),
         Request::Verify { paths, json } => Ok(verify::verify(&paths, json)?),
-        Request::Offline { paths, check, json } => Ok(verify::offline(&paths, check, json)?),
+        Request::Offline { paths, check, json } => Ok(verify::offline(&paths, check, json)),
         Request::Ask { mountpoint } => {
             ask_here(&mountpoint).map_err(|e| Error::new("ask", ErrorKind::Other).caused_by(e))?;
             Ok(0)

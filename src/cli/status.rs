@@ -131,6 +131,12 @@ pub fn unanswered(op: &'static str, mounted: &Mounted, failure: Unanswered) -> E
         }
         Unanswered::Silent => failed(format!("the process that serves this mount does not answer; {unmount}")),
         Unanswered::Refused(why) => failed(why),
+        Unanswered::Failed(e) if e.kind() == io::ErrorKind::NotFound => failed(
+            "the socket of the process that serves this mount is not found; if it was mounted with another XDG_RUNTIME_DIR and \
+             XDG_STATE_HOME, set them as they were"
+                .into(),
+        )
+        .caused_by(e),
         Unanswered::Failed(e) => {
             failed(format!("its process cannot be asked; {unmount}, mounting again heals it")).caused_by(e)
         }

@@ -8,10 +8,9 @@ use serde_json::Value;
 
 use super::errand::{self, carry_out, print_json, tell_failures};
 use super::output::outln;
-use super::pin::{count, pinned, places, tell_live};
+use super::pin::{all_are, count, each, pinned, statuses, tell_live};
 use super::place::Place;
 use super::progress::{Amount, tell};
-use super::status;
 use crate::error::Result;
 use crate::fs::Tally;
 
@@ -23,11 +22,11 @@ const DAMAGED: u8 = 4;
 /// Returns the exit code: bits for damage that was found, and for something that has failed.
 ///
 /// # Errors
-/// A path is in no mount of this user, or its mount does not answer.
+/// No mount answers.
 pub fn verify(paths: &[PathBuf], json: bool) -> Result<u8> {
     let mut code = 0;
     if paths.is_empty() {
-        for mounted in status::ours("verify")? {
+        for (mounted, _) in statuses("verify")? {
             match errand::run("verify", "verify", &mounted, Value::Null, None) {
                 Ok(tally) => {
                     tell_failures("verify", &tally);
@@ -40,11 +39,11 @@ pub fn verify(paths: &[PathBuf], json: bool) -> Result<u8> {
             }
         }
     }
-    for place in places("verify", paths)? {
-        let Tally { files, bytes, .. } = errand::count("verify", &place)?;
-        let tally = carry_out("verify", "verify", &place, Some(Amount { files, bytes }))?;
-        code |= verdict(&place.path, &tally, json);
-    }
+    code |= each("verify", paths, |place| {
+        let Tally { files, bytes, .. } = errand::count("verify", place)?;
+        let tally = carry_out("verify", "verify", place, Some(Amount { files, bytes }))?;
+        Ok(verdict(&place.path, &tally, json))
+    });
     Ok(code)
 }
 
@@ -64,23 +63,20 @@ fn verdict(path: &Path, tally: &Tally, json: bool) -> u8 {
 }
 
 /// Whether these places will work without a network. Unless this is only a `check`, what is missing is retrieved and pinned, and everything
-/// is proven by its hash. Returns the exit code: 1 if they will not.
-///
-/// # Errors
-/// A path is in no mount of this user, or its mount does not answer.
-pub fn offline(paths: &[PathBuf], check: bool, json: bool) -> Result<u8> {
-    let mut code = 0;
-    for place in places("offline", paths)? {
+/// is proven by its hash. Returns the exit code: 1 if they will not, a path is in no mount of this user, or its mount does not answer.
+pub fn offline(paths: &[PathBuf], check: bool, json: bool) -> u8 {
+    each("offline", paths, |place| {
         if !check {
-            pinned("offline", &place)?;
-            let Tally { files, bytes, .. } = errand::count("offline", &place)?;
-            carry_out("offline", "verify", &place, Some(Amount { files, bytes }))?;
+            pinned("offline", place)?;
+            let Tally { files, bytes, .. } = errand::count("offline", place)?;
+            carry_out("offline", "verify", place, Some(Amount { files, bytes }))?;
         }
-        let tally = errand::count("offline", &place)?;
-        tell_failures("offline", &tally);
-        code |= u8::from(!works(&place, &tally, check, json));
-    }
-    Ok(code)
+        let tally = errand::count("offline", place)?;
+        if check {
+            tell_failures("offline", &tally);
+        }
+        Ok(u8::from(!works(place, &tally, check, json)))
+    })
 }
 
 /// Says whether a place will work.
@@ -91,11 +87,12 @@ fn works(place: &Place, tally: &Tally, check: bool, json: bool) -> bool {
     if json {
         print_json(&place.path, tally);
     } else if works {
-        let how = if check { "in the cache" } else { "in the cache, pinned and proven" };
-        outln!("{shown}: works offline: all {} ({}) are {how}", count(*files), ByteSize::b(*bytes));
+        let how = if check { "in the cache (not hashed now)" } else { "in the cache, pinned and proven" };
+        outln!("{shown}: works offline: {} {how}", all_are(*files, ByteSize::b(*bytes)));
     } else if *missing > 0 {
         let (missing_bytes, bytes) = (ByteSize::b(*missing_bytes), ByteSize::b(*bytes));
-        let what = format!("{missing} of {} ({missing_bytes} of {bytes}) are missing", count(*files));
+        let verb = if *missing == 1 { "is" } else { "are" };
+        let what = format!("{missing} of {} ({missing_bytes} of {bytes}) {verb} missing", count(*files));
         tell(&format!(
             "{shown}: does not work offline: {what}{}",
             if check { "; offline without --check gets them" } else { "" }

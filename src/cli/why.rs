@@ -1,7 +1,9 @@
 //! `why`: what is known of one file and its source, in sentences. It asks through extended attributes, and retrieves nothing.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -11,7 +13,6 @@ use super::place::{Place, attribute};
 use super::status::{self, local_time, shown_pin, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::xattr::NAMES;
-use crate::path::Printable;
 
 /// What is known of a file that `live` names.
 const LIVE: &str = "It is live: what it holds is what the source says now, which is asked once a second at most. Nothing of it is in the \
@@ -37,9 +38,10 @@ pub fn why(typed: &Path, json: bool) -> Result<String> {
     let metadata = path.metadata().map_err(failed)?;
     // The source may have been asked just now, so its state is told as it is after that.
     let status = status::of(mounted)?;
-    let below = Printable(&place.below()).to_string();
-    let pin = status.pins.into_keys().find(|pin| pin.is_empty() || Path::new(&below).starts_with(pin));
-    known.extend(pin.map(|pin| ("pinned", shown_pin(&pin).to_owned())));
+    let below = place.below();
+    let is_above = |pin: &[u8]| Path::new(OsStr::from_bytes(&below)).starts_with(OsStr::from_bytes(pin));
+    let pin = status.pins.into_iter().find(|(_, pin)| is_above(pin.path.bytes()));
+    known.extend(pin.map(|(name, _)| ("pinned", shown_pin(&name).to_owned())));
     let source = known.get("source").and_then(|name| Some((name, status.sources.get(name)?)));
     let source_state = source.map(|(name, source)| state(name, source));
     if json {

@@ -7,14 +7,15 @@ mod url;
 mod value;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use globset::GlobSet;
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
@@ -248,13 +249,32 @@ fn about_source(name: &str, message: &str) -> String {
     format!("source `{}`: {message}", name.escape_debug())
 }
 
-fn read(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
-    let mut file = File::open(path)?;
+/// Reads a file; the result says also whether it is its owner's alone. It waits for nobody, as reading a FIFO would.
+///
+/// # Errors
+/// It cannot be read, or is no regular file.
+pub fn read(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
+    let mut file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     // Of the open file, not of the path: what is checked is what is read.
-    let private = file.metadata()?.mode() & OTHERS_MODE_BITS == 0;
+    let metadata = file.metadata()?;
+    if let Some(kind) = other_kind(metadata.file_type()) {
+        return Err(std::io::Error::other(format!("it is {kind}, and must be a file")));
+    }
+    let private = metadata.mode() & OTHERS_MODE_BITS == 0;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok((bytes, private))
+}
+
+/// What it is, if it is no regular file.
+fn other_kind(kind: FileType) -> Option<&'static str> {
+    match kind {
+        kind if kind.is_file() => None,
+        kind if kind.is_dir() => Some("a directory"),
+        kind if kind.is_fifo() => Some("a FIFO"),
+        kind if kind.is_socket() => Some("a socket"),
+        _ => Some("a device"),
+    }
 }
 
 fn cannot_read(error: &std::io::Error) -> String {

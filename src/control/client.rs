@@ -1,6 +1,7 @@
 //! `Client`: asks the daemon of a mount, and waits for its answer for a limited time. It knows no method.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
@@ -109,24 +110,64 @@ impl Client {
         self.carry_out(method, params, &mut |_, _| {})
     }
 
+    /// Asks for what has no end, and hears what is told, until the daemon closes the connection. Where it falls silent, as one that was
+    /// stopped does, `silent` decides whether to wait for it.
+    ///
+    /// # Errors
+    /// See [`Unanswered`].
+    pub fn follow(
+        &mut self,
+        method: &str,
+        mut hear: impl FnMut(Value),
+        mut silent: impl FnMut() -> ControlFlow<()>,
+    ) -> Result<(), Unanswered> {
+        self.stream.get_ref().set_read_timeout(Some(SILENCE))?;
+        self.send(method, Value::Null)?;
+        let mut line = Vec::new();
+        loop {
+            match self.said(&mut line) {
+                Ok(Said::Told { params, .. }) => hear(params),
+                Ok(Said::End(result)) => {
+                    return result.map(drop).map_err(|refusal| Unanswered::Refused(refusal.message));
+                }
+                Err(Unanswered::Silent) if silent().is_continue() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn send(&mut self, method: &str, params: Value) -> Result<(), Unanswered> {
+        self.next_id += 1;
+        match self.stream.get_mut().write_all(&wire::request(self.next_id, method, params)).map_err(Unanswered::from) {
+            // Why it has closed the connection may be there to be read.
+            Err(Unanswered::Closed) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// What the daemon says next. `line` has the beginning of a message of which the rest has not come in time.
+    fn said(&mut self, line: &mut Vec<u8>) -> Result<Said, Unanswered> {
+        self.stream.read_until(b'\n', line)?;
+        if line.is_empty() {
+            return Err(Unanswered::Closed);
+        }
+        let said = wire::read(line);
+        line.clear();
+        said.ok_or_else(|| Unanswered::Refused("it says what this version does not understand".into()))
+    }
+
     fn carry_out(
         &mut self,
         method: &str,
         params: Value,
         hear: &mut dyn FnMut(&str, Value),
     ) -> Result<Value, Unanswered> {
-        self.next_id += 1;
-        self.stream.get_mut().write_all(&wire::request(self.next_id, method, params))?;
+        self.send(method, params)?;
         let mut line = Vec::new();
         loop {
-            line.clear();
-            if self.stream.read_until(b'\n', &mut line)? == 0 {
-                return Err(Unanswered::Closed);
-            }
-            match wire::read(&line) {
-                Some(Said::Told { method, params }) => hear(&method, params),
-                Some(Said::End(result)) => return result.map_err(|refusal| Unanswered::Refused(refusal.message)),
-                None => return Err(Unanswered::Refused("it says what this version does not understand".into())),
+            match self.said(&mut line)? {
+                Said::Told { method, params } => hear(&method, params),
+                Said::End(result) => return result.map_err(|refusal| Unanswered::Refused(refusal.message)),
             }
         }
     }
@@ -167,6 +208,35 @@ mod tests {
     fn what_is_told_comes_before_the_end() {
         let (end, heard) = made_of(&[wire::told("progress", &1), wire::end(&json!(1), Ok(json!("done")))], false);
         assert_eq!((end.expect("it was done"), heard), (json!("done"), vec![("progress".into(), json!(1))]));
+    }
+
+    #[test]
+    fn why_a_daemon_closed_the_connection_before_it_was_asked_is_told() {
+        let (ours, mut daemon) = UnixStream::pair().expect("a pair");
+        let refusal = wire::Refusal::new(wire::INVALID_REQUEST, "32 clients are connected already");
+        daemon.write_all(&wire::end(&Value::Null, Err(refusal))).expect("written");
+        drop(daemon);
+        let end = Client::over(ours).expect("a client").ask("m", Value::Null);
+        assert!(matches!(&end, Err(Unanswered::Refused(why)) if why.starts_with("32 clients")), "{end:?}");
+    }
+
+    #[test]
+    fn a_daemon_that_falls_silent_in_the_middle_of_a_message_is_heard_to_its_end() {
+        let (ours, mut daemon) = UnixStream::pair().expect("a pair");
+        let mut client = Client::over(ours).expect("a client");
+        ours_is_impatient(&client);
+        let message = wire::told("status", &json!({"a": 1}));
+        let (first, rest) = message.split_at(10);
+        daemon.write_all(first).expect("written");
+        let mut line = Vec::new();
+        assert!(matches!(client.said(&mut line), Err(Unanswered::Silent)));
+        daemon.write_all(rest).expect("written");
+        let said = client.said(&mut line).expect("it is there");
+        assert_eq!(said, Said::Told { method: "status".into(), params: json!({"a": 1}) });
+    }
+
+    fn ours_is_impatient(client: &Client) {
+        client.stream.get_ref().set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
     }
 
     #[test]

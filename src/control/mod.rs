@@ -11,4 +11,3 @@ mod wire;
 
 pub use place::forget;
 pub use server::Server;
-pub use wire::Place;

@@ -13,7 +13,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy as _;
-use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fstat, open, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fstat, open, statat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -63,6 +63,8 @@ pub struct Socket {
     dir: OwnedFd,
     mount: u32,
     made: Made,
+    /// Links to it in other directories.
+    links: Vec<(Made, OwnedFd)>,
 }
 
 /// Tells a socket from a later one, which may have its inode: number, and time of the last change.
@@ -76,33 +78,55 @@ fn made(dir: &OwnedFd, mount: u32) -> io::Result<Made> {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Not that of a later mount, which has the number anew.
-        if made(&self.dir, self.mount).is_ok_and(|found| found == self.made) {
-            let _ = unlinkat(&self.dir, name(self.mount), AtFlags::empty());
+        let links = self.links.iter().map(|(made, dir)| (made, dir));
+        for (known, dir) in links.chain([(&self.made, &self.dir)]) {
+            if made(dir, self.mount).is_ok_and(|found| found == *known) {
+                let _ = remove(dir, self.mount);
+            }
         }
     }
 }
 
-/// Makes the socket of a mount, in place of one that a killed daemon has left.
+/// Makes the socket of a mount, in place of one that a killed daemon has left, and links to it in the other directories: a command may run
+/// where there is another `XDG_RUNTIME_DIR` or none, as under cron.
 ///
 /// # Errors
 /// No directory is fit for it.
 pub fn listen(mount: u32) -> io::Result<(UnixListener, Socket)> {
-    first(directories(), |dir| {
+    listen_among(&directories(), mount)
+}
+
+fn listen_among(dirs: &[PathBuf], mount: u32) -> io::Result<(UnixListener, Socket)> {
+    let made = |dir: &Path| {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        listen_in(enter(dir)?, mount)
-    })
+        enter(dir)
+    };
+    let (at, (listener, mut socket)) = first(dirs, |dir| Ok((dir.to_owned(), listen_in(made(dir)?, mount)?)))?;
+    // Without a link, the others are found by who has the same environment.
+    let links = dirs.iter().filter(|dir| **dir != at).filter_map(|dir| {
+        let dir = made(dir).ok()?;
+        remove(&dir, mount).ok()?;
+        symlinkat(at.join(name(mount)), &dir, name(mount)).ok()?;
+        Some((self::made(&dir, mount).ok()?, dir))
+    });
+    socket.links = links.collect();
+    Ok((listener, socket))
+}
+
+fn remove(dir: &OwnedFd, mount: u32) -> io::Result<()> {
+    match unlinkat(dir, name(mount), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn listen_in(dir: OwnedFd, mount: u32) -> io::Result<(UnixListener, Socket)> {
-    match unlinkat(&dir, name(mount), AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(e) => return Err(e.into()),
-    }
+    remove(&dir, mount)?;
     let listener = UnixListener::bind(address(&dir, mount))?;
     chmodat(&dir, name(mount), Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
     listener.set_nonblocking(true)?;
     let made = made(&dir, mount)?;
-    Ok((listener, Socket { dir, mount, made }))
+    Ok((listener, Socket { dir, mount, made, links: Vec::new() }))
 }
 
 /// Connects to the socket of a mount.
@@ -110,21 +134,30 @@ fn listen_in(dir: OwnedFd, mount: u32) -> io::Result<(UnixListener, Socket)> {
 /// # Errors
 /// `NotFound`: there is none. `ConnectionRefused`: its daemon is gone.
 pub fn connect(mount: u32) -> io::Result<UnixStream> {
-    first(directories(), |dir| UnixStream::connect(address(&enter(dir)?, mount)))
+    connect_among(&directories(), mount)
+}
+
+fn connect_among(dirs: &[PathBuf], mount: u32) -> io::Result<UnixStream> {
+    first(dirs, |dir| UnixStream::connect(address(&enter(dir)?, mount)))
 }
 
 /// Removes the socket that the killed daemon of a mount has left.
 pub fn forget(mount: u32) {
-    let _ = first(directories(), |dir| Ok(unlinkat(enter(dir)?, name(mount), AtFlags::empty())?));
+    for dir in directories() {
+        // Where it cannot be removed, the next mount with this number replaces it.
+        let _ = enter(&dir).and_then(|dir| remove(&dir, mount));
+    }
 }
 
-/// The first that succeeds; else the first error that says more than that nothing is there.
-fn first<T>(dirs: Vec<PathBuf>, attempt: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "there is no directory for it");
+/// The first that succeeds; else the first error that says more than that nothing is there; else one that names all these directories.
+fn first<T>(dirs: &[PathBuf], attempt: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+    let looked: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let nowhere = format!("there is none in {}", looked.join(", "));
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, nowhere);
     for dir in dirs {
-        match attempt(&dir) {
+        match attempt(dir) {
             Ok(done) => return Ok(done),
-            Err(e) if failure.kind() == io::ErrorKind::NotFound => {
+            Err(e) if failure.kind() == io::ErrorKind::NotFound && e.kind() != io::ErrorKind::NotFound => {
                 failure = io::Error::new(e.kind(), format!("{}: {e}", dir.display()));
             }
             Err(_) => {}
@@ -159,6 +192,25 @@ mod tests {
         }
         assert_eq!(of(path), [runtime.path().join("kitovufs"), last]);
         assert_eq!(chosen(None, 0, None), [PathBuf::from("/run/kitovufs")]);
+    }
+
+    #[test]
+    fn a_socket_is_found_where_there_is_another_runtime_directory_or_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [runtime, other, state] = ["runtime", "other", "state"].map(|name| dir.path().join(name));
+        let (listener, socket) = listen_among(&[runtime.clone(), state.clone()], 7).expect("it can be made");
+        for dirs in
+            [&[runtime.clone(), state.clone()][..], &[other.clone(), state.clone()], std::slice::from_ref(&state)]
+        {
+            connect_among(dirs, 7).expect("it is found");
+        }
+        let why = connect_among(&[other.clone(), runtime.clone()], 8).expect_err("there is none").to_string();
+        assert!(why.contains(other.to_str().expect("text")) && why.contains(runtime.to_str().expect("text")), "{why}");
+        drop(listener);
+        let refused = connect_among(&[other, state.clone()], 7).expect_err("nobody listens");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        drop(socket);
+        assert!([runtime, state].iter().all(|dir| dir.read_dir().expect("it is there").next().is_none()));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use rustix::process::geteuid;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -25,7 +25,7 @@ const MAX_CONNECTIONS: usize = 32;
 /// The longest request, in bytes without its end.
 const MAX_REQUEST: usize = 64 << 10;
 
-/// How long to wait where no connection can be taken, as when there are too many open files.
+/// How long to wait where no connection can be taken, as when there are too many open files; how often to look whether a client has gone.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Does what clients ask for.
@@ -149,10 +149,17 @@ async fn converse(stream: UnixStream, service: &dyn Service) -> io::Result<()> {
     }
 }
 
-/// Returns when the client has closed its end. The next request, which may be there already, is not read.
-async fn gone(reader: &mut (impl AsyncBufRead + Unpin)) {
-    if reader.fill_buf().await.is_ok_and(|read| !read.is_empty()) {
-        std::future::pending().await
+/// Returns when the client has gone. The next request, which may be there already, is not read. A client that will ask nothing more, and has
+/// closed that direction only, is still there.
+async fn gone(reader: &mut BufReader<OwnedReadHalf>) {
+    match reader.fill_buf().await {
+        Ok(read) if !read.is_empty() => std::future::pending().await,
+        Ok(_) => {}
+        Err(_) => return,
+    }
+    // Without a stream that can be asked, nobody is there either.
+    while reader.get_ref().ready(Interest::WRITABLE).await.is_ok_and(|ready| !ready.is_write_closed()) {
+        sleep(PAUSE).await;
     }
 }
 
@@ -166,7 +173,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(60);
 
-    /// Echoes, tells without end, or waits for its client to go.
+    /// Echoes, tells without end, answers late, or waits for its client to go.
     #[derive(Default)]
     struct Echo {
         told: std::sync::atomic::AtomicUsize,
@@ -183,6 +190,10 @@ mod tests {
                     telling.tell("flood", &"x".repeat(64 << 10)).await?;
                     self.told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 },
+                "later" => {
+                    sleep(PAUSE * 2).await;
+                    Ok(json!("late"))
+                }
                 _ => {
                     let dropped = self.dropped.clone();
                     let _guard = scopeguard::guard((), |()| dropped.notify_one());
@@ -293,6 +304,17 @@ mod tests {
         timeout(SOON, echo.began.notified()).await.expect("it is under way");
         drop(client);
         timeout(SOON, echo.dropped.notified()).await.expect("it is dropped");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_asks_nothing_more_gets_its_answers() {
+        let (_dir, path, _task) = serving(Arc::new(Echo::default()));
+        let mut client = UnixStream::connect(&path).await.expect("it listens");
+        client.write_all(&wire::request(1, "later", json!(1))).await.expect("written");
+        client.shutdown().await.expect("shut");
+        let mut client = BufReader::new(client);
+        assert_eq!(line(&mut client).await["result"], "late");
+        assert_eq!(line(&mut client).await, Value::Null, "the end");
     }
 
     #[tokio::test]

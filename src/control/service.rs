@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, interval};
 
 use super::server::{Service, Telling};
-use super::wire::{FAILED, INVALID_PARAMS, Place, Refusal, Request, UNKNOWN_METHOD};
+use super::wire::{FAILED, INVALID_PARAMS, Refusal, Request, UNKNOWN_METHOD};
 use crate::error::Error;
 use crate::fs::{ChangedNames, Errand, FileSystem, Refreshed, Tally};
+use crate::path::Exact;
 use crate::status::Report;
 
 /// How often a status is told to who follows it, at least and at most.
@@ -43,7 +44,7 @@ struct LogIn {
 
 #[derive(Deserialize)]
 struct At {
-    path: Place,
+    path: Exact,
 }
 
 impl From<Error> for Refusal {
@@ -99,7 +100,7 @@ impl MountService {
     }
 
     fn unpin(&self, path: &[u8]) -> Result<Value, Refusal> {
-        let paths: Vec<_> = self.fs.unpin(path)?.iter().map(|path| Place::of(path)).collect();
+        let paths: Vec<_> = self.fs.unpin(path)?.iter().map(|path| Exact::of(path)).collect();
         Ok(json!(paths))
     }
 }

@@ -25,34 +25,6 @@ pub struct Request {
     pub params: Value,
 }
 
-/// A path below the mount point: text, or bytes that are no text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Place {
-    /// UTF-8.
-    Text(String),
-    /// Anything else.
-    Bytes(Vec<u8>),
-}
-
-impl Place {
-    /// As it is written.
-    pub fn of(path: &[u8]) -> Self {
-        match std::str::from_utf8(path) {
-            Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Bytes(path.to_owned()),
-        }
-    }
-
-    /// The path.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
-
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -135,14 +107,6 @@ pub fn read(line: &[u8]) -> Option<Said> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_that_is_no_text_survives_the_way() {
-        for path in [b"a/b".as_slice(), b"", b"\xff\xfe", "ü".as_bytes()] {
-            let written = serde_json::to_string(&Place::of(path)).expect("it can be written");
-            assert_eq!(serde_json::from_str::<Place>(&written).expect("it can be read").bytes(), path, "{written}");
-        }
-    }
 
     #[test]
     fn what_is_said_is_one_line_and_understood() {

@@ -149,25 +149,40 @@ impl Walk<'_> {
         let opened = match self.fs.snapshot_of(directory).await {
             Ok(opened) => opened,
             Err(error) => {
-                self.tally.lock().fail(error);
+                self.fail(directory, &error);
                 return Vec::new();
             }
         };
         if let Some(error) = &opened.incomplete {
-            self.tally.lock().fail(error);
+            self.fail(directory, error);
         }
         let visits = (0..opened.names.len()).map(|number| self.visit(opened.names.at(number).1));
         let directories: Vec<_> = stream::iter(visits).buffer_unordered(AT_ONCE).collect().await;
         directories.into_iter().flatten().collect()
     }
 
+    /// Notes that it has failed with a node.
+    fn fail(&self, node: &Node, error: &Error) {
+        match node.place() {
+            Some((source, path)) => self.fail_at(source, path, error),
+            None => self.tally.lock().fail(error),
+        }
+    }
+
+    /// The same, by source and path: the error itself may be one that many share, and tell of another request.
+    fn fail_at(&self, source: SourceIndex, path: &RemotePath, error: &Error) {
+        let name = Printable(&self.fs.sources[source].name);
+        self.tally.lock().fail(format!("{name}{path}: {error}"));
+    }
+
     /// Deals with a file; returns a directory.
     async fn visit(&self, node: Node) -> Option<Node> {
         match self.fs.or_live(node) {
             Node::File { source, dir, name, entry } => {
+                let path = entry.path.clone();
                 let file = File { walk: self, index: source, source: &self.fs.sources[source], dir, name };
                 file.deal_with(entry).await.unwrap_or_else(|error| {
-                    self.tally.lock().fail(error);
+                    self.fail_at(source, &path, &error);
                     None
                 })
             }
@@ -312,17 +327,28 @@ impl File<'_> {
     /// Reads the whole file, as a program does.
     async fn retrieve(&self, entry: &Entry) -> Result<()> {
         let fs = self.walk.fs;
+        // What was here is not retrieved. Of a file of unknown size nothing is.
+        let known = self.version(entry).await?;
+        let mut missing = known.map(|version| version.missing_ranges().into_iter().peekable());
         let inode = guard(fs.inodes.refer(self.node(entry.clone())), |inode| fs.forget(inode, 1));
         let handle = guard(fs.open(*inode).await?.handle, |handle| fs.release(handle));
         let mut at = 0;
         loop {
             let read = fs.read(*handle, at..at + SMALL).await?.len() as u64;
             at += read;
-            self.walk.tally.lock().retrieved_bytes += read;
+            let mut arrived = if missing.is_none() { read } else { 0 };
+            while let Some(bytes) = missing.as_mut().and_then(|missing| missing.next_if(|bytes| bytes.start < at)) {
+                arrived += bytes.end - bytes.start;
+            }
+            self.walk.tally.lock().retrieved_bytes += arrived;
             if read < SMALL {
-                return Ok(());
+                break;
             }
         }
+        if let Some(version) = self.version(entry).await? {
+            version.settle().await;
+        }
+        Ok(())
     }
 }
 

@@ -86,7 +86,7 @@ impl FileSystem {
         if below.is_empty() {
             let failed = Error::new("unpin", ErrorKind::NotFound).on(Printable(path));
             return Err(match others.iter().find(|pin| is_within(path, &pin.path)) {
-                Some(pin) => failed.because(format!("it is pinned as a part of {}: unpin that", Printable(&pin.path))),
+                Some(pin) => failed.because(format!("it is pinned as a part of {}: unpin that", shown(&pin.path))),
                 None => failed.because("it is not pinned"),
             });
         }
@@ -122,7 +122,7 @@ impl FileSystem {
             self.cache.keep_only(&kept, pin.id);
         }
         if tally.retrieved_bytes > 0 {
-            info!("pinned {}: {} bytes were retrieved", Printable(&pin.path), tally.retrieved_bytes);
+            info!("pinned {}: {} bytes were retrieved", shown(&pin.path), tally.retrieved_bytes);
         }
         self.keeper.looked.lock().insert(pin.id, Looked { tally, at: SystemTime::now() });
     }
@@ -140,7 +140,7 @@ impl FileSystem {
             self.keep(pin, &tally).await;
             let Tally { failed, failures, .. } = &*tally.lock();
             if *failed > 0 {
-                debug!("pinned {}: {}", Printable(&pin.path), failures.join("; "));
+                debug!("pinned {}: {}", shown(&pin.path), failures.join("; "));
             }
         }
         let sources = self.sources.iter().filter(|source| pins.iter().any(|pin| pin.source_id == *source.source_id));
@@ -157,6 +157,11 @@ impl FileSystem {
     fn source_id_of(&self, node: &Node) -> &str {
         node.place().map_or("", |(source, _)| &self.sources[source].source_id)
     }
+}
+
+/// A pinned path as people read it.
+fn shown(path: &[u8]) -> String {
+    if path.is_empty() { "everything".into() } else { Printable(path).to_string() }
 }
 
 /// Whether a path is this one, or below it.

@@ -241,10 +241,24 @@ impl OpenVersion {
 
     /// How many bytes are not on the disk. Those that only memory has, for want of room, are soon gone.
     pub fn missing_bytes(&self) -> u64 {
+        self.missing_ranges().into_iter().map(|bytes| bytes.end - bytes.start).sum()
+    }
+
+    /// The bytes that are not on the disk, block by block.
+    pub fn missing_ranges(&self) -> Vec<Range<u64>> {
         let size = self.version.size;
-        let bytes = |block| bytes_of(&(block..block + 1), size);
         let missing = self.copy.missing_on_disk(0..block_count(size));
-        missing.into_iter().map(|block| bytes(block).end - bytes(block).start).sum()
+        missing.into_iter().map(|block| bytes_of(&(block..block + 1), size)).collect()
+    }
+
+    /// Waits until no request is under way: by then bytes that were read before they were proven are kept, or gone.
+    pub async fn settle(&self) {
+        let requests = self.state.lock().requests.clone();
+        for request in requests {
+            let mut progress = request.progress.subscribe();
+            // A request that is gone has ended.
+            let _ = progress.wait_for(|progress| progress.result.is_some()).await;
+        }
     }
 
     /// Whether all bytes are here and proven, as far as the disk tells.

@@ -87,6 +87,35 @@ fn following_ends_quietly_where_nobody_reads_on_and_at_ctrl_c() {
 }
 
 #[test]
+fn following_a_mount_that_was_stopped_goes_on_when_it_continues() {
+    let mount = Mount::of(&near());
+    let (mut child, mut lines) = following(&mount);
+    assert_eq!(line(&mut lines)["sources"]["near"]["state"], "idle");
+    let daemon = Pid::from_raw(i32::try_from(mount.pid()).unwrap()).unwrap();
+    kill_process(daemon, Signal::STOP).unwrap();
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    kill_process(daemon, Signal::CONT).unwrap();
+    assert!(told.contains("does not answer; waiting for it"), "{told}");
+    mount.sh("ls near >/dev/null");
+    let mut states = (0..).map(|_| line(&mut lines)["sources"]["near"]["state"].clone());
+    assert_eq!(states.find(|state| state != "idle"), Some("ok".into()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_mount_is_found_with_another_runtime_directory() {
+    let mount = Mount::of(&near());
+    for elsewhere in ["", "/nonexistent"] {
+        let mut command = mount.home().command(mount.home().binary());
+        command.env("XDG_RUNTIME_DIR", elsewhere).arg("status").arg(mount.home().mountpoint());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
 fn the_socket_of_a_killed_daemon_is_told_as_such_and_replaced() {
     let mut mount = Mount::of(&near());
     let mountpoint = text(mount.home().mountpoint());

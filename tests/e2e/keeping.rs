@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -57,12 +58,15 @@ fn what_is_pinned_stays_until_it_is_unpinned() {
     eventually("the pin was looked at", || mount.status()["pins"]["far/talks"]["files"] == 2);
     let (_, why, _) = run(&mount, &["why", &a]);
     assert!(why.contains("It is pinned (far/talks)"), "{why}");
+    let (_, pins, _) = run(&mount, &["pin", "--json"]);
+    let pins = pins.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    assert!(pins.into_iter().any(|pin| pin["path"] == talks && pin["files"] == 2));
     let (_, pins, _) = run(&mount, &["pin"]);
     assert!(pins.contains("far/talks: 2 files (2.9 MiB)"), "{pins}");
 
     let (code, said, failures) = run(&mount, &["evict", &far]);
     assert_eq!((code, said), (0, format!("{far}: 1 file (8.0 KiB) dropped from the cache\n")), "{failures}");
-    assert!(failures.contains("2 files stay, being pinned"), "{failures}");
+    assert!(failures.contains("2 files are kept, being pinned"), "{failures}");
     let (code, _, failures) = run(&mount, &["unpin", &a]);
     assert!(code == 1 && failures.contains("as a part of far/talks: unpin that"), "{failures}");
     let (code, _, failures) = run(&mount, &["unpin", &talks]);
@@ -140,6 +144,29 @@ fn verify_finds_damage_and_repairs_it() {
 }
 
 #[test]
+fn what_verify_retrieves_again_is_counted_once_it_is_confirmed() {
+    let remote = Remote::webdav();
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    for number in 0..8 {
+        let name = format!("old/{number}");
+        remote.put(&name, number.to_string().repeat(500_000));
+        // Left alone for so long that it is read before it is confirmed.
+        File::options().write(true).open(remote.dir().join(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+    let mount = mounted(&remote);
+    let old = text(mount.path("far/old"));
+    mount.sh("cat far/old/* >/dev/null");
+    eventually("all of it is kept", || run(&mount, &["offline", "--check", &old]).0 == 0);
+    for copy in copies(mount.home()) {
+        File::options().write(true).open(copy).unwrap().write_at(b"x", 1000).unwrap();
+    }
+    let (code, said, failures) = run(&mount, &["verify", "--json", &old]);
+    let told: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &told["damaged"], &told["repaired"]), (4, &8.into(), &8.into()), "{said}{failures}");
+    assert_eq!(told["retrieved_bytes"], 8 * (128 << 10), "only the damaged blocks came again");
+}
+
+#[test]
 fn refresh_shows_what_is_new_though_the_last_answer_still_counts() {
     let remote = remote();
     let mount = mounted(&remote);
@@ -164,9 +191,16 @@ fn what_cannot_be_kept_is_told() {
     let mount = Mount::of(&config);
     let (code, _, failures) = run(&mount, &["pin", &text(mount.path("near"))]);
     assert_eq!(code, 1);
+    assert!(failures.contains("pin: near/"), "the file is named: {failures}");
     assert!(
         failures.contains("max_size") && failures.contains("not all of its 4 files are in the cache"),
         "{failures}"
+    );
+    let near = text(mount.path("near"));
+    let (code, said, failures) = run(&mount, &["evict", "--pinned", "/usr", &near, "/nonexistent"]);
+    assert!(
+        code == 1 && said.contains(&near) && failures.contains("/usr") && failures.contains("/nonexistent"),
+        "{said}{failures}"
     );
     let (code, _, failures) = run(&mount, &["pin", "/usr"]);
     assert!(code == 1 && failures.contains("not in a mounted folder of yours"), "{failures}");

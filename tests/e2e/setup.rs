@@ -116,17 +116,37 @@ fn a_source_that_is_wrong_is_in_nobodys_way() {
         let output = home.kitovufs(words.iter().copied().chain(["-c", &config]));
         (output.status.code(), said(&output))
     };
+    let before = fs::read_to_string(&config).unwrap();
     let (code, told) = run(&["add", "/usr/share/doc", "more"]);
-    assert_eq!(code, Some(0), "{told}");
+    assert!(code == Some(2) && told.contains("nothing is written") && told.contains("kitovufs.toml:2:"), "{told}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), before);
     let (code, told) = run(&["remove", "docs"]);
     assert!(code == Some(2) && told.contains("the folder `all` shows `docs`"), "{told}");
     let (code, told) = run(&["remove", "od"]);
     assert!(code == Some(2) && told.contains("did you mean `odd`?"), "{told}");
-    for name in ["odd", "more"] {
-        let (code, told) = run(&["remove", name]);
+    for words in [&["remove", "odd"][..], &["add", "/usr/share/doc", "more"], &["remove", "more"]] {
+        let (code, told) = run(words);
         assert_eq!(code, Some(0), "{told}");
     }
     assert_eq!(fs::read_to_string(&config).unwrap(), docs);
+}
+
+#[test]
+fn what_is_no_file_is_no_configuration_and_a_link_to_one_stays_a_link() {
+    let home = home("");
+    let [fifo, link, target] = ["fifo", "link", "target"].map(|name| home.dir().join(name));
+    assert!(home.command("mkfifo").arg(&fifo).status().unwrap().success());
+    for (place, what) in [(text(&fifo), "a FIFO"), (text(home.dir()), "a directory"), ("/dev/zero".into(), "a device")]
+    {
+        for words in [&["check"][..], &["sources"], &["add", "/usr/share/doc", "more"]] {
+            let output = home.kitovufs(words.iter().copied().chain(["-c", &place]));
+            assert!(!output.status.success() && said(&output).contains(what), "{words:?}: {}", said(&output));
+        }
+    }
+    std::os::unix::fs::symlink("target", &link).unwrap();
+    let output = home.kitovufs(["add", "-c", &text(&link), "/usr/share/doc", "more"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(link.is_symlink() && fs::read_to_string(&target).unwrap().contains("[sources.more]"));
 }
 
 #[test]
