@@ -122,7 +122,7 @@
 //! its reply. No lock is held across a call to a source. A program that waits can be interrupted: `fuse::interrupt` looks for
 //! signals that are pending for the callers of requests that wait, refuses those requests, and their tasks are dropped. Work that
 //! several requests wait for is a task of its own. [`source::waits`] knows which programs wait for which source, and for which
-//! call: `status` tells.
+//! call, and what is being retrieved; [`source::operation`] how calls ended, and how long their answers took: `status` tells.
 //!
 //! Files and rows of the cache lie on a disk that may hang, so they are asked for through [`disk::Disk`], or [`db::Database::ask`]:
 //! on threads that may wait, for two seconds once. Then the disk is left alone, and the bytes and listings come from the source.
