@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ use crate::source::waits::{Transfer, Waiting, Waits};
 
 /// The most retrievals of a source that a status tells of one by one.
 const MAX_TRANSFERS: usize = 16;
+
+/// All texts of the field `state` of a source.
+pub const STATES: [&str; 6] = ["idle", "ok", "slow", "failing", "unreachable", "unauthorized"];
 
 /// The most programs that wait for a source that a status names.
 const MAX_PROGRAMS: usize = 8;
@@ -32,6 +35,9 @@ pub struct Status {
     pub pid: u32,
     /// `on`, or `off: why`: whether the kernel reads whole copies itself.
     pub passthrough: String,
+    /// The address of the page ([web] in the configuration); `off`, or `off: why`, if there is none.
+    #[serde(default)]
+    pub web: String,
     /// The places that are pinned, by path below the mount point.
     #[serde(default)]
     pub pins: BTreeMap<String, PinStatus>,
@@ -223,6 +229,7 @@ pub struct Report {
     fs: Arc<FileSystem>,
     mountpoint: PathBuf,
     passthrough: Box<dyn Fn() -> String + Send + Sync>,
+    web: OnceLock<String>,
 }
 
 impl Report {
@@ -232,7 +239,13 @@ impl Report {
         mountpoint: PathBuf,
         passthrough: impl Fn() -> String + Send + Sync + 'static,
     ) -> Self {
-        Self { fs, mountpoint, passthrough: Box::new(passthrough) }
+        Self { fs, mountpoint, passthrough: Box::new(passthrough), web: OnceLock::new() }
+    }
+
+    /// From now on tells where the page is, or why there is none: the text of the field `web`.
+    pub fn note_web(&self, text: String) {
+        // It is told once, at the beginning.
+        let _ = self.web.set(text);
     }
 
     /// Whether a source is in another state than in an earlier report.
@@ -256,6 +269,7 @@ impl Report {
             mountpoint: self.mountpoint.clone(),
             pid: std::process::id(),
             passthrough: (self.passthrough)(),
+            web: self.web.get().map_or("off", String::as_str).to_owned(),
             pins: self.fs.pinned().iter().map(|(pin, looked)| pin_status(pin, looked.as_ref())).collect(),
             sources: sources.collect(),
             cache: CacheStatus {
@@ -392,13 +406,13 @@ fn rfc3339(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::Value;
 
     use super::*;
 
     /// A status in which nothing is missing.
-    fn complete() -> Status {
+    pub(crate) fn complete() -> Status {
         let waiting = WaitingStatus {
             request: "list_path /".into(),
             since: rfc3339(SystemTime::UNIX_EPOCH),
@@ -455,6 +469,7 @@ mod tests {
             mountpoint: "/mnt".into(),
             pid: 1,
             passthrough: "on".into(),
+            web: "off".into(),
             pins: BTreeMap::from([("PATH".to_owned(), pin)]),
             sources: BTreeMap::from([("NAME".to_owned(), source)]),
             cache,

@@ -60,5 +60,6 @@ mod unmounting;
 mod unsized_files;
 mod versions;
 mod walks;
+mod web;
 
 use kit::{self, remote};
