@@ -32,6 +32,7 @@ mod runtime;
 mod show_log;
 mod sources;
 mod status;
+mod top;
 mod unmount;
 mod verify;
 mod why;
@@ -122,6 +123,11 @@ enum Request {
     /// Show what a mount is doing, again and again.
     Follow {
         /// The mounted folder, absolute; `None` for all of this user's.
+        mountpoint: Option<PathBuf>,
+    },
+    /// Show it live.
+    Top {
+        /// The mounted folder, absolute; `None` for the only one.
         mountpoint: Option<PathBuf>,
     },
     /// Show the log.
@@ -230,6 +236,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Refresh { paths } => Request::Refresh { paths },
         LowCommand::Verify { paths, json } => Request::Verify { paths, json },
         LowCommand::Offline { paths, check, json } => Request::Offline { paths, check, json },
+        LowCommand::Top { mountpoint } => Request::Top { mountpoint: mountpoint.as_deref().map(absolute).transpose()? },
         LowCommand::Status { follow: true, mountpoint, .. } => {
             Request::Follow { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
@@ -371,6 +378,7 @@ mod tests {
                 "login",
                 "import",
                 "status",
+                "top",
                 "why",
                 "fetch",
                 "offline",

@@ -54,6 +54,7 @@ mod setup;
 mod sharing;
 mod sizes;
 mod stopped;
+mod top;
 mod transfer;
 mod trees;
 mod unmounting;
