@@ -57,7 +57,7 @@ use autostart::Switch;
 #[derive(Debug)]
 enum Request {
     /// Mount.
-    Mount(MountRequest),
+    Mount(Box<MountRequest>),
     /// Unmount.
     Unmount {
         /// The mounted folder, absolute; `None` for the only one.
@@ -214,7 +214,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Config { command: ConfigCommand::Path } => Request::Path,
         LowCommand::Config { command: ConfigCommand::Example { type_name } } => Request::Example { type_name },
         LowCommand::Autostart { switch } => Request::Autostart(switch),
-        LowCommand::Mount(args) => Request::Mount(mount(args)?),
+        LowCommand::Mount(args) => Request::Mount(Box::new(mount(args)?)),
         LowCommand::Unmount { mountpoint } => {
             Request::Unmount { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
@@ -325,7 +325,7 @@ mod tests {
 
     fn mounted(words: &[&str]) -> Result<MountRequest, Failure> {
         match request(words)? {
-            Request::Mount(mount) => Ok(mount),
+            Request::Mount(mount) => Ok(*mount),
             other => panic!("not a mount: {other:?}"),
         }
     }

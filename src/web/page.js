@@ -91,6 +91,16 @@
       make("p", "faint", waiting.for));
   };
 
+  // Each file once: several requests may retrieve it, of which the one that is furthest counts.
+  const files = (transfers) => {
+    const furthest = new Map();
+    for (const one of transfers) {
+      const known = furthest.get(one.path);
+      if (!known || one.start + one.arrived > known.start + known.arrived) furthest.set(one.path, one);
+    }
+    return [...furthest.values()];
+  };
+
   const transfer = (name, one) => {
     const position = one.start + one.arrived;
     const total = one.size ?? one.end;
@@ -98,7 +108,7 @@
     if (total) { bar.max = total; bar.value = position; }
     bar.setAttribute("aria-label", `${name}${one.path}`);
     const how = total ? `${bytes(position)} of ${bytes(total)}` : bytes(one.arrived);
-    return make("li", "", make("b", "", name), one.path, make("p", "faint", `${how}, ${seconds(one.seconds)}`), bar);
+    return make("li", "", make("b", "", name), one.path, make("p", "faint", how), bar);
   };
 
   const fill = (id, items, none) => at(id).replaceChildren(...(items.length ? items : [make("li", "none", none)]));
@@ -110,7 +120,7 @@
     at("place").textContent = `${status.mountpoint} · version ${status.version}`;
     at("sources").replaceChildren(...sources.map(([name, source]) => card(name, source, now)));
     fill("waits", sources.filter(([, source]) => source.waiting).map(waiting), "Nobody waits.");
-    const transfers = sources.flatMap(([name, source]) => source.transfers.map((one) => transfer(name, one)));
+    const transfers = sources.flatMap(([name, source]) => files(source.transfers).map((one) => transfer(name, one)));
     fill("transfers", transfers, "Nothing is being retrieved.");
     const { cache } = status;
     const bar = make("progress");

@@ -180,14 +180,27 @@ fn waits(status: &Status) -> Vec<Line<'static>> {
     waiting.map(line).collect()
 }
 
+/// The files that are being retrieved, each once: a file may be retrieved by several requests, of which the one that is furthest counts.
 fn transfers(status: &Status, width: u16) -> Vec<Line<'static>> {
     let all = status.sources.iter().flat_map(|(name, source)| source.transfers.iter().map(move |one| (name, one)));
-    all.map(|(name, one)| transfer(name, one, usize::from(width))).collect()
+    let mut files: Vec<(&String, &TransferStatus)> = Vec::new();
+    for (name, one) in all {
+        match files.iter_mut().find(|(known, file)| *known == name && file.path == one.path) {
+            Some((_, file)) if position(one) > position(file) => *file = one,
+            Some(_) => {}
+            None => files.push((name, one)),
+        }
+    }
+    files.into_iter().map(|(name, one)| transfer(name, one, usize::from(width))).collect()
+}
+
+fn position(one: &TransferStatus) -> u64 {
+    one.start + one.arrived
 }
 
 fn transfer(source: &str, one: &TransferStatus, width: usize) -> Line<'static> {
     const BAR: usize = 20;
-    let at = one.start + one.arrived;
+    let at = position(one);
     let (bar, how) = match one.size.or(one.end).filter(|total| *total > 0) {
         Some(total) => {
             let share = (at as f64 / total as f64).clamp(0.0, 1.0);
@@ -216,7 +229,7 @@ fn last_columns(path: &str, room: usize) -> String {
 fn cache_lines(cache: &CacheStatus) -> Vec<Line<'static>> {
     let CacheStatus { bytes, max_bytes, copies, hits, misses, evicted, pinned_bytes, no_room, .. } = cache;
     let opens = hits + misses;
-    let share = if opens == 0 { String::new() } else { format!(" ({} %)", hits * 100 / opens) };
+    let share = (hits * 100).checked_div(opens).map(|share| format!(" ({share} %)")).unwrap_or_default();
     let size = format!(
         "{} of {} in {copies} copies, {} pinned{}",
         ByteSize::b(*bytes),
@@ -302,6 +315,25 @@ mod tests {
         assert_shows(&narrow, &["TRANSFERS", "█████████░░░░░░░░░░░  44 %  4 B of 9 B", "source00/a/b", "q quits"]);
         assert!(!narrow.iter().any(|line| line.contains("IN ALL")), "{narrow:?}");
         assert_shows(&shown(&view(3), 200, 24), &["LIST", "DIGEST", "READ", "IN ALL", "ERRORS", "11"]);
+    }
+
+    #[test]
+    fn a_file_that_several_requests_retrieve_is_one_line_as_far_as_the_furthest() {
+        let mut view = view(1);
+        let source = view.status.as_mut().expect("it is there").sources.values_mut().next().expect("it is there");
+        let part = |path: &str, start| TransferStatus {
+            path: path.into(),
+            size: Some(8),
+            start,
+            end: Some(8),
+            arrived: 1,
+            seconds: 0.5,
+        };
+        source.transfers = vec![part("/a", 0), part("/b", 1), part("/a", 3), part("/a", 1)];
+        let lines = shown(&view, 80, 24);
+        let files: Vec<_> = lines.iter().filter(|line| line.contains("source00/")).collect();
+        assert_eq!(files.len(), 2, "{lines:#?}");
+        assert!(files[0].contains(" 50 %  4 B of 8 B") && files[1].contains(" 25 %"), "{files:?}");
     }
 
     #[test]
