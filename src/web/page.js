@@ -98,7 +98,7 @@
       const known = furthest.get(one.path);
       if (!known || one.start + one.arrived > known.start + known.arrived) furthest.set(one.path, one);
     }
-    return [...furthest.values()];
+    return [...furthest.values()].sort((one, other) => (one.path < other.path ? -1 : 1));
   };
 
   const transfer = (name, one) => {

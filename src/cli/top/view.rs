@@ -191,6 +191,8 @@ fn transfers(status: &Status, width: u16) -> Vec<Line<'static>> {
             None => files.push((name, one)),
         }
     }
+    // In an order that stays while requests come and go.
+    files.sort_by(|(name, one), (other_name, other)| (name, &one.path).cmp(&(other_name, &other.path)));
     files.into_iter().map(|(name, one)| transfer(name, one, usize::from(width))).collect()
 }
 
