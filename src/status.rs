@@ -35,7 +35,7 @@ pub struct Status {
     pub pid: u32,
     /// `on`, or `off: why`: whether the kernel reads whole copies itself.
     pub passthrough: String,
-    /// The address of the page ([web] in the configuration); `off`, or `off: why`, if there is none.
+    /// The address of the page (`[web]` in the configuration); `off`, or `off: why`, if there is none.
     #[serde(default)]
     pub web: String,
     /// The places that are pinned, by path below the mount point.

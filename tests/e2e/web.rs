@@ -5,11 +5,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use serde_json::Value;
 
 use crate::kit::home::{Home, is_root, local, text};
 use crate::kit::mount::Mount;
-use crate::kit::wait::{SOON, eventually};
+use crate::kit::wait::{SOON, eventually, holds_within};
 
 const TOKEN: &str = "a-token-that-nobody-guesses";
 
@@ -212,6 +213,29 @@ fn one_client_too_many_is_told_so_and_the_end_of_the_mount_ends_the_others() {
     for follower in &mut followers {
         while follower.next().is_some() {}
     }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_let_go() {
+    // Each makes what is told longer.
+    let many: String = (0..20).map(|n| local(&format!("source{n}"), "/usr/share".as_ref())).collect();
+    let mount = Mount::of(&format!("{many}[web]\nlisten = \"127.0.0.1:0\"\n"));
+    let at = address(&mount);
+    let mut idle = connected(at);
+    set_socket_recv_buffer_size(&idle, 4096).unwrap();
+    write!(idle, "GET /events HTTP/1.1\r\nHost: {at}\r\n\r\n").unwrap();
+    let here = format!("{:04X}", idle.local_addr().unwrap().port());
+    // proc(5): of the server's end, the third column ends with this port, and 01 is what is established.
+    let is_open = || {
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .any(|line| line[2].ends_with(&here) && line[3] == "01")
+    };
+    assert!(is_open());
+    assert!(holds_within(2 * SOON, || !is_open()), "it is still connected");
+    assert_eq!(ask(at, "/status.json", "").0, 200);
 }
 
 #[test]
