@@ -58,6 +58,48 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All kinds, in their order.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::NotFound,
+        Self::NotADirectory,
+        Self::IsADirectory,
+        Self::PermissionDenied,
+        Self::Unauthenticated,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::RateLimited,
+        Self::Changed,
+        Self::ChangedDuringRead,
+        Self::InvalidConfig,
+        Self::Unsupported,
+        Self::TooLarge,
+        Self::Cache,
+        Self::Protocol,
+        Self::Other,
+    ];
+
+    /// Its name in what programs read: the status, and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::NotADirectory => "not_a_directory",
+            Self::IsADirectory => "is_a_directory",
+            Self::PermissionDenied => "permission_denied",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::RateLimited => "rate_limited",
+            Self::Changed => "changed",
+            Self::ChangedDuringRead => "changed_during_read",
+            Self::InvalidConfig => "invalid_config",
+            Self::Unsupported => "unsupported",
+            Self::TooLarge => "too_large",
+            Self::Cache => "cache",
+            Self::Protocol => "protocol",
+            Self::Other => "other",
+        }
+    }
+
     /// Whether the same request may succeed a moment later without a change by the user.
     pub fn is_temporary(self) -> bool {
         matches!(self, Self::Unreachable | Self::TimedOut | Self::RateLimited)

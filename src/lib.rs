@@ -51,7 +51,7 @@
 //! main — the program
 //! cli — commands
 //! mount, import — everything put together; what kitovu's configuration means
-//! control — the socket on which a mount's daemon answers commands
+//! control, web — the socket on which a mount's daemon answers commands; its page and metrics for browsers and Prometheus
 //! config, fuse, status — the file, the kernel, what `status` tells
 //! fs, sources — inodes and handles; one folder for each type of source
 //! catalog, version — what sources said; versions that are read, and their bytes on the way into the cache
@@ -117,13 +117,15 @@
 //! (`fs::errand`) do something with everything at and below a place: they walk, open and read as programs do, within the daemon. What is
 //! pinned (`fs::pins`) is looked at again and again, and its copies are never evicted (`cache::pins`).
 //!
+//! Browsers and Prometheus are told the same status over HTTP ([`web`]), where the configuration has a place for it.
+//!
 //! # Waiting
 //!
 //! The kernel's threads answer requests for which memory is enough; every other request is a task of the async runtime that owns
 //! its reply. No lock is held across a call to a source. A program that waits can be interrupted: `fuse::interrupt` looks for
 //! signals that are pending for the callers of requests that wait, refuses those requests, and their tasks are dropped. Work that
 //! several requests wait for is a task of its own. [`source::waits`] knows which programs wait for which source, and for which
-//! call: `status` tells.
+//! call, and what is being retrieved; [`source::operation`] how calls ended, and how long their answers took: `status` tells.
 //!
 //! Files and rows of the cache lie on a disk that may hang, so they are asked for through [`disk::Disk`], or [`db::Database::ask`]:
 //! on threads that may wait, for two seconds once. Then the disk is left alone, and the bytes and listings come from the source.
@@ -173,6 +175,7 @@ pub mod source;
 pub mod sources;
 mod status;
 mod version;
+mod web;
 
 /// What the tests in `tests/sources` use besides the library. It may change with every version.
 #[doc(hidden)]

@@ -1,9 +1,9 @@
 //! The status report: every counter as JSON. The names are an interface; they grow and stay.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,17 @@ use crate::cache::Pin;
 use crate::fs::{FileSystem, Looked, MountedSource, Tally};
 use crate::path::{Exact, Printable};
 use crate::source::connection::Health;
-use crate::source::waits::{Waiting, Waits};
+use crate::source::operation::{BOUNDS, Operation};
+use crate::source::waits::{Transfer, Waiting, Waits};
+
+/// The most retrievals of a source that a status tells of one by one.
+const MAX_TRANSFERS: usize = 16;
+
+/// All texts of the field `state` of a source.
+pub const STATES: [&str; 6] = ["idle", "ok", "slow", "failing", "unreachable", "unauthorized"];
+
+/// The most programs that wait for a source that a status names.
+const MAX_PROGRAMS: usize = 8;
 
 /// The status that `kitovufs status --json` prints.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +36,9 @@ pub struct Status {
     pub pid: u32,
     /// `on`, or `off: why`: whether the kernel reads whole copies itself.
     pub passthrough: String,
+    /// The address of the page (`[web]` in the configuration); `off`, or `off: why`, if there is none.
+    #[serde(default)]
+    pub web: String,
     /// The places that are pinned, by path below the mount point; what is no text in it is shown as people read it.
     #[serde(default)]
     pub pins: BTreeMap<String, PinStatus>,
@@ -93,6 +106,15 @@ pub struct SourceStatus {
     pub waiting: Option<WaitingStatus>,
     /// Requests by kind.
     pub requests: Requests,
+    /// How these ended, by kind: a method of the contract.
+    #[serde(default)]
+    pub operations: BTreeMap<String, OperationStatus>,
+    /// The retrievals that are under way, those first that began first: so many at most as [`MAX_TRANSFERS`].
+    #[serde(default)]
+    pub transfers: Vec<TransferStatus>,
+    /// How many are under way.
+    #[serde(default)]
+    pub transfers_under_way: usize,
     /// Content bytes that arrived.
     pub bytes_retrieved: u64,
     /// Files that were retrieved before a program opened them.
@@ -139,6 +161,46 @@ pub struct WaitingStatus {
     pub requests: usize,
     /// The number of programs that wait for the source.
     pub programs: usize,
+    /// Some of them, by name and process.
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+/// What came of the requests of one kind.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OperationStatus {
+    /// By how they ended: `ok`, `abandoned`, or the kind of the error. Those that never happened are missing.
+    pub outcomes: BTreeMap<String, u64>,
+    /// How long the answers took.
+    pub latency: LatencyStatus,
+}
+
+/// A histogram of latencies.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LatencyStatus {
+    /// The upper bounds of its buckets, in seconds.
+    pub bounds: Vec<f64>,
+    /// The number of answers in each, and last of those that took longer.
+    pub counts: Vec<u64>,
+    /// The seconds that all of them took together.
+    pub seconds: f64,
+}
+
+/// A retrieval that is under way.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TransferStatus {
+    /// The file.
+    pub path: String,
+    /// The bytes of all of it, where they are known.
+    pub size: Option<u64>,
+    /// The first byte that was asked for.
+    pub start: u64,
+    /// The one after the last, where it is known.
+    pub end: Option<u64>,
+    /// How many of these have arrived.
+    pub arrived: u64,
+    /// For how many seconds it has been under way.
+    pub seconds: f64,
 }
 
 /// Requests by the method of the contract.
@@ -196,6 +258,7 @@ pub struct Report {
     fs: Arc<FileSystem>,
     mountpoint: PathBuf,
     passthrough: Box<dyn Fn() -> String + Send + Sync>,
+    web: OnceLock<String>,
 }
 
 impl Report {
@@ -205,7 +268,13 @@ impl Report {
         mountpoint: PathBuf,
         passthrough: impl Fn() -> String + Send + Sync + 'static,
     ) -> Self {
-        Self { fs, mountpoint, passthrough: Box::new(passthrough) }
+        Self { fs, mountpoint, passthrough: Box::new(passthrough), web: OnceLock::new() }
+    }
+
+    /// From now on tells where the page is, or why there is none: the text of the field `web`.
+    pub fn note_web(&self, text: String) {
+        // It is told once, at the beginning.
+        let _ = self.web.set(text);
     }
 
     /// Whether a source is in another state than in an earlier report.
@@ -229,6 +298,7 @@ impl Report {
             mountpoint: self.mountpoint.clone(),
             pid: std::process::id(),
             passthrough: (self.passthrough)(),
+            web: self.web.get().map_or("off", String::as_str).to_owned(),
             pins: self.fs.pinned().iter().map(|(pin, looked)| pin_status(pin, looked.as_ref())).collect(),
             sources: sources.collect(),
             cache: CacheStatus {
@@ -283,6 +353,7 @@ fn source_status(source: &MountedSource) -> SourceStatus {
     let counters = &source.counters;
     let waiting = waiting(&counters.waits, source.timeout);
     let state = state(source, &health, waiting.is_some());
+    let (transfers, transfers_under_way) = counters.waits.transfers(MAX_TRANSFERS);
     let since = match &waiting {
         Some(waiting) if state == "slow" => waiting.since.clone(),
         _ => rfc3339(since),
@@ -296,11 +367,19 @@ fn source_status(source: &MountedSource) -> SourceStatus {
         notes: source.notes.all(),
         waiting,
         requests: Requests {
-            connect: count(&counters.connect),
-            list_path: count(&counters.list_path),
-            create_remote_digest: count(&counters.create_remote_digest),
-            retrieve_file: count(&counters.retrieve_file),
+            connect: counters.connect.begun(),
+            list_path: counters.list_path.begun(),
+            create_remote_digest: counters.create_remote_digest.begun(),
+            retrieve_file: counters.retrieve_file.begun(),
         },
+        operations: BTreeMap::from([
+            ("connect".into(), operation_status(&counters.connect)),
+            ("list_path".into(), operation_status(&counters.list_path)),
+            ("create_remote_digest".into(), operation_status(&counters.create_remote_digest)),
+            ("retrieve_file".into(), operation_status(&counters.retrieve_file)),
+        ]),
+        transfers: transfers.into_iter().map(transfer_status).collect(),
+        transfers_under_way,
         bytes_retrieved: count(&counters.bytes_retrieved),
         files_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.fetched)),
         files_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.used)),
@@ -314,9 +393,21 @@ fn source_status(source: &MountedSource) -> SourceStatus {
     }
 }
 
+fn operation_status(operation: &Operation) -> OperationStatus {
+    let outcomes = operation.outcomes().map(|(outcome, count)| (outcome.to_owned(), count)).collect();
+    let (bounds, counts, seconds) = (BOUNDS.to_vec(), operation.latencies(), operation.seconds());
+    OperationStatus { outcomes, latency: LatencyStatus { bounds, counts, seconds } }
+}
+
+fn transfer_status(transfer: Transfer) -> TransferStatus {
+    let Transfer { path, size, range, arrived, lasts } = transfer;
+    let end = Some(range.end).filter(|end| *end < u64::MAX);
+    TransferStatus { path: path.to_string(), size, start: range.start, end, arrived, seconds: rounded(lasts) }
+}
+
 fn waiting(waits: &Waits, timeout: Duration) -> Option<WaitingStatus> {
     let Waiting { call, silent, calls } = waits.now()?;
-    let programs: HashSet<_> = waits.threads().into_iter().map(program_of).collect();
+    let programs: BTreeSet<_> = waits.threads().into_iter().map(program_of).collect();
     Some(WaitingStatus {
         request: call,
         since: rfc3339(SystemTime::now() - silent),
@@ -324,6 +415,7 @@ fn waiting(waits: &Waits, timeout: Duration) -> Option<WaitingStatus> {
         seconds_left: Some(rounded(timeout.saturating_sub(silent))),
         requests: calls,
         programs: programs.len(),
+        names: programs.into_iter().filter(|program| *program != 0).take(MAX_PROGRAMS).map(named).collect(),
     })
 }
 
@@ -339,20 +431,24 @@ fn program_of(thread: u32) -> u32 {
     process.unwrap_or(thread)
 }
 
+/// The name of a process, and its number.
+fn named(process: u32) -> String {
+    let name = std::fs::read(format!("/proc/{process}/comm")).unwrap_or_default();
+    format!("{} ({process})", Printable(name.trim_ascii()))
+}
+
 fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
+pub(crate) mod tests {
     use serde_json::Value;
 
     use super::*;
 
     /// A status in which nothing is missing.
-    fn complete() -> Status {
+    pub(crate) fn complete() -> Status {
         let waiting = WaitingStatus {
             request: "list_path /".into(),
             since: rfc3339(SystemTime::UNIX_EPOCH),
@@ -360,7 +456,12 @@ mod tests {
             seconds_left: Some(28.5),
             requests: 2,
             programs: 1,
+            names: vec!["less (4242)".into()],
         };
+        let latency = LatencyStatus { bounds: vec![0.5], counts: vec![1, 0], seconds: 0.25 };
+        let operation = OperationStatus { outcomes: BTreeMap::from([("OUTCOME".to_owned(), 1)]), latency };
+        let transfer =
+            TransferStatus { path: "/a/b".into(), size: Some(9), start: 0, end: Some(9), arrived: 4, seconds: 0.5 };
         let source = SourceStatus {
             source_type: "webdav".into(),
             state: "slow".into(),
@@ -370,6 +471,9 @@ mod tests {
             notes: Vec::new(),
             waiting: Some(waiting),
             requests: Requests { connect: 1, list_path: 2, create_remote_digest: 3, retrieve_file: 4 },
+            operations: BTreeMap::from([("OPERATION".to_owned(), operation)]),
+            transfers: vec![transfer],
+            transfers_under_way: 1,
             bytes_retrieved: 5,
             files_ahead: 6,
             files_ahead_used: 7,
@@ -403,6 +507,7 @@ mod tests {
             mountpoint: "/mnt".into(),
             pid: 1,
             passthrough: "on".into(),
+            web: "off".into(),
             pins: BTreeMap::from([("PATH".to_owned(), pin)]),
             sources: BTreeMap::from([("NAME".to_owned(), source)]),
             cache,
@@ -411,6 +516,11 @@ mod tests {
 
     /// The fields of an object that have a value of their own, or may be `null`, by their names from the top.
     fn fields(value: &Value, above: &str, found: &mut BTreeSet<String>) {
+        if let Value::Array(items) = value {
+            // All are alike: those of the first are those of all.
+            let above = format!("{}[].", above.trim_end_matches('.'));
+            items.first().into_iter().for_each(|item| fields(item, &above, found));
+        }
         let Value::Object(object) = value else { return };
         for (name, value) in object {
             let name = format!("{above}{name}");
@@ -437,6 +547,19 @@ mod tests {
         let mut there = BTreeSet::new();
         fields(&serde_json::to_value(complete()).expect("it can be written"), "", &mut there);
         assert_eq!(documented, there);
+    }
+
+    #[test]
+    fn every_outcome_is_documented() {
+        let text = include_str!("../docs/status.md");
+        let (_, table) = text.split_once("| outcome | meaning |").expect("the document has a table");
+        let (table, _) = table.split_once("\n\n").expect("it ends");
+        let documented: Vec<_> = table.split('`').skip(1).step_by(2).filter(|word| *word != "timeout").collect();
+        for (index, kind) in crate::error::ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index, "{kind:?} has its place");
+            assert!(documented.contains(&kind.name()), "{kind:?}");
+        }
+        assert_eq!(documented.len(), crate::error::ErrorKind::ALL.len() + 2, "{documented:?}");
     }
 
     #[test]

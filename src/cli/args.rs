@@ -135,6 +135,13 @@ pub enum LowCommand {
         #[arg(add = ArgValueCandidates::new(candidates::mounts))]
         mountpoint: Option<PathBuf>,
     },
+    /// Watch sources, transfers, waits and the cache of a mounted folder live, on a terminal
+    #[command(after_help = TOP)]
+    Top {
+        /// The mounted folder [default: the only one]
+        #[arg(add = ArgValueCandidates::new(candidates::mounts))]
+        mountpoint: Option<PathBuf>,
+    },
     /// Tell why a file is as it is: which version, who was asked and when, what an open would cost
     #[command(after_help = WHY)]
     Why {
@@ -463,6 +470,17 @@ Examples:
   kitovufs status --json --follow | jq -c '.sources[].bytes_retrieved'
 
 docs/status.md says what every field means.";
+
+const TOP: &str = "\
+Examples:
+  kitovufs top
+  kitovufs top ~/kitovu
+
+Keys:
+  q, Esc, Ctrl-C             end
+  Up, Down, PageUp, PageDown scroll, where there are many sources
+
+docs/looking.md tells of a page for the browser, which shows the same.";
 
 const CHECK: &str = "\
 Examples:

@@ -32,6 +32,7 @@ mod runtime;
 mod show_log;
 mod sources;
 mod status;
+mod top;
 mod unmount;
 mod verify;
 mod why;
@@ -56,7 +57,7 @@ use autostart::Switch;
 #[derive(Debug)]
 enum Request {
     /// Mount.
-    Mount(MountRequest),
+    Mount(Box<MountRequest>),
     /// Unmount.
     Unmount {
         /// The mounted folder, absolute; `None` for the only one.
@@ -122,6 +123,11 @@ enum Request {
     /// Show what a mount is doing, again and again.
     Follow {
         /// The mounted folder, absolute; `None` for all of this user's.
+        mountpoint: Option<PathBuf>,
+    },
+    /// Show it live.
+    Top {
+        /// The mounted folder, absolute; `None` for the only one.
         mountpoint: Option<PathBuf>,
     },
     /// Show the log.
@@ -208,7 +214,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Config { command: ConfigCommand::Path } => Request::Path,
         LowCommand::Config { command: ConfigCommand::Example { type_name } } => Request::Example { type_name },
         LowCommand::Autostart { switch } => Request::Autostart(switch),
-        LowCommand::Mount(args) => Request::Mount(mount(args)?),
+        LowCommand::Mount(args) => Request::Mount(Box::new(mount(args)?)),
         LowCommand::Unmount { mountpoint } => {
             Request::Unmount { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
@@ -230,6 +236,7 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Refresh { paths } => Request::Refresh { paths },
         LowCommand::Verify { paths, json } => Request::Verify { paths, json },
         LowCommand::Offline { paths, check, json } => Request::Offline { paths, check, json },
+        LowCommand::Top { mountpoint } => Request::Top { mountpoint: mountpoint.as_deref().map(absolute).transpose()? },
         LowCommand::Status { follow: true, mountpoint, .. } => {
             Request::Follow { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
@@ -318,7 +325,7 @@ mod tests {
 
     fn mounted(words: &[&str]) -> Result<MountRequest, Failure> {
         match request(words)? {
-            Request::Mount(mount) => Ok(mount),
+            Request::Mount(mount) => Ok(*mount),
             other => panic!("not a mount: {other:?}"),
         }
     }
@@ -371,6 +378,7 @@ mod tests {
                 "login",
                 "import",
                 "status",
+                "top",
                 "why",
                 "fetch",
                 "offline",

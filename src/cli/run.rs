@@ -9,7 +9,7 @@ use super::args::LowArgs;
 use super::output::{outln, say};
 use super::{
     Failure, Request, add, autostart, bundle, check, doctor, example, fetch, follow, generate, helper, import, log,
-    login, overview, pin, plugin, remove, show_log, sources, status, unmount, verify, why,
+    login, overview, pin, plugin, remove, show_log, sources, status, top, unmount, verify, why,
 };
 use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
@@ -99,6 +99,10 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             Ok(tell_failures(&failures))
         }
         Request::Follow { mountpoint } => Ok(tell_failures(&follow::follow(mountpoint.as_deref())?)),
+        Request::Top { mountpoint } => {
+            top::top(mountpoint.as_deref())?;
+            Ok(0)
+        }
         Request::Log(request) => {
             show_log::show(&request)?;
             Ok(0)

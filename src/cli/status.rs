@@ -158,13 +158,17 @@ pub(super) fn safe(json: &str) -> String {
 }
 
 fn describe(status: &Status, verbose: bool, out: &mut String) {
-    let Status { version, mountpoint, pid, passthrough, pins, sources, cache } = status;
+    let Status { version, mountpoint, pid, passthrough, web, pins, sources, cache } = status;
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');
     };
     let details = format!("  (kitovufs {version}, process {pid}, passthrough {passthrough})");
     line(format!("{}{}", mountpoint.display(), if verbose { &*details } else { "" }));
+    // Where one is configured, and where it does not work in any case.
+    if web.starts_with("off:") || web.starts_with("http") && verbose {
+        line(format!("  page  {web}"));
+    }
     let width = sources.keys().map(|name| name.chars().count()).chain([5]).max().unwrap_or_default();
     for (name, source) in sources {
         line(format!("  {name:width$}  {}", state(name, source)));

@@ -9,6 +9,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::fs::{File, FileType};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::hex;
 use crate::freshness::Offline;
 use crate::fs::{Modes, UnknownSize};
+use crate::secret::Secret;
 use crate::source::identity::identity;
 use crate::source::{Problem, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -41,6 +43,8 @@ pub struct Config {
     pub modes: Modes,
     /// Who may look into the mounted folder.
     pub access: Access,
+    /// Where the page is served; `None` for nowhere.
+    pub web: Option<WebConfig>,
     /// The sources in the order of their names; at least one.
     pub sources: Vec<SourceConfig>,
     /// The folders that are put together from sources, in the order of the file.
@@ -72,6 +76,15 @@ pub struct CacheConfig {
     pub max_size: u64,
     /// Bytes that stay free on the disk.
     pub min_free: u64,
+}
+
+/// The page, the metrics and the status for browsers and Prometheus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebConfig {
+    /// The address to listen on; of another machine's reach only with a token.
+    pub listen: SocketAddr,
+    /// What whoever asks must bring; without it, only the mount's user and root may ask.
+    pub token: Option<Secret>,
 }
 
 impl CacheConfig {
@@ -208,6 +221,7 @@ impl Config {
             cache: CacheConfig::in_dir(default_cache_dir()?.join("urls").join(identity)),
             modes: source.modes,
             access: Access::Owner,
+            web: None,
             sources: vec![source],
             folders: Vec::new(),
             at_root: true,

@@ -374,3 +374,27 @@ fn fuzz_config() {
         assert!(all.iter().all(|diagnostic| diagnostic.line.is_none_or(|line| (1..=lines).contains(&line))), "{all:?}");
     });
 }
+
+#[test]
+fn a_page_is_served_where_the_file_says_and_to_others_with_a_token_only() {
+    let web = |text: &str| good(&with_source(&format!("[web]\n{text}"))).web;
+    assert_eq!(good(SOURCE).web, None);
+    for address in ["127.0.0.1:8765", "[::1]:8765"] {
+        let config = web(&format!("listen = '{address}'")).expect("there is one");
+        assert_eq!((config.listen.to_string(), config.token), (address.to_owned(), None));
+    }
+    let config = web("listen = '0.0.0.0:80'\ntoken = { env = 'T' }").expect("there is one");
+    assert_eq!(config.token, Some(Secret::Env("T".into())));
+    let written = Written::new(with_source("[web]\nlisten = '127.0.0.1:80'\ntoken = { file = 't' }"));
+    let token = Config::load(&written.path).expect("the file is right").web.and_then(|web| web.token);
+    assert_eq!(token, Some(Secret::File(written.dir.path().join("t"))));
+
+    let wrong = |text: &str, line, words: &[&str]| assert_problem(&with_source(&format!("[web]\n{text}")), line, words);
+    wrong("listen = '0.0.0.0:8765'", 2, &["`listen`", "other machines", "`token`"]);
+    wrong("listen = 'localhost'", 2, &["`listen` is no IP address with a port", "127.0.0.1:8765"]);
+    wrong("listen = 8765", 2, &["`listen` must be an address with a port"]);
+    wrong("listen = '127.0.0.1:1'\ntokn = 'x'", 3, &["did you mean `token`"]);
+    wrong("listen = '127.0.0.1:1'\ntoken = { keyring = true }", 3, &["`token`", "keyring"]);
+    wrong("listen = '127.0.0.1:1'\ntoken = 'in a file that others can read'", 3, &["`token`", "chmod 600"]);
+    wrong("token = { env = 'T' }", 1, &["[web] has no `listen`", "127.0.0.1:8765"]);
+}

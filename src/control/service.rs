@@ -33,7 +33,7 @@ pub type Forget = dyn Fn(ChangedNames) -> BoxFuture<'static, ()> + Send + Sync;
 /// Answers for one mount.
 pub struct MountService {
     fs: Arc<FileSystem>,
-    report: Report,
+    report: Arc<Report>,
     forget: Box<Forget>,
 }
 
@@ -55,7 +55,7 @@ impl From<Error> for Refusal {
 
 impl MountService {
     /// Answers for `fs`, about which `report` tells; `forget` tells the kernel.
-    pub fn new(fs: Arc<FileSystem>, report: Report, forget: Box<Forget>) -> Self {
+    pub fn new(fs: Arc<FileSystem>, report: Arc<Report>, forget: Box<Forget>) -> Self {
         Self { fs, report, forget }
     }
 

@@ -36,6 +36,7 @@ use crate::source::Changes;
 use crate::source::retry::short_break;
 use crate::status::Report;
 use crate::version::{Memory, Transfer};
+use crate::web;
 use request::{Failure, MountRequest};
 use sources::Configured;
 use stop::Stop;
@@ -89,7 +90,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     let (fs, changes) = assemble(config, configured)?;
     let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
     let driver = Driver::new(fs.clone(), runtime.handle().clone()).map_err(failed)?;
-    let report = Report::new(fs.clone(), mountpoint.clone(), driver.describe_passthrough());
+    let report = Arc::new(Report::new(fs.clone(), mountpoint.clone(), driver.describe_passthrough()));
     let mut options = fuser::Config::default();
     options.mount_options = vec![
         MountOption::RO,
@@ -117,6 +118,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     // Before the folder answers, so that whoever sees it do so can ask.
     let notifier = session.notifier();
     let forget = Box::new(move |names| changes::forget(notifier.clone(), names).boxed());
+    let page = serve_page(runtime, request, &report);
     let control = listen(runtime, mountpoint, MountService::new(fs.clone(), report, forget));
     runtime.spawn(keep_pins(Arc::downgrade(&fs)));
 
@@ -158,7 +160,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     if request.foreground {
         supervisor::stopping();
     }
-    drop(control);
+    drop((control, page));
     runtime.block_on(async {
         let mut goodbyes = pin!(fs.disconnect());
         if tokio::time::timeout(DISCONNECT_TIMEOUT, &mut goodbyes).await.is_err() {
@@ -187,6 +189,21 @@ fn listen(runtime: &Runtime, mountpoint: &Path, service: MountService) -> Option
     let started =
         number.ok_or_else(none).and_then(|number| control::Server::start(runtime.handle(), number, Arc::new(service)));
     started.inspect_err(|e| warn!("`kitovufs status` cannot ask this mount, for there is no socket: {e}")).ok()
+}
+
+/// Serves the page, where one is configured. Without it, the folder works all the same.
+fn serve_page(runtime: &Runtime, request: &MountRequest, report: &Arc<Report>) -> Option<web::Server> {
+    let config = request.config.web.as_ref()?;
+    let started = web::Server::start(runtime.handle(), config, report.clone());
+    if let Err(e) = &started {
+        let why = format!("{}: {e}", config.listen);
+        warn!("there is no page on {why}");
+        if request.daemon {
+            eprintln!("kitovufs: there is no page on {}", PrintableLines(&why));
+        }
+        report.note_web(format!("off: {why}"));
+    }
+    started.inspect(|page| report.note_web(page.url())).ok()
 }
 
 /// Prints the notes on the settings for the user, who does not read the log of a daemon.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
 use crate::room::Rooms;
+use crate::secret::Secret;
 use crate::source::connection::Connection;
 use crate::source::count::Counters;
 use crate::source::pending::Pending;
@@ -56,7 +57,7 @@ pub async fn configure(
     let configuring = config.sources.iter().map(async |source_config| {
         let mut source_config = source_config.clone();
         source_config.settings.rooms = rooms.clone();
-        source_config.settings.withheld = others_secrets(&config.sources, &source_config);
+        source_config.settings.withheld = others_secrets(config, &source_config);
         source_config.settings.reserved.clone_from(&reserved);
         source_config.settings.fresh_for = source_config.fresh_for;
         source_config.settings.scratch.clone_from(&config.cache.dir);
@@ -94,12 +95,15 @@ fn wrap(config: SourceConfig, connects_early: bool, source: Box<dyn Source>) -> 
     Configured { config, connection, counters, notes, connects_early, changes }
 }
 
-/// The environment variables that hold secrets of other sources than this one.
-fn others_secrets(all: &[SourceConfig], this: &SourceConfig) -> Vec<String> {
+/// The environment variables that hold secrets of other sources than this one, or that of the page.
+fn others_secrets(config: &Config, this: &SourceConfig) -> Vec<String> {
     let own = this.settings.variables();
-    let others = all.iter().filter(|other| other.name != this.name);
+    let others = config.sources.iter().filter(|other| other.name != this.name);
     let kinds = others.filter_map(|other| Some((crate::sources::kind(&other.type_name)?, &other.settings)));
     let mut names: Vec<_> = kinds.flat_map(|(kind, settings)| kind.secret_variables(settings)).collect();
+    if let Some(Secret::Env(name)) = config.web.as_ref().and_then(|web| web.token.as_ref()) {
+        names.push(name.clone());
+    }
     names.retain(|name| !own.contains(name));
     names
 }

@@ -1,13 +1,16 @@
-//! `Counted`: a source that counts what is asked of it. It changes nothing.
+//! `Counted`: a source that counts what is asked of it, and how long its answers take. It changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, ready};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::stream::poll_fn;
 use parking_lot::Mutex;
 
+use super::operation::{Begun, Operation};
 use super::waits::Waits;
 use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
@@ -18,13 +21,13 @@ use crate::path::RemotePath;
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Calls of `connect`.
-    pub connect: AtomicU64,
+    pub connect: Operation,
     /// Calls of `list_path`.
-    pub list_path: AtomicU64,
+    pub list_path: Operation,
     /// Calls of `create_remote_digest`.
-    pub create_remote_digest: AtomicU64,
+    pub create_remote_digest: Operation,
     /// Calls of `retrieve_file`.
-    pub retrieve_file: AtomicU64,
+    pub retrieve_file: Operation,
     /// Content bytes that arrived.
     pub bytes_retrieved: AtomicU64,
     /// Calls that failed, whatever the reason.
@@ -65,10 +68,6 @@ impl<S: Source> Counted<S> {
     }
 }
 
-fn up(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 #[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
 impl<S: Source> Source for Counted<S> {
@@ -77,8 +76,10 @@ impl<S: Source> Source for Counted<S> {
     }
 
     async fn connect(&self) -> Result<()> {
-        up(&self.counters.connect);
-        self.counters.note(self.inner.connect().await)
+        let mut begun = self.counters.connect.begin();
+        let connected = self.inner.connect().await;
+        begun.end(&connected);
+        self.counters.note(connected)
     }
 
     async fn disconnect(&self) {
@@ -86,14 +87,30 @@ impl<S: Source> Source for Counted<S> {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        up(&self.counters.list_path);
-        let entries = self.counters.note(self.inner.list_path(dir).await)?;
-        Ok(entries.through(|entries| entries.map(|entry| self.counters.note(entry))))
+        let mut begun = self.counters.list_path.begin();
+        let entries = self.inner.list_path(dir).await;
+        if entries.is_err() {
+            begun.end(&entries);
+        }
+        // The answer is there when all of it is.
+        Ok(self.counters.note(entries)?.through(|mut entries| {
+            poll_fn(move |context| {
+                let entry = ready!(entries.poll_next_unpin(context));
+                match &entry {
+                    Some(Ok(_)) => {}
+                    Some(failed) => begun.end(failed),
+                    None => begun.end(&Ok(())),
+                }
+                Poll::Ready(entry.map(|entry| self.counters.note(entry)))
+            })
+        }))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
-        up(&self.counters.create_remote_digest);
-        self.counters.note(self.inner.create_remote_digest(file).await)
+        let mut begun = self.counters.create_remote_digest.begin();
+        let digest = self.inner.create_remote_digest(file).await;
+        begun.end(&digest);
+        self.counters.note(digest)
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
@@ -101,9 +118,11 @@ impl<S: Source> Source for Counted<S> {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        up(&self.counters.retrieve_file);
-        let mut counted = CountedSink { out, bytes: &self.counters.bytes_retrieved, shown: 0 };
-        self.counters.note(self.inner.retrieve_file(request, &mut counted).await)
+        let begun = self.counters.retrieve_file.begin();
+        let mut counted = CountedSink { out, begun, bytes: &self.counters.bytes_retrieved, shown: 0 };
+        let retrieved = self.inner.retrieve_file(request, &mut counted).await;
+        counted.begun.end(&retrieved);
+        self.counters.note(retrieved)
     }
 
     fn changes(&self) -> Option<Changes> {
@@ -113,6 +132,7 @@ impl<S: Source> Source for Counted<S> {
 
 struct CountedSink<'a> {
     out: &'a mut dyn Sink,
+    begun: Begun<'a>,
     bytes: &'a AtomicU64,
     /// How many of the bytes that are written next were counted when they were shown.
     shown: u64,
@@ -121,6 +141,9 @@ struct CountedSink<'a> {
 #[async_trait]
 impl Sink for CountedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        if !bytes.is_empty() {
+            self.begun.answered();
+        }
         let counted = self.shown.min(bytes.len() as u64);
         self.shown -= counted;
         self.bytes.fetch_add(bytes.len() as u64 - counted, Ordering::Relaxed);
@@ -128,8 +151,67 @@ impl Sink for CountedSink<'_> {
     }
 
     fn preview(&mut self, bytes: &[Bytes]) {
+        self.begun.answered();
         self.shown = bytes.iter().map(|bytes| bytes.len() as u64).sum();
         self.bytes.fetch_add(self.shown, Ordering::Relaxed);
         self.out.preview(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::TryStreamExt as _;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::source::fault::{Fault, Faults, Faulty, Method};
+    use crate::sources::memory::Memory;
+
+    fn counted() -> (Counted<Faulty>, Faults, Arc<Counters>) {
+        let (memory, counters) = (Memory::new(), Arc::new(Counters::default()));
+        memory.put("a", "hello");
+        memory.put("b", "");
+        let (faulty, faults) = Faulty::new(memory);
+        (Counted::new(faulty, counters.clone()), faults, counters)
+    }
+
+    fn ended(operation: &Operation) -> Vec<(&'static str, u64)> {
+        operation.outcomes().collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_ends_with_its_stream() {
+        let (source, faults, counters) = counted();
+        let root = RemotePath::root();
+        let listed = source.list_path(&root).await.expect("it is there").try_collect::<Vec<_>>().await;
+        assert_eq!((listed.expect("it ends").len(), ended(&counters.list_path)), (2, vec![("ok", 1)]));
+        drop(source.list_path(&root).await.expect("it is there"));
+        faults.set(Method::ListPath, Fault::FailAfter(1, ErrorKind::Unreachable));
+        source.list_path(&root).await.expect("it begins").try_collect::<Vec<_>>().await.expect_err("it breaks off");
+        assert_eq!(ended(&counters.list_path), [("ok", 1), ("abandoned", 1), ("unreachable", 1)]);
+        assert_eq!((counters.list_path.begun(), counters.errors.load(Ordering::Relaxed)), (3, 1));
+    }
+
+    /// A sink that takes a minute over whatever comes.
+    struct Slow;
+
+    #[async_trait]
+    impl Sink for Slow {
+        async fn write(&mut self, _: Bytes) -> Result<()> {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retrieval_is_answered_by_its_first_bytes_and_not_late_because_its_reader_is() {
+        let (source, _, counters) = counted();
+        let file = RemotePath::root().child(b"a").expect("a plain name");
+        let digest = source.create_remote_digest(&file).await.expect("it is there").digest;
+        source.retrieve_file(&Retrieval::new(&file, &digest, 5, 0..5), &mut Slow).await.expect("it is there");
+        assert_eq!((ended(&counters.retrieve_file), counters.retrieve_file.latencies()[0]), (vec![("ok", 1)], 1));
+        assert_eq!(counters.bytes_retrieved.load(Ordering::Relaxed), 5);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::budget::{Budget, Exceeded, MAX_LISTING_TIME, await_turn};
 use super::count::Counters;
-use super::waits::{SILENT_SINCE, Silence};
+use super::waits::{Arrived, SILENT_SINCE, Silence};
 use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -134,8 +135,9 @@ impl<S: Source> Source for Deadline<S> {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let silent_since = silent_from_now();
-        let _under_way = self.counters.waits.call("retrieve_file", Some(request.path), &silent_since);
-        let mut watched = WatchedSink { out, silent_since: &silent_since };
+        let arrived = Arrived::default();
+        let _under_way = self.counters.waits.retrieval(request, &silent_since, &arrived);
+        let mut watched = WatchedSink { out, silent_since: &silent_since, arrived: &arrived };
         let call = self.inner.retrieve_file(request, &mut watched);
         let result = self.watch(Arc::clone(&silent_since), call).await;
         result.unwrap_or_else(|| Err(self.timed_out("retrieve_file").on(request.path)))
@@ -153,11 +155,13 @@ fn silent_from_now() -> Silence {
 struct WatchedSink<'a> {
     out: &'a mut dyn Sink,
     silent_since: &'a Mutex<Option<Instant>>,
+    arrived: &'a AtomicU64,
 }
 
 #[async_trait]
 impl Sink for WatchedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.arrived.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         *self.silent_since.lock() = None;
         let result = self.out.write(bytes).await;
         *self.silent_since.lock() = Some(Instant::now());

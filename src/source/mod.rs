@@ -32,6 +32,7 @@ pub(crate) mod kind;
 pub(crate) mod limit;
 pub(crate) mod nearest;
 pub(crate) mod one_name;
+pub(crate) mod operation;
 pub(crate) mod packed;
 pub(crate) mod pending;
 pub(crate) mod retry;

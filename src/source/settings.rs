@@ -386,7 +386,7 @@ fn has_form_of_secret(value: &toml::Value) -> bool {
 }
 
 /// Reads where a value says that a credential is. The error never quotes the value: it may be the credential.
-fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
+pub(crate) fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
     let table = match value {
         toml::Value::String(text) if text.is_empty() => return Err(format!("the secret is empty; use {FORMS}")),
         toml::Value::String(text) if private => return Ok(Secret::Plain(Revealed::new(text.clone()))),

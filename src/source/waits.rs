@@ -1,14 +1,18 @@
-//! `Waits`: the calls of a source that wait for its answer, since when, and for which programs. It ends no wait.
+//! `Waits`: the calls of a source that are under way, which of them wait for its answer and since when, and for which programs. It ends
+//! no wait.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::Retrieval;
 use crate::path::RemotePath;
 
 /// A call that takes longer than this counts as waiting. Status tells of it within the first second.
@@ -63,6 +67,34 @@ struct Call {
     op: &'static str,
     path: Option<RemotePath>,
     silence: Silence,
+    /// Of a retrieval.
+    content: Option<Content>,
+}
+
+#[derive(Debug)]
+struct Content {
+    size: Option<u64>,
+    range: Range<u64>,
+    began: Instant,
+    arrived: Arrived,
+}
+
+/// The bytes of a retrieval that have arrived.
+pub(super) type Arrived = Arc<AtomicU64>;
+
+/// A retrieval that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// The file.
+    pub path: RemotePath,
+    /// The bytes of all of it, where the source has told.
+    pub size: Option<u64>,
+    /// The bytes that were asked for; of a file without a size, to `u64::MAX`.
+    pub range: Range<u64>,
+    /// How many of these have arrived.
+    pub arrived: u64,
+    /// For how long it has been under way.
+    pub lasts: Duration,
 }
 
 /// A summary of the calls that wait now.
@@ -79,11 +111,39 @@ pub struct Waiting {
 impl Waits {
     /// Notes a call of the source until the guard is dropped.
     pub(super) fn call(&self, op: &'static str, path: Option<&RemotePath>, silence: &Silence) -> UnderWay<'_> {
+        self.enter(Call { op, path: path.cloned(), silence: silence.clone(), content: None })
+    }
+
+    /// The same for a retrieval, of which bytes arrive.
+    pub(super) fn retrieval(&self, request: &Retrieval<'_>, silence: &Silence, arrived: &Arrived) -> UnderWay<'_> {
+        let Retrieval { path, size, range, .. } = request;
+        let content =
+            Content { size: *size, range: range.clone(), began: Instant::now(), arrived: Arc::clone(arrived) };
+        let (path, silence) = (Some((*path).clone()), Arc::clone(silence));
+        self.enter(Call { op: "retrieve_file", path, silence, content: Some(content) })
+    }
+
+    fn enter(&self, call: Call) -> UnderWay<'_> {
         let mut calls = self.calls.lock();
         let number = calls.next;
         calls.next += 1;
-        calls.under_way.insert(number, Call { op, path: path.cloned(), silence: silence.clone() });
+        calls.under_way.insert(number, call);
         UnderWay { waits: self, number }
+    }
+
+    /// The retrievals that are under way, those first that began first: at most so many, and how many there are.
+    pub fn transfers(&self, most: usize) -> (Vec<Transfer>, usize) {
+        let (calls, now) = (self.calls.lock(), Instant::now());
+        let transfer = |(number, call): (&u64, &Call)| {
+            let (path, Content { size, range, began, arrived }) = (call.path.clone()?, call.content.as_ref()?);
+            let arrived = arrived.load(Ordering::Relaxed);
+            Some((*number, Transfer { path, size: *size, range: range.clone(), arrived, lasts: now - *began }))
+        };
+        let mut transfers: Vec<_> = calls.under_way.iter().filter_map(transfer).collect();
+        drop(calls);
+        transfers.sort_unstable_by_key(|(number, _)| *number);
+        let all = transfers.len();
+        (transfers.into_iter().take(most).map(|(_, transfer)| transfer).collect(), all)
     }
 
     /// Runs `work`; while it cannot end at once, the program for which it runs counts as waiting.
@@ -184,6 +244,29 @@ mod tests {
         drop(newer);
         sleep(STALLED_AFTER).await;
         assert_eq!(waits.now(), None, "one has ended, and at the other it is not the source that is waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retrievals_are_told_with_what_has_arrived_and_the_first_of_many_only() {
+        let (waits, file) = (Waits::default(), RemotePath::parse(b"a/b").expect("a path"));
+        let digest = crate::digest::Digest::new("etag:1");
+        let silent = || Arc::new(Mutex::new(Some(Instant::now())));
+        let retrievals: Vec<_> = (0..3u64)
+            .map(|first| {
+                let request = Retrieval::new(&file, &digest, 10, first..10);
+                let arrived = Arrived::default();
+                (waits.retrieval(&request, &silent(), &arrived), arrived)
+            })
+            .collect();
+        let _listing = waits.call("list_path", Some(&file), &silent());
+        retrievals[0].1.fetch_add(4, Ordering::Relaxed);
+        sleep(Duration::from_secs(2)).await;
+        let (told, all) = waits.transfers(2);
+        let lasts = Duration::from_secs(2);
+        let transfer = |range, arrived| Transfer { path: file.clone(), size: Some(10), range, arrived, lasts };
+        assert_eq!((told, all), (vec![transfer(0..10, 4), transfer(1..10, 0)], 3));
+        drop(retrievals);
+        assert_eq!(waits.transfers(2), (Vec::new(), 0));
     }
 
     #[tokio::test(start_paused = true)]

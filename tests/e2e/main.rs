@@ -54,11 +54,13 @@ mod setup;
 mod sharing;
 mod sizes;
 mod stopped;
+mod top;
 mod transfer;
 mod trees;
 mod unmounting;
 mod unsized_files;
 mod versions;
 mod walks;
+mod web;
 
 use kit::{self, remote};

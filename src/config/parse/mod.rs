@@ -2,6 +2,7 @@
 
 mod address;
 mod folders;
+mod web;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,7 +23,8 @@ use crate::source::nearest::{listed, nearest, unknown_key};
 use crate::source::settings::{DEFAULTS_KEYS, FRESH_FOR, Settings};
 use crate::sources::{self, KINDS};
 
-const ROOT_KEYS: [&str; 7] = ["mountpoint", "allow_other", "allow_root", "cache", "defaults", "sources", "folders"];
+const ROOT_KEYS: [&str; 8] =
+    ["mountpoint", "allow_other", "allow_root", "cache", "web", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
 
 /// A cache that cannot hold a single block is no cache.
@@ -192,6 +194,7 @@ impl<'a> Walk<'a> {
             (false, false) => Access::Owner,
         };
         let cache = self.cache(root);
+        let web = self.web(root);
         let defaults = self.defaults(root);
         let sources = match table_of(root, "sources") {
             Some(Ok(table)) => {
@@ -217,6 +220,7 @@ impl<'a> Walk<'a> {
             cache,
             modes: defaults.modes,
             access,
+            web,
             sources,
             folders,
             at_root: false,

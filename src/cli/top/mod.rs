@@ -1,0 +1,137 @@
+//! `top`: a live view of a mount on a terminal, of what `status --json --follow` tells. What it looks like is decided in `view`.
+
+mod history;
+mod view;
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use serde_json::Value;
+
+use super::status::{connected, ours, ours_at, unanswered};
+use crate::error::{Error, ErrorKind, Result};
+use crate::mount::point::Mounted;
+use crate::status::Status;
+use view::View;
+
+/// How often to look for a new status while no key is pressed.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How many sources a page of the list is.
+const PAGE: usize = 10;
+
+/// What the mount tells: a status, or why there will be no more.
+type Told = Result<Status>;
+
+/// Shows the mount at `mountpoint`, or the only one of this user's, until a key ends it.
+///
+/// # Errors
+/// There is no terminal; there is no such mount, or there are several; it does not answer.
+pub fn top(mountpoint: Option<&Path>) -> Result<()> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        let why = "this needs a terminal; `kitovufs status --json --follow` tells the same to programs";
+        return Err(Error::new("top", ErrorKind::Unsupported).because(why));
+    }
+    let mounted = meant(mountpoint)?;
+    // Before the terminal is taken: what is wrong at once is told as any command tells it.
+    let mut client = connected(&mounted)?;
+    let (tell, told) = mpsc::channel();
+    let following = move || {
+        let end = client.ask_hearing("follow", Value::Null, |_, status| tell_status(&tell, status));
+        if let Err(failure) = end {
+            // After the end of the view there is no receiver.
+            let _ = tell.send(Err(unanswered("top", &mounted, failure)));
+        }
+    };
+    let failed = |e: io::Error| Error::new("top", ErrorKind::Other).caused_by(e);
+    thread::Builder::new().name("follow".into()).spawn(following).map_err(failed)?;
+    let mut terminal = ratatui::try_init().map_err(failed)?;
+    let shown = show(&mut terminal, &told);
+    ratatui::restore();
+    shown.map_err(failed)
+}
+
+fn tell_status(tell: &Sender<Told>, status: Value) {
+    let status = serde_json::from_value(status).map_err(|e| {
+        let why = "the mount is served by another version of kitovufs";
+        Error::new("top", ErrorKind::Protocol).because(why).caused_by(e)
+    });
+    let _ = tell.send(status);
+}
+
+fn meant(mountpoint: Option<&Path>) -> Result<Mounted> {
+    if let Some(path) = mountpoint {
+        return ours_at("top", path);
+    }
+    let mut mounts = ours("top")?;
+    if mounts.len() > 1 {
+        let places: Vec<_> = mounts.iter().map(|mounted| mounted.path.display().to_string()).collect();
+        let why = format!("several are mounted; name one of {}", places.join(", "));
+        return Err(Error::new("top", ErrorKind::Other).because(why));
+    }
+    Ok(mounts.remove(0))
+}
+
+fn show(terminal: &mut DefaultTerminal, told: &Receiver<Told>) -> io::Result<()> {
+    let (mut view, mut latest) = (View::default(), Instant::now());
+    terminal.draw(|frame| view::draw(frame, &view))?;
+    loop {
+        let mut is_new = false;
+        if event::poll(LOOK_AGAIN)? {
+            match event::read()? {
+                Event::Key(key) if ends(&key) => return Ok(()),
+                Event::Key(key) => scroll(&mut view, &key),
+                // Another size, for one: drawing looks at it.
+                _ => {}
+            }
+            is_new = true;
+        }
+        for told in told.try_iter() {
+            is_new = true;
+            match told {
+                Ok(status) => {
+                    let after = if view.status.is_some() { latest.elapsed() } else { Duration::ZERO };
+                    latest = Instant::now();
+                    view.history.note(&status, after);
+                    view.status = Some(status);
+                }
+                Err(error) => view.ended = Some(error.to_string()),
+            }
+        }
+        if is_new {
+            terminal.draw(|frame| view::draw(frame, &view))?;
+        }
+    }
+}
+
+/// Whether a key ends the view.
+fn ends(key: &KeyEvent) -> bool {
+    let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        KeyCode::Char('c' | 'd') => is_control,
+        KeyCode::Char('q') | KeyCode::Esc => true,
+        _ => false,
+    }
+}
+
+fn scroll(view: &mut View, key: &KeyEvent) {
+    if key.kind == KeyEventKind::Release {
+        return;
+    }
+    let last = view.status.as_ref().map_or(0, |status| status.sources.len().saturating_sub(1));
+    view.above = match key.code {
+        KeyCode::Up | KeyCode::Char('k') => view.above.saturating_sub(1),
+        KeyCode::Down | KeyCode::Char('j') => view.above + 1,
+        KeyCode::PageUp => view.above.saturating_sub(PAGE),
+        KeyCode::PageDown => view.above + PAGE,
+        KeyCode::Home => 0,
+        KeyCode::End => last,
+        _ => view.above,
+    }
+    .min(last);
+}
