@@ -428,7 +428,7 @@ impl OpenVersion {
         // A task of its own: a reader that gives up must not take the bytes from the others.
         tokio::spawn(async move {
             if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
+                request.wait(wait).await;
             }
             let result = request.carry_out(&version).await;
             version.transfer.in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::pace::Stopwatch;
@@ -122,6 +122,14 @@ impl Request {
         }
         self.end_before(self.upto() + 1);
         self.limit.send_modify(|_| ());
+    }
+
+    /// Waits for so long before the request is carried out, or until it is stopped.
+    pub(super) async fn wait(&self, time: Duration) {
+        tokio::select! {
+            () = sleep(time) => {}
+            () = self.cut.notified() => self.cut.notify_one(),
+        }
     }
 
     /// Ends the request here, as a success. Does not return: whoever carries the request out drops what waits for this.
