@@ -278,7 +278,9 @@ mod tests {
         };
         let (mut history, mut latest) = (History::default(), status());
         history.note(&status(), Duration::ZERO);
-        latest.sources.values_mut().for_each(|source| source.bytes_retrieved += 3 << 20);
+        for source in latest.sources.values_mut() {
+            (source.bytes_retrieved, source.errors) = (source.bytes_retrieved + (3 << 20), 11);
+        }
         history.note(&latest, Duration::from_secs(1));
         View { status: Some(latest), history, ..View::default() }
     }
