@@ -21,7 +21,7 @@ pub(super) struct Ledger {
 pub(super) enum NoRoom {
     /// The file alone, of so many bytes, is larger than `max_size`.
     File(u64),
-    /// `max_size` is taken by copies that are open.
+    /// `max_size` is taken by copies that are open or pinned.
     MaxSize,
     /// Only so many bytes are free on the disk, and all of them are to stay free.
     MinFree(u64),
@@ -35,7 +35,7 @@ impl NoRoom {
         let (max, min) = (ByteSize::b(limits.max_size), ByteSize::b(limits.min_free));
         match self {
             Self::File(size) => format!("a file of {} is larger than max_size = {max}", ByteSize::b(*size)),
-            Self::MaxSize => format!("max_size = {max} is taken by files that are open"),
+            Self::MaxSize => format!("max_size = {max} is taken by files that are open or pinned"),
             Self::MinFree(free) => {
                 format!("{} are free on the disk, and min_free = {min} is to stay free", ByteSize::b(*free))
             }

@@ -33,7 +33,7 @@ use tracing::{debug, warn};
 pub use copy::{CachedFile, Stored};
 pub use gather::Gathering;
 pub use key::Key;
-pub use pins::{Dropped, Pin, PinId};
+pub use pins::{Dropped, KeepRoom, Pin, PinId};
 pub use table::OpenCopy;
 
 use crate::db::Database;

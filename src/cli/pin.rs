@@ -29,12 +29,19 @@ pub fn pin(paths: &[PathBuf], json: bool) -> Result<u8> {
     }
     Ok(each("pin", paths, |place| {
         let tally = pinned("pin", place)?;
-        let Tally { files, bytes, failed, live, .. } = tally;
+        let Tally { files, bytes, failed, live, unfit, .. } = tally;
         if json {
             print_json(&place.path, &tally);
         } else if failed == 0 {
             let all = all_are(files, ByteSize::b(bytes));
             outln!("{}: {all} in the cache, and {} there", place.shown(), if files == 1 { "stays" } else { "stay" });
+        } else if failed == unfit {
+            tell(&format!(
+                "{}: pinned; {} of its {} are in the cache, and stay there",
+                place.shown(),
+                files - unfit,
+                count(files)
+            ));
         } else {
             tell(&format!("{}: pinned; not all of its {} are in the cache", place.shown(), count(files)));
         }

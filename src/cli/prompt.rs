@@ -3,15 +3,12 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 
-use futures::future::select_all;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use tokio::signal::unix::{SignalKind, signal};
+
+use super::runtime::{ENDED, when_signalled};
 
 /// The terminal of this process, from which secrets are read (termios(3), tty(4)).
 const TERMINAL: &str = "/dev/tty";
-
-/// The exit code of a process that a signal ended while it asked.
-const ENDED: i32 = 1;
 
 /// Asks for a line; `otherwise` tells what an empty one means. `None` for an empty line, or where there is no terminal.
 pub(super) fn ask(what: &str, otherwise: &str) -> io::Result<Option<String>> {
@@ -40,22 +37,13 @@ pub(super) fn ask_secret(what: &str) -> io::Result<String> {
 fn hidden(what: &str) -> io::Result<String> {
     let terminal = File::open(TERMINAL)?;
     let before = tcgetattr(&terminal)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let entered = runtime.enter();
-    let mut signals = Vec::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()] {
-        let mut signal = signal(kind)?;
-        signals.push(Box::pin(async move { signal.recv().await }));
-    }
-    runtime.spawn(async move {
-        select_all(signals).await;
+    let listening = when_signalled(move || {
         // Of a terminal that is gone, nothing need be restored.
         let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
         eprintln!();
         std::process::exit(ENDED);
-    });
+    })?;
     let typed = rpassword::prompt_password(what);
-    drop(entered);
-    runtime.shutdown_background();
+    listening.shutdown_background();
     typed
 }

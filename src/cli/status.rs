@@ -193,7 +193,8 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
     if !pins.is_empty() {
         let (copies, bytes) = (cache.pinned_copies, ByteSize::b(cache.pinned_bytes));
         line(format!(
-            "    {bytes} of them in {copies} copies are pinned: {}",
+            "    {bytes} of them in {copies} {} are pinned: {}",
+            if copies == 1 { "copy" } else { "copies" },
             pins.keys().map(|path| shown_pin(path)).collect::<Vec<_>>().join(", ")
         ));
     }

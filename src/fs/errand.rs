@@ -4,15 +4,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytesize::ByteSize;
 use futures::StreamExt as _;
 use futures::stream;
 use parking_lot::Mutex;
-use scopeguard::guard;
+use scopeguard::{ScopeGuard, guard};
 use serde::{Deserialize, Serialize};
 
 use super::open::version_of;
 use super::{FileSystem, Inode, MountedSource, Node, SourceIndex};
-use crate::cache::{Dropped, Key, PinId};
+use crate::cache::{Dropped, KeepRoom, Key, PinId};
 use crate::digest::Digest;
 use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
@@ -76,6 +77,10 @@ pub struct Tally {
     pub open: u64,
     /// Files that are live, and never in the cache.
     pub live: u64,
+    /// Files that were not retrieved, since the cache has no room for them beside what is pinned; they are among `failed`.
+    pub unfit: u64,
+    /// Bytes of those.
+    pub unfit_bytes: u64,
     /// Directories and files with which it has failed.
     pub failed: u64,
     /// The first of these failures, in words.
@@ -116,13 +121,48 @@ impl FileSystem {
 
     /// Carries out an errand at and below a node; `tally` tells how far it is. Returns the versions that were dealt with.
     pub async fn carry_out(&self, errand: Errand, node: Node, tally: &Mutex<Tally>) -> HashSet<Key> {
-        let walk = Walk { fs: self, errand, tally, seen: Mutex::default(), refusing: Mutex::default() };
+        let room = self.room_for(errand).await.map_or(u64::MAX, |room| room.bytes);
+        let (seen, refusing, unfit) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let walk = Walk { fs: self, errand, tally, seen, refusing, room: Mutex::new(room), unfit };
         let mut directories: Vec<Node> = walk.visit(node).await.into_iter().collect();
         while let Some(directory) = directories.pop() {
             directories.extend(walk.enter(&directory).await);
         }
+        if let Some(first) = walk.unfit.into_inner() {
+            let why = self.room_for(errand).await;
+            let mut tally = tally.lock();
+            let told = without_room(&first, &tally, why.as_ref());
+            tally.failures.push(told);
+        }
         walk.seen.into_inner()
     }
+
+    /// The room that an errand may take in the cache; `None` if it takes none, or the disk does not tell.
+    async fn room_for(&self, errand: Errand) -> Option<KeepRoom> {
+        let cache = self.cache.clone();
+        matches!(errand, Errand::Keep(_)).then_some(())?;
+        self.cache.disk().ask(move |_| cache.room_to_keep()).await.ok()
+    }
+}
+
+/// That files were not retrieved for want of room: which, how many, how many bytes, and what to do.
+fn without_room(first: &str, tally: &Tally, room: Option<&KeepRoom>) -> String {
+    let Tally { unfit, unfit_bytes, files, .. } = tally;
+    let others = match unfit - 1 {
+        0 => String::new(),
+        1 => " and 1 other file".into(),
+        others => format!(" and {others} other files"),
+    };
+    let (verb, why) = (if *unfit == 1 { "does" } else { "do" }, room.map_or("", |room| &room.why));
+    let remedy = if room.is_some_and(|room| room.is_of_disk) {
+        "pin less, or free some of the disk"
+    } else {
+        "pin less, or set a larger max_size in [cache]"
+    };
+    let bytes = ByteSize::b(*unfit_bytes);
+    format!(
+        "{first}{others}, of {files}, {verb} not fit beside what is pinned, and would take {bytes} more: {why}; {remedy}"
+    )
 }
 
 struct Walk<'a> {
@@ -132,6 +172,10 @@ struct Walk<'a> {
     seen: Mutex<HashSet<Key>>,
     /// Sources that were found to show nothing in an outage.
     refusing: Mutex<HashSet<SourceIndex>>,
+    /// Bytes that can still be kept.
+    room: Mutex<u64>,
+    /// The first file that found no room.
+    unfit: Mutex<Option<String>>,
 }
 
 impl Walk<'_> {
@@ -272,6 +316,15 @@ impl File<'_> {
     async fn keep(&self, entry: &Entry, pin: PinId) -> Result<()> {
         let (digest, transfer, cache) = (digest_of(entry)?, &self.source.transfer, &self.walk.fs.cache);
         let key = transfer.key(&entry.path, digest);
+        // Before anything is waited for: files get room in their order.
+        let cost = cache.cost_to_keep(&key, entry.size.unwrap_or_default());
+        if !self.take_room(entry, cost) {
+            return Ok(());
+        }
+        let unused = guard(cost, |cost| {
+            let mut room = self.walk.room.lock();
+            *room = room.saturating_add(cost);
+        });
         // Before it comes, so that what has come of it is not evicted.
         cache.keep(key, pin);
         if entry.size != Some(0) && !transfer.is_kept(&entry.path, digest).await {
@@ -282,8 +335,25 @@ impl File<'_> {
                 return Err(Error::new("keep", ErrorKind::Cache).on(&entry.path).because(why));
             }
         }
+        ScopeGuard::into_inner(unused);
         self.walk.seen.lock().insert(key);
         Ok(())
+    }
+
+    /// Takes room for what is to be kept, or notes that there is none.
+    fn take_room(&self, entry: &Entry, bytes: u64) -> bool {
+        let mut room = self.walk.room.lock();
+        if let Some(left) = room.checked_sub(bytes) {
+            *room = left;
+            return true;
+        }
+        let place = || format!("{}{}", Printable(&self.source.name), entry.path);
+        self.walk.unfit.lock().get_or_insert_with(place);
+        let mut tally = self.walk.tally.lock();
+        tally.failed += 1;
+        tally.unfit += 1;
+        tally.unfit_bytes += entry.size.unwrap_or_default();
+        false
     }
 
     async fn verify(&self, entry: &Entry) -> Result<()> {

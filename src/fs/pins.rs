@@ -118,7 +118,8 @@ impl FileSystem {
             }
         };
         let tally = tally.lock().clone();
-        if tally.failed == 0 {
+        // What found no room is not kept either: none of it would do.
+        if tally.failed == tally.unfit {
             self.cache.keep_only(&kept, pin.id);
         }
         if tally.retrieved_bytes > 0 {

@@ -10,4 +10,4 @@ mod peer;
 mod sample;
 mod server;
 
-pub use server::Server;
+pub use server::{Server, try_address, try_token, url_of};

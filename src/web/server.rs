@@ -93,7 +93,7 @@ impl Server {
 
     /// The address of the page.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        url_of(self.address)
     }
 }
 
@@ -116,18 +116,40 @@ impl Shared {
     /// The configured token, if there is one.
     async fn token(&self) -> Result<Option<Token>> {
         let Some(secret) = &self.secret else { return Ok(None) };
-        let revealed = async {
-            let secret = secret.clone();
-            let revealed = spawn_blocking(move || secret.reveal()).await;
-            let revealed = revealed.map_err(|e| Error::new("read token", ErrorKind::Other).caused_by(e))??;
-            if revealed.expose().len() < MIN_TOKEN_BYTES {
-                let why = format!("the token of [web] has less than {MIN_TOKEN_BYTES} bytes, and could be guessed");
-                return Err(Error::new("read token", ErrorKind::InvalidConfig).because(why));
-            }
-            Ok(Token::of(revealed.expose()))
-        };
-        self.token.get_or_try_init(|| revealed).await.copied().map(Some)
+        self.token.get_or_try_init(|| reveal(secret)).await.copied().map(Some)
     }
+}
+
+async fn reveal(secret: &Secret) -> Result<Token> {
+    let secret = secret.clone();
+    let revealed = spawn_blocking(move || secret.reveal()).await;
+    let revealed = revealed.map_err(|e| Error::new("read token", ErrorKind::Other).caused_by(e))??;
+    if revealed.expose().len() < MIN_TOKEN_BYTES {
+        let why = format!("the token of [web] has less than {MIN_TOKEN_BYTES} bytes, and could be guessed");
+        return Err(Error::new("read token", ErrorKind::InvalidConfig).because(why));
+    }
+    Ok(Token::of(revealed.expose()))
+}
+
+/// Whether a server could begin to listen where the configuration says. Nobody is answered.
+///
+/// # Errors
+/// Nothing can listen there, or something does already.
+pub fn try_address(config: &WebConfig) -> io::Result<()> {
+    TcpListener::bind(config.listen).map(drop)
+}
+
+/// Whether the configured token can be had, and is long enough.
+///
+/// # Errors
+/// It is not, or could be guessed.
+pub async fn try_token(token: &Secret) -> Result<()> {
+    reveal(token).await.map(drop)
+}
+
+/// The address of the page of a server that listens there.
+pub fn url_of(address: SocketAddr) -> String {
+    format!("http://{address}/")
 }
 
 /// The two ends of a connection, and whose the other one is, once that was wanted.

@@ -267,3 +267,37 @@ fn what_is_wrong_with_an_ftp_server() {
         ],
     );
 }
+
+#[test]
+fn the_page_is_tried() {
+    let dir = shown();
+    let (_taken, port) = silent();
+    let of = |port: u16, token: &str| {
+        format!(
+            "[web]\nlisten = \"127.0.0.1:{port}\"\n{token}[sources.s]\ntype = \"local\"\npath = \"{}\"\n",
+            text(dir.path())
+        )
+    };
+    let checked = |home: &Home| {
+        let output = home.kitovufs(["check", "-c", &text(home.config())]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let home = Home::of(&of(port, "token = { file = \"nowhere\" }\n"));
+    let (code, told) = checked(&home);
+    assert_eq!(code, Some(1), "{told}");
+    let block = told.split_once("\nweb\n").unwrap_or_else(|| panic!("{told}")).1;
+    assert!(block.contains(&format!("  FAILED  listen = \"127.0.0.1:{port}\"")) && block.contains("in use"), "{told}");
+    assert_eq!(block.matches("  FAILED  ").count(), 2, "the token, too: {told}");
+    assert!(block.contains("nowhere") && told.contains("1 of 1 sources work"), "{told}");
+
+    let home = Home::of(&of(0, "token = \"correct horse battery\"\n"));
+    let (code, told) = checked(&home);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("127.0.0.1:0 can be listened on") && told.contains("the token is there"), "{told}");
+    assert!(!told.contains("correct horse"), "{told}");
+
+    let port = free_port();
+    let mount = Mount::of(&of(port, ""));
+    let (code, told) = checked(mount.home());
+    assert!(code == Some(0) && told.contains(&format!("a mount of yours listens on 127.0.0.1:{port}")), "{told}");
+}

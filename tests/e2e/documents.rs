@@ -179,6 +179,45 @@ fn joined(source: &str) -> String {
     lines.fold(first, |joined, line| joined + line.trim_start()).replace("\\\"", "\"")
 }
 
+/// The commands in the console examples of a document.
+fn commands(document: &str) -> BTreeSet<String> {
+    document.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
+}
+
+/// What `scripts/first-hour` runs, in the words of the page that it writes.
+fn commands_of_the_first_hour(script: &str) -> BTreeSet<String> {
+    let page_words =
+        [("$user", "anna"), ("$ssh_port", "2222"), ("$dav_port", "8080"), ("$smb_port", "4450"), ("$dir", "/srv")];
+    let steps = ["shown", "look", "must", "may", "fails"];
+    let runs = script.lines().filter(|line| steps.iter().any(|step| line.starts_with(&format!("{step} "))));
+    let quoted = runs.map(|line| line.split('"').nth(1).expect("a command is quoted").to_owned());
+    quoted.map(|command| page_words.iter().fold(command, |text, (word, is)| text.replace(word, is))).collect()
+}
+
+#[test]
+fn the_first_hour_has_the_commands_of_its_script() {
+    let of_script = commands_of_the_first_hour(&read(at("scripts/first-hour")));
+    assert!(of_script.iter().any(|command| command.starts_with("kitovufs add sftp://anna@")), "{of_script:?}");
+    assert_eq!(commands(&read(at("docs/first-hour.md"))), of_script, "scripts/first-hour writes the page anew");
+}
+
+#[test]
+fn every_command_in_a_console_example_is_one_of_the_program() {
+    let help = String::from_utf8(Home::of("").kitovufs(["--help"]).stdout).expect("it is text");
+    let known: BTreeSet<_> = help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let mut seen = 0;
+    for path in documents() {
+        for command in commands(&read(&path)) {
+            let Some(word) = command.strip_prefix("kitovufs ").and_then(|rest| rest.split(' ').next()) else {
+                continue;
+            };
+            assert!(word.starts_with('-') || known.contains(word), "{}: {command}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "the documents show commands");
+}
+
 /// The documents of the repository, and nothing that was built.
 fn documents() -> Vec<PathBuf> {
     let is_ours = |entry: &walkdir::DirEntry| !["target", ".git"].iter().any(|other| entry.file_name() == *other);

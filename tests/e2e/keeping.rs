@@ -193,7 +193,8 @@ fn what_cannot_be_kept_is_told() {
     assert_eq!(code, 1);
     assert!(failures.contains("pin: near/"), "the file is named: {failures}");
     assert!(
-        failures.contains("max_size") && failures.contains("not all of its 4 files are in the cache"),
+        failures.contains("max_size = 8.0 MiB")
+            && failures.contains("2 of its 4 files are in the cache, and stay there"),
         "{failures}"
     );
     let near = text(mount.path("near"));

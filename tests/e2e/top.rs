@@ -105,6 +105,24 @@ fn three_sources_are_watched_and_any_end_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn a_signal_ends_the_view_and_leaves_the_terminal_as_it_was() {
+    let mount = Mount::of(&sources(1));
+    let terminal = Terminal::of(mount.home(), 80, 24);
+    for signal in ["TERM", "INT"] {
+        terminal.types(&top(&mount));
+        terminal.shows(&["SOURCE", "source00", "q quits"]);
+        let shell = terminal.tmux(&["display", "-t", "t", "-p", "#{pane_pid}"]);
+        mount.sh(&format!("kill -{signal} $(pgrep -P {})", shell.trim()));
+        eventually("it has ended", || terminal.tmux(&["display", "-t", "t", "-p", "#{alternate_on}"]).trim() == "0");
+        terminal
+            .types(&format!("echo code$?-{signal}; stty -a | tr ' ;' '\\n\\n' | grep -cx -e icanon -e echo -e isig"));
+        terminal.shows(&[&format!("code1-{signal}"), "\n3\n"]);
+        terminal.types("clear");
+    }
+    assert_eq!(terminal.tmux(&["display", "-t", "t", "-p", "#{cursor_flag}"]).trim(), "1");
+}
+
+#[test]
 fn what_happens_is_seen_and_the_end_of_the_mount_is_told() {
     let mut mount = Mount::of(&sources(3));
     let home = Home::of("");

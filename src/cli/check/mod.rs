@@ -2,6 +2,7 @@
 //! caches nothing.
 
 mod folders;
+mod web;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -58,15 +59,17 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
         let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
         let folders = told(folders.buffered(SOURCES_AT_ONCE)).await;
+        let web = told(futures::stream::iter(&config.web).then(web::check)).await;
         // What does not work comes last, where it is seen.
-        for report in sources.failed.iter().chain(&folders.failed).chain(&mount) {
+        for report in sources.failed.iter().chain(&folders.failed).chain(&web.failed).chain(&mount) {
             say(&report.lines);
         }
         say(&format!("{} of {} sources work\n", sources.passed, configured.len()));
         // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
-        Ok(u8::from(!sources.failed.is_empty() || !folders.failed.is_empty() || mount.is_some()))
+        let failed = [&sources, &folders, &web].iter().any(|outcome| !outcome.failed.is_empty());
+        Ok(u8::from(failed || mount.is_some()))
     })
 }
 
@@ -106,6 +109,11 @@ impl Report {
     fn say(&mut self, line: &str) {
         self.lines.push_str(line);
         self.lines.push('\n');
+    }
+
+    fn fail(&mut self, why: &str) {
+        self.say(&format!("  FAILED  {why}"));
+        self.failed = true;
     }
 
     fn passed(&mut self, began: Instant, what: &str) {

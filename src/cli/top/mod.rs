@@ -5,6 +5,8 @@ mod view;
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use serde_json::Value;
 
+use super::runtime::{ENDED, when_signalled};
 use super::status::{connected, ours, ours_at, unanswered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::point::Mounted;
@@ -28,7 +31,7 @@ const PAGE: usize = 10;
 /// What the mount tells: a status, or why there will be no more.
 type Told = Result<Status>;
 
-/// Shows the mount at `mountpoint`, or the only one of this user's, until a key ends it.
+/// Shows the mount at `mountpoint`, or the only one of this user's, until a key or a signal ends it.
 ///
 /// # Errors
 /// There is no terminal; there is no such mount, or there are several; it does not answer.
@@ -50,9 +53,19 @@ pub fn top(mountpoint: Option<&Path>) -> Result<()> {
     };
     let failed = |e: io::Error| Error::new("top", ErrorKind::Other).caused_by(e);
     thread::Builder::new().name("follow".into()).spawn(following).map_err(failed)?;
+    let is_signalled = Arc::new(AtomicBool::new(false));
+    let signalled = is_signalled.clone();
+    let listening = when_signalled(move || signalled.store(true, Ordering::Relaxed)).map_err(failed)?;
     let mut terminal = ratatui::try_init().map_err(failed)?;
-    let shown = show(&mut terminal, &told);
+    let shown = show(&mut terminal, &told, &is_signalled);
+    // It shows the cursor again.
+    drop(terminal);
     ratatui::restore();
+    listening.shutdown_background();
+    if is_signalled.load(Ordering::Relaxed) {
+        // Of a terminal that is gone, nothing need be told.
+        std::process::exit(ENDED);
+    }
     shown.map_err(failed)
 }
 
@@ -77,10 +90,10 @@ fn meant(mountpoint: Option<&Path>) -> Result<Mounted> {
     Ok(mounts.remove(0))
 }
 
-fn show(terminal: &mut DefaultTerminal, told: &Receiver<Told>) -> io::Result<()> {
+fn show(terminal: &mut DefaultTerminal, told: &Receiver<Told>, is_signalled: &AtomicBool) -> io::Result<()> {
     let (mut view, mut latest) = (View::default(), Instant::now());
     terminal.draw(|frame| view::draw(frame, &view))?;
-    loop {
+    while !is_signalled.load(Ordering::Relaxed) {
         let mut is_new = false;
         if event::poll(LOOK_AGAIN)? {
             match event::read()? {
@@ -107,6 +120,7 @@ fn show(terminal: &mut DefaultTerminal, told: &Receiver<Told>) -> io::Result<()>
             terminal.draw(|frame| view::draw(frame, &view))?;
         }
     }
+    Ok(())
 }
 
 /// Whether a key ends the view.

@@ -57,6 +57,43 @@ async fn what_is_pinned_is_retrieved_and_stays_whatever_else_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_what_the_cache_cannot_hold_the_first_files_are_kept() {
+    const SIZE: u64 = 3 << 20;
+    let limits = Limits { max_size: 8 << 20, min_free: 0 };
+    let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
+    for file in ["a", "b", "c", "d", "e", "f"] {
+        mount.memory.put(&format!("kept/{file}"), content(SIZE));
+    }
+    mount.memory.put("kept/small", "fits");
+    let (kept, first) = pin(&mount, "kept").await;
+    assert_eq!((first.files, first.failed, first.unfit, first.unfit_bytes), (7, 4, 4, 4 * SIZE));
+    assert_eq!((first.retrieved_bytes, mount.faults.bytes()), (2 * SIZE + 4, 2 * SIZE + 4), "nothing comes in vain");
+    let [told] = &first.failures[..] else { panic!("{:?}", first.failures) };
+    assert!(told.contains("/kept/c and 3 other files, of 7, do not fit beside what is pinned"), "{told}");
+    assert!(
+        told.contains("would take 12.0 MiB more: max_size = 8.0 MiB; pin less, or set a larger max_size"),
+        "{told}"
+    );
+    for file in ["a", "b", "small"] {
+        assert_eq!(tally(&mount, Errand::Count, &format!("kept/{file}")).await.missing, 0, "{file}");
+    }
+    assert_eq!(pinned_copies(&mount), 3);
+
+    let again = Mutex::default();
+    mount.fs.keep(&kept, &again).await;
+    let again = again.into_inner();
+    assert_eq!((again.unfit, again.retrieved_bytes), (4, 0), "the same are kept");
+    mount.memory.remove("kept/a");
+    expire().await;
+    let again = Mutex::default();
+    mount.fs.keep(&kept, &again).await;
+    let again_after_that = Mutex::default();
+    mount.fs.keep(&kept, &again_after_that).await;
+    assert_eq!(again_after_that.lock().unfit, 3, "one leaves, and the next has its room");
+    assert_eq!(tally(&mount, Errand::Count, "kept/c").await.missing, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pin_survives_a_restart_and_follows_its_source() {
     let mount = Fixture::new();
     mount.memory.put("kept/a", "old");
