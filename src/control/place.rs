@@ -4,16 +4,17 @@
 //! which `/proc/self/mountinfo` tells. So two mounts never have one socket, and a client finds it without asking the mount.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy as _;
-use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fstat, open, statat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fstat, open, readlinkat, statat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -138,7 +139,17 @@ pub fn connect(mount: u32) -> io::Result<UnixStream> {
 }
 
 fn connect_among(dirs: &[PathBuf], mount: u32) -> io::Result<UnixStream> {
-    first(dirs, |dir| UnixStream::connect(address(&enter(dir)?, mount)))
+    first(dirs, |dir| {
+        let dir = enter(dir)?;
+        let dir = linked(&dir, mount).map_or(Ok(dir), |other| enter(&other))?;
+        UnixStream::connect(address(&dir, mount))
+    })
+}
+
+/// The directory to which a link in place of the socket leads. What a killed daemon has linked to may be another user's by now.
+fn linked(dir: &OwnedFd, mount: u32) -> Option<PathBuf> {
+    let target = readlinkat(dir, name(mount), Vec::new()).ok()?;
+    Path::new(OsStr::from_bytes(target.as_bytes())).parent().map(Path::to_owned)
 }
 
 /// Removes the socket that the killed daemon of a mount has left.
@@ -225,6 +236,18 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path(), &link).expect("it can be made");
         enter(&link).expect_err("a link may lead elsewhere tomorrow");
+    }
+
+    #[test]
+    fn a_link_to_a_directory_that_others_may_enter_is_not_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [runtime, state] = ["runtime", "state"].map(|name| dir.path().join(name));
+        let (_listener, _socket) = listen_among(&[runtime.clone(), state.clone()], 7).expect("it can be made");
+        connect_among(std::slice::from_ref(&state), 7).expect("it is found over the link");
+        // As if another user had made it anew, and had put a socket there.
+        fs::set_permissions(&runtime, Permissions::from_mode(0o755)).expect("it is ours");
+        let refused = connect_among(&[state], 7).expect_err("others may have made the socket").kind();
+        assert_eq!(refused, io::ErrorKind::PermissionDenied);
     }
 
     #[test]
