@@ -33,7 +33,8 @@ use tracing::{debug, warn};
 pub use copy::{CachedFile, Stored};
 pub use gather::Gathering;
 pub use key::Key;
-pub use pins::{Dropped, KeepRoom, Pin, PinId};
+pub use pins::{Dropped, Pin, PinId};
+pub use room::KeepRoom;
 pub use table::OpenCopy;
 
 use crate::db::Database;

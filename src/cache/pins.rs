@@ -3,12 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bytesize::ByteSize;
 use tracing::warn;
 
-use super::room::DISK_BLOCK;
-use super::table::Held;
-use super::{COPY_OVERHEAD, Cache, Key};
+use super::{Cache, Key};
 
 /// The number of a pin.
 pub type PinId = i64;
@@ -38,17 +35,6 @@ pub enum Dropped {
     Pinned,
     /// It stays, being open.
     Open,
-}
-
-/// The room that is left for pinned copies.
-#[derive(Debug, Clone)]
-pub struct KeepRoom {
-    /// How many bytes.
-    pub bytes: u64,
-    /// It is the disk that has no more, rather than `max_size`.
-    pub is_of_disk: bool,
-    /// What sets this limit, in words.
-    pub why: String,
 }
 
 impl Cache {
@@ -114,29 +100,6 @@ impl Cache {
             }
         }
         count
-    }
-
-    /// How much more can be kept for pins, if everything else makes room for that. Waits for the disk.
-    pub fn room_to_keep(&self) -> KeepRoom {
-        let kept = self.count().2;
-        // Copies that are no pin's can go.
-        let (free, others) = (self.free(), self.ledger.taken().saturating_sub(kept));
-        let by_size = self.limits.max_size.saturating_sub(self.index.reserved()).saturating_sub(kept);
-        let by_disk = free.saturating_add(others).saturating_sub(self.limits.min_free);
-        let (max, min) = (ByteSize::b(self.limits.max_size), ByteSize::b(self.limits.min_free));
-        let why = if by_size <= by_disk {
-            format!("max_size = {max}")
-        } else {
-            format!("{} are free on the disk, and min_free = {min} is to stay free", ByteSize::b(free))
-        };
-        KeepRoom { bytes: by_size.min(by_disk).saturating_sub(COPY_OVERHEAD), is_of_disk: by_disk < by_size, why }
-    }
-
-    /// How many bytes more are kept once the whole copy of this version is, which has so many.
-    pub fn cost_to_keep(&self, key: &Key, size: u64) -> u64 {
-        let table = self.table.lock();
-        let kept = table.held.peek(key).filter(|_| table.pinned.contains_key(key)).map_or(0, Held::bytes);
-        (size.next_multiple_of(DISK_BLOCK) + COPY_OVERHEAD).saturating_sub(kept)
     }
 
     /// Drops the copy of a version, unless it is pinned or open. Waits for the disk.
