@@ -55,6 +55,7 @@
 //! config, fuse, status — the file, the kernel, what `status` tells
 //! fs, sources — inodes and handles; one folder for each type of source
 //! catalog, version — what sources said; versions that are read, and their bytes on the way into the cache
+//! shared — content that machines have in common
 //! freshness, cache, source — decisions; copies on disk; the contract
 //! secret, db
 //! keyring, cachedir, content, omitted
@@ -171,6 +172,9 @@ pub mod path;
 mod revealed;
 mod room;
 mod secret;
+#[cfg(feature = "shared")]
+#[allow(dead_code, unused_imports, reason = "mounts do not use it yet; its tests do")]
+mod shared;
 pub mod source;
 pub mod sources;
 mod status;

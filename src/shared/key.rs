@@ -1,0 +1,157 @@
+//! `CircleKey`: the secret of the machines that share, and the keys and names that are derived of it. It encrypts nothing.
+
+use std::fmt;
+
+use crate::cache::Key;
+use crate::digest::hex;
+
+/// The bytes of a key.
+const BYTES: usize = 32;
+
+/// What the three keys are for. The text keeps them apart from each other and from those of any other program.
+const NAMES: &str = "kitovufs shared cache v1, names of values";
+const SEALS: &str = "kitovufs shared cache v1, encryption of blocks";
+const NONCES: &str = "kitovufs shared cache v1, nonces of blocks";
+
+/// The secret that machines have in common: 32 random bytes, written as 64 hexadecimal digits. Who holds it, and the store, can read
+/// everything that is shared with it.
+#[derive(Clone)]
+pub struct CircleKey([u8; BYTES]);
+
+impl CircleKey {
+    /// A new one.
+    ///
+    /// # Errors
+    /// The system has no random bytes.
+    pub fn random() -> Result<Self, ring::error::Unspecified> {
+        let mut bytes = [0; BYTES];
+        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The key that this text is. The error does not repeat it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let wrong =
+            || format!("it is no key of {} hexadecimal digits, as `openssl rand -hex 32` prints one", 2 * BYTES);
+        if text.len() != 2 * BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let mut bytes = [0; BYTES];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The key as text. It is the secret itself.
+    pub fn expose(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// The keys that are derived of it.
+    pub(super) fn derive(&self) -> Keys {
+        let [names, seals, nonces] = [NAMES, SEALS, NONCES].map(|purpose| blake3::derive_key(purpose, &self.0));
+        Keys { names, seals, nonces }
+    }
+}
+
+impl fmt::Debug for CircleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// The keys of a circle.
+pub(super) struct Keys {
+    names: [u8; BYTES],
+    seals: [u8; BYTES],
+    nonces: [u8; BYTES],
+}
+
+/// The name and the keys of one extent of one version.
+pub(super) struct Derived {
+    /// Where its value lies.
+    pub(super) name: String,
+    /// Encrypts its blocks.
+    pub(super) seal: [u8; BYTES],
+    /// Chooses their nonces.
+    pub(super) nonce: [u8; BYTES],
+}
+
+impl Keys {
+    /// What belongs to the extent of this number of a version of `size` bytes.
+    pub(super) fn of_extent(&self, version: &Key, size: u64, number: u64) -> Derived {
+        let mut hash = blake3::Hasher::new_keyed(&self.names);
+        hash.update(version.as_bytes()).update(&size.to_le_bytes()).update(&number.to_le_bytes());
+        let name = *hash.finalize().as_bytes();
+        Derived {
+            name: name_of(&name),
+            seal: *blake3::keyed_hash(&self.seals, &name).as_bytes(),
+            nonce: *blake3::keyed_hash(&self.nonces, &name).as_bytes(),
+        }
+    }
+}
+
+/// The directories above a value: which format it has, and the first digits, so that none has too many entries.
+const FORMAT: &str = "v1";
+
+fn name_of(hash: &[u8; BYTES]) -> String {
+    let digits = hex(hash);
+    format!("{FORMAT}/{}/{digits}", &digits[..2])
+}
+
+/// Whether a name is one that this program gives.
+pub(super) fn is_name(name: &str) -> bool {
+    let mut parts = name.split('/');
+    let (format, above, digits, end) = (parts.next(), parts.next(), parts.next(), parts.next());
+    let is_digits = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    format == Some(FORMAT)
+        && digits.is_some_and(|digits| digits.len() == 2 * BYTES && is_digits(digits) && above == Some(&digits[..2]))
+        && end.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::path::RemotePath;
+
+    #[test]
+    fn a_key_survives_its_text_and_shows_nowhere_else() {
+        let key = CircleKey::random().expect("there is randomness");
+        let again = CircleKey::parse(&format!("{}\n", key.expose())).expect("it is one");
+        assert_eq!(again.expose(), key.expose());
+        assert_eq!(format!("{key:?}"), "[secret]");
+        for wrong in ["", "12", &"g".repeat(64), &"é".repeat(32), &format!("{}0", key.expose())] {
+            let why = CircleKey::parse(wrong).expect_err("it is none");
+            assert!(
+                why.contains("64 hexadecimal digits") && (wrong.is_empty() || !why.contains(&format!("`{wrong}`")))
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_belongs_to_one_extent_of_one_version_in_one_circle() {
+        let version = |path: &str, digest: &str| {
+            Key::new("webdav", &RemotePath::parse(path.as_bytes()).expect("a path"), &Digest::new(digest))
+        };
+        let [one, two] = [[1; BYTES], [2; BYTES]].map(|bytes| CircleKey(bytes).derive());
+        let names = [
+            one.of_extent(&version("/a", "etag:1"), 9, 0).name,
+            one.of_extent(&version("/b", "etag:1"), 9, 0).name,
+            one.of_extent(&version("/a", "etag:2"), 9, 0).name,
+            one.of_extent(&version("/a", "etag:1"), 8, 0).name,
+            one.of_extent(&version("/a", "etag:1"), 9, 1).name,
+            two.of_extent(&version("/a", "etag:1"), 9, 0).name,
+        ];
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
+        assert_eq!(one.of_extent(&version("/a", "etag:1"), 9, 0).name, names[0], "every machine finds it");
+        assert!(names.iter().all(|name| is_name(name)));
+        for other in ["v1/00/x", "v0/00/00", "../../etc/passwd", "", &names[0][1..], &format!("{}/x", names[0])] {
+            assert!(!is_name(other), "{other}");
+        }
+    }
+}

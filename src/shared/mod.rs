@@ -1,0 +1,29 @@
+//! What machines share: a second cache between a mount's own cache and its sources, in a store that is not trusted. It knows no names of
+//! folders, and not whether an answer is fresh.
+//!
+//! A file is cut into extents of 4 MiB. Each is one value in the store, under a name that tells nothing, sealed block by block with keys
+//! of the circle of machines that share. The name, and with it the key, belong to one extent of one version, so that a value in
+//! another's place, of an older version, altered or cut is refused, and the source asked.
+//!
+//! ```text
+//! source — Shared, the wrapper of a source that asks here first
+//! tier — what is asked and given: patience, refusals, a breaker, counts
+//! gather — blocks from the source until an extent of them is whole
+//! sealed — what a value is
+//! key, breaker, store — secrets and names; whether the store works; where values lie
+//! ```
+
+mod breaker;
+mod gather;
+mod key;
+mod sealed;
+mod source;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tier;
+
+pub use key::CircleKey;
+pub use source::Shared;
+pub use store::{Directory, Store, Stored};
+pub use tier::{Access, Counts, Role, Tier, Tuning};

@@ -1,0 +1,202 @@
+//! `Directory`: a store in a directory that the machines have in common, as over NFS. It trusts none of its files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::{Store, Stored};
+use crate::error::{Error, ErrorKind, Result};
+use crate::shared::key::is_name;
+
+/// The number of calls that may wait for the directory at once: one that hangs must not take every thread.
+const CALLS: usize = 16;
+
+/// A directory with a file for each value.
+pub struct Directory {
+    dir: PathBuf,
+    calls: Arc<Semaphore>,
+}
+
+impl Directory {
+    /// The store in `dir`, which need not be there yet; it is not made.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, calls: Arc::new(Semaphore::new(CALLS)) }
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        op: &'static str,
+        name: &str,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let failed = |e| Error::new(op, ErrorKind::Other).on(self.dir.display()).caused_by(e);
+        let turn = self.calls.clone().acquire_owned().await.map_err(failed_to_wait(op))?;
+        let (path, dir) = (self.dir.join(name), self.dir.clone());
+        let working = tokio::task::spawn_blocking(move || {
+            // Held as long as the thread, even if nobody waits for it any more.
+            let _turn = turn;
+            // Where the directory is not mounted, its place is empty, which must not look like a store without values.
+            fs::metadata(&dir).and_then(|_| work(&path))
+        });
+        working.await.map_err(failed_to_wait(op))?.map_err(failed)
+    }
+}
+
+fn failed_to_wait<E: std::error::Error + Send + Sync + 'static>(op: &'static str) -> impl Fn(E) -> Error {
+    move |e| Error::new(op, ErrorKind::Other).caused_by(e)
+}
+
+/// A regular file, and nothing that an open or a read could wait for.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    match file.metadata()?.is_file() {
+        true => Ok(Some(file)),
+        false => Err(io::Error::other("it has something else than a file in the place of a value")),
+    }
+}
+
+fn read(path: &Path, range: &Range<u64>) -> io::Result<Option<Bytes>> {
+    let Some(mut file) = open(path)? else { return Ok(None) };
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut bytes = Vec::new();
+    file.take(range.end - range.start).read_to_end(&mut bytes)?;
+    Ok(Some(bytes.into()))
+}
+
+fn write(path: &Path, value: &[u8]) -> io::Result<bool> {
+    let dir = path.parent().expect("a name has directories above it");
+    fs::create_dir_all(dir)?;
+    // Others may read it as far as the umask of this process allows: it is sealed.
+    let permissions = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".new-").permissions(permissions).tempfile_in(dir)?;
+    file.write_all(value)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e.error),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// The files two directories below `format`, by their names in the store.
+fn walk(dir: &Path) -> io::Result<Vec<Stored>> {
+    let mut found = Vec::new();
+    let below = |dir: &Path| match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect::<io::Result<Vec<_>>>(),
+    };
+    let format = dir.join("v1");
+    for above in below(&format)? {
+        if !above.file_type()?.is_dir() {
+            continue;
+        }
+        for entry in below(&above.path())? {
+            let path = entry.path();
+            let Some(name) = path.strip_prefix(dir).ok().and_then(Path::to_str).filter(|name| is_name(name)) else {
+                continue;
+            };
+            // Another machine may have removed it meanwhile.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_file() {
+                let times = [metadata.modified(), metadata.accessed()];
+                let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
+                found.push(Stored { name: name.to_owned(), size: metadata.len(), used });
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl Store for Directory {
+    async fn get(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>> {
+        self.call("read from the shared store", name, move |path| read(path, &range)).await
+    }
+
+    async fn put_if_absent(&self, name: &str, value: Bytes) -> Result<bool> {
+        self.call("write to the shared store", name, move |path| write(path, &value)).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.call("remove from the shared store", name, remove).await
+    }
+
+    async fn list(&self) -> Result<Vec<Stored>> {
+        self.call("list the shared store", "", walk).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(digit: char) -> String {
+        format!("v1/{digit}{digit}/{}", digit.to_string().repeat(64))
+    }
+
+    #[tokio::test]
+    async fn a_value_is_put_once_read_in_parts_listed_and_deleted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(dir.path().to_owned());
+        let (a, b) = (name('a'), name('b'));
+        assert_eq!(store.get(&a, 0..4).await.expect("it answers"), None);
+        assert!(store.put_if_absent(&a, "value".into()).await.expect("it takes it"));
+        assert!(!store.put_if_absent(&a, "other".into()).await.expect("it answers"));
+        assert_eq!(store.get(&a, 1..3).await.expect("it answers").as_deref(), Some(&b"al"[..]));
+        assert_eq!(store.get(&a, 3..99).await.expect("it answers").as_deref(), Some(&b"ue"[..]));
+        assert!(store.put_if_absent(&b, "b".into()).await.expect("it takes it"));
+        fs::write(dir.path().join("v1/aa/theirs"), "").expect("another file");
+        let mut listed = store.list().await.expect("it lists");
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
+        let listed: Vec<_> = listed.iter().map(|stored| (&stored.name, stored.size)).collect();
+        assert_eq!(listed, [(&a, 5), (&b, 1)], "what others have put there is no value");
+        store.delete(&a).await.expect("it is deleted");
+        store.delete(&a).await.expect("that it is not there is no failure");
+        assert_eq!(store.list().await.expect("it lists").len(), 1);
+        let left = walkdir::WalkDir::new(dir.path()).into_iter().flatten().filter(|entry| entry.path().is_file());
+        assert_eq!(left.count(), 2, "nothing else is left behind");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(dir.path().to_owned());
+        fs::create_dir_all(dir.path().join("v1/cc")).expect("a directory");
+        let [link, pipe, below] = ['a', 'b', 'c'].map(|digit| dir.path().join("v1/cc").join(name(digit).split_off(6)));
+        std::os::unix::fs::symlink("/etc/passwd", &link).expect("a link");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
+        fs::create_dir(&below).expect("a directory");
+        for path in [link, pipe, below] {
+            let name = path.strip_prefix(dir.path()).expect("it is below").to_str().expect("it is text").to_owned();
+            store.get(&name, 0..9).await.expect_err("it is no file");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_not_there_is_a_failure_and_not_a_store_without_values() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(dir.path().join("not-mounted"));
+        let error = store.get(&name('a'), 0..1).await.expect_err("there is nothing");
+        assert!(error.to_string().contains("not-mounted"), "{error}");
+        store.put_if_absent(&name('a'), "v".into()).await.expect_err("it is not made");
+        assert!(!dir.path().join("not-mounted").exists());
+    }
+}

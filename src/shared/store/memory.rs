@@ -1,0 +1,74 @@
+//! `Memory`: a store for tests, which they may alter behind the back of its users.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{Store, Stored};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Values by name.
+#[derive(Default)]
+pub struct Memory {
+    /// What is there.
+    pub values: Mutex<BTreeMap<String, Bytes>>,
+    /// How often it was asked.
+    pub asked: AtomicUsize,
+    /// It refuses everything.
+    pub broken: AtomicBool,
+    /// It never answers.
+    pub silent: AtomicBool,
+}
+
+impl Memory {
+    async fn answer(&self) -> Result<()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        match self.broken.load(Ordering::Relaxed) {
+            true => Err(Error::new("ask store", ErrorKind::Other).because("it is broken")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn get(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>> {
+        self.answer().await?;
+        let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).expect("a test's value is small"));
+        let values = self.values.lock();
+        Ok(values.get(name).map(|value| value.slice(start.min(value.len())..end.min(value.len()))))
+    }
+
+    async fn put_if_absent(&self, name: &str, value: Bytes) -> Result<bool> {
+        self.answer().await?;
+        let mut values = self.values.lock();
+        let is_absent = !values.contains_key(name);
+        values.entry(name.to_owned()).or_insert(value);
+        Ok(is_absent)
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.answer().await?;
+        self.values.lock().remove(name);
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Stored>> {
+        self.answer().await?;
+        let values = self.values.lock();
+        let stored = |(name, value): (&String, &Bytes)| Stored {
+            name: name.clone(),
+            size: value.len() as u64,
+            used: SystemTime::UNIX_EPOCH,
+        };
+        Ok(values.iter().map(stored).collect())
+    }
+}

@@ -1,0 +1,435 @@
+//! Tests of what machines share: the wrapper of a source and the tier together, on a store that the tests alter behind their backs.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::sealed::EXTENT;
+use super::store::memory::Memory;
+use super::{Access, CircleKey, Counts, Role, Shared, Tier, Tuning};
+use crate::cache::block::BLOCK;
+use crate::digest::Digest;
+use crate::error::{ErrorKind, Result};
+use crate::path::RemotePath;
+use crate::source::fault::{Fault, Faults, Faulty, Method};
+use crate::source::{Capabilities, LocalCopy, Retrieval, Source as _};
+use crate::sources::memory::Memory as Remote;
+
+/// A file of three extents: two that are full, and one of two blocks.
+const SIZE: u64 = 2 * EXTENT + BLOCK + 77;
+const ETAG: &str = "etag:1";
+
+/// A remote that promises no hashes, with a file `a` of a digest that is none.
+fn remote() -> Remote {
+    let remote = Remote::new();
+    let promises = Capabilities { content_digest: false, ..remote.capabilities() };
+    let remote = remote.with_capabilities(promises);
+    remote.put_as("a", ETAG, content(1));
+    remote
+}
+
+/// A content in which no block is like another.
+fn content(seed: u8) -> Vec<u8> {
+    (0..SIZE).map(|at| (at / BLOCK) as u8 ^ (at % 251) as u8 ^ seed).collect()
+}
+
+fn extents() -> [Range<u64>; 3] {
+    [0..EXTENT, EXTENT..2 * EXTENT, 2 * EXTENT..SIZE]
+}
+
+fn path() -> RemotePath {
+    RemotePath::parse(b"a").expect("a path")
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// A mount that shares.
+struct Machine {
+    source: Shared<Faulty>,
+    faults: Faults,
+    tier: Arc<Tier>,
+}
+
+impl Machine {
+    fn new(store: &Arc<Memory>, remote: &Remote) -> Self {
+        Self::of(store, remote, '1', Tuning::default(), false)
+    }
+
+    /// One whose key is this digit.
+    fn of(store: &Arc<Memory>, remote: &Remote, key: char, tuning: Tuning, weak: bool) -> Self {
+        let key = CircleKey::parse(&key.to_string().repeat(64)).expect("a key");
+        let tier = Tier::new(store.clone(), &key, tuning);
+        let (faulty, faults) = Faulty::new(remote.clone());
+        Self { source: Shared::new(faulty, tier.clone(), "memory".into(), weak), faults, tier }
+    }
+
+    async fn try_read(&self, digest: &str, size: u64, range: Range<u64>) -> Result<Vec<u8>> {
+        let (path, digest, mut bytes) = (path(), Digest::new(digest), Vec::new());
+        let request = Retrieval::new(&path, &digest, size, range);
+        let result = self.source.retrieve_file(&request, &mut bytes).await;
+        self.tier.settle().await;
+        result.map(|_| bytes)
+    }
+
+    async fn read(&self, range: Range<u64>) -> Vec<u8> {
+        self.try_read(ETAG, SIZE, range).await.expect("the source answers")
+    }
+
+    /// Reads everything, an extent in each request.
+    async fn read_extents(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for range in extents() {
+            all.extend(self.read(range).await);
+        }
+        all
+    }
+
+    /// What the local digest of a whole copy with these bytes is.
+    async fn prove(&self, digest: &str, bytes: &[u8]) -> Digest {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, path, retrieved_as) = (dir.path().join("a"), path(), Digest::new(digest));
+        std::fs::write(&file, bytes).expect("a copy");
+        let copy = LocalCopy { file: &file, path: &path, retrieved_as: &retrieved_as, size: bytes.len() as u64 };
+        let local = self.source.create_local_digest(&copy).await.expect("it can be read");
+        self.tier.settle().await;
+        local
+    }
+
+    fn counts(&self) -> &Counts {
+        self.tier.counts()
+    }
+
+    /// How often the source was asked for content.
+    fn retrievals(&self) -> u64 {
+        self.faults.calls(Method::RetrieveFile)
+    }
+}
+
+/// A store with the file `a`, and its values by extent.
+async fn filled(remote: &Remote) -> (Arc<Memory>, Vec<(String, Bytes)>) {
+    let store = Arc::<Memory>::default();
+    let writer = Machine::new(&store, remote);
+    assert!(writer.read(0..SIZE).await == content(1));
+    assert_eq!(count(&writer.counts().bytes_out), SIZE);
+    let mut values: Vec<_> = store.values.lock().clone().into_iter().collect();
+    assert_eq!(values.len(), 3);
+    values.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+    (store, values)
+}
+
+/// A store with these values.
+fn with(values: BTreeMap<String, Bytes>) -> Arc<Memory> {
+    let store = Memory::default();
+    *store.values.lock() = values;
+    Arc::new(store)
+}
+
+/// Waits until what is done in the background is.
+async fn until(mut is_done: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if is_done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it is not done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_machine_retrieved_the_next_one_need_not() {
+    let remote = remote();
+    let (store, _) = filled(&remote).await;
+    let second = Machine::new(&store, &remote);
+    assert!(second.read(0..SIZE).await == content(1));
+    assert_eq!(second.retrievals(), 0);
+    assert_eq!((count(&second.counts().hits), count(&second.counts().misses)), (3, 0));
+    assert_eq!((count(&second.counts().bytes_in), count(&second.counts().bytes_out)), (SIZE, 0));
+    let some = EXTENT - BLOCK..EXTENT + BLOCK;
+    let expected = content(1)[EXTENT as usize - BLOCK as usize..EXTENT as usize + BLOCK as usize].to_vec();
+    assert!(second.read(some).await == expected);
+    assert_eq!((second.retrievals(), count(&second.counts().bytes_in)), (0, SIZE + 2 * BLOCK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_circle_another_account_and_another_version_have_no_hit() {
+    let remote = remote();
+    let (store, _) = filled(&remote).await;
+    let stranger = Machine::of(&store, &remote, '2', Tuning::default(), false);
+    assert!(stranger.read(0..SIZE).await == content(1));
+    assert_eq!((count(&stranger.counts().hits), stranger.retrievals()), (0, 1));
+
+    let key = CircleKey::parse(&"1".repeat(64)).expect("a key");
+    let tier = Tier::new(store.clone(), &key, Tuning::default());
+    let other = Shared::new(remote.clone(), tier.clone(), "memory of ben".into(), false);
+    let (path, digest) = (path(), Digest::new(ETAG));
+    let mut bytes = Vec::new();
+    other.retrieve_file(&Retrieval::new(&path, &digest, SIZE, 0..SIZE), &mut bytes).await.expect("it is there");
+    assert_eq!(count(&tier.counts().hits), 0);
+
+    remote.put_as("a", "etag:2", content(2));
+    let later = Machine::new(&store, &remote);
+    assert!(later.try_read("etag:2", SIZE, 0..SIZE).await.expect("it is there") == content(2));
+    assert_eq!(count(&later.counts().hits), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_the_store_answers_no_byte_is_wrong_and_what_was_touched_is_counted() {
+    let remote = remote();
+    let (_, values) = filled(&remote).await;
+    let sealed: BTreeMap<_, _> = values.iter().cloned().collect();
+    let mut altered = Vec::new();
+    // A bit of the nonce, of the content and of the tag, of the first and the last block of each value.
+    for place in [0, 11, 12, 70_000, BLOCK as usize + 12, BLOCK as usize + 27] {
+        for from_end in [false, true] {
+            let flip = |value: &Bytes| {
+                let mut bytes = value.to_vec();
+                let at = if from_end { bytes.len() - 1 - place.min(bytes.len() - 1) } else { place };
+                bytes[at] ^= 1 << (at % 8);
+                Bytes::from(bytes)
+            };
+            let store: BTreeMap<_, _> = sealed.iter().map(|(name, value)| (name.clone(), flip(value))).collect();
+            altered.push((format!("a flip at {place}, from the end: {from_end}"), store, 3));
+        }
+    }
+    for length in [0, 1, 12, 28, 1000] {
+        let store = sealed.iter().map(|(name, value)| (name.clone(), value.slice(..length))).collect();
+        altered.push((format!("cut to {length} bytes"), store, 3));
+    }
+    let cut = sealed.iter().map(|(name, value)| (name.clone(), value.slice(..value.len() - 1))).collect();
+    altered.push(("cut by a byte".into(), cut, 3));
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        let mut store = sealed.clone();
+        store.insert(values[one].0.clone(), values[other].1.clone());
+        store.insert(values[other].0.clone(), values[one].1.clone());
+        altered.push((format!("values {one} and {other} swapped"), store, 2));
+    }
+    let of_old = {
+        remote.put_as("a", "etag:0", content(9));
+        let store = Arc::<Memory>::default();
+        let writer = Machine::new(&store, &remote);
+        writer.try_read("etag:0", SIZE, 0..SIZE).await.expect("it is there");
+        remote.put_as("a", ETAG, content(1));
+        let mut old: Vec<_> = store.values.lock().values().cloned().collect();
+        old.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        old
+    };
+    let store = values.iter().zip(of_old).map(|((name, _), old)| (name.clone(), old)).collect();
+    altered.push(("an old version in the place of the new one".into(), store, 3));
+
+    for (what, values, touched) in altered {
+        let store = with(values.clone());
+        let reader = Machine::new(&store, &remote);
+        assert!(reader.read_extents().await == content(1), "{what}");
+        assert_eq!(count(&reader.counts().refused), touched, "{what}");
+        assert_eq!((reader.retrievals(), count(&reader.counts().hits)), (touched, 3 - touched), "{what}");
+        assert!(!reader.tier.refuse("once more"), "{what}: it was told already");
+        // What was refused is removed, so that what is right can take its place.
+        until(|| {
+            values.iter().all(|(name, wrong)| store.values.lock().get(name) != Some(wrong) || sealed[name] == *wrong)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_told_once() {
+    let reader = Machine::new(&Arc::default(), &remote());
+    assert!(reader.tier.refuse("a value is wrong"));
+    assert!(!reader.tier.refuse("another one is"));
+    assert_eq!(count(&reader.counts().refused), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_lacks_is_all_that_the_source_is_asked_for() {
+    let remote = remote();
+    for ranges in [true, false] {
+        let (store, values) = filled(&remote).await;
+        store.values.lock().remove(&values[2].0);
+        let capabilities = Capabilities { ranges, ..remote.capabilities() };
+        let reader = Machine::new(&store, &remote.clone().with_capabilities(capabilities));
+        assert!(reader.read(0..SIZE).await == content(1), "no byte comes twice");
+        let asked = if ranges { SIZE - 2 * EXTENT } else { SIZE };
+        assert_eq!((reader.retrievals(), reader.faults.bytes()), (1, asked));
+        assert_eq!(store.values.lock().len(), 3, "and what was lacking is given");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_costs_a_read_no_more_than_the_patience() {
+    let remote = remote();
+    let (store, _) = filled(&remote).await;
+    store.silent.store(true, Ordering::Relaxed);
+    let patience = Duration::from_millis(70);
+    let reader = Machine::of(
+        &store,
+        &remote,
+        '1',
+        Tuning { patience: Some(patience), role: Role::Read, ..Tuning::default() },
+        false,
+    );
+    let began = Instant::now();
+    assert!(reader.read(0..SIZE).await == content(1));
+    assert_eq!((began.elapsed(), reader.retrievals(), count(&reader.counts().hedged)), (patience, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_again_and_again_is_left_alone_for_a_while() {
+    let remote = remote();
+    let (store, _) = filled(&remote).await;
+    store.broken.store(true, Ordering::Relaxed);
+    let reader = Machine::of(&store, &remote, '1', Tuning { role: Role::Read, ..Tuning::default() }, false);
+    let before = store.asked.load(Ordering::Relaxed);
+    for _ in 0..20 {
+        assert!(reader.read(0..BLOCK).await == content(1)[..BLOCK as usize]);
+    }
+    assert_eq!((reader.retrievals(), store.asked.load(Ordering::Relaxed) - before), (20, 5));
+    assert!(reader.tier.is_resting());
+    store.broken.store(false, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert!(reader.read(0..BLOCK).await == content(1)[..BLOCK as usize]);
+    assert_eq!((reader.retrievals(), count(&reader.counts().hits)), (20, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_a_digest_tells_apart_for_good_is_shared() {
+    for (digest, weak, is_shared) in [
+        ("stat:5-17", false, false),
+        ("stat:5-17", true, true),
+        ("etag:1;unsettled=1", false, false),
+        ("etag:1;unsettled=1", true, false),
+        ("etag:1", false, true),
+    ] {
+        let (remote, store) = (remote(), Arc::<Memory>::default());
+        remote.put_as("a", digest, content(1));
+        let machine = Machine::of(&store, &remote, '1', Tuning::default(), weak);
+        assert!(machine.try_read(digest, SIZE, 0..SIZE).await.expect("it is there") == content(1));
+        assert_eq!(!store.values.lock().is_empty(), is_shared, "{digest}, weak: {weak}");
+        assert_eq!(store.asked.load(Ordering::Relaxed) > 0, is_shared, "{digest}, weak: {weak}");
+    }
+    // A source that cannot tell which version its bytes are of.
+    let (remote, store) = (remote(), Arc::<Memory>::default());
+    let capabilities = Capabilities { proven_whole: true, ..remote.capabilities() };
+    let machine = Machine::new(&store, &remote.with_capabilities(capabilities));
+    machine.read(0..SIZE).await;
+    assert_eq!(store.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_given_of_a_retrieval_that_did_not_end_well() {
+    let (remote, store) = (remote(), Arc::<Memory>::default());
+    let machine = Machine::new(&store, &remote);
+    for kind in [ErrorKind::Changed, ErrorKind::ChangedDuringRead, ErrorKind::Unreachable] {
+        let machine = Machine::new(&store, &remote);
+        machine.faults.set(Method::RetrieveFile, Fault::FailAfter(SIZE - 1, kind));
+        machine.try_read(ETAG, SIZE, 0..SIZE).await.expect_err("it breaks off");
+        assert!(store.values.lock().is_empty(), "{kind:?}");
+    }
+    machine.read(0..SIZE).await;
+    assert_eq!(store.values.lock().len(), 3);
+    // Once the source has noticed a change, what was given of that version before is removed, and no more is given.
+    machine.faults.set(Method::RetrieveFile, Fault::Fail(ErrorKind::Changed));
+    store.values.lock().pop_first();
+    for range in extents() {
+        let _ = machine.try_read(ETAG, SIZE, range).await;
+    }
+    until(|| store.values.lock().is_empty()).await;
+    machine.faults.clear_all();
+    assert!(machine.read(0..SIZE).await == content(1));
+    assert!(store.values.lock().is_empty());
+}
+
+/// A remote whose digests are hashes, and the digest of its file `a`.
+fn hashing() -> (Remote, String) {
+    let remote = Remote::new();
+    remote.put("a", content(1));
+    (remote, Remote::digest_of(&content(1)).as_str().to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_content_hash_nothing_is_given_before_the_whole_copy_is_proven() {
+    let ((remote, digest), store) = (hashing(), Arc::<Memory>::default());
+    let machine = Machine::new(&store, &remote);
+    assert!(machine.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there") == content(1));
+    assert!(store.values.lock().is_empty(), "it is not proven yet");
+    assert_eq!(machine.prove(&digest, &content(1)).await.as_str(), digest);
+    assert_eq!(store.values.lock().len(), 3);
+    let second = Machine::new(&store, &remote);
+    assert!(second.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there") == content(1));
+    let puts = store.asked.load(Ordering::Relaxed);
+    second.prove(&digest, &content(1)).await;
+    assert_eq!((second.retrievals(), store.asked.load(Ordering::Relaxed)), (0, puts), "and it gives nothing back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_not_those_of_the_hash_are_never_given() {
+    let ((remote, digest), store) = (hashing(), Arc::<Memory>::default());
+    let machine = Machine::new(&store, &remote);
+    machine.faults.set_times(Method::RetrieveFile, Fault::Flip(BLOCK), 1);
+    let wrong = machine.try_read(&digest, SIZE, 0..SIZE).await.expect("it answers");
+    assert_ne!(machine.prove(&digest, &wrong).await.as_str(), digest);
+    let right = machine.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there");
+    assert!(right == content(1));
+    assert_eq!(machine.prove(&digest, &right).await.as_str(), digest);
+    assert!(store.values.lock().is_empty(), "a version of which bytes were wrong is shared no more");
+    assert_eq!(count(&machine.counts().refused), 0, "they came from the source");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_lies_about_a_content_hash_is_found_out_by_the_proof() {
+    let ((remote, digest), store) = (hashing(), Arc::<Memory>::default());
+    // It holds the key, and takes other bytes for those of the version.
+    let lies = self::remote();
+    lies.put_as("a", &digest, content(7));
+    let liar = Machine::new(&store, &lies);
+    liar.try_read(&digest, SIZE, 0..SIZE).await.expect("it answers");
+    liar.prove(&digest, &content(7)).await;
+    assert_eq!(store.values.lock().len(), 3);
+
+    let reader = Machine::new(&store, &remote);
+    let came = reader.try_read(&digest, SIZE, 0..SIZE).await.expect("it answers");
+    assert_ne!(reader.prove(&digest, &came).await.as_str(), digest, "the cache takes it not for whole");
+    assert_eq!(count(&reader.counts().refused), 1);
+    until(|| store.values.lock().is_empty()).await;
+    assert!(reader.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there") == content(1));
+    assert_eq!(reader.retrievals(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_says_who_asks_and_who_gives() {
+    let remote = remote();
+    let store = Arc::<Memory>::default();
+    let of = |role| Machine::of(&store, &remote, '1', Tuning { role, ..Tuning::default() }, false);
+    of(Role::Read).read(0..SIZE).await;
+    assert!(store.values.lock().is_empty());
+    of(Role::Write).read(0..SIZE).await;
+    assert_eq!(store.values.lock().len(), 3);
+    let writer = of(Role::Write);
+    writer.read(0..SIZE).await;
+    assert_eq!((writer.retrievals(), count(&writer.counts().hits)), (1, 0));
+    // One that only reads removes nothing either.
+    store.values.lock().iter_mut().for_each(|(_, value)| *value = value.slice(1..));
+    let reader = of(Role::Read);
+    assert!(reader.read_extents().await == content(1));
+    assert_eq!((count(&reader.counts().refused), store.values.lock().len()), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_read_at_the_source_reads_nothing_that_others_shared() {
+    let remote = remote();
+    let (store, _) = filled(&remote).await;
+    let tuning = Tuning { access: Access::Proven, ..Tuning::default() };
+    let machine = Machine::of(&store, &remote, '1', tuning, false);
+    machine.faults.set(Method::RetrieveFile, Fault::Fail(ErrorKind::PermissionDenied));
+    let error = machine.try_read(ETAG, SIZE, 0..SIZE).await.expect_err("the source refuses");
+    assert_eq!((error.kind(), count(&machine.counts().hits)), (ErrorKind::PermissionDenied, 0));
+    machine.faults.clear_all();
+    assert!(machine.read_extents().await == content(1));
+    assert_eq!((machine.retrievals(), count(&machine.counts().hits)), (2, 2), "one answer of the source is enough");
+}
