@@ -138,6 +138,20 @@ fn what_happens_is_seen_and_the_end_of_the_mount_is_told() {
 }
 
 #[test]
+fn a_process_that_was_stopped_is_waited_for() {
+    let mount = Mount::of(&sources(1));
+    let terminal = Terminal::of(mount.home(), 80, 24);
+    terminal.types(&top(&mount));
+    terminal.shows(&["source00", "q quits, ↑"]);
+    let process = mount.status()["pid"].as_u64().expect("a number");
+    mount.sh(&format!("kill -STOP {process}"));
+    terminal.shows(&["source00", "does not answer; waiting for it"]);
+    mount.sh(&format!("kill -CONT {process}"));
+    terminal.shows(&["source00", "q quits, ↑"]);
+    terminal.key("q");
+}
+
+#[test]
 fn fifty_sources_fit_every_size_and_a_resize_while_it_runs() {
     let mount = Mount::of(&sources(50));
     let terminal = Terminal::of(mount.home(), 80, 24);

@@ -4,6 +4,7 @@ mod history;
 mod view;
 
 use std::io::{self, IsTerminal as _};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use serde_json::Value;
 use super::runtime::{ENDED, when_signalled};
 use super::status::{connected, ours, ours_at, unanswered};
 use crate::error::{Error, ErrorKind, Result};
-use crate::mount::point::Mounted;
+use crate::mount::point::{self, Mounted};
 use crate::status::Status;
 use view::View;
 
@@ -28,8 +29,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How many sources a page of the list is.
 const PAGE: usize = 10;
 
-/// What the mount tells: a status, or why there will be no more.
-type Told = Result<Status>;
+/// What the mount tells: a status, nothing for a while, or why there will be no more.
+enum Told {
+    Status(Box<Status>),
+    Silence,
+    End(Error),
+}
 
 /// Shows the mount at `mountpoint`, or the only one of this user's, until a key or a signal ends it.
 ///
@@ -45,10 +50,13 @@ pub fn top(mountpoint: Option<&Path>) -> Result<()> {
     let mut client = connected(&mounted)?;
     let (tell, told) = mpsc::channel();
     let following = move || {
-        let end = client.ask_hearing("follow", Value::Null, |_, status| tell_status(&tell, status));
-        if let Err(failure) = end {
-            // After the end of the view there is no receiver.
-            let _ = tell.send(Err(unanswered("top", &mounted, failure)));
+        // A process that was stopped goes on when it continues. After the end of the view there is no receiver.
+        let silent = || match point::mounted().contains(&mounted) && tell.send(Told::Silence).is_ok() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        };
+        if let Err(failure) = client.follow("follow", |status| tell_status(&tell, status), silent) {
+            let _ = tell.send(Told::End(unanswered("top", &mounted, failure)));
         }
     };
     let failed = |e: io::Error| Error::new("top", ErrorKind::Other).caused_by(e);
@@ -70,11 +78,11 @@ pub fn top(mountpoint: Option<&Path>) -> Result<()> {
 }
 
 fn tell_status(tell: &Sender<Told>, status: Value) {
-    let status = serde_json::from_value(status).map_err(|e| {
+    let told = serde_json::from_value(status).map(|status| Told::Status(Box::new(status))).unwrap_or_else(|e| {
         let why = "the mount is served by another version of kitovufs";
-        Error::new("top", ErrorKind::Protocol).because(why).caused_by(e)
+        Told::End(Error::new("top", ErrorKind::Protocol).because(why).caused_by(e))
     });
-    let _ = tell.send(status);
+    let _ = tell.send(told);
 }
 
 fn meant(mountpoint: Option<&Path>) -> Result<Mounted> {
@@ -107,13 +115,15 @@ fn show(terminal: &mut DefaultTerminal, told: &Receiver<Told>, is_signalled: &At
         for told in told.try_iter() {
             is_new = true;
             match told {
-                Ok(status) => {
+                Told::Status(status) => {
                     let after = if view.status.is_some() { latest.elapsed() } else { Duration::ZERO };
                     latest = Instant::now();
                     view.history.note(&status, after);
-                    view.status = Some(status);
+                    view.status = Some(*status);
+                    view.is_silent = false;
                 }
-                Err(error) => view.ended = Some(error.to_string()),
+                Told::Silence => view.is_silent = true,
+                Told::End(error) => view.ended = Some(error.to_string()),
             }
         }
         if is_new {

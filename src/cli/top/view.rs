@@ -29,6 +29,8 @@ pub struct View {
     pub history: History,
     /// How many sources are above the first that is shown.
     pub above: usize,
+    /// Whether the mount has said nothing for a while.
+    pub is_silent: bool,
     /// Why no status comes any more.
     pub ended: Option<String>,
 }
@@ -57,6 +59,7 @@ pub fn draw(frame: &mut Frame<'_>, view: &View) {
     frame.render_widget(Paragraph::new(cache_lines(&status.cache)), cache);
     let help_line = match &view.ended {
         Some(why) => Line::from(safe(why)).fg(Color::Red),
+        None if view.is_silent => Line::from("its process does not answer; waiting for it; q quits").fg(Color::Red),
         None => Line::from("q quits, ↑ ↓ scroll").dim(),
     };
     frame.render_widget(help_line, help);
