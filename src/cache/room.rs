@@ -30,7 +30,7 @@ pub struct KeepRoom {
     pub bytes: u64,
     /// It is the disk that has no more, rather than `max_size`.
     pub is_of_disk: bool,
-    /// What sets this limit, in words.
+    /// The setting that leaves no more, in words.
     pub why: String,
 }
 
@@ -139,11 +139,10 @@ impl Cache {
         let (free, others) = (self.free(), self.ledger.taken().saturating_sub(kept));
         let by_size = self.limits.max_size.saturating_sub(self.index.reserved()).saturating_sub(kept);
         let by_disk = free.saturating_add(others).saturating_sub(self.limits.min_free);
-        let (max, min) = (ByteSize::b(self.limits.max_size), ByteSize::b(self.limits.min_free));
         let why = if by_size <= by_disk {
-            format!("max_size = {max}")
+            format!("max_size = {}", ByteSize::b(self.limits.max_size))
         } else {
-            format!("{} are free on the disk, and min_free = {min} is to stay free", ByteSize::b(free))
+            NoRoom::MinFree(free).describe(&self.limits)
         };
         KeepRoom { bytes: by_size.min(by_disk).saturating_sub(COPY_OVERHEAD), is_of_disk: by_disk < by_size, why }
     }
