@@ -507,12 +507,11 @@ impl OpenVersion {
             .because("its bytes were wrong before, and the cache has no room to prove others before they are read"))
     }
 
-    /// Retrieves the first block.
+    /// Returns when the first block is here, which [`OpenVersion::request_beginning`] has asked for.
     ///
     /// # Errors
     /// As [`OpenVersion::read`].
     pub async fn begin(self: &Arc<Self>) -> Result<()> {
-        self.request_beginning();
         self.retrieve(0..1).await
     }
 
