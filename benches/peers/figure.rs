@@ -4,8 +4,10 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The cost of one turn. A figure that cannot be counted is `None`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Figure {
     /// `None` if it was not done within the time that everybody has.
     pub seconds: Option<f64>,

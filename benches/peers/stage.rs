@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use kit::proxy::Proxy;
 use kit::remote::Remote;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::case::Case;
@@ -16,9 +17,10 @@ use super::figure::{Figure, PATIENCE, cpu_of_ended_children};
 use super::participant::{Mounted, Participant};
 
 /// How the server is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
-    /// `rclone serve s3`, open to everybody, without entity tags: it makes them by reading a file whole at each request.
+    /// `rclone serve s3`, open to everybody, which keeps its listings; without entity tags: it makes them by reading a file whole at
+    /// each request.
     S3,
     /// The same with entity tags, by which bytes are proven.
     TaggedS3,
@@ -91,8 +93,8 @@ impl<'a> Stage<'a> {
     /// Starts the server and puts the case's files there, all of which changed long ago.
     pub fn new(case: &'a Case, protocol: Protocol) -> Self {
         let remote = match protocol {
-            Protocol::S3 => Remote::untagged_s3(),
-            Protocol::TaggedS3 => Remote::public_s3(),
+            Protocol::S3 => Remote::still_s3(false),
+            Protocol::TaggedS3 => Remote::still_s3(true),
             Protocol::Webdav => Remote::apache(),
             Protocol::Sftp => Remote::sftp(),
         };
