@@ -41,7 +41,10 @@ fn seconds(figures: &[Figure]) -> String {
     let done: Vec<f64> = figures.iter().filter_map(|figure| figure.seconds).collect();
     let failed = figures.len() - done.len();
     let Some((middle, least, greatest)) = median(done) else {
-        return format!("not done within {} s", PATIENCE.as_secs());
+        return match figures.iter().any(|figure| figure.failed) {
+            true => "failed".into(),
+            false => format!("not done within {} s", PATIENCE.as_secs()),
+        };
     };
     let told = match figures.len() {
         1 => format!("**{middle:.1}** (one turn)"),
@@ -102,7 +105,8 @@ const END: &str = "<!-- scripts/bench writes to here -->\n";
 
 /// The README with the rows of today.
 fn with_rows(readme: &str, results: &[(&Case, Results)]) -> String {
-    let mut rows = "| seconds: kitovufs, and the fastest other mount | S3 | WebDAV | SFTP |\n|---|---|---|---|\n".to_owned();
+    let mut rows =
+        "| seconds: kitovufs, and the fastest other mount | S3 | WebDAV | SFTP |\n|---|---|---|---|\n".to_owned();
     for (name, words) in SHOWN {
         let (_, results) = results.iter().find(|(case, _)| case.name == name).expect("it is a case");
         let cell = |protocol| {

@@ -56,7 +56,8 @@ pub fn all() -> Vec<(&'static Case, Results)> {
         match fs::read(place(case.name)) {
             Ok(text) => {
                 let Kept { day, commit, turns } = serde_json::from_slice(&text).unwrap();
-                let turns = turns.into_iter().map(|(protocol, participant, figures)| ((protocol, participant), figures));
+                let turns =
+                    turns.into_iter().map(|(protocol, participant, figures)| ((protocol, participant), figures));
                 found.push((case, Results { turns: turns.collect(), day, commit }));
             }
             Err(_) => missing.push(case.name),
