@@ -99,7 +99,12 @@ impl Remote {
         Self::served_by(|root| Server::S3(S3::rclone(root)))
     }
 
-    /// S3, by rclone, for everybody, with or without entity tags; a directory stays as it was when it was first asked for.
+    /// S3, by rclone, for everybody, without entity tags.
+    pub fn untagged_s3() -> Self {
+        Self::served_by(|root| Server::S3(S3::rclone_without_tags(root)))
+    }
+
+    /// The same, or with entity tags; a directory stays as it was when it was first asked for.
     pub fn still_s3(tags: bool) -> Self {
         Self::served_by(|root| Server::S3(S3::rclone_of_still_directories(root, tags)))
     }
