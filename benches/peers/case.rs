@@ -307,7 +307,8 @@ fn copy_some(dir: &Path, count: usize) {
 
 fn find(dir: &Path, files: usize) {
     let output = Command::new("find").arg(dir).args(["-type", "f", "-size", "-9"]).output().unwrap();
-    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "find: {}", said.lines().next().unwrap_or_default());
     assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), files);
 }
 

@@ -4,11 +4,15 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The cost of one turn. A figure that cannot be counted is `None`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Figure {
-    /// `None` if it was not done within the time that everybody has.
+    /// `None` if it was not done within the time that everybody has, or failed.
     pub seconds: Option<f64>,
+    /// A program of the reader's got an error.
+    pub failed: bool,
     /// HTTP requests.
     pub requests: Option<u64>,
     /// Bytes that came from the server.
@@ -23,6 +27,7 @@ impl Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.seconds {
             Some(seconds) => write!(f, "{seconds:.3} s")?,
+            None if self.failed => write!(f, "failed")?,
             None => write!(f, "not done")?,
         }
         if let Some(requests) = self.requests {

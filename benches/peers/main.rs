@@ -1,32 +1,33 @@
 //! What a reader waits for, through kitovufs, through other mounts, and through a plain client that knows what it wants. Run by `scripts/bench`.
 //!
 //! All take turns on the same server over the same line, each with a fresh mount and an empty cache, for several rounds, so that a machine
-//! that grows slow slows all of them. The results are printed, and a run of all cases writes them into `docs/benchmarks.md`.
+//! that grows slow slows all of them. Results are printed and kept in `target/bench-results`, and `docs/benchmarks.md` is made of them.
 
 #![allow(clippy::unwrap_used, reason = "in a measurement, whatever the world causes ends it")]
-
-use std::collections::BTreeMap;
 
 mod case;
 mod figure;
 mod participant;
 mod report;
+mod results;
 mod stage;
 
 use case::{CASES, Case};
-use figure::Figure;
-use participant::Participant;
-use stage::{Protocol, Stage};
+use results::{Results, Turns};
+use stage::Stage;
 
 /// How often everybody takes a turn.
 const ROUNDS: usize = 3;
 
-/// What one participant did in each round of a case.
-type Turns = BTreeMap<(Protocol, Participant), Vec<Figure>>;
+/// Whoever takes longer for the first turn, in seconds, has no other: what a median of such times would add is not worth the wait.
+const SLOW: f64 = 45.0;
 
 fn main() {
     // `cargo bench` passes arguments of its own; the others choose by name.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    if wanted == ["report"] {
+        return report::write(&results::all());
+    }
     let chosen = |case: &&Case| wanted.is_empty() || wanted.iter().any(|name| name == case.name);
     let cases: Vec<&Case> = CASES.iter().filter(chosen).collect();
     if cases.is_empty() {
@@ -34,14 +35,13 @@ fn main() {
         eprintln!("no case is called {}; there are: {}", wanted.join(" or "), names.join(", "));
         std::process::exit(2);
     }
-    let mut results = Vec::new();
     for case in cases {
-        let turns = measure(case);
-        print!("{}", report::table(case, &turns));
-        results.push((case, turns));
+        let results = Results::new(measure(case));
+        print!("{}", report::table(case, &results));
+        results.keep(case.name);
     }
     if wanted.is_empty() {
-        report::write(&results);
+        report::write(&results::all());
     }
 }
 
@@ -51,9 +51,13 @@ fn measure(case: &Case) -> Turns {
         let stage = Stage::new(case, protocol);
         for round in 0..ROUNDS {
             for participant in participant::of(case, protocol) {
+                let figures = turns.entry((protocol, participant)).or_default();
+                if figures.first().is_some_and(|first| first.seconds.is_none_or(|seconds| seconds > SLOW)) {
+                    continue;
+                }
                 let figure = stage.turn(participant);
                 eprintln!("{} {protocol} {participant} {}/{ROUNDS}: {figure}", case.name, round + 1);
-                turns.entry((protocol, participant)).or_default().push(figure);
+                figures.push(figure);
             }
         }
     }

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::mount::Mount;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::case::Case;
@@ -16,7 +17,7 @@ use super::figure::Processes;
 use super::stage::{Protocol, Reach, run};
 
 /// Who takes part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Participant {
     /// This program.
     Kitovufs,

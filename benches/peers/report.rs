@@ -1,21 +1,23 @@
-//! What the results look like: a table for each case, a picture of all, and the document that holds both.
+//! What the results look like: a table for each case, what was not better, a picture of all, the document that holds them, and the
+//! rows of the README.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use super::case::Case;
 use super::figure::{Figure, PATIENCE, mebibytes, median};
 use super::participant::{DAVFS2, Participant, RCLONE, S3FS};
-use super::{ROUNDS, Turns};
+use super::results::{Results, said};
+use super::stage::Protocol;
+use super::{ROUNDS, SLOW};
 
 /// What the document says before its tables.
 const HEAD: &str = include_str!("head.md.in");
 
 /// A case as a table in Markdown.
-pub fn table(case: &Case, turns: &Turns) -> String {
-    let mut text = format!("### {}: {}\n\n", case.name, case.what);
+pub fn table(case: &Case, Results { turns, day, commit }: &Results) -> String {
+    let mut text = format!("### {}: {}\n\nOn {day}, kitovufs {commit}.\n\n", case.name, case.what);
     text += "| server | who | seconds: median (least–greatest) | requests | MiB moved | memory, MiB | core-s |\n";
     text += "|---|---|---|---|---|---|---|\n";
     for ((protocol, participant), figures) in turns {
@@ -39,37 +41,114 @@ fn seconds(figures: &[Figure]) -> String {
     let done: Vec<f64> = figures.iter().filter_map(|figure| figure.seconds).collect();
     let failed = figures.len() - done.len();
     let Some((middle, least, greatest)) = median(done) else {
-        return format!("not done within {} s", PATIENCE.as_secs());
+        return match figures.iter().any(|figure| figure.failed) {
+            true => "failed".into(),
+            false => format!("not done within {} s", PATIENCE.as_secs()),
+        };
     };
-    let told = format!("**{middle:.3}** ({least:.3}–{greatest:.3})");
+    let told = match figures.len() {
+        1 => format!("**{middle:.1}** (one turn)"),
+        _ => format!("**{middle:.3}** ({least:.3}–{greatest:.3})"),
+    };
     if failed == 0 { told } else { format!("{told}; {failed} of {} not done", figures.len()) }
 }
 
-/// Writes `docs/benchmarks.md` and its picture.
-pub fn write(results: &[(&Case, Turns)]) {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let mut text = HEAD.replace("{machine}", &machine()).replace("{rounds}", &ROUNDS.to_string());
+fn middle_seconds(figures: &[Figure]) -> Option<f64> {
+    Some(median(figures.iter().filter_map(|figure| figure.seconds).collect())?.0)
+}
+
+/// The median of kitovufs at a server.
+fn ours(results: &Results, protocol: Protocol) -> Option<f64> {
+    middle_seconds(results.turns.get(&(protocol, Participant::Kitovufs))?)
+}
+
+/// The least median of another mount at a server, and whose.
+fn best_mount(results: &Results, protocol: Protocol) -> Option<(f64, Participant)> {
+    let mounts = [Participant::Rclone, Participant::Sshfs, Participant::Davfs2, Participant::S3fs];
+    let of = |mount| Some((middle_seconds(results.turns.get(&(protocol, mount))?)?, mount));
+    mounts.into_iter().filter_map(of).min_by(|a, b| a.0.total_cmp(&b.0))
+}
+
+/// Where another mount, or a plain client by more than a tenth, had less to wait for: a line for each.
+fn not_better(results: &[(&Case, Results)]) -> String {
+    let mut text = String::new();
+    for (case, results) in results {
+        for &protocol in case.protocols {
+            let others = results.turns.iter().filter(|((server, who), _)| {
+                *server == protocol && !matches!(who, Participant::Kitovufs | Participant::Native)
+            });
+            for ((_, who), figures) in others {
+                let allowed = if *who == Participant::Client { 1.1 } else { 1.0 };
+                let (mine, theirs) = (ours(results, protocol), middle_seconds(figures));
+                if let Some(theirs) = theirs.filter(|theirs| mine.is_none_or(|mine| mine > theirs * allowed)) {
+                    let mine = mine.map_or("was not done".into(), |mine| format!("took {mine:.3} s"));
+                    writeln!(text, "- {}, {protocol}: {who} took {theirs:.3} s, kitovufs {mine}.", case.name).unwrap();
+                }
+            }
+        }
+    }
+    if text.is_empty() { "Nowhere.\n".into() } else { text }
+}
+
+/// The cases that README shows, each in the words of a reader.
+const SHOWN: [(&str, &str); 5] = [
+    ("copy-500", "copy 500 small files of a directory of 10,000, 10 ms away"),
+    ("find-far", "`find` over 10,000 files in 111 directories, 40 ms away"),
+    ("tail", "the end of a GiB, 40 ms away"),
+    ("stream", "the first 256 MiB of a GiB, 40 ms away, 200 Mbit/s a connection"),
+    ("warm", "open, read and close 10,000 small files that were read before"),
+];
+
+/// What stands around the rows in README.
+const BEGIN: &str = "<!-- scripts/bench writes from here -->\n";
+const END: &str = "<!-- scripts/bench writes to here -->\n";
+
+/// The README with the rows of today.
+fn with_rows(readme: &str, results: &[(&Case, Results)]) -> String {
+    let mut rows =
+        "| seconds: kitovufs, and the fastest other mount | S3 | WebDAV | SFTP |\n|---|---|---|---|\n".to_owned();
+    for (name, words) in SHOWN {
+        let (_, results) = results.iter().find(|(case, _)| case.name == name).expect("it is a case");
+        let cell = |protocol| {
+            let mine = ours(results, protocol).map_or("not done".into(), |mine| format!("**{mine:.2}**"));
+            let theirs = match best_mount(results, protocol) {
+                Some((seconds, who)) => format!("{seconds:.2} {who}"),
+                None => "others not done".into(),
+            };
+            format!("{mine}, {theirs}")
+        };
+        let [s3, webdav, sftp] = [Protocol::S3, Protocol::Webdav, Protocol::Sftp].map(cell);
+        writeln!(rows, "| {words} | {s3} | {webdav} | {sftp} |").unwrap();
+    }
+    let (before, rest) = readme.split_once(BEGIN).expect("README has the line that begins the rows");
+    let (_, after) = rest.split_once(END).expect("README has the line that ends the rows");
+    format!("{before}{BEGIN}{rows}{END}{after}")
+}
+
+/// Writes `docs/benchmarks.md`, its picture, and the rows of README.
+pub fn write(results: &[(&Case, Results)]) {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = top.join("docs");
+    let mut text = HEAD.replace("{slow}", &SLOW.to_string()).replace("{not better}", not_better(results).trim_end());
+    text = text.replace("{machine}", &machine()).replace("{rounds}", &ROUNDS.to_string());
     text = text.replace("{rclone}", &RCLONE.join(" ")).replace("{s3fs}", S3FS);
     text = text.replace("{davfs2}", &DAVFS2.trim_end().replace('\n', ", "));
-    for (case, turns) in results {
-        text += &table(case, turns);
+    for (case, results) in results {
+        text += &table(case, results);
     }
     fs::write(docs.join("benchmarks.md"), text.trim_end().to_owned() + "\n").unwrap();
     fs::write(docs.join("benchmarks.svg"), picture(results)).unwrap();
+    let readme = fs::read_to_string(top.join("README.md")).unwrap();
+    fs::write(top.join("README.md"), with_rows(&readme, results)).unwrap();
 }
 
 /// Kernel, processors, memory, and the versions of everybody.
 fn machine() -> String {
-    let said = |program: &str, argument: &str| {
-        let output = Command::new(program).arg(argument).output().unwrap();
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        text.lines().next().unwrap_or_default().to_owned()
-    };
     let memory = fs::read_to_string("/proc/meminfo").unwrap();
     let kibibytes: f64 = memory.split_whitespace().nth(1).unwrap().parse().unwrap();
     let mut text = format!(
         "Linux {}, {} processors, {:.0} GiB of memory.\n\n",
-        said("uname", "-r"),
+        said("uname", &["-r"]),
         std::thread::available_parallelism().unwrap(),
         kibibytes / 1_048_576.0
     );
@@ -81,7 +160,7 @@ fn machine() -> String {
         ("curl", "--version"),
         ("ssh", "-V"),
     ] {
-        writeln!(text, "- {}", said(program, argument)).expect("a string takes everything");
+        writeln!(text, "- {}", said(program, &[argument])).expect("a string takes everything");
     }
     text
 }
@@ -93,17 +172,16 @@ const DECADE: f64 = 150.0;
 const LEFT: f64 = 200.0;
 
 /// Bars on a logarithmic scale of seconds, grouped by case and server.
-fn picture(results: &[(&Case, Turns)]) -> String {
+fn picture(results: &[(&Case, Results)]) -> String {
     let mut shapes = String::new();
     let mut y = 30;
-    for (case, turns) in results {
+    for (case, Results { turns, .. }) in results {
         y += BAR;
         writeln!(shapes, "<text x=\"8\" y=\"{y}\" class=\"case\">{}: {}</text>", case.name, plain(case.what)).unwrap();
         y += 6;
         for ((protocol, participant), figures) in turns {
-            let middle = median(figures.iter().filter_map(|figure| figure.seconds).collect());
-            let (width, told) = match middle {
-                Some((seconds, ..)) => (width(seconds), format!("{seconds:.3} s")),
+            let (width, told) = match middle_seconds(figures) {
+                Some(seconds) => (width(seconds), format!("{seconds:.3} s")),
                 None => (width(PATIENCE.as_secs_f64()), "not done".into()),
             };
             let class = if *participant == Participant::Kitovufs { "ours" } else { "other" };

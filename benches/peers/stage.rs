@@ -3,12 +3,13 @@
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
 use kit::proxy::Proxy;
 use kit::remote::Remote;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::case::Case;
@@ -16,9 +17,10 @@ use super::figure::{Figure, PATIENCE, cpu_of_ended_children};
 use super::participant::{Mounted, Participant};
 
 /// How the server is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
-    /// `rclone serve s3`, open to everybody, without entity tags: it makes them by reading a file whole at each request.
+    /// `rclone serve s3`, open to everybody, which keeps its listings; without entity tags: it makes them by reading a file whole at
+    /// each request.
     S3,
     /// The same with entity tags, by which bytes are proven.
     TaggedS3,
@@ -91,8 +93,8 @@ impl<'a> Stage<'a> {
     /// Starts the server and puts the case's files there, all of which changed long ago.
     pub fn new(case: &'a Case, protocol: Protocol) -> Self {
         let remote = match protocol {
-            Protocol::S3 => Remote::untagged_s3(),
-            Protocol::TaggedS3 => Remote::public_s3(),
+            Protocol::S3 => Remote::still_s3(false),
+            Protocol::TaggedS3 => Remote::still_s3(true),
             Protocol::Webdav => Remote::apache(),
             Protocol::Sftp => Remote::sftp(),
         };
@@ -115,25 +117,27 @@ impl<'a> Stage<'a> {
 
     fn native(&self) -> Figure {
         let dir = self.remote.dir();
-        let seconds = timed(dir.clone(), self.case.before).and_then(|_| timed(dir, self.case.work));
-        Figure { seconds, requests: None, bytes: None, memory: None, cpu: None }
+        let took = timed(dir.clone(), self.case.before).and_then(|_| timed(dir, self.case.work));
+        let (seconds, failed) = told(took);
+        Figure { seconds, failed, requests: None, bytes: None, memory: None, cpu: None }
     }
 
     fn client(&self, proxy: &Proxy, reach: Reach, place: &TempDir) -> Figure {
         let work = self.case.client.expect("it takes part only where there is one");
         let before = cpu_of_ended_children();
-        let seconds = timed(place.path().to_owned(), move |to| work(&reach, to));
+        let (seconds, failed) = told(timed(place.path().to_owned(), move |to| work(&reach, to)));
         let cpu = Some(cpu_of_ended_children() - before);
-        Figure { seconds, requests: self.requests(proxy), bytes: Some(proxy.delivered()), memory: None, cpu }
+        Figure { seconds, failed, requests: self.requests(proxy), bytes: Some(proxy.delivered()), memory: None, cpu }
     }
 
     fn mounted(&self, proxy: &Proxy, mounted: &Mounted) -> Figure {
         let (processes, dir) = (mounted.processes(), mounted.dir().to_owned());
         let prepared = timed(dir.clone(), self.case.before);
         let (cpu, bytes, requests) = (processes.cpu(), proxy.delivered(), self.requests(proxy));
-        let seconds = prepared.and_then(|_| timed(dir, self.case.work));
+        let (seconds, failed) = told(prepared.and_then(|_| timed(dir, self.case.work)));
         Figure {
             seconds,
+            failed,
             requests: self.requests(proxy).zip(requests).map(|(after, before)| after - before),
             bytes: Some(proxy.delivered() - bytes),
             memory: Some(processes.memory()),
@@ -146,8 +150,15 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// How long this takes there; `None` if it fails or takes longer than anybody may. It is left alone then, and ends when its mount does.
-fn timed(dir: PathBuf, work: impl FnOnce(&Path) + Send + 'static) -> Option<f64> {
+/// Seconds, and whether an error is why there are none.
+fn told(took: Result<f64, RecvTimeoutError>) -> (Option<f64>, bool) {
+    let failed = took == Err(RecvTimeoutError::Disconnected);
+    (took.ok(), failed)
+}
+
+/// How many seconds this takes there, unless it fails (`Disconnected`) or takes longer than anybody may. It is left alone then, and ends
+/// when its mount does.
+fn timed(dir: PathBuf, work: impl FnOnce(&Path) + Send + 'static) -> Result<f64, RecvTimeoutError> {
     rustix::fs::sync();
     let (done, waiting) = mpsc::channel();
     let begun = Instant::now();
@@ -155,12 +166,13 @@ fn timed(dir: PathBuf, work: impl FnOnce(&Path) + Send + 'static) -> Option<f64>
         work(&dir);
         let _ = done.send(begun.elapsed());
     });
-    Some(waiting.recv_timeout(PATIENCE).ok()?.as_secs_f64())
+    Ok(waiting.recv_timeout(PATIENCE)?.as_secs_f64())
 }
 
 /// Runs a program, which must succeed; what it prints is nobody's business.
 pub fn run(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
+    let first = said.lines().next().unwrap_or_default();
+    assert!(output.status.success(), "{command:?}: {}: {first}", output.status);
 }

@@ -99,14 +99,14 @@ impl Remote {
         Self::served_by(|root| Server::S3(S3::rclone(root)))
     }
 
-    /// S3, by rclone, for everybody.
-    pub fn public_s3() -> Self {
-        Self::served_by(|root| Server::S3(S3::rclone_without_key(root)))
-    }
-
     /// S3, by rclone, for everybody, without entity tags.
     pub fn untagged_s3() -> Self {
         Self::served_by(|root| Server::S3(S3::rclone_without_tags(root)))
+    }
+
+    /// The same, or with entity tags; a directory stays as it was when it was first asked for.
+    pub fn still_s3(tags: bool) -> Self {
+        Self::served_by(|root| Server::S3(S3::rclone_of_still_directories(root, tags)))
     }
 
     /// SFTP, by OpenSSH.

@@ -1,0 +1,83 @@
+//! `Results`: what came of a case, which is kept until it is measured again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use super::case::{CASES, Case};
+use super::figure::Figure;
+use super::participant::Participant;
+use super::stage::Protocol;
+
+/// What each participant did in each round of a case.
+pub type Turns = BTreeMap<(Protocol, Participant), Vec<Figure>>;
+
+/// A case's turns, and when they were taken.
+pub struct Results {
+    /// Everybody's turns.
+    pub turns: Turns,
+    /// The day.
+    pub day: String,
+    /// The commit of kitovufs.
+    pub commit: String,
+}
+
+/// The same as a file: keys of JSON's objects are text.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    day: String,
+    commit: String,
+    turns: Vec<(Protocol, Participant, Vec<Figure>)>,
+}
+
+impl Results {
+    /// Of these turns, which have just been taken.
+    pub fn new(turns: Turns) -> Self {
+        let day = said("date", &["--utc", "+%Y-%m-%d"]);
+        Self { turns, day, commit: said("git", &["describe", "--always", "--dirty", "--abbrev=8"]) }
+    }
+
+    /// Keeps them in place of the earlier ones of this case.
+    pub fn keep(self, case: &str) {
+        let turns = self.turns.into_iter().map(|((protocol, participant), figures)| (protocol, participant, figures));
+        let kept = Kept { day: self.day, commit: self.commit, turns: turns.collect() };
+        fs::create_dir_all(place("")).unwrap();
+        fs::write(place(case), serde_json::to_vec_pretty(&kept).unwrap()).unwrap();
+    }
+}
+
+/// The latest results of every case; ends the program if there is none of one.
+pub fn all() -> Vec<(&'static Case, Results)> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for case in CASES {
+        match fs::read(place(case.name)) {
+            Ok(text) => {
+                let Kept { day, commit, turns } = serde_json::from_slice(&text).unwrap();
+                let turns =
+                    turns.into_iter().map(|(protocol, participant, figures)| ((protocol, participant), figures));
+                found.push((case, Results { turns: turns.collect(), day, commit }));
+            }
+            Err(_) => missing.push(case.name),
+        }
+    }
+    if !missing.is_empty() {
+        eprintln!("not measured yet, so there is no report: {0}; run: scripts/bench {0}", missing.join(" "));
+        std::process::exit(1);
+    }
+    found
+}
+
+fn place(case: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-results");
+    if case.is_empty() { dir } else { dir.join(case).with_extension("json") }
+}
+
+/// The first line that a program says.
+pub fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    text.lines().next().unwrap_or_default().to_owned()
+}
