@@ -369,7 +369,8 @@ fn requests_of_a_gibibyte(line: &Line) -> usize {
 #[test]
 fn a_gibibyte_takes_few_requests_where_one_connection_brings_much() {
     let requests = |at_once, cost| requests_of_a_gibibyte(&Line { cost, at_once, buffer: 3 << 20, crowded: false });
-    let counts = [(1000, 0), (100, 1), (50, 1), (20, 6), (10, 3), (0, 0)].map(|(at_once, cost)| requests(at_once, cost));
+    let counts =
+        [(1000, 0), (100, 1), (50, 1), (20, 6), (10, 3), (0, 0)].map(|(at_once, cost)| requests(at_once, cost));
     assert_eq!(counts, [87, 0, 0, 0, 0, 0]);
 }
 
