@@ -83,6 +83,9 @@ fn a_quarter_of_a_gibibyte_over_a_far_line_costs_little_more_than_it_is_and_litt
             "{kind}: {took:?}, {retrievals} retrievals, {all} HTTP requests, {moved_mib} MiB moved, {peak_mib} MiB of memory"
         );
         assert!(moved <= 280 * MIB, "{kind}: {} MiB moved", moved / MIB);
+        // Pieces of one and two MiB share their confirmations.
+        let questions = all.saturating_sub(retrievals);
+        assert!(questions <= 192, "{kind}: {questions} questions about {moved_mib} MiB");
         assert!(peak <= MEMORY_FOR_ONE, "{kind}: {} MiB of memory", peak / MIB);
     }
 }
