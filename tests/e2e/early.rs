@@ -15,6 +15,7 @@ use crate::kit::reaper;
 use crate::kit::servers::{Server, Webdav, with_port};
 use crate::kit::wait::eventually;
 use crate::kit::web::Web;
+use crate::remote::Remote;
 
 const BLOCK: u64 = 128 << 10;
 
@@ -120,21 +121,46 @@ fn random_reads_share_their_confirmation(dir: &Path, server: &Server, table: &st
     for (settings, most) in [("confirm = \"strict\"\n", 51), ("", 10)] {
         let (mount, _line) = far(server, table, settings);
         let file = File::open(mount.path("far/file")).unwrap();
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
         let asked = |method| count(server, method);
         let (gets, questions, begun) = (asked("GET"), asked(question), Instant::now());
-        for number in 0..50 {
-            // So far from each other that no reader seems to go forward.
-            let at = (number * 19 % 50 * 10 + 2) * BLOCK;
-            let mut read = [0; 65_536];
-            file.read_exact_at(&mut read, at).unwrap();
-            assert!(content[at as usize..].starts_with(&read));
-        }
+        read_at_random(&file, &content);
         println!("50 random reads over {question}, {settings:?}: {:?}", begun.elapsed());
         std::thread::sleep(Duration::from_secs(1));
         println!("{} GET, {} {question}", asked("GET") - gets, asked(question) - questions);
         assert_eq!(asked("GET") - gets, 50);
         assert!(asked(question) - questions <= most);
+    }
+}
+
+#[test]
+fn random_reads_of_a_bucket_without_tags_share_their_confirmation() {
+    let remote = Remote::untagged_s3();
+    let content = noise(64 << 20, &mut random());
+    put(&remote.dir(), "file", &content);
+    let (table, line) = remote.table_over("far", Proxy::to);
+    line.set(Link { delay: Duration::from_millis(20), ..Link::default() });
+    for (settings, most) in [("confirm = \"strict\"\n", 101), ("", 60)] {
+        let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\nread_ahead = false\n{settings}"));
+        assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 1);
+        let file = File::open(mount.path("far/file")).unwrap();
+        let (asked, begun) = (line.http_requests(), Instant::now());
+        read_at_random(&file, &content);
+        println!("50 random reads of a bucket without tags, {settings:?}: {:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_secs(1));
+        let asked = line.http_requests() - asked;
+        println!("{asked} requests");
+        assert!((50..=most).contains(&asked), "{asked} requests");
+    }
+}
+
+/// Reads 64 KiB at 50 places, so far from each other that no reader seems to go forward.
+fn read_at_random(file: &File, content: &[u8]) {
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random).unwrap();
+    for number in 0..50 {
+        let at = (number * 19 % 50 * 10 + 2) * BLOCK;
+        let mut read = [0; 65_536];
+        file.read_exact_at(&mut read, at).unwrap();
+        assert!(content[at as usize..].starts_with(&read));
     }
 }
 

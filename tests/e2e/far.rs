@@ -21,6 +21,11 @@ fn s3() {
 }
 
 #[test]
+fn s3_without_tags() {
+    the_first_byte_takes(&Remote::untagged_s3(), 1);
+}
+
+#[test]
 fn http() {
     the_first_byte_takes(&Remote::web(), 1);
 }
@@ -91,6 +96,11 @@ fn the_end_comes_with_the_beginning_over_webdav() {
 #[test]
 fn the_end_comes_with_the_beginning_over_s3() {
     the_end_takes(&Remote::s3(), 1);
+}
+
+#[test]
+fn the_end_comes_with_the_beginning_over_s3_without_tags() {
+    the_end_takes(&Remote::untagged_s3(), 1);
 }
 
 #[test]

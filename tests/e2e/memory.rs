@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kit::home::{Home, text};
-use crate::kit::mount::{MEMORY, MEMORY_FOR_ONE, Mount, bytes_retrieved};
+use crate::kit::mount::{MEMORY, MEMORY_FOR_ONE, Mount, bytes_retrieved, requests};
 use crate::kit::odd::Odd;
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::wait::eventually;
@@ -49,14 +49,19 @@ fn ten_gibibytes_stream_through_little_memory() {
 #[test]
 fn a_quarter_of_a_gibibyte_over_a_far_line_costs_little_more_than_it_is_and_little_memory() {
     const READ: u64 = 256 * MIB;
-    for (kind, remote) in [("webdav", Remote::apache()), ("s3", Remote::s3()), ("sftp", Remote::sftp())] {
+    for (kind, remote) in [
+        ("webdav", Remote::apache()),
+        ("s3", Remote::s3()),
+        ("s3 without tags", Remote::untagged_s3()),
+        ("sftp", Remote::sftp()),
+    ] {
         hollow(&remote, "large", 1024 * MIB);
         let (table, proxy) = remote.table_over("far", Proxy::to);
         let (delay, bandwidth, line) = (Duration::from_millis(20), Some(25_000_000), Some(100_000_000));
         proxy.set(Link { delay, bandwidth, line, ..Link::default() });
         let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
         mount.sh("ls far");
-        let (before, began) = (proxy.delivered(), Instant::now());
+        let (before, began, asked) = (proxy.delivered(), Instant::now(), proxy.http_requests());
         let mut file = File::open(mount.path("far/large")).unwrap();
         let mut buffer = vec![0; 1 << 20];
         for _ in 0..READ / MIB {
@@ -72,8 +77,15 @@ fn a_quarter_of_a_gibibyte_over_a_far_line_costs_little_more_than_it_is_and_litt
             former == moved
         });
         let peak = mount.peak_memory_in_release();
-        println!("{kind}: {took:?}, {} MiB moved, {} MiB of memory", moved / MIB, peak / MIB);
+        let (retrievals, all) = (requests(&mount.status(), "far").2, proxy.http_requests() - asked);
+        let (moved_mib, peak_mib) = (moved / MIB, peak / MIB);
+        println!(
+            "{kind}: {took:?}, {retrievals} retrievals, {all} HTTP requests, {moved_mib} MiB moved, {peak_mib} MiB of memory"
+        );
         assert!(moved <= 280 * MIB, "{kind}: {} MiB moved", moved / MIB);
+        // Pieces of one and two MiB share their confirmations.
+        let questions = all.saturating_sub(retrievals);
+        assert!(questions <= 192, "{kind}: {questions} questions about {moved_mib} MiB");
         assert!(peak <= MEMORY_FOR_ONE, "{kind}: {} MiB of memory", peak / MIB);
     }
 }

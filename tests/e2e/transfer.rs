@@ -1,10 +1,12 @@
 //! Cold reads follow the reader: what moves, counted in requests and bytes, over real servers.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 
@@ -12,6 +14,8 @@ use crate::kit::files::{noise, random};
 use crate::kit::ftp::Ftp;
 use crate::kit::home::{Home, text};
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
+use crate::kit::proxy::Proxy;
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;
@@ -147,6 +151,46 @@ fn many_readers_of_one_large_file_cost_each_byte_once() {
     assert_eq!(bytes_retrieved(&status, "far"), 24 * MIB);
     // The tag is an MD5: every byte is hashed once, too.
     assert_eq!(number(&status, "/cache/hashed_along") + number(&status, "/cache/hashed_after"), 24 * MIB);
+}
+
+/// Counted on the line, so that what lies in the sockets of requests that are held back counts too.
+#[test]
+fn a_reader_that_stops_has_little_in_vain() {
+    for (kind, remote) in
+        [("webdav", Remote::apache()), ("s3 without tags", Remote::untagged_s3()), ("sftp", Remote::sftp())]
+    {
+        sparse(&remote, "large", 1024 * MIB);
+        for percent in [10, 50] {
+            let (table, line) = remote.table_over("far", Proxy::to);
+            let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+            mount.sh("ls far");
+            let (before, began, asked) = (line.delivered(), Instant::now(), line.http_requests());
+            let (mut file, mut chunk) = (File::open(mount.path("far/large")).unwrap(), vec![0; MIB as usize]);
+            let read = 1024 * MIB * percent / 100 / MIB * MIB;
+            for _ in 0..read / MIB {
+                file.read_exact(&mut chunk).unwrap();
+            }
+            let took = began.elapsed();
+            drop(file);
+            let mut moved = 0;
+            eventually("nothing more comes", || {
+                let former = std::mem::replace(&mut moved, line.delivered() - before);
+                thread::sleep(Duration::from_millis(300));
+                former == moved
+            });
+            let (requests, all) = (requests(&mount.status(), "far").2, line.http_requests() - asked);
+            println!(
+                "{kind}, {percent} %: {took:?}, {requests} retrievals, {all} HTTP requests, {} MiB of {} MiB in vain",
+                (moved - read) / MIB,
+                read / MIB
+            );
+            // Protocols tell more than the bytes, SFTP up to a hundredth.
+            let in_vain = moved.saturating_sub(read + read / 100);
+            assert!(in_vain <= (read / 10).max(24 * MIB), "{kind}, {percent} %: {} MiB in vain", in_vain / MIB);
+            // As many as if eight went side by side all the time, each for 2 MiB, and a few at the beginning.
+            assert!(requests <= 30 + read / (2 * MIB), "{kind}, {percent} %: {requests} requests");
+        }
+    }
 }
 
 /// So many files, of which each has its name as content, over and over.

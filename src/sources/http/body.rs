@@ -13,6 +13,7 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode};
 use url::Url;
 
+use super::burst::Patience;
 use super::early::{AT_ONCE, Early};
 use super::transport::{failure, tells_its_end};
 use crate::error::{ErrorKind, Result};
@@ -128,7 +129,7 @@ pub(in crate::sources) fn check_still(purpose: Purpose<'_>, retrieval: &Retrieva
 pub(in crate::sources) struct Confirm<C> {
     /// Bytes that are confirmed at once, while the next as many come in.
     pub(in crate::sources) piece: u64,
-    /// Asks once more which version it is; there is time if the bytes are being read already.
+    /// Makes sure once more which version it is, as soon as the bytes need it.
     pub(in crate::sources) ask: C,
     /// What is known of the answer, where its bytes may be read before they are confirmed.
     pub(in crate::sources) early: Option<Early>,
@@ -145,13 +146,14 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     sent: &Range<u64>,
     mut response: Response,
     out: &mut dyn Sink,
-    confirm: Option<Confirm<impl Fn(bool) -> F + Send>>,
+    confirm: Option<Confirm<impl Fn(Patience) -> F + Send>>,
 ) -> Result<()> {
     let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
     let tells_its_end = tells_its_end(&response);
     let mut at = sent.start;
     let began = Instant::now();
-    let mut held = Held { chunks: Vec::new(), bytes: 0, since: began, before: None, confirm, is_shown: false };
+    let (chunks, since, patience) = (Vec::new(), began, Duration::ZERO);
+    let mut held = Held { chunks, bytes: 0, since, before: None, confirm, patience, is_shown: false };
     // Bytes after the wanted part are not waited for.
     while at < wanted.end || sent.end == wanted.end {
         let Some(mut chunk) = response.chunk().await.map_err(|e| failure(purpose, e))? else { break };
@@ -190,11 +192,13 @@ struct Held<C, F> {
     /// The piece before, which is being confirmed.
     before: Option<(Vec<Bytes>, Pin<Box<F>>)>,
     confirm: Option<Confirm<C>>,
+    /// Half the time that a piece took to arrive: by then the question about it must be asked, so that the piece after it need not wait.
+    patience: Duration,
     /// Whether the bytes are being read already.
     is_shown: bool,
 }
 
-impl<C: Fn(bool) -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
+impl<C: Fn(Patience) -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> {
     async fn push(&mut self, chunk: Bytes, out: &mut dyn Sink) -> Result<()> {
         let piece = self.confirm.as_ref().map_or(0, |confirm| confirm.piece);
         let full = self.bytes + chunk.len() as u64 > piece;
@@ -220,12 +224,14 @@ impl<C: Fn(bool) -> F + Send, F: Future<Output = Result<()>> + Send> Held<C, F> 
             pass_on(proven, out).await?;
         }
         let chunks = std::mem::take(&mut self.chunks);
+        self.patience = self.patience.max(self.since.elapsed() / 2);
         (self.bytes, self.since) = (0, Instant::now());
         match &self.confirm {
             None => pass_on(chunks, out).await,
             Some(_) if chunks.is_empty() => Ok(()),
             Some(confirm) => {
-                self.before = Some((chunks, Box::pin((confirm.ask)(self.is_shown))));
+                let patience = if self.is_shown { Patience::Read } else { Patience::Held(self.patience) };
+                self.before = Some((chunks, Box::pin((confirm.ask)(patience))));
                 Ok(())
             }
         }

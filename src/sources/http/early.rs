@@ -15,7 +15,12 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
+
+use super::transport::date;
+use crate::source::Retrieval;
 use crate::source::settings::Reader;
+use crate::sources::stamp::Stamp;
 
 /// The most bytes that are read early.
 const MOST_BYTES: u64 = 1 << 20;
@@ -51,16 +56,29 @@ impl Confirming {
 /// What is known of an answer by its headers.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sources) struct Early {
-    pub(in crate::sources) confirming: Confirming,
+    confirming: Confirming,
     /// How many bytes are wanted of it, if that is known.
-    pub(in crate::sources) bytes: Option<u64>,
+    bytes: Option<u64>,
     /// Whether it has the tag that the source tells of the file.
-    pub(in crate::sources) by_tag: bool,
+    by_tag: bool,
     /// How long before the answer the file was changed, in seconds by the server's clock, if it tells both times.
-    pub(in crate::sources) unchanged_for: Option<i64>,
+    unchanged_for: Option<i64>,
 }
 
 impl Early {
+    /// What is known of an answer with this stamp and these headers to a request for what is wanted.
+    pub(in crate::sources) fn of(
+        confirming: Confirming,
+        wanted: &Retrieval<'_>,
+        stamp: &Stamp,
+        by_tag: bool,
+        headers: &HeaderMap,
+    ) -> Self {
+        let bytes = wanted.size.map(|_| wanted.range.end - wanted.range.start);
+        let unchanged_for = stamp.modified.zip(date(headers)).map(|(modified, date)| date - modified);
+        Self { confirming, bytes, by_tag, unchanged_for }
+    }
+
     /// Cases E1 to E6: whether the bytes are read early that have all arrived so long after the headers.
     pub(in crate::sources) fn allows(&self, took: Duration) -> bool {
         self.confirming == Confirming::Early

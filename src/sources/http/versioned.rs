@@ -5,14 +5,12 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use reqwest::Response;
-use tokio::time::Instant;
 
 use super::body::{self, Confirm, PIECE_BYTES, check, check_still, deliver};
 use super::burst::Bursts;
 use super::early::{Confirming, Early};
 use super::ranges::Ranges;
 use super::tags::{Tags, Told};
-use super::transport::date;
 use crate::error::{ErrorKind, Result};
 use crate::source::{Retrieval, Retrieved, Sink};
 use crate::sources::purpose::Purpose;
@@ -63,7 +61,7 @@ pub(in crate::sources) async fn get(
     if source.tags().are_unstable() && is_by_tag {
         return Err(changed());
     }
-    let asked = Instant::now();
+    let question = source.bursts().question(wanted);
     let mut answered = answer(source, purpose, wanted, source.tags().are_told()).await?;
     if answered.is_none() && is_by_tag {
         let (first, again) = (source.told(purpose).await?, source.told(purpose).await?);
@@ -76,19 +74,12 @@ pub(in crate::sources) async fn get(
     }
     let Answer { response, sent, stamp, by_tag } = answered.ok_or_else(changed)?;
     if by_tag {
-        source.bursts().note(wanted, asked);
+        question.confirmed();
+    } else {
+        drop(question);
     }
-    let early = Early {
-        confirming: source.confirming(),
-        bytes: wanted.size.map(|_| wanted.range.end - wanted.range.start),
-        by_tag,
-        unchanged_for: stamp.modified.zip(date(response.headers())).map(|(modified, date)| date - modified),
-    };
-    let ask = |is_read| async move {
-        let question = confirm(source, purpose, wanted);
-        // Who reads a part of a file probably reads another, whose answer confirms this one.
-        if is_read && !wanted.is_whole() { source.bursts().confirmed(wanted, question).await } else { question.await }
-    };
+    let early = Early::of(source.confirming(), wanted, &stamp, by_tag, response.headers());
+    let ask = |patience| source.bursts().confirmed(wanted, patience, confirm(source, purpose, wanted));
     let confirm = confirmed.then_some(Confirm { piece: PIECE_BYTES, ask, early: Some(early) });
     deliver(purpose, wanted, &sent, response, out, confirm).await?;
     Ok(Retrieved { modified: stamp.modified_time() })

@@ -20,7 +20,8 @@ use reqsign_core::Signer;
 
 use self::credentials::Credentials;
 use super::authorities::Authorities;
-use super::http::early::Confirming;
+use super::http::burst::Bursts;
+use super::http::early::{Confirming, Early};
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport, parsed, refusal_and_region};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, warn_if_clear};
@@ -67,6 +68,8 @@ pub struct S3 {
     region: OnceLock<String>,
     /// Versions that the store encrypts, so that their tags, which look like an MD5, are none.
     opaque: Mutex<LruCache<(RemotePath, Digest), ()>>,
+    /// Those of its objects of which bytes wait for a confirmation.
+    bursts: Bursts,
     /// When keys were last fetched anew because the store refused those that it was asked with.
     renewal: Mutex<Renewal>,
 }
@@ -159,8 +162,8 @@ impl Kind for S3Kind {
 
 impl S3 {
     pub(super) fn new(config: BucketConfig) -> Self {
-        let (connected, region, renewal) = Default::default();
-        Self { config, connected, region, opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)), renewal }
+        let (connected, region, bursts, renewal) = Default::default();
+        Self { config, connected, region, opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)), bursts, renewal }
     }
 
     /// Asks for one object, or about it.
@@ -333,13 +336,13 @@ impl body::Get for S3 {
         out: &mut dyn Sink,
     ) -> Result<Retrieved> {
         let get = body::ask_for(http::Request::builder().method("GET"), wanted, true);
+        let question = self.bursts.question(wanted);
         let response = self.ask(purpose, get).await?.response;
         let seen = body::check(purpose, wanted, &response)?;
-        let confirm = confirmed.then_some(body::Confirm {
-            piece: PIECE_BYTES,
-            ask: |_| self.confirm(purpose, wanted),
-            early: None,
-        });
+        question.confirmed();
+        let early = Early::of(self.config.confirming, wanted, &seen, true, response.headers());
+        let ask = |patience| self.bursts.confirmed(wanted, patience, self.confirm(purpose, wanted));
+        let confirm = confirmed.then_some(body::Confirm { piece: PIECE_BYTES, ask, early: Some(early) });
         body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }

@@ -6,9 +6,9 @@
 //! | P1 | comes whole (small, or without ranges), nothing under way | needs a missing block | one request for the whole file |
 //! | P2 | comes whole, a request under way | | no second one; the first goes on to the reader |
 //! | P3 | comes in ranges | needs missing blocks that do not come | requests them at once, ahead of other requests |
-//! | P4 | | reads forward | the blocks ahead, split evenly over as many requests as the line carries well |
+//! | P4 | | reads forward | the blocks ahead, split over as many requests as the line carries well; over fewer, down to two, where one connection alone brings much |
 //! | P5 | | reads forward, and only a few blocks more are wanted | nothing yet, so that no request is for so little |
-//! | P6 | | reads forward alone, on a line where a request costs much | the last request goes on beyond what is wanted |
+//! | P6 | | reads forward alone, so far that whole requests are ahead, or on a line where a request costs much | the last request goes on beyond what is wanted |
 //! | P7 | a request under way at the reader, or ahead of it | | it goes on as far as the reader wants |
 //! | P8 | is opened | has read nothing yet | its first block |
 //! | P9 | is opened, on a line where a request costs very much | | the first block, and what follows it |
@@ -27,6 +27,9 @@ pub(super) const AHEAD_IN_MEMORY: usize = 8;
 /// How many requests at once cover the way ahead. Four are as fast as it gets on a line that has no limits (`s3`, `webdav`, at 0 and
 /// 20 ms); where every connection has one, more are faster, if they hold little memory.
 const AT_A_TIME: (usize, usize) = (4, 8);
+
+/// How many at once at the least, however fast they are: one brings bytes while the other begins.
+const AT_LEAST: usize = 2;
 
 /// What those may hold together, in bytes, for being more than the least.
 const AT_A_TIME_HOLD: u64 = 30 << 20;
@@ -117,7 +120,7 @@ pub(super) struct Reader {
 pub(super) struct Line {
     /// The cost of a request (see `Pace`), in blocks.
     pub(super) cost: usize,
-    /// How many blocks come so fast that other requests hardly notice.
+    /// How many blocks one connection brings so fast that other requests hardly notice.
     pub(super) at_once: usize,
     /// How many bytes the source holds in memory for each request.
     pub(super) buffer: u64,
@@ -265,19 +268,22 @@ fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
     let goes_on = *ahead >= FORWARD && !line.crowded && *alone;
     let worthwhile = if goes_on { line.worthwhile() } else { 0 };
     // An even share of what is left: the last request does not go on alone when the others are done.
-    let share = horizon.saturating_sub(blocks.end) / line.at_a_time();
+    let left = horizon.saturating_sub(blocks.end);
+    let share = (left / line.at_a_time()).max(line.at_once.min(left / AT_LEAST));
     let longest = share.max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
+    let goes_beyond = if goes_on && *ahead >= longest { longest } else { worthwhile };
+    let enough = (ahead / 2).min(longest - goes_beyond / 2);
     let mut requests = Vec::new();
     for run in view.uncovered(blocks.start..horizon).chunk_by(|a, b| a + 1 == *b) {
         let run = run[0]..run[run.len() - 1] + 1;
-        let is_enough = run.len() >= (ahead / 2).min(longest) || run.end == all;
+        let is_enough = run.len() >= enough || run.end == all;
         if run.start >= blocks.end && !is_enough {
             continue;
         }
         for start in run.clone().step_by(longest) {
             let mut end = (start + longest).min(run.end);
-            if end == horizon && worthwhile > end - start {
-                end = view.end_of_hole(end, (start + worthwhile).min(all));
+            if end == horizon && goes_beyond > end - start {
+                end = view.end_of_hole(end, (start + goes_beyond).min(all));
             }
             let on_disk = if end - start <= AT_ONCE { end } else { horizon };
             let limit = Limit { on_disk, ..limit };

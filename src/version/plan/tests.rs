@@ -157,6 +157,14 @@ fn p4_a_source_that_holds_little_gets_up_to_eight() {
 }
 
 #[test]
+fn p4_where_one_connection_brings_much_two_cover_the_way_ahead() {
+    let requests = |at_once| blocks(&large(10_000).having(0..10).plan(&reader(9..10, 128), &Line { at_once, ..FREE }));
+    assert_eq!(requests(1000), [(10, 74), (74, 138)]);
+    assert_eq!(requests(40), [(10, 50), (50, 90), (90, 130), (130, 170)], "the last goes on");
+    assert_eq!(requests(8).len(), 4);
+}
+
+#[test]
 fn p4_no_request_is_shorter_than_a_mebibyte() {
     let plan = large(10_000).having(0..10).plan(&reader(9..10, 16), &FREE);
     assert_eq!(blocks(&plan), [(10, 18), (18, 26)]);
@@ -165,7 +173,7 @@ fn p4_no_request_is_shorter_than_a_mebibyte() {
 #[test]
 fn p4_the_request_that_a_reader_waits_for_comes_first_and_is_urgent() {
     let plan = large(10_000).plan(&reader(0..1, 32), &FREE);
-    assert_eq!(blocks(&plan), [(0, 8), (8, 16), (16, 24), (24, 32), (32, 33)]);
+    assert_eq!(blocks(&plan), [(0, 8), (8, 16), (16, 24), (24, 32), (32, 40)]);
     let waited_for: Vec<_> = plan.requests.iter().map(|planned| planned.waited_for).collect();
     assert_eq!(waited_for, [true, false, false, false, false]);
 }
@@ -202,7 +210,18 @@ fn p5_half_of_what_is_wanted_is_enough() {
     let line = Line { buffer: 4 << 20, ..FREE };
     // Eight blocks ahead: four are half of them.
     assert_eq!(blocks(&large(1000).having(0..15).plan(&reader(9..10, 8), &line)), []);
-    assert_eq!(blocks(&large(1000).having(0..14).plan(&reader(9..10, 8), &line)), [(14, 18)]);
+    let shared = Reader { alone: false, ..reader(9..10, 8) };
+    assert_eq!(blocks(&large(1000).having(0..14).plan(&shared, &line)), [(14, 18)]);
+}
+
+#[test]
+fn p6_a_reader_for_whom_whole_requests_are_ahead_gets_the_next_one_before_all_of_it_is_wanted() {
+    let line = Line { at_once: 64, ..FREE };
+    let at = |here: usize, reader: &Reader| blocks(&large(10_000).having(0..here).plan(reader, &line));
+    assert_eq!(at(107, &reader(9..10, 128)), [], "less than half of a request is wanted");
+    assert_eq!(at(106, &reader(9..10, 128)), [(106, 170)]);
+    let shared = Reader { alone: false, ..reader(9..10, 128) };
+    assert_eq!([at(75, &shared), at(74, &shared)], [vec![], vec![(74, 138)]]);
 }
 
 const DEAR: Line = Line { cost: 20, ..FREE };
@@ -301,6 +320,58 @@ fn a_costly_request_for_a_huge_file_overflows_nothing() {
     );
     assert_eq!(blocks(&plan), [(10, 10 + AHEAD * COSTS)]);
     assert_eq!(plan.requests[0].near, AHEAD);
+}
+
+/// How many requests bring a GiB to a reader that goes through it, over a line that brings what is wanted before the next read. What has
+/// come beyond the reader is little next to what it has read all the way.
+fn requests_of_a_gibibyte(line: &Line) -> usize {
+    const ALL: usize = 8192;
+    let mut streams = super::super::stream::Streams::default();
+    let (mut here, mut under_way, mut requests) = (vec![false; ALL], Vec::<(UnderWay, usize)>::new(), 0);
+    for block in 0..ALL {
+        let ahead = streams.follow(&(block..block + 1), AHEAD);
+        let missing = |blocks: Range<usize>| blocks.filter(|&block| !here[block]).collect();
+        let view = View {
+            blocks: ALL,
+            small: false,
+            ranges: true,
+            kept: true,
+            under_way: under_way.iter().map(|(request, _)| request.clone()).collect(),
+            missing: &missing,
+        };
+        let plan = plan(view, &reader(block..block + 1, ahead), line);
+        for (index, limit) in plan.go_on {
+            let (request, upto) = &mut under_way[index];
+            (request.soon, *upto) = (request.soon.max(limit.on_disk), limit.on_disk.max(*upto));
+        }
+        requests += plan.requests.len();
+        for Planned { blocks: Range { start, end }, limit, near, .. } in plan.requests {
+            let soon = limit.on_disk.max(start + near);
+            under_way.push((UnderWay { first: start, next: start, end, soon }, limit.on_disk));
+        }
+        for (request, upto) in &mut under_way {
+            let upto = request.end.min(*upto);
+            here.get_mut(request.next..upto).into_iter().flatten().for_each(|here| {
+                assert!(!*here, "a block has come twice");
+                *here = true;
+            });
+            request.next = request.next.max(upto);
+            request.soon = request.soon.max(request.next + SHORTEST_REQUEST);
+        }
+        under_way.retain(|(request, _)| request.next < request.end);
+        assert!(here[block], "block {block} has not come");
+        let beyond = here[block + 1..(block + AHEAD).min(ALL)].iter().filter(|here| **here).count();
+        assert!(beyond <= 128.max(block / 16) + AT_ONCE, "{beyond} blocks have come beyond block {block}");
+    }
+    requests
+}
+
+#[test]
+fn a_gibibyte_takes_few_requests_where_one_connection_brings_much() {
+    let requests = |at_once, cost| requests_of_a_gibibyte(&Line { cost, at_once, buffer: 3 << 20, crowded: false });
+    // Without a limit; 125 and 60 MB/s a connection; 25 and 12 MB/s over 40 ms.
+    let counts = [(1000, 0), (100, 1), (50, 1), (20, 6), (10, 3)].map(|(at_once, cost)| requests(at_once, cost));
+    assert_eq!(counts, [87, 104, 168, 265, 323]);
 }
 
 /// Whatever is here and comes: needed blocks are covered afterwards, nothing is requested twice, and nothing that is here.
