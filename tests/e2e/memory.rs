@@ -80,7 +80,7 @@ fn a_quarter_of_a_gibibyte_over_a_far_line_costs_little_more_than_it_is_and_litt
 
 #[test]
 fn a_walk_and_a_large_file_take_little_memory() {
-    const READ: u64 = 512 * MIB;
+    const READ: u64 = 256 * MIB;
     for (kind, remote) in [("webdav", Remote::apache()), ("s3", Remote::s3()), ("sftp", Remote::sftp())] {
         hollow(&remote, "large", READ);
         for directory in 0..100 {

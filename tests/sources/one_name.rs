@@ -1,6 +1,8 @@
 //! One name in a large directory that one answer tells: the source tells it alone, and leaves the listing where it is.
 
+use std::fs::File;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
 use kitovufs::source::{Entry, Source};
@@ -23,10 +25,12 @@ async fn alone(source: &dyn Source, name: &str) -> Option<Vec<Entry>> {
 
 /// Some thousand names in `many`: files that were changed long ago, directories, and one that another name differs from by case only.
 fn many(directory: &Directory) {
-    for number in 0..20_000 {
-        directory.write(&format!("many/File {number:05}"), b"x");
-    }
     directory.write("many/Directory/inner", b"x");
+    let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
+    for number in 0..20_000 {
+        let file = File::create(directory.root.join(format!("many/File {number:05}"))).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
     directory.write("many/twice", b"x");
     directory.write("many/TWICE", b"xx");
     directory.write("many/1", b"x");
