@@ -107,11 +107,6 @@ impl LeftOut {
         self.0.lock().append(other);
     }
 
-    /// What is left out so far, in one line.
-    pub(crate) fn told(&self) -> Option<String> {
-        self.0.lock().told()
-    }
-
     /// Whether a name that is not listed may be there all the same.
     pub(crate) fn is_incomplete(&self) -> bool {
         self.0.lock().is_incomplete()

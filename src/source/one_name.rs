@@ -6,6 +6,9 @@ use parking_lot::Mutex;
 
 use super::Entry;
 
+/// A directory of more names is large where one answer tells all of them: stores of keys tell as many in one.
+pub const LARGE_NAMES: usize = 1_000;
+
 /// The name for whose sake one listing is made, if it is. Clones belong to the same listing.
 #[derive(Debug, Clone, Default)]
 pub struct OneName(Arc<Mutex<State>>);

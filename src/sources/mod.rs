@@ -25,6 +25,7 @@ mod renewal;
 pub(crate) mod s3;
 pub(crate) mod sftp;
 pub(crate) mod smb;
+mod spelling;
 mod stamp;
 mod tokens;
 pub(crate) mod web;

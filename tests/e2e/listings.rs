@@ -12,6 +12,7 @@ use crate::kit::flood::{Endless, Flood};
 use crate::kit::home::Home;
 use crate::kit::liar::{Liar, Speaks};
 use crate::kit::mount::{Mount, requests};
+use crate::kit::proxy::{Fate, Link, Proxy};
 use crate::kit::reaper;
 use crate::kit::web::Web;
 use crate::remote::Remote;
@@ -216,5 +217,22 @@ fn a_page_by_hand_is_no_complete_index_and_names_that_it_lacks_are_asked_for_by_
         assert_eq!((requests(&mount.status(), "web").0, requests(&mount.status(), "web").1), (listings, digests));
         // What was listed is known to be incomplete after a restart too.
         mount.remount();
+    }
+}
+
+#[test]
+fn one_name_of_twenty_thousand_does_not_wait_for_the_others() {
+    for (kind, remote) in [("webdav", Remote::apache()), ("sftp", Remote::sftp())] {
+        fs::create_dir(remote.dir().join("many")).unwrap();
+        (0..20_000).for_each(|n| fs::write(remote.dir().join(format!("many/some-file-name-{n:06}.txt")), "1").unwrap());
+        let (table, proxy) = remote.table_over("far", Proxy::to);
+        // More than a thousand names have, and less than all of them: the listing never comes to its end.
+        proxy.set(Link { fate: Some((1 << 20, Fate::Stall)), ..Link::default() });
+        let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+        let name = mount.path("far/many/some-file-name-012345.txt");
+        assert_eq!(fs::metadata(&name).unwrap().len(), 1, "{kind}");
+        assert_eq!(fs::read_to_string(&name).unwrap(), "1", "{kind}");
+        let status = mount.status();
+        assert_eq!((requests(&status, "far"), &status["sources"]["far"]["state"]), ((2, 0, 1), &"ok".into()), "{kind}");
     }
 }

@@ -91,6 +91,28 @@ fn a_quarter_of_a_gibibyte_over_a_far_line_costs_little_more_than_it_is_and_litt
 }
 
 #[test]
+fn a_walk_and_a_large_file_take_little_memory() {
+    const READ: u64 = 256 * MIB;
+    for (kind, remote) in [("webdav", Remote::apache()), ("s3", Remote::s3()), ("sftp", Remote::sftp())] {
+        hollow(&remote, "large", READ);
+        for directory in 0..100 {
+            let directory = remote.dir().join(format!("tree/{directory}"));
+            fs::create_dir_all(&directory).unwrap();
+            (0..100).for_each(|number| fs::write(directory.join(format!("{number}")), "1").unwrap());
+        }
+        let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
+        assert_eq!(mount.sh("find far/tree -type f | wc -l").trim(), "10000", "{kind}");
+        let walked = mount.peak_memory_in_release();
+        let mut file = File::open(mount.path("far/large")).unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        (0..READ / MIB).for_each(|_| file.read_exact(&mut buffer).unwrap());
+        let peak = mount.peak_memory_in_release();
+        println!("{kind}: {} MiB of memory, {} MiB after the walk", peak / MIB, walked / MIB);
+        assert!(peak <= MEMORY_FOR_ONE, "{kind}: {} MiB of memory", peak / MIB);
+    }
+}
+
+#[test]
 fn a_thousand_handles_and_64_readers_stay_within_the_budget() {
     for remote in [Remote::apache(), Remote::smb()] {
         const SIZE: u64 = 8 * MIB;

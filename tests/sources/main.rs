@@ -9,6 +9,7 @@ mod gcs;
 mod http_login;
 mod liar;
 mod moodle;
+mod one_name;
 mod overwritten;
 mod plugin;
 mod python;

@@ -84,13 +84,15 @@ struct Row {
 }
 
 impl Row {
-    /// The file at this place of the order is opened. Returns what that tells, and the places of those that are to be retrieved.
-    fn opened(&mut self, place: usize, siblings: &impl Siblings, budget: Budget) -> (Told, Vec<usize>) {
+    /// The file at this place of the order is opened. `whole`: all of it is here. Returns what that tells, and the places of those that
+    /// are to be retrieved.
+    fn opened(&mut self, place: usize, whole: bool, siblings: &impl Siblings, budget: Budget) -> (Told, Vec<usize>) {
         let told = self.pattern.opened(place, siblings);
         if told.broken {
             self.alive = Arc::default();
         }
-        (told, self.pattern.plan(siblings, budget))
+        let planned = if told.asks_for_more(whole) { self.pattern.plan(siblings, budget) } else { Vec::new() };
+        (told, planned)
     }
 }
 
@@ -148,13 +150,13 @@ impl Ahead {
             if followed.names != listing.entries().len() {
                 *followed = Followed { names: listing.entries().len(), ..Followed::default() };
             }
-            let (told, next) = followed.by_name.opened(number, &siblings, budget);
+            let (told, next) = followed.by_name.opened(number, whole, &siblings, budget);
             self.note(&told);
             planned.extend(next.into_iter().map(|number| (number, Arc::downgrade(&followed.by_name.alive))));
             if let Some((order, row)) = &mut followed.by_inode
                 && let Some(place) = order.place(number)
             {
-                let (told, next) = row.opened(place, &Ordered { order, siblings: &siblings }, budget);
+                let (told, next) = row.opened(place, whole, &Ordered { order, siblings: &siblings }, budget);
                 self.note(&told);
                 planned.extend(next.into_iter().map(|place| (order.number(place), Arc::downgrade(&row.alive))));
             } else if told.broken && followed.names <= MOST_NAMES && !followed.is_being_ordered {

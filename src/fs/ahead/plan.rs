@@ -8,6 +8,7 @@
 //! | N3 | a file that was retrieved ahead | it is used, and the row grows |
 //! | N4 | the same file again, or one shortly before it | nothing changes: it looks twice, or several readers share the row |
 //! | N5 | any other file | the row is broken, and what was retrieved ahead was in vain |
+//! | N6 | a file that is wholly here, and was not retrieved ahead | nothing ahead until one is missing: the next ones are probably here too |
 
 use std::collections::BTreeMap;
 
@@ -64,6 +65,13 @@ pub(super) struct Told {
     pub(super) in_vain: usize,
     /// Whether the reader has left the row.
     pub(super) broken: bool,
+}
+
+impl Told {
+    /// Case N6: whether more is to be retrieved ahead. `whole`: all of the file that is opened is here.
+    pub(super) fn asks_for_more(&self, whole: bool) -> bool {
+        self.used || !whole
+    }
 }
 
 /// How the files of a directory are opened.
@@ -216,6 +224,19 @@ mod tests {
         open(&mut pattern, [0, 1, 2], &files);
         assert_eq!(pattern.opened(150, &files), Told { used: false, in_vain: 8, broken: true });
         assert_eq!(pattern.plan(&files, OPEN), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn case_n6_what_is_here_is_not_looked_for() {
+        let (files, mut pattern) = (files(200, 4096), Pattern::default());
+        let mut opened = |number, whole| {
+            let told = pattern.opened(number, &files);
+            if told.asks_for_more(whole) { pattern.plan(&files, OPEN) } else { Vec::new() }
+        };
+        (0..50).for_each(|number| assert_eq!(opened(number, true), [] as [usize; 0], "{number}"));
+        assert_eq!(opened(50, false).len(), 64);
+        // That one came ahead, and more follows it.
+        assert_eq!(opened(51, true), [115]);
     }
 
     #[test]

@@ -15,8 +15,10 @@ use super::links;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::one_name::{LARGE_NAMES, OneName};
 use crate::source::{Entry, EntryKind, EntryStream, LeftOut, permission_bits};
 use crate::sources::links::{Links, is_text};
+use crate::sources::spelling::in_other_case;
 
 const OP: &str = "list_path";
 
@@ -30,6 +32,8 @@ struct Listing<'a> {
     connection: Arc<Connection>,
     handle: Handle,
     dir: &'a RemotePath,
+    /// Where it is at the server, without links.
+    place: Vec<u8>,
     /// Where the directories on the way here are, this one included, if links are followed.
     way: Vec<Bytes>,
     asked: VecDeque<Asked<Option<Vec<Name>>>>,
@@ -39,6 +43,7 @@ struct Listing<'a> {
     names: usize,
     ended: bool,
     left_out: LeftOut,
+    one_name: OneName,
 }
 
 /// The questions about a link that are under way.
@@ -62,18 +67,24 @@ pub(super) async fn list(connection: Arc<Connection>, dir: &RemotePath) -> Resul
     match opened {
         Ok(handle) => {
             connection.no_links(OP, dir, &place, real, ErrorKind::NotADirectory).await?;
-            Ok(entries(connection, handle, dir, way))
+            Ok(entries(connection, handle, (dir, place), way))
         }
         Err(failure) => Err(connection.error(OP, dir, &failure).await),
     }
 }
 
 /// The entries of an open directory.
-fn entries<'a>(connection: Arc<Connection>, handle: Handle, dir: &'a RemotePath, way: Vec<Bytes>) -> EntryStream<'a> {
-    let (asked, left_out) = (VecDeque::new(), LeftOut::default());
-    let noted = left_out.clone();
+fn entries(
+    connection: Arc<Connection>,
+    handle: Handle,
+    (dir, place): (&RemotePath, Vec<u8>),
+    way: Vec<Bytes>,
+) -> EntryStream<'_> {
+    let (asked, left_out, one_name) = (VecDeque::new(), LeftOut::default(), OneName::default());
+    let (noted, wanted) = (left_out.clone(), one_name.clone());
     let (questions, answers, names, ended) = (QUESTIONS.0, 0, 0, false);
-    let listing = Listing { connection, handle, dir, way, asked, questions, answers, names, ended, left_out };
+    let listing =
+        Listing { connection, handle, dir, place, way, asked, questions, answers, names, ended, left_out, one_name };
     let entries = futures::stream::unfold(listing, |mut listing| async move {
         if listing.ended {
             return None;
@@ -89,12 +100,19 @@ fn entries<'a>(connection: Arc<Connection>, handle: Handle, dir: &'a RemotePath,
         Some((futures::stream::iter(entries), listing))
     })
     .flatten();
-    EntryStream::noting(entries, noted)
+    EntryStream::for_one_name(entries, noted, wanted)
 }
 
 impl Listing<'_> {
     /// The next entries; `None` when these were all.
     async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
+        if self.names > LARGE_NAMES
+            && let Some(name) = self.one_name.take_wanted()
+            && let Some(told) = self.alone(&name).await
+        {
+            self.one_name.tell(told);
+            return Ok(None);
+        }
         // The second answer is the end of most directories, so that no more is asked for before it has come.
         if self.answers != 1 {
             let more = self.questions.saturating_sub(self.asked.len());
@@ -117,6 +135,33 @@ impl Listing<'_> {
             }
         }
         self.shown(followed).await.map(Some)
+    }
+
+    /// The entry of this name, if there is one; `None` if only the listing can tell.
+    async fn alone(&self, name: &[u8]) -> Option<Vec<Entry>> {
+        let path = self.dir.child(name).ok()?;
+        let dir = self.place.strip_suffix(b"/").unwrap_or(&self.place);
+        let place = |name: &[u8]| [dir, b"/", name].concat();
+        let (there, elsewhere) = (place(name), place(&in_other_case(name)?));
+        let client = &self.connection.client;
+        let (real, attrs, in_other_case) = (client.real_path(&there), client.lstat(&there), client.lstat(&elsewhere));
+        let attrs = match attrs.await {
+            Ok(attrs) => attrs,
+            Err(failure) => {
+                let error = self.connection.error(OP, &path, &failure).await;
+                return (error.kind() == ErrorKind::NotFound).then(Vec::new);
+            }
+        };
+        let is_absent = |failure: Failure| failure.error(OP, &path).kind() == ErrorKind::NotFound;
+        let is_told_apart = in_other_case.await.is_err_and(is_absent);
+        let is_there = self.connection.no_links(OP, &path, &there, real, ErrorKind::Changed).await.is_ok();
+        let kind = match attrs.file_type() {
+            FileType::Directory => EntryKind::Directory,
+            FileType::Regular => EntryKind::File,
+            FileType::Symlink | FileType::Other => return None,
+        };
+        let name = Name { name: Bytes::copy_from_slice(name), attrs };
+        (is_told_apart && is_there).then(|| vec![entry(path, &name, kind, SystemTime::now())])
     }
 
     async fn shown(&self, names: Vec<(RemotePath, Name)>) -> Result<Vec<Entry>> {

@@ -130,7 +130,7 @@ impl Source for Sftp {
             content_digest: false,
             proven_whole: false,
             verbatim_names: true,
-            names_alone: false,
+            names_alone: true,
             // Four or more share 16 MiB; one alone has up to 13 under way.
             buffer: 4 << 20,
             concurrency: 32,

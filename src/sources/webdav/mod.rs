@@ -8,8 +8,10 @@ use std::sync::Once;
 use ::url::Url;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryFutureExt as _;
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
+use tokio::sync::oneshot;
 
 use self::multistatus::{Listed, Place, Resource, decoded_components, multistatus};
 use super::authorities::Authorities;
@@ -24,14 +26,16 @@ use super::http::versioned::{self, Versioned};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, join, read_endpoint, warn_if_clear};
 use super::purpose::Purpose;
 use super::read_root;
+use super::spelling::in_other_case;
 use super::stamp::Stamp;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::one_name::OneName;
 use crate::source::url::Urls;
 use crate::source::{
-    Capabilities, Entry, EntryStream, Kind, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
-    Source,
+    Capabilities, Entry, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
+    Sink, Source,
 };
 use crate::sources::arriving::Arriving;
 use crate::sources::current::Current;
@@ -118,8 +122,20 @@ impl Webdav {
         http::Request::builder().method(method).uri(format!("{origin}/{path}{slash}"))
     }
 
-    /// Asks about a path, or about a directory and what is in it.
-    async fn propfind(&self, purpose: Purpose<'_>, path: &RemotePath, depth: &str, slash: bool) -> Result<Found> {
+    /// Asks about a path.
+    async fn propfind(&self, purpose: Purpose<'_>, path: &RemotePath, slash: bool) -> Result<Found> {
+        self.propfind_to(purpose, path, "0", slash, None).await
+    }
+
+    /// Asks about a path, or about a directory and what is in it, and says to `large` if that is much.
+    async fn propfind_to(
+        &self,
+        purpose: Purpose<'_>,
+        path: &RemotePath,
+        depth: &str,
+        slash: bool,
+        large: Option<oneshot::Sender<()>>,
+    ) -> Result<Found> {
         let transport = self.transport.get(purpose)?;
         let request = self
             .request("PROPFIND", path, slash)
@@ -130,7 +146,8 @@ impl Webdav {
         let answer = match transport.send(purpose, request).await {
             Ok(Answer { response, observed }) => {
                 let asked = self.place_of_answer(path, response.url());
-                let found = move |body: &mut Arriving| Ok(Found { listed: multistatus(body, &asked)?, observed });
+                let found =
+                    move |body: &mut Arriving| Ok(Found { listed: multistatus(body, &asked, large)?, observed });
                 parsed(purpose, response, found).await
             }
             Err(error) => Err(error),
@@ -167,7 +184,7 @@ impl Webdav {
 
     /// The server's answer about one path.
     async fn stat(&self, purpose: Purpose<'_>, path: &RemotePath) -> Result<(Resource, i64)> {
-        let found = match self.propfind(purpose, path, "0", path.is_root()).await {
+        let found = match self.propfind(purpose, path, path.is_root()).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
             found => found?,
         };
@@ -181,6 +198,63 @@ impl Webdav {
         }
     }
 
+    /// The server's answer about a directory and what is in it. Says to `large` if that is much.
+    async fn listed(&self, dir: &RemotePath, large: oneshot::Sender<()>) -> Result<Found> {
+        let purpose = Purpose { op: "list_path", path: dir };
+        let found = match self.propfind_to(purpose, dir, "1", true, Some(large)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
+            found => found?,
+        };
+        let itself = found.listed.resources.iter().find(|resource| resource.place == Place::Itself);
+        match itself {
+            Some(itself) if itself.directory => Ok(found),
+            Some(_) => Err(purpose.error(ErrorKind::NotADirectory)),
+            // Its entry may be one of those that could not be read.
+            None if found.listed.left_out.is_incomplete() => Ok(found),
+            // Without it, an empty answer would prove nothing.
+            None => Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?")),
+        }
+    }
+
+    /// The entries of a directory, of which some are left out.
+    fn entries<'a>(
+        &'a self,
+        dir: &'a RemotePath,
+        found: Found,
+        left_out: LeftOut,
+    ) -> impl Iterator<Item = Result<Entry>> + Send + 'a {
+        let Found { listed, observed } = found;
+        left_out.append(listed.left_out);
+        listed.resources.into_iter().filter_map(move |resource| match &resource.place {
+            Place::Itself => None,
+            Place::Inside(name) => {
+                let stamp = self.tags.known(&resource.stamp);
+                Some(Ok(entry(left_out.child(dir, name)?, resource.directory, &stamp, observed)))
+            }
+            Place::Elsewhere(path) => {
+                left_out.add_unreadable(path, "it is not in this directory");
+                None
+            }
+        })
+    }
+
+    /// The entry of this name in `dir`, if there is one; `None` if only a listing can tell.
+    async fn alone(&self, dir: &RemotePath, name: &[u8]) -> Option<Vec<Entry>> {
+        let (path, other) = (dir.child(name).ok()?, dir.child(&in_other_case(name)?).ok()?);
+        let purpose = |path| Purpose { op: "list_path", path };
+        let (told, in_other_case) =
+            tokio::join!(self.stat(purpose(&path), &path), self.propfind(purpose(&other), &other, false));
+        let is_absent = |error: &Error| error.kind() == ErrorKind::NotFound;
+        match told {
+            Ok((resource, observed)) if in_other_case.as_ref().is_err_and(is_absent) => {
+                let stamp = self.tags.known(&resource.stamp);
+                Some(vec![entry(path, resource.directory, &stamp, observed)])
+            }
+            Err(error) if is_absent(&error) => Some(Vec::new()),
+            _ => None,
+        }
+    }
+
     /// The error of a *not found*: an outage if the root has gone too, since then nothing was deleted.
     async fn missing(&self, purpose: Purpose<'_>, error: Error) -> Error {
         let gone = |because: &str| purpose.error(ErrorKind::Unreachable).because(because);
@@ -188,7 +262,7 @@ impl Webdav {
             return gone("the server does not know the root: are `endpoint` and `root` right?");
         }
         let root = RemotePath::root();
-        match self.propfind(Purpose { op: purpose.op, path: &root }, &root, "0", true).await {
+        match self.propfind(Purpose { op: purpose.op, path: &root }, &root, true).await {
             Ok(_) => error,
             Err(e) if e.kind() == ErrorKind::NotFound => gone("the server does not know the root any more"),
             Err(e) => e,
@@ -253,7 +327,7 @@ impl Source for Webdav {
             content_digest: false,
             proven_whole: self.tags.are_unstable(),
             verbatim_names: true,
-            names_alone: false,
+            names_alone: true,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 16,
         }
@@ -271,35 +345,31 @@ impl Source for Webdav {
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
-        let purpose = Purpose { op: "list_path", path: dir };
-        let found = match self.propfind(purpose, dir, "1", true).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing(purpose, error).await),
-            found => found?,
+        let (large, is_large) = oneshot::channel();
+        let mut listing = Box::pin(self.listed(dir, large));
+        let whole = tokio::select! {
+            found = &mut listing => Some(found?),
+            Ok(()) = is_large => None,
         };
-        let Found { listed: Listed { resources, left_out }, observed } = found;
-        match resources.iter().find(|resource| resource.place == Place::Itself) {
-            Some(itself) if itself.directory => {}
-            Some(_) => return Err(purpose.error(ErrorKind::NotADirectory)),
-            // Its entry may be one of those that could not be read.
-            None if left_out.is_incomplete() => {}
-            // Without it, an empty answer would prove nothing.
-            None => {
-                return Err(purpose.protocol("the listing does not mention the directory itself: is `endpoint` right?"));
-            }
-        }
-        let noted = left_out.clone();
-        let entries = resources.into_iter().filter_map(move |resource| match &resource.place {
-            Place::Itself => None,
-            Place::Inside(name) => {
-                let stamp = self.tags.known(&resource.stamp);
-                Some(Ok(entry(left_out.child(dir, name)?, resource.directory, &stamp, observed)))
-            }
-            Place::Elsewhere(path) => {
-                left_out.add_unreadable(path, "it is not in this directory");
-                None
-            }
-        });
-        Ok(EntryStream::noting(futures::stream::iter(entries), noted))
+        let (left_out, one_name): (LeftOut, OneName) = Default::default();
+        let (noted, wanted) = (left_out.clone(), one_name.clone());
+        let entries = async move {
+            let found = match (whole, wanted.take_wanted()) {
+                (Some(found), _) => Some(found),
+                // The rest waits at the server, and is called off if the name is told.
+                (None, Some(name)) => match self.alone(dir, &name).await {
+                    Some(told) => {
+                        wanted.tell(told);
+                        None
+                    }
+                    None => Some(listing.await?),
+                },
+                (None, None) => Some(listing.await?),
+            };
+            let entries = found.map(|found| self.entries(dir, found, noted));
+            Ok(futures::stream::iter(entries.into_iter().flatten()))
+        };
+        Ok(EntryStream::for_one_name(entries.try_flatten_stream(), left_out, one_name))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

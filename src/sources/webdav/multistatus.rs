@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use tokio::sync::oneshot;
 
-use crate::source::LeftOut;
+use crate::omitted::Omitted;
+use crate::source::one_name::LARGE_NAMES;
 use crate::source::packed::Reader;
 use crate::sources::arriving::Arriving;
 use crate::sources::heap::{Heap, Pack};
@@ -15,7 +17,7 @@ use crate::sources::stamp::{Stamp, http_date};
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     pub(super) resources: Heap<Resource>,
-    pub(super) left_out: LeftOut,
+    pub(super) left_out: Omitted,
 }
 
 /// One `response` of a multistatus: where, and what.
@@ -83,9 +85,14 @@ impl Pack for Resource {
     }
 }
 
-/// Reads the answer to a PROPFIND about what has the components `asked`.
-pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<Listed, String> {
-    let Listed { mut resources, left_out } = Listed::default();
+/// Reads the answer to a PROPFIND about what has the components `asked`. Says to `large` when more than [`LARGE_NAMES`] are in that.
+pub(super) fn multistatus(
+    body: &mut Arriving,
+    asked: &[Vec<u8>],
+    mut large: Option<oneshot::Sender<()>>,
+) -> Result<Listed, String> {
+    let Listed { mut resources, mut left_out } = Listed::default();
+    let mut names = 0;
     let tree = Element::listing(body, &["response"], |response| {
         let href = match response.known_by("href") {
             Ok(href) => href.trim(),
@@ -95,7 +102,16 @@ pub(super) fn multistatus(body: &mut Arriving, asked: &[Vec<u8>]) -> Result<List
             }
         };
         match resource(&response, href, asked) {
-            Ok(Some(resource)) => resources.push(&resource)?,
+            Ok(Some(resource)) => {
+                resources.push(&resource)?;
+                names += usize::from(matches!(resource.place, Place::Inside(_)));
+                if names > LARGE_NAMES
+                    && let Some(large) = large.take()
+                {
+                    // Where nobody waits to hear it, all names are wanted.
+                    let _ = large.send(());
+                }
+            }
             Ok(None) => {}
             Err(why) => left_out.add_unreadable(href.as_bytes(), why),
         }
@@ -195,13 +211,17 @@ mod tests {
             <d:response><d:href>/dav/gone</d:href><d:status>HTTP/1.1 404 Not Found</d:status></d:response>
         </d:multistatus>"#;
         let asked = decoded_components("/dav/a%20b");
-        let found: Vec<_> =
-            read(body, |body| multistatus(body, &asked)).expect("it is well-formed").resources.into_iter().collect();
+        let found: Vec<_> = read(body, |body| multistatus(body, &asked, None))
+            .expect("it is well-formed")
+            .resources
+            .into_iter()
+            .collect();
         assert_eq!(found.len(), 2);
         assert!(found[0].directory);
         let places = |found: &[Resource]| found.iter().map(|resource| resource.place.clone()).collect::<Vec<_>>();
         assert_eq!(places(&found), [Place::Itself, Place::Inside(b"A%41\xff".to_vec())]);
-        let elsewhere = read(body, |body| multistatus(body, &decoded_components("/dav"))).expect("it is well-formed");
+        let elsewhere =
+            read(body, |body| multistatus(body, &decoded_components("/dav"), None)).expect("it is well-formed");
         assert_eq!(
             places(&elsewhere.resources.into_iter().collect::<Vec<_>>()),
             [Place::Inside(b"a b".to_vec()), Place::Elsewhere(b"dav/a b/A%41\xff".to_vec())]
@@ -254,7 +274,7 @@ mod tests {
         ] {
             let body = format!("<multistatus>{odd}{good}</multistatus>");
             let Listed { resources, left_out } =
-                read(body.as_bytes(), |body| multistatus(body, &[])).expect("it is a listing");
+                read(body.as_bytes(), |body| multistatus(body, &[], None)).expect("it is a listing");
             assert_eq!((resources.iter().count(), left_out.is_incomplete()), (names, incomplete), "{odd}");
             assert_eq!(resources.iter().last().and_then(|resource| resource.stamp.size), Some(7), "{odd}");
         }
@@ -265,7 +285,7 @@ mod tests {
         let whole = "<multistatus><response><href>/a</href><propstat><prop/></propstat></response></multistatus>";
         for (end, incomplete) in [("", false), ("\n", false), ("Internal Server Error", true)] {
             let body = format!("{whole}{end}");
-            let listed = read(body.as_bytes(), |body| multistatus(body, &[])).expect("it is a listing");
+            let listed = read(body.as_bytes(), |body| multistatus(body, &[], None)).expect("it is a listing");
             assert_eq!((listed.resources.iter().count(), listed.left_out.is_incomplete()), (1, incomplete), "{end:?}");
         }
     }
@@ -273,7 +293,7 @@ mod tests {
     #[test]
     fn what_is_no_listing_is_an_error() {
         for body in ["<html/>", "", "<multistatus>", "<multistatus><response><href>/a</href>"] {
-            assert!(read(body.as_bytes(), |body| multistatus(body, &[])).is_err(), "{body:?}");
+            assert!(read(body.as_bytes(), |body| multistatus(body, &[], None)).is_err(), "{body:?}");
         }
     }
 
@@ -283,7 +303,7 @@ mod tests {
         let whole = format!("<multistatus>{}{}</multistatus>", file("a"), file("b"));
         let first = "<multistatus>".len() + file("a").len();
         for end in 0..whole.len() {
-            let listed = read(&whole.as_bytes()[..end], |body| multistatus(body, &[]));
+            let listed = read(&whole.as_bytes()[..end], |body| multistatus(body, &[], None));
             let told = listed.ok().map(|listed| (listed.resources.iter().count(), listed.left_out.is_incomplete()));
             let wanted = (end >= first).then(|| (1 + usize::from(end >= first + file("b").len()), true));
             assert_eq!(told, wanted, "{}", &whole[..end]);
@@ -295,6 +315,6 @@ mod tests {
         let corpus = Corpus::of("multistatus");
         bolero::check!()
             .with_type::<Input>()
-            .for_each(|input| drop(read(&corpus.bytes(input), |body| multistatus(body, &[b"dav".to_vec()]))));
+            .for_each(|input| drop(read(&corpus.bytes(input), |body| multistatus(body, &[b"dav".to_vec()], None))));
     }
 }

@@ -1,0 +1,88 @@
+//! One name in a large directory that one answer tells: the source tells it alone, and leaves the listing where it is.
+
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
+
+use futures::StreamExt as _;
+use kitovufs::source::{Entry, Source};
+
+use crate::kit::servers::Webdav;
+use crate::kit::sshd::Sshd;
+use crate::real::{Directory, list, served};
+use crate::{remote, source};
+
+/// What a listing of `many` for the sake of one name tells of it alone; `None` if it has told all names.
+async fn alone(source: &dyn Source, name: &str) -> Option<Vec<Entry>> {
+    let many = remote("many");
+    let mut entries = source.list_path(&many).await.unwrap();
+    entries.want_only(name.as_bytes());
+    while let Some(entry) = entries.next().await {
+        entry.unwrap();
+    }
+    entries.told_alone()
+}
+
+/// Some thousand names in `many`: files that were changed long ago, directories, and one that another name differs from by case only.
+fn many(directory: &Directory) {
+    directory.write("many/Directory/inner", b"x");
+    let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
+    for number in 0..20_000 {
+        let file = File::create(directory.root.join(format!("many/File {number:05}"))).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    directory.write("many/twice", b"x");
+    directory.write("many/TWICE", b"xx");
+    directory.write("many/1", b"x");
+    directory.write("many/ü", b"x");
+    directory.write("few/a", b"x");
+}
+
+/// What every source has to tell, of which only a listing tells `listed`.
+async fn tells(source: &dyn Source, listed: &[&str]) {
+    let all = list(source, "many").await.unwrap();
+    for name in ["File 00000", "File 12345", "File 19999", "Directory"] {
+        let found = all.iter().find(|entry| entry.name == name.as_bytes()).cloned();
+        assert!(found.is_some());
+        assert_eq!(alone(source, name).await, Some(Vec::from_iter(found)), "{name}");
+    }
+    for name in ["absent", "file 12345", "File 1234", "File 20000", "directory"] {
+        let told = alone(source, name).await;
+        assert!(told.is_none_or(|told| told.is_empty()), "{name}");
+    }
+    assert_eq!(alone(source, "absent").await, Some(Vec::new()));
+    // Such a file system may have more spellings, or tells no names apart that differ by case: the listing says what there is.
+    for name in listed {
+        assert_eq!(alone(source, name).await, None, "{name}");
+    }
+    let few = remote("few");
+    let mut entries = source.list_path(&few).await.unwrap();
+    entries.want_only(b"a");
+    assert_eq!((entries.by_ref().count().await, entries.told_alone()), (1, None), "a small one is listed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_among_twenty_thousand_costs_two_questions_over_webdav() {
+    let dir = served();
+    many(&Directory::new(dir.path()));
+    let server = Webdav::apache(dir.path());
+    let source = source(&server.table()).await;
+    tells(source.as_ref(), &["twice", "1", "ü"]).await;
+    let before = server.requests().len();
+    assert_eq!(alone(source.as_ref(), "File 00777").await.map(|told| told.len()), Some(1));
+    let asked = server.requests().split_off(before);
+    let about = |what: &str| asked.iter().filter(|request| request.starts_with(what)).count();
+    let wanted = ["PROPFIND /many/File 00777 207", "PROPFIND /many/fILE 00777 404"];
+    // The server notes the listing that it could not send when it comes to that.
+    assert_eq!((wanted.map(about), asked.len() - about("PROPFIND /many/ ")), ([1, 1], 2), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_among_twenty_thousand_is_told_alone_over_sftp() {
+    let dir = served();
+    many(&Directory::new(dir.path()));
+    symlink("File 00000", dir.path().join("many/link")).unwrap();
+    let server = Sshd::run(dir.path());
+    let source = source(&server.table()).await;
+    tells(source.as_ref(), &["twice", "1", "ü", "link"]).await;
+}
