@@ -111,7 +111,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     let session = Session::new(driver, mountpoint, &options).map_err(|e| {
         // Ctrl-C also ends fusermount3, perhaps when it has mounted and not yet told so.
         point::clear(mountpoint);
-        failed(e)
+        point::refused(mountpoint, rustix::process::geteuid().is_root(), e)
     })?;
     early.into_iter().for_each(|connecting| _ = runtime.spawn(connecting));
     changes::follow(runtime, &fs, &session.notifier(), changes);

@@ -1,6 +1,7 @@
 //! Mount points: finding mounts, preparing a folder, unmounting. It knows no sources.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -290,6 +291,18 @@ pub fn check_device() -> Result<()> {
     }
 }
 
+/// That the kernel, or `fusermount3`, refused to mount there. A root who may not mount is one of a container.
+pub fn refused(mountpoint: &Path, is_root: bool, e: io::Error) -> Error {
+    let refused = Error::new("mount", ErrorKind::Other).on(mountpoint.display());
+    let is_forbidden = e.kind() == io::ErrorKind::PermissionDenied || e.to_string().contains("Operation not permitted");
+    let refused = if is_root && is_forbidden {
+        refused.because("this root may not mount; a container needs `--device /dev/fuse --cap-add SYS_ADMIN`")
+    } else {
+        refused
+    };
+    refused.caused_by(e)
+}
+
 /// Whether `fusermount3` is there and may mount for this user; says so.
 ///
 /// # Errors
@@ -362,6 +375,17 @@ mod tests {
         let helper = dir.path().join("fusermount3");
         std::fs::write(&helper, "").expect("a file");
         assert_eq!(helper_in(dirs()).expect("it is there"), helper);
+    }
+
+    #[test]
+    fn a_root_who_may_not_mount_is_told_what_a_container_needs() {
+        let told = |is_root, e| refused(Path::new("/mnt"), is_root, e).to_string();
+        let by_helper = || io::Error::other("fusermount3: mount failed: Operation not permitted\n");
+        let needed = "--device /dev/fuse --cap-add SYS_ADMIN";
+        assert!(told(true, by_helper()).contains(needed));
+        assert!(told(true, io::ErrorKind::PermissionDenied.into()).contains(needed));
+        assert!(!told(false, by_helper()).contains(needed));
+        assert!(!told(true, io::ErrorKind::NotFound.into()).contains(needed));
     }
 
     #[test]
