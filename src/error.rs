@@ -197,6 +197,11 @@ impl Error {
         self.0.remembered
     }
 
+    /// The place that the operation was applied to, as it is shown; `None` if it was applied to none.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.0.path.as_deref()
+    }
+
     /// Keeps how long the source asks to be left alone.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {

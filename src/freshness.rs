@@ -11,6 +11,10 @@
 //! | L5 | yes | | failed otherwise | `serve` | serve what is known |
 //! | L6 | yes | | failed otherwise | `fail` | fail with that |
 //! | L7 | no | | failed otherwise | | fail with that |
+//! | L15 | yes | | the login is refused, and the settings do not say whose login it is | | fail with that |
+//!
+//! L15: what is known came with a login that the settings do not tell from any other (a token, keys of the environment), and may be another's.
+//! Where they name the account, what is known of another one has other keys in the cache.
 //!
 //! **While the source has not answered yet.** A question goes on when no caller waits for its answer any longer. A source is *slow* once a
 //! question has had `patience`, and no other that was asked since has ended; until one does.
@@ -71,7 +75,7 @@
 //!
 //! | case | failure | copy | decision |
 //! |---|---|---|---|
-//! | O10 | an outage that was known before | some blocks are here | serve those |
+//! | O10 | an outage that was known before (but see L15) | some blocks are here | serve those |
 //! | O11 | otherwise | | fail with it |
 //!
 //! **A copy that was just retrieved, or is about to count as whole:**
@@ -250,9 +254,10 @@ pub fn while_asking(known: bool, slow: bool, asked: Duration, patience: Duration
     }
 }
 
-/// Cases L4 to L7.
-pub fn after_failure(known: bool, kind: ErrorKind, offline: Offline) -> AfterFailure {
+/// Cases L4 to L7, and L15. `names_account`: the settings say whose login it is.
+pub fn after_failure(known: bool, kind: ErrorKind, offline: Offline, names_account: bool) -> AfterFailure {
     match kind {
+        ErrorKind::Unauthenticated if !names_account => AfterFailure::Fail,
         ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             AfterFailure::Fail
         }
@@ -291,8 +296,12 @@ pub fn at_open(small: bool, here: Here, asked: bool) -> AtOpen {
     }
 }
 
-/// Cases O10 and O11. `unconfirmed`: the source could not be asked for the listing either. `begun`: some blocks are here.
-pub fn after_failed_open(kind: ErrorKind, unconfirmed: bool, begun: bool) -> AfterFailure {
+/// Cases O10 and O11, and L15. `unconfirmed`: the source could not be asked for the listing either. `begun`: some blocks are here.
+pub fn after_failed_open(kind: ErrorKind, unconfirmed: bool, begun: bool, names_account: bool) -> AfterFailure {
+    let may_be_anothers = kind == ErrorKind::Unauthenticated && !names_account;
+    if may_be_anothers {
+        return AfterFailure::Fail;
+    }
     if kind.is_outage() && unconfirmed && begun { AfterFailure::Serve } else { AfterFailure::Fail }
 }
 
@@ -338,16 +347,27 @@ mod tests {
     #[test]
     fn case_l4_a_refusal_is_passed_on_even_if_something_is_known() {
         for kind in [ErrorKind::NotFound, ErrorKind::PermissionDenied, ErrorKind::NotADirectory] {
-            assert_eq!(after_failure(true, kind, Offline::Serve), AfterFailure::Fail);
+            assert_eq!(after_failure(true, kind, Offline::Serve, true), AfterFailure::Fail);
         }
     }
 
     #[test]
     fn cases_l5_to_l7() {
         for kind in [ErrorKind::Unreachable, ErrorKind::TimedOut, ErrorKind::Unauthenticated, ErrorKind::Protocol] {
-            assert_eq!(after_failure(true, kind, Offline::Serve), AfterFailure::Serve);
-            assert_eq!(after_failure(true, kind, Offline::Fail), AfterFailure::Fail);
-            assert_eq!(after_failure(false, kind, Offline::Serve), AfterFailure::Fail);
+            assert_eq!(after_failure(true, kind, Offline::Serve, true), AfterFailure::Serve);
+            assert_eq!(after_failure(true, kind, Offline::Fail, true), AfterFailure::Fail);
+            assert_eq!(after_failure(false, kind, Offline::Serve, true), AfterFailure::Fail);
+        }
+    }
+
+    #[test]
+    fn case_l15_what_may_be_anothers_is_not_served_to_a_refused_login() {
+        let kind = ErrorKind::Unauthenticated;
+        assert_eq!(after_failure(true, kind, Offline::Serve, false), AfterFailure::Fail);
+        assert_eq!(after_failed_open(kind, true, true, false), AfterFailure::Fail);
+        for kind in [ErrorKind::Unreachable, ErrorKind::TimedOut] {
+            assert_eq!(after_failure(true, kind, Offline::Serve, false), AfterFailure::Serve);
+            assert_eq!(after_failed_open(kind, true, true, false), AfterFailure::Serve);
         }
     }
 
@@ -450,16 +470,16 @@ mod tests {
     #[test]
     fn case_o10_what_is_here_is_served_during_an_outage() {
         for kind in [ErrorKind::Unreachable, ErrorKind::TimedOut] {
-            assert_eq!(after_failed_open(kind, true, true), AfterFailure::Serve);
+            assert_eq!(after_failed_open(kind, true, true, true), AfterFailure::Serve);
         }
     }
 
     #[test]
     fn case_o11_other_failures_are_passed_on() {
-        assert_eq!(after_failed_open(ErrorKind::Unreachable, false, true), AfterFailure::Fail);
-        assert_eq!(after_failed_open(ErrorKind::Unreachable, true, false), AfterFailure::Fail);
-        assert_eq!(after_failed_open(ErrorKind::Changed, true, true), AfterFailure::Fail);
-        assert_eq!(after_failed_open(ErrorKind::PermissionDenied, true, true), AfterFailure::Fail);
+        assert_eq!(after_failed_open(ErrorKind::Unreachable, false, true, true), AfterFailure::Fail);
+        assert_eq!(after_failed_open(ErrorKind::Unreachable, true, false, true), AfterFailure::Fail);
+        assert_eq!(after_failed_open(ErrorKind::Changed, true, true, true), AfterFailure::Fail);
+        assert_eq!(after_failed_open(ErrorKind::PermissionDenied, true, true, true), AfterFailure::Fail);
     }
 
     #[test]

@@ -354,6 +354,11 @@ fn source_status(source: &MountedSource) -> SourceStatus {
     let waiting = waiting(&counters.waits, source.timeout);
     let state = state(source, &health, waiting.is_some());
     let (transfers, transfers_under_way) = counters.waits.transfers(MAX_TRANSFERS);
+    // Uses first: what is used meanwhile was counted as ahead before.
+    let [files_ahead_used, ends_ahead_used, listings_ahead_used] = source
+        .ahead
+        .as_ref()
+        .map_or([0; 3], |ahead| [count(&ahead.used), count(&ahead.ends_used), count(&ahead.walks.used)]);
     let since = match &waiting {
         Some(waiting) if state == "slow" => waiting.since.clone(),
         _ => rfc3339(since),
@@ -382,11 +387,11 @@ fn source_status(source: &MountedSource) -> SourceStatus {
         transfers_under_way,
         bytes_retrieved: count(&counters.bytes_retrieved),
         files_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.fetched)),
-        files_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.used)),
+        files_ahead_used,
         ends_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.ends_fetched)),
-        ends_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.ends_used)),
+        ends_ahead_used,
         listings_ahead: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.walks.listed)),
-        listings_ahead_used: source.ahead.as_ref().map_or(0, |ahead| count(&ahead.walks.used)),
+        listings_ahead_used,
         left_out: source.catalog.left_out(),
         errors: count(&counters.errors),
         unconverged_digests: source.transfer.unconverged(),

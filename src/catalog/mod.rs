@@ -63,6 +63,8 @@ pub struct Policy {
     pub patience: Duration,
     /// The use of known answers while the source cannot be asked.
     pub offline: Offline,
+    /// Whether the source's settings say whose login it is.
+    pub names_account: bool,
 }
 
 /// Something the catalog says, and for how much longer it counts.
@@ -220,7 +222,7 @@ impl Catalog {
                     Err(error) => error,
                 };
                 let known = self.overlay_or_stored(dir, &name, &entry).await;
-                match after_failure(known.is_some(), error.kind(), self.policy.offline) {
+                match self.after_failure(known.is_some(), error.kind()) {
                     AfterFailure::Fail => Err(error),
                     AfterFailure::Serve => Ok(self.unconfirmed(known.map(|known| (name, known)))),
                 }
@@ -300,6 +302,15 @@ impl Catalog {
     /// The use of known answers while the source cannot be asked.
     pub fn offline(&self) -> Offline {
         self.policy.offline
+    }
+
+    /// Whether the source's settings say whose login it is.
+    pub fn names_account(&self) -> bool {
+        self.policy.names_account
+    }
+
+    fn after_failure(&self, known: bool, kind: ErrorKind) -> AfterFailure {
+        after_failure(known, kind, self.policy.offline, self.policy.names_account)
     }
 
     /// Whether this name was asked for alone, not just listed, within `fresh_for`.
@@ -405,7 +416,7 @@ impl Catalog {
             return Err(error);
         }
         let known = self.last_listing(dir).await;
-        match after_failure(known.is_some(), error.kind(), self.policy.offline) {
+        match self.after_failure(known.is_some(), error.kind()) {
             AfterFailure::Fail => Err(error),
             AfterFailure::Serve => {
                 debug!("{dir}: served as last known: {error}");

@@ -36,7 +36,7 @@ impl Fixture {
         let place = TempDir::new().expect("a temporary directory");
         let db = Arc::new(Database::open(place.path(), 1 << 20).expect("a new index"));
         let (faulty, faults) = Faulty::new(memory.clone());
-        let policy = Policy { fresh_for: FRESH_FOR, patience: FRESH_FOR, offline: Offline::Serve };
+        let policy = Policy { fresh_for: FRESH_FOR, patience: FRESH_FOR, offline: Offline::Serve, names_account: true };
         let catalog = Catalog::new(Arc::new(faulty), "s".into(), policy, db, Arc::new(room), Span::none());
         Self { catalog, memory, faults, _place: place }
     }

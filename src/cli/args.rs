@@ -51,6 +51,9 @@ pub enum LowCommand {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Print JSON, for scripts: a line for each source and folder
+        #[arg(long)]
+        json: bool,
     },
     /// Add a source to the configuration, once it has worked
     ///
@@ -157,6 +160,9 @@ pub enum LowCommand {
     /// goes on where it was.
     #[command(after_help = FETCH)]
     Fetch {
+        /// Print JSON, for scripts: a line for each PATH
+        #[arg(long)]
+        json: bool,
         /// Files, and folders with everything in them, in a mounted folder
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
@@ -187,6 +193,9 @@ pub enum LowCommand {
     /// Keep files no longer; what the cache has of them may be evicted from now on
     #[command(after_help = "Example:\n  kitovufs unpin ~/kitovu/cloud/talks")]
     Unpin {
+        /// Print JSON, for scripts: a line for each PATH
+        #[arg(long)]
+        json: bool,
         /// Files and folders, with what is pinned in them
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
@@ -205,8 +214,13 @@ pub enum LowCommand {
         paths: Vec<PathBuf>,
     },
     /// Ask the source now about a folder's names or a file's version
-    #[command(after_help = "Example:\n  kitovufs refresh ~/kitovu/cloud/talks")]
+    #[command(
+        after_help = "Examples:\n  kitovufs refresh ~/kitovu/cloud/talks\n  kitovufs refresh --json ~/kitovu/cloud/a.pdf | jq .changed"
+    )]
     Refresh {
+        /// Print JSON, for scripts: a line for each PATH
+        #[arg(long)]
+        json: bool,
         /// Files, and folders without those in them, in a mounted folder
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
@@ -240,6 +254,9 @@ pub enum LowCommand {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Print JSON, for scripts: a line for each thing that was checked
+        #[arg(long, conflicts_with = "bundle")]
+        json: bool,
         /// Write what a report of a bug needs, without secrets, into a new file
         #[arg(long, value_name = "FILE")]
         bundle: Option<PathBuf>,
@@ -255,6 +272,13 @@ pub enum LowCommand {
     Generate {
         /// The directory.
         dir: PathBuf,
+    },
+    /// Show the help of a command
+    #[command(after_help = "Examples:\n  kitovufs help\n  kitovufs help fetch\n  kitovufs help plugin check")]
+    Help {
+        /// The command
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
     },
     /// Help for authors of plugins
     #[command(after_help = "Examples:\n  kitovufs plugin new --lang python\n  kitovufs plugin check ./my-plugin")]
@@ -486,6 +510,7 @@ const CHECK: &str = "\
 Examples:
   kitovufs check
   kitovufs check -c other.toml
+  kitovufs check --json | jq -r 'select(.works | not) | .name'
 
 Exit codes:
   0  every source works
@@ -504,6 +529,7 @@ const FETCH: &str = "\
 Examples:
   kitovufs fetch ~/kitovu/cloud/talks ~/kitovu/docs/a.pdf
       progress is on standard error
+  kitovufs fetch --json ~/kitovu/cloud/talks | jq .missing
 
 Exit codes:
   0  all of it is in the cache
@@ -515,6 +541,7 @@ Examples:
   kitovufs offline ~/kitovu/cloud/talks
       before the train leaves
   kitovufs offline --check ~/kitovu/cloud/talks
+  kitovufs offline --check --json ~/kitovu/cloud/talks | jq .missing_bytes
 
 Exit codes:
   0  all of it works without the network
@@ -545,6 +572,7 @@ const VERIFY: &str = "\
 Examples:
   kitovufs verify
   kitovufs verify ~/kitovu/cloud/talks
+  kitovufs verify --json | jq .damaged
 
 Exit codes, of which those that are true are added:
   0  everything is sound
@@ -565,6 +593,7 @@ const DOCTOR: &str = "\
 Examples:
   kitovufs doctor
   kitovufs doctor -c other.toml
+  kitovufs doctor --json | jq -c '.findings[]'
   kitovufs doctor --bundle report.txt
       version, findings, configuration without secrets, status, the log's
       last lines; it names servers, users and files: read it before you

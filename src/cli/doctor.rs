@@ -1,11 +1,11 @@
 //! `doctor`: tells of everything that a mount needs whether it is there, and what to do if not: this machine, then what `check` tells.
 //! It mounts nothing.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::check::report::Report;
 use super::output::say;
 use super::{Failure, check};
 use crate::config::{Access, Config};
@@ -19,38 +19,40 @@ const LATEST: Timestamp = Timestamp::constant(4_102_444_800, 0);
 /// The first Linux that can read copies by itself, which is called passthrough.
 const PASSTHROUGH: (u32, u32) = (6, 9);
 
-/// Looks at this machine, the configuration in `file` and its sources, and prints a line for each finding. The result is the exit code:
-/// 0 if everything is there.
+/// Looks at this machine, the configuration in `file` and its sources, and prints a line for each finding, or an object for each thing. The
+/// result is the exit code: 0 if everything is there.
 ///
 /// # Errors
 /// The configuration cannot be read.
-pub fn doctor(file: &Path) -> Result<u8, Failure> {
+pub fn doctor(file: &Path, json: bool) -> Result<u8, Failure> {
     // `check` tells what is wrong with it.
     let access = Config::examine(file).map_or(Access::Owner, |(config, _)| config.access);
-    let findings = machine(access);
-    let mut lines = "this machine\n".to_owned();
-    for finding in &findings {
+    let mut here = Report::about("machine", "this machine");
+    for finding in machine(access) {
         match finding {
-            Ok(fine) => writeln!(lines, "  ok      {fine}"),
-            Err(missing) => writeln!(lines, "  FAILED  {missing}"),
+            Ok(fine) => here.ok(fine),
+            Err(missing) => here.fail(missing),
         }
-        .expect("writing to a string cannot fail");
     }
-    say(&lines);
-    let works = match check::check(file) {
+    here.print(json);
+    let works = match check::check(file, json) {
         Ok(code) => code == 0,
         Err(Failure::Config(problems)) => {
-            say(&format!("the configuration\n  FAILED  {}\n", problems.to_string().replace('\n', "\n  FAILED  ")));
+            let mut wrong = Report::about("configuration", "the configuration");
+            problems.to_string().lines().for_each(|problem| wrong.fail(problem));
+            wrong.print(json);
             false
         }
         Err(failure) => return Err(failure),
     };
-    let all = works && findings.iter().all(std::result::Result::is_ok);
-    say(if all {
-        "everything that a mount needs is there\n"
-    } else {
-        "not everything that a mount needs is there: see the lines with FAILED\n"
-    });
+    let all = works && here.works();
+    if !json {
+        say(if all {
+            "everything that a mount needs is there\n"
+        } else {
+            "not everything that a mount needs is there: see the lines with FAILED\n"
+        });
+    }
     Ok(u8::from(!all))
 }
 

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::errand::print_json;
 use super::output::outln;
 use super::pin::{all_are, are, count, each};
 use super::place::{Place, attribute};
 use super::progress::{Amount, Progress, described, tell};
+use crate::fs::Tally;
 
 /// How many files are read at once. The mount itself asks a source no more at once than that takes.
 const WORKERS: usize = 8;
@@ -23,7 +25,7 @@ const PIECE: usize = 1 << 20;
 
 /// Retrieves everything at `paths`. Returns the exit code: 1 if not all of it is in the cache then, a path is in no mount of this user, or its
 /// mount does not answer.
-pub fn fetch(paths: &[PathBuf]) -> u8 {
+pub fn fetch(paths: &[PathBuf], json: bool) -> u8 {
     let mut places = Vec::new();
     let code = each("fetch", paths, |place| {
         places.push(place.clone());
@@ -32,33 +34,59 @@ pub fn fetch(paths: &[PathBuf]) -> u8 {
     if places.is_empty() {
         return code;
     }
-    let mut failures = 0;
+    let mut tallies = vec![Tally::default(); places.len()];
     let mut files = Vec::new();
-    for place in &places {
-        collect(&place.path, &mut files, &mut |failure| {
-            failures += 1;
-            tell(&failure);
-        });
+    for (number, place) in places.iter().enumerate() {
+        let mut found = Found { place: number, files: &mut files, tally: &mut tallies[number] };
+        found.collect(&place.path);
     }
-    failures += retrieve(&Work::of(&files));
+    let work = Work::of(&files);
+    retrieve(&work, &mut tallies);
     // The copies that came first may have been evicted for those that came later.
-    let standings: Vec<_> = files.iter().map(|(path, _)| Standing::of(path)).collect();
-    let absent = standings.iter().filter(|standing| **standing == Standing::Absent).count();
-    let live = standings.iter().filter(|standing| **standing == Standing::Live).count();
-    if live > 0 {
-        tell(&format!("of {}, {} live, and never in the cache", count(files.len() as u64), are(live as u64)));
+    for wanted in &files {
+        let tally = &mut tallies[wanted.place];
+        match Standing::of(&wanted.path) {
+            Standing::Live => {
+                tally.live += 1;
+                continue;
+            }
+            Standing::Kept => {}
+            Standing::Absent => {
+                tally.missing += 1;
+                tally.missing_bytes += missing_of(wanted);
+            }
+        }
+        tally.files += 1;
+        tally.bytes += wanted.size;
     }
-    let size = ByteSize::b(files.iter().map(|(_, size)| size).sum());
+    if json {
+        places.iter().zip(&tallies).for_each(|(place, tally)| print_json(&place.path, tally));
+    }
+    let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
+    let (kept, live) = (sum(|tally| tally.files), sum(|tally| tally.live));
+    let (absent, failures) = (sum(|tally| tally.missing), sum(|tally| tally.failed));
+    if live > 0 {
+        tell(&format!("of {}, {} live, and never in the cache", count(kept + live), are(live)));
+    }
+    let size = ByteSize::b(sum(|tally| tally.bytes));
     if absent == 0 && failures == 0 {
-        outln!("{} in the cache", all_are((files.len() - live) as u64, size));
+        if !json {
+            outln!("{} in the cache", all_are(kept, size));
+        }
         return code;
     }
-    tell(&format!("of {} ({size}), {} not in the cache", count(files.len() as u64), are(absent as u64)));
+    tell(&format!("of {} ({size}), {} not in the cache", count(kept + live), are(absent)));
     // A failed read is told already; without one, the cache had no room.
     if failures == 0 {
         tell(&room(&places));
     }
     1
+}
+
+/// How many bytes of a file are not in the cache.
+fn missing_of(wanted: &Wanted) -> u64 {
+    let told = attribute(&wanted.path, "missing").ok().flatten();
+    told.and_then(|missing| missing.parse().ok()).unwrap_or(wanted.size)
 }
 
 /// Why the cache has not kept what was read.
@@ -71,26 +99,48 @@ fn room(places: &[Place]) -> String {
     format!("{}; fetch less, or set a larger max_size in [cache]", why.unwrap_or_default())
 }
 
-/// Adds the files at and below `path` with their sizes, in the order of their folders. Links are not followed.
-fn collect(path: &Path, files: &mut Vec<(PathBuf, u64)>, failed: &mut dyn FnMut(String)) {
-    let found = path.symlink_metadata().and_then(|metadata| {
-        if metadata.is_file() {
-            files.push((path.to_owned(), metadata.len()));
+/// A file that is to be in the cache.
+struct Wanted {
+    path: PathBuf,
+    size: u64,
+    /// The number of the place at or below which it is.
+    place: usize,
+}
+
+/// The files at and below a place.
+struct Found<'a> {
+    place: usize,
+    files: &'a mut Vec<Wanted>,
+    tally: &'a mut Tally,
+}
+
+impl Found<'_> {
+    /// Adds the files at and below `path`, in the order of their folders. Links are not followed.
+    fn collect(&mut self, path: &Path) {
+        let found = path.symlink_metadata().and_then(|metadata| {
+            if metadata.is_file() {
+                self.files.push(Wanted { path: path.to_owned(), size: metadata.len(), place: self.place });
+            }
+            if !metadata.is_dir() {
+                return Ok(Vec::new());
+            }
+            self.tally.directories += 1;
+            path.read_dir()?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
+        });
+        match found {
+            Ok(paths) => paths.iter().for_each(|path| self.collect(path)),
+            Err(e) => {
+                let failure = because(path, &e);
+                tell(&failure);
+                self.tally.fail(failure);
+            }
         }
-        if !metadata.is_dir() {
-            return Ok(Vec::new());
-        }
-        path.read_dir()?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
-    });
-    match found {
-        Ok(paths) => paths.iter().for_each(|path| collect(path, files, failed)),
-        Err(e) => failed(because(path, &e)),
     }
 }
 
 /// The files to read, and how far that is.
 struct Work<'a> {
-    files: &'a [(PathBuf, u64)],
+    files: &'a [Wanted],
     /// Bytes of all files.
     size: u64,
     next: AtomicUsize,
@@ -103,38 +153,44 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn of(files: &'a [(PathBuf, u64)]) -> Self {
-        let size = files.iter().map(|(_, size)| size).sum();
+    fn of(files: &'a [Wanted]) -> Self {
+        let size = files.iter().map(|wanted| wanted.size).sum();
         let (next, done, here, read) = Default::default();
         Self { files, size, next, done, here, read }
     }
 
     /// Reads files until none is left, and tells of each that cannot be read.
-    fn carry_out(&self, failed: &Sender<String>) {
-        while let Some((path, size)) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(e) = self.read(path, *size) {
-                // The receiver stays as long as there are workers.
-                let _ = failed.send(because(path, &e));
-            }
+    fn carry_out(&self, ended: &Sender<Ended>) {
+        while let Some(Wanted { path, size, place }) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let end = self.read(path, *size).map_err(|e| because(path, &e));
+            // The receiver stays as long as there are workers.
+            let _ = ended.send((*place, end));
             self.done.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn read(&self, path: &Path, size: u64) -> io::Result<()> {
+    /// Reads a file that is not in the cache. Returns the number of bytes.
+    fn read(&self, path: &Path, size: u64) -> io::Result<u64> {
+        let was_there = Standing::of(path) != Standing::Absent;
         // Opening asks the source for a newer version where that is due.
         let mut file = File::open(path)?;
         if Standing::of(path) != Standing::Absent {
-            self.here.fetch_add(size, Ordering::Relaxed);
-            return Ok(());
+            // Small files come when they are opened.
+            let (counted, read) = if was_there { (&self.here, 0) } else { (&self.read, size) };
+            counted.fetch_add(size, Ordering::Relaxed);
+            return Ok(read);
         }
-        let mut piece = vec![0; PIECE];
+        let (mut piece, mut read) = (vec![0; PIECE], 0);
         loop {
             match file.read(&mut piece) {
-                Ok(0) => return Ok(()),
-                Ok(length) => self.read.fetch_add(length as u64, Ordering::Relaxed),
+                Ok(0) => return Ok(read),
+                Ok(length) => {
+                    read += length as u64;
+                    self.read.fetch_add(length as u64, Ordering::Relaxed);
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
-            };
+            }
         }
     }
 
@@ -146,22 +202,29 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Reads all files, and tells how far that is meanwhile. Returns how many could not be read.
-fn retrieve(work: &Work<'_>) -> usize {
-    let (mut progress, mut failures) = (Progress::begin(), 0);
+/// The place of a file that was dealt with, and how many bytes were read of it, or why not.
+type Ended = (usize, Result<u64, String>);
+
+/// Reads all files, and tells how far that is meanwhile.
+fn retrieve(work: &Work<'_>, tallies: &mut [Tally]) {
+    let mut progress = Progress::begin();
     thread::scope(|scope| {
-        let (failed, failing) = mpsc::channel();
+        let (ended, ending) = mpsc::channel();
         for _ in 0..WORKERS.min(work.files.len()) {
-            let failed = failed.clone();
-            scope.spawn(move || work.carry_out(&failed));
+            let ended = ended.clone();
+            scope.spawn(move || work.carry_out(&ended));
         }
-        drop(failed);
+        drop(ended);
         loop {
-            match failing.recv_timeout(progress.left()) {
-                Ok(failure) => {
+            match ending.recv_timeout(progress.left()) {
+                Ok((place, Ok(read))) => {
+                    tallies[place].retrieved_bytes += read;
+                    progress.show(|after| work.progress(after));
+                }
+                Ok((place, Err(failure))) => {
                     progress.clear();
-                    failures += 1;
                     tell(&failure);
+                    tallies[place].fail(failure);
                 }
                 Err(RecvTimeoutError::Timeout) => progress.show(|after| work.progress(after)),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -169,7 +232,6 @@ fn retrieve(work: &Work<'_>) -> usize {
         }
     });
     progress.clear();
-    failures
 }
 
 /// Where the bytes of a file are.

@@ -40,6 +40,8 @@ mod why;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory as _;
+
 use crate::config::{Config, Diagnostic, Diagnostics};
 use crate::mount::request::{Failure, MountRequest};
 use login::LoginRequest;
@@ -67,16 +69,22 @@ enum Request {
     Check {
         /// The configuration file; not read yet, so that everything wrong can be reported together.
         file: PathBuf,
+        /// For scripts.
+        json: bool,
     },
     /// Check everything that a mount needs.
     Doctor {
         /// The configuration file.
         file: PathBuf,
+        /// For scripts.
+        json: bool,
         /// The file to write for a report of a bug.
         bundle: Option<PathBuf>,
     },
     /// Say where one is.
     Overview,
+    /// Show this help.
+    Help(String),
     /// Add a source to a configuration.
     Add(AddRequest),
     /// Remove a source from a configuration.
@@ -143,6 +151,8 @@ enum Request {
     Fetch {
         /// Files and folders.
         paths: Vec<PathBuf>,
+        /// For scripts.
+        json: bool,
     },
     /// Write manual pages and completions.
     Generate {
@@ -160,6 +170,8 @@ enum Request {
     Unpin {
         /// Files and folders.
         paths: Vec<PathBuf>,
+        /// For scripts.
+        json: bool,
     },
     /// Drop what is in the cache of them.
     Evict {
@@ -174,6 +186,8 @@ enum Request {
     Refresh {
         /// Files and folders.
         paths: Vec<PathBuf>,
+        /// For scripts.
+        json: bool,
     },
     /// Hash what is in the cache.
     Verify {
@@ -213,13 +227,14 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Sources { config, json } => Request::Sources { file: file(config), json },
         LowCommand::Config { command: ConfigCommand::Path } => Request::Path,
         LowCommand::Config { command: ConfigCommand::Example { type_name } } => Request::Example { type_name },
+        LowCommand::Help { command } => Request::Help(help_of(&command)?),
         LowCommand::Autostart { switch } => Request::Autostart(switch),
         LowCommand::Mount(args) => Request::Mount(Box::new(mount(args)?)),
         LowCommand::Unmount { mountpoint } => {
             Request::Unmount { mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
-        LowCommand::Check { config } => Request::Check { file: config.unwrap_or_else(Config::default_path) },
-        LowCommand::Doctor { config, bundle } => Request::Doctor { file: file(config), bundle },
+        LowCommand::Check { config, json } => Request::Check { file: file(config), json },
+        LowCommand::Doctor { config, bundle, json } => Request::Doctor { file: file(config), bundle, json },
         LowCommand::Login { config, username, source } => {
             Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source, username })
         }
@@ -229,11 +244,11 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
         LowCommand::Generate { dir } => Request::Generate { dir },
         LowCommand::Log { follow, lines, source } => Request::Log(LogRequest { follow, lines, source }),
         LowCommand::Why { json, path } => Request::Why { path, json },
-        LowCommand::Fetch { paths } => Request::Fetch { paths },
+        LowCommand::Fetch { paths, json } => Request::Fetch { paths, json },
         LowCommand::Pin { paths, json } => Request::Pin { paths, json },
-        LowCommand::Unpin { paths } => Request::Unpin { paths },
+        LowCommand::Unpin { paths, json } => Request::Unpin { paths, json },
         LowCommand::Evict { paths, pinned, json } => Request::Evict { paths, pinned, json },
-        LowCommand::Refresh { paths } => Request::Refresh { paths },
+        LowCommand::Refresh { paths, json } => Request::Refresh { paths, json },
         LowCommand::Verify { paths, json } => Request::Verify { paths, json },
         LowCommand::Offline { paths, check, json } => Request::Offline { paths, check, json },
         LowCommand::Top { mountpoint } => Request::Top { mountpoint: mountpoint.as_deref().map(absolute).transpose()? },
@@ -251,6 +266,15 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
             Request::Status { form, mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
     })
+}
+
+/// The help of a command, named by the words that call it.
+fn help_of(words: &[String]) -> Result<String, Failure> {
+    let mut all = LowArgs::command();
+    all.build();
+    let command = words.iter().try_fold(&mut all, |command, word| command.find_subcommand_mut(word));
+    let unknown = || format!("there is no command `{}`; kitovufs help shows those there are", words.join(" "));
+    Ok(command.ok_or_else(|| Failure::Usage(unknown()))?.render_long_help().to_string())
 }
 
 fn mount(args: MountArgs) -> Result<MountRequest, Failure> {
@@ -313,7 +337,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, Parser as _};
+    use clap::Parser as _;
 
     use super::*;
     use crate::error::{Error, ErrorKind};
@@ -389,9 +413,21 @@ mod tests {
                 "verify",
                 "log",
                 "doctor",
+                "help",
                 "plugin"
             ]
         );
+    }
+
+    #[test]
+    fn help_is_a_command_too() {
+        let shown = |words: &[&str]| match request(words) {
+            Ok(Request::Help(text)) => text,
+            other => panic!("no help: {other:?}"),
+        };
+        assert!(shown(&["help"]).contains("Configuration:"));
+        assert!(shown(&["help", "plugin", "check"]).contains("Usage: kitovufs plugin check"));
+        assert!(usage(&["help", "ftech"]).contains("there is no command `ftech`"));
     }
 
     #[test]
@@ -466,8 +502,10 @@ mod tests {
         assert!(
             matches!(request(&["unmount", "/m"]), Ok(Request::Unmount { mountpoint }) if mountpoint.as_deref() == Some(Path::new("/m")))
         );
-        assert!(matches!(request(&["check", "-c", "a"]), Ok(Request::Check { file }) if file == Path::new("a")));
-        assert!(matches!(request(&["check"]), Ok(Request::Check { file }) if file == Config::default_path()));
+        assert!(
+            matches!(request(&["check", "-c", "a"]), Ok(Request::Check { file, json: false }) if file == Path::new("a"))
+        );
+        assert!(matches!(request(&["check"]), Ok(Request::Check { file, .. }) if file == Config::default_path()));
         assert!(matches!(request(&["status", "--json", "-f"]), Ok(Request::Follow { mountpoint: None })));
         assert!(LowArgs::try_parse_from(["kitovufs", "status", "-f"]).is_err(), "--follow is for scripts");
         assert!(matches!(request(&["status"]), Ok(Request::Status { mountpoint: None, form: Form::Short })));

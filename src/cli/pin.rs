@@ -136,10 +136,14 @@ fn list(json: bool) -> Result<u8> {
 
 /// Unpins places and what is pinned below them; the copies stay until something else needs their room. Returns the exit code: 1 if a path is
 /// in no mount of this user, its mount does not answer, or nothing is pinned there.
-pub fn unpin(paths: &[PathBuf]) -> u8 {
+pub fn unpin(paths: &[PathBuf], json: bool) -> u8 {
     each("unpin", paths, |place| {
-        ask("unpin", place)?;
-        outln!("{}: no longer pinned", place.shown());
+        let unpinned = ask("unpin", place)?;
+        if json {
+            print_answer(place, json!({"unpinned": unpinned}));
+        } else {
+            outln!("{}: no longer pinned", place.shown());
+        }
         Ok(0)
     })
 }
@@ -171,9 +175,13 @@ pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> u8 {
 
 /// Asks the sources about these places now. Returns the exit code: 1 if a path is in no mount of this user, its mount does not answer, or its
 /// source cannot be asked.
-pub fn refresh(paths: &[PathBuf]) -> u8 {
+pub fn refresh(paths: &[PathBuf], json: bool) -> u8 {
     each("refresh", paths, |place| {
         let told = ask("refresh", place)?;
+        if json {
+            print_answer(place, told);
+            return Ok(0);
+        }
         let what = match (told["names"].as_u64(), told["changed"].as_bool()) {
             (Some(names), _) => format!("asked now: {names} names"),
             (_, Some(true)) => "asked now: there is another version".into(),
@@ -183,6 +191,12 @@ pub fn refresh(paths: &[PathBuf]) -> u8 {
         outln!("{}: {what}", place.shown());
         Ok(0)
     })
+}
+
+/// Prints an answer for scripts, with the path that it is of.
+fn print_answer(place: &Place, mut told: Value) {
+    told["path"] = json!(Exact::of(place.path.as_os_str().as_bytes()));
+    outln!("{}", safe(&told.to_string()));
 }
 
 /// Asks for something that has no progress, but may have to wait for a source.

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::LowArgs;
-use super::output::{outln, say};
+use super::output::{out, outln, say};
 use super::{
     Failure, Request, add, autostart, bundle, check, doctor, example, fetch, follow, generate, helper, import, log,
     login, overview, pin, plugin, remove, show_log, sources, status, top, unmount, verify, why,
@@ -74,11 +74,15 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             unmount::unmount(mountpoint.as_deref())?;
             Ok(0)
         }
-        Request::Check { file } => check::check(&file),
-        Request::Doctor { file, bundle: None } => doctor::doctor(&file),
-        Request::Doctor { file, bundle: Some(to) } => bundle::write(&file, &to),
+        Request::Check { file, json } => check::check(&file, json),
+        Request::Doctor { file, bundle: None, json } => doctor::doctor(&file, json),
+        Request::Doctor { file, bundle: Some(to), .. } => bundle::write(&file, &to),
         Request::Overview => {
             overview::show();
+            Ok(0)
+        }
+        Request::Help(text) => {
+            out!("{text}");
             Ok(0)
         }
         Request::Add(request) => add::add(&request),
@@ -111,12 +115,12 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
             say(&why::why(&path, json)?);
             Ok(0)
         }
-        Request::Fetch { paths } => Ok(fetch::fetch(&paths)),
+        Request::Fetch { paths, json } => Ok(fetch::fetch(&paths, json)),
         Request::Generate { dir } => Ok(generate::generate(&dir)?),
         Request::Pin { paths, json } => Ok(pin::pin(&paths, json)?),
-        Request::Unpin { paths } => Ok(pin::unpin(&paths)),
+        Request::Unpin { paths, json } => Ok(pin::unpin(&paths, json)),
         Request::Evict { paths, pinned, json } => Ok(pin::evict(&paths, pinned, json)),
-        Request::Refresh { paths } => Ok(pin::refresh(&paths)),
+        Request::Refresh { paths, json } => Ok(pin::refresh(&paths, json)),
         Request::Verify { paths, json } => Ok(verify::verify(&paths, json)?),
         Request::Offline { paths, check, json } => Ok(verify::offline(&paths, check, json)),
         Request::Ask { mountpoint } => {

@@ -396,5 +396,9 @@ fn a_page_is_served_where_the_file_says_and_to_others_with_a_token_only() {
     wrong("listen = '127.0.0.1:1'\ntokn = 'x'", 3, &["did you mean `token`"]);
     wrong("listen = '127.0.0.1:1'\ntoken = { keyring = true }", 3, &["`token`", "keyring"]);
     wrong("listen = '127.0.0.1:1'\ntoken = 'in a file that others can read'", 3, &["`token`", "chmod 600"]);
+    for text in ["'in a file that others can read'", "''", "{ keyring = false }", "{ x = 'y' }", "{ keyring = true }"] {
+        let (_, told) = problem(&with_source(&format!("[web]\nlisten = '127.0.0.1:1'\ntoken = {text}")));
+        assert!(!told.contains("{ keyring"), "what is not possible is not advised: {told}");
+    }
     wrong("token = { env = 'T' }", 1, &["[web] has no `listen`", "127.0.0.1:8765"]);
 }

@@ -138,13 +138,11 @@ impl Opening<'_> {
             AtOpen::RetrieveFirst => self.retrieve_first().await,
             AtOpen::AskDigest => self.ask_digest().await,
         };
-        match asked {
-            Err(error)
-                if after_failed_open(error.kind(), unconfirmed, version.copy().is_begun()) == AfterFailure::Fail =>
-            {
-                Err(error)
-            }
-            _ => Ok(()),
+        let Err(error) = asked else { return Ok(()) };
+        let (begun, names_account) = (version.copy().is_begun(), source.catalog.names_account());
+        match after_failed_open(error.kind(), unconfirmed, begun, names_account) {
+            AfterFailure::Fail => Err(error),
+            AfterFailure::Serve => Ok(()),
         }
     }
 

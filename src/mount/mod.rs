@@ -255,10 +255,11 @@ fn assemble(config: &Config, configured: Vec<Configured>) -> Result<Assembled> {
     let room = Arc::new(Room::default());
     let mut reported = Vec::new();
     let sources = configured.into_iter().enumerate().map(|(index, configured)| {
-        let Configured { config, connection, counters, changes, .. } = configured;
+        let Configured { config, connection, counters, changes, names_account, .. } = configured;
         config.settings.rooms.give(cache.clone());
         let source_id: Arc<str> = config.identity().into();
-        let policy = Policy { fresh_for: config.fresh_for, patience: config.patience, offline: config.offline };
+        let (fresh_for, patience, offline) = (config.fresh_for, config.patience, config.offline);
+        let policy = Policy { fresh_for, patience, offline, names_account };
         let (db, room, span) = (db.clone(), room.clone(), connection.span());
         let catalog = Catalog::new(connection.clone(), source_id.clone(), policy, db, room, span);
         let transfer = Transfer::new(

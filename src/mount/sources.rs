@@ -24,6 +24,8 @@ pub struct Configured {
     pub notes: Vec<String>,
     /// Whether it is connected as soon as it is mounted.
     pub connects_early: bool,
+    /// Whether its settings say whose login it is.
+    pub names_account: bool,
     /// The changes that it reports by itself, if it does.
     pub changes: Option<Changes>,
 }
@@ -64,19 +66,22 @@ pub async fn configure(
         // The configuration has said so already if there is no such type.
         let kind = crate::sources::kind(&source_config.type_name)?;
         let configured = kind.configure(&source_config.settings).await;
-        let early = kind.connects_early(&source_config.settings);
-        Some((source_config, kind, early, configured))
+        let ways = Ways {
+            connects_early: kind.connects_early(&source_config.settings),
+            names_account: kind.names_account(&source_config.settings),
+        };
+        Some((source_config, kind, ways, configured))
     });
     let (mut configured, mut absences) = (Vec::new(), Vec::new());
-    for (source_config, kind, early, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
+    for (source_config, kind, ways, result) in futures::future::join_all(configuring).await.into_iter().flatten() {
         match result {
-            Ok(source) => configured.push(wrap(source_config, early, source)),
+            Ok(source) => configured.push(wrap(source_config, ways, source)),
             Err(wrong) if wrong.iter().all(|problem| problem.may_pass) => {
                 absences.extend(wrong.iter().map(|problem| source_config.locate(problem)));
                 let described = source_config.clone();
                 let describe = Box::new(move |problem: &Problem| described.locate(problem).to_string());
                 let pending = Pending::new(kind, source_config.settings.clone(), describe);
-                configured.push(wrap(source_config, early, Box::new(pending)));
+                configured.push(wrap(source_config, ways, Box::new(pending)));
             }
             Err(wrong) => problems.0.extend(wrong.iter().map(|problem| source_config.locate(problem))),
         }
@@ -88,11 +93,18 @@ pub async fn configure(
     problems.or(configured)
 }
 
-fn wrap(config: SourceConfig, connects_early: bool, source: Box<dyn Source>) -> Configured {
+/// What the type says of a source with these settings.
+struct Ways {
+    connects_early: bool,
+    names_account: bool,
+}
+
+fn wrap(config: SourceConfig, ways: Ways, source: Box<dyn Source>) -> Configured {
     let SourceConfig { timeout, max_requests, max_bandwidth, .. } = config;
     let (connection, counters) = stack(source, &config.name, Bounds { timeout, max_requests, max_bandwidth });
     let (changes, notes) = (connection.changes(), config.settings.notes.take());
-    Configured { config, connection, counters, notes, connects_early, changes }
+    let Ways { connects_early, names_account } = ways;
+    Configured { config, connection, counters, notes, connects_early, names_account, changes }
 }
 
 /// The environment variables that hold secrets of other sources than this one, or that of the page.

@@ -10,6 +10,9 @@ use super::{Problem, Settings, Source};
 use crate::error;
 use crate::revealed::Revealed;
 
+/// The keys that say whose login it is.
+const ACCOUNT_KEYS: [&str; 5] = ["username", "user", "email", "login", "access_key_id"];
+
 /// A type of source: what the word after `type =` stands for.
 #[async_trait]
 pub trait Kind: Send + Sync + 'static {
@@ -43,6 +46,12 @@ pub trait Kind: Send + Sync + 'static {
     /// program and asks the user nothing ([`Settings::may_ask`]).
     fn connects_early(&self, _settings: &Settings) -> bool {
         false
+    }
+
+    /// Whether these settings say whose login it is, as they stand in the source's identity: then nothing that the cache keeps for them came
+    /// with the login of another account.
+    fn names_account(&self, settings: &Settings) -> bool {
+        ACCOUNT_KEYS.iter().any(|key| settings.values.get(*key).is_some_and(toml::Value::is_str))
     }
 
     /// Makes a source of its own table of the configuration: the first of the contract's seven methods, called once for each source and

@@ -64,6 +64,9 @@ impl Problem {
 /// The forms of a secret, for messages.
 const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" }, { file = \"…\" } or { keyring = true }";
 
+/// The same of a secret that is no source's, for which a keyring has no place.
+pub(crate) const FORMS_WITHOUT_KEYRING: &str = "{ env = \"NAME\" }, { command = \"…\" } or { file = \"…\" }";
+
 /// A source's own table, without the keys that every source shares (`type`, `fresh_for`, `timeout` and so on).
 ///
 /// The values may hold secrets as written: `Debug` shows the keys only.
@@ -344,7 +347,7 @@ impl<'a> Reader<'a> {
     }
 
     fn secret_value(&mut self, key: &str, value: &toml::Value) -> Option<Secret> {
-        let secret = match secret_of(value, self.settings.private) {
+        let secret = match secret_of(value, self.settings.private, FORMS) {
             Ok(secret) => secret,
             Err(why) => {
                 self.problem(Some(key), format!("`{key}`: {why}"));
@@ -385,16 +388,16 @@ fn has_form_of_secret(value: &toml::Value) -> bool {
     value.as_table().is_some_and(|table| table.len() == 1 && table.keys().all(|form| forms.contains(&form.as_str())))
 }
 
-/// Reads where a value says that a credential is. The error never quotes the value: it may be the credential.
-pub(crate) fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, String> {
+/// Reads where a value says that a credential is; `forms` are those that errors name. They never quote the value: it may be the credential.
+pub(crate) fn secret_of(value: &toml::Value, private: bool, forms: &str) -> Result<Secret, String> {
     let table = match value {
-        toml::Value::String(text) if text.is_empty() => return Err(format!("the secret is empty; use {FORMS}")),
+        toml::Value::String(text) if text.is_empty() => return Err(format!("the secret is empty; use {forms}")),
         toml::Value::String(text) if private => return Ok(Secret::Plain(Revealed::new(text.clone()))),
         toml::Value::String(_) => {
-            return Err(format!("a secret in a file that others can read; run chmod 600 on the file, or use {FORMS}"));
+            return Err(format!("a secret in a file that others can read; run chmod 600 on the file, or use {forms}"));
         }
         toml::Value::Table(table) if table.len() == 1 => table,
-        _ => return Err(format!("a secret is written as {FORMS}")),
+        _ => return Err(format!("a secret is written as {forms}")),
     };
     match table.iter().next() {
         Some((form, toml::Value::String(name))) if form == "env" => Ok(Secret::Env(name.clone())),
@@ -402,14 +405,10 @@ pub(crate) fn secret_of(value: &toml::Value, private: bool) -> Result<Secret, St
         Some((form, toml::Value::String(path))) if form == "file" => Ok(Secret::File(expand_home(path))),
         Some((form, item)) if form == "keyring" => match Item::from_toml(item) {
             Some(item) if cfg!(feature = "keyring") => Ok(Secret::Keyring(item)),
-            Some(_) => {
-                Err("this kitovufs was built without a keyring; use { env = \"NAME\" }, { command = \"…\" } or \
-                            { file = \"…\" }"
-                    .to_owned())
-            }
+            Some(_) => Err(format!("this kitovufs was built without a keyring; use {FORMS_WITHOUT_KEYRING}")),
             None => Err("a secret in the keyring is written as { keyring = true }".to_owned()),
         },
-        _ => Err(format!("a secret is written as {FORMS}")),
+        _ => Err(format!("a secret is written as {forms}")),
     }
 }
 

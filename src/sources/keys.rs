@@ -149,6 +149,16 @@ pub(super) fn no_page(purpose: Purpose<'_>, error: Error, no_bucket: &str) -> Er
     }
 }
 
+/// The refusal of a request that carried no login, and the settings that give one.
+pub(super) fn refused_without_login(refusal: Error, wanted: &str) -> Error {
+    let is_for_want_of_login = matches!(refusal.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
+    if !is_for_want_of_login {
+        return refusal;
+    }
+    let told = refusal.reason();
+    refusal.because(format!("{told}; no login is configured: {wanted} give one"))
+}
+
 /// The answer of `create_remote_digest`, from a store's answer about a file.
 pub(super) fn remote_digest(answer: &Answer) -> RemoteDigest {
     let stamp = Stamp::from_headers(answer.response.headers());

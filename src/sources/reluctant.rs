@@ -37,9 +37,12 @@ impl Reluctant {
     }
 
     /// Whether to look for the login now, since a request without it failed so: at most once a minute.
-    pub(super) fn is_to_look(&self, refusal: &Error) -> bool {
+    ///
+    /// `is_bad_request`: the store called the request a bad one (400). Some do so where a login is missing, and say that in a body, which an
+    /// answer to HEAD lacks.
+    pub(super) fn is_to_look(&self, refusal: &Error, is_bad_request: bool) -> bool {
         let is_refused = matches!(refusal.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
-        is_refused && !self.carries() && self.looked.lock().is_due()
+        (is_refused || is_bad_request) && !self.carries() && self.looked.lock().is_due()
     }
 
     /// Notes whether the login was found.

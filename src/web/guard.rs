@@ -7,12 +7,14 @@
 //! | G3 | without a configured token, its process is neither of the mount's user nor of root | refused |
 //! | G4 | with a configured token, it brings none or another | refused |
 //! | G5 | any other | answered |
+//!
+//! A request that does not say in one way how it calls the server is none (RFC 9112, 3.2): [`host`].
 
 use std::net::IpAddr;
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Request, Uri, Version};
 use sha2::{Digest as _, Sha256};
 
 /// Why a request is refused, in words for people.
@@ -28,8 +30,27 @@ impl Token {
     }
 }
 
-/// Whether a request comes from a page of this server, or from no page: G1.
-pub(super) fn check_site(headers: &HeaderMap) -> Result<(), Refused> {
+/// The name by which a request calls the server: that of an absolute address, else that of the header; none if HTTP/1.0 says none.
+///
+/// # Errors
+/// It has no such header, several of them, or one that is no name.
+pub(super) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Refused> {
+    let mut told = request.headers().get_all(HOST).iter();
+    let (first, more) = (told.next(), told.next());
+    if more.is_some() {
+        return Err("there are two Host headers");
+    }
+    let named = match first.map(|host| host.to_str().ok()?.parse::<Authority>().ok()) {
+        None if request.version() >= Version::HTTP_11 => return Err("there is no Host header"),
+        None => None,
+        Some(Some(host)) if !host.as_str().contains('@') => Some(host),
+        Some(_) => return Err("the Host header is no name of a host"),
+    };
+    Ok(request.uri().authority().cloned().or(named))
+}
+
+/// Whether a request that calls the server so comes from a page of it, or from no page: G1.
+pub(super) fn check_site(headers: &HeaderMap, host: Option<&Authority>) -> Result<(), Refused> {
     const ELSEWHERE: Refused = "another site's page may not ask; type the address instead of following a link";
     let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
     if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
@@ -37,13 +58,12 @@ pub(super) fn check_site(headers: &HeaderMap) -> Result<(), Refused> {
     }
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let of = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    if of.zip(host).is_some_and(|(of, host)| of.eq_ignore_ascii_case(host)) { Ok(()) } else { Err(ELSEWHERE) }
+    let is_same = of.zip(host).is_some_and(|(of, host)| of.eq_ignore_ascii_case(host.as_str()));
+    if is_same { Ok(()) } else { Err(ELSEWHERE) }
 }
 
 /// Whether a request calls the server by a name that means this machine everywhere: G2.
-pub(super) fn check_name(headers: &HeaderMap) -> Result<(), Refused> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
+pub(super) fn check_name(host: Option<&Authority>) -> Result<(), Refused> {
     if host.is_some_and(|host| is_this_machine(host.host())) {
         return Ok(());
     }
@@ -92,13 +112,17 @@ mod tests {
     #[test]
     fn g1_other_sites_are_refused() {
         let host = ("host", "127.0.0.1:8765");
+        let check_site = |all: &[(&'static str, &str)]| {
+            let named = headers(all).get("host").map(|host| host.to_str().expect("text").parse().expect("a name"));
+            super::check_site(&headers(all), named.as_ref())
+        };
         for good in [
             vec![host],
             vec![host, ("sec-fetch-site", "none")],
             vec![host, ("sec-fetch-site", "same-origin"), ("origin", "http://127.0.0.1:8765")],
             vec![("host", "Files.example.org"), ("origin", "https://files.example.org")],
         ] {
-            assert_eq!(check_site(&headers(&good)), Ok(()), "{good:?}");
+            assert_eq!(check_site(&good), Ok(()), "{good:?}");
         }
         for bad in [
             vec![host, ("sec-fetch-site", "cross-site")],
@@ -108,7 +132,7 @@ mod tests {
             vec![host, ("origin", "null")],
             vec![("origin", "http://127.0.0.1:8765")],
         ] {
-            assert!(check_site(&headers(&bad)).is_err(), "{bad:?}");
+            assert!(check_site(&bad).is_err(), "{bad:?}");
         }
     }
 
@@ -123,12 +147,31 @@ mod tests {
             "a.localhost:80",
             "[::ffff:127.0.0.1]",
         ] {
-            assert_eq!(check_name(&headers(&[("host", good)])), Ok(()), "{good}");
+            assert_eq!(check_name(good.parse().ok().as_ref()), Ok(()), "{good}");
         }
         for bad in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "", "xlocalhost"] {
-            assert!(check_name(&headers(&[("host", bad)])).is_err(), "{bad}");
+            assert!(check_name(bad.parse().ok().as_ref()).is_err(), "{bad}");
         }
-        assert!(check_name(&headers(&[])).is_err());
+        assert!(check_name(None).is_err());
+    }
+
+    #[test]
+    fn a_request_calls_the_server_in_one_way() {
+        let host_of = |version, uri: &str, hosts: &[&str]| {
+            let mut request = Request::builder().version(version).uri(uri);
+            for name in hosts {
+                request = request.header("host", *name);
+            }
+            host(&request.body(()).expect("a request")).map(|host| host.map(|host| host.to_string()))
+        };
+        let new = Version::HTTP_11;
+        assert_eq!(host_of(new, "/", &["localhost:1"]), Ok(Some("localhost:1".into())));
+        assert_eq!(host_of(new, "http://evil.example/", &["localhost"]), Ok(Some("evil.example".into())));
+        assert_eq!(host_of(Version::HTTP_10, "/", &[]), Ok(None));
+        for hosts in [&["localhost", "localhost"][..], &[], &["a b"], &["x@localhost"], &[""]] {
+            assert!(host_of(new, "/", hosts).is_err(), "{hosts:?}");
+        }
+        assert!(host_of(new, "http://localhost/", &["localhost", "evil.example"]).is_err());
     }
 
     #[test]

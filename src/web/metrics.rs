@@ -66,10 +66,14 @@ const NO_LABELS: [(&str, &str); 0] = [];
 /// A name without its ending, a sentence, and where the number comes from.
 type Number<S, N> = (&'static str, &'static str, fn(&S) -> N);
 
-const COUNTERS: [Number<SourceStatus, u64>; 5] = [
+const COUNTERS: [Number<SourceStatus, u64>; 7] = [
     ("kitovufs_source_retrieved_bytes", "Content that arrived", |source| source.bytes_retrieved),
     ("kitovufs_source_files_ahead", "Files retrieved before a program opened them", |source| source.files_ahead),
     ("kitovufs_source_files_ahead_used", "How many of these were opened then", |source| source.files_ahead_used),
+    ("kitovufs_source_ends_ahead", "Large files whose ends were asked for when they were opened", |source| {
+        source.ends_ahead
+    }),
+    ("kitovufs_source_ends_ahead_used", "How many of these ends were read first", |source| source.ends_ahead_used),
     ("kitovufs_source_listings_ahead", "Directories listed before a program opened them", |source| {
         source.listings_ahead
     }),

@@ -8,6 +8,9 @@ mod metrics;
 mod page;
 mod peer;
 mod sample;
+mod seats;
 mod server;
+mod token;
 
-pub use server::{Server, try_address, try_token, url_of};
+pub use server::{Server, try_address, url_of};
+pub use token::try_token;

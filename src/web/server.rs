@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,19 +22,20 @@ use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
 use rustix::process::geteuid;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::{interval, sleep};
 use tracing::{debug, warn};
 
-use super::guard::{self, Refused, Token};
+use super::guard::{self, Token};
 use super::metrics;
 use super::page::{self, Page};
 use super::peer;
 use super::sample::Samples;
+use super::seats::{Seat, Seats, Stage};
+use super::token::Tokens;
 use crate::config::WebConfig;
-use crate::error::{Error, ErrorKind, Result};
-use crate::secret::Secret;
+use crate::error::Result;
 use crate::status::Report;
 
 /// How many clients are connected at once.
@@ -55,9 +56,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a page is told the status.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// The shortest token that cannot be guessed in a lifetime, if it is a random one.
-const MIN_TOKEN_BYTES: usize = 16;
 
 /// What one connection too many is told.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -83,8 +81,7 @@ impl Server {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let shared = Arc::new(Shared {
             samples: Samples::of(move || report.now()),
-            secret: config.token.clone(),
-            token: OnceCell::new(),
+            tokens: config.token.clone().map(Tokens::of),
             owner: geteuid().as_raw(),
         });
         let accepting = runtime.spawn(accept(listener, shared)).abort_handle();
@@ -106,29 +103,19 @@ impl Drop for Server {
 /// What all connections share.
 struct Shared {
     samples: Samples,
-    secret: Option<Secret>,
-    /// That secret, once it was wanted.
-    token: OnceCell<Token>,
+    /// Where there is a token.
+    tokens: Option<Tokens>,
     owner: u32,
 }
 
 impl Shared {
     /// The configured token, if there is one.
     async fn token(&self) -> Result<Option<Token>> {
-        let Some(secret) = &self.secret else { return Ok(None) };
-        self.token.get_or_try_init(|| reveal(secret)).await.copied().map(Some)
+        match &self.tokens {
+            Some(tokens) => tokens.now().await.map(Some),
+            None => Ok(None),
+        }
     }
-}
-
-async fn reveal(secret: &Secret) -> Result<Token> {
-    let secret = secret.clone();
-    let revealed = spawn_blocking(move || secret.reveal()).await;
-    let revealed = revealed.map_err(|e| Error::new("read token", ErrorKind::Other).caused_by(e))??;
-    if revealed.expose().len() < MIN_TOKEN_BYTES {
-        let why = format!("the token of [web] has less than {MIN_TOKEN_BYTES} bytes, and could be guessed");
-        return Err(Error::new("read token", ErrorKind::InvalidConfig).because(why));
-    }
-    Ok(Token::of(revealed.expose()))
 }
 
 /// Whether a server could begin to listen where the configuration says. Nobody is answered.
@@ -139,17 +126,14 @@ pub fn try_address(config: &WebConfig) -> io::Result<()> {
     TcpListener::bind(config.listen).map(drop)
 }
 
-/// Whether the configured token can be had, and is long enough.
-///
-/// # Errors
-/// It is not, or could be guessed.
-pub async fn try_token(token: &Secret) -> Result<()> {
-    reveal(token).await.map(drop)
-}
-
-/// The address of the page of a server that listens there.
+/// The address of the page of a server that listens there, as this machine's browsers can open it.
 pub fn url_of(address: SocketAddr) -> String {
-    format!("http://{address}/")
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}/", SocketAddr::new(ip, address.port()))
 }
 
 /// The two ends of a connection, and whose the other one is, once that was wanted.
@@ -157,6 +141,7 @@ struct Ends {
     here: SocketAddr,
     there: SocketAddr,
     user: OnceCell<Option<u32>>,
+    seat: Arc<Seat>,
 }
 
 impl Ends {
@@ -171,7 +156,7 @@ impl Ends {
 }
 
 async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut seats = Seats::new(MAX_CONNECTIONS);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -183,17 +168,18 @@ async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        if !seats.make_room() {
             let _ = stream.try_write(BUSY);
             continue;
-        };
-        let shared = shared.clone();
-        connections.spawn(async move {
-            let _place = place;
-            if let Err(e) = converse(stream, there, shared).await {
+        }
+        let seat = Arc::new(Seat::default());
+        let (shared, taken) = (shared.clone(), seat.clone());
+        let task = connections.spawn(async move {
+            if let Err(e) = converse(stream, there, taken, shared).await {
                 debug!("web: {e}");
             }
         });
+        seats.take(seat, task);
     }
 }
 
@@ -201,28 +187,39 @@ async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
 async fn converse(
     stream: TcpStream,
     there: SocketAddr,
+    seat: Arc<Seat>,
     shared: Arc<Shared>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     set_socket_send_buffer_size(&stream, UNREAD_BYTES)?;
     set_tcp_user_timeout(&stream, u32::try_from(UNREAD_TIMEOUT.as_millis())?)?;
-    let ends = Arc::new(Ends { here: stream.local_addr()?, there, user: OnceCell::new() });
+    let ends = Arc::new(Ends { here: stream.local_addr()?, there, user: OnceCell::new(), seat });
     let service = service_fn(move |request| {
         let (shared, ends) = (shared.clone(), ends.clone());
         async move { Ok::<_, Infallible>(answer(&shared, &ends, &request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).max_buf_size(MAX_HEAD);
+    // A client may say that it sends no more before it has its answer.
+    server.half_close(true);
     Ok(server.serve_connection(TokioIo::new(stream), service).await?)
 }
 
+/// Answers a request that may be answered: the cases of [`guard`].
 async fn answer(shared: &Arc<Shared>, ends: &Ends, request: &Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
-    match allowed(shared, ends, request).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) if path == "/" && shared.secret.is_some() => {
-            return document(StatusCode::FORBIDDEN, page::asking_for_token());
-        }
-        Ok(Err(refused)) => return words(StatusCode::FORBIDDEN, refused),
+    let host = match guard::host(request) {
+        Ok(host) => host,
+        Err(malformed) => return words(StatusCode::BAD_REQUEST, malformed),
+    };
+    let refuse = |why| match path {
+        "/" if shared.tokens.is_some() => document(StatusCode::FORBIDDEN, page::asking_for_token()),
+        _ => words(StatusCode::FORBIDDEN, why),
+    };
+    if let Err(refused) = guard::check_site(request.headers(), host.as_ref()) {
+        return refuse(refused);
+    }
+    let token = match shared.token().await {
+        Ok(token) => token,
         Err(error) => {
             warn!("web: {error}");
             return words(
@@ -230,7 +227,18 @@ async fn answer(shared: &Arc<Shared>, ends: &Ends, request: &Request<Incoming>) 
                 "the token of [web] cannot be had; the mount's log says why",
             );
         }
+    };
+    let allowed = match token {
+        Some(token) => guard::check_token(request.headers(), request.uri(), token),
+        None => match guard::check_name(host.as_ref()) {
+            Ok(()) => guard::check_user(ends.user().await, shared.owner),
+            refused => refused,
+        },
+    };
+    if let Err(refused) = allowed {
+        return refuse(refused);
     }
+    ends.seat.note(Stage::LetIn);
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut response = words(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here: GET and HEAD only");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -243,30 +251,21 @@ async fn answer(shared: &Arc<Shared>, ends: &Ends, request: &Request<Incoming>) 
             let text = metrics::text(shared.samples.now().status.clone());
             response(StatusCode::OK, metrics::CONTENT_TYPE, full(text))
         }
-        "/events" => response(StatusCode::OK, "text/event-stream", events(shared.clone())),
+        "/events" => {
+            ends.seat.note(Stage::Follows);
+            response(StatusCode::OK, "text/event-stream", events(shared.clone(), token))
+        }
         _ => words(StatusCode::NOT_FOUND, "there are /, /events, /status.json and /metrics"),
     }
 }
 
-/// Whether a request may be answered: the cases of [`guard`].
-async fn allowed(shared: &Shared, ends: &Ends, request: &Request<Incoming>) -> Result<Result<(), Refused>> {
-    let headers = request.headers();
-    if let Err(refused) = guard::check_site(headers) {
-        return Ok(Err(refused));
-    }
-    Ok(match shared.token().await? {
-        Some(token) => guard::check_token(headers, request.uri(), token),
-        None => match guard::check_name(headers) {
-            Ok(()) => guard::check_user(ends.user().await, shared.owner),
-            refused => refused,
-        },
-    })
-}
-
-/// The status every second, as server-sent events, for as long as the client reads them.
-fn events(shared: Arc<Shared>) -> Body {
-    let told = stream::unfold((interval(EVERY), shared), |(mut ticks, shared)| async move {
+/// The status every second, as server-sent events, for as long as the client reads them and `token` is the configured one.
+fn events(shared: Arc<Shared>, token: Option<Token>) -> Body {
+    let told = stream::unfold((interval(EVERY), shared), move |(mut ticks, shared)| async move {
         ticks.tick().await;
+        if shared.token().await.ok()? != token {
+            return None;
+        }
         let event = shared.samples.now().event.clone();
         Some((Ok(Frame::data(event)), (ticks, shared)))
     });

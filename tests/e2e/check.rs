@@ -4,10 +4,11 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::kit::ftp::Ftp;
-use crate::kit::home::{Home, text};
+use crate::kit::home::{Home, local, text};
 use crate::kit::mount::Mount;
 use crate::kit::reaper;
 use crate::kit::samba::Samba;
@@ -300,4 +301,33 @@ fn the_page_is_tried() {
     let mount = Mount::of(&of(port, ""));
     let (code, told) = checked(mount.home());
     assert!(code == Some(0) && told.contains(&format!("a mount of yours listens on 127.0.0.1:{port}")), "{told}");
+}
+
+#[test]
+fn scripts_get_an_object_for_each_thing_that_is_checked() {
+    let dir = shown();
+    let works = local("works", dir.path());
+    let refused = format!("[sources.refused]\ntype = \"webdav\"\nendpoint = \"http://127.0.0.1:{}\"\n", free_port());
+    let home = Home::of(&format!("{works}{refused}"));
+    for (command, kinds) in [
+        ("check", &["configuration", "source", "source"][..]),
+        ("doctor", &["machine", "configuration", "source", "source"]),
+    ] {
+        let output = home.kitovufs([command, "--json", "-c", &text(home.config())]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        let all: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(all.iter().map(|one| one["kind"].as_str().unwrap()).collect::<Vec<_>>(), kinds, "{said}");
+        let [.., works, refused] = &all[..] else { panic!("{said}") };
+        assert_eq!((&works["name"], &works["works"], &works["type"]), (&"works".into(), &true.into(), &"local".into()));
+        assert!(works["findings"][0]["milliseconds"].is_u64(), "{works}");
+        assert_eq!((&refused["name"], &refused["works"]), (&"refused".into(), &false.into()));
+        let failed = refused["findings"].as_array().unwrap().iter().find(|finding| finding["result"] == "failed");
+        assert!(failed.unwrap()["text"].as_str().unwrap().contains("nothing listens there"), "{refused}");
+    }
+    home.configure("[sources.wrong]\ntype = \"wbdav\"\n");
+    let output = home.kitovufs(["doctor", "--json", "-c", &text(home.config())]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let wrong: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert!(wrong["kind"] == "configuration" && wrong["works"] == false, "{said}");
 }

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::kit::home::{Home, text};
 use crate::kit::listener::Listener;
-use crate::kit::servers::find;
+use crate::kit::mount::Mount;
+use crate::kit::servers::{S3, find};
 
 /// A store with one file, and everything that gives logins for it, numbered: the first is `secret-1`.
 struct Cloud {
@@ -31,6 +32,8 @@ struct Shared {
     good: AtomicUsize,
     /// Whether the store takes requests without a login too.
     is_open: AtomicBool,
+    /// Whether it calls requests without a login bad ones.
+    is_blunt: AtomicBool,
 }
 
 impl Cloud {
@@ -110,6 +113,9 @@ impl Shared {
         }
         let good = format!("secret-{}", self.good.load(Ordering::Relaxed));
         let is_taken = self.is_open.load(Ordering::Relaxed) && !head.contains("authorization: ");
+        if self.is_blunt.load(Ordering::Relaxed) && !head.contains("authorization: ") {
+            return (400, String::new(), "<Error><Code>UnsupportedAlgorithm</Code></Error>".into());
+        }
         if !is_taken
             && !head.contains(&format!("authorization: Bearer {good}\n"))
             && !head.contains(&format!("Credential={good}/"))
@@ -119,13 +125,17 @@ impl Shared {
         let entry = "<Last-Modified>Sun, 06 Nov 1994 08:49:37 GMT</Last-Modified><Etag>\"e\"</Etag><Content-Length>5</Content-Length>";
         match path {
             "/b/" => {
-                let entry = "<Contents><Key>file</Key><Size>5</Size><ETag>\"e\"</ETag></Contents>";
-                (200, String::new(), format!("<ListBucketResult>{entry}</ListBucketResult>"))
+                let entry =
+                    |name: &str| format!("<Contents><Key>{name}</Key><Size>5</Size><ETag>\"e\"</ETag></Contents>");
+                let entries = entry("file") + &entry("z-locked") + &entry("z-busy");
+                (200, String::new(), format!("<ListBucketResult>{entries}</ListBucketResult>"))
             }
             "/c" => {
                 let blob = format!("<Blob><Name>file</Name><Properties>{entry}</Properties></Blob>");
                 (200, String::new(), format!("<EnumerationResults><Blobs>{blob}</Blobs></EnumerationResults>"))
             }
+            "/b/z-locked" => (423, String::new(), String::new()),
+            "/b/z-busy" => (503, String::new(), "<Error><Code>ServiceUnavailable</Code></Error>".into()),
             _ => (200, "ETag: \"e\"\r\nx-ms-blob-type: BlockBlob\r\n".into(), "bytes".into()),
         }
     }
@@ -386,7 +396,39 @@ fn a_login_is_looked_for_once_a_request_without_one_was_refused() {
         cloud.shared.is_open.store(true, Ordering::Relaxed);
         assert_works(&reluctant(&cloud)[number]);
         assert_eq!(cloud.asked().len(), 0, "{number}: the store is open to everybody");
+
+        let cloud = Cloud::taking(1);
+        cloud.shared.is_blunt.store(true, Ordering::Relaxed);
+        assert_works(&reluctant(&cloud)[number]);
+        assert_eq!(cloud.asked().len(), 1, "{number}: the store calls a request without a login a bad one");
     }
+}
+
+#[test]
+fn a_store_that_calls_requests_without_a_key_bad_ones_is_asked_with_the_key_of_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("b")).unwrap();
+    fs::write(dir.path().join("b/file"), "bytes").unwrap();
+    let server = S3::rclone(dir.path());
+    let url = format!("s3://b?endpoint={}", server.url());
+    let home = Home::of("").with_env("AWS_EC2_METADATA_DISABLED", "true");
+    let said = home.kitovufs(["mount", "--strict", &url, &text(home.mountpoint())]);
+    let told = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success() && told.contains("credentials not accepted"), "{told}");
+    assert!(told.contains("UnsupportedAlgorithm") && told.contains("aws configure"), "{told}");
+
+    let home = home.with_env("AWS_ACCESS_KEY_ID", server.access_key());
+    let home = home.with_env("AWS_SECRET_ACCESS_KEY", server.secret_key());
+    let mountpoint = text(home.mountpoint());
+    let mounted = home.kitovufs(["mount", "--strict", &url, &mountpoint]);
+    let read = fs::read(home.mountpoint().join("file"));
+    let unmounted = home.kitovufs(["unmount", &mountpoint]);
+    assert!(mounted.status.success() && unmounted.status.success(), "{mounted:?} {unmounted:?}");
+    assert_eq!(read.unwrap(), b"bytes");
+
+    home.configure(&format!("[sources.c]\ntype = \"s3\"\nendpoint = \"{}\"\nbucket = \"b\"\n", server.url()));
+    let (works, said) = checked(&home);
+    assert!(!works && said.contains("no login is configured: `access_key_id`"), "{said}");
 }
 
 #[test]
@@ -417,4 +459,61 @@ fn a_bucket_that_a_command_line_names_finds_the_login_of_the_tools() {
     assert!(mounted.status.success() && unmounted.status.success(), "{mounted:?} {unmounted:?}");
     assert_eq!(read.unwrap(), b"bytes");
     assert_eq!(cloud.asked().len(), 1);
+}
+
+#[test]
+fn a_file_that_is_busy_or_locked_at_the_source_says_nothing_of_the_others() {
+    let cloud = Cloud::taking(1);
+    cloud.shared.is_open.store(true, Ordering::Relaxed);
+    let mount = Mount::of(&cloud.amazon("timeout = \"5s\""));
+    assert_eq!(fs::read(mount.path("c/file")).unwrap(), b"bytes");
+    for (name, told) in [("z-locked", "another program has locked the file"), ("z-busy", "503 Service Unavailable")] {
+        for _ in 0..2 {
+            fs::read(mount.path("c").join(name)).unwrap_err();
+            let source = mount.status()["sources"]["c"].clone();
+            assert_eq!(source["state"], "ok", "{name}: {source:#}");
+            assert!(source["last_error"].as_str().unwrap().contains(told), "{name}: {source:#}");
+        }
+        assert_eq!(fs::read(mount.path("c/file")).unwrap(), b"bytes");
+    }
+}
+
+#[test]
+fn a_refused_login_shows_nothing_that_may_be_anothers() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("b")).unwrap();
+    fs::write(dir.path().join("b/file"), "bytes").unwrap();
+    let mut server = S3::rclone(dir.path());
+    let (right, wrong) = ([server.access_key(), server.secret_key()].map(str::to_owned), ["another", "wrong"]);
+    let place = format!("type = \"s3\"\nendpoint = \"{}\"\nbucket = \"b\"\nfresh_for = \"0s\"\n", server.url());
+    // The account's name in the configuration, and elsewhere.
+    for (named, id) in [(true, format!("\"{}\"", right[0])), (false, "{ file = \"id\" }".to_owned())] {
+        let key = "secret_access_key = { file = \"key\" }";
+        let home = Home::of(&format!("[sources.c]\n{place}access_key_id = {id}\n{key}\n"));
+        let dir = home.dir().to_owned();
+        let kept = |[id, key]: [&str; 2]| {
+            fs::write(dir.join("id"), id).unwrap();
+            fs::write(dir.join("key"), key).unwrap();
+        };
+        kept(right.each_ref().map(String::as_str));
+        let mut mount = home.mount();
+        assert_eq!(fs::read(mount.path("c/file")).unwrap(), b"bytes");
+        mount.unmount();
+
+        kept(wrong);
+        mount.remount();
+        let (listed, read) = (fs::read_dir(mount.path("c")).map(drop), fs::read(mount.path("c/file")));
+        assert_eq!(mount.status()["sources"]["c"]["state"], "unauthorized");
+        assert_eq!((listed.is_ok(), read.is_ok()), (named, named), "{listed:?} {read:?}");
+        if let Err(e) = &read {
+            assert_eq!(e.kind(), std::io::ErrorKind::PermissionDenied);
+        }
+        mount.unmount();
+
+        // Nobody refuses anything while the server is away.
+        server.stop();
+        mount.remount();
+        assert_eq!(fs::read(mount.path("c/file")).unwrap(), b"bytes", "named: {named}");
+        server.start();
+    }
 }

@@ -1,13 +1,16 @@
 //! `pin`, `unpin`, `evict`, `refresh`, `verify` and `offline`: what a mount keeps, proves and forgets at its user's word.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use crate::kit::home::{Home, text};
+use crate::kit::liar::{Liar, Speaks};
 use crate::kit::mount::{Mount, bytes_retrieved, number};
 use crate::kit::wait::eventually;
 use crate::remote::Remote;
@@ -205,4 +208,112 @@ fn what_cannot_be_kept_is_told() {
     );
     let (code, _, failures) = run(&mount, &["pin", "/usr"]);
     assert!(code == 1 && failures.contains("not in a mounted folder of yours"), "{failures}");
+}
+
+/// A source of which a folder was fetched, one file pinned and the whole had without its server, and the numbers that scripts are told.
+fn is_had_without_its_server(mut remote: Remote) {
+    let files = [("talks/a", 3_000_000), ("talks/deep/b", 9), ("other", 1000)];
+    let bytes =
+        |path: &str, size: usize| format!("{path} ").repeat(size / path.len() + 1).into_bytes()[..size].to_vec();
+    files.iter().for_each(|(path, size)| remote.put(path, bytes(path, *size)));
+    let mut mount = mounted(&remote);
+    let shown = remote.shown();
+    let folder = |mount: &Mount, below: &str| mount.path("far").join(shown).join(below);
+    let talks = text(folder(&mount, "talks"));
+    let told = |mount: &Mount, words: &[&str]| {
+        let (code, said, failures) = run(mount, words);
+        let object: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}{failures}"));
+        assert_eq!((code, said.lines().count()), (0, 1), "{said}{failures}");
+        assert_eq!(object["path"], talks);
+        object
+    };
+    let fetched = told(&mount, &["fetch", "--json", &talks]);
+    assert_eq!([&fetched["files"], &fetched["bytes"], &fetched["missing"]], [2, 3_000_009, 0], "{fetched}");
+    assert_eq!([&fetched["directories"], &fetched["retrieved_bytes"]], [2, 3_000_009], "{fetched}");
+    assert_eq!(told(&mount, &["fetch", "--json", &talks])["retrieved_bytes"], 0);
+    let retrieved = bytes_retrieved(&mount.status(), "far");
+    let kept = told(&mount, &["pin", "--json", &talks]);
+    assert_eq!([&kept["files"], &kept["failed"], &kept["retrieved_bytes"]], [2, 0, 0], "{kept}");
+    let had = told(&mount, &["offline", "--json", &talks]);
+    assert_eq!([&had["files"], &had["missing"], &had["failed"]], [2, 0, 0], "{had}");
+    assert_eq!(told(&mount, &["refresh", "--json", &talks])["names"], 2);
+    assert_eq!(bytes_retrieved(&mount.status(), "far"), retrieved, "nothing came twice");
+
+    remote.stop();
+    mount.remount();
+    assert_eq!(told(&mount, &["offline", "--check", "--json", &talks])["missing"], 0);
+    for (path, size) in &files[..2] {
+        assert_eq!(fs::read(folder(&mount, path)).unwrap(), bytes(path, *size), "{path}");
+    }
+    let verified = told(&mount, &["verify", "--json", &talks]);
+    assert_eq!([&verified["verified"], &verified["damaged"]], [2, 0], "{verified}");
+    let unpinned = told(&mount, &["unpin", "--json", &talks]);
+    assert_eq!(unpinned["unpinned"].as_array().map(Vec::len), Some(1), "{unpinned}");
+}
+
+#[test]
+fn a_share_of_samba_is_had_without_its_server() {
+    is_had_without_its_server(Remote::smb());
+}
+
+#[test]
+fn a_bucket_is_had_without_its_server() {
+    is_had_without_its_server(Remote::s3());
+}
+
+#[test]
+fn a_folder_of_moodle_is_had_without_its_server() {
+    is_had_without_its_server(Remote::moodle());
+}
+
+#[test]
+fn a_directory_of_an_ftp_server_is_had_without_its_server() {
+    is_had_without_its_server(Remote::ftp());
+}
+
+#[test]
+fn a_directory_of_an_ssh_server_is_had_without_its_server() {
+    is_had_without_its_server(Remote::sftp());
+}
+
+#[test]
+fn two_pins_at_once_retrieve_each_byte_once() {
+    let remote = remote();
+    let mount = mounted(&remote);
+    let [far, talks, a] = ["far", "far/talks", "far/talks/a"].map(|path| text(mount.path(path)));
+    let pin = |path: &str| mount.home().command(mount.home().binary()).args(["pin", "--json", path]).spawn().unwrap();
+    let mut pins = [&far, &talks, &talks, &a].map(|path| pin(path));
+    assert!(pins.iter_mut().all(|pin| pin.wait().unwrap().success()));
+    let status = mount.status();
+    assert_eq!(bytes_retrieved(&status, "far"), 3_001_009);
+    assert_eq!((number(&status, "/cache/pinned_copies"), status["pins"].as_object().unwrap().len()), (3, 3));
+}
+
+#[test]
+fn tags_that_alternate_are_no_damage() {
+    // As two servers give them behind one address, each its own tags to the same bytes.
+    let bytes = "the same bytes, whatever their tag ".repeat(10_000).into_bytes();
+    let liar = Liar::speaking(Speaks::Webdav, BTreeMap::from([("a".to_owned(), bytes.clone())]));
+    let asked = AtomicU64::new(0);
+    liar.lie(move |_, answer| {
+        let tag = if asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) { "\"one\"" } else { "\"two\"" };
+        let body = String::from_utf8(answer.body.clone()).unwrap_or_default();
+        if let Some((before, rest)) = body.split_once("<D:getetag>") {
+            let (_, after) = rest.split_once("</D:getetag>").unwrap();
+            answer.say(format!("{before}<D:getetag>{tag}</D:getetag>{after}").as_bytes());
+        }
+        answer.header("ETag", Some(tag));
+    });
+    let mount = Mount::of(&format!("[sources.far]\n{}fresh_for = \"100ms\"\n", liar.table()));
+    let file = text(mount.path("far/a"));
+    for words in [["pin", "--json"], ["verify", "--json"], ["offline", "--json"], ["fetch", "--json"]] {
+        let (code, said, failures) = run(&mount, &[words[0], words[1], &file]);
+        let told: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}{failures}"));
+        assert_eq!((code, &told["damaged"]), (0, &0.into()), "{told}{failures}");
+    }
+    liar.tell_the_truth();
+    let (code, said, failures) = run(&mount, &["offline", "--json", &file]);
+    assert_eq!(code, 0, "{said}{failures}");
+    assert_eq!(fs::read(mount.path("far/a")).unwrap(), bytes);
+    assert_eq!(number(&mount.status(), "/cache/quarantined"), 0);
 }

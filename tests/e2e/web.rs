@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
@@ -49,8 +49,13 @@ struct Follower(BufReader<TcpStream>);
 
 impl Follower {
     fn of(to: SocketAddr) -> Self {
+        Self::at(to, "/events")
+    }
+
+    fn at(to: SocketAddr, path: &str) -> Self {
         let mut stream = connected(to);
-        write!(stream, "GET /events HTTP/1.1\r\nHost: {to}\r\n\r\n").unwrap();
+        // A client too many may be turned away before.
+        let _ = write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\n\r\n");
         Self(BufReader::new(stream))
     }
 
@@ -176,6 +181,72 @@ fn a_token_that_cannot_be_had_keeps_everybody_out_and_the_log_says_why() {
     assert_eq!(ask(at, "/status.json?token=short", "").0, 503);
     assert!(mount.log().contains("could be guessed"), "{}", mount.log());
     fs::write(mount.home().dir().join("absent"), format!("{TOKEN}\n")).unwrap();
+    assert_eq!(ask(at, &format!("/status.json?token={TOKEN}"), "").0, 200);
+}
+
+#[test]
+fn a_token_that_was_replaced_opens_nothing_any_more() {
+    const NEXT: &str = "another-that-nobody-guesses";
+    let mount = Mount::of(&configured("token = { file = \"token\" }\n"));
+    let (at, file) = (address(&mount), mount.home().dir().join("token"));
+    let code = |token: &str| ask(at, &format!("/status.json?token={token}"), "").0;
+    fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    assert_eq!((code(TOKEN), code(NEXT)), (200, 403));
+    let mut follower = Follower::at(at, &format!("/events?token={TOKEN}"));
+    follower.next().expect("it is told");
+    fs::write(&file, format!("{NEXT}\n")).unwrap();
+    eventually("the new one opens", || code(NEXT) == 200);
+    assert_eq!(code(TOKEN), 403);
+    // A page that is open with the old one ends.
+    while follower.next().is_some() {}
+}
+
+#[test]
+fn a_request_says_once_which_host_it_means() {
+    let mount = Mount::of(&configured(""));
+    let at = address(&mount);
+    let code = |request: &str| {
+        let mut stream = connected(at);
+        stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
+        // It sends no more, and is answered nevertheless.
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {request}")).to_owned()
+    };
+    let path = "/status.json";
+    for (expected, request) in [
+        ("200", format!("GET {path} HTTP/1.1\nHost: {at}\n\n")),
+        ("400", format!("GET {path} HTTP/1.1\nHost: {at}\nHost: {at}\n\n")),
+        ("400", format!("GET {path} HTTP/1.1\nHost: {at}\nHost: evil.example\n\n")),
+        ("400", format!("GET {path} HTTP/1.1\n\n")),
+        ("403", format!("GET {path} HTTP/1.0\n\n")),
+        ("200", format!("GET http://{at}{path} HTTP/1.1\nHost: evil.example\n\n")),
+        ("403", format!("GET http://evil.example{path} HTTP/1.1\nHost: {at}\n\n")),
+    ] {
+        assert_eq!(code(&request), expected, "{request}");
+    }
+}
+
+#[test]
+fn whoever_says_nothing_keeps_nobody_out() {
+    let mount = Mount::of(&configured(""));
+    let at = address(&mount);
+    let mut follower = Follower::of(at);
+    follower.next().expect("it is told");
+    let silent: Vec<_> = (0..64).map(|_| connected(at)).collect();
+    assert_eq!(ask(at, "/status.json", "").0, 200);
+    let mut second = Follower::of(at);
+    assert!(second.next().is_some() && follower.next().is_some(), "those that follow stay");
+    drop(silent);
+}
+
+#[test]
+fn the_page_of_all_addresses_is_shown_at_one_that_opens() {
+    let web = format!("token = \"{TOKEN}\"\n");
+    let mount = Mount::of(&configured(&web).replace("127.0.0.1:0", "0.0.0.0:0"));
+    let at = address(&mount);
+    assert!(at.ip().is_loopback(), "{at}");
     assert_eq!(ask(at, &format!("/status.json?token={TOKEN}"), "").0, 200);
 }
 

@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Instant;
 
-use super::{Report, list_names};
+use super::list_names;
+use super::report::Report;
 use crate::config::{FolderConfig, PartConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::sources::Configured;
@@ -14,16 +15,13 @@ use crate::source::nearest::nearest;
 
 /// Looks for every part of a folder, a line for each.
 pub(super) async fn check(folder: &FolderConfig, sources: &[Configured]) -> Report {
-    let mut report = Report::about(&format!("{} (folder)", folder.path.join("/").escape_debug()));
+    let mut report = Report::about("folder", folder.path.join("/").escape_debug().to_string());
     for part in &folder.parts {
         let Some(source) = sources.iter().find(|source| source.config.name == part.source) else { continue };
         let began = Instant::now();
         match walk(&*source.connection, part).await {
-            Ok(names) => report.passed(began, &format!("{} has {names} names for it", shown(part))),
-            Err(error) => {
-                report.failed = true;
-                report.say(&format!("  FAILED  {}: {error}", shown(part)));
-            }
+            Ok(names) => report.passed(began, format!("{} has {names} names for it", shown(part))),
+            Err(error) => report.fail(format!("{}: {error}", shown(part))),
         }
     }
     report

@@ -2,6 +2,7 @@
 //! caches nothing.
 
 mod folders;
+pub(super) mod report;
 mod web;
 
 use std::ffi::OsStr;
@@ -13,6 +14,7 @@ use bytesize::ByteSize;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 
+use self::report::Report;
 use super::Failure;
 use super::output::say;
 use super::runtime::on_runtime;
@@ -39,32 +41,36 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of sources that are tried at once.
 const SOURCES_AT_ONCE: usize = 16;
 
-/// Checks the configuration in `file` and prints a line per step. The result is the exit code.
+/// Checks the configuration in `file` and prints a line per step, or an object for each thing that is checked. The result is the exit code.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration.
-pub fn check(file: &Path) -> Result<u8, Failure> {
+pub fn check(file: &Path, json: bool) -> Result<u8, Failure> {
     let (mut config, problems) = Config::examine(file)?;
     for source in &mut config.sources {
         source.timeout = source.timeout.min(CHECK_TIMEOUT);
     }
     on_runtime(async {
         let configured = mount::examine(&config, problems).await?;
-        say(&format!("{}: the configuration is right\n", file.display()));
+        let mut right = Report::about("configuration", format!("{}: the configuration is right", file.display()));
         if let Some(shortage) = mount::disk::shortage(&config.cache) {
-            say(&format!("  note    {shortage}\n"));
+            right.note(shortage);
         }
+        right.print(json);
         // All at once, so that one that hangs does not hold up the others, and told in the order of the configuration.
         let mount = check_access(config.access);
-        let sources = told(futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE)).await;
+        let sources = futures::stream::iter(&configured).map(check_source).buffered(SOURCES_AT_ONCE);
+        let sources = told(sources, json).await;
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
-        let folders = told(folders.buffered(SOURCES_AT_ONCE)).await;
-        let web = told(futures::stream::iter(&config.web).then(web::check)).await;
+        let folders = told(folders.buffered(SOURCES_AT_ONCE), json).await;
+        let web = told(futures::stream::iter(&config.web).then(web::check), json).await;
         // What does not work comes last, where it is seen.
         for report in sources.failed.iter().chain(&folders.failed).chain(&web.failed).chain(&mount) {
-            say(&report.lines);
+            report.print(json);
         }
-        say(&format!("{} of {} sources work\n", sources.passed, configured.len()));
+        if !json {
+            say(&format!("{} of {} sources work\n", sources.passed, configured.len()));
+        }
         // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
@@ -81,71 +87,44 @@ struct Outcome {
 }
 
 /// Prints reports of what works as they come, and keeps the others.
-async fn told(reports: impl Stream<Item = Report>) -> Outcome {
+async fn told(reports: impl Stream<Item = Report>, json: bool) -> Outcome {
     let mut reports = std::pin::pin!(reports);
     let mut outcome = Outcome::default();
     while let Some(report) = reports.next().await {
-        if report.failed {
-            outcome.failed.push(report);
-        } else {
-            say(&report.lines);
+        if report.works() {
+            report.print(json);
             outcome.passed += 1;
+        } else {
+            outcome.failed.push(report);
         }
     }
     outcome
 }
 
-/// The findings about one source or folder.
-struct Report {
-    lines: String,
-    failed: bool,
-}
-
-impl Report {
-    fn about(what: &str) -> Self {
-        Self { lines: format!("{what}\n"), failed: false }
-    }
-
-    fn say(&mut self, line: &str) {
-        self.lines.push_str(line);
-        self.lines.push('\n');
-    }
-
-    fn fail(&mut self, why: &str) {
-        self.say(&format!("  FAILED  {why}"));
-        self.failed = true;
-    }
-
-    fn passed(&mut self, began: Instant, what: &str) {
-        self.say(&format!("  ok      {what}  ({} ms)", began.elapsed().as_millis()));
-    }
-}
-
 /// The finding that nobody else can be let in, if that is wanted.
 fn check_access(wanted: Access) -> Option<Report> {
     let error = mount::point::check_access(wanted).err()?;
-    let mut report = Report::about("mount");
-    report.say(&format!("  FAILED  {error}"));
+    let mut report = Report::about("mount", "mount");
+    report.fail(error.to_string());
     Some(report)
 }
 
 async fn check_source(configured: &Configured) -> Report {
-    let mut report = Report::about(&format!("{} ({})", configured.config.name, configured.config.type_name));
+    let mut report = Report::about("source", &configured.config.name).of_type(&configured.config.type_name);
     let source = &*configured.connection;
     for note in &configured.notes {
-        report.say(&format!("  note    {note}"));
+        report.note(note);
     }
     if let Err(error) = steps(source, !configured.config.live.is_empty(), &mut report).await {
-        report.say(&format!("  FAILED  {error}"));
+        report.fail(error.to_string());
         if error.kind() == ErrorKind::Unauthenticated && !configured.config.settings.kept_secrets().is_empty() {
-            report.say(&format!("          run: kitovufs login {}", configured.config.name));
+            report.advise(format!("run: kitovufs login {}", configured.config.name));
         } else if let Some(advice) = advice(error.kind()) {
-            report.say(&format!("          {advice}"));
+            report.advise(advice);
         }
-        report.failed = true;
     }
     for note in configured.config.settings.notes.take() {
-        report.say(&format!("  note    {note}"));
+        report.note(note);
     }
     report
 }
@@ -169,22 +148,17 @@ async fn steps(source: &dyn Source, has_live: bool, report: &mut Report) -> Resu
     source.connect().await?;
     let root = RemotePath::root();
     let entries = list(source, &root, report).await?;
-    report.passed(began, &format!("connected, listed {} entries", entries.len()));
+    report.passed(began, format!("connected, listed {} entries", entries.len()));
 
     let Some(file) = find_file(source, entries, report).await? else {
-        report.say(&format!(
-            "  -       no file of at most {} to retrieve near the root",
-            ByteSize::b(MAX_RETRIEVED_BYTES)
-        ));
+        report.untried(format!("no file of at most {} to retrieve near the root", ByteSize::b(MAX_RETRIEVED_BYTES)));
         return Ok(());
     };
     let began = Instant::now();
     let size = retrieve(source, &file).await?;
-    report.passed(began, &format!("retrieved and verified {} ({})", file.path, ByteSize::b(size)));
+    report.passed(began, format!("retrieved and verified {} ({})", file.path, ByteSize::b(size)));
     if has_live && !gives_parts(source, &file, size).await? {
-        report.say(
-            "  note    `live` has no effect here: parts of files cannot be had, so each read would retrieve all of one",
-        );
+        report.note("`live` has no effect here: parts of files cannot be had, so each read would retrieve all of one");
     }
     Ok(())
 }
@@ -192,7 +166,7 @@ async fn steps(source: &dyn Source, has_live: bool, report: &mut Report) -> Resu
 async fn list(source: &dyn Source, dir: &RemotePath, report: &mut Report) -> Result<Vec<Entry>> {
     let localized = list_names(source, dir).await?;
     if let Some(told) = localized.omitted.told() {
-        report.say(&format!("  note    {dir}: {told}"));
+        report.note(format!("{dir}: {told}"));
     }
     Ok(localized.named.iter().map(|(_, entry)| entry).collect())
 }

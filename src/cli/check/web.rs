@@ -2,26 +2,26 @@
 
 use std::io::ErrorKind;
 
-use super::Report;
+use super::report::Report;
 use crate::cli::status;
 use crate::config::WebConfig;
 use crate::web;
 
 /// The findings about the page.
 pub(super) async fn check(config: &WebConfig) -> Report {
-    let mut report = Report::about("web");
+    let mut report = Report::about("web", "web");
     let listen = config.listen;
     match web::try_address(config) {
-        Ok(()) => report.say(&format!("  ok      {listen} can be listened on")),
+        Ok(()) => report.ok(format!("{listen} can be listened on")),
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_ours(config) => {
-            report.say(&format!("  ok      a mount of yours listens on {listen}"));
+            report.ok(format!("a mount of yours listens on {listen}"));
         }
-        Err(error) => report.fail(&format!("listen = \"{listen}\": {error}; name another address or port in [web]")),
+        Err(error) => report.fail(format!("listen = \"{listen}\": {error}; name another address or port in [web]")),
     }
     if let Some(token) = &config.token {
         match web::try_token(token).await {
-            Ok(()) => report.say("  ok      the token is there"),
-            Err(error) => report.fail(&error.to_string()),
+            Ok(()) => report.ok("the token is there"),
+            Err(error) => report.fail(error.to_string()),
         }
     }
     report

@@ -9,7 +9,7 @@ use super::super::{WebConfig, value};
 use super::{Walk, table_of};
 use crate::secret::Secret;
 use crate::source::nearest::unknown_key;
-use crate::source::settings::secret_of;
+use crate::source::settings::{FORMS_WITHOUT_KEYRING, secret_of};
 
 const KEYS: [&str; 2] = ["listen", "token"];
 
@@ -56,12 +56,9 @@ impl Walk<'_> {
     fn token(&self, value: &Spanned<DeValue<'_>>) -> Result<Secret, String> {
         let plain = self.plain("token", value.get_ref())?;
         if plain.as_table().is_some_and(|table| table.contains_key("keyring")) {
-            return Err(
-                "the keyring has no place for it; use { file = \"…\" }, { command = \"…\" } or { env = \"NAME\" }"
-                    .into(),
-            );
+            return Err(format!("the keyring has no place for it; use {FORMS_WITHOUT_KEYRING}"));
         }
-        secret_of(&plain, self.place.private)
+        secret_of(&plain, self.place.private, FORMS_WITHOUT_KEYRING)
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Ahead {
     ends: Option<Mutex<Ends>>,
     /// Files that were retrieved ahead.
     pub fetched: AtomicU64,
-    /// How many of these were opened then.
+    /// How many of these were opened then, or before they had come: never more than `fetched`, which is counted first.
     pub used: AtomicU64,
     /// Files whose ends were asked for when they were opened.
     pub ends_fetched: AtomicU64,
@@ -97,6 +97,16 @@ impl Row {
 }
 
 impl Followed {
+    /// The file has been retrieved. Whether it is ahead of a reader still.
+    fn came(&mut self, number: usize) -> bool {
+        let by_name = self.by_name.pattern.came(number);
+        let by_inode = self
+            .by_inode
+            .as_mut()
+            .is_some_and(|(order, row)| order.place(number).is_some_and(|place| row.pattern.came(place)));
+        by_name || by_inode
+    }
+
     fn forget(&mut self, number: usize) {
         self.by_name.pattern.forget(number);
         if let Some((order, row)) = &mut self.by_inode
@@ -152,17 +162,20 @@ impl Ahead {
             }
             let (told, next) = followed.by_name.opened(number, whole, &siblings, budget);
             self.note(&told);
+            let mut came = told.came;
             planned.extend(next.into_iter().map(|number| (number, Arc::downgrade(&followed.by_name.alive))));
             if let Some((order, row)) = &mut followed.by_inode
                 && let Some(place) = order.place(number)
             {
                 let (told, next) = row.opened(place, whole, &Ordered { order, siblings: &siblings }, budget);
                 self.note(&told);
+                came |= told.came;
                 planned.extend(next.into_iter().map(|place| (order.number(place), Arc::downgrade(&row.alive))));
             } else if told.broken && followed.names <= MOST_NAMES && !followed.is_being_ordered {
                 followed.is_being_ordered = true;
                 self.order(dir.clone(), listing.clone());
             }
+            self.used.fetch_add(came.into(), Ordering::Relaxed);
         }
         for (number, row) in planned {
             let (ahead, listing, dir) = (self.clone(), listing.clone(), dir.clone());
@@ -182,14 +195,13 @@ impl Ahead {
 
     /// A program has read the end of a file in `dir` before what is in front of it.
     pub(super) fn end_read(&self, dir: &RemotePath, came_ahead: bool) {
+        let Some(ends) = &self.ends else { return };
+        let mut ends = ends.lock();
         self.ends_used.fetch_add(came_ahead.into(), Ordering::Relaxed);
-        if let Some(ends) = &self.ends {
-            ends.lock().read(dir);
-        }
+        ends.read(dir);
     }
 
     fn note(&self, told: &Told) {
-        self.used.fetch_add(told.used.into(), Ordering::Relaxed);
         self.recent.lock().note(told.used.into(), told.in_vain as u64);
     }
 
@@ -223,11 +235,14 @@ impl Ahead {
         if let Err(error) = &retrieved {
             debug!("{dir}: not retrieved ahead: {error}");
         }
+        let mut directories = self.directories.lock();
+        let followed = directories.peek_mut(dir).filter(|_| row.strong_count() > 0);
         if matches!(retrieved, Ok(true)) {
             self.fetched.fetch_add(1, Ordering::Relaxed);
-        } else if row.strong_count() > 0
-            && let Some(followed) = self.directories.lock().peek_mut(dir)
-        {
+            // A reader that came meanwhile has made use of it.
+            let is_used = followed.is_some_and(|followed| !followed.came(number));
+            self.used.fetch_add(is_used.into(), Ordering::Relaxed);
+        } else if let Some(followed) = followed {
             followed.forget(number);
         }
     }

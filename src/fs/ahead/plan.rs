@@ -61,6 +61,8 @@ pub(super) struct Budget {
 pub(super) struct Told {
     /// Whether the file was one of them.
     pub(super) used: bool,
+    /// Whether it had come by then, and was not still on its way.
+    pub(super) came: bool,
     /// How many of them were in vain.
     pub(super) in_vain: usize,
     /// Whether the reader has left the row.
@@ -74,6 +76,13 @@ impl Told {
     }
 }
 
+/// A file ahead of its reader.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    bytes: u64,
+    came: bool,
+}
+
 /// How the files of a directory are opened.
 #[derive(Debug, Default)]
 pub(super) struct Pattern {
@@ -81,8 +90,8 @@ pub(super) struct Pattern {
     row: usize,
     /// Whether the reader leaves out files with another extension.
     by_extension: bool,
-    /// What is ahead of the reader, in bytes by number.
-    ahead: BTreeMap<usize, u64>,
+    /// What is ahead of the reader, by number.
+    ahead: BTreeMap<usize, Planned>,
     /// Bytes ahead that were used.
     used: u64,
 }
@@ -94,11 +103,11 @@ impl Pattern {
             self.row = 1;
             return Told::default();
         };
-        if let Some(bytes) = self.ahead.remove(&number) {
+        if let Some(Planned { bytes, came }) = self.ahead.remove(&number) {
             self.used += bytes;
             self.row += 1;
             self.last = Some(last.max(number));
-            return Told { used: true, ..Told::default() };
+            return Told { used: true, came, ..Told::default() };
         }
         if (last.saturating_sub(NEIGHBOURS)..=last).contains(&number) && (self.row >= ROW || number == last) {
             self.last = Some(last);
@@ -112,7 +121,7 @@ impl Pattern {
         }
         let in_vain = self.ahead.len();
         *self = Self { last: Some(number), row: 1, ..Self::default() };
-        Told { used: false, in_vain, broken: true }
+        Told { in_vain, broken: true, ..Told::default() }
     }
 
     /// The files that are to be retrieved now, in order. They count as ahead.
@@ -121,7 +130,7 @@ impl Pattern {
         let most = if budget.is_doubted { MOST_DOUBTED } else { MOST };
         let window = most.min(1 << self.row.min(16));
         let room = budget.line.min(IN_VAIN.max(self.used / 10));
-        let mut held: u64 = self.ahead.values().sum();
+        let mut held: u64 = self.ahead.values().map(|planned| planned.bytes).sum();
         let mut planned = Vec::new();
         for (number, sibling) in following(last, self.by_extension, siblings).take(window) {
             let Some(bytes) = sibling.bytes.filter(|_| !self.ahead.contains_key(&number)) else { continue };
@@ -129,10 +138,15 @@ impl Pattern {
                 break;
             }
             held += bytes;
-            self.ahead.insert(number, bytes);
+            self.ahead.insert(number, Planned { bytes, came: false });
             planned.push(number);
         }
         planned
+    }
+
+    /// The file with this number has been retrieved. Whether it is ahead of the reader still.
+    pub(super) fn came(&mut self, number: usize) -> bool {
+        self.ahead.get_mut(&number).map(|planned| planned.came = true).is_some()
     }
 
     /// The file with this number was not retrieved after all.
@@ -216,13 +230,16 @@ mod tests {
         open(&mut pattern, [0, 0, 1, 1, 2], &files);
         assert_eq!(pattern.opened(1, &files), Told::default());
         assert_eq!(pattern.opened(3, &files), Told { used: true, ..Told::default() });
+        assert!(!pattern.came(3), "the reader was faster");
+        assert!(pattern.came(4));
+        assert_eq!(pattern.opened(4, &files), Told { used: true, came: true, ..Told::default() });
     }
 
     #[test]
     fn case_n5_what_is_ahead_of_a_broken_row_was_in_vain() {
         let (files, mut pattern) = (files(200, 4096), Pattern::default());
         open(&mut pattern, [0, 1, 2], &files);
-        assert_eq!(pattern.opened(150, &files), Told { used: false, in_vain: 8, broken: true });
+        assert_eq!(pattern.opened(150, &files), Told { in_vain: 8, broken: true, ..Told::default() });
         assert_eq!(pattern.plan(&files, OPEN), [] as [usize; 0]);
     }
 

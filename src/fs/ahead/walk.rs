@@ -13,7 +13,7 @@
 //!
 //! What follows is what a walk into the depth comes to next. Nothing is deeper than the reader has gone: perhaps it looks at one level.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -46,8 +46,8 @@ pub(super) trait Tree {
 pub(super) enum Opens {
     /// Its listing was known before the walk.
     Known,
-    /// It was listed ahead, or is just being listed.
-    Ahead,
+    /// It was listed ahead, or is just being listed: whether it has come.
+    Ahead { came: bool },
     /// The source is asked for its listing.
     Asked,
 }
@@ -67,8 +67,8 @@ pub(super) struct Walk {
     next: BTreeMap<Place, RemotePath>,
     /// Listings whose directories are deeper than it has gone.
     deeper: Vec<RemotePath>,
-    /// What is ahead of it.
-    ahead: HashSet<RemotePath>,
+    /// What is ahead of it, and whether that has come.
+    ahead: HashMap<RemotePath, bool>,
     used: usize,
 }
 
@@ -94,7 +94,7 @@ impl Walk {
             top,
             next: BTreeMap::new(),
             deeper: Vec::new(),
-            ahead: HashSet::new(),
+            ahead: HashMap::new(),
             used: 0,
         }
     }
@@ -107,7 +107,8 @@ impl Walk {
 
     /// Cases W1 to W7: `dir` is opened. `is_known`: the source need not be asked for it, or is being asked ahead.
     pub(super) fn opened(&mut self, dir: &RemotePath, is_known: bool, now: Instant, tree: &impl Tree) -> Opens {
-        let is_planned = self.ahead.remove(dir);
+        let planned = self.ahead.remove(dir);
+        let is_planned = planned.is_some();
         self.last = (place(dir), now);
         match (is_planned, is_known) {
             (false, true) => {
@@ -127,7 +128,7 @@ impl Walk {
         }
         self.look_at(dir);
         self.next.remove(&self.last.0);
-        if is_known { Opens::Ahead } else { Opens::Asked }
+        if is_known { Opens::Ahead { came: planned == Some(true) } } else { Opens::Asked }
     }
 
     /// The listing of `dir` is known now. `asked`: when the reader got it.
@@ -152,9 +153,14 @@ impl Walk {
             let after = self.next.range(self.last.0.clone()..).next().map(|(place, _)| place.clone());
             let Some(place) = after.or_else(|| self.next.keys().next().cloned()) else { break };
             planned.extend(self.next.remove(&place));
-            self.ahead.extend(planned.last().cloned());
+            self.ahead.extend(planned.last().map(|dir| (dir.clone(), false)));
         }
         planned
+    }
+
+    /// `dir` has been listed ahead. Whether it is ahead of the reader still.
+    pub(super) fn came(&mut self, dir: &RemotePath) -> bool {
+        self.ahead.get_mut(dir).map(|came| *came = true).is_some()
     }
 
     /// `dir` was not listed after all.
@@ -217,7 +223,7 @@ impl Walk {
 
     fn add(&mut self, dirs: Vec<RemotePath>) {
         let room = WAITING.saturating_sub(self.next.len());
-        let new = dirs.into_iter().filter(|dir| !self.ahead.contains(dir)).take(room);
+        let new = dirs.into_iter().filter(|dir| !self.ahead.contains_key(dir)).take(room);
         self.next.extend(new.map(|dir| (place(&dir), dir)));
     }
 }
@@ -257,7 +263,7 @@ mod tests {
 
         /// What is listed ahead when this directory is opened, and its listing has arrived.
         fn opens(&mut self, dir: &str) -> Vec<String> {
-            let is_known = self.walk.ahead.contains(&path(dir));
+            let is_known = self.walk.ahead.contains_key(&path(dir));
             self.walk.opened(&path(dir), is_known, self.now, &self.tree);
             self.arrives(dir)
         }
@@ -308,7 +314,7 @@ mod tests {
         for number in 2..8 {
             assert_eq!(
                 reader.walk.opened(&path(&format!("{number:02}")), true, reader.now, &reader.tree),
-                Opens::Ahead
+                Opens::Ahead { came: false }
             );
             reader.walk.plan(false);
             ahead.push(reader.walk.ahead.len());

@@ -25,7 +25,7 @@ pub struct Walks {
     state: Mutex<State>,
     /// Directories that were listed ahead.
     pub listed: AtomicU64,
-    /// How many of these were opened then.
+    /// How many of these were opened then, or before they had come: never more than `listed`, which is counted first.
     pub used: AtomicU64,
 }
 
@@ -47,9 +47,14 @@ impl Walks {
     pub fn opened(self: &Arc<Self>, dir: &RemotePath) -> bool {
         let is_known = self.catalog.is_fresh(dir) || self.catalog.is_listed_ahead(dir);
         let walk = self.walk_to(dir);
-        let opened = walk.lock().opened(dir, is_known, Instant::now(), &Known(&self.catalog));
-        if opened == Opens::Ahead {
-            self.used.fetch_add(1, Ordering::Relaxed);
+        let opened = {
+            let mut walk = walk.lock();
+            let opened = walk.opened(dir, is_known, Instant::now(), &Known(&self.catalog));
+            let is_used = opened == Opens::Ahead { came: true };
+            self.used.fetch_add(is_used.into(), Ordering::Relaxed);
+            opened
+        };
+        if matches!(opened, Opens::Ahead { .. }) {
             self.state.lock().recent.note(1, 0);
         }
         if opened == Opens::Known {
@@ -118,8 +123,12 @@ impl Walks {
         let Some(walk) = walk.upgrade() else { return };
         match listed {
             Some(Ok(_)) => {
+                let mut walk = walk.lock();
                 self.listed.fetch_add(1, Ordering::Relaxed);
-                walk.lock().arrived(dir, None, &Known(&self.catalog));
+                // A reader that came meanwhile has made use of it.
+                let is_used = !walk.came(dir);
+                self.used.fetch_add(is_used.into(), Ordering::Relaxed);
+                walk.arrived(dir, None, &Known(&self.catalog));
             }
             Some(Err(error)) => {
                 debug!("{dir}: not listed ahead: {error}");

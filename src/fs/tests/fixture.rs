@@ -166,7 +166,7 @@ pub(in crate::fs) fn mounted(
     let bounds = Bounds { timeout: TIMEOUT, max_requests: None, max_bandwidth: None };
     let (connection, counters) = stack(faulty, name, bounds);
     let id: Arc<str> = name.into();
-    let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline };
+    let policy = Policy { fresh_for: FRESH_FOR, patience: PATIENCE, offline, names_account: true };
     let catalog = Catalog::new(connection.clone(), id.clone(), policy, db.clone(), Arc::default(), connection.span());
     let transfer = Transfer::new(
         connection.clone(),

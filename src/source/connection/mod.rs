@@ -58,6 +58,8 @@ pub struct Connection {
     is_needed: AtomicBool,
     /// Told when nobody will need it any longer.
     leaving: Notify,
+    /// The place of the latest answer that was of no use, if it was not the root, and nothing was answered well since.
+    doubted: Mutex<Option<String>>,
     /// Until when the source wants to be left alone, and the error that said so.
     rest: Mutex<Option<(Instant, Error)>>,
     /// Around everything that the source does, so that the lines that it logs carry its name.
@@ -81,7 +83,8 @@ pub enum Health {
     Idle,
     /// The latest call was answered, if only with a refusal of what was asked for.
     Up,
-    /// The latest call was answered, but with nothing of use: a setting or a secret is wrong, or another server answers.
+    /// The latest calls were answered, but with nothing of use: a setting or a secret is wrong, or another server answers. One file alone,
+    /// as a busy one, says nothing of its source.
     Failing(Error),
     /// The source does not answer, or does not accept the credentials; the error says which.
     Down(Error),
@@ -99,6 +102,7 @@ impl Connection {
             connected: tokio::sync::Mutex::new(false),
             is_needed: AtomicBool::new(false),
             leaving: Notify::new(),
+            doubted: Mutex::default(),
             rest: Mutex::default(),
             span: error_span!("source", name),
             me: me.clone(),
@@ -162,7 +166,7 @@ impl Connection {
             Err(error) if may_be_too_early(error.kind()) && !self.is_needed.load(Ordering::Relaxed) => {
                 self.log_failure(error);
             }
-            result => self.note(result),
+            result => self.note(result, None),
         }
     }
 
@@ -188,7 +192,7 @@ impl Connection {
             }
             let result = self.in_span(self.inner.connect()).await;
             *connected = result.is_ok();
-            self.note(&result);
+            self.note(&result, None);
             return result;
         }
     }
@@ -232,10 +236,10 @@ impl Connection {
         }
     }
 
-    /// Makes a call and notes what its result says about the source.
-    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Makes a call about this place and notes what its result says about the source.
+    async fn call<T>(&self, place: &RemotePath, call: impl Future<Output = Result<T>>) -> Result<T> {
         let result = self.in_span(call).await;
-        self.note(&result);
+        self.note(&result, Some(place));
         result
     }
 
@@ -256,16 +260,33 @@ impl Connection {
         asking.instrument(self.span.clone())
     }
 
-    fn note<T>(&self, result: &Result<T>) {
+    fn note<T>(&self, result: &Result<T>, place: Option<&RemotePath>) {
         match result {
             Err(error) if error.kind().is_outage() => self.went_down(error),
             Err(error) => {
                 self.note_requested_rest(error);
                 self.log_failure(error);
-                self.note_answer(error);
+                self.note_answer(error, place);
             }
-            Ok(_) => self.set_health(Health::Up),
+            Ok(_) => self.note_well(),
         }
+    }
+
+    /// Notes an answer as it should be.
+    fn note_well(&self) {
+        *self.doubted.lock() = None;
+        self.set_health(Health::Up);
+    }
+
+    /// Whether an answer of no use is about one place alone, as are all such since the source last answered well: a file that another
+    /// program has locked, say. The root, and the wish to be left alone, are about the source.
+    fn is_of_one_place(&self, error: &Error, place: Option<&RemotePath>) -> bool {
+        let place = place.map(RemotePath::to_string).or_else(|| error.path().map(str::to_owned));
+        let Some(place) = place.filter(|place| *place != RemotePath::root().to_string()) else { return false };
+        if error.kind() == ErrorKind::InvalidConfig || error.wait().is_some() {
+            return false;
+        }
+        *self.doubted.lock().get_or_insert_with(|| place.clone()) == place
     }
 
     /// Logs a failure of a source that answers, at a level that depends on what the failure means for users. The log itself limits how often
@@ -283,16 +304,21 @@ impl Connection {
     /// Notes that the content that the source delivered was of no use, unless the source is known to be down by now.
     pub fn note_unusable(&self, error: &Error) {
         if !matches!(self.state.lock().health, Health::Down(_)) {
-            self.note_answer(error);
+            self.note_answer(error, None);
         }
     }
 
-    /// Notes what an error of a source that answers says about the source.
-    fn note_answer(&self, error: &Error) {
+    /// Notes what an error of a source that answers says about the source; without a `place`, it is about that which it names, if any.
+    fn note_answer(&self, error: &Error, place: Option<&RemotePath>) {
         use ErrorKind::{Changed, IsADirectory, NotADirectory, NotFound, PermissionDenied};
         match error.kind() {
             // A refusal is an answer too.
-            NotFound | NotADirectory | IsADirectory | PermissionDenied | Changed => self.set_health(Health::Up),
+            NotFound | NotADirectory | IsADirectory | PermissionDenied | Changed => self.note_well(),
+            _ if self.is_of_one_place(error, place) => {
+                if !matches!(self.state.lock().health, Health::Failing(_)) {
+                    self.end_outage(Health::Up, "answers again");
+                }
+            }
             _ => self.set_health(Health::Failing(error.clone())),
         }
     }
@@ -358,7 +384,7 @@ impl Connection {
                 connection.ensure_disconnected().await;
                 match connection.try_root().await {
                     Err(error) if error.kind().is_outage() => connection.note_requested_rest(&error),
-                    Err(error) => return connection.note_answer(&error),
+                    Err(error) => return connection.note_answer(&error, None),
                     Ok(()) => return connection.set_health(Health::Up),
                 }
             }
@@ -412,10 +438,10 @@ impl Source for Connection {
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         self.ready().await?;
-        let mut entries = self.call(self.inner.list_path(dir)).await;
+        let mut entries = self.call(dir, self.inner.list_path(dir)).await;
         if lost_its_turn(&entries) {
             self.ready().await?;
-            entries = self.call(self.inner.list_path(dir)).await;
+            entries = self.call(dir, self.inner.list_path(dir)).await;
         }
         if let Err(error) = &entries
             && dir.is_root()
@@ -426,16 +452,16 @@ impl Source for Connection {
         }
         Ok(entries?.through(|mut entries| {
             let entries = poll_fn(move |context| self.span.in_scope(|| entries.poll_next_unpin(context)));
-            entries.inspect(|entry| self.note(entry))
+            entries.inspect(|entry| self.note(entry, Some(dir)))
         }))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
         self.ready().await?;
-        let mut digest = self.call(self.inner.create_remote_digest(file)).await;
+        let mut digest = self.call(file, self.inner.create_remote_digest(file)).await;
         if lost_its_turn(&digest) {
             self.ready().await?;
-            digest = self.call(self.inner.create_remote_digest(file)).await;
+            digest = self.call(file, self.inner.create_remote_digest(file)).await;
         }
         digest
     }
@@ -446,10 +472,10 @@ impl Source for Connection {
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         self.ready_to_read(request.opened).await?;
-        let mut result = self.call(self.inner.retrieve_file(request, out)).await;
+        let mut result = self.call(request.path, self.inner.retrieve_file(request, out)).await;
         if lost_its_turn(&result) {
             self.ready_to_read(request.opened).await?;
-            result = self.call(self.inner.retrieve_file(request, out)).await;
+            result = self.call(request.path, self.inner.retrieve_file(request, out)).await;
         }
         result
     }
@@ -575,10 +601,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_source_is_well_only_if_what_it_answers_is_of_use() {
         let (connection, faults) = flaky_connection();
-        let file = RemotePath::parse(b"a").expect("a plain path");
-        for kind in [ErrorKind::InvalidConfig, ErrorKind::Protocol, ErrorKind::Other, ErrorKind::Unsupported] {
-            faults.set_times(Method::CreateRemoteDigest, Fault::Fail(kind), 1);
-            assert!(connection.create_remote_digest(&file).await.is_err());
+        let [file, other] = [&b"a"[..], b"b"].map(|path| RemotePath::parse(path).expect("a plain path"));
+        for kind in [ErrorKind::InvalidConfig, ErrorKind::Protocol, ErrorKind::Other, ErrorKind::RateLimited] {
+            faults.set_times(Method::CreateRemoteDigest, Fault::Fail(kind), 3);
+            for _ in 0..2 {
+                assert!(connection.create_remote_digest(&file).await.is_err());
+                let is_failing = matches!(connection.health().0, Health::Failing(_));
+                assert_eq!(is_failing, kind == ErrorKind::InvalidConfig, "{kind:?} of one file");
+            }
+            assert!(connection.create_remote_digest(&other).await.is_err());
             assert!(matches!(connection.health().0, Health::Failing(error) if error.kind() == kind));
             connection.create_remote_digest(&file).await.expect("the source answers");
             assert!(matches!(connection.health().0, Health::Up));

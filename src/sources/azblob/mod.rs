@@ -35,6 +35,8 @@ use crate::sources::stamp::{Match, Stamp, Wanted};
 
 /// The protocol's version that is spoken; all services and emulators know it.
 const VERSION: &str = "2020-10-02";
+/// The settings that give a login.
+const WANTED: &str = "`account_key`, `sas_token`, or disable_config_load = false";
 /// Tells how a blob can change.
 const BLOB_TYPE: &str = "x-ms-blob-type";
 
@@ -126,6 +128,11 @@ impl Kind for AzblobKind {
         Some(&url::URLS)
     }
 
+    fn names_account(&self, settings: &Settings) -> bool {
+        // The key is that of `account_name`; what else logs in may be anybody's.
+        settings.values.contains_key("account_key")
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let container = reader.required_string("container", "my-container");
@@ -197,10 +204,14 @@ impl Azblob {
     ) -> Result<Answer> {
         let connected = self.connected.get(purpose)?;
         let mut request = connected.sign(purpose, method, url, request)?;
-        let Some(tokens) = &self.config.tokens else { return connected.transport.send(purpose, request).await };
+        let Some(tokens) = &self.config.tokens else {
+            let answer = connected.transport.send(purpose, request).await;
+            let is_anonymous = connected.key.is_none() && connected.sas.is_none();
+            return answer.map_err(|e| if is_anonymous { keys::refused_without_login(e, WANTED) } else { e });
+        };
         if !self.config.reluctant.carries() {
             let refusal = match connected.transport.send(purpose, request.clone()).await {
-                Err(refusal) if self.config.reluctant.is_to_look(&without_login(&refusal, url)) => refusal,
+                Err(refusal) if self.config.reluctant.is_to_look(&without_login(&refusal, url), false) => refusal,
                 answer => return answer,
             };
             let found = tokens.header(connected.transport.client()).await.map(drop);

@@ -103,6 +103,11 @@ impl Kind for FtpKind {
         !settings.may_ask()
     }
 
+    fn names_account(&self, _settings: &Settings) -> bool {
+        // Without a name, it is nobody: `anonymous`.
+        true
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let host = reader.required_string("host", "ftp.example.org");

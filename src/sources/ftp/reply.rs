@@ -109,7 +109,8 @@ impl Failure {
                     _ if reply.is_busy() => ErrorKind::RateLimited,
                     425 | 426 => ErrorKind::Unreachable,
                     530 | 532 => ErrorKind::Unauthenticated,
-                    550 | 551 | 553 => ErrorKind::PermissionDenied,
+                    // 450: another program uses the file.
+                    450 | 550 | 551 | 553 => ErrorKind::PermissionDenied,
                     500..=504 | 534 => ErrorKind::Unsupported,
                     400..=499 => ErrorKind::Unreachable,
                     _ => ErrorKind::Protocol,

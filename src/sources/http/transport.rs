@@ -356,6 +356,9 @@ pub(in crate::sources) async fn refusal_and_region(
     if is_archived(code) {
         words += "; the object is archived: restore it at the store before it can be read";
     }
+    if status == StatusCode::LOCKED {
+        words += "; another program has locked the file on the server";
+    }
     if kind == ErrorKind::Unreachable && status == StatusCode::NOT_FOUND {
         words += "; check the name of the bucket or container";
     }
@@ -419,6 +422,17 @@ fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
     match code {
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
+        // Stores that take signed requests only say these of one that is not, some with 400 (MinIO and its kin, rclone).
+        | "UnsupportedAlgorithm"
+        | "MissingAuthenticationToken"
+        | "MissingFields"
+        | "MissingSecurityHeader"
+        | "MissingSecurityElement"
+        | "CredMalformed"
+        | "CredentialsNotSupported"
+        | "InvalidSecurity"
+        | "NotSignedUp"
+        | "AuthenticationRequired"
         | "ExpiredToken"
         | "InvalidToken"
         | "TokenRefreshRequired"
@@ -434,7 +448,7 @@ fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
     }
     match status.as_u16() {
         401 | 407 => ErrorKind::Unauthenticated,
-        403 => ErrorKind::PermissionDenied,
+        403 | 423 => ErrorKind::PermissionDenied,
         404 | 410 => ErrorKind::NotFound,
         // 416: the file has become shorter than the range that was asked for.
         412 | 416 => ErrorKind::Changed,
@@ -479,9 +493,13 @@ mod tests {
 
     /// What is told of a refusal with this code, whose date is so many seconds after ours.
     async fn refused(code: &str, ahead: i64) -> (ErrorKind, String) {
+        refused_with(403, code, ahead).await
+    }
+
+    async fn refused_with(status: u16, code: &str, ahead: i64) -> (ErrorKind, String) {
         let date = jiff::Timestamp::from_second(local_clock() + ahead).expect("a time");
         let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        let answer = http::Response::builder().status(403).header(DATE, date);
+        let answer = http::Response::builder().status(status).header(DATE, date);
         let answer = answer.body(format!("<Error><Code>{code}</Code></Error>")).expect("an answer");
         let root = RemotePath::root();
         let error = refusal(Purpose { op: "list_path", path: &root }, answer.into()).await;
@@ -508,6 +526,22 @@ mod tests {
             assert_eq!(kind, ErrorKind::Other);
             assert!(told.contains("restore it at the store"), "{told}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_login_is_refused_whatever_the_status_says() {
+        for code in ["UnsupportedAlgorithm", "MissingFields", "CredentialsNotSupported", "InvalidAuthenticationInfo"] {
+            let (kind, told) = refused_with(400, code, 0).await;
+            assert_eq!(kind, ErrorKind::Unauthenticated, "{told}");
+        }
+        assert_eq!(refused_with(400, "KeyTooLongError", 0).await.0, ErrorKind::Protocol);
+    }
+
+    #[tokio::test]
+    async fn a_locked_file_is_no_answer_of_another_server() {
+        let (kind, told) = refused_with(423, "", 0).await;
+        assert_eq!(kind, ErrorKind::PermissionDenied);
+        assert!(told.contains("another program has locked the file on the server"), "{told}");
     }
 
     #[test]

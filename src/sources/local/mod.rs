@@ -74,6 +74,11 @@ impl Kind for LocalKind {
         Some(&url::URLS)
     }
 
+    fn names_account(&self, _settings: &Settings) -> bool {
+        // There is no login.
+        true
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let text = reader.required_string("path", "/usr/share/doc");

@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
+use http::{HeaderValue, StatusCode};
 use lru::LruCache;
 use parking_lot::Mutex;
 use reqsign_aws_v4::Credential;
@@ -49,6 +49,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 
 /// How many objects are remembered whose tags are no hashes. The next answer about a forgotten one tells it again.
 const MAX_OPAQUE_OBJECTS: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+
+/// The settings that give a login.
+const WANTED: &str = "`access_key_id` with `secret_access_key`, or disable_config_load = false";
 
 /// Tells that a key of the customer encrypts, after which tags are no hashes.
 const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
@@ -201,8 +204,9 @@ impl S3 {
             if answer.response.status().is_success() {
                 return Ok(answer);
             }
+            let is_bad_request = answer.response.status() == StatusCode::BAD_REQUEST;
             let (error, region) = refusal_and_region(purpose, answer.response, None).await;
-            if self.config.reluctant.is_to_look(&error) {
+            if self.config.reluctant.is_to_look(&error, is_bad_request && region.is_none()) {
                 let found = self.find_login(purpose, &connected).await;
                 self.config.reluctant.note(error, found)?;
                 continue;
@@ -213,7 +217,11 @@ impl S3 {
             {
                 continue;
             }
-            let Some(region) = region.filter(|region| *region != connected.region) else { return Err(error) };
+            let Some(region) = region.filter(|region| *region != connected.region) else {
+                let is_reluctant = !self.config.reluctant.carries();
+                let is_anonymous = connected.signer.is_none() && self.config.tokens.is_none() && !is_reluctant;
+                return Err(if is_anonymous { keys::refused_without_login(error, WANTED) } else { error });
+            };
             if self.region.set(region.clone()).is_err() {
                 return Err(error);
             }

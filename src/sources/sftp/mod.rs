@@ -76,6 +76,11 @@ impl Kind for SftpKind {
         !settings.may_ask() && !config::asks_for_program(settings)
     }
 
+    fn names_account(&self, _settings: &Settings) -> bool {
+        // Without a name, it is that of this user, or of `ssh_config`.
+        true
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let config = Config::read(settings)?;
         let may_grow = self.connects_early(settings);

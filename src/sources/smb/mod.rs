@@ -78,6 +78,11 @@ impl Kind for SmbKind {
         !settings.may_ask()
     }
 
+    fn names_account(&self, _settings: &Settings) -> bool {
+        // Without a name, it is a guest.
+        true
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         Ok(Box::new(Smb { config: Config::read(settings)?, connected: Mutex::default() }))
     }

@@ -75,7 +75,7 @@ struct Link {
 /// The direct children of `url` to which the index page at `url` links. A page that somebody may have written need not link to all.
 pub(super) fn parse(url: &Url, body: &mut Arriving, left_out: &LeftOut) -> Result<Heap<Item>, String> {
     let page = Page::read(url, body)?;
-    let is_made = page.is_titled() || page.is_signed;
+    let is_made = page.is_titled() || page.is_signed || page.is_titled_with_path();
     let title = if page.title.is_empty() { page.headings.first().cloned().unwrap_or_default() } else { page.title };
     let shown: String = title.trim().chars().take(MAX_TITLE_CHARACTERS).collect();
     let what = match shown.as_str() {
@@ -232,6 +232,12 @@ impl<'a> Page<'a> {
             Target::Elsewhere => self.elsewhere += 1,
         }
         Ok(())
+    }
+
+    /// Whether its title is its path, as in the pages of rclone.
+    fn is_titled_with_path(&self) -> bool {
+        let path = decoded(self.url).join(&b"/"[..]);
+        self.title.trim().strip_prefix('/').is_some_and(|title| title.trim_end_matches('/').as_bytes() == path)
     }
 
     fn is_titled(&self) -> bool {

@@ -62,6 +62,8 @@ fn a_page_that_no_server_has_made_need_not_link_to_every_name() {
         ("<html><title>My files</title><a href='x'>x</a><a href='y/'>y/</a></html>", true),
         ("<html><title>Manual</title><a href='../'>Home</a><a href='1.html'>Chapter 1</a></html>", true),
         ("<p><a href='x'>x</a>", true),
+        ("<html><title>/a b</title><h1><a href='../'>/</a><a href=''>a b</a>/</h1><a href='x'>x</a></html>", false),
+        ("<html><title>/a</title><a href='x'>x</a></html>", true),
         ("<html><title>Index of /a b</title><a href='x'>x</a></html>", false),
         (
             "<html><h1>host - /a b/</h1><pre><A HREF='/'>[To Parent Directory]</A><A HREF='/a%20b/x'>x</A></pre></html>",
