@@ -26,7 +26,8 @@ async fn a_reader_that_stops_has_cost_sixteen_mebibytes_more_than_it_read() {
     read(&mount, open, 0..160).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let moved = mount.faults.bytes();
-    assert!(moved <= 160 * BLOCK + 17 * MIB, "{moved} bytes");
+    // A request that is held back where the way ahead ends has a block in hand.
+    assert!(moved <= 160 * BLOCK + 17 * MIB + BLOCK, "{moved} bytes");
     assert!(moved >= 160 * BLOCK + 8 * MIB, "{moved} bytes");
 }
 
