@@ -25,5 +25,5 @@ mod tier;
 
 pub use key::CircleKey;
 pub use source::Shared;
-pub use store::{Directory, Store, Stored};
+pub use store::{Place, Store, Stored, open};
 pub use tier::{Access, Counts, Role, Tier, Tuning};
