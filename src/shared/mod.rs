@@ -10,12 +10,13 @@
 //! tier — what is asked and given: patience, refusals, a breaker, counts
 //! gather — blocks from the source until an extent of them is whole
 //! sealed — what a value is
-//! key, breaker, store — secrets and names; whether the store works; where values lie
+//! key, breaker, leases, store — secrets and names; whether the store works; who retrieves; where values lie
 //! ```
 
 mod breaker;
 mod gather;
 mod key;
+pub mod leases;
 mod sealed;
 mod source;
 mod store;
@@ -23,7 +24,8 @@ mod store;
 mod tests;
 mod tier;
 
+pub use counts::Counts;
 pub use key::CircleKey;
 pub use source::Shared;
 pub use store::{Place, Store, Stored, open};
-pub use tier::{Access, Counts, Role, Tier, Tuning};
+pub use tier::{Access, Role, Services, Tier, Tuning};

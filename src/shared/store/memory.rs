@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +19,10 @@ pub struct Memory {
     pub values: Mutex<BTreeMap<String, Bytes>>,
     /// How often it was asked.
     pub asked: AtomicUsize,
+    /// How often it has answered.
+    pub answered: AtomicUsize,
+    /// How long an answer takes, in milliseconds.
+    pub take: AtomicU64,
     /// It refuses everything.
     pub broken: AtomicBool,
     /// It never answers.
@@ -31,6 +35,11 @@ impl Memory {
         if self.silent.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
+        let take = self.take.load(Ordering::Relaxed);
+        if take > 0 {
+            tokio::time::sleep(Duration::from_millis(take)).await;
+        }
+        self.answered.fetch_add(1, Ordering::Relaxed);
         match self.broken.load(Ordering::Relaxed) {
             true => Err(Error::new("ask store", ErrorKind::Other).because("it is broken")),
             false => Ok(()),

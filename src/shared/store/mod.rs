@@ -1,13 +1,19 @@
 //! `Store`: where shared values lie. It knows no keys: whatever it answers may be a lie.
 
+#[cfg(test)]
+pub(super) mod conformance;
 mod directory;
 #[cfg(test)]
 pub(super) mod memory;
+mod redis;
+mod s3;
+#[cfg(test)]
+mod server_tests;
 
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -18,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 
 pub use directory::Directory;
+pub use redis::Redis;
 
 /// Where a store lies, and what it takes to be let in.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +48,16 @@ impl Place {
     pub fn of(url: Url) -> Self {
         let (endpoint, region, access_key_id, secret_access_key, ca_file) = Default::default();
         Self { url, endpoint, region, access_key_id, secret_access_key, ca_file }
+    }
+
+    /// What is in the file of certificates, if there is one.
+    fn certificates(&self) -> Result<Option<Vec<u8>>> {
+        let Some(file) = &self.ca_file else { return Ok(None) };
+        let unreadable = |e| {
+            let error = Error::new("open the shared store", ErrorKind::InvalidConfig);
+            error.because(format!("`ca_file`: cannot read {}: {e}", file.display()))
+        };
+        std::fs::read(file).map(Some).map_err(unreadable)
     }
 }
 
@@ -66,16 +83,30 @@ pub fn open(place: &Place) -> Result<Arc<dyn Store>> {
             let dir = dir.ok_or_else(|| wrong(format!("{place:?} is no directory; write for example {EXAMPLE}")))?;
             Ok(Arc::new(Directory::new(dir)))
         }
+        "s3" => Ok(Arc::new(s3::S3::new(place)?)),
+        "redis" | "rediss" | "redis+unix" => Ok(Arc::new(Redis::new(place)?)),
         other => Err(wrong(format!("there is no kind of store `{other}`; write for example {EXAMPLE}"))),
     }
 }
 
-/// A place that is right, for messages.
-const EXAMPLE: &str = "file:///mnt/lab/kitovufs";
+/// Places that are right, for messages.
+const EXAMPLE: &str = "s3://my-bucket/kitovufs, redis://cache.example.edu or file:///mnt/lab/kitovufs";
+
+/// TLS is the one of `ring`, as everywhere in this program.
+fn use_ring() {
+    static PROVIDER: Once = Once::new();
+    // An error says that the process has a provider already, which is as good.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+}
 
 /// A store of values by name. Names are those of [`super::key`]; a store may rely on that.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// No file of more bytes has its values here: who gives them asks another store.
+    fn largest_file(&self) -> u64 {
+        u64::MAX
+    }
+
     /// The bytes of a value in this range, fewer if it is shorter; `None` if there is no such value.
     async fn get(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>>;
 
