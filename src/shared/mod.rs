@@ -7,13 +7,18 @@
 //!
 //! ```text
 //! source — Shared, the wrapper of a source that asks here first
-//! tier — what is asked and given: patience, refusals, a breaker, counts
+//! tier — what is asked and given, and what is refused
+//! claim — which of the machines retrieves what is in no store yet
+//! backend — a store as a mount sees it: patience, and whether it works
 //! gather — blocks from the source until an extent of them is whole
 //! sealed — what a value is
-//! key, breaker, leases, store — secrets and names; whether the store works; who retrieves; where values lie
+//! key, breaker, counts, leases, store — secrets and names; rest after failures; numbers; who retrieves; where values lie
 //! ```
 
+mod backend;
 mod breaker;
+mod claim;
+mod counts;
 mod gather;
 mod key;
 pub mod leases;

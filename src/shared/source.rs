@@ -1,6 +1,9 @@
 //! `Shared`: a source whose content comes from the tier where that has it, and is given to it where not. It knows no store.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,10 +13,12 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::backend::Reading;
+use super::claim::{Claim, Lease};
 use super::sealed::{EXTENT, Extent};
-use super::tier::{Access, Tier};
+use super::tier::{Access, Fetched, Tier};
 use crate::cache::Key;
-use crate::cache::block::{BLOCK, blocks_of};
+use crate::cache::block::{BLOCK, blocks_of, bytes_of};
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
@@ -22,6 +27,9 @@ use crate::source::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest,
 
 /// Begins digests that are made of size and times alone.
 const STAT: &str = "stat:";
+
+/// How many extents are retrieved with one request where the store is to be asked about each: 32 MiB.
+const RUN: usize = 8;
 
 /// How many versions are remembered. One that is forgotten is asked about anew.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
@@ -52,6 +60,38 @@ struct Version {
     there: Vec<usize>,
     /// Bytes of it were wrong.
     doubted: Arc<AtomicBool>,
+    /// The lease of its only extent, until the copy is proven.
+    lease: Option<Arc<Lease>>,
+}
+
+/// What is to be retrieved, of which version.
+struct Job<'a> {
+    key: Key,
+    size: u64,
+    request: &'a Retrieval<'a>,
+}
+
+/// Where the next bytes of a request come from.
+enum Next {
+    /// They are here.
+    Shared(Vec<Bytes>),
+    Source(Errand),
+}
+
+/// What the source is asked for.
+struct Errand {
+    /// Where it ends in the file.
+    until: u64,
+    /// The leases of extents in it, by their first blocks.
+    leases: BTreeMap<usize, Arc<Lease>>,
+    /// What the store has not answered yet: these blocks of an extent. Whoever is first is right.
+    late: Option<(Extent, Range<usize>, Reading)>,
+}
+
+/// Where bytes came from.
+enum Came {
+    Shared(Vec<Bytes>),
+    Source(Retrieved),
 }
 
 impl<S: Source> Shared<S> {
@@ -93,80 +133,181 @@ impl<S: Source> Shared<S> {
         let whole = Retrieval::new(copy.path, copy.retrieved_as, copy.size, 0..copy.size);
         let Some((key, size)) = self.shareable(&whole) else { return };
         let Version { is_proven, there, doubted, .. } = self.version(&key);
+        let mut lease = None;
+        self.note(&key, |version| lease = version.lease.take());
         // What never came from the source in the life of this mount has been given already, or came from the tier.
         if is_proven && self.is_proven_as_a_whole(copy.retrieved_as) && !doubted.load(Ordering::SeqCst) {
-            self.tier.give_copy(key, size, copy.file, &there, &doubted);
+            self.tier.give_copy(key, size, copy.file, &there, &doubted, lease);
         }
     }
 
     /// Bytes of a version that are shared may be wrong.
     fn doubt(&self, key: &Key, size: u64) {
-        self.note(key, |version| version.doubted.store(true, Ordering::SeqCst));
+        self.note(key, |version| {
+            version.doubted.store(true, Ordering::SeqCst);
+            version.lease = None;
+        });
         self.tier.revoke(key, size);
     }
 
-    /// Writes what the tier has of the beginning of the request, and returns how far that is.
-    async fn write_shared(&self, key: &Key, size: u64, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<u64> {
-        let wanted = blocks_of(&request.range);
-        let (mut next, mut at) = (wanted.start, request.range.start);
-        while next < wanted.end {
-            let extent = self.tier.extent(key, size, next);
-            let blocks = next..extent.blocks.end.min(wanted.end);
-            let Some(contents) = self.tier.fetch(&extent, &blocks).await else { break };
-            self.note(key, |version| {
-                version.is_used = true;
-                if !version.there.contains(&extent.blocks.start) {
-                    version.there.push(extent.blocks.start);
+    /// Where what begins at `at` comes from. Waits for another machine that retrieves it.
+    async fn look(&self, job: &Job<'_>, at: u64) -> Next {
+        let Job { key, size, request } = job;
+        let wanted = blocks_of(&(at..request.range.end));
+        let extent = self.tier.extent(key, *size, wanted.start);
+        let blocks = wanted.start..extent.blocks.end.min(wanted.end);
+        let (mut leases, mut is_missing) = (BTreeMap::new(), false);
+        let mut late = match self.tier.fetch(&extent, &blocks).await {
+            Fetched::Contents(contents) => return self.shared(job, &extent, contents),
+            Fetched::Late(reading) => Some(reading),
+            Fetched::Missing if self.may_lease(job, &extent) => {
+                is_missing = true;
+                match self.tier.claim(&extent).await {
+                    Claim::Mine(lease) => {
+                        leases.insert(extent.blocks.start, Arc::new(lease));
+                        None
+                    }
+                    Claim::There => match self.tier.fetch(&extent, &blocks).await {
+                        Fetched::Contents(contents) => return self.shared(job, &extent, contents),
+                        Fetched::Late(reading) => Some(reading),
+                        Fetched::Missing | Fetched::Refused | Fetched::Unasked => None,
+                    },
+                    Claim::Without => None,
                 }
-            });
-            for content in contents {
-                at += content.len() as u64;
-                out.write(content).await?;
             }
-            next = blocks.end;
+            Fetched::Missing | Fetched::Refused => {
+                is_missing = true;
+                None
+            }
+            Fetched::Unasked => None,
+        };
+        let mut until = request.range.end;
+        if is_missing && late.is_none() && self.inner.capabilities().ranges {
+            let following = self.following(job, blocks.end..wanted.end).await;
+            until = bytes_of(&(wanted.start..following.end), *size).end;
+            leases.extend(following.leases);
         }
-        Ok(at)
+        let late = late.take().map(|reading| (extent, blocks, reading));
+        Next::Source(Errand { until, leases, late })
     }
 
-    /// Retrieves what begins at `from` from the source, and gives it to the tier.
-    async fn retrieve_rest(
-        &self,
-        key: &Key,
-        size: u64,
-        from: u64,
-        request: &Retrieval<'_>,
-        out: &mut dyn Sink,
-    ) -> Result<Retrieved> {
+    fn shared(&self, job: &Job<'_>, extent: &Extent, contents: Vec<Bytes>) -> Next {
+        self.note_shared(&job.key, extent);
+        Next::Shared(contents)
+    }
+
+    fn note_shared(&self, key: &Key, extent: &Extent) {
+        self.note(key, |version| {
+            version.is_used = true;
+            if !version.there.contains(&extent.blocks.start) {
+                version.there.push(extent.blocks.start);
+            }
+        });
+    }
+
+    /// Whether it makes sense that others wait while this mount retrieves an extent for them: it comes whole, and is given soon.
+    fn may_lease(&self, job: &Job<'_>, extent: &Extent) -> bool {
+        let wanted = blocks_of(&job.request.range);
+        let comes_whole = wanted.start <= extent.blocks.start && extent.blocks.end <= wanted.end;
+        comes_whole && (job.size <= EXTENT || !self.is_proven_as_a_whole(job.request.digest))
+    }
+
+    /// How far the source is asked for what lies in these blocks too: up to what the store has, or another machine retrieves.
+    async fn following(&self, job: &Job<'_>, blocks: Range<usize>) -> Following {
+        let mut extents = Vec::new();
+        let mut next = blocks.start;
+        while next < blocks.end && extents.len() + 1 < RUN {
+            let extent = self.tier.extent(&job.key, job.size, next);
+            next = extent.blocks.end;
+            extents.push(extent);
+        }
+        let asked = extents.iter().map(|extent| self.tier.joins(extent, self.may_lease(job, extent)));
+        let asked = futures::future::join_all(asked).await;
+        let mut following = Following { end: blocks.start, leases: BTreeMap::new() };
+        for (extent, joins) in extents.iter().zip(asked) {
+            let Some(lease) = joins else { break };
+            following.end = extent.blocks.end.min(blocks.end);
+            following.leases.extend(lease.map(|lease| (extent.blocks.start, Arc::new(lease))));
+        }
+        following
+    }
+
+    /// Retrieves what begins at `at` from the source, and gives it to the tier.
+    async fn retrieve(&self, job: &Job<'_>, at: u64, errand: Errand, out: &mut dyn Sink) -> Result<Came> {
+        let Job { key, size, request } = job;
+        let Errand { until, leases, late } = errand;
         let Version { doubted, .. } = self.version(key);
-        let mut rest = request.clone();
+        let mut rest = (*request).clone();
         // A source without ranges sends all of it, of which the beginning is there already.
         if self.inner.capabilities().ranges {
-            rest.range.start = from;
+            rest.range = at..until;
         }
-        let (skip, at) = (from - rest.range.start, rest.range.start);
-        let shows = from == request.range.start;
-        let gives = self.tier.gives() && !doubted.load(Ordering::SeqCst) && !self.is_proven_as_a_whole(request.digest);
-        let blocks = Vec::new();
-        let block = BytesMut::new();
-        let mut giving =
-            Giving { out, tier: &self.tier, key, size, skip, shows, gives, at, block, extent: None, blocks };
-        let result = self.inner.retrieve_file(&rest, &mut giving).await;
+        let (skip, begins) = (at - rest.range.start, rest.range.start);
+        let shows = at == request.range.start;
+        let is_whole = self.is_proven_as_a_whole(request.digest);
+        let gives = self.tier.gives(*size) && !doubted.load(Ordering::SeqCst) && !is_whole;
+        let (tier, blocks, block, begun) = (&self.tier, Vec::new(), BytesMut::new(), AtomicBool::new(false));
+        let has_begun = &begun;
+        let mut giving = Giving {
+            out,
+            tier,
+            key,
+            size: *size,
+            skip,
+            shows,
+            gives,
+            at: begins,
+            block,
+            extent: None,
+            blocks,
+            begun: has_begun,
+        };
+        let result = match late {
+            None => self.inner.retrieve_file(&rest, &mut giving).await,
+            Some((extent, blocks, mut reading)) => {
+                let (extent, blocks) = (&extent, &blocks);
+                let late = async {
+                    let value = reading.end().await.ok()??;
+                    if has_begun.load(Ordering::SeqCst) { None } else { self.tier.open(extent, blocks, value) }
+                };
+                let (mut late, mut retrieving) = (pin!(late), pin!(self.inner.retrieve_file(&rest, &mut giving)));
+                tokio::select! {
+                    biased;
+                    result = &mut retrieving => result,
+                    Some(contents) = &mut late => {
+                        self.note_shared(key, extent);
+                        return Ok(Came::Shared(contents));
+                    }
+                }
+            }
+        };
         let Giving { blocks, .. } = giving;
         match &result {
             Ok(_) => {
                 self.note(key, |version| version.is_proven = true);
                 for Held { extent, number, content, .. } in blocks {
-                    self.tier.take(&extent, number, content, &doubted);
+                    self.tier.take(&extent, number, content, &doubted, leases.get(&extent.blocks.start));
+                }
+                if is_whole && let Some(lease) = leases.into_values().next() {
+                    lease.let_run_out();
+                    self.note(key, |version| version.lease = Some(lease));
                 }
             }
             // What came before the source noticed may be of another version.
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
-                self.doubt(key, size);
+                self.doubt(key, *size);
             }
             Err(_) => {}
         }
-        result
+        result.map(Came::Source)
     }
+}
+
+/// What is retrieved along with an extent.
+struct Following {
+    /// The block after its last one.
+    end: usize,
+    leases: BTreeMap<usize, Arc<Lease>>,
 }
 
 #[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
@@ -208,17 +349,36 @@ impl<S: Source> Source for Shared<S> {
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let Some((key, size)) = self.shareable(request) else { return self.inner.retrieve_file(request, out).await };
-        let Version { is_proven, doubted, .. } = self.version(&key);
-        let may = is_proven || self.tier.access() == Access::Same;
-        let mut from = request.range.start;
-        if may && !doubted.load(Ordering::SeqCst) {
-            from = self.write_shared(&key, size, request, out).await?;
-            if from == request.range.end {
-                return Ok(Retrieved::default());
+        let shareable = self.shareable(request).filter(|_| !request.range.is_empty());
+        let Some((key, size)) = shareable else { return self.inner.retrieve_file(request, out).await };
+        let job = Job { key, size, request };
+        let (mut at, end, mut retrieved) = (request.range.start, request.range.end, Retrieved::default());
+        while at < end {
+            let Version { is_proven, doubted, .. } = self.version(&key);
+            let may = (is_proven || self.tier.access() == Access::Same) && !doubted.load(Ordering::SeqCst);
+            let next = match may {
+                true => self.look(&job, at).await,
+                false => Next::Source(Errand { until: end, leases: BTreeMap::new(), late: None }),
+            };
+            let contents = match next {
+                Next::Shared(contents) => contents,
+                Next::Source(errand) => {
+                    let until = if self.inner.capabilities().ranges { errand.until } else { end };
+                    match self.retrieve(&job, at, errand, out).await? {
+                        Came::Shared(contents) => contents,
+                        Came::Source(told) => {
+                            (retrieved, at) = (told, until);
+                            continue;
+                        }
+                    }
+                }
+            };
+            for content in contents {
+                at += content.len() as u64;
+                out.write(content).await?;
             }
         }
-        self.retrieve_rest(&key, size, from, request, out).await
+        Ok(retrieved)
     }
 
     fn changes(&self) -> Option<Changes> {
@@ -252,6 +412,8 @@ struct Giving<'a> {
     block: BytesMut,
     extent: Option<Arc<Extent>>,
     blocks: Vec<Held>,
+    /// Something has come.
+    begun: &'a AtomicBool,
 }
 
 impl Giving<'_> {
@@ -280,6 +442,7 @@ impl Giving<'_> {
 #[async_trait]
 impl Sink for Giving<'_> {
     async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
+        self.begun.store(true, Ordering::SeqCst);
         if self.gives {
             self.keep(&bytes);
         }
@@ -291,6 +454,7 @@ impl Sink for Giving<'_> {
 
     fn preview(&mut self, bytes: &[Bytes]) {
         if self.shows {
+            self.begun.store(true, Ordering::SeqCst);
             self.out.preview(bytes);
         }
     }
