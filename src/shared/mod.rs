@@ -6,14 +6,17 @@
 //! another's place, of an older version, altered or cut is refused, and the source asked.
 //!
 //! ```text
+//! upkeep — a store as a whole: tried, looked at, made smaller
 //! source — Shared, the wrapper of a source that asks here first
 //! tier — what is asked and given: patience, refusals, a breaker, counts
+//! circle — with whom a source shares
 //! gather — blocks from the source until an extent of them is whole
 //! sealed — what a value is
 //! key, breaker, store — secrets and names; whether the store works; where values lie
 //! ```
 
 mod breaker;
+mod circle;
 mod gather;
 mod key;
 mod sealed;
@@ -22,8 +25,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod upkeep;
 
+pub use circle::{Access, Circle, LateCircle};
 pub use key::CircleKey;
 pub use source::Shared;
-pub use store::{Place, Store, Stored, open};
-pub use tier::{Access, Counts, Role, Tier, Tuning};
+pub use store::{Late, Place, Store, open};
+pub use tier::{Role, Tier, Tuning};
+pub use upkeep::{Tally, shrink, tally, try_out};

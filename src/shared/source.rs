@@ -1,6 +1,7 @@
 //! `Shared`: a source whose content comes from the tier where that has it, and is given to it where not. It knows no store.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,14 +11,16 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::circle::{Access, Circle, LateCircle};
 use super::sealed::{EXTENT, Extent};
-use super::tier::{Access, Tier};
+use super::tier::Tier;
 use crate::cache::Key;
-use crate::cache::block::{BLOCK, blocks_of};
+use crate::cache::block::{BLOCK, SMALL, blocks_of};
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::settings::Notes;
 use crate::source::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 
 /// Begins digests that are made of size and times alone.
@@ -31,14 +34,26 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// Nothing is given of a retrieval that has not ended well. Of a version whose digest is a hash of its content, nothing is given before
 /// the whole copy is proven: by [`Source::create_local_digest`], or by whoever calls [`Shared::confirm`].
 ///
+/// Of a large file, the first block always comes from `inner`: whoever opens a file takes that for a sign that the source has this version
+/// still (see `fs::open`), and a tier knows nothing of that. It also comes no later than without a tier.
+///
 /// What is shared is only what a digest tells apart for good: of a settled digest, with a known size, and not of a source that cannot tell by
 /// itself which version its bytes are of. A version whose bytes turned out wrong is retrieved from the source alone.
-pub struct Shared<S> {
-    inner: S,
+pub struct Shared {
+    inner: Arc<dyn Source>,
     tier: Arc<Tier>,
-    source_id: Arc<str>,
+    circle: Arc<LateCircle>,
     weak: bool,
+    notes: Notes,
+    has_noted: AtomicBool,
     versions: Mutex<LruCache<Key, Version>>,
+}
+
+/// A version that may be shared.
+struct Subject {
+    circle: Arc<Circle>,
+    key: Key,
+    size: u64,
 }
 
 /// What is known of a version.
@@ -54,21 +69,37 @@ struct Version {
     doubted: Arc<AtomicBool>,
 }
 
-impl<S: Source> Shared<S> {
-    /// Wraps `inner`, whose identity is `source_id`; with `weak`, also what size and time alone tell apart is shared.
-    pub fn new(inner: S, tier: Arc<Tier>, source_id: Arc<str>, weak: bool) -> Self {
-        Self { inner, tier, source_id, weak, versions: Mutex::new(LruCache::new(REMEMBERED)) }
+impl Shared {
+    /// Wraps `inner`, which shares in `circle`; with `weak`, also what size and time alone tell apart is shared. What is not shared for
+    /// want of that is a note for the user.
+    pub fn new(inner: Arc<dyn Source>, tier: Arc<Tier>, circle: Arc<LateCircle>, weak: bool, notes: Notes) -> Self {
+        let (has_noted, versions) = (AtomicBool::new(false), Mutex::new(LruCache::new(REMEMBERED)));
+        Self { inner, tier, circle, weak, notes, has_noted, versions }
     }
 
-    /// The version that is asked for, and its size, if its content may be shared.
-    fn shareable(&self, request: &Retrieval<'_>) -> Option<(Key, u64)> {
+    /// Notes once that there are digests which are not strong enough.
+    fn note_weak(&self) {
+        if !self.has_noted.swap(true, Ordering::Relaxed) {
+            self.notes.add(
+                "some of its files are not shared: only size and time tell their versions apart; weak = true in [shared] shares them too"
+                    .into(),
+            );
+        }
+    }
+
+    /// The version that is asked for, if its content may be shared.
+    fn shareable(&self, request: &Retrieval<'_>) -> Option<Subject> {
         let Retrieval { path, digest, size, range, .. } = request;
         let size = (*size)?;
         let is_aligned = range.start.is_multiple_of(BLOCK) && (range.end.is_multiple_of(BLOCK) || range.end == size);
         let is_strong = self.weak || !digest.as_str().starts_with(STAT);
+        if !is_strong {
+            self.note_weak();
+        }
         let is_told = !self.inner.capabilities().proven_whole;
         let may = is_aligned && is_strong && is_told && digest.unsettled_since().is_none();
-        may.then(|| (Key::new(&self.source_id, path, digest), size))
+        let circle = self.circle.get().filter(|_| may)?;
+        Some(Subject { circle: circle.clone(), key: circle.version(path, digest), size })
     }
 
     fn version(&self, key: &Key) -> Version {
@@ -91,77 +122,75 @@ impl<S: Source> Shared<S> {
     /// The whole copy has the digest that the source tells: its content may be shared.
     pub fn confirm(&self, copy: &LocalCopy<'_>) {
         let whole = Retrieval::new(copy.path, copy.retrieved_as, copy.size, 0..copy.size);
-        let Some((key, size)) = self.shareable(&whole) else { return };
+        let Some(Subject { circle, key, size }) = self.shareable(&whole) else { return };
         let Version { is_proven, there, doubted, .. } = self.version(&key);
         // What never came from the source in the life of this mount has been given already, or came from the tier.
         if is_proven && self.is_proven_as_a_whole(copy.retrieved_as) && !doubted.load(Ordering::SeqCst) {
-            self.tier.give_copy(key, size, copy.file, &there, &doubted);
+            self.tier.give_copy(&circle, key, size, copy.file, &there, &doubted);
         }
     }
 
     /// Bytes of a version that are shared may be wrong.
-    fn doubt(&self, key: &Key, size: u64) {
+    fn doubt(&self, Subject { circle, key, size }: &Subject) {
         self.note(key, |version| version.doubted.store(true, Ordering::SeqCst));
-        self.tier.revoke(key, size);
+        self.tier.revoke(circle, key, *size);
     }
 
-    /// Writes what the tier has of the beginning of the request, and returns how far that is.
-    async fn write_shared(&self, key: &Key, size: u64, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<u64> {
-        let wanted = blocks_of(&request.range);
-        let (mut next, mut at) = (wanted.start, request.range.start);
-        while next < wanted.end {
-            let extent = self.tier.extent(key, size, next);
-            let blocks = next..extent.blocks.end.min(wanted.end);
-            let Some(contents) = self.tier.fetch(&extent, &blocks).await else { break };
-            self.note(key, |version| {
-                version.is_used = true;
-                if !version.there.contains(&extent.blocks.start) {
-                    version.there.push(extent.blocks.start);
-                }
-            });
-            for content in contents {
-                at += content.len() as u64;
-                out.write(content).await?;
+    /// The bytes of the request that the source itself must bring: of a large file the first block, by which whoever opens it learns that the
+    /// source has this version still. Of a small one, and of one that comes whole, whoever opens it asks for the digest if need be.
+    fn confirming(&self, request: &Retrieval<'_>, size: u64) -> Range<u64> {
+        let Range { start, end } = request.range;
+        let confirms = start == 0 && size > SMALL && self.inner.capabilities().ranges;
+        start..if confirms { BLOCK.min(end) } else { start }
+    }
+
+    /// What the tier has of the beginning of `range`, as far as the extent goes in which that is.
+    async fn fetch(&self, Subject { circle, key, size }: &Subject, range: Range<u64>) -> Option<Vec<Bytes>> {
+        let wanted = blocks_of(&range);
+        let extent = circle.extent(key, *size, wanted.start);
+        let contents = self.tier.fetch(&extent, &(wanted.start..extent.blocks.end.min(wanted.end))).await?;
+        self.note(key, |version| {
+            version.is_used = true;
+            if !version.there.contains(&extent.blocks.start) {
+                version.there.push(extent.blocks.start);
             }
-            next = blocks.end;
-        }
-        Ok(at)
+        });
+        Some(contents)
     }
 
-    /// Retrieves what begins at `from` from the source, and gives it to the tier.
-    async fn retrieve_rest(
+    /// Retrieves a part of the request from the source, and gives it to the tier.
+    async fn retrieve(
         &self,
-        key: &Key,
-        size: u64,
-        from: u64,
+        subject: &Subject,
+        part: Range<u64>,
         request: &Retrieval<'_>,
         out: &mut dyn Sink,
     ) -> Result<Retrieved> {
-        let Version { doubted, .. } = self.version(key);
-        let mut rest = request.clone();
+        let Version { doubted, .. } = self.version(&subject.key);
+        // A reader may be shown bytes ahead of their proof if they are all that it has asked for.
+        let shows = part == request.range;
+        let mut asked = Retrieval { range: part.clone(), ..request.clone() };
         // A source without ranges sends all of it, of which the beginning is there already.
-        if self.inner.capabilities().ranges {
-            rest.range.start = from;
+        if !self.inner.capabilities().ranges {
+            asked.range = request.range.clone();
         }
-        let (skip, at) = (from - rest.range.start, rest.range.start);
-        let shows = from == request.range.start;
+        let (skip, at) = (part.start - asked.range.start, asked.range.start);
         let gives = self.tier.gives() && !doubted.load(Ordering::SeqCst) && !self.is_proven_as_a_whole(request.digest);
         let blocks = Vec::new();
         let block = BytesMut::new();
-        let mut giving =
-            Giving { out, tier: &self.tier, key, size, skip, shows, gives, at, block, extent: None, blocks };
-        let result = self.inner.retrieve_file(&rest, &mut giving).await;
+        let mut giving = Giving { out, tier: &self.tier, subject, skip, shows, gives, at, block, extent: None, blocks };
+        let result = self.inner.retrieve_file(&asked, &mut giving).await;
         let Giving { blocks, .. } = giving;
         match &result {
             Ok(_) => {
-                self.note(key, |version| version.is_proven = true);
+                self.note(&subject.key, |version| version.is_proven = true);
                 for Held { extent, number, content, .. } in blocks {
                     self.tier.take(&extent, number, content, &doubted);
                 }
             }
             // What came before the source noticed may be of another version.
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
-                self.doubt(key, size);
+                self.doubt(subject);
             }
             Err(_) => {}
         }
@@ -169,9 +198,19 @@ impl<S: Source> Shared<S> {
     }
 }
 
+/// Writes these, and returns how many bytes they are.
+async fn write_all(contents: Vec<Bytes>, out: &mut dyn Sink) -> Result<u64> {
+    let mut written = 0;
+    for content in contents {
+        written += content.len() as u64;
+        out.write(content).await?;
+    }
+    Ok(written)
+}
+
 #[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
-impl<S: Source> Source for Shared<S> {
+impl Source for Shared {
     fn capabilities(&self) -> Capabilities {
         let inner = self.inner.capabilities();
         Capabilities { buffer: inner.buffer.max(EXTENT), ..inner }
@@ -195,30 +234,46 @@ impl<S: Source> Source for Shared<S> {
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
         let local = self.inner.create_local_digest(copy).await?;
-        let key = Key::new(&self.source_id, copy.path, copy.retrieved_as);
         if local == *copy.retrieved_as {
             self.confirm(copy);
-        } else if let Some(Version { is_used, doubted, .. }) = self.known(&key) {
+            return Ok(local);
+        }
+        let Some(circle) = self.circle.get().cloned() else { return Ok(local) };
+        let subject = Subject { key: circle.version(copy.path, copy.retrieved_as), circle, size: copy.size };
+        if let Some(Version { is_used, doubted, .. }) = self.known(&subject.key) {
             if is_used && !doubted.load(Ordering::SeqCst) {
                 self.tier.refuse("bytes that came from other machines are not those of the version");
             }
-            self.doubt(&key, copy.size);
+            self.doubt(&subject);
         }
         Ok(local)
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let Some((key, size)) = self.shareable(request) else { return self.inner.retrieve_file(request, out).await };
-        let Version { is_proven, doubted, .. } = self.version(&key);
-        let may = is_proven || self.tier.access() == Access::Same;
-        let mut from = request.range.start;
-        if may && !doubted.load(Ordering::SeqCst) {
-            from = self.write_shared(&key, size, request, out).await?;
-            if from == request.range.end {
-                return Ok(Retrieved::default());
-            }
+        let Some(subject) = self.shareable(request) else { return self.inner.retrieve_file(request, out).await };
+        let Version { is_proven, doubted, .. } = self.version(&subject.key);
+        let Range { start, end } = request.range;
+        let first = self.confirming(request, subject.size);
+        let may = is_proven || !first.is_empty() || subject.circle.access() == Access::Same;
+        if !may || doubted.load(Ordering::SeqCst) {
+            return self.retrieve(&subject, start..end, request, out).await;
         }
-        self.retrieve_rest(&key, size, from, request, out).await
+        let (mut retrieved, mut at) = (Retrieved::default(), start);
+        if !first.is_empty() {
+            // What comes after it is looked for first: where the tier lacks that, one request brings all.
+            let next = if first.end < end { self.fetch(&subject, first.end..end).await } else { None };
+            let Some(next) = next else { return self.retrieve(&subject, start..end, request, out).await };
+            at = first.end;
+            retrieved = self.retrieve(&subject, first, request, out).await?;
+            at += write_all(next, out).await?;
+        }
+        while at < end {
+            let Some(contents) = self.fetch(&subject, at..end).await else {
+                return self.retrieve(&subject, at..end, request, out).await;
+            };
+            at += write_all(contents, out).await?;
+        }
+        Ok(retrieved)
     }
 
     fn changes(&self) -> Option<Changes> {
@@ -238,11 +293,10 @@ struct Held {
 struct Giving<'a> {
     out: &'a mut dyn Sink,
     tier: &'a Arc<Tier>,
-    key: &'a Key,
-    size: u64,
+    subject: &'a Subject,
     /// The bytes that come next and are there already.
     skip: u64,
-    /// A reader who has nothing yet may be shown bytes ahead of their proof.
+    /// The reader may be shown bytes ahead of their proof.
     shows: bool,
     /// What comes may be given when the retrieval has ended.
     gives: bool,
@@ -256,11 +310,11 @@ struct Giving<'a> {
 
 impl Giving<'_> {
     fn keep(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.at < self.size {
+        let Subject { circle, key, size } = self.subject;
+        while !bytes.is_empty() && self.at < *size {
             let number = usize::try_from(self.at / BLOCK).expect("a file has fewer blocks than there are addresses");
-            let (tier, key, size) = (self.tier, self.key, self.size);
             let known = self.extent.take().filter(|extent| extent.blocks.contains(&number));
-            let extent = known.unwrap_or_else(|| Arc::new(tier.extent(key, size, number)));
+            let extent = known.unwrap_or_else(|| Arc::new(circle.extent(key, *size, number)));
             let length = extent.length(number);
             let part = bytes.len().min(length - self.block.len());
             self.block.extend_from_slice(&bytes[..part]);
@@ -268,7 +322,7 @@ impl Giving<'_> {
             if self.block.len() == length {
                 self.at += length as u64;
                 let content = self.block.split().freeze();
-                if let Some(room) = tier.hold(length) {
+                if let Some(room) = self.tier.hold(length) {
                     self.blocks.push(Held { extent: extent.clone(), number, content, _room: room });
                 }
             }

@@ -15,13 +15,14 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::breaker::Breaker;
+use super::circle::Circle;
 use super::gather::Gather;
-use super::key::{CircleKey, Keys};
 use super::sealed::{BLOCKS, EXTENT, Extent};
 use super::store::Store;
 use crate::cache::Key;
 use crate::cache::block::{block_count, bytes_of};
 use crate::error::Error;
+use crate::source::rate::Rate;
 
 /// The bytes that wait to be given; what comes beyond them is not given.
 const GIVING_BYTES: usize = 64 << 20;
@@ -52,25 +53,15 @@ pub enum Role {
     Write,
 }
 
-/// Who may read what is shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Access {
-    /// Every mount that has the key may read what any of them may.
-    #[default]
-    Same,
-    /// Mounts may have different rights at one source: of each version, the first bytes come from the source, which refuses those who may not.
-    Proven,
-}
-
 /// How the tier is used.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tuning {
     /// What this mount does.
     pub role: Role,
-    /// Who may read.
-    pub access: Access,
     /// How long a read waits for the store; `None`: by what such reads take.
     pub patience: Option<Duration>,
+    /// The most bytes of values that are given in a second; `None`: no limit.
+    pub max_upload: Option<u64>,
 }
 
 /// What came of asking. Readable at any time.
@@ -95,7 +86,6 @@ pub struct Counts {
 /// The tier of one mount, for all its sources.
 pub struct Tier {
     store: Arc<dyn Store>,
-    keys: Keys,
     tuning: Tuning,
     breaker: Breaker,
     /// How long the store takes to answer, on average.
@@ -105,15 +95,15 @@ pub struct Tier {
     room: Arc<Semaphore>,
     held: Arc<Semaphore>,
     turns: Semaphore,
+    rate: Option<Rate>,
     has_told: AtomicBool,
 }
 
 impl Tier {
-    /// The tier in `store` for who has `key`.
-    pub fn new(store: Arc<dyn Store>, key: &CircleKey, tuning: Tuning) -> Arc<Self> {
+    /// The tier in `store`.
+    pub fn new(store: Arc<dyn Store>, tuning: Tuning) -> Arc<Self> {
         Arc::new(Self {
             store,
-            keys: key.derive(),
             tuning,
             breaker: Breaker::default(),
             usual: Mutex::default(),
@@ -122,6 +112,7 @@ impl Tier {
             room: Arc::new(Semaphore::new(GIVING_BYTES)),
             held: Arc::new(Semaphore::new(HELD_BYTES)),
             turns: Semaphore::new(GIVEN_AT_ONCE),
+            rate: tuning.max_upload.map(Rate::per_second),
             has_told: AtomicBool::new(false),
         })
     }
@@ -134,16 +125,6 @@ impl Tier {
     /// Whether the store is left alone at present, after failures.
     pub fn is_resting(&self) -> bool {
         self.breaker.is_open()
-    }
-
-    /// Who may read.
-    pub(super) fn access(&self) -> Access {
-        self.tuning.access
-    }
-
-    /// The extent in which a block of a version lies.
-    pub(super) fn extent(&self, version: &Key, size: u64, block: usize) -> Extent {
-        Extent::around(&self.keys, version, size, block)
     }
 
     /// The time that a read waits for the store.
@@ -233,6 +214,7 @@ impl Tier {
     /// Gives the extents of a proven copy of a version, but for those that are `there`, one after another.
     pub(super) fn give_copy(
         self: &Arc<Self>,
+        circle: &Arc<Circle>,
         version: Key,
         size: u64,
         file: &Path,
@@ -245,10 +227,10 @@ impl Tier {
             return;
         }
         let Some(room) = self.room(size.min(EXTENT)) else { return };
-        let (tier, file, doubted) = (self.clone(), file.to_owned(), doubted.clone());
+        let (tier, circle, file, doubted) = (self.clone(), circle.clone(), file.to_owned(), doubted.clone());
         tokio::spawn(async move {
             for first in missing {
-                let extent = Arc::new(tier.extent(&version, size, first));
+                let extent = Arc::new(circle.extent(&version, size, first));
                 let (file, blocks) = (file.clone(), extent.blocks.clone());
                 let reading = tokio::task::spawn_blocking(move || read_blocks(&file, blocks, size));
                 let Ok(Ok(contents)) = reading.await else {
@@ -269,6 +251,9 @@ impl Tier {
         let Ok(_turn) = self.turns.acquire().await else { return false };
         let sealing = extent.clone();
         let Ok(value) = tokio::task::spawn_blocking(move || sealing.seal(&contents)).await else { return false };
+        if let Some(rate) = &self.rate {
+            rate.pass(value.len()).await;
+        }
         if doubted.load(Ordering::SeqCst) {
             return false;
         }
@@ -289,9 +274,9 @@ impl Tier {
     }
 
     /// The bytes of a version that were shared are not, or perhaps not, those of the version: removes them.
-    pub(super) fn revoke(self: &Arc<Self>, version: &Key, size: u64) {
+    pub(super) fn revoke(self: &Arc<Self>, circle: &Circle, version: &Key, size: u64) {
         let extents = (0..block_count(size)).step_by(BLOCKS).take(MAX_REVOKED);
-        let names: Vec<_> = extents.map(|block| self.extent(version, size, block).name).collect();
+        let names: Vec<_> = extents.map(|block| circle.extent(version, size, block).name).collect();
         names.iter().for_each(|name| self.gather.discard(name));
         self.remove(names);
     }

@@ -1,6 +1,7 @@
 //! `Store`: where shared values lie. It knows no keys: whatever it answers may be a lie.
 
 mod directory;
+mod late;
 #[cfg(test)]
 pub(super) mod memory;
 
@@ -18,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 
 pub use directory::Directory;
+pub use late::Late;
 
 /// Where a store lies, and what it takes to be let in.
 #[derive(Clone, PartialEq, Eq)]
