@@ -173,7 +173,6 @@ mod revealed;
 mod room;
 mod secret;
 #[cfg(feature = "shared")]
-#[allow(dead_code, unused_imports, reason = "mounts do not use it yet; its tests do")]
 mod shared;
 pub mod source;
 pub mod sources;

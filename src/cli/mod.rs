@@ -29,6 +29,8 @@ mod prompt;
 mod remove;
 mod run;
 mod runtime;
+#[cfg(feature = "shared")]
+mod shared;
 mod show_log;
 mod sources;
 mod status;
@@ -113,6 +115,9 @@ enum Request {
     },
     /// Help the author of a plugin.
     Plugin(PluginRequest),
+    /// Make a key, or look after the store that machines have in common.
+    #[cfg(feature = "shared")]
+    Shared(shared::SharedRequest),
     /// Show what a mount is doing.
     Status {
         /// The mounted folder, absolute; `None` for the one in the configuration.
@@ -224,6 +229,8 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
             Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source, username })
         }
         LowCommand::Import { file, output } => Request::Import { file, output },
+        #[cfg(feature = "shared")]
+        LowCommand::Shared { command } => Request::Shared(wanted(command)),
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
         LowCommand::Ask { mountpoint } => Request::Ask { mountpoint },
         LowCommand::Generate { dir } => Request::Generate { dir },
@@ -251,6 +258,19 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
             Request::Status { form, mountpoint: mountpoint.as_deref().map(absolute).transpose()? }
         }
     })
+}
+
+#[cfg(feature = "shared")]
+fn wanted(command: args::SharedCommand) -> shared::SharedRequest {
+    use args::{KeyCommand, SharedCommand};
+    use shared::SharedRequest;
+    let file = |typed: Option<PathBuf>| typed.unwrap_or_else(Config::default_path);
+    match command {
+        SharedCommand::Key { command: KeyCommand::New { file } } => SharedRequest::NewKey(file),
+        SharedCommand::Status { config, json } => SharedRequest::Status { file: file(config), json },
+        SharedCommand::Gc { config, max_size } => SharedRequest::Shrink { file: file(config), max_size },
+        SharedCommand::Forget { config } => SharedRequest::Forget { file: file(config) },
+    }
 }
 
 fn mount(args: MountArgs) -> Result<MountRequest, Failure> {
@@ -387,6 +407,8 @@ mod tests {
                 "evict",
                 "refresh",
                 "verify",
+                #[cfg(feature = "shared")]
+                "shared",
                 "log",
                 "doctor",
                 "plugin"

@@ -6,8 +6,10 @@
 //! another's place, of an older version, altered or cut is refused, and the source asked.
 //!
 //! ```text
+//! upkeep — a store as a whole: tried, looked at, made smaller
 //! source — Shared, the wrapper of a source that asks here first
 //! tier — what is asked and given, and what is refused
+//! circle — with whom a source shares
 //! claim — which of the machines retrieves what is in no store yet
 //! backend — a store as a mount sees it: patience, and whether it works
 //! gather — blocks from the source until an extent of them is whole
@@ -17,6 +19,7 @@
 
 mod backend;
 mod breaker;
+mod circle;
 mod claim;
 mod counts;
 mod gather;
@@ -28,9 +31,12 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod upkeep;
 
+pub use circle::{Access, Circle, LateCircle};
 pub use counts::Counts;
 pub use key::CircleKey;
 pub use source::Shared;
-pub use store::{Place, Store, Stored, open};
-pub use tier::{Access, Role, Services, Tier, Tuning};
+pub use store::{Late, Place, Redis, Store, open};
+pub use tier::{Role, Services, Tier, Tuning};
+pub use upkeep::{Tally, shrink, tally, try_out};

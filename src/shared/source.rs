@@ -14,15 +14,17 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::backend::Reading;
+use super::circle::{Access, Circle, LateCircle};
 use super::claim::{Claim, Lease};
 use super::sealed::{EXTENT, Extent};
-use super::tier::{Access, Fetched, Tier};
+use super::tier::{Fetched, Tier};
 use crate::cache::Key;
-use crate::cache::block::{BLOCK, blocks_of, bytes_of};
+use crate::cache::block::{BLOCK, SMALL, blocks_of, bytes_of};
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::settings::Notes;
 use crate::source::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 
 /// Begins digests that are made of size and times alone.
@@ -39,14 +41,26 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// Nothing is given of a retrieval that has not ended well. Of a version whose digest is a hash of its content, nothing is given before
 /// the whole copy is proven: by [`Source::create_local_digest`], or by whoever calls [`Shared::confirm`].
 ///
+/// Of a large file, the first block always comes from `inner`: whoever opens a file takes that for a sign that the source has this version
+/// still (see `fs::open`), and a tier knows nothing of that. It also comes no later than without a tier.
+///
 /// What is shared is only what a digest tells apart for good: of a settled digest, with a known size, and not of a source that cannot tell by
 /// itself which version its bytes are of. A version whose bytes turned out wrong is retrieved from the source alone.
-pub struct Shared<S> {
-    inner: S,
+pub struct Shared {
+    inner: Arc<dyn Source>,
     tier: Arc<Tier>,
-    source_id: Arc<str>,
+    circle: Arc<LateCircle>,
     weak: bool,
+    notes: Notes,
+    has_noted: AtomicBool,
     versions: Mutex<LruCache<Key, Version>>,
+}
+
+/// A version that may be shared.
+struct Subject {
+    circle: Arc<Circle>,
+    key: Key,
+    size: u64,
 }
 
 /// What is known of a version.
@@ -66,8 +80,7 @@ struct Version {
 
 /// What is to be retrieved, of which version.
 struct Job<'a> {
-    key: Key,
-    size: u64,
+    subject: &'a Subject,
     request: &'a Retrieval<'a>,
 }
 
@@ -88,27 +101,50 @@ struct Errand {
     late: Option<(Extent, Range<usize>, Reading)>,
 }
 
+impl Errand {
+    /// All up to there, for this mount alone.
+    fn until(until: u64) -> Self {
+        Self { until, leases: BTreeMap::new(), late: None }
+    }
+}
+
 /// Where bytes came from.
 enum Came {
     Shared(Vec<Bytes>),
     Source(Retrieved),
 }
 
-impl<S: Source> Shared<S> {
-    /// Wraps `inner`, whose identity is `source_id`; with `weak`, also what size and time alone tell apart is shared.
-    pub fn new(inner: S, tier: Arc<Tier>, source_id: Arc<str>, weak: bool) -> Self {
-        Self { inner, tier, source_id, weak, versions: Mutex::new(LruCache::new(REMEMBERED)) }
+impl Shared {
+    /// Wraps `inner`, which shares in `circle`; with `weak`, also what size and time alone tell apart is shared. What is not shared for
+    /// want of that is a note for the user.
+    pub fn new(inner: Arc<dyn Source>, tier: Arc<Tier>, circle: Arc<LateCircle>, weak: bool, notes: Notes) -> Self {
+        let (has_noted, versions) = (AtomicBool::new(false), Mutex::new(LruCache::new(REMEMBERED)));
+        Self { inner, tier, circle, weak, notes, has_noted, versions }
     }
 
-    /// The version that is asked for, and its size, if its content may be shared.
-    fn shareable(&self, request: &Retrieval<'_>) -> Option<(Key, u64)> {
+    /// Notes once that there are digests which are not strong enough.
+    fn note_weak(&self) {
+        if !self.has_noted.swap(true, Ordering::Relaxed) {
+            self.notes.add(
+                "some of its files are not shared: only size and time tell their versions apart; weak = true in [shared] shares them too"
+                    .into(),
+            );
+        }
+    }
+
+    /// The version that is asked for, if its content may be shared.
+    fn shareable(&self, request: &Retrieval<'_>) -> Option<Subject> {
         let Retrieval { path, digest, size, range, .. } = request;
         let size = (*size)?;
         let is_aligned = range.start.is_multiple_of(BLOCK) && (range.end.is_multiple_of(BLOCK) || range.end == size);
         let is_strong = self.weak || !digest.as_str().starts_with(STAT);
+        if !is_strong {
+            self.note_weak();
+        }
         let is_told = !self.inner.capabilities().proven_whole;
         let may = is_aligned && is_strong && is_told && digest.unsettled_since().is_none();
-        may.then(|| (Key::new(&self.source_id, path, digest), size))
+        let circle = self.circle.get().filter(|_| may)?;
+        Some(Subject { circle: circle.clone(), key: circle.version(path, digest), size })
     }
 
     fn version(&self, key: &Key) -> Version {
@@ -131,35 +167,51 @@ impl<S: Source> Shared<S> {
     /// The whole copy has the digest that the source tells: its content may be shared.
     pub fn confirm(&self, copy: &LocalCopy<'_>) {
         let whole = Retrieval::new(copy.path, copy.retrieved_as, copy.size, 0..copy.size);
-        let Some((key, size)) = self.shareable(&whole) else { return };
+        let Some(Subject { circle, key, size }) = self.shareable(&whole) else { return };
         let Version { is_proven, there, doubted, .. } = self.version(&key);
         let mut lease = None;
         self.note(&key, |version| lease = version.lease.take());
         // What never came from the source in the life of this mount has been given already, or came from the tier.
         if is_proven && self.is_proven_as_a_whole(copy.retrieved_as) && !doubted.load(Ordering::SeqCst) {
-            self.tier.give_copy(key, size, copy.file, &there, &doubted, lease);
+            self.tier.give_copy(&circle, key, size, copy.file, &there, &doubted, lease);
         }
     }
 
     /// Bytes of a version that are shared may be wrong.
-    fn doubt(&self, key: &Key, size: u64) {
+    fn doubt(&self, Subject { circle, key, size }: &Subject) {
         self.note(key, |version| {
             version.doubted.store(true, Ordering::SeqCst);
             version.lease = None;
         });
-        self.tier.revoke(key, size);
+        self.tier.revoke(circle, key, *size);
     }
 
-    /// Where what begins at `at` comes from. Waits for another machine that retrieves it.
-    async fn look(&self, job: &Job<'_>, at: u64) -> Next {
-        let Job { key, size, request } = job;
+    /// The bytes of the request that the source itself must bring: of a large file the first block, by which whoever opens it learns that the
+    /// source has this version still. Of a small one, and of one that comes whole, whoever opens it asks for the digest if need be.
+    fn confirming(&self, request: &Retrieval<'_>, size: u64) -> Range<u64> {
+        let Range { start, end } = request.range;
+        let confirms = start == 0 && size > SMALL && self.inner.capabilities().ranges;
+        start..if confirms { BLOCK.min(end) } else { start }
+    }
+
+    /// Where what begins at `at` comes from. `waits` for another machine that retrieves it; otherwise the source is asked for nothing then.
+    async fn look(&self, job: &Job<'_>, at: u64, waits: bool) -> Next {
+        let Job { subject: Subject { circle, key, size }, request } = job;
         let wanted = blocks_of(&(at..request.range.end));
-        let extent = self.tier.extent(key, *size, wanted.start);
+        let extent = circle.extent(key, *size, wanted.start);
         let blocks = wanted.start..extent.blocks.end.min(wanted.end);
         let (mut leases, mut is_missing) = (BTreeMap::new(), false);
         let mut late = match self.tier.fetch(&extent, &blocks).await {
             Fetched::Contents(contents) => return self.shared(job, &extent, contents),
             Fetched::Late(reading) => Some(reading),
+            Fetched::Missing if !waits => match self.tier.joins(&extent, self.may_lease(job, &extent)).await {
+                Some(lease) => {
+                    is_missing = true;
+                    leases.extend(lease.map(|lease| (extent.blocks.start, Arc::new(lease))));
+                    None
+                }
+                None => return Next::Source(Errand { until: at, leases, late: None }),
+            },
             Fetched::Missing if self.may_lease(job, &extent) => {
                 is_missing = true;
                 match self.tier.claim(&extent).await {
@@ -192,7 +244,7 @@ impl<S: Source> Shared<S> {
     }
 
     fn shared(&self, job: &Job<'_>, extent: &Extent, contents: Vec<Bytes>) -> Next {
-        self.note_shared(&job.key, extent);
+        self.note_shared(&job.subject.key, extent);
         Next::Shared(contents)
     }
 
@@ -205,19 +257,21 @@ impl<S: Source> Shared<S> {
         });
     }
 
-    /// Whether it makes sense that others wait while this mount retrieves an extent for them: it comes whole, and is given soon.
+    /// Whether it makes sense that others wait while this mount retrieves an extent for them: it comes whole, and is given soon. The first
+    /// block of a file has come by itself.
     fn may_lease(&self, job: &Job<'_>, extent: &Extent) -> bool {
         let wanted = blocks_of(&job.request.range);
-        let comes_whole = wanted.start <= extent.blocks.start && extent.blocks.end <= wanted.end;
-        comes_whole && (job.size <= EXTENT || !self.is_proven_as_a_whole(job.request.digest))
+        let comes_whole = wanted.start <= extent.blocks.start.max(1) && extent.blocks.end <= wanted.end;
+        comes_whole && (job.subject.size <= EXTENT || !self.is_proven_as_a_whole(job.request.digest))
     }
 
     /// How far the source is asked for what lies in these blocks too: up to what the store has, or another machine retrieves.
     async fn following(&self, job: &Job<'_>, blocks: Range<usize>) -> Following {
+        let Subject { circle, key, size } = job.subject;
         let mut extents = Vec::new();
         let mut next = blocks.start;
         while next < blocks.end && extents.len() + 1 < RUN {
-            let extent = self.tier.extent(&job.key, job.size, next);
+            let extent = circle.extent(key, *size, next);
             next = extent.blocks.end;
             extents.push(extent);
         }
@@ -234,16 +288,19 @@ impl<S: Source> Shared<S> {
 
     /// Retrieves what begins at `at` from the source, and gives it to the tier.
     async fn retrieve(&self, job: &Job<'_>, at: u64, errand: Errand, out: &mut dyn Sink) -> Result<Came> {
-        let Job { key, size, request } = job;
+        let Job { subject, request } = job;
+        let Subject { key, size, .. } = subject;
         let Errand { until, leases, late } = errand;
         let Version { doubted, .. } = self.version(key);
-        let mut rest = (*request).clone();
+        let part = at..if self.inner.capabilities().ranges { until } else { request.range.end };
+        // A reader may be shown bytes ahead of their proof if they are all that it has asked for.
+        let shows = part == request.range;
+        let mut asked = Retrieval { range: part, ..(*request).clone() };
         // A source without ranges sends all of it, of which the beginning is there already.
-        if self.inner.capabilities().ranges {
-            rest.range = at..until;
+        if !self.inner.capabilities().ranges {
+            asked.range = request.range.clone();
         }
-        let (skip, begins) = (at - rest.range.start, rest.range.start);
-        let shows = at == request.range.start;
+        let (skip, begins) = (at - asked.range.start, asked.range.start);
         let is_whole = self.is_proven_as_a_whole(request.digest);
         let gives = self.tier.gives(*size) && !doubted.load(Ordering::SeqCst) && !is_whole;
         let (tier, blocks, block, begun) = (&self.tier, Vec::new(), BytesMut::new(), AtomicBool::new(false));
@@ -251,8 +308,7 @@ impl<S: Source> Shared<S> {
         let mut giving = Giving {
             out,
             tier,
-            key,
-            size: *size,
+            subject,
             skip,
             shows,
             gives,
@@ -263,14 +319,14 @@ impl<S: Source> Shared<S> {
             begun: has_begun,
         };
         let result = match late {
-            None => self.inner.retrieve_file(&rest, &mut giving).await,
+            None => self.inner.retrieve_file(&asked, &mut giving).await,
             Some((extent, blocks, mut reading)) => {
                 let (extent, blocks) = (&extent, &blocks);
                 let late = async {
                     let value = reading.end().await.ok()??;
                     if has_begun.load(Ordering::SeqCst) { None } else { self.tier.open(extent, blocks, value) }
                 };
-                let (mut late, mut retrieving) = (pin!(late), pin!(self.inner.retrieve_file(&rest, &mut giving)));
+                let (mut late, mut retrieving) = (pin!(late), pin!(self.inner.retrieve_file(&asked, &mut giving)));
                 tokio::select! {
                     biased;
                     result = &mut retrieving => result,
@@ -295,7 +351,7 @@ impl<S: Source> Shared<S> {
             }
             // What came before the source noticed may be of another version.
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
-                self.doubt(key, *size);
+                self.doubt(subject);
             }
             Err(_) => {}
         }
@@ -310,9 +366,19 @@ struct Following {
     leases: BTreeMap<usize, Arc<Lease>>,
 }
 
+/// Writes these, and returns how many bytes they are.
+async fn write_all(contents: Vec<Bytes>, out: &mut dyn Sink) -> Result<u64> {
+    let mut written = 0;
+    for content in contents {
+        written += content.len() as u64;
+        out.write(content).await?;
+    }
+    Ok(written)
+}
+
 #[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
-impl<S: Source> Source for Shared<S> {
+impl Source for Shared {
     fn capabilities(&self) -> Capabilities {
         let inner = self.inner.capabilities();
         Capabilities { buffer: inner.buffer.max(EXTENT), ..inner }
@@ -336,30 +402,52 @@ impl<S: Source> Source for Shared<S> {
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
         let local = self.inner.create_local_digest(copy).await?;
-        let key = Key::new(&self.source_id, copy.path, copy.retrieved_as);
         if local == *copy.retrieved_as {
             self.confirm(copy);
-        } else if let Some(Version { is_used, doubted, .. }) = self.known(&key) {
+            return Ok(local);
+        }
+        let Some(circle) = self.circle.get().cloned() else { return Ok(local) };
+        let subject = Subject { key: circle.version(copy.path, copy.retrieved_as), circle, size: copy.size };
+        if let Some(Version { is_used, doubted, .. }) = self.known(&subject.key) {
             if is_used && !doubted.load(Ordering::SeqCst) {
                 self.tier.refuse("bytes that came from other machines are not those of the version");
             }
-            self.doubt(&key, copy.size);
+            self.doubt(&subject);
         }
         Ok(local)
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let shareable = self.shareable(request).filter(|_| !request.range.is_empty());
-        let Some((key, size)) = shareable else { return self.inner.retrieve_file(request, out).await };
-        let job = Job { key, size, request };
-        let (mut at, end, mut retrieved) = (request.range.start, request.range.end, Retrieved::default());
+        let Some(subject) = shareable else { return self.inner.retrieve_file(request, out).await };
+        let job = Job { subject: &subject, request };
+        let (first, end) = (self.confirming(request, subject.size), request.range.end);
+        let (mut at, mut retrieved) = (request.range.start, Retrieved::default());
         while at < end {
-            let Version { is_proven, doubted, .. } = self.version(&key);
-            let may = (is_proven || self.tier.access() == Access::Same) && !doubted.load(Ordering::SeqCst);
-            let next = match may {
-                true => self.look(&job, at).await,
-                false => Next::Source(Errand { until: end, leases: BTreeMap::new(), late: None }),
+            let Version { is_proven, doubted, .. } = self.version(&subject.key);
+            let confirms = at < first.end;
+            let may = is_proven || confirms || subject.circle.access() == Access::Same;
+            let mut next = match () {
+                () if !may || doubted.load(Ordering::SeqCst) => Next::Source(Errand::until(end)),
+                // What comes after the first block is looked for first: where the tier lacks that, one request brings all.
+                () if confirms && first.end < end => self.look(&job, first.end, false).await,
+                () if confirms => Next::Source(Errand::until(end)),
+                () => self.look(&job, at, true).await,
             };
+            if confirms {
+                let errand = match &mut next {
+                    Next::Shared(_) => Errand::until(first.end),
+                    Next::Source(errand) => Errand { late: None, ..std::mem::replace(errand, Errand::until(end)) },
+                };
+                let until = errand.until;
+                if let Came::Source(told) = self.retrieve(&job, at, errand, out).await? {
+                    (retrieved, at) = (told, until);
+                }
+                if let Next::Shared(contents) = next {
+                    at += write_all(contents, out).await?;
+                }
+                continue;
+            }
             let contents = match next {
                 Next::Shared(contents) => contents,
                 Next::Source(errand) => {
@@ -373,10 +461,7 @@ impl<S: Source> Source for Shared<S> {
                     }
                 }
             };
-            for content in contents {
-                at += content.len() as u64;
-                out.write(content).await?;
-            }
+            at += write_all(contents, out).await?;
         }
         Ok(retrieved)
     }
@@ -398,11 +483,10 @@ struct Held {
 struct Giving<'a> {
     out: &'a mut dyn Sink,
     tier: &'a Arc<Tier>,
-    key: &'a Key,
-    size: u64,
+    subject: &'a Subject,
     /// The bytes that come next and are there already.
     skip: u64,
-    /// A reader who has nothing yet may be shown bytes ahead of their proof.
+    /// The reader may be shown bytes ahead of their proof.
     shows: bool,
     /// What comes may be given when the retrieval has ended.
     gives: bool,
@@ -418,11 +502,11 @@ struct Giving<'a> {
 
 impl Giving<'_> {
     fn keep(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.at < self.size {
+        let Subject { circle, key, size } = self.subject;
+        while !bytes.is_empty() && self.at < *size {
             let number = usize::try_from(self.at / BLOCK).expect("a file has fewer blocks than there are addresses");
-            let (tier, key, size) = (self.tier, self.key, self.size);
             let known = self.extent.take().filter(|extent| extent.blocks.contains(&number));
-            let extent = known.unwrap_or_else(|| Arc::new(tier.extent(key, size, number)));
+            let extent = known.unwrap_or_else(|| Arc::new(circle.extent(key, *size, number)));
             let length = extent.length(number);
             let part = bytes.len().min(length - self.block.len());
             self.block.extend_from_slice(&bytes[..part]);
@@ -430,7 +514,7 @@ impl Giving<'_> {
             if self.block.len() == length {
                 self.at += length as u64;
                 let content = self.block.split().freeze();
-                if let Some(room) = tier.hold(length) {
+                if let Some(room) = self.tier.hold(length) {
                     self.blocks.push(Held { extent: extent.clone(), number, content, _room: room });
                 }
             }

@@ -13,15 +13,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
 use super::backend::{Answer, Backend, Reading};
+use super::circle::Circle;
 use super::claim::{Claim, Claims, Lease};
 use super::counts::{Counts, up};
 use super::gather::Gather;
-use super::key::{CircleKey, Keys};
 use super::leases::Leases;
 use super::sealed::{BLOCKS, EXTENT, Extent};
 use super::store::Store;
 use crate::cache::Key;
 use crate::cache::block::{block_count, bytes_of};
+use crate::source::rate::Rate;
 
 /// The bytes that wait to be given; what comes beyond them is not given.
 const GIVING_BYTES: usize = 64 << 20;
@@ -44,25 +45,15 @@ pub enum Role {
     Write,
 }
 
-/// Who may read what is shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Access {
-    /// Every mount that has the key may read what any of them may.
-    #[default]
-    Same,
-    /// Mounts may have different rights at one source: of each version, the first bytes come from the source, which refuses those who may not.
-    Proven,
-}
-
 /// How the tier is used.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tuning {
     /// What this mount does.
     pub role: Role,
-    /// Who may read.
-    pub access: Access,
     /// How long a read waits for the store; `None`: by what such reads take.
     pub patience: Option<Duration>,
+    /// The most bytes of values that are given in a second; `None`: no limit.
+    pub max_upload: Option<u64>,
 }
 
 /// What the machines of a circle have in common.
@@ -95,36 +86,36 @@ pub struct Tier {
     /// The stores. The first one that keeps a file has it.
     backends: Vec<Arc<Backend>>,
     claims: Option<Arc<Claims>>,
-    keys: Keys,
     tuning: Tuning,
     counts: Arc<Counts>,
     gather: Gather,
     room: Arc<Semaphore>,
     held: Arc<Semaphore>,
     turns: Semaphore,
+    rate: Option<Rate>,
     has_told: AtomicBool,
 }
 
 impl Tier {
-    /// The tier in `store` for who has `key`.
-    pub fn new(store: Arc<dyn Store>, key: &CircleKey, tuning: Tuning) -> Arc<Self> {
-        Self::with(Services { store: Some(store), ..Services::default() }, key, tuning)
+    /// The tier in `store`.
+    pub fn new(store: Arc<dyn Store>, tuning: Tuning) -> Arc<Self> {
+        Self::with(Services { store: Some(store), ..Services::default() }, tuning)
     }
 
-    /// The tier in these services for who has `key`.
-    pub fn with(services: Services, key: &CircleKey, tuning: Tuning) -> Arc<Self> {
+    /// The tier in these services.
+    pub fn with(services: Services, tuning: Tuning) -> Arc<Self> {
         let counts = Arc::<Counts>::default();
         let stores = [services.small, services.store].into_iter().flatten();
         Arc::new(Self {
             backends: stores.map(|store| Backend::new(store, counts.clone())).collect(),
             claims: services.leases.map(|leases| Claims::new(leases, counts.clone())),
-            keys: key.derive(),
             tuning,
             counts,
             gather: Gather::default(),
             room: Arc::new(Semaphore::new(GIVING_BYTES)),
             held: Arc::new(Semaphore::new(HELD_BYTES)),
             turns: Semaphore::new(GIVEN_AT_ONCE),
+            rate: tuning.max_upload.map(Rate::per_second),
             has_told: AtomicBool::new(false),
         })
     }
@@ -142,16 +133,6 @@ impl Tier {
     /// The store that has the values of a file of so many bytes.
     fn backend(&self, size: u64) -> Option<&Arc<Backend>> {
         self.backends.iter().find(|backend| backend.keeps(size))
-    }
-
-    /// Who may read.
-    pub(super) fn access(&self) -> Access {
-        self.tuning.access
-    }
-
-    /// The extent in which a block of a version lies.
-    pub(super) fn extent(&self, version: &Key, size: u64, block: usize) -> Extent {
-        Extent::around(&self.keys, version, size, block)
     }
 
     /// The contents of these blocks of an extent.
@@ -254,6 +235,7 @@ impl Tier {
     /// Gives the extents of a proven copy of a version, but for those that are `there`, one after another.
     pub(super) fn give_copy(
         self: &Arc<Self>,
+        circle: &Arc<Circle>,
         version: Key,
         size: u64,
         file: &Path,
@@ -267,10 +249,10 @@ impl Tier {
             return;
         }
         let Some(room) = self.room(size.min(EXTENT)) else { return };
-        let (tier, file, doubted) = (self.clone(), file.to_owned(), doubted.clone());
+        let (tier, circle, file, doubted) = (self.clone(), circle.clone(), file.to_owned(), doubted.clone());
         tokio::spawn(async move {
             for first in missing {
-                let extent = Arc::new(tier.extent(&version, size, first));
+                let extent = Arc::new(circle.extent(&version, size, first));
                 let (file, blocks) = (file.clone(), extent.blocks.clone());
                 let reading = tokio::task::spawn_blocking(move || read_blocks(&file, blocks, size));
                 let Ok(Ok(contents)) = reading.await else {
@@ -298,6 +280,9 @@ impl Tier {
         let Ok(_turn) = self.turns.acquire().await else { return false };
         let sealing = extent.clone();
         let Ok(value) = tokio::task::spawn_blocking(move || sealing.seal(&contents)).await else { return false };
+        if let Some(rate) = &self.rate {
+            rate.pass(value.len()).await;
+        }
         if doubted.load(Ordering::SeqCst) {
             return false;
         }
@@ -316,9 +301,9 @@ impl Tier {
     }
 
     /// The bytes of a version that were shared are not, or perhaps not, those of the version: removes them.
-    pub(super) fn revoke(self: &Arc<Self>, version: &Key, size: u64) {
+    pub(super) fn revoke(self: &Arc<Self>, circle: &Circle, version: &Key, size: u64) {
         let extents = (0..block_count(size)).step_by(BLOCKS).take(MAX_REVOKED);
-        let names: Vec<_> = extents.map(|block| self.extent(version, size, block).name).collect();
+        let names: Vec<_> = extents.map(|block| circle.extent(version, size, block).name).collect();
         names.iter().for_each(|name| self.gather.discard(name));
         self.remove(size, names);
     }

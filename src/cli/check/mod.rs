@@ -2,6 +2,8 @@
 //! caches nothing.
 
 mod folders;
+#[cfg(feature = "shared")]
+mod shared;
 mod web;
 
 use std::ffi::OsStr;
@@ -60,15 +62,21 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
         let folders = told(folders.buffered(SOURCES_AT_ONCE)).await;
         let web = told(futures::stream::iter(&config.web).then(web::check)).await;
+        #[cfg(feature = "shared")]
+        let shared = told(futures::stream::iter(&config.shared).then(|shared| shared::check(shared, &config))).await;
+        #[cfg(not(feature = "shared"))]
+        let shared = Outcome::default();
         // What does not work comes last, where it is seen.
-        for report in sources.failed.iter().chain(&folders.failed).chain(&web.failed).chain(&mount) {
+        for report in
+            sources.failed.iter().chain(&folders.failed).chain(&web.failed).chain(&shared.failed).chain(&mount)
+        {
             say(&report.lines);
         }
         say(&format!("{} of {} sources work\n", sources.passed, configured.len()));
         // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
-        let failed = [&sources, &folders, &web].iter().any(|outcome| !outcome.failed.is_empty());
+        let failed = [&sources, &folders, &web, &shared].iter().any(|outcome| !outcome.failed.is_empty());
         Ok(u8::from(failed || mount.is_some()))
     })
 }

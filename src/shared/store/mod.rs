@@ -3,6 +3,7 @@
 #[cfg(test)]
 pub(super) mod conformance;
 mod directory;
+mod late;
 #[cfg(test)]
 pub(super) mod memory;
 mod redis;
@@ -24,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 
 pub use directory::Directory;
+pub use late::Late;
 pub use redis::Redis;
 
 /// Where a store lies, and what it takes to be let in.

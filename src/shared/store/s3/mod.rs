@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, IF_NONE_MATCH, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HOST, IF_NONE_MATCH, RANGE};
 use http::{Method, StatusCode};
 use reqsign_aws_v4::{Credential, RequestSigner, StaticCredentialProvider};
 use reqsign_core::{Context, Signer};
@@ -179,6 +179,8 @@ impl Store for S3 {
         // Where ranges are not known, all of it comes.
         let skipped = match response.status() {
             StatusCode::PARTIAL_CONTENT => 0,
+            // Some say so of a part too.
+            StatusCode::OK if response.headers().contains_key(CONTENT_RANGE) => 0,
             StatusCode::OK => range.start,
             StatusCode::RANGE_NOT_SATISFIABLE => return Ok(Some(Bytes::new())),
             StatusCode::NOT_FOUND => {
