@@ -109,7 +109,12 @@ pub struct SharedConfig {
 #[cfg(not(feature = "shared"))]
 pub type SharedConfig = std::convert::Infallible;
 
+/// Nothing is shared by a program without that.
+#[cfg(not(feature = "shared"))]
+pub type Sharing = std::convert::Infallible;
+
 /// That the content of a source is shared, and with whom.
+#[cfg(feature = "shared")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sharing {
     /// The name of those who share it, whatever account they have; `None`: those with the same account.

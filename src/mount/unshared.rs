@@ -11,12 +11,18 @@ use crate::version::Proven;
 pub struct Shares;
 
 impl Shares {
-    pub fn of(_: &Config) -> Self {
-        Self
+    pub fn of(config: &Config) -> Self {
+        match config.shared {
+            None => Self,
+            Some(never) => match never {},
+        }
     }
 
-    pub fn wrap(&self, _: &SourceConfig, source: Arc<dyn Source>) -> (Arc<dyn Source>, Option<Box<Proven>>) {
-        (source, None)
+    pub fn wrap(&self, config: &SourceConfig, source: Arc<dyn Source>) -> (Arc<dyn Source>, Option<Box<Proven>>) {
+        match config.sharing {
+            None => (source, None),
+            Some(never) => match never {},
+        }
     }
 
     pub fn status(self) -> impl Fn() -> Option<SharedStatus> + Send + Sync + 'static {

@@ -449,7 +449,7 @@ async fn who_may_not_read_at_the_source_reads_nothing_that_others_shared() {
     let proven = circle('1', Access::Proven, "memory");
     let machine = Machine::in_circle(&store, &remote, proven, Tuning::default(), false);
     machine.faults.set(Method::RetrieveFile, Fault::Fail(ErrorKind::PermissionDenied));
-    let error = machine.try_read(ETAG, SIZE, 0..SIZE).await.expect_err("the source refuses");
+    let error = machine.try_read(ETAG, SIZE, BLOCK..SIZE).await.expect_err("the source refuses");
     assert_eq!((error.kind(), count(&machine.counts().hits)), (ErrorKind::PermissionDenied, 0));
     machine.faults.clear_all();
     assert!(machine.read_extents().await == after_first(1));

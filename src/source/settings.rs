@@ -105,6 +105,7 @@ impl Settings {
     }
 
     /// The first of these keys that the table has.
+    #[cfg(feature = "shared")]
     pub(crate) fn first_of(&self, keys: &[&'static str]) -> Option<&'static str> {
         keys.iter().copied().find(|key| self.values.contains_key(*key))
     }

@@ -1,7 +1,7 @@
 //! Many machines, one retrieval: daemons with caches of their own and one store that they have in common, which lies, leaks nothing, and
 //! goes away.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -177,10 +177,14 @@ fn with_a_key_an_account_is_given_first_blocks_by_the_source_before_others_by_th
         assert!(fs::read(second.path(format!("bucket/{name}"))).unwrap() == *content, "{name} is right");
     }
     let all: u64 = large.iter().map(|(_, content)| content.len() as u64).sum();
-    assert_eq!((cost(&second), shared(&second, "bytes_in")), (FIRST_BLOCKS, all - FIRST_BLOCKS.0));
+    let (bytes, retrievals) = cost(&second);
+    // Beside the first block comes the end, which may be asked for before the source has answered about the first.
+    assert!((FIRST_BLOCKS.0..=2 * FIRST_BLOCKS.0).contains(&bytes), "{bytes} bytes came from the source");
+    assert!((FIRST_BLOCKS.1..=2 * FIRST_BLOCKS.1).contains(&retrievals), "{retrievals} retrievals");
+    assert_eq!(bytes + shared(&second, "bytes_in"), all);
     // Those that come whole come from the source.
     fleet.read(&second);
-    assert_eq!(cost(&second).0, FIRST_BLOCKS.0 + fleet.bytes() - all);
+    assert_eq!(cost(&second).0, bytes + fleet.bytes() - all);
 
     let trusting = with_key("another-secret-0123456789", "access = \"key\"");
     fleet.read(&trusting);
@@ -195,16 +199,18 @@ fn another_secret_has_no_hit_and_the_store_shows_nothing() {
     fleet.read(&stranger);
     assert_eq!((shared(&stranger, "hits"), cost(&stranger).0), (0, fleet.bytes()));
 
-    let plain: BTreeSet<&[u8]> = fleet.files.iter().flat_map(|(_, content)| content.chunks_exact(64)).collect();
+    let plain: HashSet<&[u8]> = fleet.files.iter().flat_map(|(_, content)| content.chunks_exact(16)).collect();
     let words: [&[u8]; 5] = [b"secret-name", b"hashed.bin", b"tagged.bin", b"bucket", b"127.0.0.1"];
     for path in fleet.stored() {
         let name = text(path.strip_prefix(&fleet.store).unwrap());
         assert!(name.bytes().all(|byte| byte == b'/' || byte.is_ascii_alphanumeric()), "{name}");
-        let value = fs::read(&path).unwrap();
+        let mut value = fs::read(&path).unwrap();
+        // What shows is in every block.
+        value.truncate(2 * BLOCK);
         for word in words {
             assert!(!value.windows(word.len()).any(|part| part == word), "{name} shows {}", word.escape_ascii());
         }
-        assert!(!value.windows(64).any(|part| plain.contains(part)), "{name} shows content");
+        assert!(!value.windows(16).any(|part| plain.contains(part)), "{name} shows content");
     }
 }
 

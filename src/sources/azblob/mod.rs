@@ -126,6 +126,7 @@ impl Kind for AzblobKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
     fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
         settings.first_of(&["account_key", "sas_token"])
     }

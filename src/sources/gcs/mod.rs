@@ -39,6 +39,7 @@ impl Kind for GcsKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
     fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
         settings.first_of(&["secret_access_key"])
     }

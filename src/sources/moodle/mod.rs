@@ -114,6 +114,7 @@ impl Kind for MoodleKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
     fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
         settings.first_of(&["token"])
     }

@@ -123,6 +123,7 @@ impl Kind for S3Kind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
     fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
         // A key that comes with a session's token is gone when the session is.
         settings.first_of(&["session_token", "secret_access_key"]).filter(|key| *key == "secret_access_key")

@@ -75,6 +75,7 @@ impl Kind for WebKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
     fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
         settings.first_of(&["token"])
     }

@@ -84,6 +84,7 @@ impl Kind for WebdavKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
     fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
         settings.first_of(&["token"])
     }
