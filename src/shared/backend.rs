@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -85,6 +86,7 @@ impl Backend {
             return Answer::Failed;
         }
         let patience = patience.unwrap_or_else(|| self.patience(blocks));
+        let asked = Instant::now();
         let mut reading = self.read(name, place, blocks);
         match timeout(patience, reading.end()).await {
             Ok(Ok(value)) => {
@@ -92,12 +94,13 @@ impl Backend {
                 Answer::Value(value)
             }
             Ok(Err(error)) => {
-                self.failed(&error.to_string());
+                self.failed(asked, &error.to_string());
                 Answer::Failed
             }
             Err(_) => {
                 up(&self.counts.hedged, 1);
-                self.failed(&format!("the store has not answered within {}", humantime::format_duration(patience)));
+                let limit = humantime::format_duration(patience);
+                self.failed(asked, &format!("the store has not answered within {limit}"));
                 Answer::Late(reading)
             }
         }
@@ -120,7 +123,7 @@ impl Backend {
             }
             Ok(value)
         });
-        Reading { task: Some(task), lingering: self.lingering.clone() }
+        Reading { task: Some(task), lingering: self.lingering.clone(), runtime: Handle::current() }
     }
 
     fn note_usual(&self, blocks: usize, took: Duration) {
@@ -130,13 +133,14 @@ impl Backend {
 
     /// Puts a value where none is. Whether it is there now, and whether it was not before; `None` if it could not be put.
     pub(super) async fn put(&self, name: &str, value: Bytes) -> Option<bool> {
+        let asked = Instant::now();
         match timeout(GIVE_TIMEOUT, self.store.put_if_absent(name, value)).await {
             Ok(Ok(is_new)) => {
                 self.breaker.worked();
                 return Some(is_new);
             }
-            Ok(Err(error)) => self.failed(&error.to_string()),
-            Err(_) => self.failed("the store has not taken a value in time"),
+            Ok(Err(error)) => self.failed(asked, &error.to_string()),
+            Err(_) => self.failed(asked, "the store has not taken a value in time"),
         }
         None
     }
@@ -144,17 +148,18 @@ impl Backend {
     /// Removes values, one after another, until one cannot be removed.
     pub(super) async fn remove(&self, names: Vec<String>) {
         for name in names {
+            let asked = Instant::now();
             match timeout(GIVE_TIMEOUT, self.store.delete(&name)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return self.failed(&error.to_string()),
-                Err(_) => return self.failed("the store has not removed a value in time"),
+                Ok(Err(error)) => return self.failed(asked, &error.to_string()),
+                Err(_) => return self.failed(asked, "the store has not removed a value in time"),
             }
         }
     }
 
-    fn failed(&self, why: &str) {
+    fn failed(&self, asked: Instant, why: &str) {
         self.counts.note_error(why);
-        if self.breaker.failed() {
+        if self.breaker.failed(asked) {
             warn!("shared: {why}; the store is left alone for 30 s, and sources are asked instead");
         } else {
             debug!("shared: {why}");
@@ -172,6 +177,7 @@ fn class(blocks: usize) -> usize {
 pub(super) struct Reading {
     task: Option<JoinHandle<Result<Option<Bytes>>>>,
     lingering: Arc<Semaphore>,
+    runtime: Handle,
 }
 
 impl Reading {
@@ -189,7 +195,7 @@ impl Drop for Reading {
     fn drop(&mut self) {
         let Some(task) = self.task.take().filter(|task| !task.is_finished()) else { return };
         match self.lingering.clone().try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(async move {
+            Ok(place) => drop(self.runtime.spawn(async move {
                 // Its result is noted by itself.
                 let _ = task.await;
                 drop(place);

@@ -146,6 +146,7 @@ impl Claims {
         if self.breaker.is_open() {
             return None;
         }
+        let asked = Instant::now();
         let why = match timeout(ANSWER, asking).await {
             Ok(Ok(answer)) => {
                 self.breaker.worked();
@@ -155,7 +156,7 @@ impl Claims {
             Err(_) => format!("nobody has answered about leases within {}", humantime::format_duration(ANSWER)),
         };
         self.counts.note_error(&why);
-        if self.breaker.failed() {
+        if self.breaker.failed(asked) {
             warn!("shared: {why}; nobody is asked for leases for 30 s, and several machines may retrieve the same");
         } else {
             debug!("shared: {why}");
