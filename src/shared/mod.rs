@@ -25,6 +25,10 @@ mod counts;
 mod gather;
 mod key;
 mod leases;
+#[cfg(test)]
+mod many_tests;
+#[cfg(test)]
+mod race_tests;
 mod sealed;
 mod source;
 mod store;

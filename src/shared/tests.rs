@@ -23,11 +23,11 @@ use crate::source::{Capabilities, LocalCopy, Retrieval, Source as _};
 use crate::sources::memory::Memory as Remote;
 
 /// A file of three extents: two that are full, and one of two blocks.
-const SIZE: u64 = 2 * EXTENT + BLOCK + 77;
-const ETAG: &str = "etag:1";
+pub(super) const SIZE: u64 = 2 * EXTENT + BLOCK + 77;
+pub(super) const ETAG: &str = "etag:1";
 
 /// A remote that promises no hashes, with a file `a` of a digest that is none.
-fn remote() -> Remote {
+pub(super) fn remote() -> Remote {
     let remote = Remote::new();
     let promises = Capabilities { content_digest: false, ..remote.capabilities() };
     let remote = remote.with_capabilities(promises);
@@ -36,7 +36,7 @@ fn remote() -> Remote {
 }
 
 /// A content in which no block is like another.
-fn content(seed: u8) -> Vec<u8> {
+pub(super) fn content(seed: u8) -> Vec<u8> {
     (0..SIZE).map(|at| (at / BLOCK) as u8 ^ (at % 251) as u8 ^ seed).collect()
 }
 
@@ -54,12 +54,12 @@ fn path() -> RemotePath {
     RemotePath::parse(b"a").expect("a path")
 }
 
-fn count(counter: &AtomicU64) -> u64 {
+pub(super) fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
 /// The circle whose key is this digit.
-fn circle(key: char, access: Access, source_id: &'static str) -> Arc<LateCircle> {
+pub(super) fn circle(key: char, access: Access, source_id: &'static str) -> Arc<LateCircle> {
     let key = CircleKey::parse(&key.to_string().repeat(64)).expect("a key");
     let circle = LateCircle::new(move || Ok(Circle::new(&key, access, source_id)));
     circle.unlock().expect("it is there");
@@ -67,14 +67,14 @@ fn circle(key: char, access: Access, source_id: &'static str) -> Arc<LateCircle>
 }
 
 /// A mount that shares.
-struct Machine {
-    source: Shared,
-    faults: Faults,
-    tier: Arc<Tier>,
+pub(super) struct Machine {
+    pub(super) source: Shared,
+    pub(super) faults: Faults,
+    pub(super) tier: Arc<Tier>,
 }
 
 impl Machine {
-    fn new(store: &Arc<Memory>, remote: &Remote) -> Self {
+    pub(super) fn new(store: &Arc<Memory>, remote: &Remote) -> Self {
         Self::of(store, remote, '1', Tuning::default(), false)
     }
 
@@ -84,12 +84,16 @@ impl Machine {
     }
 
     fn in_circle(store: &Arc<Memory>, remote: &Remote, circle: Arc<LateCircle>, tuning: Tuning, weak: bool) -> Self {
-        let tier = Tier::new(store.clone(), tuning);
+        Self::on(Tier::new(store.clone(), tuning), remote, circle, weak)
+    }
+
+    /// One that shares by this tier.
+    pub(super) fn on(tier: Arc<Tier>, remote: &Remote, circle: Arc<LateCircle>, weak: bool) -> Self {
         let (faulty, faults) = Faulty::new(remote.clone());
         Self { source: Shared::new(Arc::new(faulty), tier.clone(), circle, weak, Notes::default()), faults, tier }
     }
 
-    async fn try_read(&self, digest: &str, size: u64, range: Range<u64>) -> Result<Vec<u8>> {
+    pub(super) async fn try_read(&self, digest: &str, size: u64, range: Range<u64>) -> Result<Vec<u8>> {
         let (path, digest, mut bytes) = (path(), Digest::new(digest), Vec::new());
         let request = Retrieval::new(&path, &digest, size, range);
         let result = self.source.retrieve_file(&request, &mut bytes).await;
@@ -97,7 +101,7 @@ impl Machine {
         result.map(|_| bytes)
     }
 
-    async fn read(&self, range: Range<u64>) -> Vec<u8> {
+    pub(super) async fn read(&self, range: Range<u64>) -> Vec<u8> {
         self.try_read(ETAG, SIZE, range).await.expect("the source answers")
     }
 
@@ -111,7 +115,7 @@ impl Machine {
     }
 
     /// What the local digest of a whole copy with these bytes is.
-    async fn prove(&self, digest: &str, bytes: &[u8]) -> Digest {
+    pub(super) async fn prove(&self, digest: &str, bytes: &[u8]) -> Digest {
         let dir = tempfile::tempdir().expect("a directory");
         let (file, path, retrieved_as) = (dir.path().join("a"), path(), Digest::new(digest));
         std::fs::write(&file, bytes).expect("a copy");
@@ -121,18 +125,18 @@ impl Machine {
         local
     }
 
-    fn counts(&self) -> &Counts {
+    pub(super) fn counts(&self) -> &Counts {
         self.tier.counts()
     }
 
     /// How often the source was asked for content.
-    fn retrievals(&self) -> u64 {
+    pub(super) fn retrievals(&self) -> u64 {
         self.faults.calls(Method::RetrieveFile)
     }
 }
 
 /// A store with the file `a`, and its values by extent.
-async fn filled(remote: &Remote) -> (Arc<Memory>, Vec<(String, Bytes)>) {
+pub(super) async fn filled(remote: &Remote) -> (Arc<Memory>, Vec<(String, Bytes)>) {
     let store = Arc::<Memory>::default();
     let writer = Machine::new(&store, remote);
     assert!(writer.read(0..SIZE).await == content(1));

@@ -23,6 +23,8 @@ pub struct Memory {
     pub answered: AtomicUsize,
     /// How long an answer takes, in milliseconds.
     pub take: AtomicU64,
+    /// The largest file that it keeps; 0: any.
+    pub largest: AtomicU64,
     /// It refuses everything.
     pub broken: AtomicBool,
     /// It never answers.
@@ -49,6 +51,13 @@ impl Memory {
 
 #[async_trait]
 impl Store for Memory {
+    fn largest_file(&self) -> u64 {
+        match self.largest.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            largest => largest,
+        }
+    }
+
     async fn get(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>> {
         self.answer().await?;
         let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).expect("a test's value is small"));
