@@ -114,7 +114,7 @@ install_rustup() {
 # of Google's and Azure's storage, a reader of metrics; the last server needs a Node.js, which comes along, because Debian's npm brings 400 packages.
 need_servers() {
     need apache2 apache2-bin nginx nginx-light pdbedit samba smbd samba \
-        sshd "openssh-server openssh-sftp-server" python3 "python3 python3-venv" lighttpd "lighttpd lighttpd-mod-webdav"
+        sshd "openssh-server openssh-sftp-server" redis-server redis-server python3 "python3 python3-venv" lighttpd "lighttpd lighttpd-mod-webdav"
     local tools=$PWD/target/test-tools
     export PATH="$tools/bin:$PATH"
     rclone serve s3 --help >/dev/null 2>&1 && python3 -c 'import pyftpdlib, OpenSSL, moto.server, prometheus_client' 2>/dev/null &&

@@ -277,6 +277,12 @@ pub struct SharedStatus {
     pub refused: u64,
     /// Reads that it did not answer in time, so that the source was asked.
     pub hedged: u64,
+    /// Extents that this mount retrieved for the others.
+    #[serde(default)]
+    pub leases_won: u64,
+    /// Extents for which it waited, because another machine was retrieving them.
+    #[serde(default)]
+    pub leases_waited: u64,
 }
 
 /// All texts of the field `state` of what is shared.
@@ -548,6 +554,8 @@ pub(crate) mod tests {
             bytes_out: 4,
             refused: 5,
             hedged: 6,
+            leases_won: 7,
+            leases_waited: 8,
         };
         let pin = PinStatus { path: Exact::of(b"PATH"), looked_at: None, files: 1, bytes: 2, failed: 0 };
         Status {

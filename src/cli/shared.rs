@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytesize::ByteSize;
@@ -15,7 +16,7 @@ use super::runtime::on_runtime;
 use crate::config::{Config, SharedConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::share;
-use crate::shared::{CircleKey, Tally, shrink, tally};
+use crate::shared::{CircleKey, Services, Store, Tally, shrink, tally};
 
 /// What is wanted.
 #[derive(Debug)]
@@ -52,20 +53,32 @@ pub fn run(request: SharedRequest) -> Result<u8, Failure> {
         SharedRequest::NewKey(file) => new_key(&file)?,
         SharedRequest::Status { file, json } => {
             let shared = configured(&file)?;
-            let tally = on_runtime(async { Ok(tally(&*share::store(&shared)).await?) })?;
-            if json {
-                let [oldest, newest] = [0, 1].map(|which| time(&tally, which));
-                let (values, bytes) = (tally.values, tally.bytes);
-                let store = shared.store.to_string();
-                let told =
-                    json!({ "store": store, "values": values, "bytes": bytes, "oldest": oldest, "newest": newest });
-                outln!("{told:#}");
-            } else {
-                say(&format!("{}: {}{}\n", shared.store, counted(&tally), between(&tally)));
+            for (url, store) in stores(&shared) {
+                let tally = on_runtime(async { Ok(tally(&*store).await?) })?;
+                if json {
+                    let [oldest, newest] = [0, 1].map(|which| time(&tally, which));
+                    let (values, bytes) = (tally.values, tally.bytes);
+                    let told =
+                        json!({ "store": url, "values": values, "bytes": bytes, "oldest": oldest, "newest": newest });
+                    outln!("{told}");
+                } else {
+                    say(&format!("{url}: {}{}\n", counted(&tally), between(&tally)));
+                }
             }
         }
-        SharedRequest::Shrink { file, max_size } => make_smaller(&configured(&file)?, max_size.as_u64())?,
-        SharedRequest::Forget { file } => make_smaller(&configured(&file)?, 0)?,
+        SharedRequest::Shrink { file, max_size } => {
+            let shared = configured(&file)?;
+            let Some((url, store)) = stores(&shared).into_iter().next().filter(|_| shared.store.is_some()) else {
+                let why = "there is no `store`, and Redis makes itself smaller (maxmemory, allkeys-lru)";
+                return Err(Error::new("make the store smaller", ErrorKind::InvalidConfig).because(why).into());
+            };
+            make_smaller(&url, &*store, max_size.as_u64())?;
+        }
+        SharedRequest::Forget { file } => {
+            for (url, store) in stores(&configured(&file)?) {
+                make_smaller(&url, &*store, 0)?;
+            }
+        }
     }
     Ok(0)
 }
@@ -96,9 +109,16 @@ fn configured(file: &Path) -> Result<SharedConfig, Failure> {
     Ok(config.shared.ok_or_else(none)?)
 }
 
-fn make_smaller(shared: &SharedConfig, max_bytes: u64) -> Result<(), Failure> {
-    let (gone, left) = on_runtime(async { Ok(shrink(&*share::store(shared), max_bytes).await?) })?;
-    say(&format!("{}: {} removed; {} stay\n", shared.store, counted(&gone), counted(&left)));
+/// Where values lie, each with its URL: the store first.
+fn stores(shared: &SharedConfig) -> Vec<(String, Arc<dyn Store>)> {
+    let Services { store, small, .. } = share::services(shared);
+    let named = [(&shared.store, store), (&shared.redis, small)].into_iter();
+    named.filter_map(|(remote, store)| Some((remote.as_ref()?.url.to_string(), store?))).collect()
+}
+
+fn make_smaller(url: &str, store: &dyn Store, max_bytes: u64) -> Result<(), Failure> {
+    let (gone, left) = on_runtime(async { Ok(shrink(store, max_bytes).await?) })?;
+    say(&format!("{url}: {} removed; {} stay\n", counted(&gone), counted(&left)));
     Ok(())
 }
 

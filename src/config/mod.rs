@@ -93,8 +93,10 @@ pub struct WebConfig {
 #[cfg(feature = "shared")]
 #[derive(Debug, Clone)]
 pub struct SharedConfig {
-    /// Where it is.
-    pub store: ::url::Url,
+    /// Where files of every size lie; `None` if `redis` is all there is.
+    pub store: Option<Remote>,
+    /// Where small ones lie, and who of several machines retrieves what none has yet.
+    pub redis: Option<Remote>,
     /// The key of those who share; without it, each source has one of its own secret.
     pub key: Option<Secret>,
     /// Who may read what is shared with that key.
@@ -103,6 +105,61 @@ pub struct SharedConfig {
     pub weak: bool,
     /// How the store is used.
     pub tuning: crate::shared::Tuning,
+}
+
+/// A service that machines have in common, with what it takes to be let in.
+#[cfg(feature = "shared")]
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Where it is, without a password.
+    pub url: ::url::Url,
+    /// The service, where the URL names none.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// The account.
+    pub account: Option<Secret>,
+    /// The secret of that account.
+    pub secret: Option<Secret>,
+    /// Certificates that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+#[cfg(feature = "shared")]
+impl Remote {
+    /// The service at this place, which lets everybody in.
+    fn at(url: ::url::Url) -> Self {
+        let (endpoint, region, account, secret, ca_file) = Default::default();
+        Self { url, endpoint, region, account, secret, ca_file }
+    }
+
+    /// It with its secrets, for which a command may be run.
+    ///
+    /// # Errors
+    /// One of them is not there.
+    pub fn place(&self) -> crate::error::Result<crate::shared::Place> {
+        let reveal = |secret: &Option<Secret>| secret.as_ref().map(Secret::reveal).transpose();
+        Ok(crate::shared::Place {
+            access_key_id: reveal(&self.account)?,
+            secret_access_key: reveal(&self.secret)?,
+            ..self.open_place()
+        })
+    }
+
+    /// It as whoever has no account sees it.
+    fn open_place(&self) -> crate::shared::Place {
+        let Self { url, endpoint, region, ca_file, .. } = self.clone();
+        crate::shared::Place { endpoint, region, ca_file, ..crate::shared::Place::of(url) }
+    }
+}
+
+#[cfg(feature = "shared")]
+impl SharedConfig {
+    /// Where it is, for people.
+    pub fn shown(&self) -> String {
+        let urls = [&self.store, &self.redis].into_iter().flatten().map(|remote| remote.url.as_str());
+        urls.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// There is none in a program without what machines have in common.

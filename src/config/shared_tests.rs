@@ -20,7 +20,7 @@ const CLOUD: &str = "[sources.c]\ntype = 'webdav'\nendpoint = 'https://h'\nusern
 fn a_source_with_a_secret_of_a_program_needs_no_key() {
     let config = good(&format!("{STORE}{BUCKET}"));
     let shared = config.shared.expect("it is there");
-    assert_eq!((shared.store.as_str(), shared.weak, shared.access), ("file:///mnt/lab", false, Access::Proven));
+    assert_eq!((&*shared.shown(), shared.weak, shared.access), ("file:///mnt/lab", false, Access::Proven));
     assert_eq!((shared.tuning.role, shared.tuning.patience, shared.tuning.max_upload), (Role::ReadWrite, None, None));
     assert_eq!(config.sources[0].sharing, Some(Sharing { circle: None }));
     let alone = good(&BUCKET.replace("shared = true", "shared = false"));
@@ -41,6 +41,35 @@ fn every_key_of_the_table_means_what_it_says() {
     assert_eq!(config.sources[0].sharing, Some(Sharing { circle: Some("lab".into()) }));
 }
 
+#[tokio::test]
+async fn a_bucket_and_redis_have_settings_of_their_own() {
+    let config = good(&format!(
+        "[shared]\nstore = 's3://cache/fleet1'\nendpoint = 'https://s3.example.edu'\nregion = 'eu'\naccess_key_id = 'AK'\n\
+         secret_access_key = 'hunter2'\nredis = 'rediss://cache.example.edu:6379/0'\nredis_password = 'swordfish'\n{BUCKET}"
+    ));
+    let shared = config.shared.expect("it is there");
+    assert_eq!(shared.shown(), "s3://cache/fleet1, rediss://cache.example.edu:6379/0");
+    assert!(!format!("{shared:?}").contains("hunter2"));
+    let store = shared.store.expect("it is there").place().expect("its secrets are there");
+    assert_eq!((store.endpoint.as_deref(), store.region.as_deref()), (Some("https://s3.example.edu"), Some("eu")));
+    assert_eq!(store.secret_access_key.map(|secret| secret.expose().to_owned()).as_deref(), Some("hunter2"));
+    let redis = shared.redis.expect("it is there").place().expect("its secrets are there");
+    assert!(redis.endpoint.is_none() && redis.access_key_id.is_none());
+    assert_eq!(redis.secret_access_key.map(|secret| secret.expose().to_owned()).as_deref(), Some("swordfish"));
+
+    let alone = good(&format!("[shared]\nredis = 'redis://127.0.0.1'\n{BUCKET}")).shared.expect("it is there");
+    assert!(alone.store.is_none() && alone.redis.is_some());
+    assert_problem(&format!("{STORE}region = 'eu'\n{BUCKET}"), 3, &["`region` is for a store in a bucket"]);
+    assert_problem(
+        &format!("{STORE}redis_password = {{ env = 'X' }}\n{BUCKET}"),
+        3,
+        &["`redis_password` is for `redis`"],
+    );
+    assert_problem(&format!("{STORE}redis = 'http://h'\n{BUCKET}"), 3, &["`http`", "rediss://"]);
+    let half = format!("[shared]\nstore = 's3://cache'\naccess_key_id = 'AK'\n{BUCKET}");
+    assert_problem(&half, 2, &["belong together"]);
+}
+
 #[test]
 fn what_is_wrong_is_said_where_it_stands() {
     let table = |more: &str| format!("{STORE}key = {{ env = 'KEY' }}\n{more}\n{CLOUD}");
@@ -59,6 +88,9 @@ fn what_is_wrong_is_said_where_it_stands() {
     for (store, words) in [
         ("'/mnt/lab'", vec!["no URL", "file:///mnt/lab/kitovufs"]),
         ("'gopher://host/x'", vec!["`gopher`", "file:///mnt/lab/kitovufs"]),
+        ("'redis://host'", vec!["`redis`", "s3://my-bucket/kitovufs"]),
+        ("'s3://'", vec!["`store`", "bucket"]),
+        ("'file:///x?y=z'", vec!["no directory"]),
         ("7", vec!["`store` must be a URL"]),
     ] {
         assert_problem(&format!("[shared]\nstore = {store}\n{BUCKET}"), 2, &words);

@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
-use crate::config::{Config, SharedConfig, Sharing, SourceConfig};
+use crate::config::{Config, Remote, SharedConfig, Sharing, SourceConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
-use crate::shared::{Access, Circle, CircleKey, Late, LateCircle, Place, Shared, Store, Tier, open};
+use crate::shared::{Access, Circle, CircleKey, Late, LateCircle, Leases, Services, Shared, Store, Tier};
 use crate::source::Source;
 use crate::source::settings::secret_of;
 use crate::sources;
@@ -24,7 +24,7 @@ pub struct Shares(Option<(SharedConfig, Arc<Tier>)>);
 impl Shares {
     /// By this configuration. Nothing is asked of the store.
     pub fn of(config: &Config) -> Self {
-        let tier = |shared: &SharedConfig| Tier::new(store(shared), shared.tuning);
+        let tier = |shared: &SharedConfig| Tier::with(services(shared), shared.tuning);
         Self(config.shared.as_ref().map(|shared| (shared.clone(), tier(shared))))
     }
 
@@ -51,7 +51,7 @@ impl Shares {
             let (shared, tier) = self.0.as_ref()?;
             let counts = tier.counts();
             Some(SharedStatus {
-                store: shared.store.to_string(),
+                store: shared.shown(),
                 state: if tier.is_resting() { "resting" } else { "ok" }.into(),
                 last_error: counts.last_error.lock().clone(),
                 hits: counts.hits.load(Ordering::Relaxed),
@@ -60,15 +60,22 @@ impl Shares {
                 bytes_out: counts.bytes_out.load(Ordering::Relaxed),
                 refused: counts.refused.load(Ordering::Relaxed),
                 hedged: counts.hedged.load(Ordering::Relaxed),
+                leases_won: counts.leases_won.load(Ordering::Relaxed),
+                leases_waited: counts.leases_waited.load(Ordering::Relaxed),
             })
         }
     }
 }
 
-/// The store that is configured. It is opened when it is first asked.
-pub fn store(shared: &SharedConfig) -> Arc<dyn Store> {
-    let place = Place::of(shared.store.clone());
-    Arc::new(Late::new(move || open(&place)))
+/// What is configured. It is opened when it is first asked.
+pub fn services(shared: &SharedConfig) -> Services {
+    let store = |remote: Remote| Arc::new(Late::store(move || remote.place()));
+    let redis = shared.redis.clone().map(|remote| Arc::new(Late::redis(move || remote.place())));
+    Services {
+        store: shared.store.clone().map(|remote| store(remote) as Arc<dyn Store>),
+        small: redis.clone().map(|redis| redis as Arc<dyn Store>),
+        leases: redis.map(|redis| redis as Arc<dyn Leases>),
+    }
 }
 
 /// The circle of a source.

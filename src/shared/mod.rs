@@ -24,7 +24,7 @@ mod claim;
 mod counts;
 mod gather;
 mod key;
-pub mod leases;
+mod leases;
 #[cfg(test)]
 mod many_tests;
 #[cfg(test)]
@@ -38,9 +38,9 @@ mod tier;
 mod upkeep;
 
 pub use circle::{Access, Circle, LateCircle};
-pub use counts::Counts;
 pub use key::CircleKey;
+pub use leases::Leases;
 pub use source::Shared;
-pub use store::{Late, Place, Redis, Store, open};
+pub use store::{Late, Place, Store, check};
 pub use tier::{Role, Services, Tier, Tuning};
-pub use upkeep::{Tally, shrink, tally, try_out};
+pub use upkeep::{Tally, shrink, tally, try_leases, try_out};

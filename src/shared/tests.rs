@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::counts::Counts;
 use super::sealed::EXTENT;
 use super::store::memory::Memory;
-use super::{Access, Circle, CircleKey, Counts, LateCircle, Role, Shared, Tier, Tuning};
+use super::{Access, Circle, CircleKey, LateCircle, Role, Shared, Tier, Tuning};
 use crate::cache::block::BLOCK;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};

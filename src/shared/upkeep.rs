@@ -6,12 +6,16 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::key::random_name;
+use super::leases::Leases;
 use super::store::{Store, Stored};
 use super::tier::Role;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The time that a store has for an answer while it is tried.
 const TRIAL: Duration = Duration::from_secs(10);
+
+/// Who takes a lease for a trial.
+const TRIER: &str = "a check";
 
 /// What a value for a trial holds.
 const VALUE: &[u8] = b"kitovufs has tried whether this store works";
@@ -40,6 +44,23 @@ pub async fn try_out(store: &dyn Store, role: Role) -> Result<()> {
     let late = || Error::new("try the shared store", ErrorKind::TimedOut);
     let limit = humantime::format_duration(TRIAL);
     timeout(TRIAL, trying).await.unwrap_or_else(|_| Err(late().because(format!("it has not answered within {limit}"))))
+}
+
+/// Whether who retrieves something could be agreed on.
+///
+/// # Errors
+/// Why not.
+pub async fn try_leases(leases: &dyn Leases) -> Result<()> {
+    let failed = |why: &str| Error::new("try leases", ErrorKind::Protocol).because(why);
+    let name = random_name().map_err(|_| failed("the system has no random bytes"))?;
+    let trying = async {
+        let other = leases.take(&name, TRIER, None).await?;
+        leases.release(&name, TRIER).await?;
+        other.map_or(Ok(()), |_| Err(failed("somebody has a lease that nobody has taken")))
+    };
+    let late = || Error::new("try leases", ErrorKind::TimedOut);
+    let limit = humantime::format_duration(TRIAL);
+    timeout(TRIAL, trying).await.unwrap_or_else(|_| Err(late().because(format!("nobody has answered within {limit}"))))
 }
 
 /// What is in a store.

@@ -114,13 +114,17 @@ const CACHE_GAUGES: [Number<CacheStatus, f64>; 6] = [
     ("kitovufs_cache_has_room", "Whether more can be kept", |cache| f64::from(u8::from(cache.no_room.is_none()))),
 ];
 
-const SHARED_COUNTERS: [Number<SharedStatus, u64>; 6] = [
+const SHARED_COUNTERS: [Number<SharedStatus, u64>; 8] = [
     ("kitovufs_shared_hits", "Reads that the shared store answered", |shared| shared.hits),
     ("kitovufs_shared_misses", "Reads for which it had nothing", |shared| shared.misses),
     ("kitovufs_shared_received_bytes", "Content that came from it", |shared| shared.bytes_in),
     ("kitovufs_shared_given_bytes", "Content that was given to it", |shared| shared.bytes_out),
     ("kitovufs_shared_refused", "Values of it that were damaged or forged", |shared| shared.refused),
     ("kitovufs_shared_hedged", "Reads that it did not answer in time", |shared| shared.hedged),
+    ("kitovufs_shared_leases_won", "Extents that this mount retrieved for the others", |shared| shared.leases_won),
+    ("kitovufs_shared_leases_waited", "Extents that it waited for, as another machine retrieved them", |shared| {
+        shared.leases_waited
+    }),
 ];
 
 struct Writer<'a, 'e>(&'a mut DescriptorEncoder<'e>);

@@ -13,8 +13,9 @@ use crate::kit::files::{noise, random};
 use crate::kit::home::{Home, text};
 use crate::kit::moto::Moto;
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
-use crate::kit::proxy::Proxy;
+use crate::kit::proxy::{Link, Proxy};
 use crate::kit::reaper;
+use crate::kit::redis::Redis;
 use crate::kit::wait::eventually;
 
 /// The secret of the account that all machines have, as programs make them.
@@ -67,9 +68,14 @@ impl Fleet {
 
     /// The configuration of a machine with this secret, and more in `[shared]`.
     fn config(&self, secret: &str, more: &str) -> String {
-        let url = format!("file://{}", self.store.display());
+        let store = format!("store = \"file://{}\"\n", self.store.display());
+        self.config_of(&store, secret, &format!("patience = \"30s\"\n{more}"))
+    }
+
+    /// The same with these services in common.
+    fn config_of(&self, services: &str, secret: &str, more: &str) -> String {
         format!(
-            "[cache]\nmin_free = \"1MiB\"\n[shared]\nstore = \"{url}\"\npatience = \"30s\"\n{more}\n[sources.bucket]\nfresh_for = \"1h\"\n\
+            "[cache]\nmin_free = \"1MiB\"\n[shared]\n{services}{more}\n[sources.bucket]\nfresh_for = \"1h\"\n\
              shared = true\ntype = \"s3\"\nendpoint = \"http://127.0.0.1:{}\"\nbucket = \"bucket\"\naccess_key_id = \"kit\"\n\
              secret_access_key = \"{secret}\"\n",
             self.proxy.port()
@@ -319,6 +325,92 @@ fn a_store_is_checked_counted_made_smaller_and_emptied() {
     assert!(code == Some(1) && said.contains("FAILED") && said.contains("sources are asked instead"), "{said}");
     let short = run(&["shared", "status"]);
     assert!(short.0 == Some(1) && short.1.contains("store"), "{short:?}");
+}
+
+/// A bucket and Redis that machines have in common.
+struct Services {
+    bucket: Moto,
+    redis: Redis,
+    line: Proxy,
+    _dir: TempDir,
+}
+
+impl Services {
+    fn start() -> Self {
+        let dir = reaper::temporary();
+        let [bucket, redis] = ["bucket", "redis"].map(|name| dir.path().join(name));
+        fs::create_dir(&bucket).unwrap();
+        fs::create_dir(&redis).unwrap();
+        let (bucket, redis) = (Moto::start(&bucket), Redis::start(&redis));
+        let line = Proxy::to(bucket.port());
+        Self { bucket, redis, line, _dir: dir }
+    }
+
+    /// Their lines in `[shared]`.
+    fn lines(&self) -> String {
+        let (port, redis) = (self.line.port(), self.redis.url());
+        format!(
+            "store = \"s3://bucket/fleet1\"\nendpoint = \"http://127.0.0.1:{port}\"\naccess_key_id = \"store\"\n\
+             secret_access_key = \"the-secret-of-the-store\"\nredis = \"{redis}\"\n"
+        )
+    }
+}
+
+#[test]
+fn with_a_bucket_and_redis_machines_that_start_at_once_share_and_a_later_one_need_not_ask() {
+    let (fleet, services) = (Fleet::new(), Services::start());
+    let machine = || Mount::of(&fleet.config_of(&services.lines(), SECRET, "patience = \"30s\"\n"));
+    let machines: Vec<_> = (0..3).map(|_| machine()).collect();
+    std::thread::scope(|scope| {
+        for machine in &machines {
+            scope.spawn(|| fleet.read(machine));
+        }
+    });
+    let sum = |field: &str| machines.iter().map(|machine| shared(machine, field)).sum::<u64>();
+    assert!(sum("leases_won") > 0, "{:#}", machines[0].status());
+    assert_eq!(sum("refused"), 0);
+    let given =
+        || shared(&machines[0], "bytes_out") + shared(&machines[1], "bytes_out") + shared(&machines[2], "bytes_out");
+    eventually("everything is given", || given() >= fleet.bytes());
+    let later = machine();
+    fleet.read(&later);
+    assert_eq!(cost(&later), FIRST_BLOCKS, "{:#}", later.status());
+
+    let (config, home) = (text(later.home().config()), later.home());
+    let checked = home.kitovufs(["check", "-c", &config]);
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && said.contains("who retrieves what can be agreed on"), "{said}");
+    let counted = home.kitovufs(["shared", "status", "-c", &config]);
+    let said = String::from_utf8_lossy(&counted.stdout).into_owned();
+    // Small files lie in Redis, large ones in the bucket.
+    let large = fleet.values() - 20;
+    assert!(said.contains(&format!("s3://bucket/fleet1: {large} values")), "{said}");
+    assert!(said.contains(": 20 values"), "{said}");
+    let emptied = home.kitovufs(["shared", "forget", "-c", &config]);
+    assert!(emptied.status.success(), "{}", String::from_utf8_lossy(&emptied.stderr));
+    let again = machine();
+    fleet.read(&again);
+    assert_eq!(cost(&again).0, fleet.bytes());
+}
+
+#[test]
+fn a_bucket_or_redis_that_says_nothing_any_more_is_no_error_for_readers() {
+    let (fleet, mut services) = (Fleet::new(), Services::start());
+    let machine = || Mount::of(&fleet.config_of(&services.lines(), SECRET, ""));
+    let first = machine();
+    fleet.read(&first);
+    let [silent, dead] = [machine(), machine()];
+    // Nothing more comes, as from a machine that has lost its network.
+    services.line.set(Link { until: Some(0), ..Link::default() });
+    fleet.read(&silent);
+    services.redis.stop();
+    services.bucket.stop();
+    fleet.read(&dead);
+    for machine in [silent, dead] {
+        let status = machine.status();
+        assert!(status.pointer("/shared/last_error").unwrap().is_string(), "{status:#}");
+        assert_eq!(number(&status, "/shared/refused"), 0);
+    }
 }
 
 #[test]

@@ -5,15 +5,26 @@ use std::time::Instant;
 use super::Report;
 use crate::config::{Config, SharedConfig};
 use crate::mount::share;
-use crate::shared::try_out;
+use crate::shared::{Services, try_leases, try_out};
 
 /// The findings about what is shared.
 pub(super) async fn check(shared: &SharedConfig, config: &Config) -> Report {
     let mut report = Report::about("shared");
-    let began = Instant::now();
-    match try_out(&*share::store(shared), shared.tuning.role).await {
-        Ok(()) => report.passed(began, &format!("{} works", shared.store)),
-        Err(error) => report.fail(&format!("{error}; sources are asked instead")),
+    let Services { store, small, leases } = share::services(shared);
+    for (remote, store) in [(&shared.store, store), (&shared.redis, small)] {
+        let (Some(remote), Some(store)) = (remote, store) else { continue };
+        let began = Instant::now();
+        match try_out(&*store, shared.tuning.role).await {
+            Ok(()) => report.passed(began, &format!("{} works", remote.url)),
+            Err(error) => report.fail(&format!("{error}; sources are asked instead")),
+        }
+    }
+    if let Some(leases) = leases {
+        let began = Instant::now();
+        match try_leases(&*leases).await {
+            Ok(()) => report.passed(began, "who retrieves what can be agreed on"),
+            Err(error) => report.fail(&format!("{error}; several machines retrieve the same at once")),
+        }
     }
     for source in &config.sources {
         let Some(sharing) = &source.sharing else { continue };

@@ -7,29 +7,49 @@ use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use super::super::{SharedConfig, SourceConfig, about_source, value};
-use super::{MIN_BANDWIDTH, Walk, table_of};
-use crate::config::Sharing;
+use super::{Key, MIN_BANDWIDTH, Walk, table_of};
+use crate::config::{Remote, Sharing};
+use crate::revealed::Revealed;
 use crate::secret::Secret;
 use crate::shared::{self, Access, Place, Role, Tuning};
 use crate::source::nearest::unknown_key;
 use crate::source::settings::secret_of;
 use crate::sources;
 
-const KEYS: [&str; 7] = ["store", "key", "access", "role", "weak", "patience", "max_upload"];
+/// The keys of the services, those first that name them.
+const REMOTE_KEYS: [&str; 9] = [
+    "store",
+    "redis",
+    "endpoint",
+    "region",
+    "access_key_id",
+    "secret_access_key",
+    "redis_username",
+    "redis_password",
+    "ca_file",
+];
 
-const EXAMPLE: &str = "write for example \"file:///mnt/lab/kitovufs\"";
+/// The others.
+const KEYS: [&str; 6] = ["key", "access", "role", "weak", "patience", "max_upload"];
+
+const EXAMPLE: &str = "write for example \"s3://my-bucket/kitovufs\" or \"file:///mnt/lab/kitovufs\"";
+
+const REDIS_EXAMPLE: &str = "write for example \"rediss://cache.example.edu:6379/0\"";
+
+type Entry<'t, 'i> = (&'t Key<'i>, &'t Spanned<DeValue<'i>>);
 
 impl Walk<'_> {
     /// The table, and everything that is wrong between it and the sources.
     pub(super) fn shared(&mut self, root: &DeTable<'_>, sources: &[SourceConfig]) -> Option<SharedConfig> {
-        let (mut store, mut key, mut access, mut weak) = (None, None, None, false);
+        let (mut key, mut access, mut weak) = (None, None, false);
         let mut tuning = Tuning::default();
         let before = self.found.len();
-        for (written, value) in self.own_table(root, "shared") {
+        let entries = self.own_table(root, "shared");
+        let (store, redis) = self.remotes(&entries);
+        for (written, value) in entries {
             let name: &str = written.get_ref();
             let result = match name {
-                "store" => place(value.get_ref()).map(|url| store = Some(url)),
-                "key" => self.circle_key(value).map(|secret| key = Some(secret)),
+                "key" => self.secret(name, value).map(|secret| key = Some(secret)),
                 "access" => access_of(value.get_ref()).map(|who| access = Some((who, value.span()))),
                 "role" => role(value.get_ref()).map(|role| tuning.role = role),
                 "weak" => value::flag(name, value.get_ref()).map(|flag| weak = flag),
@@ -43,8 +63,11 @@ impl Walk<'_> {
                     Ok(0..MIN_BANDWIDTH) => Err("`max_upload` must be at least \"1KiB\" (a second)".into()),
                     rate => rate.map(|rate| tuning.max_upload = Some(rate)),
                 },
+                // These have been read.
+                _ if REMOTE_KEYS.contains(&name) => Ok(()),
                 _ => {
-                    self.wrong(written.span(), unknown_key(name, KEYS.into_iter()));
+                    let known = REMOTE_KEYS.into_iter().chain(KEYS);
+                    self.wrong(written.span(), unknown_key(name, known));
                     continue;
                 }
             };
@@ -56,7 +79,7 @@ impl Walk<'_> {
         let table = table_of(root, "shared").and_then(Result::ok);
         let line = root.get_key_value("shared").map(|(key, _)| self.lines.of(&key.span()));
         if let Some(table) = table
-            && !table.contains_key("store")
+            && !["store", "redis"].iter().any(|key| table.contains_key(*key))
         {
             self.missing(line, format!("[shared] has no `store`; {EXAMPLE}"));
         }
@@ -71,7 +94,72 @@ impl Walk<'_> {
             self.missing(line, message.into());
         }
         let access = access.map_or(Access::Proven, |(access, _)| access);
-        store.map(|store| SharedConfig { store, key, access, weak, tuning })
+        let is_somewhere = store.is_some() || redis.is_some();
+        is_somewhere.then_some(SharedConfig { store, redis, key, access, weak, tuning })
+    }
+
+    /// The services: the store, and Redis.
+    fn remotes(&mut self, entries: &[Entry<'_, '_>]) -> (Option<Remote>, Option<Remote>) {
+        let written = |name: &str| entries.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| *value);
+        let (mut store, mut redis) = (None, None);
+        for (name, remote, is_kind) in [("store", &mut store, is_store as IsKind), ("redis", &mut redis, is_redis)] {
+            let Some(value) = written(name) else { continue };
+            match place(name, value.get_ref(), is_kind) {
+                Ok(url) => *remote = Some(Remote::at(url)),
+                Err(message) => self.wrong(value.span(), message),
+            }
+        }
+        let is_bucket = store.as_ref().is_some_and(|store| store.url.scheme() == "s3");
+        // Of a service that is wrong itself, the other keys may be right.
+        let [bad_store, bad_redis] =
+            [("store", store.is_none()), ("redis", redis.is_none())].map(|(name, bad)| bad && written(name).is_some());
+        for name in REMOTE_KEYS.into_iter().skip(2) {
+            let Some(value) = written(name) else { continue };
+            let is_of_redis = name.starts_with("redis_");
+            let [for_store, for_redis] = [!is_of_redis, is_of_redis || name == "ca_file"];
+            let fits = (for_store && (is_bucket || bad_store)) || (for_redis && (redis.is_some() || bad_redis));
+            let mut result = Ok(());
+            if let Some(store) = store.as_mut().filter(|_| for_store && is_bucket) {
+                result = self.set(store, name, value);
+            }
+            if let Some(redis) = redis.as_mut().filter(|_| for_redis) {
+                result = result.and_then(|()| self.set(redis, name, value));
+            }
+            if !fits && is_of_redis {
+                result = Err(format!("`{name}` is for `redis`, and there is none"));
+            } else if !fits {
+                let example = "store = \"s3://my-bucket/kitovufs\"";
+                result = Err(format!("`{name}` is for a store in a bucket, such as {example}"));
+            }
+            if let Err(message) = result {
+                self.wrong(value.span(), message);
+            }
+        }
+        for (name, remote) in [("store", &store), ("redis", &redis)] {
+            let (Some(remote), Some(value)) = (remote, written(name)) else { continue };
+            if remote.account.is_some() != remote.secret.is_some() && name == "store" {
+                let message = "`access_key_id` and `secret_access_key` belong together; one is missing";
+                self.wrong(value.span(), message.into());
+            } else if let Err(message) = usable(name, remote) {
+                self.wrong(value.span(), message);
+            }
+        }
+        (store, redis)
+    }
+
+    fn set(&self, remote: &mut Remote, name: &str, value: &Spanned<DeValue<'_>>) -> Result<(), String> {
+        match name {
+            "endpoint" => remote.endpoint = Some(value::word(name, value.get_ref())?),
+            "region" => remote.region = Some(value::word(name, value.get_ref())?),
+            // A name is no secret, so it may be written plainly anywhere.
+            "access_key_id" | "redis_username" if value.get_ref().is_str() => {
+                remote.account = Some(Secret::Plain(Revealed::new(value::word(name, value.get_ref())?)));
+            }
+            "access_key_id" | "redis_username" => remote.account = Some(self.secret(name, value)?),
+            "secret_access_key" | "redis_password" => remote.secret = Some(self.secret(name, value)?),
+            _ => remote.ca_file = Some(value::path(name, value.get_ref(), self.dir)?),
+        }
+        Ok(())
     }
 
     /// What is wrong with each source that shares; `is_keyless` if `[shared]` is right and has no key.
@@ -100,13 +188,13 @@ impl Walk<'_> {
         }
     }
 
-    fn circle_key(&self, value: &Spanned<DeValue<'_>>) -> Result<Secret, String> {
-        let plain = self.plain("key", value.get_ref()).map_err(|why| format!("`key`: {why}"))?;
+    fn secret(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Secret, String> {
+        let plain = self.plain(name, value.get_ref()).map_err(|why| format!("`{name}`: {why}"))?;
         if plain.as_table().is_some_and(|table| table.contains_key("keyring")) {
             let forms = "use { file = \"…\" }, { command = \"…\" } or { env = \"NAME\" }";
-            return Err(format!("`key`: the keyring has no place for it; {forms}"));
+            return Err(format!("`{name}`: the keyring has no place for it; {forms}"));
         }
-        secret_of(&plain, self.place.private).map_err(|why| format!("`key`: {why}"))
+        secret_of(&plain, self.place.private).map_err(|why| format!("`{name}`: {why}"))
     }
 }
 
@@ -119,17 +207,36 @@ pub(super) fn sharing(shared: Option<bool>, circle: Option<String>) -> Result<Op
     }
 }
 
-fn place(value: &DeValue<'_>) -> Result<Url, String> {
+fn place(name: &str, value: &DeValue<'_>, is_kind: IsKind) -> Result<Url, String> {
+    let example = if name == "store" { EXAMPLE } else { REDIS_EXAMPLE };
     let DeValue::String(text) = value else {
-        return Err(format!("{}; {EXAMPLE}", value::wrong_type("store", "a URL", value)));
+        return Err(format!("{}; {example}", value::wrong_type(name, "a URL", value)));
     };
     // What it holds is not shown: there may be a password in it.
-    let url = Url::parse(text).map_err(|_| format!("`store` is no URL; {EXAMPLE}"))?;
+    let url = Url::parse(text).map_err(|_| format!("`{name}` is no URL; {example}"))?;
     if url.password().is_some() {
-        return Err(format!("`store` has a password in it, which shows wherever the URL does; {EXAMPLE}"));
+        return Err(format!("`{name}` has a password in it, which shows wherever the URL does; {example}"));
     }
-    shared::open(&Place::of(url.clone())).map_err(|error| format!("`store`: {error}"))?;
+    if !is_kind(url.scheme()) {
+        return Err(format!("`{name}`: this kitovufs knows no `{}` there; {example}", url.scheme()));
+    }
     Ok(url)
+}
+
+/// Whether the services could be used, as far as that can be told without their secrets.
+fn usable(name: &str, remote: &Remote) -> Result<(), String> {
+    let place = Place { ca_file: None, ..remote.open_place() };
+    shared::check(&place).map_err(|error| format!("`{name}`: {error}"))
+}
+
+type IsKind = fn(&str) -> bool;
+
+fn is_store(scheme: &str) -> bool {
+    ["file", "s3"].contains(&scheme)
+}
+
+fn is_redis(scheme: &str) -> bool {
+    ["redis", "rediss", "redis+unix"].contains(&scheme)
 }
 
 fn role(value: &DeValue<'_>) -> Result<Role, String> {

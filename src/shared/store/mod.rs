@@ -91,6 +91,17 @@ pub fn open(place: &Place) -> Result<Arc<dyn Store>> {
     }
 }
 
+/// Whether there is such a store, as far as that can be told without asking it anything.
+///
+/// # Errors
+/// `InvalidConfig`, as of [`open`].
+pub fn check(place: &Place) -> Result<()> {
+    match place.url.scheme() {
+        "redis" | "rediss" | "redis+unix" => Redis::address(place).map(drop),
+        _ => open(place).map(drop),
+    }
+}
+
 /// Places that are right, for messages.
 const EXAMPLE: &str = "s3://my-bucket/kitovufs, redis://cache.example.edu or file:///mnt/lab/kitovufs";
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    Client, ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion, RedisError, RedisResult, ServerErrorKind,
-    TlsCertificates,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisError, RedisResult,
+    ServerErrorKind, TlsCertificates,
 };
 
 use self::leases::Channels;
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shared::key::is_name;
 
 /// The largest file whose values are kept here: they lie in memory.
-const LARGEST_FILE: u64 = 1 << 20;
+pub(super) const LARGEST_FILE: u64 = 1 << 20;
 
 /// How long a value is kept. A server that is full may forget it earlier (`maxmemory-policy allkeys-lru`).
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -51,18 +51,17 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// The store at this place. It asks nothing of it.
+    /// How this place is reached.
     ///
     /// # Errors
     /// `InvalidConfig`: this is no place of such a server.
-    pub fn new(place: &Place) -> Result<Self> {
+    pub(super) fn address(place: &Place) -> Result<ConnectionInfo> {
         let wrong = |why: String| Error::new("open Redis", ErrorKind::InvalidConfig).because(why);
         // Its own words may repeat the password.
         let no_place = |_| wrong(format!("{place:?} is no address of Redis; write for example {EXAMPLE}"));
         if place.url.password().is_some() {
             return Err(wrong("a password in a URL shows where it should not; it has a setting of its own".into()));
         }
-        super::use_ring();
         let info = place.url.as_str().into_connection_info().map_err(no_place)?;
         if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
             return Err(wrong(format!("{place:?} would trust any server; name its certificate as `ca_file` instead")));
@@ -76,7 +75,17 @@ impl Redis {
         }
         // A server that has gone without a word is noticed by what it does not acknowledge.
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(ANSWER_TIMEOUT);
-        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
+        Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
+    }
+
+    /// The store at this place. It asks nothing of it, but is made within a runtime.
+    ///
+    /// # Errors
+    /// `InvalidConfig`: this is no place of such a server.
+    pub fn new(place: &Place) -> Result<Self> {
+        let wrong = |why: String| Error::new("open Redis", ErrorKind::InvalidConfig).because(why);
+        let info = Self::address(place)?;
+        super::use_ring();
         let unusable = |e| wrong("cannot set up Redis".into()).caused_by(e);
         let client = match place.certificates()? {
             None => Client::open(info),
