@@ -65,7 +65,7 @@ impl Channels {
                 }
                 // What was told meanwhile is lost: let everybody look.
                 (PushKind::Disconnection, _) => {
-                    self.senders.lock().values().for_each(|sender| drop(sender.send_replace(())));
+                    self.senders.lock().values().for_each(|sender| sender.send_replace(()));
                 }
                 _ => {}
             }
