@@ -98,6 +98,7 @@ pub struct Tier {
 
 impl Tier {
     /// The tier in `store`.
+    #[cfg(test)]
     pub fn new(store: Arc<dyn Store>, tuning: Tuning) -> Arc<Self> {
         Self::with(Services { store: Some(store), ..Services::default() }, tuning)
     }

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::conformance::{keeps_the_contract, lists_many};
 use super::memory::Memory;
-use super::{Directory, Place, Store as _, open};
+use super::{Directory, Place, open};
 use crate::error::ErrorKind;
 use crate::revealed::Revealed;
 
