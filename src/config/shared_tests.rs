@@ -45,7 +45,7 @@ fn every_key_of_the_table_means_what_it_says() {
 async fn a_bucket_and_redis_have_settings_of_their_own() {
     let config = good(&format!(
         "[shared]\nstore = 's3://cache/fleet1'\nendpoint = 'https://s3.example.edu'\nregion = 'eu'\naccess_key_id = 'AK'\n\
-         secret_access_key = 'hunter2'\nredis = 'rediss://cache.example.edu:6379/0'\nredis_password = 'swordfish'\n{BUCKET}"
+         secret_access_key = { command = 'echo hunter2' }\nredis = 'rediss://cache.example.edu:6379/0'\nredis_password = { command = 'echo swordfish' }\n{BUCKET}"
     ));
     let shared = config.shared.expect("it is there");
     assert_eq!(shared.shown(), "s3://cache/fleet1, rediss://cache.example.edu:6379/0");

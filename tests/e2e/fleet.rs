@@ -184,8 +184,8 @@ fn with_a_key_an_account_is_given_first_blocks_by_the_source_before_others_by_th
     }
     let all: u64 = large.iter().map(|(_, content)| content.len() as u64).sum();
     let (bytes, retrievals) = cost(&second);
-    // Beside the first block comes the end, which may be asked for before the source has answered about the first.
-    assert!((FIRST_BLOCKS.0..=2 * FIRST_BLOCKS.0).contains(&bytes), "{bytes} bytes came from the source");
+    // Beside the first block comes the end, of one block or two, which may be asked for before the source has answered about the first.
+    assert!((FIRST_BLOCKS.0..=3 * FIRST_BLOCKS.0).contains(&bytes), "{bytes} bytes came from the source");
     assert!((FIRST_BLOCKS.1..=2 * FIRST_BLOCKS.1).contains(&retrievals), "{retrievals} retrievals");
     assert_eq!(bytes + shared(&second, "bytes_in"), all);
     // Those that come whole come from the source.
