@@ -137,7 +137,8 @@ impl Walk<'_> {
         }
         for (name, remote) in [("store", &store), ("redis", &redis)] {
             let (Some(remote), Some(value)) = (remote, written(name)) else { continue };
-            if remote.account.is_some() != remote.secret.is_some() && name == "store" {
+            let is_half = written("access_key_id").is_some() != written("secret_access_key").is_some();
+            if is_half && name == "store" {
                 let message = "`access_key_id` and `secret_access_key` belong together; one is missing";
                 self.wrong(value.span(), message.into());
             } else if let Err(message) = usable(name, remote) {
