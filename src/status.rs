@@ -46,6 +46,9 @@ pub struct Status {
     pub sources: BTreeMap<String, SourceStatus>,
     /// The cache.
     pub cache: CacheStatus,
+    /// What machines have in common; `null` if nothing is shared.
+    #[serde(default)]
+    pub shared: Option<SharedStatus>,
 }
 
 /// Paths of this machine as [`Exact`] ones.
@@ -253,22 +256,61 @@ pub struct CacheStatus {
     pub quarantined: u64,
 }
 
+/// What came of asking the store that machines have in common.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SharedStatus {
+    /// Where it is.
+    pub store: String,
+    /// `ok`, or `resting`: it has failed again and again, and is left alone for half a minute.
+    pub state: String,
+    /// The latest failure or refusal, if any.
+    pub last_error: Option<String>,
+    /// Reads that it answered.
+    pub hits: u64,
+    /// Reads for which it had nothing.
+    pub misses: u64,
+    /// Content bytes that came from it.
+    pub bytes_in: u64,
+    /// Content bytes that were given to it.
+    pub bytes_out: u64,
+    /// Values that were not what belongs there.
+    pub refused: u64,
+    /// Reads that it did not answer in time, so that the source was asked.
+    pub hedged: u64,
+    /// Extents that this mount retrieved for the others.
+    #[serde(default)]
+    pub leases_won: u64,
+    /// Extents for which it waited, because another machine was retrieving them.
+    #[serde(default)]
+    pub leases_waited: u64,
+}
+
+/// All texts of the field `state` of what is shared.
+pub const SHARED_STATES: [&str; 2] = ["ok", "resting"];
+
+/// Tells what came of sharing, if anything is shared.
+type TellShared = dyn Fn() -> Option<SharedStatus> + Send + Sync;
+
 /// Makes reports about one mount.
 pub struct Report {
     fs: Arc<FileSystem>,
     mountpoint: PathBuf,
     passthrough: Box<dyn Fn() -> String + Send + Sync>,
+    shared: Box<TellShared>,
     web: OnceLock<String>,
 }
 
 impl Report {
-    /// Reports about `fs`, mounted at `mountpoint`; the kernel's side tells the text of the field `passthrough`.
+    /// Reports about `fs`, mounted at `mountpoint`; the kernel's side tells the text of the field `passthrough`, and `shared` what came of
+    /// sharing.
     pub fn new(
         fs: Arc<FileSystem>,
         mountpoint: PathBuf,
         passthrough: impl Fn() -> String + Send + Sync + 'static,
+        shared: impl Fn() -> Option<SharedStatus> + Send + Sync + 'static,
     ) -> Self {
-        Self { fs, mountpoint, passthrough: Box::new(passthrough), web: OnceLock::new() }
+        let (passthrough, shared) = (Box::new(passthrough), Box::new(shared));
+        Self { fs, mountpoint, passthrough, shared, web: OnceLock::new() }
     }
 
     /// From now on tells where the page is, or why there is none: the text of the field `web`.
@@ -317,6 +359,7 @@ impl Report {
                 hashed_after: count(&counters.hashed_after),
                 quarantined: count(&counters.quarantined),
             },
+            shared: (self.shared)(),
         }
     }
 }
@@ -506,6 +549,19 @@ pub(crate) mod tests {
             hashed_after: 9,
             quarantined: 10,
         };
+        let shared = SharedStatus {
+            store: "file:///mnt/lab".into(),
+            state: "resting".into(),
+            last_error: None,
+            hits: 1,
+            misses: 2,
+            bytes_in: 3,
+            bytes_out: 4,
+            refused: 5,
+            hedged: 6,
+            leases_won: 7,
+            leases_waited: 8,
+        };
         let pin = PinStatus { path: Exact::of(b"PATH"), looked_at: None, files: 1, bytes: 2, failed: 0 };
         Status {
             version: "0.1.0".into(),
@@ -516,6 +572,7 @@ pub(crate) mod tests {
             pins: BTreeMap::from([("PATH".to_owned(), pin)]),
             sources: BTreeMap::from([("NAME".to_owned(), source)]),
             cache,
+            shared: Some(shared),
         }
     }
 
@@ -530,7 +587,7 @@ pub(crate) mod tests {
         for (name, value) in object {
             let name = format!("{above}{name}");
             fields(value, &format!("{name}."), found);
-            if !value.is_object() || name.ends_with(".waiting") {
+            if !value.is_object() || name.ends_with(".waiting") || name == "shared" {
                 found.insert(name);
             }
         }

@@ -8,6 +8,9 @@ use std::ops::Range;
 /// 128 KiB is the kernel's largest default read, so a random read touches at most two blocks.
 pub const BLOCK: u64 = 128 * 1024;
 
+/// Files up to this size, in bytes, come in one request, and wholly before they are opened.
+pub const SMALL: u64 = 1 << 20;
+
 /// The largest size of a file in bytes that Linux can show (`off_t`, 8 EiB less one).
 pub const MAX_SIZE: u64 = i64::MAX.cast_unsigned();
 

@@ -235,6 +235,14 @@ pub enum LowCommand {
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Make the key of machines that share, or look after the store that they have in common
+    #[cfg(feature = "shared")]
+    #[command(after_help = SHARED)]
+    Shared {
+        /// What to do.
+        #[command(subcommand)]
+        command: SharedCommand,
+    },
     /// Show the log of the mounts in the background
     #[command(after_help = LOG)]
     Log {
@@ -301,6 +309,58 @@ pub enum ConfigCommand {
         /// The type of source [default: all of them]
         #[arg(value_name = "TYPE", add = ArgValueCandidates::new(candidates::types))]
         type_name: Option<String>,
+    },
+}
+
+/// `shared` as typed.
+#[cfg(feature = "shared")]
+#[derive(Debug, Subcommand)]
+pub enum SharedCommand {
+    /// Keys of machines that share
+    #[command(after_help = "Example:\n  kitovufs shared key new /etc/kitovufs/circle.key")]
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Count what is in the store, and say when it was last used
+    #[command(after_help = "Example:\n  kitovufs shared status --json | jq .bytes")]
+    Status {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what has not been used for longest, until the rest is small enough
+    #[command(after_help = "Example:\n  kitovufs shared gc --max-size 500GiB")]
+    Gc {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// How much may stay
+        #[arg(long, value_name = "SIZE")]
+        max_size: bytesize::ByteSize,
+    },
+    /// Remove everything from the store: machines retrieve it from the sources again
+    #[command(after_help = "Example:\n  kitovufs shared forget")]
+    Forget {
+        /// The configuration file
+        #[arg(short, long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// `shared key` as typed.
+#[cfg(feature = "shared")]
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Write a new key into a new file that only you can read
+    #[command(after_help = "Example:\n  kitovufs shared key new /etc/kitovufs/circle.key")]
+    New {
+        /// The file, which must not be there yet
+        file: PathBuf,
     },
 }
 
@@ -579,6 +639,18 @@ Exit codes, of which those that are true are added:
   1  something could not be verified, or not retrieved again
   4  there was damage, which is no longer in the cache
   2  wrong usage";
+
+#[cfg(feature = "shared")]
+const SHARED: &str = "\
+Examples:
+  kitovufs shared key new /etc/kitovufs/circle.key
+      for key = { file = \"…\" } in [shared], on every machine
+  kitovufs shared status
+      how much is in the store
+  kitovufs shared gc --max-size 500GiB
+      from a timer, on one machine
+
+docs/fleet.md tells what sharing is good for, and how it is set up.";
 
 const LOG: &str = "\
 Examples:

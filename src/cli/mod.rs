@@ -29,6 +29,8 @@ mod prompt;
 mod remove;
 mod run;
 mod runtime;
+#[cfg(feature = "shared")]
+mod shared;
 mod show_log;
 mod sources;
 mod status;
@@ -121,6 +123,9 @@ enum Request {
     },
     /// Help the author of a plugin.
     Plugin(PluginRequest),
+    /// Make a key, or look after the store that machines have in common.
+    #[cfg(feature = "shared")]
+    Shared(shared::SharedRequest),
     /// Show what a mount is doing.
     Status {
         /// The mounted folder, absolute; `None` for the one in the configuration.
@@ -239,6 +244,8 @@ fn resolve(args: LowArgs) -> Result<Request, Failure> {
             Request::Login(LoginRequest { file: config.unwrap_or_else(Config::default_path), source, username })
         }
         LowCommand::Import { file, output } => Request::Import { file, output },
+        #[cfg(feature = "shared")]
+        LowCommand::Shared { command } => Request::Shared(wanted(command)),
         LowCommand::Plugin { command } => Request::Plugin(plugin::resolve(command)?),
         LowCommand::Ask { mountpoint } => Request::Ask { mountpoint },
         LowCommand::Generate { dir } => Request::Generate { dir },
@@ -275,6 +282,19 @@ fn help_of(words: &[String]) -> Result<String, Failure> {
     let command = words.iter().try_fold(&mut all, |command, word| command.find_subcommand_mut(word));
     let unknown = || format!("there is no command `{}`; kitovufs help shows those there are", words.join(" "));
     Ok(command.ok_or_else(|| Failure::Usage(unknown()))?.render_long_help().to_string())
+}
+
+#[cfg(feature = "shared")]
+fn wanted(command: args::SharedCommand) -> shared::SharedRequest {
+    use args::{KeyCommand, SharedCommand};
+    use shared::SharedRequest;
+    let file = |typed: Option<PathBuf>| typed.unwrap_or_else(Config::default_path);
+    match command {
+        SharedCommand::Key { command: KeyCommand::New { file } } => SharedRequest::NewKey(file),
+        SharedCommand::Status { config, json } => SharedRequest::Status { file: file(config), json },
+        SharedCommand::Gc { config, max_size } => SharedRequest::Shrink { file: file(config), max_size },
+        SharedCommand::Forget { config } => SharedRequest::Forget { file: file(config) },
+    }
 }
 
 fn mount(args: MountArgs) -> Result<MountRequest, Failure> {
@@ -411,6 +431,8 @@ mod tests {
                 "evict",
                 "refresh",
                 "verify",
+                #[cfg(feature = "shared")]
+                "shared",
                 "log",
                 "doctor",
                 "help",

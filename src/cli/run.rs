@@ -97,6 +97,8 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
         Request::Login(request) => login::login(&request),
         Request::Import { file, output } => import::import(&file, output.as_deref()),
         Request::Plugin(request) => plugin::run(request),
+        #[cfg(feature = "shared")]
+        Request::Shared(request) => super::shared::run(request),
         Request::Status { mountpoint, form } => {
             let (shown, failures) = status::show(mountpoint.as_deref(), form)?;
             say(&shown);

@@ -11,7 +11,7 @@ use crate::control::client::{Client, Unanswered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::point::{self, Mounted};
 use crate::path::picture;
-use crate::status::{CacheStatus, Requests, SourceStatus, Status, WaitingStatus};
+use crate::status::{CacheStatus, Requests, SharedStatus, SourceStatus, Status, WaitingStatus};
 
 /// For whom the status is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub(super) fn safe(json: &str) -> String {
 }
 
 fn describe(status: &Status, verbose: bool, out: &mut String) {
-    let Status { version, mountpoint, pid, passthrough, web, pins, sources, cache } = status;
+    let Status { version, mountpoint, pid, passthrough, web, pins, sources, cache, shared } = status;
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');
@@ -206,6 +206,28 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
         line(format!("    {hits} hits, {misses} misses, {evicted} evicted"));
         line(format!("    {}", dir.display()));
     }
+    if let Some(shared) = shared {
+        line(format!("  {:width$}  {}", "shared", shared_state(shared)));
+        if verbose {
+            let SharedStatus { hits, misses, hedged, refused, store, .. } = shared;
+            line(format!("    {hits} hits, {misses} misses, {hedged} not in time, {refused} refused"));
+            line(format!("    {store}"));
+        }
+    }
+}
+
+/// How the store is that machines have in common, and what came of it.
+fn shared_state(shared: &SharedStatus) -> String {
+    let SharedStatus { state, last_error, bytes_in, bytes_out, refused, .. } = shared;
+    let why = last_error.as_deref().unwrap_or("no error is known");
+    if state == "resting" {
+        return format!("LEFT ALONE for half a minute, and sources are asked: {why}");
+    }
+    let refused = match refused {
+        0 => String::new(),
+        _ => format!(", {refused} values REFUSED: {why}"),
+    };
+    format!("{} came from other machines, {} given{refused}", ByteSize::b(*bytes_in), ByteSize::b(*bytes_out))
 }
 
 /// A pinned path as people read it.

@@ -43,6 +43,8 @@ pub struct Config {
     pub modes: Modes,
     /// Who may look into the mounted folder.
     pub access: Access,
+    /// Where content is that machines have in common; `None` for nowhere.
+    pub shared: Option<SharedConfig>,
     /// Where the page is served; `None` for nowhere.
     pub web: Option<WebConfig>,
     /// The sources in the order of their names; at least one.
@@ -87,6 +89,95 @@ pub struct WebConfig {
     pub token: Option<Secret>,
 }
 
+/// The store that machines have in common, and how it is used.
+#[cfg(feature = "shared")]
+#[derive(Debug, Clone)]
+pub struct SharedConfig {
+    /// Where files of every size lie; `None` if `redis` is all there is.
+    pub store: Option<Remote>,
+    /// Where small ones lie, and who of several machines retrieves what none has yet.
+    pub redis: Option<Remote>,
+    /// The key of those who share; without it, each source has one of its own secret.
+    pub key: Option<Secret>,
+    /// Who may read what is shared with that key.
+    pub access: crate::shared::Access,
+    /// Whether what only size and time tell apart is shared too.
+    pub weak: bool,
+    /// How the store is used.
+    pub tuning: crate::shared::Tuning,
+}
+
+/// A service that machines have in common, with what it takes to be let in.
+#[cfg(feature = "shared")]
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Where it is, without a password.
+    pub url: ::url::Url,
+    /// The service, where the URL names none.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// The account.
+    pub account: Option<Secret>,
+    /// The secret of that account.
+    pub secret: Option<Secret>,
+    /// Certificates that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+#[cfg(feature = "shared")]
+impl Remote {
+    /// The service at this place, which lets everybody in.
+    fn at(url: ::url::Url) -> Self {
+        let (endpoint, region, account, secret, ca_file) = Default::default();
+        Self { url, endpoint, region, account, secret, ca_file }
+    }
+
+    /// It with its secrets, for which a command may be run.
+    ///
+    /// # Errors
+    /// One of them is not there.
+    pub fn place(&self) -> crate::error::Result<crate::shared::Place> {
+        let reveal = |secret: &Option<Secret>| secret.as_ref().map(Secret::reveal).transpose();
+        Ok(crate::shared::Place {
+            access_key_id: reveal(&self.account)?,
+            secret_access_key: reveal(&self.secret)?,
+            ..self.open_place()
+        })
+    }
+
+    /// It as whoever has no account sees it.
+    fn open_place(&self) -> crate::shared::Place {
+        let Self { url, endpoint, region, ca_file, .. } = self.clone();
+        crate::shared::Place { endpoint, region, ca_file, ..crate::shared::Place::of(url) }
+    }
+}
+
+#[cfg(feature = "shared")]
+impl SharedConfig {
+    /// Where it is, for people.
+    pub fn shown(&self) -> String {
+        let urls = [&self.store, &self.redis].into_iter().flatten().map(|remote| remote.url.as_str());
+        urls.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// There is none in a program without what machines have in common.
+#[cfg(not(feature = "shared"))]
+pub type SharedConfig = std::convert::Infallible;
+
+/// Nothing is shared by a program without that.
+#[cfg(not(feature = "shared"))]
+pub type Sharing = std::convert::Infallible;
+
+/// That the content of a source is shared, and with whom.
+#[cfg(feature = "shared")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sharing {
+    /// The name of those who share it, whatever account they have; `None`: those with the same account.
+    pub circle: Option<String>,
+}
+
 impl CacheConfig {
     /// The limits that hold where nothing is configured: 20 GiB, and 2 GiB stay free.
     fn in_dir(dir: PathBuf) -> Self {
@@ -105,6 +196,8 @@ pub struct SourceConfig {
     pub hidden: bool,
     /// The names of its files that grow while they are read.
     pub live: GlobSet,
+    /// With whom its content is shared; `None` with nobody.
+    pub sharing: Option<Sharing>,
     /// Its own table, which only the source understands.
     pub settings: Settings,
     /// The time for which an answer of the source counts as current.
@@ -221,6 +314,7 @@ impl Config {
             cache: CacheConfig::in_dir(default_cache_dir()?.join("urls").join(identity)),
             modes: source.modes,
             access: Access::Owner,
+            shared: None,
             web: None,
             sources: vec![source],
             folders: Vec::new(),
@@ -256,6 +350,13 @@ impl SourceConfig {
     /// Contains no secret.
     pub fn identity(&self) -> String {
         identity(&self.type_name, self.settings.values.iter())
+    }
+
+    /// The same without these keys.
+    #[cfg(feature = "shared")]
+    pub fn identity_without(&self, keys: &[&str]) -> String {
+        let values = self.settings.values.iter().filter(|(key, _)| !keys.contains(&key.as_str()));
+        identity(&self.type_name, values)
     }
 }
 
@@ -308,5 +409,7 @@ fn default_cache_dir() -> Result<PathBuf, Diagnostic> {
 
 #[cfg(test)]
 mod folders_tests;
+#[cfg(all(test, feature = "shared"))]
+mod shared_tests;
 #[cfg(test)]
 mod tests;

@@ -105,6 +105,15 @@ pub(super) fn flag(key: &str, value: &DeValue<'_>) -> Result<bool, String> {
     }
 }
 
+/// A name that is not empty.
+pub(super) fn word(key: &str, value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) if !text.is_empty() => Ok(text.to_string()),
+        DeValue::String(_) => Err(format!("`{key}` is empty; write for example \"lab\"")),
+        other => Err(wrong_type(key, "a string", other)),
+    }
+}
+
 /// The use of known answers while the source cannot be reached.
 pub(super) fn offline(key: &str, value: &DeValue<'_>) -> Result<Offline, String> {
     match value {

@@ -6,6 +6,8 @@ mod daemon;
 pub mod disk;
 pub mod point;
 pub mod request;
+#[cfg_attr(not(feature = "shared"), path = "unshared.rs")]
+pub mod share;
 pub mod sources;
 pub mod stop;
 mod supervisor;
@@ -32,12 +34,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Ahead, FileSystem, Layout, MountedSource, Part, SourceIndex, Union, keep_pins};
 use crate::fuse::Driver;
 use crate::path::PrintableLines;
-use crate::source::Changes;
 use crate::source::retry::short_break;
+use crate::source::{Changes, Source};
 use crate::status::Report;
 use crate::version::{Memory, Transfer};
 use crate::web;
 use request::{Failure, MountRequest};
+use share::Shares;
 use sources::Configured;
 use stop::Stop;
 
@@ -87,10 +90,12 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
 
     let early = configured.iter().filter(|source| source.connects_early);
     let early: Vec<_> = early.map(|source| source.connection.clone().connect_early()).collect();
-    let (fs, changes) = assemble(config, configured)?;
+    let shares = Shares::of(config);
+    // Within the runtime: the key of a circle may be got in the background.
+    let (fs, changes) = runtime.block_on(async { assemble(config, configured, &shares) })?;
     let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
     let driver = Driver::new(fs.clone(), runtime.handle().clone()).map_err(failed)?;
-    let report = Arc::new(Report::new(fs.clone(), mountpoint.clone(), driver.describe_passthrough()));
+    let report = Arc::new(Report::new(fs.clone(), mountpoint.clone(), driver.describe_passthrough(), shares.status()));
     let mut options = fuser::Config::default();
     options.mount_options = vec![
         MountOption::RO,
@@ -248,7 +253,7 @@ fn tell_findings(runtime: &Runtime, fs: &Arc<FileSystem>, request: &MountRequest
 
 type Assembled = (Arc<FileSystem>, Vec<(SourceIndex, Changes)>);
 
-fn assemble(config: &Config, configured: Vec<Configured>) -> Result<Assembled> {
+fn assemble(config: &Config, configured: Vec<Configured>, shares: &Shares) -> Result<Assembled> {
     let limits = Limits { max_size: config.cache.max_size, min_free: config.cache.min_free };
     let (cache, db) = Cache::open(&config.cache.dir, limits)?;
     let memory = Arc::new(Memory::default());
@@ -262,13 +267,15 @@ fn assemble(config: &Config, configured: Vec<Configured>) -> Result<Assembled> {
         let policy = Policy { fresh_for, patience, offline, names_account };
         let (db, room, span) = (db.clone(), room.clone(), connection.span());
         let catalog = Catalog::new(connection.clone(), source_id.clone(), policy, db, room, span);
+        let (content, proven) = shares.wrap(&config, connection.clone() as Arc<dyn Source>);
         let transfer = Transfer::new(
-            connection.clone(),
+            content,
             source_id.clone(),
             counters.clone(),
             cache.clone(),
             memory.clone(),
             short_break(config.timeout),
+            proven,
         );
         MountedSource {
             ahead: config.read_ahead.then(|| {

@@ -12,6 +12,11 @@ const BYTES: usize = 32;
 const NAMES: &str = "kitovufs shared cache v1, names of values";
 const SEALS: &str = "kitovufs shared cache v1, encryption of blocks";
 const NONCES: &str = "kitovufs shared cache v1, nonces of blocks";
+const OF_SECRET: &str = "kitovufs shared cache v1, circle of those who have a secret";
+const OF_CIRCLE: &str = "kitovufs shared cache v1, circle of a name";
+
+/// A secret with fewer bytes could be guessed by trying, for which a value in the store is enough.
+const MIN_SECRET_BYTES: usize = 16;
 
 /// The secret that machines have in common: 32 random bytes, written as 64 hexadecimal digits. Who holds it, and the store, can read
 /// everything that is shared with it.
@@ -33,7 +38,7 @@ impl CircleKey {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let wrong =
-            || format!("it is no key of {} hexadecimal digits, as `openssl rand -hex 32` prints one", 2 * BYTES);
+            || format!("it is no key of {} hexadecimal digits; `kitovufs shared key new FILE` makes one", 2 * BYTES);
         if text.len() != 2 * BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong());
         }
@@ -43,6 +48,19 @@ impl CircleKey {
             *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
         }
         Ok(Self(bytes))
+    }
+
+    /// The key of those who have this secret, which a program has made, such as a token: what a person thinks of is guessed by trying.
+    /// `None` if it is too short for that.
+    pub fn of_secret(secret: &str) -> Option<Self> {
+        (secret.len() >= MIN_SECRET_BYTES).then(|| Self(blake3::derive_key(OF_SECRET, secret.as_bytes())))
+    }
+
+    /// The key of the circle of this name among those who have this key.
+    #[must_use]
+    pub fn of_circle(&self, name: &str) -> Self {
+        let key = blake3::derive_key(OF_CIRCLE, &self.0);
+        Self(*blake3::keyed_hash(&key, name.as_bytes()).as_bytes())
     }
 
     /// The key as text. It is the secret itself.
@@ -97,6 +115,11 @@ impl Keys {
 /// The directories above a value: which format it has, and the first digits, so that none has too many entries.
 const FORMAT: &str = "v1";
 
+/// A name that no value has.
+pub(super) fn random_name() -> Result<String, ring::error::Unspecified> {
+    CircleKey::random().map(|key| name_of(&key.0))
+}
+
 fn name_of(hash: &[u8; BYTES]) -> String {
     let digits = hex(hash);
     format!("{FORMAT}/{}/{digits}", &digits[..2])
@@ -130,6 +153,25 @@ mod tests {
                 why.contains("64 hexadecimal digits") && (wrong.is_empty() || !why.contains(&format!("`{wrong}`")))
             );
         }
+    }
+
+    #[test]
+    fn a_secret_and_a_name_of_a_circle_are_keys_of_their_own() {
+        let key = CircleKey([1; BYTES]);
+        let of_secret = |secret| CircleKey::of_secret(secret).map(|key| key.expose());
+        assert_eq!(of_secret("hunter2"), None);
+        assert_eq!(of_secret("0123456789abcdef"), of_secret("0123456789abcdef"));
+        let others = [
+            key.expose(),
+            of_secret("0123456789abcdef").expect("it is long"),
+            of_secret("0123456789abcdeg").expect("it is long"),
+            of_secret(&key.expose()).expect("it is long"),
+            key.of_circle("lab").expose(),
+            key.of_circle("").expose(),
+            key.of_circle("lab").of_circle("lab").expose(),
+        ];
+        let different: std::collections::BTreeSet<_> = others.iter().collect();
+        assert_eq!(different.len(), others.len());
     }
 
     #[test]

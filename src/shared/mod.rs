@@ -6,24 +6,41 @@
 //! another's place, of an older version, altered or cut is refused, and the source asked.
 //!
 //! ```text
+//! upkeep — a store as a whole: tried, looked at, made smaller
 //! source — Shared, the wrapper of a source that asks here first
-//! tier — what is asked and given: patience, refusals, a breaker, counts
+//! tier — what is asked and given, and what is refused
+//! circle — with whom a source shares
+//! claim — which of the machines retrieves what is in no store yet
+//! backend — a store as a mount sees it: patience, and whether it works
 //! gather — blocks from the source until an extent of them is whole
 //! sealed — what a value is
-//! key, breaker, store — secrets and names; whether the store works; where values lie
+//! key, breaker, counts, leases, store — secrets and names; rest after failures; numbers; who retrieves; where values lie
 //! ```
 
+mod backend;
 mod breaker;
+mod circle;
+mod claim;
+mod counts;
 mod gather;
 mod key;
+mod leases;
+#[cfg(test)]
+mod many_tests;
+#[cfg(test)]
+mod race_tests;
 mod sealed;
 mod source;
 mod store;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod upkeep;
 
+pub use circle::{Access, Circle, LateCircle};
 pub use key::CircleKey;
+pub use leases::Leases;
 pub use source::Shared;
-pub use store::{Directory, Store, Stored};
-pub use tier::{Access, Counts, Role, Tier, Tuning};
+pub use store::{Late, Place, Store, check};
+pub use tier::{Role, Services, Tier, Tuning};
+pub use upkeep::{Tally, shrink, tally, try_leases, try_out};

@@ -30,7 +30,7 @@ pub(super) struct Extent {
     /// Which blocks of the file it has.
     pub(super) blocks: Range<usize>,
     /// The bytes of the file.
-    size: u64,
+    pub(super) size: u64,
     key: LessSafeKey,
     nonce: [u8; 32],
 }

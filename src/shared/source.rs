@@ -1,6 +1,9 @@
 //! `Shared`: a source whose content comes from the tier where that has it, and is given to it where not. It knows no store.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,18 +13,25 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::backend::Reading;
+use super::circle::{Access, Circle, LateCircle};
+use super::claim::{Claim, Lease};
 use super::sealed::{EXTENT, Extent};
-use super::tier::{Access, Tier};
+use super::tier::{Fetched, Tier};
 use crate::cache::Key;
-use crate::cache::block::{BLOCK, blocks_of};
+use crate::cache::block::{BLOCK, SMALL, blocks_of, bytes_of};
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::settings::Notes;
 use crate::source::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 
 /// Begins digests that are made of size and times alone.
 const STAT: &str = "stat:";
+
+/// How many extents are retrieved with one request where the store is to be asked about each: 32 MiB.
+const RUN: usize = 8;
 
 /// How many versions are remembered. One that is forgotten is asked about anew.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
@@ -31,14 +41,26 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// Nothing is given of a retrieval that has not ended well. Of a version whose digest is a hash of its content, nothing is given before
 /// the whole copy is proven: by [`Source::create_local_digest`], or by whoever calls [`Shared::confirm`].
 ///
+/// Of a large file, the first block always comes from `inner`: whoever opens a file takes that for a sign that the source has this version
+/// still (see `fs::open`), and a tier knows nothing of that. It also comes no later than without a tier.
+///
 /// What is shared is only what a digest tells apart for good: of a settled digest, with a known size, and not of a source that cannot tell by
 /// itself which version its bytes are of. A version whose bytes turned out wrong is retrieved from the source alone.
-pub struct Shared<S> {
-    inner: S,
+pub struct Shared {
+    inner: Arc<dyn Source>,
     tier: Arc<Tier>,
-    source_id: Arc<str>,
+    circle: Arc<LateCircle>,
     weak: bool,
+    notes: Notes,
+    has_noted: AtomicBool,
     versions: Mutex<LruCache<Key, Version>>,
+}
+
+/// A version that may be shared.
+struct Subject {
+    circle: Arc<Circle>,
+    key: Key,
+    size: u64,
 }
 
 /// What is known of a version.
@@ -52,23 +74,77 @@ struct Version {
     there: Vec<usize>,
     /// Bytes of it were wrong.
     doubted: Arc<AtomicBool>,
+    /// The lease of its only extent, until the copy is proven.
+    lease: Option<Arc<Lease>>,
 }
 
-impl<S: Source> Shared<S> {
-    /// Wraps `inner`, whose identity is `source_id`; with `weak`, also what size and time alone tell apart is shared.
-    pub fn new(inner: S, tier: Arc<Tier>, source_id: Arc<str>, weak: bool) -> Self {
-        Self { inner, tier, source_id, weak, versions: Mutex::new(LruCache::new(REMEMBERED)) }
+/// What is to be retrieved, of which version.
+struct Job<'a> {
+    subject: &'a Subject,
+    request: &'a Retrieval<'a>,
+}
+
+/// Where the next bytes of a request come from.
+enum Next {
+    /// They are here.
+    Shared(Vec<Bytes>),
+    Source(Errand),
+}
+
+/// What the source is asked for.
+struct Errand {
+    /// Where it ends in the file.
+    until: u64,
+    /// The leases of extents in it, by their first blocks.
+    leases: BTreeMap<usize, Arc<Lease>>,
+    /// What the store has not answered yet: these blocks of an extent. Whoever is first is right.
+    late: Option<(Extent, Range<usize>, Reading)>,
+}
+
+impl Errand {
+    /// All up to there, for this mount alone.
+    fn until(until: u64) -> Self {
+        Self { until, leases: BTreeMap::new(), late: None }
+    }
+}
+
+/// Where bytes came from.
+enum Came {
+    Shared(Vec<Bytes>),
+    Source(Retrieved),
+}
+
+impl Shared {
+    /// Wraps `inner`, which shares in `circle`; with `weak`, also what size and time alone tell apart is shared. What is not shared for
+    /// want of that is a note for the user.
+    pub fn new(inner: Arc<dyn Source>, tier: Arc<Tier>, circle: Arc<LateCircle>, weak: bool, notes: Notes) -> Self {
+        let (has_noted, versions) = (AtomicBool::new(false), Mutex::new(LruCache::new(REMEMBERED)));
+        Self { inner, tier, circle, weak, notes, has_noted, versions }
     }
 
-    /// The version that is asked for, and its size, if its content may be shared.
-    fn shareable(&self, request: &Retrieval<'_>) -> Option<(Key, u64)> {
+    /// Notes once that there are digests which are not strong enough.
+    fn note_weak(&self) {
+        if !self.has_noted.swap(true, Ordering::Relaxed) {
+            self.notes.add(
+                "some of its files are not shared: only size and time tell their versions apart; weak = true in [shared] shares them too"
+                    .into(),
+            );
+        }
+    }
+
+    /// The version that is asked for, if its content may be shared.
+    fn shareable(&self, request: &Retrieval<'_>) -> Option<Subject> {
         let Retrieval { path, digest, size, range, .. } = request;
         let size = (*size)?;
         let is_aligned = range.start.is_multiple_of(BLOCK) && (range.end.is_multiple_of(BLOCK) || range.end == size);
         let is_strong = self.weak || !digest.as_str().starts_with(STAT);
+        if !is_strong {
+            self.note_weak();
+        }
         let is_told = !self.inner.capabilities().proven_whole;
         let may = is_aligned && is_strong && is_told && digest.unsettled_since().is_none();
-        may.then(|| (Key::new(&self.source_id, path, digest), size))
+        let circle = self.circle.get().filter(|_| may)?;
+        Some(Subject { circle: circle.clone(), key: circle.version(path, digest), size })
     }
 
     fn version(&self, key: &Key) -> Version {
@@ -91,87 +167,218 @@ impl<S: Source> Shared<S> {
     /// The whole copy has the digest that the source tells: its content may be shared.
     pub fn confirm(&self, copy: &LocalCopy<'_>) {
         let whole = Retrieval::new(copy.path, copy.retrieved_as, copy.size, 0..copy.size);
-        let Some((key, size)) = self.shareable(&whole) else { return };
+        let Some(Subject { circle, key, size }) = self.shareable(&whole) else { return };
         let Version { is_proven, there, doubted, .. } = self.version(&key);
+        let mut lease = None;
+        self.note(&key, |version| lease = version.lease.take());
         // What never came from the source in the life of this mount has been given already, or came from the tier.
         if is_proven && self.is_proven_as_a_whole(copy.retrieved_as) && !doubted.load(Ordering::SeqCst) {
-            self.tier.give_copy(key, size, copy.file, &there, &doubted);
+            self.tier.give_copy(&circle, key, size, copy.file, &there, &doubted, lease);
         }
     }
 
     /// Bytes of a version that are shared may be wrong.
-    fn doubt(&self, key: &Key, size: u64) {
-        self.note(key, |version| version.doubted.store(true, Ordering::SeqCst));
-        self.tier.revoke(key, size);
+    fn doubt(&self, Subject { circle, key, size }: &Subject) {
+        self.note(key, |version| {
+            version.doubted.store(true, Ordering::SeqCst);
+            version.lease = None;
+        });
+        self.tier.revoke(circle, key, *size);
     }
 
-    /// Writes what the tier has of the beginning of the request, and returns how far that is.
-    async fn write_shared(&self, key: &Key, size: u64, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<u64> {
-        let wanted = blocks_of(&request.range);
-        let (mut next, mut at) = (wanted.start, request.range.start);
-        while next < wanted.end {
-            let extent = self.tier.extent(key, size, next);
-            let blocks = next..extent.blocks.end.min(wanted.end);
-            let Some(contents) = self.tier.fetch(&extent, &blocks).await else { break };
-            self.note(key, |version| {
-                version.is_used = true;
-                if !version.there.contains(&extent.blocks.start) {
-                    version.there.push(extent.blocks.start);
+    /// The bytes of the request that the source itself must bring: of a large file the first block, by which whoever opens it learns that the
+    /// source has this version still. Of a small one, and of one that comes whole, whoever opens it asks for the digest if need be.
+    fn confirming(&self, request: &Retrieval<'_>, size: u64) -> Range<u64> {
+        let Range { start, end } = request.range;
+        let confirms = start == 0 && size > SMALL && self.inner.capabilities().ranges;
+        start..if confirms { BLOCK.min(end) } else { start }
+    }
+
+    /// Where what begins at `at` comes from. `waits` for another machine that retrieves it; otherwise the source is asked for nothing then.
+    async fn look(&self, job: &Job<'_>, at: u64, waits: bool) -> Next {
+        let Job { subject: Subject { circle, key, size }, request } = job;
+        let wanted = blocks_of(&(at..request.range.end));
+        let extent = circle.extent(key, *size, wanted.start);
+        let blocks = wanted.start..extent.blocks.end.min(wanted.end);
+        let (mut leases, mut is_missing) = (BTreeMap::new(), false);
+        let mut late = match self.tier.fetch(&extent, &blocks).await {
+            Fetched::Contents(contents) => return self.shared(job, &extent, contents),
+            Fetched::Late(reading) => Some(reading),
+            Fetched::Missing if !waits => match self.tier.joins(&extent, self.may_lease(job, &extent)).await {
+                Some(lease) => {
+                    is_missing = true;
+                    leases.extend(lease.map(|lease| (extent.blocks.start, Arc::new(lease))));
+                    None
                 }
-            });
-            for content in contents {
-                at += content.len() as u64;
-                out.write(content).await?;
+                None => return Next::Source(Errand { until: at, leases, late: None }),
+            },
+            Fetched::Missing if self.may_lease(job, &extent) => {
+                is_missing = true;
+                match self.tier.claim(&extent).await {
+                    Claim::Mine(lease) => {
+                        leases.insert(extent.blocks.start, Arc::new(lease));
+                        None
+                    }
+                    Claim::There => match self.tier.fetch(&extent, &blocks).await {
+                        Fetched::Contents(contents) => return self.shared(job, &extent, contents),
+                        Fetched::Late(reading) => Some(reading),
+                        Fetched::Missing | Fetched::Refused | Fetched::Unasked => None,
+                    },
+                    Claim::Without => None,
+                }
             }
-            next = blocks.end;
+            Fetched::Missing | Fetched::Refused => {
+                is_missing = true;
+                None
+            }
+            Fetched::Unasked => None,
+        };
+        let mut until = request.range.end;
+        if is_missing && late.is_none() && self.inner.capabilities().ranges {
+            let following = self.following(job, blocks.end..wanted.end).await;
+            until = bytes_of(&(wanted.start..following.end), *size).end;
+            leases.extend(following.leases);
         }
-        Ok(at)
+        let late = late.take().map(|reading| (extent, blocks, reading));
+        Next::Source(Errand { until, leases, late })
     }
 
-    /// Retrieves what begins at `from` from the source, and gives it to the tier.
-    async fn retrieve_rest(
-        &self,
-        key: &Key,
-        size: u64,
-        from: u64,
-        request: &Retrieval<'_>,
-        out: &mut dyn Sink,
-    ) -> Result<Retrieved> {
-        let Version { doubted, .. } = self.version(key);
-        let mut rest = request.clone();
-        // A source without ranges sends all of it, of which the beginning is there already.
-        if self.inner.capabilities().ranges {
-            rest.range.start = from;
+    fn shared(&self, job: &Job<'_>, extent: &Extent, contents: Vec<Bytes>) -> Next {
+        self.note_shared(&job.subject.key, extent);
+        Next::Shared(contents)
+    }
+
+    fn note_shared(&self, key: &Key, extent: &Extent) {
+        self.note(key, |version| {
+            version.is_used = true;
+            if !version.there.contains(&extent.blocks.start) {
+                version.there.push(extent.blocks.start);
+            }
+        });
+    }
+
+    /// Whether it makes sense that others wait while this mount retrieves an extent for them: it comes whole, and is given soon. The first
+    /// block of a file has come by itself.
+    fn may_lease(&self, job: &Job<'_>, extent: &Extent) -> bool {
+        let wanted = blocks_of(&job.request.range);
+        let comes_whole = wanted.start <= extent.blocks.start.max(1) && extent.blocks.end <= wanted.end;
+        comes_whole && (job.subject.size <= EXTENT || !self.is_proven_as_a_whole(job.request.digest))
+    }
+
+    /// How far the source is asked for what lies in these blocks too: up to what the store has, or another machine retrieves.
+    async fn following(&self, job: &Job<'_>, blocks: Range<usize>) -> Following {
+        let Subject { circle, key, size } = job.subject;
+        let mut extents = Vec::new();
+        let mut next = blocks.start;
+        while next < blocks.end && extents.len() + 1 < RUN {
+            let extent = circle.extent(key, *size, next);
+            next = extent.blocks.end;
+            extents.push(extent);
         }
-        let (skip, at) = (from - rest.range.start, rest.range.start);
-        let shows = from == request.range.start;
-        let gives = self.tier.gives() && !doubted.load(Ordering::SeqCst) && !self.is_proven_as_a_whole(request.digest);
-        let blocks = Vec::new();
-        let block = BytesMut::new();
-        let mut giving =
-            Giving { out, tier: &self.tier, key, size, skip, shows, gives, at, block, extent: None, blocks };
-        let result = self.inner.retrieve_file(&rest, &mut giving).await;
+        let asked = extents.iter().map(|extent| self.tier.joins(extent, self.may_lease(job, extent)));
+        let asked = futures::future::join_all(asked).await;
+        let mut following = Following { end: blocks.start, leases: BTreeMap::new() };
+        for (extent, joins) in extents.iter().zip(asked) {
+            let Some(lease) = joins else { break };
+            following.end = extent.blocks.end.min(blocks.end);
+            following.leases.extend(lease.map(|lease| (extent.blocks.start, Arc::new(lease))));
+        }
+        following
+    }
+
+    /// Retrieves what begins at `at` from the source, and gives it to the tier.
+    async fn retrieve(&self, job: &Job<'_>, at: u64, errand: Errand, out: &mut dyn Sink) -> Result<Came> {
+        let Job { subject, request } = job;
+        let Subject { key, size, .. } = subject;
+        let Errand { until, leases, late } = errand;
+        let Version { doubted, .. } = self.version(key);
+        let part = at..if self.inner.capabilities().ranges { until } else { request.range.end };
+        // A reader may be shown bytes ahead of their proof if they are all that it has asked for.
+        let shows = part == request.range;
+        let mut asked = Retrieval { range: part, ..(*request).clone() };
+        // A source without ranges sends all of it, of which the beginning is there already.
+        if !self.inner.capabilities().ranges {
+            asked.range = request.range.clone();
+        }
+        let (skip, begins) = (at - asked.range.start, asked.range.start);
+        let is_whole = self.is_proven_as_a_whole(request.digest);
+        let gives = self.tier.gives(*size) && !doubted.load(Ordering::SeqCst) && !is_whole;
+        let (tier, blocks, block, begun) = (&self.tier, Vec::new(), BytesMut::new(), AtomicBool::new(false));
+        let has_begun = &begun;
+        let mut giving = Giving {
+            out,
+            tier,
+            subject,
+            skip,
+            shows,
+            gives,
+            at: begins,
+            block,
+            extent: None,
+            blocks,
+            begun: has_begun,
+        };
+        let result = match late {
+            None => self.inner.retrieve_file(&asked, &mut giving).await,
+            Some((extent, blocks, mut reading)) => {
+                let (extent, blocks) = (&extent, &blocks);
+                let late = async {
+                    let value = reading.end().await.ok()??;
+                    if has_begun.load(Ordering::SeqCst) { None } else { self.tier.open(extent, blocks, value) }
+                };
+                let (mut late, mut retrieving) = (pin!(late), pin!(self.inner.retrieve_file(&asked, &mut giving)));
+                tokio::select! {
+                    biased;
+                    result = &mut retrieving => result,
+                    Some(contents) = &mut late => {
+                        self.note_shared(key, extent);
+                        return Ok(Came::Shared(contents));
+                    }
+                }
+            }
+        };
         let Giving { blocks, .. } = giving;
         match &result {
             Ok(_) => {
                 self.note(key, |version| version.is_proven = true);
                 for Held { extent, number, content, .. } in blocks {
-                    self.tier.take(&extent, number, content, &doubted);
+                    self.tier.take(&extent, number, content, &doubted, leases.get(&extent.blocks.start));
+                }
+                if is_whole && let Some(lease) = leases.into_values().next() {
+                    lease.let_run_out();
+                    self.note(key, |version| version.lease = Some(lease));
                 }
             }
             // What came before the source noticed may be of another version.
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
-                self.doubt(key, size);
+                self.doubt(subject);
             }
             Err(_) => {}
         }
-        result
+        result.map(Came::Source)
     }
+}
+
+/// What is retrieved along with an extent.
+struct Following {
+    /// The block after its last one.
+    end: usize,
+    leases: BTreeMap<usize, Arc<Lease>>,
+}
+
+/// Writes these, and returns how many bytes they are.
+async fn write_all(contents: Vec<Bytes>, out: &mut dyn Sink) -> Result<u64> {
+    let mut written = 0;
+    for content in contents {
+        written += content.len() as u64;
+        out.write(content).await?;
+    }
+    Ok(written)
 }
 
 #[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its source can do")]
 #[async_trait]
-impl<S: Source> Source for Shared<S> {
+impl Source for Shared {
     fn capabilities(&self) -> Capabilities {
         let inner = self.inner.capabilities();
         Capabilities { buffer: inner.buffer.max(EXTENT), ..inner }
@@ -195,30 +402,68 @@ impl<S: Source> Source for Shared<S> {
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
         let local = self.inner.create_local_digest(copy).await?;
-        let key = Key::new(&self.source_id, copy.path, copy.retrieved_as);
         if local == *copy.retrieved_as {
             self.confirm(copy);
-        } else if let Some(Version { is_used, doubted, .. }) = self.known(&key) {
+            return Ok(local);
+        }
+        let Some(circle) = self.circle.get().cloned() else { return Ok(local) };
+        let subject = Subject { key: circle.version(copy.path, copy.retrieved_as), circle, size: copy.size };
+        if let Some(Version { is_used, doubted, .. }) = self.known(&subject.key) {
             if is_used && !doubted.load(Ordering::SeqCst) {
                 self.tier.refuse("bytes that came from other machines are not those of the version");
             }
-            self.doubt(&key, copy.size);
+            self.doubt(&subject);
         }
         Ok(local)
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
-        let Some((key, size)) = self.shareable(request) else { return self.inner.retrieve_file(request, out).await };
-        let Version { is_proven, doubted, .. } = self.version(&key);
-        let may = is_proven || self.tier.access() == Access::Same;
-        let mut from = request.range.start;
-        if may && !doubted.load(Ordering::SeqCst) {
-            from = self.write_shared(&key, size, request, out).await?;
-            if from == request.range.end {
-                return Ok(Retrieved::default());
+        let shareable = self.shareable(request).filter(|_| !request.range.is_empty());
+        let Some(subject) = shareable else { return self.inner.retrieve_file(request, out).await };
+        let job = Job { subject: &subject, request };
+        let (first, end) = (self.confirming(request, subject.size), request.range.end);
+        let (mut at, mut retrieved) = (request.range.start, Retrieved::default());
+        while at < end {
+            let Version { is_proven, doubted, .. } = self.version(&subject.key);
+            let confirms = at < first.end;
+            let may = is_proven || confirms || subject.circle.access() == Access::Same;
+            let mut next = match () {
+                () if !may || doubted.load(Ordering::SeqCst) => Next::Source(Errand::until(end)),
+                // What comes after the first block is looked for first: where the tier lacks that, one request brings all.
+                () if confirms && first.end < end => self.look(&job, first.end, false).await,
+                () if confirms => Next::Source(Errand::until(end)),
+                () => self.look(&job, at, true).await,
+            };
+            if confirms {
+                let errand = match &mut next {
+                    Next::Shared(_) => Errand::until(first.end),
+                    Next::Source(errand) => Errand { late: None, ..std::mem::replace(errand, Errand::until(end)) },
+                };
+                let until = errand.until;
+                if let Came::Source(told) = self.retrieve(&job, at, errand, out).await? {
+                    (retrieved, at) = (told, until);
+                }
+                if let Next::Shared(contents) = next {
+                    at += write_all(contents, out).await?;
+                }
+                continue;
             }
+            let contents = match next {
+                Next::Shared(contents) => contents,
+                Next::Source(errand) => {
+                    let until = if self.inner.capabilities().ranges { errand.until } else { end };
+                    match self.retrieve(&job, at, errand, out).await? {
+                        Came::Shared(contents) => contents,
+                        Came::Source(told) => {
+                            (retrieved, at) = (told, until);
+                            continue;
+                        }
+                    }
+                }
+            };
+            at += write_all(contents, out).await?;
         }
-        self.retrieve_rest(&key, size, from, request, out).await
+        Ok(retrieved)
     }
 
     fn changes(&self) -> Option<Changes> {
@@ -238,11 +483,10 @@ struct Held {
 struct Giving<'a> {
     out: &'a mut dyn Sink,
     tier: &'a Arc<Tier>,
-    key: &'a Key,
-    size: u64,
+    subject: &'a Subject,
     /// The bytes that come next and are there already.
     skip: u64,
-    /// A reader who has nothing yet may be shown bytes ahead of their proof.
+    /// The reader may be shown bytes ahead of their proof.
     shows: bool,
     /// What comes may be given when the retrieval has ended.
     gives: bool,
@@ -252,15 +496,17 @@ struct Giving<'a> {
     block: BytesMut,
     extent: Option<Arc<Extent>>,
     blocks: Vec<Held>,
+    /// Something has come.
+    begun: &'a AtomicBool,
 }
 
 impl Giving<'_> {
     fn keep(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.at < self.size {
+        let Subject { circle, key, size } = self.subject;
+        while !bytes.is_empty() && self.at < *size {
             let number = usize::try_from(self.at / BLOCK).expect("a file has fewer blocks than there are addresses");
-            let (tier, key, size) = (self.tier, self.key, self.size);
             let known = self.extent.take().filter(|extent| extent.blocks.contains(&number));
-            let extent = known.unwrap_or_else(|| Arc::new(tier.extent(key, size, number)));
+            let extent = known.unwrap_or_else(|| Arc::new(circle.extent(key, *size, number)));
             let length = extent.length(number);
             let part = bytes.len().min(length - self.block.len());
             self.block.extend_from_slice(&bytes[..part]);
@@ -268,7 +514,7 @@ impl Giving<'_> {
             if self.block.len() == length {
                 self.at += length as u64;
                 let content = self.block.split().freeze();
-                if let Some(room) = tier.hold(length) {
+                if let Some(room) = self.tier.hold(length) {
                     self.blocks.push(Held { extent: extent.clone(), number, content, _room: room });
                 }
             }
@@ -280,6 +526,7 @@ impl Giving<'_> {
 #[async_trait]
 impl Sink for Giving<'_> {
     async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
+        self.begun.store(true, Ordering::SeqCst);
         if self.gives {
             self.keep(&bytes);
         }
@@ -291,6 +538,7 @@ impl Sink for Giving<'_> {
 
     fn preview(&mut self, bytes: &[Bytes]) {
         if self.shows {
+            self.begun.store(true, Ordering::SeqCst);
             self.out.preview(bytes);
         }
     }

@@ -9,23 +9,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::counts::Counts;
 use super::sealed::EXTENT;
 use super::store::memory::Memory;
-use super::{Access, CircleKey, Counts, Role, Shared, Tier, Tuning};
+use super::{Access, Circle, CircleKey, LateCircle, Role, Shared, Tier, Tuning};
 use crate::cache::block::BLOCK;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
+use crate::source::settings::Notes;
 use crate::source::{Capabilities, LocalCopy, Retrieval, Source as _};
 use crate::sources::memory::Memory as Remote;
 
 /// A file of three extents: two that are full, and one of two blocks.
-const SIZE: u64 = 2 * EXTENT + BLOCK + 77;
-const ETAG: &str = "etag:1";
+pub(super) const SIZE: u64 = 2 * EXTENT + BLOCK + 77;
+pub(super) const ETAG: &str = "etag:1";
 
 /// A remote that promises no hashes, with a file `a` of a digest that is none.
-fn remote() -> Remote {
+pub(super) fn remote() -> Remote {
     let remote = Remote::new();
     let promises = Capabilities { content_digest: false, ..remote.capabilities() };
     let remote = remote.with_capabilities(promises);
@@ -34,43 +36,64 @@ fn remote() -> Remote {
 }
 
 /// A content in which no block is like another.
-fn content(seed: u8) -> Vec<u8> {
+pub(super) fn content(seed: u8) -> Vec<u8> {
     (0..SIZE).map(|at| (at / BLOCK) as u8 ^ (at % 251) as u8 ^ seed).collect()
 }
 
+/// All of the file that need not come from the source, an extent in each part.
 fn extents() -> [Range<u64>; 3] {
-    [0..EXTENT, EXTENT..2 * EXTENT, 2 * EXTENT..SIZE]
+    [BLOCK..EXTENT, EXTENT..2 * EXTENT, 2 * EXTENT..SIZE]
+}
+
+/// The content of that.
+fn after_first(seed: u8) -> Vec<u8> {
+    content(seed).split_off(BLOCK as usize)
 }
 
 fn path() -> RemotePath {
     RemotePath::parse(b"a").expect("a path")
 }
 
-fn count(counter: &AtomicU64) -> u64 {
+pub(super) fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+/// The circle whose key is this digit.
+pub(super) fn circle(key: char, access: Access, source_id: &'static str) -> Arc<LateCircle> {
+    let key = CircleKey::parse(&key.to_string().repeat(64)).expect("a key");
+    let circle = LateCircle::new(move || Ok(Circle::new(&key, access, source_id)));
+    circle.unlock().expect("it is there");
+    circle
+}
+
 /// A mount that shares.
-struct Machine {
-    source: Shared<Faulty>,
-    faults: Faults,
-    tier: Arc<Tier>,
+pub(super) struct Machine {
+    pub(super) source: Shared,
+    pub(super) faults: Faults,
+    pub(super) tier: Arc<Tier>,
 }
 
 impl Machine {
-    fn new(store: &Arc<Memory>, remote: &Remote) -> Self {
+    pub(super) fn new(store: &Arc<Memory>, remote: &Remote) -> Self {
         Self::of(store, remote, '1', Tuning::default(), false)
     }
 
     /// One whose key is this digit.
     fn of(store: &Arc<Memory>, remote: &Remote, key: char, tuning: Tuning, weak: bool) -> Self {
-        let key = CircleKey::parse(&key.to_string().repeat(64)).expect("a key");
-        let tier = Tier::new(store.clone(), &key, tuning);
-        let (faulty, faults) = Faulty::new(remote.clone());
-        Self { source: Shared::new(faulty, tier.clone(), "memory".into(), weak), faults, tier }
+        Self::in_circle(store, remote, circle(key, Access::Same, "memory"), tuning, weak)
     }
 
-    async fn try_read(&self, digest: &str, size: u64, range: Range<u64>) -> Result<Vec<u8>> {
+    fn in_circle(store: &Arc<Memory>, remote: &Remote, circle: Arc<LateCircle>, tuning: Tuning, weak: bool) -> Self {
+        Self::on(Tier::new(store.clone(), tuning), remote, circle, weak)
+    }
+
+    /// One that shares by this tier.
+    pub(super) fn on(tier: Arc<Tier>, remote: &Remote, circle: Arc<LateCircle>, weak: bool) -> Self {
+        let (faulty, faults) = Faulty::new(remote.clone());
+        Self { source: Shared::new(Arc::new(faulty), tier.clone(), circle, weak, Notes::default()), faults, tier }
+    }
+
+    pub(super) async fn try_read(&self, digest: &str, size: u64, range: Range<u64>) -> Result<Vec<u8>> {
         let (path, digest, mut bytes) = (path(), Digest::new(digest), Vec::new());
         let request = Retrieval::new(&path, &digest, size, range);
         let result = self.source.retrieve_file(&request, &mut bytes).await;
@@ -78,11 +101,11 @@ impl Machine {
         result.map(|_| bytes)
     }
 
-    async fn read(&self, range: Range<u64>) -> Vec<u8> {
+    pub(super) async fn read(&self, range: Range<u64>) -> Vec<u8> {
         self.try_read(ETAG, SIZE, range).await.expect("the source answers")
     }
 
-    /// Reads everything, an extent in each request.
+    /// Reads everything that need not come from the source, an extent in each request.
     async fn read_extents(&self) -> Vec<u8> {
         let mut all = Vec::new();
         for range in extents() {
@@ -92,7 +115,7 @@ impl Machine {
     }
 
     /// What the local digest of a whole copy with these bytes is.
-    async fn prove(&self, digest: &str, bytes: &[u8]) -> Digest {
+    pub(super) async fn prove(&self, digest: &str, bytes: &[u8]) -> Digest {
         let dir = tempfile::tempdir().expect("a directory");
         let (file, path, retrieved_as) = (dir.path().join("a"), path(), Digest::new(digest));
         std::fs::write(&file, bytes).expect("a copy");
@@ -102,18 +125,18 @@ impl Machine {
         local
     }
 
-    fn counts(&self) -> &Counts {
+    pub(super) fn counts(&self) -> &Counts {
         self.tier.counts()
     }
 
     /// How often the source was asked for content.
-    fn retrievals(&self) -> u64 {
+    pub(super) fn retrievals(&self) -> u64 {
         self.faults.calls(Method::RetrieveFile)
     }
 }
 
 /// A store with the file `a`, and its values by extent.
-async fn filled(remote: &Remote) -> (Arc<Memory>, Vec<(String, Bytes)>) {
+pub(super) async fn filled(remote: &Remote) -> (Arc<Memory>, Vec<(String, Bytes)>) {
     let store = Arc::<Memory>::default();
     let writer = Machine::new(&store, remote);
     assert!(writer.read(0..SIZE).await == content(1));
@@ -148,13 +171,13 @@ async fn what_one_machine_retrieved_the_next_one_need_not() {
     let (store, _) = filled(&remote).await;
     let second = Machine::new(&store, &remote);
     assert!(second.read(0..SIZE).await == content(1));
-    assert_eq!(second.retrievals(), 0);
+    assert_eq!((second.retrievals(), second.faults.bytes()), (1, BLOCK), "but for the first block, it need not");
     assert_eq!((count(&second.counts().hits), count(&second.counts().misses)), (3, 0));
-    assert_eq!((count(&second.counts().bytes_in), count(&second.counts().bytes_out)), (SIZE, 0));
+    assert_eq!((count(&second.counts().bytes_in), count(&second.counts().bytes_out)), (SIZE - BLOCK, 0));
     let some = EXTENT - BLOCK..EXTENT + BLOCK;
     let expected = content(1)[EXTENT as usize - BLOCK as usize..EXTENT as usize + BLOCK as usize].to_vec();
     assert!(second.read(some).await == expected);
-    assert_eq!((second.retrievals(), count(&second.counts().bytes_in)), (0, SIZE + 2 * BLOCK));
+    assert_eq!((second.retrievals(), count(&second.counts().bytes_in)), (1, SIZE + BLOCK));
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,13 +188,10 @@ async fn another_circle_another_account_and_another_version_have_no_hit() {
     assert!(stranger.read(0..SIZE).await == content(1));
     assert_eq!((count(&stranger.counts().hits), stranger.retrievals()), (0, 1));
 
-    let key = CircleKey::parse(&"1".repeat(64)).expect("a key");
-    let tier = Tier::new(store.clone(), &key, Tuning::default());
-    let other = Shared::new(remote.clone(), tier.clone(), "memory of ben".into(), false);
-    let (path, digest) = (path(), Digest::new(ETAG));
-    let mut bytes = Vec::new();
-    other.retrieve_file(&Retrieval::new(&path, &digest, SIZE, 0..SIZE), &mut bytes).await.expect("it is there");
-    assert_eq!(count(&tier.counts().hits), 0);
+    let of_ben = circle('1', Access::Same, "memory of ben");
+    let other = Machine::in_circle(&store, &remote, of_ben, Tuning::default(), false);
+    other.read(0..SIZE).await;
+    assert_eq!(count(&other.counts().hits), 0);
 
     remote.put_as("a", "etag:2", content(2));
     let later = Machine::new(&store, &remote);
@@ -185,12 +205,14 @@ async fn whatever_the_store_answers_no_byte_is_wrong_and_what_was_touched_is_cou
     let (_, values) = filled(&remote).await;
     let sealed: BTreeMap<_, _> = values.iter().cloned().collect();
     let mut altered = Vec::new();
-    // A bit of the nonce, of the content and of the tag, of the first and the last block of each value.
-    for place in [0, 11, 12, 70_000, BLOCK as usize + 12, BLOCK as usize + 27] {
+    // A bit of the nonce, of the content and of the tag, of the second and the last block of each value.
+    let second = BLOCK as usize + 28;
+    for place in [0, 11, 12, 50, 70_000, BLOCK as usize + 12, BLOCK as usize + 27] {
         for from_end in [false, true] {
             let flip = |value: &Bytes| {
                 let mut bytes = value.to_vec();
-                let at = if from_end { bytes.len() - 1 - place.min(bytes.len() - 1) } else { place };
+                let last = bytes.len() - 1;
+                let at = if from_end { last - place.min(last - second) } else { (second + place).min(last) };
                 bytes[at] ^= 1 << (at % 8);
                 Bytes::from(bytes)
             };
@@ -226,7 +248,7 @@ async fn whatever_the_store_answers_no_byte_is_wrong_and_what_was_touched_is_cou
     for (what, values, touched) in altered {
         let store = with(values.clone());
         let reader = Machine::new(&store, &remote);
-        assert!(reader.read_extents().await == content(1), "{what}");
+        assert!(reader.read_extents().await == after_first(1), "{what}");
         assert_eq!(count(&reader.counts().refused), touched, "{what}");
         assert_eq!((reader.retrievals(), count(&reader.counts().hits)), (touched, 3 - touched), "{what}");
         assert!(!reader.tier.refuse("once more"), "{what}: it was told already");
@@ -255,8 +277,8 @@ async fn what_the_store_lacks_is_all_that_the_source_is_asked_for() {
         let capabilities = Capabilities { ranges, ..remote.capabilities() };
         let reader = Machine::new(&store, &remote.clone().with_capabilities(capabilities));
         assert!(reader.read(0..SIZE).await == content(1), "no byte comes twice");
-        let asked = if ranges { SIZE - 2 * EXTENT } else { SIZE };
-        assert_eq!((reader.retrievals(), reader.faults.bytes()), (1, asked));
+        let asked = if ranges { (2, BLOCK + SIZE - 2 * EXTENT) } else { (1, SIZE) };
+        assert_eq!((reader.retrievals(), reader.faults.bytes()), asked);
         assert_eq!(store.values.lock().len(), 3, "and what was lacking is given");
     }
 }
@@ -286,14 +308,15 @@ async fn a_store_that_fails_again_and_again_is_left_alone_for_a_while() {
     store.broken.store(true, Ordering::Relaxed);
     let reader = Machine::of(&store, &remote, '1', Tuning { role: Role::Read, ..Tuning::default() }, false);
     let before = store.asked.load(Ordering::Relaxed);
+    let second = &after_first(1)[..BLOCK as usize];
     for _ in 0..20 {
-        assert!(reader.read(0..BLOCK).await == content(1)[..BLOCK as usize]);
+        assert!(reader.read(BLOCK..2 * BLOCK).await == second);
     }
     assert_eq!((reader.retrievals(), store.asked.load(Ordering::Relaxed) - before), (20, 5));
     assert!(reader.tier.is_resting());
     store.broken.store(false, Ordering::Relaxed);
     tokio::time::advance(Duration::from_secs(30)).await;
-    assert!(reader.read(0..BLOCK).await == content(1)[..BLOCK as usize]);
+    assert!(reader.read(BLOCK..2 * BLOCK).await == second);
     assert_eq!((reader.retrievals(), count(&reader.counts().hits)), (20, 1));
 }
 
@@ -364,7 +387,11 @@ async fn of_a_content_hash_nothing_is_given_before_the_whole_copy_is_proven() {
     assert!(second.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there") == content(1));
     let puts = store.asked.load(Ordering::Relaxed);
     second.prove(&digest, &content(1)).await;
-    assert_eq!((second.retrievals(), store.asked.load(Ordering::Relaxed)), (0, puts), "and it gives nothing back");
+    assert_eq!(
+        (second.faults.bytes(), store.asked.load(Ordering::Relaxed)),
+        (BLOCK, puts),
+        "and it gives nothing back"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -398,7 +425,7 @@ async fn a_member_that_lies_about_a_content_hash_is_found_out_by_the_proof() {
     assert_eq!(count(&reader.counts().refused), 1);
     until(|| store.values.lock().is_empty()).await;
     assert!(reader.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there") == content(1));
-    assert_eq!(reader.retrievals(), 1);
+    assert_eq!((reader.retrievals(), reader.faults.bytes()), (2, BLOCK + SIZE));
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,7 +443,7 @@ async fn a_role_says_who_asks_and_who_gives() {
     // One that only reads removes nothing either.
     store.values.lock().iter_mut().for_each(|(_, value)| *value = value.slice(1..));
     let reader = of(Role::Read);
-    assert!(reader.read_extents().await == content(1));
+    assert!(reader.read_extents().await == after_first(1));
     assert_eq!((count(&reader.counts().refused), store.values.lock().len()), (3, 3));
 }
 
@@ -424,12 +451,50 @@ async fn a_role_says_who_asks_and_who_gives() {
 async fn who_may_not_read_at_the_source_reads_nothing_that_others_shared() {
     let remote = remote();
     let (store, _) = filled(&remote).await;
-    let tuning = Tuning { access: Access::Proven, ..Tuning::default() };
-    let machine = Machine::of(&store, &remote, '1', tuning, false);
+    let proven = circle('1', Access::Proven, "memory");
+    let machine = Machine::in_circle(&store, &remote, proven, Tuning::default(), false);
     machine.faults.set(Method::RetrieveFile, Fault::Fail(ErrorKind::PermissionDenied));
-    let error = machine.try_read(ETAG, SIZE, 0..SIZE).await.expect_err("the source refuses");
+    let error = machine.try_read(ETAG, SIZE, BLOCK..SIZE).await.expect_err("the source refuses");
     assert_eq!((error.kind(), count(&machine.counts().hits)), (ErrorKind::PermissionDenied, 0));
     machine.faults.clear_all();
-    assert!(machine.read_extents().await == content(1));
+    assert!(machine.read_extents().await == after_first(1));
     assert_eq!((machine.retrievals(), count(&machine.counts().hits)), (2, 2), "one answer of the source is enough");
+    let proven = circle('1', Access::Proven, "memory");
+    let other = Machine::in_circle(&store, &remote, proven, Tuning::default(), false);
+    assert!(other.read(0..SIZE).await == content(1));
+    assert_eq!((other.retrievals(), other.faults.bytes()), (1, BLOCK), "and one block of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_large_file_the_source_says_itself_that_it_has_the_version_still() {
+    let remote = remote();
+    let (store, _) = filled(&remote).await;
+    remote.put_as("a", "etag:2", content(2));
+    let machine = Machine::new(&store, &remote);
+    for range in [0..BLOCK, 0..SIZE] {
+        let error = machine.try_read(ETAG, SIZE, range).await.expect_err("it is another by now");
+        assert_eq!(error.kind(), ErrorKind::Changed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_tier_has_nothing_the_source_is_asked_no_more_often_than_without() {
+    let (remote, store) = (remote(), Arc::<Memory>::default());
+    let machine = Machine::new(&store, &remote);
+    assert!(machine.read(0..SIZE).await == content(1));
+    assert_eq!((machine.retrievals(), machine.faults.bytes()), (1, SIZE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_shared_for_its_weak_digest_is_noted_for_the_user_once() {
+    let (remote, store) = (remote(), Arc::<Memory>::default());
+    remote.put_as("a", "stat:5-17", content(1));
+    let (tier, notes) = (Tier::new(store, Tuning::default()), Notes::default());
+    let source = Shared::new(Arc::new(remote), tier, circle('1', Access::Same, "memory"), false, notes.clone());
+    let (path, digest) = (path(), Digest::new("stat:5-17"));
+    for _ in 0..2 {
+        let request = Retrieval::new(&path, &digest, SIZE, 0..SIZE);
+        source.retrieve_file(&request, &mut Vec::new()).await.expect("it is there");
+    }
+    assert_eq!(notes.all().len(), 1);
 }

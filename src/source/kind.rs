@@ -37,6 +37,13 @@ pub trait Kind: Send + Sync + 'static {
         settings.variables()
     }
 
+    /// The key of a secret that programs have made and that lasts, if these settings have one: whoever has it may read what the source
+    /// shows, and nobody guesses it. A password is none, which people think of, nor is what is renewed all the time.
+    #[cfg(feature = "shared")]
+    fn lasting_secret(&self, _settings: &Settings) -> Option<&'static str> {
+        None
+    }
+
     /// Returns the issuer of tokens for passwords, if the service has one: then only the token need be kept.
     fn token_issuer(&self) -> Option<&dyn TokenIssuer> {
         None

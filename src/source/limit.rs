@@ -1,23 +1,19 @@
 //! `Limited`: a source with a limit of requests at once and of bytes a second. It knows no deadlines.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use super::rate::Rate;
 use super::retry::Pauses;
 use super::turns::{Turn, Turns, Urgency};
 use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-
-/// Bytes are counted in units of this many, so that the fastest rate fits into 32 bits.
-const UNIT: u32 = 1024;
 
 /// Lets only a limited number of remote operations of `inner` run at once, the most urgent first, and content arrive at a limited
 /// rate.
@@ -32,7 +28,7 @@ pub struct Limited<S> {
     inner: S,
     requests: usize,
     turns: Arc<Turns>,
-    rate: Option<DefaultDirectRateLimiter>,
+    rate: Option<Rate>,
     timeout: Duration,
 }
 
@@ -43,9 +39,7 @@ impl<S: Source> Limited<S> {
         let able = inner.capabilities().concurrency;
         let requests = requests.map_or(able, |requests| requests.min(able));
         let turns = Arc::new(Turns::new(requests));
-        let units = rate.map(|rate| u32::try_from(rate / u64::from(UNIT)).unwrap_or(u32::MAX));
-        let quota = units.map(|units| Quota::per_second(NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN)));
-        Self { inner, requests, turns, rate: quota.map(RateLimiter::direct), timeout }
+        Self { inner, requests, turns, rate: rate.map(Rate::per_second), timeout }
     }
 
     /// Notes the result of a request, and returns it; none if the request is to be sent again, now.
@@ -148,7 +142,7 @@ impl<S: Source> Source for Limited<S> {
 
 struct RatedSink<'a> {
     out: &'a mut dyn Sink,
-    rate: Option<&'a DefaultDirectRateLimiter>,
+    rate: Option<&'a Rate>,
     /// Whether bytes have arrived.
     begun: bool,
 }
@@ -157,18 +151,8 @@ struct RatedSink<'a> {
 impl Sink for RatedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.begun |= !bytes.is_empty();
-        let Some(rate) = self.rate else { return self.out.write(bytes).await };
-        let mut units = u32::try_from(bytes.len()).unwrap_or(u32::MAX).div_ceil(UNIT);
-        while let Some(some) = NonZeroU32::new(units) {
-            // More than a second's worth at once never fits the limiter.
-            match rate.until_n_ready(some).await {
-                Ok(()) => break,
-                Err(governor::InsufficientCapacity(most)) => {
-                    let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
-                    let _ = rate.until_n_ready(most).await;
-                    units -= most.get();
-                }
-            }
+        if let Some(rate) = self.rate {
+            rate.pass(bytes.len()).await;
         }
         self.out.write(bytes).await
     }
@@ -260,11 +244,11 @@ mod tests {
 
     #[tokio::test]
     async fn content_arrives_no_faster_than_the_rate() {
-        let rate = RateLimiter::direct(Quota::per_second(NonZeroU32::new(1000).expect("not zero")));
+        let rate = Rate::per_second(1000 << 10);
         let mut out = RatedSink { out: &mut Discard, rate: Some(&rate), begun: false };
         let began = Instant::now();
         // The first second's worth may come at once; bytes beyond it wait, also in pieces larger than it.
-        out.write(Bytes::from(vec![0; 1200 * UNIT as usize])).await.expect("nothing fails");
+        out.write(Bytes::from(vec![0; 1200 << 10])).await.expect("nothing fails");
         assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
     }
 }

@@ -35,6 +35,7 @@ pub(crate) mod one_name;
 pub(crate) mod operation;
 pub(crate) mod packed;
 pub(crate) mod pending;
+pub(crate) mod rate;
 pub(crate) mod retry;
 pub(crate) mod settings;
 pub(crate) mod stack;

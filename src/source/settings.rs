@@ -34,7 +34,7 @@ pub(crate) const DEFAULTS_KEYS: [&str; 13] = [
 
 /// Keys that every source's table may hold besides its own.
 pub(crate) fn common_keys() -> impl Iterator<Item = &'static str> {
-    ["type", "hidden", "live"].into_iter().chain(DEFAULTS_KEYS)
+    ["type", "hidden", "live", "shared", "circle"].into_iter().chain(DEFAULTS_KEYS)
 }
 
 /// The password of the user in a URL: an argument shows in `ps` and in the shell's history, a variable does not.
@@ -62,7 +62,7 @@ impl Problem {
 }
 
 /// The forms of a secret, for messages.
-const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" }, { file = \"…\" } or { keyring = true }";
+pub(crate) const FORMS: &str = "{ env = \"NAME\" }, { command = \"…\" }, { file = \"…\" } or { keyring = true }";
 
 /// The same of a secret that is no source's, for which a keyring has no place.
 pub(crate) const FORMS_WITHOUT_KEYRING: &str = "{ env = \"NAME\" }, { command = \"…\" } or { file = \"…\" }";
@@ -105,6 +105,12 @@ impl Settings {
             }
         };
         self.values.iter().filter_map(|(key, value)| Some((key.clone(), kept(value)?))).collect()
+    }
+
+    /// The first of these keys that the table has.
+    #[cfg(feature = "shared")]
+    pub(crate) fn first_of(&self, keys: &[&'static str]) -> Option<&'static str> {
+        keys.iter().copied().find(|key| self.values.contains_key(*key))
     }
 
     /// Whether getting the secrets may make another program ask the user something: a command, or a keyring that is locked.

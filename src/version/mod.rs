@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::count::Counters;
-use crate::source::{Capabilities, Source};
+use crate::source::{Capabilities, LocalCopy, Source};
 use evidence::Evidence;
 use measure::Measured;
 use pace::Pace;
@@ -37,8 +37,7 @@ pub use request::Memory;
 use request::Request;
 use stream::Streams;
 
-/// Files up to this size, in bytes, come in one request, and wholly before they are opened.
-pub const SMALL: u64 = 1 << 20;
+pub use crate::cache::block::SMALL;
 
 /// What is requested ahead of a reader who goes forward is at most what the line brings in this time.
 const LOOK_AHEAD: Duration = Duration::from_secs(1);
@@ -68,6 +67,9 @@ pub struct Version {
     pub modified: Option<SystemTime>,
 }
 
+/// Hears of each copy that is found to have the hash that its digest is.
+pub type Proven = dyn Fn(&LocalCopy<'_>) + Send + Sync;
+
 /// Brings bytes of one source into the cache.
 pub struct Transfer {
     source: Arc<dyn Source>,
@@ -77,6 +79,7 @@ pub struct Transfer {
     memory: Arc<Memory>,
     evidence: Evidence,
     short_break: Duration,
+    proven: Option<Box<Proven>>,
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
     measured: Measured,
     pace: Pace,
@@ -86,7 +89,8 @@ pub struct Transfer {
 
 impl Transfer {
     /// Brings bytes of `source`, known to the cache as `source_id`; bytes found wrong are failures in its `counters`.
-    /// Reads that are under way do not notice a break of `short_break`.
+    /// Reads that are under way do not notice a break of `short_break`. The source hears by itself of a copy whose digest it computes;
+    /// `proven` hears of the others that are whole.
     pub fn new(
         source: Arc<dyn Source>,
         source_id: Arc<str>,
@@ -94,6 +98,7 @@ impl Transfer {
         cache: Arc<Cache>,
         memory: Arc<Memory>,
         short_break: Duration,
+        proven: Option<Box<Proven>>,
     ) -> Arc<Self> {
         let evidence = Evidence::new(cache.clone(), source_id.clone());
         Arc::new(Self {
@@ -104,6 +109,7 @@ impl Transfer {
             memory,
             evidence,
             short_break,
+            proven,
             open: Mutex::default(),
             measured: Measured::default(),
             pace: Pace::default(),

@@ -62,7 +62,10 @@ impl OpenVersion {
         let local_copy =
             LocalCopy { file: &place, path: &version.path, retrieved_as: &version.digest, size: version.size };
         let local = match agrees {
-            true => version.digest.clone(),
+            true => {
+                transfer.proven.iter().for_each(|proven| proven(&local_copy));
+                version.digest.clone()
+            }
             // Not a hash, or not of these bytes: the source knows more.
             false => transfer.source.create_local_digest(&local_copy).await?,
         };

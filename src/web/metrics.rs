@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet,
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::status::{CacheStatus, LatencyStatus, STATES, SourceStatus, Status};
+use crate::status::{CacheStatus, LatencyStatus, SHARED_STATES, STATES, SharedStatus, SourceStatus, Status};
 
 pub(super) use prometheus_text::CONTENT_TYPE;
 
@@ -28,7 +28,7 @@ type Source<'a> = (&'a String, &'a SourceStatus);
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Status { version, sources, cache, .. } = &*self.0;
+        let Status { version, sources, cache, shared, .. } = &*self.0;
         let mut write = Writer(&mut encoder);
         write.info("kitovufs_build", "The program that serves the mount", &[[("version", version.as_str())]])?;
         let types: Vec<_> =
@@ -56,6 +56,13 @@ impl Collector for Metrics {
         }
         for (name, help, value) in CACHE_GAUGES {
             write.gauges(name, help, [(NO_LABELS, value(cache))].into_iter())?;
+        }
+        if let Some(shared) = shared {
+            for (name, help, value) in SHARED_COUNTERS {
+                write.counters(name, help, [(NO_LABELS, value(shared))].into_iter())?;
+            }
+            let states = SHARED_STATES.map(|state| ([("state", state)], f64::from(u8::from(shared.state == state))));
+            write.gauges("kitovufs_shared_state", "Whether the shared store is in that state", states.into_iter())?;
         }
         Ok(())
     }
@@ -109,6 +116,19 @@ const CACHE_GAUGES: [Number<CacheStatus, f64>; 6] = [
     ("kitovufs_cache_copies", "Copies of files, those in part included", |cache| cache.copies as f64),
     ("kitovufs_cache_pinned_copies", "Copies that are pinned", |cache| cache.pinned_copies as f64),
     ("kitovufs_cache_has_room", "Whether more can be kept", |cache| f64::from(u8::from(cache.no_room.is_none()))),
+];
+
+const SHARED_COUNTERS: [Number<SharedStatus, u64>; 8] = [
+    ("kitovufs_shared_hits", "Reads that the shared store answered", |shared| shared.hits),
+    ("kitovufs_shared_misses", "Reads for which it had nothing", |shared| shared.misses),
+    ("kitovufs_shared_received_bytes", "Content that came from it", |shared| shared.bytes_in),
+    ("kitovufs_shared_given_bytes", "Content that was given to it", |shared| shared.bytes_out),
+    ("kitovufs_shared_refused", "Values of it that were damaged or forged", |shared| shared.refused),
+    ("kitovufs_shared_hedged", "Reads that it did not answer in time", |shared| shared.hedged),
+    ("kitovufs_shared_leases_won", "Extents that this mount retrieved for the others", |shared| shared.leases_won),
+    ("kitovufs_shared_leases_waited", "Extents that it waited for, as another machine retrieved them", |shared| {
+        shared.leases_waited
+    }),
 ];
 
 struct Writer<'a, 'e>(&'a mut DescriptorEncoder<'e>);
@@ -205,6 +225,8 @@ mod tests {
             "kitovufs_source_waiting_seconds{source=\"NAME\"} 1.5",
             "kitovufs_cache_hits_total 4",
             "kitovufs_cache_has_room 1.0",
+            "kitovufs_shared_refused_total 5",
+            "kitovufs_shared_state{state=\"resting\"} 1.0",
         ] {
             assert!(text.lines().any(|found| sorted(found) == sorted(line)), "{line} is not in\n{text}");
         }

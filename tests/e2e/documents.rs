@@ -78,10 +78,10 @@ fn known_types() -> BTreeSet<String> {
 fn every_key_is_documented_and_every_documented_key_is_one() {
     let documented = documented();
     let config = format!(
-        "{UNKNOWN}\n[cache]\n{UNKNOWN}\n[web]\n{UNKNOWN}\n[defaults]\n{UNKNOWN}\n[[folders]]\n{UNKNOWN}\npath = \"f\"\n\
+        "{UNKNOWN}\n[cache]\n{UNKNOWN}\n[shared]\n{UNKNOWN}\n[web]\n{UNKNOWN}\n[defaults]\n{UNKNOWN}\n[[folders]]\n{UNKNOWN}\npath = \"f\"\n\
          from = [ {{ source = \"s\", {UNKNOWN} }} ]\n[sources.s]\ntype = \"local\"\npath = \"/\"\n"
     );
-    let headings = ["Top level", "[cache]", "[web]", "[defaults]", "[[folders]]", "Parts of from"];
+    let headings = ["Top level", "[cache]", "[shared]", "[web]", "[defaults]", "[[folders]]", "Parts of from"];
     for (heading, known) in headings.into_iter().zip(known(&config)) {
         assert_eq!(documented[heading], known, "docs/configuration.md, {heading}, and the keys of the program");
     }

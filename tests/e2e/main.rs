@@ -23,6 +23,7 @@ mod endings;
 mod every_source;
 mod far;
 mod faults;
+mod fleet;
 mod folders;
 mod import;
 mod integrity;

@@ -13,8 +13,6 @@ use std::sync::LazyLock;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-use super::home::program;
-
 /// The environment variable that marks the processes of one test program.
 const MARK: &str = "KITOVUFS_TEST_PROGRAM";
 
@@ -51,7 +49,8 @@ static REAPER: LazyLock<Reaper> = LazyLock::new(|| {
     let run = std::env::var(RUN).unwrap_or_else(|_| "run".to_owned());
     let name = format!("{run}.{}.{:08x}", std::process::id(), rand::random::<u32>());
     // `target/tmp`, which Cargo makes for tests.
-    let profile = program().parent().expect("the program is in a directory");
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("the program is in a directory");
     let dir = profile.with_file_name("tmp").join(&name);
     let reachable = std::env::temp_dir().join(&name);
     fs::create_dir_all(&dir).unwrap();

@@ -3,6 +3,8 @@
 
 mod folders;
 pub(super) mod report;
+#[cfg(feature = "shared")]
+mod shared;
 mod web;
 
 use std::ffi::OsStr;
@@ -64,8 +66,15 @@ pub fn check(file: &Path, json: bool) -> Result<u8, Failure> {
         let folders = futures::stream::iter(&config.folders).map(|folder| folders::check(folder, &configured));
         let folders = told(folders.buffered(SOURCES_AT_ONCE), json).await;
         let web = told(futures::stream::iter(&config.web).then(web::check), json).await;
+        #[cfg(feature = "shared")]
+        let shared =
+            told(futures::stream::iter(&config.shared).then(|shared| shared::check(shared, &config)), json).await;
+        #[cfg(not(feature = "shared"))]
+        let shared = Outcome::default();
         // What does not work comes last, where it is seen.
-        for report in sources.failed.iter().chain(&folders.failed).chain(&web.failed).chain(&mount) {
+        for report in
+            sources.failed.iter().chain(&folders.failed).chain(&web.failed).chain(&shared.failed).chain(&mount)
+        {
             report.print(json);
         }
         if !json {
@@ -74,7 +83,7 @@ pub fn check(file: &Path, json: bool) -> Result<u8, Failure> {
         // The time to disconnect is limited, so that a source that does not answer is not waited for once more.
         let goodbyes = configured.iter().map(|source| source.connection.disconnect());
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, futures::future::join_all(goodbyes)).await;
-        let failed = [&sources, &folders, &web].iter().any(|outcome| !outcome.failed.is_empty());
+        let failed = [&sources, &folders, &web, &shared].iter().any(|outcome| !outcome.failed.is_empty());
         Ok(u8::from(failed || mount.is_some()))
     })
 }

@@ -45,7 +45,7 @@ struct Finding {
 /// What was found about one thing.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct Report {
-    /// What it is: `machine`, `configuration`, `mount`, `source`, `folder` or `web`.
+    /// What it is: `machine`, `configuration`, `mount`, `source`, `folder`, `web` or `shared`.
     kind: &'static str,
     name: String,
     /// The type of a source.

@@ -2,6 +2,8 @@
 
 mod address;
 mod folders;
+#[cfg_attr(not(feature = "shared"), path = "unshared.rs")]
+mod shared;
 mod web;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,13 +20,14 @@ use super::{Access, CacheConfig, Config, Diagnostic, Diagnostics, Origin, Source
 use crate::freshness::Offline;
 use crate::fs::{Modes, UnknownSize};
 use crate::path::expand_home;
+use crate::secret::Secret;
 use crate::source::keyring;
 use crate::source::nearest::{listed, nearest, unknown_key};
-use crate::source::settings::{DEFAULTS_KEYS, FRESH_FOR, Settings};
+use crate::source::settings::{DEFAULTS_KEYS, FORMS_WITHOUT_KEYRING, FRESH_FOR, Settings, secret_of};
 use crate::sources::{self, KINDS};
 
-const ROOT_KEYS: [&str; 8] =
-    ["mountpoint", "allow_other", "allow_root", "cache", "web", "defaults", "sources", "folders"];
+const ROOT_KEYS: [&str; 9] =
+    ["mountpoint", "allow_other", "allow_root", "cache", "shared", "web", "defaults", "sources", "folders"];
 const CACHE_KEYS: [&str; 3] = ["dir", "max_size", "min_free"];
 
 /// A cache that cannot hold a single block is no cache.
@@ -92,6 +95,7 @@ impl Common {
             type_name,
             hidden: false,
             live: GlobSet::empty(),
+            sharing: None,
             fresh_for: self.fresh_for,
             timeout: self.timeout,
             patience: self.patience,
@@ -215,9 +219,11 @@ impl<'a> Walk<'a> {
             self.missing(None, format!("there is no source; add for example {example}"));
         }
         let folders = self.folders(root, &sources);
+        let shared = self.shared(root, &sources);
         Config {
             mountpoint,
             cache,
+            shared,
             modes: defaults.modes,
             access,
             web,
@@ -287,6 +293,7 @@ impl<'a> Walk<'a> {
         let mut type_name = None;
         let mut hidden = false;
         let mut live = GlobSet::empty();
+        let (mut shares, mut circle) = (None, None);
         let mut values = BTreeMap::new();
         let mut key_lines = BTreeMap::new();
         for (key, value) in table {
@@ -295,6 +302,8 @@ impl<'a> Walk<'a> {
             let result = match own_name {
                 "type" => source_type(value.get_ref()).map(|known| type_name = known),
                 "hidden" => value::flag(own_name, value.get_ref()).map(|flag| hidden = flag),
+                "shared" => value::flag(own_name, value.get_ref()).map(|flag| shares = Some(flag)),
+                "circle" => value::word(own_name, value.get_ref()).map(|name| circle = Some(name)),
                 "live" => value::globs(own_name, value.get_ref())
                     .and_then(|globs| value::set_of(own_name, globs))
                     .map(|set| live = set),
@@ -308,6 +317,11 @@ impl<'a> Walk<'a> {
             }
         }
         let line = Some(self.lines.of(&key.span()));
+        let sharing = shared::sharing(shares, circle).unwrap_or_else(|message| {
+            let key = ["circle", "shared"].into_iter().find_map(|key| table.get(key)).map_or(0..0, Spanned::span);
+            self.wrong(key, about_source(&name, &message));
+            None
+        });
         if !table.contains_key("type") {
             let message = format!("`type` is missing; add for example: type = \"local\" ({} are known)", known_types());
             self.missing(line, about_source(&name, &message));
@@ -330,7 +344,7 @@ impl<'a> Walk<'a> {
         self.name_keyring_items(table, &name, type_name.as_deref()?, &mut values);
         let settings = Settings { private: self.place.private, ..Settings::of(name, values) };
         let origin = Origin { file: Some(self.place.shown.into()), line, key_lines };
-        Some(SourceConfig { hidden, live, origin, ..common.source(type_name?, settings) })
+        Some(SourceConfig { hidden, live, sharing, origin, ..common.source(type_name?, settings) })
     }
 
     /// Puts the names of the item in place of the `true` of `{ keyring = true }`: only here are type and table together.
@@ -378,6 +392,15 @@ impl<'a> Walk<'a> {
             }
             _ => Ok(plain),
         }
+    }
+
+    /// A secret of a table that is no source's, for which the keyring has no place.
+    pub(super) fn secret(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Secret, String> {
+        let plain = self.plain(name, value.get_ref())?;
+        if plain.as_table().is_some_and(|table| table.contains_key("keyring")) {
+            return Err(format!("`{name}`: the keyring has no place for it; use {FORMS_WITHOUT_KEYRING}"));
+        }
+        secret_of(&plain, self.place.private, FORMS_WITHOUT_KEYRING).map_err(|why| format!("`{name}`: {why}"))
     }
 
     /// The entries of a table of the file's own; none if it is not there or no table.

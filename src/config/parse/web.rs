@@ -2,14 +2,11 @@
 
 use std::net::SocketAddr;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::{WebConfig, value};
 use super::{Walk, table_of};
-use crate::secret::Secret;
 use crate::source::nearest::unknown_key;
-use crate::source::settings::{FORMS_WITHOUT_KEYRING, secret_of};
 
 const KEYS: [&str; 2] = ["listen", "token"];
 
@@ -27,9 +24,9 @@ impl Walk<'_> {
                 },
                 "token" => {
                     has_token = true;
-                    match self.token(value) {
+                    match self.secret(name, value) {
                         Ok(secret) => token = Some(secret),
-                        Err(why) => self.wrong(value.span(), format!("`token`: {why}")),
+                        Err(why) => self.wrong(value.span(), why),
                     }
                 }
                 _ => self.wrong(key.span(), unknown_key(name, KEYS.into_iter())),
@@ -51,14 +48,6 @@ impl Walk<'_> {
             return None;
         }
         Some(WebConfig { listen: address, token })
-    }
-
-    fn token(&self, value: &Spanned<DeValue<'_>>) -> Result<Secret, String> {
-        let plain = self.plain("token", value.get_ref())?;
-        if plain.as_table().is_some_and(|table| table.contains_key("keyring")) {
-            return Err(format!("the keyring has no place for it; use {FORMS_WITHOUT_KEYRING}"));
-        }
-        secret_of(&plain, self.place.private, FORMS_WITHOUT_KEYRING)
     }
 }
 

@@ -175,6 +175,7 @@ pub(in crate::fs) fn mounted(
         cache.clone(),
         Arc::default(),
         short_break(TIMEOUT),
+        None,
     );
     let source = MountedSource {
         name: name.as_bytes().into(),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +19,12 @@ pub struct Memory {
     pub values: Mutex<BTreeMap<String, Bytes>>,
     /// How often it was asked.
     pub asked: AtomicUsize,
+    /// How often it has answered.
+    pub answered: AtomicUsize,
+    /// How long an answer takes, in milliseconds.
+    pub take: AtomicU64,
+    /// The largest file that it keeps; 0: any.
+    pub largest: AtomicU64,
     /// It refuses everything.
     pub broken: AtomicBool,
     /// It never answers.
@@ -31,6 +37,11 @@ impl Memory {
         if self.silent.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
+        let take = self.take.load(Ordering::Relaxed);
+        if take > 0 {
+            tokio::time::sleep(Duration::from_millis(take)).await;
+        }
+        self.answered.fetch_add(1, Ordering::Relaxed);
         match self.broken.load(Ordering::Relaxed) {
             true => Err(Error::new("ask store", ErrorKind::Other).because("it is broken")),
             false => Ok(()),
@@ -40,6 +51,13 @@ impl Memory {
 
 #[async_trait]
 impl Store for Memory {
+    fn largest_file(&self) -> u64 {
+        match self.largest.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            largest => largest,
+        }
+    }
+
     async fn get(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>> {
         self.answer().await?;
         let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).expect("a test's value is small"));

@@ -133,6 +133,11 @@ impl Kind for AzblobKind {
         settings.values.contains_key("account_key")
     }
 
+    #[cfg(feature = "shared")]
+    fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
+        settings.first_of(&["account_key", "sas_token"])
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let container = reader.required_string("container", "my-container");

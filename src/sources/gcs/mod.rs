@@ -39,6 +39,11 @@ impl Kind for GcsKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
+    fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
+        settings.first_of(&["secret_access_key"])
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let bucket = reader.required_string("bucket", "my-bucket");

@@ -114,6 +114,11 @@ impl Kind for MoodleKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
+    fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
+        settings.first_of(&["token"])
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         Ok(Box::new(Moodle::read(settings)?))
     }

@@ -129,6 +129,12 @@ impl Kind for S3Kind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
+    fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
+        // A key that comes with a session's token is gone when the session is.
+        settings.first_of(&["session_token", "secret_access_key"]).filter(|key| *key == "secret_access_key")
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let bucket = reader.required_string("bucket", "my-bucket");

@@ -75,6 +75,11 @@ impl Kind for WebKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
+    fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
+        settings.first_of(&["token"])
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let written = reader.required_string("url", "https://www.example.org/pub/");

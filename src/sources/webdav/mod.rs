@@ -88,6 +88,11 @@ impl Kind for WebdavKind {
         Some(&url::URLS)
     }
 
+    #[cfg(feature = "shared")]
+    fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
+        settings.first_of(&["token"])
+    }
+
     async fn configure(&self, settings: &Settings) -> Result<Box<dyn Source>, Vec<Problem>> {
         let mut reader = settings.reader();
         let written = reader.required_string("endpoint", "https://dav.example.org/files");

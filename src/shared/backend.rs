@@ -1,0 +1,261 @@
+//! `Backend`: a store as a mount sees it: how long its answers take, and whether it is worth asking. It opens no value.
+
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+use super::breaker::Breaker;
+use super::counts::{Counts, up};
+use super::sealed::BLOCKS;
+use super::store::Store;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The least and the most that a read waits for the store before the source is asked, where nothing else is configured; in between, it
+/// is so many times what such reads take.
+const WAIT: RangeInclusive<Duration> = Duration::from_millis(30)..=Duration::from_millis(250);
+const USUAL_TIMES: u32 = 3;
+
+/// What reads take is known by their length: of up to 1, 2, 4, 8, 16 and 32 blocks.
+const LENGTHS: usize = BLOCKS.ilog2() as usize + 1;
+
+/// How long a read may take that nobody waits for any more: it tells how long such reads take now.
+const LATEST: Duration = Duration::from_secs(5);
+
+/// The time in which a value must be given.
+const GIVE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A store.
+pub(super) struct Backend {
+    store: Arc<dyn Store>,
+    counts: Arc<Counts>,
+    breaker: Breaker,
+    usual: Mutex<[Option<Duration>; LENGTHS]>,
+    /// One read that came too late goes on at a time: more would make a slow store slower.
+    lingering: Arc<Semaphore>,
+}
+
+/// What came of a read.
+pub(super) enum Answer {
+    /// The bytes, if there is such a value.
+    Value(Option<Bytes>),
+    /// It goes on, for longer than a reader waits.
+    Late(Reading),
+    /// The store has failed, or is left alone.
+    Failed,
+}
+
+impl Backend {
+    pub(super) fn new(store: Arc<dyn Store>, counts: Arc<Counts>) -> Arc<Self> {
+        let (breaker, usual) = Default::default();
+        Arc::new(Self { store, counts, breaker, usual, lingering: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// Whether it keeps values of a file of so many bytes.
+    pub(super) fn keeps(&self, size: u64) -> bool {
+        size <= self.store.largest_file()
+    }
+
+    /// Whether it is left alone at present, after failures.
+    pub(super) fn is_resting(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// The time that a read of so many blocks waits.
+    fn patience(&self, blocks: usize) -> Duration {
+        let usual = self.usual.lock()[class(blocks)];
+        usual.map_or(*WAIT.end(), |usual| (usual * USUAL_TIMES).clamp(*WAIT.start(), *WAIT.end()))
+    }
+
+    /// Reads a part of a value, of so many blocks; waits for as long as `patience` says, or such reads do.
+    pub(super) async fn get(
+        self: &Arc<Self>,
+        name: &str,
+        place: Range<u64>,
+        blocks: usize,
+        patience: Option<Duration>,
+    ) -> Answer {
+        if self.is_resting() {
+            return Answer::Failed;
+        }
+        let patience = patience.unwrap_or_else(|| self.patience(blocks));
+        let asked = Instant::now();
+        let mut reading = self.read(name, place, blocks);
+        match timeout(patience, reading.end()).await {
+            Ok(Ok(value)) => {
+                self.breaker.worked();
+                Answer::Value(value)
+            }
+            Ok(Err(error)) => {
+                self.failed(asked, &error.to_string());
+                Answer::Failed
+            }
+            Err(_) => {
+                up(&self.counts.hedged, 1);
+                let limit = humantime::format_duration(patience);
+                self.failed(asked, &format!("the store has not answered within {limit}"));
+                Answer::Late(reading)
+            }
+        }
+    }
+
+    /// Whether the value is there; a store that does not say so in time has none.
+    pub(super) async fn has(self: &Arc<Self>, name: &str, patience: Option<Duration>) -> bool {
+        matches!(self.get(name, 0..1, 1, patience).await, Answer::Value(Some(_)))
+    }
+
+    fn read(self: &Arc<Self>, name: &str, place: Range<u64>, blocks: usize) -> Reading {
+        let (backend, name) = (self.clone(), name.to_owned());
+        let task = tokio::spawn(async move {
+            let began = Instant::now();
+            let silent = |e| Error::new("read from the shared store", ErrorKind::TimedOut).caused_by(e);
+            let value = timeout(LATEST, backend.store.get(&name, place)).await.map_err(silent)??;
+            // What came too late tells it too; otherwise a store that has become slower would be given up for good.
+            if value.is_some() {
+                backend.note_usual(blocks, began.elapsed());
+            }
+            Ok(value)
+        });
+        Reading { task: Some(task), lingering: self.lingering.clone(), runtime: Handle::current() }
+    }
+
+    fn note_usual(&self, blocks: usize, took: Duration) {
+        let usual = &mut self.usual.lock()[class(blocks)];
+        *usual = Some(usual.map_or(took, |before| (before * 7 + took) / 8));
+    }
+
+    /// Puts a value where none is. Whether it is there now, and whether it was not before; `None` if it could not be put.
+    pub(super) async fn put(&self, name: &str, value: Bytes) -> Option<bool> {
+        let asked = Instant::now();
+        match timeout(GIVE_TIMEOUT, self.store.put_if_absent(name, value)).await {
+            Ok(Ok(is_new)) => {
+                self.breaker.worked();
+                return Some(is_new);
+            }
+            Ok(Err(error)) => self.failed(asked, &error.to_string()),
+            Err(_) => self.failed(asked, "the store has not taken a value in time"),
+        }
+        None
+    }
+
+    /// Removes values, one after another, until one cannot be removed.
+    pub(super) async fn remove(&self, names: Vec<String>) {
+        for name in names {
+            let asked = Instant::now();
+            match timeout(GIVE_TIMEOUT, self.store.delete(&name)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return self.failed(asked, &error.to_string()),
+                Err(_) => return self.failed(asked, "the store has not removed a value in time"),
+            }
+        }
+    }
+
+    fn failed(&self, asked: Instant, why: &str) {
+        self.counts.note_error(why);
+        if self.breaker.failed(asked) {
+            warn!("shared: {why}; the store is left alone for 30 s, and sources are asked instead");
+        } else {
+            debug!("shared: {why}");
+        }
+    }
+}
+
+/// The place of so many blocks among the lengths.
+fn class(blocks: usize) -> usize {
+    let log = blocks.max(1).next_power_of_two().ilog2() as usize;
+    log.min(LENGTHS - 1)
+}
+
+/// A read that is under way.
+pub(super) struct Reading {
+    task: Option<JoinHandle<Result<Option<Bytes>>>>,
+    lingering: Arc<Semaphore>,
+    runtime: Handle,
+}
+
+impl Reading {
+    /// Waits for its end. To be asked again only if this was dropped before.
+    pub(super) async fn end(&mut self) -> Result<Option<Bytes>> {
+        let failed = |e| Error::new("read from the shared store", ErrorKind::Other).caused_by(e);
+        match &mut self.task {
+            Some(task) => task.await.unwrap_or_else(|e| Err(failed(e))),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let Some(task) = self.task.take().filter(|task| !task.is_finished()) else { return };
+        match self.lingering.clone().try_acquire_owned() {
+            Ok(place) => drop(self.runtime.spawn(async move {
+                // Its result is noted by itself.
+                let _ = task.await;
+                drop(place);
+            })),
+            Err(_) => task.abort(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::shared::store::memory::Memory;
+
+    fn slow(by: u64) -> (Arc<Memory>, Arc<Backend>) {
+        let store = Arc::<Memory>::default();
+        store.values.lock().insert("a".into(), Bytes::from_static(b"value"));
+        store.take.store(by, Ordering::Relaxed);
+        (store.clone(), Backend::new(store, Arc::default()))
+    }
+
+    async fn get(backend: &Arc<Backend>) -> Answer {
+        backend.get("a", 0..5, 1, None).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_has_become_slower_is_waited_for_after_a_while() {
+        let (store, backend) = slow(1);
+        assert!(matches!(get(&backend).await, Answer::Value(Some(_))));
+        assert_eq!(backend.patience(1), *WAIT.start());
+        store.take.store(70, Ordering::Relaxed);
+        let mut late = 0;
+        // It rests in between, and is asked again.
+        while !matches!(get(&backend).await, Answer::Value(_)) {
+            late += 1;
+            assert!(late < 60, "it is given up for good");
+            tokio::time::advance(Duration::from_secs(7)).await;
+        }
+        assert!(late > 0 && backend.patience(1) > Duration::from_millis(70));
+        assert!(!backend.is_resting());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_that_came_too_late_go_on_one_at_a_time() {
+        let (store, backend) = slow(1000);
+        let late = futures::future::join_all((0..4).map(|_| get(&backend))).await;
+        assert!(late.iter().all(|answer| matches!(answer, Answer::Late(_))));
+        drop(late);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!((store.asked.load(Ordering::Relaxed), store.answered.load(Ordering::Relaxed)), (4, 1));
+    }
+
+    #[test]
+    fn reads_are_known_by_their_length() {
+        assert_eq!([0, 1, 2, 3, 4, 5, 16, 17, 32, 99].map(class), [0, 0, 1, 2, 2, 3, 4, 5, 5, 5]);
+        let (_, backend) = slow(0);
+        backend.note_usual(32, Duration::from_millis(60));
+        assert_eq!(backend.patience(32), Duration::from_millis(180));
+        assert_eq!(backend.patience(1), *WAIT.end(), "of which nothing is known");
+    }
+}

@@ -1,0 +1,229 @@
+//! `Claims`: which of the machines retrieves an extent that is in no store yet. It knows no source, and what it says is never needed for
+//! being right: at worst several retrieve the same.
+//!
+//! | case | lease of the extent | decision |
+//! |---|---|---|
+//! | C1 | free | take it; look once more in the store, and retrieve |
+//! | C2 | this machine has it | retrieve: what has it is on its way for another reader |
+//! | C3 | another has it | wait for its end, for three times what an extent takes, a second at most |
+//! | C4 | it has ended, and the extent is in the store | read it there |
+//! | C5 | it has ended without | try again, from C1 |
+//! | C6 | it has not ended in that time | its holder has died, or is slow: take it over. One of those who wait can, and the others wait for that one |
+//! | C7 | two seconds have passed | retrieve, without a lease |
+//! | C8 | nobody tells | retrieve, without a lease |
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use super::backend::Backend;
+use super::breaker::Breaker;
+use super::counts::{Counts, up};
+use super::leases::{Ends, Leases};
+use crate::digest::hex;
+use crate::error::Result;
+
+/// How long a reader waits for other machines at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long it waits for one of them: so many times what an extent takes, but no less and no more.
+const USUAL_TIMES: u32 = 3;
+const TURN: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
+
+/// How long it waits for an answer about a lease.
+const ANSWER: Duration = Duration::from_millis(100);
+
+/// How often a lease is renewed.
+const RENEWED_EACH: Duration = Duration::from_secs(3);
+
+/// The leases that a mount asks for.
+pub(super) struct Claims {
+    leases: Arc<dyn Leases>,
+    counts: Arc<Counts>,
+    breaker: Breaker,
+    /// Begins the names of this mount's holders.
+    machine: String,
+    holders: AtomicU64,
+    /// How long an extent takes from its lease until it is in the store, on average.
+    usual: Mutex<Option<Duration>>,
+}
+
+/// Who retrieves an extent.
+pub(super) enum Claim {
+    /// This mount, for all.
+    Mine(Lease),
+    /// Nobody: it is in the store.
+    There,
+    /// Whoever needs it.
+    Without,
+}
+
+enum Asked {
+    Mine(Lease),
+    Held(String),
+    Failed,
+}
+
+impl Claims {
+    pub(super) fn new(leases: Arc<dyn Leases>, counts: Arc<Counts>) -> Arc<Self> {
+        let mut id = [0; 8];
+        // Without randomness two mounts may take each other for one, and then do not wait for each other.
+        let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id);
+        let (breaker, holders, usual) = Default::default();
+        Arc::new(Self { leases, counts, breaker, machine: hex(&id), holders, usual })
+    }
+
+    /// Who retrieves the extent of this name, which `backend` has not had a moment ago.
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        name: &str,
+        backend: &Arc<Backend>,
+        patience: Option<Duration>,
+    ) -> Claim {
+        let deadline = Instant::now() + LONGEST_WAIT;
+        let (mut from, mut ends) = (None::<String>, None::<Ends>);
+        loop {
+            let holder = match self.ask(name, from.take()).await {
+                Asked::Mine(_) if backend.has(name, patience).await => return Claim::There,
+                Asked::Mine(lease) => {
+                    up(&self.counts.leases_won, 1);
+                    return Claim::Mine(lease);
+                }
+                Asked::Failed => return Claim::Without,
+                Asked::Held(holder) if holder.starts_with(&self.machine) => return Claim::Without,
+                Asked::Held(holder) => holder,
+            };
+            let Some(ends) = &mut ends else {
+                up(&self.counts.leases_waited, 1);
+                let Some(listening) = self.answer(self.leases.listen(name)).await else { return Claim::Without };
+                // It may have ended before that.
+                ends = Some(listening);
+                continue;
+            };
+            if Instant::now() >= deadline {
+                return Claim::Without;
+            }
+            let turn = deadline.min(Instant::now() + self.turn());
+            match timeout_at(turn, ends.next()).await {
+                Ok(()) if backend.has(name, patience).await => return Claim::There,
+                Ok(()) => {}
+                Err(_) => from = Some(holder),
+            }
+        }
+    }
+
+    /// Takes the lease of an extent that is not in `backend`, if that can be had at once.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        name: &str,
+        backend: &Arc<Backend>,
+        patience: Option<Duration>,
+    ) -> Option<Lease> {
+        let Asked::Mine(lease) = self.ask(name, None).await else { return None };
+        if backend.has(name, patience).await {
+            return None;
+        }
+        up(&self.counts.leases_won, 1);
+        Some(lease)
+    }
+
+    async fn ask(self: &Arc<Self>, name: &str, from: Option<String>) -> Asked {
+        let holder = format!("{}-{}", self.machine, self.holders.fetch_add(1, Ordering::Relaxed));
+        match self.answer(self.leases.take(name, &holder, from.as_deref())).await {
+            None => Asked::Failed,
+            Some(Some(other)) => Asked::Held(other),
+            Some(None) => Asked::Mine(Lease::new(self.clone(), name.to_owned(), holder)),
+        }
+    }
+
+    /// The answer to a question about a lease, if there is one in time.
+    async fn answer<T>(&self, asking: impl Future<Output = Result<T>>) -> Option<T> {
+        if self.breaker.is_open() {
+            return None;
+        }
+        let asked = Instant::now();
+        let why = match timeout(ANSWER, asking).await {
+            Ok(Ok(answer)) => {
+                self.breaker.worked();
+                return Some(answer);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("nobody has answered about leases within {}", humantime::format_duration(ANSWER)),
+        };
+        self.counts.note_error(&why);
+        if self.breaker.failed(asked) {
+            warn!("shared: {why}; nobody is asked for leases for 30 s, and several machines may retrieve the same");
+        } else {
+            debug!("shared: {why}");
+        }
+        None
+    }
+
+    /// How long one holder is waited for.
+    fn turn(&self) -> Duration {
+        let usual = *self.usual.lock();
+        usual.map_or(*TURN.end(), |usual| (usual * USUAL_TIMES).clamp(*TURN.start(), *TURN.end()))
+    }
+}
+
+/// A lease that this mount has. It ends with this value.
+pub(super) struct Lease {
+    claims: Arc<Claims>,
+    name: String,
+    holder: String,
+    began: Instant,
+    renewing: AbortHandle,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Lease {
+    fn new(claims: Arc<Claims>, name: String, holder: String) -> Self {
+        let (leases, renewed, mine) = (claims.leases.clone(), name.clone(), holder.clone());
+        let renewing = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEWED_EACH).await;
+                // A renewal that fails is tried again; one that comes too late has no lease any more.
+                if let Ok(Ok(false)) = timeout(RENEWED_EACH, leases.renew(&renewed, &mine)).await {
+                    break;
+                }
+            }
+        });
+        let (began, renewing) = (Instant::now(), renewing.abort_handle());
+        Self { claims, name, holder, began, renewing, runtime: tokio::runtime::Handle::current() }
+    }
+
+    /// Renews it no more: it ends by itself, if this value does not do so earlier.
+    pub(super) fn let_run_out(&self) {
+        self.renewing.abort();
+    }
+
+    /// The extent is in the store.
+    pub(super) fn given(&self) {
+        let took = self.began.elapsed();
+        let mut usual = self.claims.usual.lock();
+        *usual = Some(usual.map_or(took, |before| (before * 7 + took) / 8));
+    }
+
+    /// Leaves it as a holder does that is killed.
+    #[cfg(test)]
+    pub(super) fn die(self) {
+        self.renewing.abort();
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewing.abort();
+        let (claims, name, holder) =
+            (self.claims.clone(), std::mem::take(&mut self.name), std::mem::take(&mut self.holder));
+        self.runtime.spawn(async move {
+            claims.answer(claims.leases.release(&name, &holder)).await;
+        });
+    }
+}

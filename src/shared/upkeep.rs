@@ -1,0 +1,162 @@
+//! What is done with a store as a whole: it is tried, looked at, made smaller, emptied. It opens no value.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::key::random_name;
+use super::leases::Leases;
+use super::store::{Store, Stored};
+use super::tier::Role;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The time that a store has for an answer while it is tried.
+const TRIAL: Duration = Duration::from_secs(10);
+
+/// Who takes a lease for a trial.
+const TRIER: &str = "a check";
+
+/// What a value for a trial holds.
+const VALUE: &[u8] = b"kitovufs has tried whether this store works";
+
+/// Whether a mount of this role could use the store. What is put there for that is removed.
+///
+/// # Errors
+/// Why not.
+pub async fn try_out(store: &dyn Store, role: Role) -> Result<()> {
+    let failed = |why: &str| Error::new("try the shared store", ErrorKind::Protocol).because(why);
+    let name = random_name().map_err(|_| failed("the system has no random bytes"))?;
+    let trying = async {
+        if role != Role::Read {
+            store.put_if_absent(&name, Bytes::from_static(VALUE)).await?;
+        }
+        let found = store.get(&name, 0..VALUE.len() as u64).await;
+        if role != Role::Read {
+            store.delete(&name).await?;
+        }
+        match (found?, role) {
+            (None, Role::Read) => Ok(()),
+            (Some(found), Role::ReadWrite | Role::Write) if found == VALUE => Ok(()),
+            _ => Err(failed("it has not given back what was put there")),
+        }
+    };
+    let late = || Error::new("try the shared store", ErrorKind::TimedOut);
+    let limit = humantime::format_duration(TRIAL);
+    timeout(TRIAL, trying).await.unwrap_or_else(|_| Err(late().because(format!("it has not answered within {limit}"))))
+}
+
+/// Whether who retrieves something could be agreed on.
+///
+/// # Errors
+/// Why not.
+pub async fn try_leases(leases: &dyn Leases) -> Result<()> {
+    let failed = |why: &str| Error::new("try leases", ErrorKind::Protocol).because(why);
+    let name = random_name().map_err(|_| failed("the system has no random bytes"))?;
+    let trying = async {
+        let other = leases.take(&name, TRIER, None).await?;
+        leases.release(&name, TRIER).await?;
+        other.map_or(Ok(()), |_| Err(failed("somebody has a lease that nobody has taken")))
+    };
+    let late = || Error::new("try leases", ErrorKind::TimedOut);
+    let limit = humantime::format_duration(TRIAL);
+    timeout(TRIAL, trying).await.unwrap_or_else(|_| Err(late().because(format!("nobody has answered within {limit}"))))
+}
+
+/// What is in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Values.
+    pub values: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When that was last used which has not been for longest, and when any was, as far as the store tells.
+    pub used: Option<(SystemTime, SystemTime)>,
+}
+
+impl Tally {
+    fn of(stored: &[Stored]) -> Self {
+        let times = stored.iter().map(|stored| stored.used);
+        let used = times.clone().min().zip(times.max());
+        Self { values: stored.len(), bytes: stored.iter().map(|stored| stored.size).sum(), used }
+    }
+}
+
+/// Counts what is there.
+///
+/// # Errors
+/// The store cannot be listed.
+pub async fn tally(store: &dyn Store) -> Result<Tally> {
+    Ok(Tally::of(&store.list().await?))
+}
+
+/// Removes the values that have not been used for longest, until the others take no more than `max_bytes`. What was removed, and what stays.
+///
+/// # Errors
+/// The store cannot be listed, or lets nothing be removed.
+pub async fn shrink(store: &dyn Store, max_bytes: u64) -> Result<(Tally, Tally)> {
+    let mut stored = store.list().await?;
+    // Those that stay first; of two that were used at once, the one whose name comes first.
+    stored.sort_by(|one, other| (other.used, &one.name).cmp(&(one.used, &other.name)));
+    let mut bytes = 0;
+    let fits = |stored: &&Stored| {
+        bytes += stored.size;
+        bytes <= max_bytes
+    };
+    let stay = stored.iter().take_while(fits).count();
+    let (stay, go) = stored.split_at(stay);
+    for value in go {
+        store.delete(&value.name).await?;
+    }
+    Ok((Tally::of(go), Tally::of(stay)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::shared::store::memory::Memory;
+    use crate::shared::store::{Place, open};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_is_tried_as_it_will_be_used_and_left_as_it_was() {
+        for role in [Role::ReadWrite, Role::Read, Role::Write] {
+            let store = Memory::default();
+            try_out(&store, role).await.expect("it works");
+            assert!(store.values.lock().is_empty(), "{role:?}");
+            store.broken.store(true, Ordering::Relaxed);
+            let error = try_out(&store, role).await.expect_err("it is broken");
+            assert!(error.to_string().contains("broken"), "{error}");
+            store.silent.store(true, Ordering::Relaxed);
+            assert_eq!(try_out(&store, role).await.expect_err("it hangs").kind(), ErrorKind::TimedOut);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_used_least_lately_goes_first() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::of(url::Url::from_directory_path(dir.path()).expect("a URL"));
+        let store: Arc<dyn Store> = open(&place).expect("it is a directory");
+        let mut names = Vec::new();
+        for age in 0..4_u64 {
+            let name = random_name().expect("there is randomness");
+            store.put_if_absent(&name, Bytes::from(vec![0; 100])).await.expect("it takes it");
+            let used = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 - age);
+            let times = fs::FileTimes::new().set_modified(used).set_accessed(used);
+            let file = fs::File::options().write(true).open(dir.path().join(&name)).expect("it is there");
+            file.set_times(times).expect("they can be set");
+            names.push(name);
+        }
+        let counts = |(gone, left): (Tally, Tally)| (gone.values, gone.bytes, left.values, left.bytes);
+        assert_eq!(counts(shrink(&*store, 1000).await.expect("it works")), (0, 0, 4, 400));
+        assert_eq!(counts(shrink(&*store, 299).await.expect("it works")), (2, 200, 2, 200));
+        let left: Vec<_> = names.iter().map(|name| dir.path().join(name).exists()).collect();
+        assert_eq!(left, [true, true, false, false]);
+        assert_eq!(tally(&*store).await.expect("it works").bytes, 200);
+        assert_eq!(counts(shrink(&*store, 0).await.expect("it works")), (2, 200, 0, 0));
+        assert_eq!(tally(&*store).await.expect("it works"), Tally::default());
+    }
+}
