@@ -98,7 +98,7 @@ struct Errand {
     /// The leases of extents in it, by their first blocks.
     leases: BTreeMap<usize, Arc<Lease>>,
     /// What the store has not answered yet: these blocks of an extent. Whoever is first is right.
-    late: Option<(Extent, Range<usize>, Reading)>,
+    late: Option<Box<(Extent, Range<usize>, Reading)>>,
 }
 
 impl Errand {
@@ -173,7 +173,7 @@ impl Shared {
         self.note(&key, |version| lease = version.lease.take());
         // What never came from the source in the life of this mount has been given already, or came from the tier.
         if is_proven && self.is_proven_as_a_whole(copy.retrieved_as) && !doubted.load(Ordering::SeqCst) {
-            self.tier.give_copy(&circle, key, size, copy.file, &there, &doubted, lease);
+            self.tier.give_copy(&circle, key, (copy.file, size), &there, &doubted, lease);
         }
     }
 
@@ -239,7 +239,7 @@ impl Shared {
             until = bytes_of(&(wanted.start..following.end), *size).end;
             leases.extend(following.leases);
         }
-        let late = late.take().map(|reading| (extent, blocks, reading));
+        let late = late.take().map(|reading| Box::new((extent, blocks, reading)));
         Next::Source(Errand { until, leases, late })
     }
 
@@ -320,7 +320,8 @@ impl Shared {
         };
         let result = match late {
             None => self.inner.retrieve_file(&asked, &mut giving).await,
-            Some((extent, blocks, mut reading)) => {
+            Some(late) => {
+                let (extent, blocks, mut reading) = *late;
                 let (extent, blocks) = (&extent, &blocks);
                 let late = async {
                     let value = reading.end().await.ok()??;

@@ -233,13 +233,12 @@ impl Tier {
         });
     }
 
-    /// Gives the extents of a proven copy of a version, but for those that are `there`, one after another.
+    /// Gives the extents of a proven copy of a version, a file of `size` bytes, but for those that are `there`, one after another.
     pub(super) fn give_copy(
         self: &Arc<Self>,
         circle: &Arc<Circle>,
         version: Key,
-        size: u64,
-        file: &Path,
+        (file, size): (&Path, u64),
         there: &[usize],
         doubted: &Arc<AtomicBool>,
         lease: Option<Arc<Lease>>,

@@ -13,7 +13,7 @@ use super::{PREFIX, Redis};
 use crate::error::Result;
 use crate::shared::leases::{Ends, Leases, TERM};
 
-/// Takes the lease KEYS[1] for ARGV[1], from ARGV[2] if that is no empty text, for ARGV[3] ms. The other who has it, or nothing.
+/// Takes the lease `KEYS[1]` for `ARGV[1]`, from `ARGV[2]` if that is no empty text, for `ARGV[3]` ms. The other who has it, or nothing.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local held = redis.call('GET', KEYS[1])
@@ -23,7 +23,7 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Makes the lease KEYS[1] of ARGV[1] last for ARGV[2] ms. Whether it has it.
+/// Makes the lease `KEYS[1]` of `ARGV[1]` last for `ARGV[2]` ms. Whether it has it.
 static RENEW: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -31,7 +31,7 @@ static RENEW: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Ends the lease KEYS[1] of ARGV[1], and tells it on the channel of the same name in any case: what it was for is there.
+/// Ends the lease `KEYS[1]` of `ARGV[1]`, and tells it on the channel of the same name in any case: what it was for is there.
 static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
