@@ -268,12 +268,23 @@ impl OpenVersion {
 
     /// The answers of [`OpenVersion::is_whole`] and [`OpenVersion::proven_file`], for which the disk is asked once.
     pub async fn whole_and_proven_file(self: &Arc<Self>) -> (bool, Option<Arc<std::fs::File>>) {
-        let answers = self.ask_disk(|copy, _| (copy.is_whole(), copy.proven_file())).await;
-        answers.unwrap_or_default()
+        let is_empty = self.version.size == 0;
+        if !is_empty && !self.copy.is_begun() {
+            // There is nothing on the disk to ask about.
+            return (false, None);
+        }
+        let answers = self.ask_disk(move |copy, _| {
+            let proven_file = copy.proven_file();
+            (is_empty || copy.is_proven(), proven_file)
+        });
+        answers.await.unwrap_or_default()
     }
 
     /// The file, if the kernel may read it without us (see `OpenCopy::proven_file`).
     pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
+        if !self.copy.is_proven() {
+            return None;
+        }
         self.ask_disk(|copy, _| copy.proven_file()).await.flatten()
     }
 
