@@ -355,6 +355,23 @@ impl OpenVersion {
             .because("there is neither disk nor memory to hold the file's blocks"))
     }
 
+    /// Returns when all bytes are here and checked, as after a [`read`](OpenVersion::read) of them; what has just come and been proven is not
+    /// read for that.
+    ///
+    /// # Errors
+    /// As [`OpenVersion::read`].
+    pub async fn have_all(self: &Arc<Self>) -> Result<()> {
+        let blocks = 0..block_count(self.version.size);
+        if !self.copy.is_proven() && !self.is_doubtful(&self.state.lock()) {
+            self.request_ahead(&blocks);
+            self.retrieve(blocks).await?;
+            if self.copy.is_proven() {
+                return Ok(());
+            }
+        }
+        self.read(0..self.version.size).await.map(drop)
+    }
+
     /// Somebody may read the version from now on, for as long as the result lives.
     pub fn be_read(self: &Arc<Self>) -> Reading {
         self.readers.fetch_add(1, Ordering::SeqCst);
