@@ -42,9 +42,9 @@ enum Message {
 const MAX_REPLACEMENTS: u64 = 3;
 
 /// Writes are queued, and one thread commits all that have gathered in one transaction, so that many changes at about the same time cost
-/// few commits. A caller whose change must survive a kill waits for the commit, which then comes at once. Reads wait for earlier writes in the queue, since there
-/// is one connection only: two would share an index of the journal in mapped memory, and a program that truncates that file would
-/// end the process.
+/// few commits. A caller whose change must survive a kill waits for the commit, which then comes at once. Reads wait for earlier writes
+/// in the queue, since there is one connection only: two would share an index of the journal in mapped memory, and a program that
+/// truncates that file would end the process.
 #[derive(Debug)]
 pub struct Database {
     disk: Arc<Disk>,
