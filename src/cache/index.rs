@@ -12,7 +12,7 @@ use super::pins::{Pin, PinId, Pinned};
 use super::{Facts, Key};
 use crate::db::Database;
 use crate::digest::Digest;
-use crate::disk::Hangs;
+use crate::disk::{Asked, Hangs};
 use crate::name::{LocalName, is_local_name};
 
 /// Evidence that a file is as it was left: size, times and inode number. Nobody can write to a file and set `ctime` back.
@@ -304,9 +304,9 @@ impl Index {
         });
     }
 
-    /// Returns when everything is stored, or the disk hangs.
-    pub fn settle(&self) {
-        self.0.settle();
+    /// Returns when everything is stored, as a part of what the disk is asked already.
+    pub fn settle(&self, asked: &Asked) {
+        self.0.settle(asked);
     }
 
     /// Returns when everything is stored.

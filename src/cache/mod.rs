@@ -238,9 +238,10 @@ impl Cache {
         self.store_pins();
     }
 
-    /// Returns when what was proven so far survives a kill, or the disk hangs.
-    pub fn settle(&self) {
-        self.index.settle();
+    /// Returns when what was proven so far survives a kill.
+    #[cfg(test)]
+    pub(crate) fn settle(&self) {
+        self.index.flush();
     }
 
     /// Stores the index and makes everything durable: once, at a clean end. Gives up after [`FINISH_TIMEOUT`].

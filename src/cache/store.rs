@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, renameat, unlinkat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use tracing::warn;
 
@@ -134,9 +134,11 @@ impl Store {
 
     /// Whether the path of a copy leads to something else than this open file of it.
     pub fn leads_elsewhere(&self, key: &Key, name: &[u8], file: &File) -> bool {
-        let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
-        match self.open_file(key, name, false).and_then(|there| identity(&there)) {
-            Ok(there) => identity(file).is_ok_and(|open| open != there),
+        let there = open_dir(&self.objects, copy_dir(key).as_bytes())
+            .and_then(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW))
+            .map_err(io::Error::from);
+        match there {
+            Ok(there) => fstat(file).is_ok_and(|open| (open.st_dev, open.st_ino) != (there.st_dev, there.st_ino)),
             Err(e) => e.kind() == IoErrorKind::NotFound || is_other_type(&e),
         }
     }

@@ -183,24 +183,30 @@ pub(super) fn set_aside(dir: &CacheDir, why: &str) {
     );
 }
 
-/// The bytes that the database takes on disk, one that was set aside included.
-pub(super) fn bytes(dir: &CacheDir) -> u64 {
-    let names = [NAME].into_iter().chain(JOURNALS);
-    let names = names.flat_map(|name| [name.to_owned(), format!("{name}.{DAMAGED}")]);
-    let size = |name: String| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-    names.filter_map(size).map(|stat| u64::try_from(stat.st_size).unwrap_or(0)).sum()
+/// The bytes of the database, and those of its journal.
+pub(super) fn bytes(dir: &CacheDir) -> (u64, u64) {
+    (bytes_of(dir, NAME), bytes_of(dir, JOURNALS[0]))
+}
+
+/// The bytes that lie beside them: a database that was set aside, and what an earlier version left.
+pub(super) fn bytes_beside(dir: &CacheDir) -> u64 {
+    let aside = [NAME].iter().chain(&JOURNALS).map(|name| bytes_of(dir, &format!("{name}.{DAMAGED}")));
+    JOURNALS[1..].iter().map(|name| bytes_of(dir, name)).chain(aside).sum()
+}
+
+fn bytes_of(dir: &CacheDir, name: &str) -> u64 {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 /// The bytes of the journal's header, and of what stands before each page in it (the file format of SQLite, "The Write-Ahead Log").
 const JOURNAL_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
-/// By how many bytes the database may grow before the journal of `journal` bytes is worked in, and while it is: the journal up to its
-/// full length, and the database by a page for each page of the journal. A transaction that is larger than the rest of the journal goes
+/// By how many bytes the database may grow before the journal, of which `there` are on the disk, has `journal` bytes and is worked in, and
+/// while it is: the journal up to its full length, and the database by a page for each page of the journal. A transaction that is larger than the rest of the journal goes
 /// beyond it.
-pub(super) fn growth(dir: &CacheDir, journal: u32) -> u64 {
-    let stat = rustix::fs::statat(dir, JOURNALS[0], AtFlags::SYMLINK_NOFOLLOW);
-    let there = stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+pub(super) fn growth(there: u64, journal: u32) -> u64 {
     let pages = u64::from(journal / PAGE_BYTES);
     let full = JOURNAL_HEADER + pages * (u64::from(PAGE_BYTES) + FRAME_HEADER);
     full.saturating_sub(there) + pages * u64::from(PAGE_BYTES)

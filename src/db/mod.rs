@@ -2,6 +2,7 @@
 //! what its tables hold.
 
 mod file;
+mod queue;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -16,15 +18,16 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::{debug, warn};
 
 use crate::cachedir::CacheDir;
-use crate::disk::{DISK_TIMEOUT, Disk, Hangs};
+use crate::disk::{Asked, DISK_TIMEOUT, Disk, Hangs};
 use crate::error::{Error, ErrorKind};
 use file::{Opened, is_damage};
-
-/// The most changes of one transaction.
-const MAX_BATCH: usize = 10_000;
+use queue::{GATHER, MAX_BATCH, Queue};
 
 /// The most changes that wait for a disk that hangs. Further ones are lost, as on a full disk.
 const MAX_QUEUED: usize = MAX_BATCH;
+
+/// How often who waits for a commit looks whether the disk makes progress.
+const PROGRESS_CHECK: Duration = Duration::from_millis(500);
 
 type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
@@ -38,15 +41,15 @@ enum Message {
 /// each is broken.
 const MAX_REPLACEMENTS: u64 = 3;
 
-/// Writes are queued, and one thread commits all that have gathered in one transaction, so that many changes at once cost few
-/// commits. A caller whose change must survive a kill waits for the commit. Reads wait for earlier writes in the queue, since there
-/// is one connection only: two would share an index of the journal in mapped memory, and a program that truncates that file would
-/// end the process.
+/// Writes are queued, and one thread commits all that have gathered in one transaction, so that many changes at about the same time cost
+/// few commits. A caller whose change must survive a kill waits for the commit, which then comes at once. Reads wait for earlier writes
+/// in the queue, since there is one connection only: two would share an index of the journal in mapped memory, and a program that
+/// truncates that file would end the process.
 #[derive(Debug)]
 pub struct Database {
     disk: Arc<Disk>,
     shared: Arc<Shared>,
-    writes: Mutex<Option<mpsc::Sender<Message>>>,
+    queue: Arc<Queue<Message>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -57,6 +60,8 @@ struct Shared {
     connection: Mutex<Connection>,
     /// Bytes on disk.
     bytes: AtomicU64,
+    /// Those of them that lie beside the database and its journal.
+    beside: AtomicU64,
     /// The number of bytes that it may grow by, its journal included, until that is worked in.
     growth: AtomicU64,
     /// The number of queued jobs that are done: as long as this grows, the disk answers.
@@ -73,6 +78,9 @@ struct Shared {
     is_unreadable: AtomicBool,
     /// Called after a damaged database was replaced by an empty one.
     replaced: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// The number of transactions that were begun.
+    #[cfg(test)]
+    transactions: AtomicUsize,
 }
 
 /// A change that is queued, until this is dropped.
@@ -103,16 +111,20 @@ impl Database {
     ///
     /// `journal` is how many bytes its journal may grow to before it is worked in, which takes syncs: the larger, the fewer.
     pub fn open(dir: &Path, journal: u32) -> crate::error::Result<Self> {
+        Self::open_gathering(dir, journal, GATHER)
+    }
+
+    /// The same, with changes that nobody waits for committed after the time `gather`.
+    fn open_gathering(dir: &Path, journal: u32, gather: Duration) -> crate::error::Result<Self> {
         let dir = CacheDir::claim(dir)?;
         let Opened { connection, is_new } = file::open(&dir, journal);
-        let bytes = AtomicU64::new(file::bytes(&dir));
-        let growth = AtomicU64::new(file::growth(&dir, journal));
         let shared = Arc::new(Shared {
             dir,
             journal,
             connection: Mutex::new(connection),
-            bytes,
-            growth,
+            bytes: AtomicU64::new(0),
+            beside: AtomicU64::new(0),
+            growth: AtomicU64::new(0),
             done: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             begun: AtomicU64::new(is_new.into()),
@@ -120,16 +132,20 @@ impl Database {
             damage: Mutex::default(),
             is_unreadable: AtomicBool::new(false),
             replaced: Mutex::default(),
+            #[cfg(test)]
+            transactions: AtomicUsize::new(0),
         });
-        let (writes, queue) = mpsc::channel();
+        shared.measure_beside();
+        shared.measure();
+        let queue = Arc::new(Queue::new(gather));
         let thread = std::thread::Builder::new()
             .name("index".into())
             .spawn({
-                let shared = shared.clone();
+                let (shared, queue) = (shared.clone(), queue.clone());
                 move || run(&shared, &queue)
             })
             .map_err(|e| Error::new("start index thread", ErrorKind::Cache).caused_by(e))?;
-        Ok(Self { disk: Arc::default(), shared, writes: Mutex::new(Some(writes)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { disk: Arc::default(), shared, queue, thread: Mutex::new(Some(thread)) })
     }
 
     /// The disk that it lies on.
@@ -164,10 +180,7 @@ impl Database {
             drop(queued);
             job(db)
         };
-        if let Some(writes) = &*self.writes.lock() {
-            // The thread ends only when the sender is gone.
-            let _ = writes.send(Message::Write(Box::new(job)));
-        }
+        self.queue.push(Message::Write(Box::new(job)), false);
     }
 
     /// Asks for what was committed, and waits as long as that takes. `None` if the index cannot answer, which is said once: it is a cache.
@@ -200,9 +213,7 @@ impl Database {
             // The receiver is gone if the caller gave up.
             result.map(|value| _ = answer.send(value))
         };
-        if let Some(writes) = &*self.writes.lock() {
-            let _ = writes.send(Message::Read(Box::new(job)));
-        }
+        self.queue.push(Message::Read(Box::new(job)), true);
         self.wait_for(&answered)
     }
 
@@ -234,21 +245,21 @@ impl Database {
         let _ = wait.recv();
     }
 
-    /// Like [`Database::flush`], but gives up while the disk hangs.
-    pub fn settle(&self) {
-        let Ok(asked) = self.disk.begin() else { return };
+    /// Like [`Database::flush`], as a part of what the disk is asked already, which hears of the steps that it takes.
+    pub fn settle(&self, asked: &Asked) {
         let (done, wait) = mpsc::channel();
-        self.then(move || {
-            drop(asked);
-            let _ = done.send(());
-        });
-        let _ = self.wait_for(&wait);
+        self.then(move || _ = done.send(()));
+        let mut seen = self.shared.done.load(Ordering::Relaxed);
+        while wait.recv_timeout(PROGRESS_CHECK) == Err(RecvTimeoutError::Timeout) {
+            let now = self.shared.done.load(Ordering::Relaxed);
+            if std::mem::replace(&mut seen, now) != now {
+                asked.step();
+            }
+        }
     }
 
     fn then(&self, flushed: impl FnOnce() + Send + 'static) {
-        if let Some(writes) = &*self.writes.lock() {
-            let _ = writes.send(Message::Flush(Box::new(flushed)));
-        }
+        self.queue.push(Message::Flush(Box::new(flushed)), true);
     }
 
     /// The bytes that the index takes on disk, its journal included.
@@ -264,7 +275,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        self.writes.lock().take();
+        self.queue.close();
         // A thread that waits for a disk that hangs ends with the process.
         if let Some(thread) = self.thread.lock().take().filter(|_| !self.disk.rests()) {
             let _ = thread.join();
@@ -272,9 +283,20 @@ impl Drop for Database {
     }
 }
 
-fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
-    while let Ok(first) = queue.recv() {
-        let mut messages: VecDeque<_> = std::iter::once(first).chain(queue.try_iter().take(MAX_BATCH)).collect();
+/// The end of the thread that takes from this queue.
+struct Ending<'a>(&'a Queue<Message>);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn run(shared: &Shared, queue: &Queue<Message>) {
+    // Who waits for a thread that has panicked would do so forever.
+    let _ending = Ending(queue);
+    while let Some(mut messages) = queue.take() {
+        let has_changes = messages.iter().any(|message| matches!(message, Message::Write(_)));
         let mut flushes = Vec::new();
         while !messages.is_empty() {
             let result = commit(shared, &mut messages, &mut flushes);
@@ -286,8 +308,9 @@ fn run(shared: &Shared, queue: &mpsc::Receiver<Message>) {
             shared.mend();
         }
         shared.mend();
-        shared.bytes.store(file::bytes(&shared.dir), Ordering::Relaxed);
-        shared.growth.store(file::growth(&shared.dir, shared.journal), Ordering::Relaxed);
+        if has_changes {
+            shared.measure();
+        }
         for flushed in flushes {
             flushed();
         }
@@ -309,6 +332,8 @@ fn commit(
     flushes: &mut Vec<Box<dyn FnOnce() + Send>>,
 ) -> rusqlite::Result<()> {
     let mut connection = shared.connection.lock();
+    #[cfg(test)]
+    shared.transactions.fetch_add(1, Ordering::Relaxed);
     let begun = connection.transaction();
     let mut transaction = match begun {
         Ok(transaction) => transaction,
@@ -355,6 +380,18 @@ impl Shared {
         None
     }
 
+    /// Looks how large the database and its journal are.
+    fn measure(&self) {
+        let (database, journal) = file::bytes(&self.dir);
+        self.bytes.store(database + journal + self.beside.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.growth.store(file::growth(journal, self.journal), Ordering::Relaxed);
+    }
+
+    /// Looks how much lies beside them, which changes only where a database is opened or set aside.
+    fn measure_beside(&self) {
+        self.beside.store(file::bytes_beside(&self.dir), Ordering::Relaxed);
+    }
+
     fn lost(&self, e: &rusqlite::Error) {
         self.losses.fetch_add(1, Ordering::AcqRel);
         warn!("{}: a change of the index is lost: {e}", self.dir.path().display());
@@ -378,6 +415,8 @@ impl Shared {
                 *connection = file::open(&self.dir, self.journal).connection;
             }
         }
+        self.measure_beside();
+        self.measure();
         // A second report of damage meanwhile was about the old database.
         self.damage.lock().take();
         self.begun.fetch_add(1, Ordering::AcqRel);

@@ -202,3 +202,49 @@ fn no_file_is_mapped_and_links_are_not_followed() {
     assert_eq!(count(&database), Some(0));
     assert_eq!(std::fs::read(&target).expect("it is there"), b"precious");
 }
+
+#[test]
+fn changes_that_nobody_waits_for_are_one_transaction_with_the_first_that_somebody_waits_for() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let database = Database::open_gathering(dir.path(), 1 << 20, Duration::from_secs(3600)).expect("a new index");
+    let transactions = || database.shared.transactions.load(Ordering::Relaxed);
+    for dir in [b"a".as_slice(), b"b", b"c"] {
+        insert(&database, dir);
+    }
+    assert_eq!((transactions(), count(&database)), (0, Some(0)));
+    database.flush();
+    assert_eq!((transactions(), count(&database)), (1, Some(3)));
+    insert(&database, b"d");
+    let asked = database.ask(|c| c.query_row("SELECT count(*) FROM listings", [], |row| row.get::<_, i64>(0)));
+    assert_eq!((asked, transactions()), (Ok(Some(4)), 2), "a question comes after what was queued before it");
+    insert(&database, b"e");
+    drop(database);
+    let database = Database::open(dir.path(), 1 << 20).expect("the same index");
+    assert_eq!(count(&database), Some(5), "the end loses nothing");
+}
+
+#[test]
+fn who_waits_for_a_thread_that_has_ended_is_told() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let database = Database::open_gathering(dir.path(), 1 << 20, Duration::from_secs(3600)).expect("a new index");
+    database.write(|_| panic!("the thread ends here"));
+    database.flush();
+    database.flush();
+    assert_eq!(database.ask(|_| Ok(7)), Ok(None));
+}
+
+#[test]
+fn the_size_follows_changes_and_counts_what_was_set_aside() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    drop(Database::open(dir.path(), 1 << 20).expect("a new index"));
+    std::fs::write(dir.path().join("index.sqlite.damaged"), [0; 5000]).expect("written");
+    let database = Database::open(dir.path(), 1 << 20).expect("the same index");
+    let (bytes, growth) = (database.bytes(), database.growth());
+    let length = |name| std::fs::metadata(dir.path().join(name)).map_or(0, |meta| meta.len());
+    assert_eq!(bytes, 5000 + length("index.sqlite") + length("index.sqlite-wal"));
+    insert(&database, b"a");
+    database.flush();
+    let more = database.bytes() - bytes;
+    assert!(more > 0, "the journal has grown");
+    assert_eq!(growth - database.growth(), more, "by what was kept for it");
+}

@@ -134,7 +134,7 @@ impl Opening<'_> {
         let asked = match at_open(small, here, source.catalog.is_checked(dir, name)) {
             AtOpen::Serve => return Ok(()),
             // The kernel may then read it without us.
-            AtOpen::ReadAll => return self.or_changed(version.read(0..SMALL).await.map(|_| ())).await,
+            AtOpen::ReadAll => return self.or_changed(version.have_all().await).await,
             AtOpen::RetrieveFirst => self.retrieve_first().await,
             AtOpen::AskDigest => self.ask_digest().await,
         };

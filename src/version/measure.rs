@@ -168,7 +168,7 @@ impl Transfer {
             let opened = self.open(&version(size, modified), name).await;
             drop(copy);
             opened.state.lock().first_attempt = first_attempt;
-            opened.judge().await?;
+            opened.judge(true).await?;
             if opened.copy.is_proven() {
                 return Ok(facts);
             }

@@ -274,12 +274,23 @@ impl OpenVersion {
 
     /// The answers of [`OpenVersion::is_whole`] and [`OpenVersion::proven_file`], for which the disk is asked once.
     pub async fn whole_and_proven_file(self: &Arc<Self>) -> (bool, Option<Arc<std::fs::File>>) {
-        let answers = self.ask_disk(|copy, _| (copy.is_whole(), copy.proven_file())).await;
-        answers.unwrap_or_default()
+        let is_empty = self.version.size == 0;
+        if !is_empty && !self.copy.is_begun() {
+            // There is nothing on the disk to ask about.
+            return (false, None);
+        }
+        let answers = self.ask_disk(move |copy, _| {
+            let proven_file = copy.proven_file();
+            (is_empty || copy.is_proven(), proven_file)
+        });
+        answers.await.unwrap_or_default()
     }
 
     /// The file, if the kernel may read it without us (see `OpenCopy::proven_file`).
     pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
+        if !self.copy.is_proven() {
+            return None;
+        }
         self.ask_disk(|copy, _| copy.proven_file()).await.flatten()
     }
 
@@ -348,6 +359,23 @@ impl OpenVersion {
         Err(Error::new("read", ErrorKind::Cache)
             .on(&self.version.path)
             .because("there is neither disk nor memory to hold the file's blocks"))
+    }
+
+    /// Returns when all bytes are here and checked, as after a [`read`](OpenVersion::read) of them; what has just come and been proven is not
+    /// read for that.
+    ///
+    /// # Errors
+    /// As [`OpenVersion::read`].
+    pub async fn have_all(self: &Arc<Self>) -> Result<()> {
+        let blocks = 0..block_count(self.version.size);
+        if !self.copy.is_proven() && !self.is_doubtful(&self.state.lock()) {
+            self.request_ahead(&blocks);
+            self.retrieve(blocks).await?;
+            if self.copy.is_proven() {
+                return Ok(());
+            }
+        }
+        self.read(0..self.version.size).await.map(drop)
     }
 
     /// Somebody may read the version from now on, for as long as the result lives.

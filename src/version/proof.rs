@@ -2,6 +2,7 @@
 //! what was read be retracted. It retrieves nothing.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +16,24 @@ use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::{Promise, Proof, proof, still_counts};
 use crate::source::LocalCopy;
+
+/// A complete copy that is ready for its proof.
+struct Prepared {
+    /// The path of its file.
+    place: PathBuf,
+    /// Whether its digest is the hash of its bytes.
+    agrees: bool,
+    /// Whether it was taken for whole already, unless its file was changed meanwhile.
+    counts: bool,
+}
+
+/// Takes a copy for whole. A program that has waited for the last block has a copy that survives a kill, unless the disk hangs; what came
+/// ahead of its reader has that a moment later.
+fn mark_whole(copy: &OpenCopy, local: Digest, is_waited_for: bool, asked: &Asked) {
+    if copy.mark_whole(local) && is_waited_for {
+        copy.settle(asked);
+    }
+}
 
 impl OpenVersion {
     /// Decides by the digest about a file that the index does not know any more.
@@ -41,23 +60,38 @@ impl OpenVersion {
         hash.is_some_and(|hash| hash.eq_ignore_ascii_case(expected))
     }
 
-    /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C8).
-    pub(super) async fn judge(self: &Arc<Self>) -> Result<()> {
+    /// Makes the complete copy ready for its proof. `None` if a block of it is damaged, or the disk hangs. If its digest is the hash of its
+    /// bytes, and nothing speaks against that they are the first ones, it counts at once. The disk is asked at most once.
+    async fn prepare(self: &Arc<Self>, is_waited_for: bool) -> Option<Prepared> {
+        let (retrieved, is_first) = {
+            let state = self.state.lock();
+            (state.retrieved_modified, !self.is_doubtful(&state))
+        };
+        if self.hash.is_none() && self.copy.is_dressed(retrieved) {
+            return Some(Prepared { place: self.copy.place(), agrees: false, counts: false });
+        }
         let checking = self.clone();
         let check = move |copy: &OpenCopy, asked: &Asked| {
-            let sound = copy.check_all(asked);
-            let agrees = sound && checking.is_hash_right(asked);
-            if sound {
-                let retrieved = checking.state.lock().retrieved_modified;
-                copy.dress(retrieved);
+            if !copy.check_all(asked) {
+                return None;
             }
-            (sound, agrees, copy.place())
+            let agrees = checking.is_hash_right(asked);
+            copy.dress(retrieved);
+            let (place, counts) = (copy.place(), agrees && is_first);
+            if counts {
+                mark_whole(copy, checking.version.digest.clone(), is_waited_for, asked);
+            }
+            Some(Prepared { place, agrees, counts })
         };
-        let (sound, agrees, place) = self.ask_disk(check).await.unwrap_or_default();
-        if !sound {
+        self.ask_disk(check).await.flatten()
+    }
+
+    /// Every block is there: the local digest decides whether the copy counts (see `freshness`, cases C1 to C8).
+    pub(super) async fn judge(self: &Arc<Self>, is_waited_for: bool) -> Result<()> {
+        let Some(Prepared { place, agrees, counts }) = self.prepare(is_waited_for).await else {
             // Readers find the damaged blocks missing, and request them; all of them while the disk hangs.
             return Ok(());
-        }
+        };
         let Self { transfer, version, copy, .. } = &**self;
         let local_copy =
             LocalCopy { file: &place, path: &version.path, retrieved_as: &version.digest, size: version.size };
@@ -87,10 +121,9 @@ impl OpenVersion {
                 if first_attempt.is_some() {
                     self.retract();
                 }
-                self.mark_whole(local).await;
-                // A program that has read the last block has a copy that survives a kill, unless the disk hangs.
-                let cache = transfer.cache.clone();
-                let _ = tokio::task::spawn_blocking(move || cache.settle()).await;
+                if !counts {
+                    self.mark_whole(local, is_waited_for).await;
+                }
             }
             Proof::Baseline => {
                 warn!(
@@ -98,7 +131,7 @@ impl OpenVersion {
                     version.path, version.digest
                 );
                 transfer.evidence.count_unconverged(*copy.key());
-                self.mark_whole(local).await;
+                self.mark_whole(local, is_waited_for).await;
             }
             Proof::Again => {
                 warn!(
@@ -128,8 +161,8 @@ impl OpenVersion {
     }
 
     /// Takes the copy for whole, on a thread that may wait for the disk.
-    async fn mark_whole(self: &Arc<Self>, local: Digest) {
-        let _ = self.ask_disk(|copy, _| copy.mark_whole(local)).await;
+    async fn mark_whole(self: &Arc<Self>, local: Digest, is_waited_for: bool) {
+        let _ = self.ask_disk(move |copy, asked| mark_whole(copy, local, is_waited_for, asked)).await;
     }
 
     /// Notes that the version is damaged.

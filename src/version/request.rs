@@ -208,7 +208,7 @@ impl Request {
                 Err(error)
             }
             Err(error) => Err(error),
-            Ok(()) if complete => version.judge().await,
+            Ok(()) if complete => version.judge(self.urgency.is_interactive()).await,
             Ok(()) => Ok(()),
         }
     }

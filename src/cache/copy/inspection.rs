@@ -175,9 +175,12 @@ impl CachedFile {
         state.contents.leave(file.metadata().ok().map(|meta| Fingerprint::of(&meta)));
     }
 
-    /// Takes the file as it is now for what it should be, with the remote's modification time.
+    /// Takes the file as it is now for what it should be, with the remote's modification time; as it was left, if it has that already.
     pub(super) fn accept_file(&self, state: &mut State) {
         let Some(file) = state.file.clone() else { return };
+        if state.modified.is_some_and(|modified| state.is_left_with(modified)) {
+            return;
+        }
         let remembered = state.modified;
         // The time of the retrieval, if the remote tells none.
         state.modified = remembered.or_else(|| Some(SystemTime::now()));

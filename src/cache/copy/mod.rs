@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -30,7 +30,7 @@ use super::store::Store;
 use super::{Cache, Facts, Index, Key, OpenCopy};
 use crate::cachedir::is_other_type;
 use crate::digest::Digest;
-use crate::disk::Disk;
+use crate::disk::{Asked, Disk};
 use crate::name::LocalName;
 
 /// The map of a growing copy is stored in the index each time that this many bytes were written (and after a while, see `upkeep`): a kill
@@ -249,7 +249,7 @@ impl CachedFile {
 impl OpenCopy {
     /// The path of the file now, for programs that open it by its path: the cache directory may have been moved.
     pub fn place(&self) -> PathBuf {
-        let file = self.state.lock().file.clone();
+        let file = self.look(|state| state.file.clone()).flatten();
         let place = file.and_then(|file| std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok());
         // A file that was deleted has another name there.
         place.filter(|place| place.file_name() == self.path.file_name()).unwrap_or_else(|| self.path.clone())
@@ -515,10 +515,22 @@ impl OpenCopy {
         stored.unwrap_or_else(|| self.spill(block, &bytes))
     }
 
+    /// Whether a complete copy is ready for its proof without the disk being asked: all its blocks were checked, and its file was left with
+    /// the right time. It is compared with how it was left before the proof counts. See [`OpenCopy::dress`].
+    pub fn is_dressed(&self, retrieved: Option<SystemTime>) -> bool {
+        let is_dressed = |state: &State| {
+            state.file.is_some() && state.writing == 0 && state.contents.is_sound() && state.has_time(retrieved)
+        };
+        self.look(is_dressed).unwrap_or(false)
+    }
+
     /// Prepares a complete copy for its proof: from here on its file is as `create_local_digest` expects it. `retrieved` is the
     /// time that came with the bytes.
     pub fn dress(&self, retrieved: Option<SystemTime>) {
         let mut state = self.state.lock();
+        if state.has_time(retrieved) {
+            return;
+        }
         state.modified = retrieved.or(state.modified);
         if let (Some(file), Some(modified)) = (state.file.clone(), state.modified) {
             if let Err(e) = file.set_modified(modified) {
@@ -526,6 +538,11 @@ impl OpenCopy {
             }
             self.left(&mut state, &file);
         }
+    }
+
+    /// Returns when the index has what was proven so far, so that it survives a kill. Waits for the disk.
+    pub fn settle(&self, asked: &Asked) {
+        self.cache.index.settle(asked);
     }
 
     /// Marks a complete copy as whole: `local_digest` proved it. `false` if the file was changed meanwhile, so that nobody knows what was
@@ -586,6 +603,17 @@ impl State {
     fn stored(&self, block: usize) -> Option<Stored> {
         let stored = if self.contents.is_held_back(block) { Stored::DiskComplete } else { Stored::Disk };
         (self.contents.has(block) && !self.is_shut()).then_some(stored)
+    }
+
+    /// Whether the remote's last change was at the time `retrieved`, if one is told, and the file was left with it.
+    fn has_time(&self, retrieved: Option<SystemTime>) -> bool {
+        let modified = retrieved.or(self.modified);
+        modified == self.modified && self.is_left_with(modified.unwrap_or(UNIX_EPOCH))
+    }
+
+    /// Whether the file was left with this modification time.
+    fn is_left_with(&self, modified: SystemTime) -> bool {
+        self.contents.left().and_then(|left| left.modified()) == Some(modified)
     }
 
     /// Whether this is the copy's file still.

@@ -1,4 +1,4 @@
-//! What is in the cache is opened and read with as few looks at the disk as possible.
+//! Files are retrieved, opened and read with as few looks at the disk as possible.
 
 use std::sync::atomic::Ordering;
 
@@ -19,4 +19,17 @@ async fn a_proven_copy_is_opened_by_one_question_to_the_disk() {
         assert_eq!(questions() - before, 1, "{name}");
         mount.fs.release(open);
     }
+}
+
+#[tokio::test]
+async fn a_small_file_is_written_proven_opened_and_read_by_one_question_each() {
+    let mount = Fixture::new();
+    let questions = || mount.fs.cache().disk().questions.load(Ordering::Relaxed);
+    mount.memory.put("first", content(4096));
+    mount.memory.put("second", content(4097));
+    // With the first one comes what the database has of their directory.
+    mount.read("first").await.expect("the bytes");
+    let before = questions();
+    mount.read("second").await.expect("the bytes");
+    assert_eq!(questions() - before, 4);
 }
