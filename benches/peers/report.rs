@@ -47,7 +47,7 @@ fn seconds(figures: &[Figure]) -> String {
         };
     };
     let told = match figures.len() {
-        1 => format!("**{middle:.1}** (one turn)"),
+        1 => format!("**{middle:.3}** (one turn)"),
         _ => format!("**{middle:.3}** ({least:.3}–{greatest:.3})"),
     };
     if failed == 0 { told } else { format!("{told}; {failed} of {} not done", figures.len()) }
@@ -129,7 +129,8 @@ fn with_rows(readme: &str, results: &[(&Case, Results)]) -> String {
 pub fn write(results: &[(&Case, Results)]) {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = top.join("docs");
-    let mut text = HEAD.replace("{slow}", &SLOW.to_string()).replace("{not better}", not_better(results).trim_end());
+    let mut text =
+        HEAD.replace("{slow}", &SLOW.as_secs().to_string()).replace("{not better}", not_better(results).trim_end());
     text = text.replace("{machine}", &machine()).replace("{rounds}", &ROUNDS.to_string());
     text = text.replace("{rclone}", &RCLONE.join(" ")).replace("{s3fs}", S3FS);
     text = text.replace("{davfs2}", &DAVFS2.trim_end().replace('\n', ", "));
