@@ -29,7 +29,7 @@ fn main() {
     // `cargo bench` passes arguments of its own; the others choose by name.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if wanted == ["report"] {
-        return report::write(&results::all());
+        return report::write(results::all());
     }
     let chosen = |case: &&Case| wanted.is_empty() || wanted.iter().any(|name| name == case.name);
     let cases: Vec<&Case> = CASES.iter().filter(chosen).collect();
@@ -44,7 +44,7 @@ fn main() {
         results.keep(case.name);
     }
     if wanted.is_empty() {
-        report::write(&results::all());
+        report::write(results::all());
     }
 }
 
