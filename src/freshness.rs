@@ -11,7 +11,7 @@
 //! | L5 | yes | | failed otherwise | `serve` | serve what is known |
 //! | L6 | yes | | failed otherwise | `fail` | fail with that |
 //! | L7 | no | | failed otherwise | | fail with that |
-//! | L15 | yes | | the login is refused, and the settings do not say whose login it is | | fail with that |
+//! | L15 | yes | | the login is refused, was not accepted since the mount, and the settings do not say whose it is | | fail with that |
 //!
 //! L15: what is known came with a login that the settings do not tell from any other (a token, keys of the environment), and may be another's.
 //! Where they name the account, what is known of another one has other keys in the cache.
@@ -254,10 +254,10 @@ pub fn while_asking(known: bool, slow: bool, asked: Duration, patience: Duration
     }
 }
 
-/// Cases L4 to L7, and L15. `names_account`: the settings say whose login it is.
-pub fn after_failure(known: bool, kind: ErrorKind, offline: Offline, names_account: bool) -> AfterFailure {
+/// Cases L4 to L7, and L15. `is_of_account`: what is known cannot be another account's.
+pub fn after_failure(known: bool, kind: ErrorKind, offline: Offline, is_of_account: bool) -> AfterFailure {
     match kind {
-        ErrorKind::Unauthenticated if !names_account => AfterFailure::Fail,
+        ErrorKind::Unauthenticated if !is_of_account => AfterFailure::Fail,
         ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             AfterFailure::Fail
         }
@@ -297,8 +297,8 @@ pub fn at_open(small: bool, here: Here, asked: bool) -> AtOpen {
 }
 
 /// Cases O10 and O11, and L15. `unconfirmed`: the source could not be asked for the listing either. `begun`: some blocks are here.
-pub fn after_failed_open(kind: ErrorKind, unconfirmed: bool, begun: bool, names_account: bool) -> AfterFailure {
-    let may_be_anothers = kind == ErrorKind::Unauthenticated && !names_account;
+pub fn after_failed_open(kind: ErrorKind, unconfirmed: bool, begun: bool, is_of_account: bool) -> AfterFailure {
+    let may_be_anothers = kind == ErrorKind::Unauthenticated && !is_of_account;
     if may_be_anothers {
         return AfterFailure::Fail;
     }

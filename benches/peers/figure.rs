@@ -12,6 +12,7 @@ pub struct Figure {
     /// `None` if it was not done within the time that everybody has, or failed.
     pub seconds: Option<f64>,
     /// A program of the reader's got an error.
+    #[serde(default)]
     pub failed: bool,
     /// HTTP requests.
     pub requests: Option<u64>,

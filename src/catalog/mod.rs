@@ -19,7 +19,7 @@ mod tests;
 
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt as _;
@@ -99,6 +99,8 @@ pub struct Catalog {
     slowness: Mutex<Slowness>,
     /// Names that listings have left out; those of a listing that has not changed count once.
     left_out: AtomicU64,
+    /// Whether the source has accepted the login since the mount.
+    accepted: AtomicBool,
     span: Span,
     state: Mutex<State>,
 }
@@ -123,7 +125,7 @@ impl Catalog {
         span: Span,
     ) -> Arc<Self> {
         let state = Mutex::new(State { listings: ListingCache::new(room), changed: None });
-        let (under_way, ahead, checks, lookups, reloads, slowness, left_out) = Default::default();
+        let (under_way, ahead, checks, lookups, reloads, slowness, left_out, accepted) = Default::default();
         let alone = Mutex::new(lookup::none_alone());
         Arc::new(Self {
             source,
@@ -138,6 +140,7 @@ impl Catalog {
             reloads,
             slowness,
             left_out,
+            accepted,
             span,
             state,
         })
@@ -304,13 +307,13 @@ impl Catalog {
         self.policy.offline
     }
 
-    /// Whether the source's settings say whose login it is.
-    pub fn names_account(&self) -> bool {
-        self.policy.names_account
+    /// Whether what is known cannot be another account's: the settings say whose login it is, or it was accepted since the mount.
+    pub fn is_of_account(&self) -> bool {
+        self.policy.names_account || self.accepted.load(Ordering::Relaxed)
     }
 
     fn after_failure(&self, known: bool, kind: ErrorKind) -> AfterFailure {
-        after_failure(known, kind, self.policy.offline, self.policy.names_account)
+        after_failure(known, kind, self.policy.offline, self.is_of_account())
     }
 
     /// Whether this name was asked for alone, not just listed, within `fresh_for`.
@@ -357,6 +360,7 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
+        self.accepted.store(true, Ordering::Relaxed);
         self.forget_alone(dir, name);
         self.store_overlay(dir, name, checked.as_ref());
         self.state.lock().listings.lay_over(dir, name.clone(), checked.clone(), Instant::now());
@@ -393,6 +397,7 @@ impl Catalog {
     ) -> Result<Answer<Arc<Listing>>> {
         let error = match answer {
             Ok(localized) => {
+                self.accepted.store(true, Ordering::Relaxed);
                 // A change that was reported after the question may be missing in the answer.
                 let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
                 if localized.omitted.is_incomplete() {

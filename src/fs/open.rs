@@ -139,8 +139,8 @@ impl Opening<'_> {
             AtOpen::AskDigest => self.ask_digest().await,
         };
         let Err(error) = asked else { return Ok(()) };
-        let (begun, names_account) = (version.copy().is_begun(), source.catalog.names_account());
-        match after_failed_open(error.kind(), unconfirmed, begun, names_account) {
+        let (begun, is_of_account) = (version.copy().is_begun(), source.catalog.is_of_account());
+        match after_failed_open(error.kind(), unconfirmed, begun, is_of_account) {
             AfterFailure::Fail => Err(error),
             AfterFailure::Serve => Ok(()),
         }

@@ -48,6 +48,8 @@ impl std::ops::DerefMut for Seaweed {
 
 fn mini(server: &Server) -> Command {
     let mut command = Command::new(find("weed", None));
+    // Its logs would lie in the directory for temporary files otherwise.
+    command.arg(format!("-logdir={}", server.own().display()));
     command.args([
         "mini",
         "-ip=127.0.0.1",
