@@ -10,13 +10,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::shared::{Access, Circle, CircleKey, Late, LateCircle, Leases, Services, Shared, Store, Tier};
 use crate::source::Source;
+use crate::source::kind::ACCOUNT_KEYS;
 use crate::source::settings::{FORMS, secret_of};
 use crate::sources;
 use crate::status::SharedStatus;
 use crate::version::Proven;
-
-/// The keys that name an account. Where a table has one as a secret, the identity of its remote does not tell it.
-const ACCOUNTS: [&str; 3] = ["username", "user", "access_key_id"];
 
 /// What the mount shares by; nothing if nothing is configured.
 pub struct Shares(Option<(SharedConfig, Arc<Tier>)>);
@@ -89,7 +87,7 @@ pub fn circle(shared: &SharedConfig, sharing: &Sharing, config: &SourceConfig) -
         let key = key.reveal().and_then(|text| CircleKey::parse(text.expose()).map_err(wrong))?;
         Ok(match &sharing.circle {
             None => Circle::new(&key, shared.access, source_id(&config)?),
-            Some(name) => Circle::new(&key.of_circle(name), shared.access, config.identity_without(&ACCOUNTS)),
+            Some(name) => Circle::new(&key.of_circle(name), shared.access, config.identity_without(&ACCOUNT_KEYS)),
         })
     })
 }
@@ -124,10 +122,10 @@ fn source_id(config: &SourceConfig) -> Result<String> {
     Ok(id)
 }
 
-/// The accounts that are written as secrets.
+/// The accounts that are written as secrets, which the identity of a remote does not tell.
 fn accounts(config: &SourceConfig) -> impl Iterator<Item = (&'static str, Secret)> {
     let settings = &config.settings;
-    let values = ACCOUNTS.into_iter().filter_map(|key| Some((key, settings.values.get(key)?)));
+    let values = ACCOUNT_KEYS.into_iter().filter_map(|key| Some((key, settings.values.get(key)?)));
     let secrets = values.filter(|(_, value)| value.is_table());
     secrets.filter_map(|(key, value)| Some((key, secret_of(value, settings.private, FORMS).ok()?)))
 }

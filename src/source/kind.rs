@@ -11,7 +11,7 @@ use crate::error;
 use crate::revealed::Revealed;
 
 /// The keys that say whose login it is.
-const ACCOUNT_KEYS: [&str; 5] = ["username", "user", "email", "login", "access_key_id"];
+pub(crate) const ACCOUNT_KEYS: [&str; 5] = ["username", "user", "email", "login", "access_key_id"];
 
 /// A type of source: what the word after `type =` stands for.
 #[async_trait]
