@@ -537,10 +537,11 @@ impl Sink for Giving<'_> {
         self.out.write(bytes).await
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) {
-        if self.shows {
-            self.begun.store(true, Ordering::SeqCst);
-            self.out.preview(bytes);
+    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+        if !self.shows {
+            return false;
         }
+        self.begun.store(true, Ordering::SeqCst);
+        self.out.preview(bytes)
     }
 }

@@ -150,11 +150,11 @@ impl Sink for CountedSink<'_> {
         self.out.write(bytes).await
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) {
+    fn preview(&mut self, bytes: &[Bytes]) -> bool {
         self.begun.answered();
         self.shown = bytes.iter().map(|bytes| bytes.len() as u64).sum();
         self.bytes.fetch_add(self.shown, Ordering::Relaxed);
-        self.out.preview(bytes);
+        self.out.preview(bytes)
     }
 }
 

@@ -168,9 +168,10 @@ impl Sink for WatchedSink<'_> {
         result
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) {
-        self.out.preview(bytes);
+    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+        let is_shown = self.out.preview(bytes);
         *self.silent_since.lock() = Some(Instant::now());
+        is_shown
     }
 }
 

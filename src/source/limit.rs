@@ -157,11 +157,9 @@ impl Sink for RatedSink<'_> {
         self.out.write(bytes).await
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) {
+    fn preview(&mut self, bytes: &[Bytes]) -> bool {
         // What comes by a rate is in no hurry.
-        if self.rate.is_none() {
-            self.out.preview(bytes);
-        }
+        self.rate.is_none() && self.out.preview(bytes)
     }
 }
 

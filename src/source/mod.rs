@@ -248,8 +248,11 @@ pub trait Sink: Send {
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
     /// Shows all bytes of the request before they are proven, to a reader who may have them at once. They count for nothing until
-    /// they come by `write`; if the request fails instead, they may have been of another version. A sink may look away.
-    fn preview(&mut self, _bytes: &[Bytes]) {}
+    /// they come by `write`; if the request fails instead, they may have been of another version. Returns whether the reader has them:
+    /// a sink may look away, and its reader waits until they are proven.
+    fn preview(&mut self, _bytes: &[Bytes]) -> bool {
+        false
+    }
 }
 
 #[async_trait]

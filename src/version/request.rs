@@ -401,11 +401,11 @@ impl Sink for BlockSink<'_> {
         }
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) {
+    fn preview(&mut self, bytes: &[Bytes]) -> bool {
         let version = self.version;
         // Where blocks have no place on disk, others wait for their readers in the memory that these would take.
         if version.ahead_in_memory().is_some() || version.is_doubtful(&version.state.lock()) {
-            return;
+            return false;
         }
         let (mut blocks, mut next) = (Blocks::default(), self.next);
         for mut bytes in bytes.iter().cloned() {
@@ -420,6 +420,7 @@ impl Sink for BlockSink<'_> {
         self.stopwatch.arrived(0, self.request.urgency.turn_began());
         self.shown = self.next..next;
         self.request.progress.send_modify(|progress| progress.upto = next);
+        true
     }
 }
 

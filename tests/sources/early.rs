@@ -37,11 +37,12 @@ impl Sink for Noting {
         Ok(())
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) {
+    fn preview(&mut self, bytes: &[Bytes]) -> bool {
         self.shown = bytes.concat();
         if let Some(then) = self.then.take() {
             then();
         }
+        true
     }
 }
 

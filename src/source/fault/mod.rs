@@ -344,8 +344,8 @@ impl Sink for FaultySink<'_> {
         self.deliver(bytes).await
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) {
-        self.out.preview(bytes);
+    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+        self.out.preview(bytes)
     }
 }
 

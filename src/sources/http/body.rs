@@ -241,8 +241,7 @@ impl<C: Fn(Patience) -> F + Send, F: Future<Output = Result<()>> + Send> Held<C,
     fn preview(&mut self, took: Duration, out: &mut dyn Sink) {
         if self.confirm.as_ref().and_then(|confirm| confirm.early).is_some_and(|early| early.allows(took)) {
             // In so short a time no part of them has been passed on.
-            out.preview(&self.chunks);
-            self.is_shown = true;
+            self.is_shown = out.preview(&self.chunks);
         }
     }
 
@@ -315,4 +314,45 @@ pub(in crate::sources) fn content_range(headers: &HeaderMap) -> Option<(Range<u6
         total => Some(total.parse().ok()?),
     };
     Some((range, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Has previews shown to its reader, or looks away.
+    struct Looking(bool);
+
+    #[async_trait]
+    impl Sink for Looking {
+        async fn write(&mut self, _bytes: Bytes) -> Result<()> {
+            Ok(())
+        }
+
+        fn preview(&mut self, _bytes: &[Bytes]) -> bool {
+            self.0
+        }
+    }
+
+    #[tokio::test]
+    async fn only_bytes_that_the_reader_has_wait_long_for_their_confirmation() {
+        for (is_shown, expected) in [(true, Patience::Read), (false, Patience::Held(Duration::ZERO))] {
+            let asked = Mutex::new(None);
+            let ask = |patience| {
+                *asked.lock() = Some(patience);
+                std::future::ready(Ok(()))
+            };
+            let confirm = Confirm { piece: PIECE_BYTES, ask, early: Some(Early::SAFE) };
+            let chunks = vec![Bytes::from_static(b"bytes")];
+            let (since, patience) = (Instant::now() + Duration::from_secs(60), Duration::ZERO);
+            let mut held =
+                Held { chunks, bytes: 5, since, before: None, confirm: Some(confirm), patience, is_shown: false };
+            let mut out = Looking(is_shown);
+            held.preview(Duration::ZERO, &mut out);
+            held.all(&mut out).await.unwrap();
+            assert_eq!(*asked.lock(), Some(expected));
+        }
+    }
 }

@@ -90,16 +90,21 @@ impl Early {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
+impl Early {
     /// An answer of case E6.
-    const SAFE: Early = Early {
+    pub(super) const SAFE: Self = Self {
         confirming: Confirming::Early,
         bytes: Some(MOST_BYTES),
         by_tag: true,
         unchanged_for: Some(LEFT_ALONE_SECONDS),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAFE: Early = Early::SAFE;
 
     #[test]
     fn case_e1_a_strict_source() {
