@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::outln;
 use super::place::Place;
-use super::progress::{Amount, Progress, described, tell};
+use super::progress::{Amount, Line, Progress, described, tell};
 use super::status::{connected, safe, unanswered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Tally;
@@ -57,7 +57,12 @@ pub fn run(op: &'static str, method: &str, mounted: &Mounted, params: Value, all
         let Ok(tally) = serde_json::from_value::<Tally>(told) else { return };
         progress.show(|after| match all {
             Some(all) => described(done(method, &tally), all, done(method, &tally).bytes, after),
-            None => format!("{} files in {} folders, {}", tally.files, tally.directories, ByteSize::b(tally.bytes)),
+            None => Line::endless(format!(
+                "{} files in {} folders, {}",
+                tally.files,
+                tally.directories,
+                ByteSize::b(tally.bytes)
+            )),
         });
     };
     let end = connected(mounted)?.ask_hearing(method, params, hear);

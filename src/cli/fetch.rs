@@ -14,7 +14,7 @@ use super::errand::print_json;
 use super::output::outln;
 use super::pin::{all_are, are, count, each};
 use super::place::{Place, attribute};
-use super::progress::{Amount, Progress, described, tell};
+use super::progress::{Amount, Line, Progress, described, tell};
 use crate::fs::Tally;
 
 /// How many files are read at once. The mount itself asks a source no more at once than that takes.
@@ -195,7 +195,7 @@ impl<'a> Work<'a> {
     }
 
     /// How far it is after so long.
-    fn progress(&self, after: Duration) -> String {
+    fn progress(&self, after: Duration) -> Line {
         let (here, read) = (self.here.load(Ordering::Relaxed), self.read.load(Ordering::Relaxed));
         let done = Amount { files: self.done.load(Ordering::Relaxed) as u64, bytes: here + read };
         described(done, Amount { files: self.files.len() as u64, bytes: self.size }, read, after)

@@ -1,4 +1,4 @@
-//! How far a command is, on standard error: a line that changes on a terminal, a line once in a while elsewhere. It knows no command.
+//! How far a command is, on standard error: a bar and a line that change on a terminal, a line once in a while elsewhere. It knows no command.
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
@@ -11,6 +11,12 @@ use crate::path::PrintableLines;
 const ON_TERMINAL: Duration = Duration::from_millis(200);
 const ELSEWHERE: Duration = Duration::from_secs(10);
 
+/// How many columns the bar has between its ends.
+const BAR: usize = 20;
+
+/// The columns of a terminal that does not tell how many it has.
+const COLUMNS: u16 = 80;
+
 /// The work of a command, or a part of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
@@ -18,6 +24,31 @@ pub struct Amount {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// What is told of a command's progress.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How much of the work is done, if it is known how much there is.
+    percent: Option<u64>,
+    text: String,
+}
+
+impl Line {
+    /// A line about work of which nobody knows how much there is.
+    pub fn endless(text: String) -> Self {
+        Self { percent: None, text }
+    }
+
+    /// The line on a terminal of so many columns: one that is longer would leave its beginning there.
+    fn on_terminal(&self, columns: u16) -> String {
+        let bar = self.percent.map(|percent| {
+            let full = usize::try_from(percent.min(100)).map_or(BAR, |percent| percent * BAR / 100);
+            format!("[{:<BAR$}] ", "=".repeat(full))
+        });
+        let line = bar.into_iter().chain([self.text.clone()]).collect::<String>();
+        line.chars().take(usize::from(columns).saturating_sub(1)).collect()
+    }
 }
 
 /// Tells how far a command is.
@@ -46,12 +77,18 @@ impl Progress {
     }
 
     /// Tells a line if it is time for one; `line` gets to know for how long the work goes on.
-    pub fn show(&mut self, line: impl FnOnce(Duration) -> String) {
+    pub fn show(&mut self, line: impl FnOnce(Duration) -> Line) {
         if self.left() > Duration::ZERO {
             return;
         }
         self.clear();
-        eprint!("{}{}", line(self.begun.elapsed()), if self.is_terminal { "" } else { "\n" });
+        let line = line(self.begun.elapsed());
+        if self.is_terminal {
+            let columns = ratatui::crossterm::terminal::size().map_or(COLUMNS, |(columns, _)| columns);
+            eprint!("{}", line.on_terminal(columns));
+        } else {
+            eprintln!("{}", line.text);
+        }
         self.wait();
     }
 
@@ -64,14 +101,15 @@ impl Progress {
 }
 
 /// How far work is after so long, of which so many bytes arrived in this time.
-pub fn described(done: Amount, all: Amount, arrived: u64, after: Duration) -> String {
+pub fn described(done: Amount, all: Amount, arrived: u64, after: Duration) -> Line {
     let bytes = done.bytes.min(all.bytes);
     let percent = bytes.saturating_mul(100).checked_div(all.bytes).unwrap_or(100);
     let rate = u64::try_from(u128::from(arrived) * 1000 / after.as_millis().max(1)).unwrap_or(u64::MAX);
     let left = (all.bytes - bytes).checked_div(rate).map(Duration::from_secs);
     let left = left.map(|left| format!(", {} left", humantime::format_duration(left))).unwrap_or_default();
     let [bytes, size, rate] = [bytes, all.bytes, rate].map(ByteSize::b);
-    format!("{percent:3} %  {} of {} files, {bytes} of {size}, {rate}/s{left}", done.files, all.files)
+    let text = format!("{percent:3} %  {} of {} files, {bytes} of {size}, {rate}/s{left}", done.files, all.files);
+    Line { percent: Some(percent), text }
 }
 
 /// Tells something that is no progress.
@@ -86,10 +124,19 @@ mod tests {
     #[test]
     fn progress_tells_how_much_is_left_and_for_how_long() {
         let all = Amount { files: 2, bytes: 4 << 20 };
-        let told = described(Amount::default(), all, 0, Duration::ZERO);
+        let told = described(Amount::default(), all, 0, Duration::ZERO).text;
         assert_eq!(told, "  0 %  0 of 2 files, 0 B of 4.0 MiB, 0 B/s");
         let told = described(Amount { files: 1, bytes: 2 << 20 }, all, 1 << 20, Duration::from_secs(2));
-        assert_eq!(told, " 50 %  1 of 2 files, 2.0 MiB of 4.0 MiB, 512.0 KiB/s, 4s left");
-        assert!(described(Amount::default(), Amount::default(), 0, Duration::ZERO).starts_with("100 %"));
+        assert_eq!(told.text, " 50 %  1 of 2 files, 2.0 MiB of 4.0 MiB, 512.0 KiB/s, 4s left");
+        assert!(described(Amount::default(), Amount::default(), 0, Duration::ZERO).text.starts_with("100 %"));
+    }
+
+    #[test]
+    fn a_terminal_shows_a_bar_and_no_more_than_it_has_room_for() {
+        let line = |percent| Line { percent, text: "so far".into() };
+        assert_eq!(line(Some(0)).on_terminal(80), "[                    ] so far");
+        assert_eq!(line(Some(52)).on_terminal(80), "[==========          ] so far");
+        assert_eq!(line(Some(100)).on_terminal(27), "[====================] so ");
+        assert_eq!((line(None).on_terminal(80), line(None).on_terminal(0)), ("so far".into(), String::new()));
     }
 }
