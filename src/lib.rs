@@ -81,7 +81,8 @@
 //! (`mount::changes`).
 //!
 //! A lookup in a directory of which no listing is known (`catalog::lookup`) lists it, unless it is large and the source can tell of the
-//! name alone ([`source::Capabilities::names_alone`]).
+//! name alone ([`source::Capabilities::names_alone`]). An inode that the kernel knows only by its number, from a file handle, is looked for
+//! in the stored listings (`fs::export`).
 //!
 //! Directories opened one after another make the next ones be listed ahead of their reader (`fs::ahead`, whose `walk` is a table of
 //! cases); a reader who comes meanwhile joins, and asks itself if that fails (`catalog::ahead`).

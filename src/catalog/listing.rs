@@ -101,6 +101,31 @@ impl Listing {
         Ok(if found.is_none() && is_incomplete { None } else { Some(found) })
     }
 
+    /// The first result of `select` for an entry of any stored listing of the source, with what was learned of it since.
+    pub(super) fn find<T>(
+        db: &Connection,
+        source: &str,
+        mut select: impl FnMut(&RemotePath, LocalName, Entry) -> Option<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        let mut entries = db.prepare_cached(
+            "SELECT e.local_name, e.name, e.path, CASE l.is_directory WHEN 1 THEN 1 ELSE e.kind END, e.target, e.permissions,
+                 coalesce(l.size, e.size), coalesce(l.modified, e.modified), coalesce(l.digest, e.digest), listings.dir
+             FROM listings JOIN entries e ON e.listing = listings.id
+             LEFT JOIN learned l ON l.source = ?1 AND l.dir = listings.dir AND l.local_name = e.local_name AND e.digest IS NULL
+             WHERE listings.source = ?1",
+        )?;
+        let mut rows = entries.query([source])?;
+        while let Some(row) = rows.next()? {
+            let dir = RemotePath::from_stored(row.get_ref(9)?.as_blob()?);
+            let (name, entry) = read_entry(row)?;
+            let found = select(&dir, name, entry);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
     /// Replaces the stored listing of `dir`, and drops what was stored below directories that are no longer in it.
     pub(super) fn store(
         &self,

@@ -80,6 +80,17 @@ impl Catalog {
         Some(Answer { value, valid_for, unconfirmed: false })
     }
 
+    /// The first result of `select` for what the stored listings tell, fresh or not, each with its directory and local name. `None` also
+    /// while the disk hangs.
+    pub async fn find_stored<T: Send + 'static>(
+        &self,
+        select: impl FnMut(&RemotePath, LocalName, Entry) -> Option<T> + Send + 'static,
+    ) -> Option<T> {
+        let (db, source_id) = (self.db.clone(), self.source_id.clone());
+        let find = move || db.ask(move |db| Listing::find(db, &source_id, select)).ok().flatten().flatten();
+        off_worker(&RemotePath::root(), find).await.inspect_err(|e| warn!("{e}")).ok().flatten()
+    }
+
     /// Loads the listing of `dir` that is stored, or on its way to the database. `None` also while the disk hangs.
     async fn load(&self, dir: &RemotePath) -> Option<(ListingId, Arc<Listing>)> {
         let (db, source_id, wanted) = (self.db.clone(), self.source_id.clone(), dir.clone());

@@ -195,10 +195,20 @@ struct Identity {
 /// a number, the later one takes the next that is free.
 #[derive(Debug)]
 pub struct Inodes {
-    /// Of the mounted sources, by their index.
-    spaces: Vec<Space>,
+    numbers: Numbers,
     /// Ordered, since such a table grows by little pieces: a hash table is there twice while it doubles.
     slots: Mutex<BTreeMap<u64, Slot>>,
+}
+
+/// The spaces of the mounted sources, by their index, which decide the numbers of their nodes.
+#[derive(Debug, Clone)]
+pub struct Numbers(Arc<[Space]>);
+
+impl Numbers {
+    /// The number that a node gets if no other has it.
+    pub fn of(&self, node: &Node) -> Inode {
+        Inode(node.identity(&self.0).number)
+    }
 }
 
 #[derive(Debug)]
@@ -263,7 +273,7 @@ impl Inodes {
     /// A table with nothing but `root` under [`Inode::ROOT`], which is never forgotten.
     pub fn new(root: Node, spaces: Vec<Space>) -> Self {
         let slot = Slot { rest: root.identity(&spaces).rest, node: Kept::of(root), references: 1 };
-        Self { spaces, slots: Mutex::new(BTreeMap::from([(Inode::ROOT.0, slot)])) }
+        Self { numbers: Numbers(spaces.into()), slots: Mutex::new(BTreeMap::from([(Inode::ROOT.0, slot)])) }
     }
 
     /// The node of this inode; `None` if it was forgotten.
@@ -273,13 +283,18 @@ impl Inodes {
 
     /// The number that a node has or would get; the kernel gets no reference.
     pub fn number(&self, node: &Node) -> Inode {
-        let identity = node.identity(&self.spaces);
+        let identity = node.identity(&self.numbers.0);
         Inode(place(&self.slots.lock(), &identity))
+    }
+
+    /// The numbers that nodes get if those are free, for who cannot wait for the table.
+    pub fn numbers(&self) -> Numbers {
+        self.numbers.clone()
     }
 
     /// The number of a node, to which the kernel gets one reference.
     pub fn refer(&self, node: Node) -> Inode {
-        let identity = node.identity(&self.spaces);
+        let identity = node.identity(&self.numbers.0);
         let node = Kept::of(node);
         let mut slots = self.slots.lock();
         let number = place(&slots, &identity);

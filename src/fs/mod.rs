@@ -3,6 +3,7 @@
 mod ahead;
 mod changes;
 mod errand;
+mod export;
 mod handle;
 mod inode;
 mod layout;
@@ -43,6 +44,7 @@ use crate::source::settings::Notes;
 use crate::source::waits::Waits;
 use crate::source::{Entry, Source as _};
 use crate::version::{OpenVersion, Reading, SMALL, Transfer};
+use export::Vain;
 use handle::Handles;
 use inode::Inodes;
 use live::{LatestAnswers, OpenLive};
@@ -134,6 +136,7 @@ pub struct FileSystem {
     latest: LatestAnswers,
     directories: Handles<OpenDirectory>,
     keeper: Keeper,
+    vain: Vain,
 }
 
 /// The attributes that `stat` shows, as far as a source decides them.
@@ -276,6 +279,7 @@ impl FileSystem {
             latest: LatestAnswers::default(),
             directories: Handles::default(),
             keeper: Keeper::default(),
+            vain: Vain::default(),
         })
     }
 
@@ -310,6 +314,9 @@ impl FileSystem {
 
     /// Looks `name` up in the directory `parent`; the kernel gets a reference to the inode.
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Lookup> {
+        if let Some(exported) = self.lookup_exported(parent, name).await {
+            return Ok(exported);
+        }
         let node = self.node(parent)?;
         let (found, valid_for) = match &*node {
             Node::Root => (self.child_named(&[], name), FOREVER),

@@ -310,7 +310,8 @@ impl Filesystem for Driver {
         let wanted = InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_CACHE_SYMLINKS;
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_EXPORT_SUPPORT;
         // Asked one by one, since an unknown one would refuse them all.
         for flag in wanted.iter() {
             let _ = config.add_capabilities(flag);

@@ -1,10 +1,12 @@
-//! Other users look into a mount that lets them in, and into no other.
+//! Other users look into a mount that lets them in, and into no other; servers that export it find files by their handles.
 
 use std::fs;
 use std::process::{Command, Output};
 
 use crate::kit::home::{Home, text};
+use crate::kit::mount::Mount;
 use crate::kit::reaper;
+use crate::remote::Remote;
 
 /// The program, run by whoever runs the tests in the home of another user.
 fn ours(home: &Home, args: &[&str]) -> Output {
@@ -56,4 +58,55 @@ fn a_user_whom_the_system_does_not_let_share_hears_what_to_write() {
             "{said}"
         );
     }
+}
+
+/// Opens files by their handles, as an NFS server does, which finds no file by its name. `take PATH…` prints the handles of what is there;
+/// `open MOUNT HANDLE…` prints what is in the files, or that a handle is stale.
+const HANDLES: &str = r#"
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+class Handle(ctypes.Structure):
+    _fields_ = [("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("handle", ctypes.c_ubyte * 128)]
+if sys.argv[1] == "take":
+    for path in sys.argv[2:]:
+        handle, mount = Handle(128), ctypes.c_int()
+        if libc.name_to_handle_at(-100, path.encode(), ctypes.byref(handle), ctypes.byref(mount), 0):
+            raise OSError(ctypes.get_errno(), path)
+        print(f"{handle.type}:{bytes(handle.handle)[:handle.bytes].hex()}")
+else:
+    mount = os.open(sys.argv[2], os.O_RDONLY)
+    for text in sys.argv[3:]:
+        kind, told = text.split(":")
+        told = bytes.fromhex(told)
+        handle = Handle(len(told), int(kind), (ctypes.c_ubyte * 128)(*told))
+        fd = libc.open_by_handle_at(mount, ctypes.byref(handle), os.O_RDONLY)
+        if fd < 0:
+            print("stale" if ctypes.get_errno() == 116 else os.strerror(ctypes.get_errno()))
+        elif os.path.isdir(f"/proc/self/fd/{fd}"):
+            print(" ".join(sorted(os.listdir(fd))), "in", os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), sys.argv[2]))
+        else:
+            print(os.read(fd, 100).decode())
+"#;
+
+#[test]
+fn files_are_found_by_their_handles_by_another_daemon() {
+    let remote = Remote::local();
+    remote.put("dir/sub/file", "bytes");
+    remote.put("dir/changes", "old");
+    let mut mount = Mount::of(&remote.table("far"));
+    let handles = |mount: &Mount, args: &[&str]| {
+        let mut python = mount.home().command("python3");
+        let output = python.args(["-c", HANDLES]).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let paths = ["far/dir/sub/file", "far/dir/sub", "far/dir/changes", "far"].map(|path| text(mount.path(path)));
+    let taken = handles(&mount, &["take", &paths[0], &paths[1], &paths[2], &paths[3]]);
+    remote.put("dir/changes", "new bytes");
+    mount.unmount();
+    mount.remount();
+    mount.sh("ls far/dir");
+    let top = text(mount.home().mountpoint());
+    let told = handles(&mount, &["open", &top, &taken[0], &taken[1], &taken[2], &taken[3]]);
+    assert_eq!(told, ["bytes", "file in far/dir/sub", "stale", "dir in far"]);
 }

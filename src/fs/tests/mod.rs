@@ -7,6 +7,7 @@ mod copy;
 mod damage;
 mod early;
 mod ends;
+mod export;
 pub(super) mod fixture;
 mod history;
 mod live;
