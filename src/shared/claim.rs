@@ -45,7 +45,9 @@ const RENEWED_EACH: Duration = Duration::from_secs(3);
 pub(super) struct Claims {
     leases: Arc<dyn Leases>,
     counts: Arc<Counts>,
+    patience: Option<Duration>,
     breaker: Breaker,
+    last_error: Mutex<Option<String>>,
     /// Begins the names of this mount's holders.
     machine: String,
     holders: AtomicU64,
@@ -70,22 +72,24 @@ enum Asked {
 }
 
 impl Claims {
-    pub(super) fn new(leases: Arc<dyn Leases>, counts: Arc<Counts>) -> Arc<Self> {
+    /// Those of a mount that waits for the store for so long, if that is configured.
+    pub(super) fn new(leases: Arc<dyn Leases>, counts: Arc<Counts>, patience: Option<Duration>) -> Arc<Self> {
         let mut id = [0; 8];
         // Without randomness two mounts may take each other for one, and then do not wait for each other.
         let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id);
-        let (breaker, holders, usual) = Default::default();
-        Arc::new(Self { leases, counts, breaker, machine: hex(&id), holders, usual })
+        let (breaker, last_error, holders, usual) = Default::default();
+        Arc::new(Self { leases, counts, patience, breaker, last_error, machine: hex(&id), holders, usual })
+    }
+
+    /// Whether nobody is asked at present, after failures, and why.
+    pub(super) fn resting(&self) -> Option<String> {
+        self.breaker.is_open().then(|| self.last_error.lock().clone().unwrap_or_default())
     }
 
     /// Who retrieves the extent of this name, which `backend` has not had a moment ago.
-    pub(super) async fn claim(
-        self: &Arc<Self>,
-        name: &str,
-        backend: &Arc<Backend>,
-        patience: Option<Duration>,
-    ) -> Claim {
-        let deadline = Instant::now() + LONGEST_WAIT;
+    pub(super) async fn claim(self: &Arc<Self>, name: &str, backend: &Arc<Backend>) -> Claim {
+        let patience = self.patience;
+        let deadline = Instant::now() + self.at_least(LONGEST_WAIT);
         let (mut from, mut ends) = (None::<String>, None::<Ends>);
         loop {
             let holder = match self.ask(name, from.take()).await {
@@ -117,19 +121,18 @@ impl Claims {
         }
     }
 
-    /// Takes the lease of an extent that is not in `backend`, if that can be had at once.
-    pub(super) async fn take(
-        self: &Arc<Self>,
-        name: &str,
-        backend: &Arc<Backend>,
-        patience: Option<Duration>,
-    ) -> Option<Lease> {
-        let Asked::Mine(lease) = self.ask(name, None).await else { return None };
-        if backend.has(name, patience).await {
+    /// Takes the lease of an extent that is not in `backend`, if that can be had at once; nothing if this mount has it already.
+    pub(super) async fn take(self: &Arc<Self>, name: &str, backend: &Arc<Backend>) -> Option<Option<Lease>> {
+        let lease = match self.ask(name, None).await {
+            Asked::Mine(lease) => lease,
+            Asked::Held(holder) if holder.starts_with(&self.machine) => return Some(None),
+            Asked::Held(_) | Asked::Failed => return None,
+        };
+        if backend.has(name, self.patience).await {
             return None;
         }
         up(&self.counts.leases_won, 1);
-        Some(lease)
+        Some(Some(lease))
     }
 
     async fn ask(self: &Arc<Self>, name: &str, from: Option<String>) -> Asked {
@@ -147,15 +150,17 @@ impl Claims {
             return None;
         }
         let asked = Instant::now();
-        let why = match timeout(ANSWER, asking).await {
+        let limit = self.at_least(ANSWER);
+        let why = match timeout(limit, asking).await {
             Ok(Ok(answer)) => {
                 self.breaker.worked();
                 return Some(answer);
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("nobody has answered about leases within {}", humantime::format_duration(ANSWER)),
+            Err(_) => format!("nobody has answered about leases within {} ms", limit.as_millis()),
         };
         self.counts.note_error(&why);
+        *self.last_error.lock() = Some(why.clone());
         if self.breaker.failed(asked) {
             warn!("shared: {why}; nobody is asked for leases for 30 s, and several machines may retrieve the same");
         } else {
@@ -167,7 +172,13 @@ impl Claims {
     /// How long one holder is waited for.
     fn turn(&self) -> Duration {
         let usual = *self.usual.lock();
-        usual.map_or(*TURN.end(), |usual| (usual * USUAL_TIMES).clamp(*TURN.start(), *TURN.end()))
+        let longest = self.at_least(*TURN.end());
+        usual.map_or(longest, |usual| (usual * USUAL_TIMES).clamp(*TURN.start(), longest))
+    }
+
+    /// This time, or the patience with the store if that is configured and longer.
+    fn at_least(&self, time: Duration) -> Duration {
+        self.patience.map_or(time, |patience| patience.max(time))
     }
 }
 
