@@ -340,10 +340,15 @@ impl Shared {
     }
 
     fn note_shared(&self, key: &Key, extent: &Extent) {
+        self.note(key, |version| version.is_used = true);
+        self.note_there(key, extent.blocks.start);
+    }
+
+    /// Notes that the tier has the extent that begins with this block.
+    fn note_there(&self, key: &Key, first: usize) {
         self.note(key, |version| {
-            version.is_used = true;
-            if !version.there.contains(&extent.blocks.start) {
-                version.there.push(extent.blocks.start);
+            if !version.there.contains(&first) {
+                version.there.push(first);
             }
         });
     }
@@ -449,7 +454,7 @@ impl Shared {
                 for Held { extent, number, content, .. } in blocks {
                     let first = extent.blocks.start;
                     if self.tier.take(&extent, number, content, &doubted, leases.get(&first)) {
-                        self.note(key, |version| version.there.push(first));
+                        self.note_there(key, first);
                     }
                 }
                 if !gives_early && let Some(lease) = leases.into_values().next() {

@@ -149,6 +149,31 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_says_nothing_is_found_out_before_it_is_listed() {
+        let store = Memory::default();
+        store.silent.store(true, Ordering::Relaxed);
+        let error = tally(&store).await.expect_err("it hangs");
+        assert_eq!((error.kind(), store.asked.load(Ordering::Relaxed)), (ErrorKind::TimedOut, 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_value_goes_first_and_what_cannot_be_removed_keeps_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::of(url::Url::from_directory_path(dir.path()).expect("a URL"));
+        let store = open(&place).expect("it is a directory");
+        let names: Vec<_> = (0..3).map(|_| random_name().expect("there is randomness")).collect();
+        for name in &names[..2] {
+            store.put_if_absent(name, Bytes::from_static(b"value")).await.expect("it takes it");
+        }
+        fs::create_dir_all(dir.path().join(&names[2]).join("more")).expect("a directory");
+        let all = tally(&*store).await.expect("it works");
+        assert_eq!((all.values, all.bytes, all.odd), (2, 10, 1));
+        let (gone, left) = shrink(&*store, 1000).await.expect("it works");
+        assert_eq!(((gone.values, gone.odd), (left.values, left.odd)), ((0, 1), (2, 0)));
+        assert!(!dir.path().join(&names[2]).exists());
+    }
+
     #[tokio::test]
     async fn what_was_used_least_lately_goes_first() {
         let dir = tempfile::tempdir().expect("a directory");
