@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::backend::Backend;
-use super::claim::{Claim, Claims};
+use super::claim::{Claim, Claims, Size};
 use super::leases::Leases;
 use super::leases::memory::Memory as Held;
 use super::sealed::EXTENT;
@@ -191,7 +191,7 @@ async fn outlive(
     let name = |extent: usize| format!("v1/aa/{extent:064}");
     let dying = claims(0);
     for extent in 0..extents {
-        match dying.claim(&name(extent), &backend).await {
+        match dying.claim(&name(extent), &backend, Size::Large).await {
             Claim::Mine(lease) => lease.die(),
             Claim::There | Claim::Without => panic!("nobody has it"),
         }
@@ -203,7 +203,7 @@ async fn outlive(
         let (backend, name, retrieved, store) = (backend.clone(), name(extent), retrieved.clone(), store.clone());
         tokio::spawn(async move {
             let began = Instant::now();
-            let claim = claims.claim(&name, &backend).await;
+            let claim = claims.claim(&name, &backend, Size::Large).await;
             let waited = began.elapsed();
             let Claim::Mine(lease) = claim else {
                 if !matches!(claim, Claim::There) {

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use super::backend::{Answer, Backend, Reading};
 use super::circle::Circle;
-use super::claim::{Claim, Claims, Lease};
+use super::claim::{Claim, Claims, Lease, Size};
 use super::counts::{Counts, up};
 use super::gather::Gather;
 use super::leases::Leases;
@@ -338,7 +338,9 @@ impl Tier {
     /// Who retrieves an extent that the store has not had a moment ago. Waits for another machine that does.
     pub(super) async fn claim(&self, extent: &Extent) -> Claim {
         match (&self.claims, self.backend(extent.size)) {
-            (Some(claims), Some(backend)) if self.gives(extent.size) => claims.claim(&extent.name, backend).await,
+            (Some(claims), Some(backend)) if self.gives(extent.size) => {
+                claims.claim(&extent.name, backend, Size::of_file(extent.size)).await
+            }
             _ => Claim::Without,
         }
     }
@@ -352,7 +354,7 @@ impl Tier {
         }
         match self.claims.as_ref().filter(|_| may && self.gives(extent.size)) {
             Some(claims) => {
-                let taken = claims.take(&extent.name, backend).await;
+                let taken = claims.take(&extent.name, backend, Size::of_file(extent.size)).await;
                 taken.map(|lease| lease.map(Arc::new))
             }
             None => (!backend.has(&extent.name, self.tuning.patience).await).then_some(None),
@@ -382,7 +384,7 @@ impl Tier {
     /// Who asks for a listing that the store has not had a moment ago. Waits for another machine that does.
     pub(super) async fn claim_listing(&self, listing: &SealedListing) -> Claim {
         match (&self.claims, self.backends.first()) {
-            (Some(claims), Some(backend)) if self.gives(0) => claims.claim(&listing.name, backend).await,
+            (Some(claims), Some(backend)) if self.gives(0) => claims.claim(&listing.name, backend, Size::Small).await,
             _ => Claim::Without,
         }
     }

@@ -474,7 +474,7 @@ fn what_is_no_value_in_the_place_of_one_is_counted_and_removed() {
     }
     let reader = Mount::of(&fleet.config(SECRET, "role = \"read\""));
     fleet.read(&reader);
-    assert_eq!(shared(&reader, "refused"), 6);
+    assert!(shared(&reader, "refused") >= 6, "{:#}", reader.status());
     let run = |command: &[&str]| {
         let config = text(reader.home().config());
         let output = reader.home().kitovufs(command.iter().copied().chain(["-c", &config]));
@@ -630,7 +630,8 @@ fn eight_machines_that_start_at_once_cost_the_source_what_one_does() {
     let large = noise(64 << 20, &mut random);
     fleet._moto.put_in_parts("large-tagged.bin", &large);
     fleet.files.push(("large-tagged.bin".into(), large));
-    for number in 0..380 {
+    fleet.files.retain(|(name, _)| !["hashed.bin", "tagged.bin"].contains(&&**name));
+    for number in 0..580 {
         let name = format!("tree/small-{number}");
         let content = noise(8 << 10, &mut random);
         fleet._moto.put(&name, &content);
