@@ -542,7 +542,7 @@ impl Source for Shared {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let shareable = self.shareable(request).filter(|_| !request.range.is_empty());
         let Some(subject) = shareable else { return self.inner.retrieve_file(request, out).await };
-        let goes_on = self.goes_on(&subject.key, &blocks_of(&request.range));
+        let goes_on = subject.size > SMALL && self.goes_on(&subject.key, &blocks_of(&request.range));
         let job = Job { subject: &subject, request, goes_on };
         let (first, end) = (self.confirming(request, subject.size), request.range.end);
         let (mut at, mut retrieved) = (request.range.start, Retrieved::default());

@@ -30,7 +30,7 @@ const FIRST_BLOCKS: (u64, u64) = (2 * BLOCK as u64, 2);
 
 /// A bucket behind a line that counts, and a store.
 struct Fleet {
-    _moto: Moto,
+    moto: Moto,
     proxy: Proxy,
     store: PathBuf,
     files: Vec<(String, Vec<u8>)>,
@@ -53,7 +53,7 @@ impl Fleet {
         files.iter().for_each(|(name, content)| moto.put(name, content));
         files.push(("tagged.bin".into(), noise(2 * EXTENT + 3 * BLOCK, &mut random)));
         files.last().iter().for_each(|(name, content)| moto.put_in_parts(name, content));
-        Self { _moto: moto, proxy, store, files, _dir: dir }
+        Self { moto, proxy, store, files, _dir: dir }
     }
 
     /// The bytes of all files.
@@ -625,16 +625,16 @@ fn eight_machines_that_start_at_once_cost_the_source_what_one_does() {
     let (mut fleet, services) = (Fleet::new(), Services::start());
     let mut random = random();
     let large = noise(64 << 20, &mut random);
-    fleet._moto.put("large-hashed.bin", &large);
+    fleet.moto.put("large-hashed.bin", &large);
     fleet.files.push(("large-hashed.bin".into(), large));
-    let large = noise(64 << 20, &mut random);
-    fleet._moto.put_in_parts("large-tagged.bin", &large);
+    let large = noise(32 << 20, &mut random);
+    fleet.moto.put_in_parts("large-tagged.bin", &large);
     fleet.files.push(("large-tagged.bin".into(), large));
     fleet.files.retain(|(name, _)| !["hashed.bin", "tagged.bin"].contains(&&**name));
     for number in 0..580 {
         let name = format!("tree/small-{number}");
         let content = noise(8 << 10, &mut random);
-        fleet._moto.put(&name, &content);
+        fleet.moto.put(&name, &content);
         fleet.files.push((name, content));
     }
     let machine = |store: &str| {
