@@ -85,7 +85,7 @@ fn what_is_wrong_is_said_where_it_stands() {
         ("weak = 1", vec!["true or false"]),
         ("trusted = 'x'", vec!["a list of keys", "kitovufs shared key new --signing"]),
         ("trusted = ['hunter2']", vec!["64 hexadecimal digits", "kitovufs shared key new --signing"]),
-        ("audit = 1.5", vec!["from 0.0 to 1.0", "1.5"]),
+        ("audit = 1.5", vec!["from 0.0 to 1.0", "0.01"]),
         ("audit = 'all'", vec!["from 0.0 to 1.0"]),
         ("listings = 1", vec!["true or false"]),
         ("signing_key = { keyring = true }", vec!["no place for it"]),

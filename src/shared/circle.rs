@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::key::{CircleKey, Keys};
 use super::listing::SealedListing;
+use super::seal::Seal;
 use super::sealed::Extent;
 use super::trust::Trust;
 use crate::cache::Key;
@@ -71,7 +72,7 @@ impl Circle {
     /// The place of the listing of a directory.
     pub(super) fn listing(&self, dir: &RemotePath) -> SealedListing {
         let derived = self.keys.of_listing(&self.source_id, dir);
-        SealedListing::new(self.keys.seal(&derived), derived.name, dir.clone())
+        SealedListing::new(Seal::new(&self.keys, &derived), derived.name, dir.clone())
     }
 
     /// Who may read.

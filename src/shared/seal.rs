@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use super::key::Derived;
+use super::key::{Derived, Keys};
 use super::trust::{SIGNATURE, Trust};
 
 /// The bytes of a nonce and a tag.
@@ -27,10 +27,10 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    /// With what belongs to a value.
-    pub(super) fn new(derived: &Derived, trust: Option<Arc<Trust>>) -> Self {
+    /// With what belongs to a value of those who have these keys.
+    pub(super) fn new(keys: &Keys, derived: &Derived) -> Self {
         let key = UnboundKey::new(&AES_256_GCM, &derived.seal).expect("the key has the length that the cipher wants");
-        Self { key: LessSafeKey::new(key), nonce: derived.nonce, place: derived.place, trust }
+        Self { key: LessSafeKey::new(key), nonce: derived.nonce, place: derived.place, trust: keys.trust().cloned() }
     }
 
     /// The bytes that a block takes more in the store.

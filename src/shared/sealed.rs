@@ -34,7 +34,7 @@ impl Extent {
     pub(super) fn around(keys: &Keys, version: &Key, size: u64, block: usize) -> Self {
         let number = block / BLOCKS;
         let derived = keys.of_extent(version, size, number as u64);
-        let seal = keys.seal(&derived);
+        let seal = Seal::new(keys, &derived);
         let blocks = number * BLOCKS..((number + 1) * BLOCKS).min(block_count(size));
         Self { name: derived.name, blocks, size, seal }
     }
