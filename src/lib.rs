@@ -116,7 +116,8 @@
 //! Where the configuration says so, [`shared::Shared`] stands between a source's connection and its transfer, and asks a store that
 //! machines have in common first ([`shared::Tier`]). It knows no names and no freshness: of a large file the first block comes from
 //! the source, which is how an open hears of a change. What comes from the source is given to the store once its retrieval has ended
-//! well, or, where the digest is a hash, once [`version`] has proven the copy.
+//! well, or, where the digest is a hash and nobody waits for it, once [`version`] has proven the copy. [`shared::Listed`] does the same for
+//! the catalog's listings, each of which is as old as the question of the machine that has asked.
 //!
 //! # What commands ask
 //!

@@ -261,10 +261,19 @@ pub struct CacheStatus {
 pub struct SharedStatus {
     /// Where it is.
     pub store: String,
-    /// `ok`, or `resting`: it has failed again and again, and is left alone for half a minute.
+    /// `ok`; `partly`: one of its services does not work; `resting`: it has failed again and again, and is left alone for half a minute.
     pub state: String,
-    /// The latest failure or refusal, if any.
+    /// The latest failure, if any.
     pub last_error: Option<String>,
+    /// Why a value was refused that was refused last.
+    #[serde(default)]
+    pub last_refusal: Option<String>,
+    /// What it is made of.
+    #[serde(default)]
+    pub services: Vec<ServiceStatus>,
+    /// Why a source shares nothing, by the names of those that have not got the key of their circle.
+    #[serde(default)]
+    pub keyless: BTreeMap<String, String>,
     /// Reads that it answered.
     pub hits: u64,
     /// Reads for which it had nothing.
@@ -283,10 +292,30 @@ pub struct SharedStatus {
     /// Extents for which it waited, because another machine was retrieving them.
     #[serde(default)]
     pub leases_waited: u64,
+    /// Listings that came from another machine.
+    #[serde(default)]
+    pub listings: u64,
+    /// Reads that it answered and that were compared with the source.
+    #[serde(default)]
+    pub audited: u64,
+    /// Those of them for which another machine had given wrong bytes.
+    #[serde(default)]
+    pub lies: u64,
+}
+
+/// A service that machines have in common.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Where it is.
+    pub url: String,
+    /// `ok`; `takes nothing`: it is asked, and given nothing for half a minute; `resting`: it is left alone for half a minute.
+    pub state: String,
+    /// Why it is not `ok`.
+    pub why: Option<String>,
 }
 
 /// All texts of the field `state` of what is shared.
-pub const SHARED_STATES: [&str; 2] = ["ok", "resting"];
+pub const SHARED_STATES: [&str; 3] = ["ok", "partly", "resting"];
 
 /// Tells what came of sharing, if anything is shared.
 type TellShared = dyn Fn() -> Option<SharedStatus> + Send + Sync;
@@ -553,6 +582,9 @@ pub(crate) mod tests {
             store: "file:///mnt/lab".into(),
             state: "resting".into(),
             last_error: None,
+            last_refusal: None,
+            services: vec![ServiceStatus { url: "file:///mnt/lab".into(), state: "resting".into(), why: None }],
+            keyless: BTreeMap::from([("NAME".to_owned(), "why".to_owned())]),
             hits: 1,
             misses: 2,
             bytes_in: 3,
@@ -561,6 +593,9 @@ pub(crate) mod tests {
             hedged: 6,
             leases_won: 7,
             leases_waited: 8,
+            listings: 9,
+            audited: 10,
+            lies: 11,
         };
         let pin = PinStatus { path: Exact::of(b"PATH"), looked_at: None, files: 1, bytes: 2, failed: 0 };
         Status {

@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +24,8 @@ pub struct Localized {
     pub named: LocalEntries,
     /// What is left out: by the source, and names that lead out of the directory and are never followed.
     pub omitted: Omitted,
+    /// How long ago the source was asked, if another machine has.
+    pub age: Duration,
 }
 
 impl Localized {
@@ -78,7 +81,7 @@ pub fn localize(mut entries: Packed, mut omitted: Omitted, verbatim: bool) -> Lo
             named.push((entries.push_text(&name), place));
         }
     }
-    Localized { named: LocalEntries::of(entries, named), omitted }
+    Localized { named: LocalEntries::of(entries, named), omitted, age: Duration::ZERO }
 }
 
 /// Whether a file of this name keeps it and no other name becomes this one, whatever else the directory has.

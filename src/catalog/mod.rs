@@ -397,7 +397,10 @@ impl Catalog {
     ) -> Result<Answer<Arc<Listing>>> {
         let error = match answer {
             Ok(localized) => {
-                self.accepted.store(true, Ordering::Relaxed);
+                let age = localized.age;
+                // The answer to another machine is as old as its question, and says nothing of this login.
+                let asked = asked.checked_sub(age).unwrap_or(asked);
+                self.accepted.fetch_or(age.is_zero(), Ordering::Relaxed);
                 // A change that was reported after the question may be missing in the answer.
                 let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
                 if localized.omitted.is_incomplete() {
@@ -407,7 +410,7 @@ impl Catalog {
                 let (catalog, place) = (self.clone(), dir.clone());
                 let accept = move || catalog.accept(&place, localized, current.then_some(asked));
                 let listing = off_worker(dir, accept).await?;
-                let valid_for = if current { self.policy.fresh_for } else { Duration::ZERO };
+                let valid_for = if current { self.policy.fresh_for.saturating_sub(age) } else { Duration::ZERO };
                 return Ok(Answer { value: listing, valid_for, unconfirmed: false });
             }
             // The root of a source is never absent: that is an outage or a wrong setting, not an empty tree.
@@ -437,6 +440,11 @@ impl Catalog {
         loop {
             let asked = Instant::now();
             let answer = retry(|| gathering(self.retrieve_listing(dir))).await;
+            let age = answer.as_ref().map_or(Duration::ZERO, |localized| localized.age);
+            // Another machine has asked before the source reported a change: whoever asks once more is answered by the source itself.
+            if !age.is_zero() && self.state.lock().changed.is_some_and(|changed| changed + age >= asked) {
+                continue;
+            }
             answers += 1;
             let leaves_none = match &answer {
                 Ok(localized) => localized.named.is_empty(),
@@ -480,8 +488,9 @@ impl Catalog {
             told.iter().for_each(|entry| _ = entries.push(entry));
             return Ok(Gathered::Alone(localize(entries, Omitted::default(), verbatim)));
         }
-        let omitted = listing.omitted();
+        let (omitted, age) = (listing.omitted(), listing.age());
         let localized = off_worker(dir, move || localize(entries, omitted, verbatim)).await?;
+        let localized = Localized { age, ..localized };
         let localized = localized.if_usable(dir).inspect_err(|error| self.span.in_scope(|| warn!("{error}")))?;
         check_held(localized.named.len(), localized.named.bytes()).map_err(|exceeded| exceeded.error(dir))?;
         Ok(Gathered::All(localized))
@@ -489,7 +498,7 @@ impl Catalog {
 
     /// Makes a complete listing the known one. A large one takes a while, in which the state is not locked.
     fn accept(&self, dir: &RemotePath, localized: Localized, obtained: Option<Instant>) -> Arc<Listing> {
-        let Localized { mut named, omitted } = localized;
+        let Localized { mut named, omitted, .. } = localized;
         let known = self.state.lock().listings.get(dir).map(|known| {
             let record = &known.record;
             (known.listing.clone(), record.stored, record.overlay.clone(), record.obtained)

@@ -359,6 +359,9 @@ pub enum KeyCommand {
     /// Write a new key into a new file that only you can read
     #[command(after_help = "Example:\n  kitovufs shared key new /etc/kitovufs/circle.key")]
     New {
+        /// A key by which this machine signs what it gives: prints what belongs into `trusted` of the others
+        #[arg(long)]
+        signing: bool,
         /// The file, which must not be there yet
         file: PathBuf,
     },
@@ -645,6 +648,8 @@ const SHARED: &str = "\
 Examples:
   kitovufs shared key new /etc/kitovufs/circle.key
       for key = { file = \"…\" } in [shared], on every machine
+  kitovufs shared key new --signing /etc/kitovufs/signing.key
+      for signing_key = { file = \"…\" }, on the machines that are trusted
   kitovufs shared status
       how much is in the store
   kitovufs shared gc --max-size 500GiB

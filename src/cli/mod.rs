@@ -290,7 +290,7 @@ fn wanted(command: args::SharedCommand) -> shared::SharedRequest {
     use shared::SharedRequest;
     let file = |typed: Option<PathBuf>| typed.unwrap_or_else(Config::default_path);
     match command {
-        SharedCommand::Key { command: KeyCommand::New { file } } => SharedRequest::NewKey(file),
+        SharedCommand::Key { command: KeyCommand::New { file, signing } } => SharedRequest::NewKey { file, signing },
         SharedCommand::Status { config, json } => SharedRequest::Status { file: file(config), json },
         SharedCommand::Gc { config, max_size } => SharedRequest::Shrink { file: file(config), max_size },
         SharedCommand::Forget { config } => SharedRequest::Forget { file: file(config) },

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytesize::ByteSize;
+use futures::future::join_all;
 use serde_json::json;
 
 use super::Failure;
@@ -16,13 +17,18 @@ use super::runtime::on_runtime;
 use crate::config::{Config, SharedConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::share;
-use crate::shared::{CircleKey, Services, Store, Tally, shrink, tally};
+use crate::shared::{CircleKey, Services, SigningKey, Store, Tally, shrink, tally};
 
 /// What is wanted.
 #[derive(Debug)]
 pub enum SharedRequest {
     /// A new key, in a new file.
-    NewKey(PathBuf),
+    NewKey {
+        /// The file.
+        file: PathBuf,
+        /// A key that signs, and not that of a circle.
+        signing: bool,
+    },
     /// What is in the store.
     Status {
         /// The configuration file.
@@ -50,21 +56,38 @@ pub enum SharedRequest {
 /// The configuration has no store; the store does not work.
 pub fn run(request: SharedRequest) -> Result<u8, Failure> {
     match request {
-        SharedRequest::NewKey(file) => new_key(&file)?,
+        SharedRequest::NewKey { file, signing } => new_key(&file, signing)?,
         SharedRequest::Status { file, json } => {
-            let shared = configured(&file)?;
-            for (url, store) in stores(&shared) {
-                let tally = on_runtime(async { Ok(tally(&*store).await?) })?;
+            let stores = stores(&configured(&file)?);
+            let tallies = on_runtime(async { Ok(join_all(stores.iter().map(|(_, store)| tally(&**store))).await) })?;
+            let mut code = 0;
+            for ((url, _), tally) in stores.iter().zip(tallies) {
+                let tally = match tally {
+                    Ok(tally) => tally,
+                    // The other one may work.
+                    Err(error) => {
+                        code = 1;
+                        if json {
+                            outln!("{}", json!({ "store": url, "error": error.to_string() }));
+                        } else {
+                            say(&format!("{url}: FAILED: {error}\n"));
+                        }
+                        continue;
+                    }
+                };
                 if json {
                     let [oldest, newest] = [0, 1].map(|which| time(&tally, which));
-                    let (values, bytes) = (tally.values, tally.bytes);
-                    let told =
-                        json!({ "store": url, "values": values, "bytes": bytes, "oldest": oldest, "newest": newest });
+                    let Tally { values, bytes, odd, .. } = tally;
+                    let told = json!({
+                        "store": url, "values": values, "bytes": bytes, "other": odd, "oldest": oldest, "newest": newest
+                    });
                     outln!("{told}");
                 } else {
-                    say(&format!("{url}: {}{}\n", counted(&tally), between(&tally)));
+                    let advice = if tally.odd > 0 { ", which `kitovufs shared gc` or `forget` removes" } else { "" };
+                    say(&format!("{url}: {}{advice}{}\n", counted(&tally), between(&tally)));
                 }
             }
+            return Ok(code);
         }
         SharedRequest::Shrink { file, max_size } => {
             let shared = configured(&file)?;
@@ -75,27 +98,38 @@ pub fn run(request: SharedRequest) -> Result<u8, Failure> {
             make_smaller(&url, &*store, max_size.as_u64())?;
         }
         SharedRequest::Forget { file } => {
+            let mut result = Ok(());
             for (url, store) in stores(&configured(&file)?) {
-                make_smaller(&url, &*store, 0)?;
+                result = result.and(make_smaller(&url, &*store, 0));
             }
+            result?;
         }
     }
     Ok(0)
 }
 
 /// Writes a new key into a new file that only its owner can read.
-fn new_key(file: &Path) -> Result<()> {
+fn new_key(file: &Path, signing: bool) -> Result<()> {
     let failed = |e| Error::new("write key", ErrorKind::Other).on(file.display()).caused_by(e);
     let none = |_| failed(std::io::Error::other("the system has no random bytes"));
-    let key = CircleKey::random().map_err(none)?;
+    let shown = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let (key, advice) = if signing {
+        let key = SigningKey::random().map_err(none)?;
+        let public = key.public();
+        let advice = format!(
+            "write into [shared] of this machine: signing_key = {{ file = {shown:?} }}\nand of every machine that shares: trusted = [\"{public}\"]"
+        );
+        (key.expose(), advice)
+    } else {
+        let advice = format!(
+            "copy it to every machine that shares, and write into [shared] there: key = {{ file = {shown:?} }}"
+        );
+        (CircleKey::random().map_err(none)?.expose(), advice)
+    };
     let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
-    let written = writeln!(new, "{}", key.expose()).and_then(|()| new.sync_all());
+    let written = writeln!(new, "{key}").and_then(|()| new.sync_all());
     written.inspect_err(|_| _ = std::fs::remove_file(file)).map_err(failed)?;
-    say(&format!(
-        "{}: a new key; copy it to every machine that shares, and write into [shared] there: key = {{ file = {:?} }}\n",
-        file.display(),
-        std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
-    ));
+    say(&format!("{}: a new key; {advice}\n", file.display()));
     Ok(())
 }
 
@@ -123,7 +157,12 @@ fn make_smaller(url: &str, store: &dyn Store, max_bytes: u64) -> Result<(), Fail
 }
 
 fn counted(tally: &Tally) -> String {
-    format!("{} values, {}", tally.values, ByteSize::b(tally.bytes))
+    let values = if tally.values == 1 { "1 value".into() } else { format!("{} values", tally.values) };
+    let odd = match tally.odd {
+        0 => String::new(),
+        odd => format!(", and {odd} other things in the place of values"),
+    };
+    format!("{values}, {}{odd}", ByteSize::b(tally.bytes))
 }
 
 /// When values were last used.

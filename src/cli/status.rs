@@ -11,7 +11,7 @@ use crate::control::client::{Client, Unanswered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::point::{self, Mounted};
 use crate::path::picture;
-use crate::status::{CacheStatus, Requests, SharedStatus, SourceStatus, Status, WaitingStatus};
+use crate::status::{CacheStatus, Requests, ServiceStatus, SharedStatus, SourceStatus, Status, WaitingStatus};
 
 /// For whom the status is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,26 +208,55 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
     }
     if let Some(shared) = shared {
         line(format!("  {:width$}  {}", "shared", shared_state(shared)));
+        let SharedStatus { hits, misses, hedged, refused, services, keyless, state, .. } = shared;
+        if shared.lies > 0 {
+            line(format!(
+                "    {} times another machine gave WRONG BYTES; nothing is taken from it any more",
+                shared.lies
+            ));
+        }
+        keyless.iter().for_each(|(name, why)| line(format!("    {name} shares NOTHING: {why}")));
         if verbose {
-            let SharedStatus { hits, misses, hedged, refused, store, .. } = shared;
+            let (listings, audited) = (shared.listings, shared.audited);
             line(format!("    {hits} hits, {misses} misses, {hedged} not in time, {refused} refused"));
-            line(format!("    {store}"));
+            line(format!("    {listings} listings from other machines, {audited} reads compared with the source"));
+        }
+        for service in services {
+            match (&*service.state, &*service.url) {
+                ("ok", url) if verbose => line(format!("    {url}")),
+                // All of it is told above.
+                ("ok", _) => {}
+                (_, url) if state == "resting" && services.len() == 1 && verbose => line(format!("    {url}")),
+                _ if state == "resting" && services.len() == 1 => {}
+                _ => line(format!("    {}", service_state(service))),
+            }
         }
     }
 }
 
 /// How the store is that machines have in common, and what came of it.
 fn shared_state(shared: &SharedStatus) -> String {
-    let SharedStatus { state, last_error, bytes_in, bytes_out, refused, .. } = shared;
-    let why = last_error.as_deref().unwrap_or("no error is known");
+    let SharedStatus { state, last_error, last_refusal, bytes_in, bytes_out, refused, .. } = shared;
+    let known = |why: &Option<String>| why.clone().unwrap_or_else(|| "no error is known".into());
     if state == "resting" {
-        return format!("LEFT ALONE for half a minute, and sources are asked: {why}");
+        return format!("LEFT ALONE for half a minute, and sources are asked: {}", known(last_error));
     }
     let refused = match refused {
         0 => String::new(),
-        _ => format!(", {refused} values REFUSED: {why}"),
+        1 => format!(", 1 value REFUSED: {}", known(last_refusal)),
+        _ => format!(", {refused} values REFUSED: {}", known(last_refusal)),
     };
     format!("{} came from other machines, {} given{refused}", ByteSize::b(*bytes_in), ByteSize::b(*bytes_out))
+}
+
+/// How a service is that does not work, or not wholly.
+fn service_state(service: &ServiceStatus) -> String {
+    let why = service.why.as_deref().unwrap_or("no error is known");
+    let what = match &*service.state {
+        "resting" => "LEFT ALONE for half a minute",
+        _ => "TAKES NOTHING for half a minute, and is asked all the same",
+    };
+    format!("{}: {what}: {why}", service.url)
 }
 
 /// A pinned path as people read it.

@@ -103,6 +103,12 @@ pub struct SharedConfig {
     pub access: crate::shared::Access,
     /// Whether what only size and time tell apart is shared too.
     pub weak: bool,
+    /// Whether listings are shared too.
+    pub listings: bool,
+    /// Whose values are taken; with none and no `signing_key`, those of everybody who has the key.
+    pub trusted: Vec<crate::shared::PublicKey>,
+    /// The key by which what is given is signed.
+    pub signing_key: Option<Secret>,
     /// How the store is used.
     pub tuning: crate::shared::Tuning,
 }

@@ -31,13 +31,17 @@ fn a_source_with_a_secret_of_a_program_needs_no_key() {
 fn every_key_of_the_table_means_what_it_says() {
     let config = good(&format!(
         "{STORE}key = {{ file = 'circle.key' }}\naccess = 'key'\nrole = 'read'\nweak = true\npatience = '70ms'\n\
-         max_upload = '1MiB'\n{CLOUD}circle = 'lab'\n"
+         max_upload = '1MiB'\nlistings = true\ntrusted = ['{0}', '{0}']\nsigning_key = {{ file = 'own.key' }}\naudit = 0.25\n\
+         {CLOUD}circle = 'lab'\n",
+        "1".repeat(64)
     ));
     let shared = config.shared.expect("it is there");
     assert!(format!("{:?}", shared.key).contains("/circle.key"), "it begins at the file's directory");
     assert_eq!((shared.weak, shared.access, shared.tuning.role), (true, Access::Same, Role::Read));
     assert_eq!(shared.tuning.patience, Some(Duration::from_millis(70)));
     assert_eq!(shared.tuning.max_upload, Some(1 << 20));
+    assert_eq!((shared.listings, shared.trusted.len(), shared.tuning.audit), (true, 2, 0.25));
+    assert!(format!("{:?}", shared.signing_key).contains("/own.key"));
     assert_eq!(config.sources[0].sharing, Some(Sharing { circle: Some("lab".into()) }));
 }
 
@@ -79,9 +83,12 @@ fn what_is_wrong_is_said_where_it_stands() {
         ("patience = '0s'", vec!["longer than nothing"]),
         ("max_upload = 10", vec!["\"1KiB\""]),
         ("weak = 1", vec!["true or false"]),
-        ("trusted = []", vec!["unknown key `trusted`"]),
-        ("audit = 0.1", vec!["unknown key `audit`"]),
-        ("listings = true", vec!["unknown key `listings`"]),
+        ("trusted = 'x'", vec!["a list of keys", "kitovufs shared key new --signing"]),
+        ("trusted = ['hunter2']", vec!["64 hexadecimal digits", "kitovufs shared key new --signing"]),
+        ("audit = 1.5", vec!["from 0.0 to 1.0", "0.01"]),
+        ("audit = 'all'", vec!["from 0.0 to 1.0"]),
+        ("listings = 1", vec!["true or false"]),
+        ("signing_key = { keyring = true }", vec!["no place for it"]),
     ] {
         assert_problem(&table(more), 4, &words);
     }

@@ -93,6 +93,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     let shares = Shares::of(config);
     // Within the runtime: the key of a circle may be got in the background.
     let (fs, changes) = runtime.block_on(async { assemble(config, configured, &shares) })?;
+    tell(shares.notes(), request.daemon);
     let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
     let driver = Driver::new(fs.clone(), runtime.handle().clone()).map_err(failed)?;
     let report = Arc::new(Report::new(fs.clone(), mountpoint.clone(), driver.describe_passthrough(), shares.status()));
@@ -216,7 +217,11 @@ fn tell_notes(config: &Config, configured: &[Configured], is_daemon: bool) {
     let of_sources = configured.iter().flat_map(|Configured { config, notes, .. }| {
         notes.iter().map(|note| format!("source {}: {note}", config.name.escape_debug()))
     });
-    for note in disk::shortage(&config.cache).into_iter().chain(of_sources) {
+    tell(disk::shortage(&config.cache).into_iter().chain(of_sources), is_daemon);
+}
+
+fn tell(notes: impl IntoIterator<Item = String>, is_daemon: bool) {
+    for note in notes {
         warn!("{note}");
         if is_daemon {
             eprintln!("kitovufs: {}", PrintableLines(&note));
@@ -266,8 +271,9 @@ fn assemble(config: &Config, configured: Vec<Configured>, shares: &Shares) -> Re
         let (fresh_for, patience, offline) = (config.fresh_for, config.patience, config.offline);
         let policy = Policy { fresh_for, patience, offline, names_account };
         let (db, room, span) = (db.clone(), room.clone(), connection.span());
-        let catalog = Catalog::new(connection.clone(), source_id.clone(), policy, db, room, span);
         let (content, proven) = shares.wrap(&config, connection.clone() as Arc<dyn Source>);
+        let listings = shares.wrap_listings(&config, connection.clone() as Arc<dyn Source>);
+        let catalog = Catalog::new(listings, source_id.clone(), policy, db, room, span);
         let transfer = Transfer::new(
             content,
             source_id.clone(),

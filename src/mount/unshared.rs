@@ -25,6 +25,14 @@ impl Shares {
         }
     }
 
+    pub fn wrap_listings(&self, _: &SourceConfig, connection: Arc<dyn Source>) -> Arc<dyn Source> {
+        connection
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     pub fn status(self) -> impl Fn() -> Option<SharedStatus> + Send + Sync + 'static {
         || None
     }

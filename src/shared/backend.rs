@@ -36,7 +36,10 @@ const GIVE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Backend {
     store: Arc<dyn Store>,
     counts: Arc<Counts>,
-    breaker: Breaker,
+    asking: Breaker,
+    /// Of giving alone: a store that is full is asked all the same.
+    giving: Breaker,
+    last_error: Mutex<Option<String>>,
     usual: Mutex<[Option<Duration>; LENGTHS]>,
     /// One read that came too late goes on at a time: more would make a slow store slower.
     lingering: Arc<Semaphore>,
@@ -54,8 +57,8 @@ pub(super) enum Answer {
 
 impl Backend {
     pub(super) fn new(store: Arc<dyn Store>, counts: Arc<Counts>) -> Arc<Self> {
-        let (breaker, usual) = Default::default();
-        Arc::new(Self { store, counts, breaker, usual, lingering: Arc::new(Semaphore::new(1)) })
+        let (asking, giving, last_error, usual) = Default::default();
+        Arc::new(Self { store, counts, asking, giving, last_error, usual, lingering: Arc::new(Semaphore::new(1)) })
     }
 
     /// Whether it keeps values of a file of so many bytes.
@@ -65,7 +68,17 @@ impl Backend {
 
     /// Whether it is left alone at present, after failures.
     pub(super) fn is_resting(&self) -> bool {
-        self.breaker.is_open()
+        self.asking.is_open()
+    }
+
+    /// Whether it is given nothing at present, after failures.
+    pub(super) fn takes_nothing(&self) -> bool {
+        self.giving.is_open() || self.is_resting()
+    }
+
+    /// Its latest failure.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().clone()
     }
 
     /// The time that a read of so many blocks waits.
@@ -90,17 +103,17 @@ impl Backend {
         let mut reading = self.read(name, place, blocks);
         match timeout(patience, reading.end()).await {
             Ok(Ok(value)) => {
-                self.breaker.worked();
+                self.asking.worked();
                 Answer::Value(value)
             }
             Ok(Err(error)) => {
-                self.failed(asked, &error.to_string());
+                self.failed(&self.asking, asked, &error.to_string());
                 Answer::Failed
             }
             Err(_) => {
                 up(&self.counts.hedged, 1);
-                let limit = humantime::format_duration(patience);
-                self.failed(asked, &format!("the store has not answered within {limit}"));
+                let limit = patience.as_millis();
+                self.failed(&self.asking, asked, &format!("the store has not answered within {limit} ms"));
                 Answer::Late(reading)
             }
         }
@@ -136,13 +149,28 @@ impl Backend {
         let asked = Instant::now();
         match timeout(GIVE_TIMEOUT, self.store.put_if_absent(name, value)).await {
             Ok(Ok(is_new)) => {
-                self.breaker.worked();
+                self.giving.worked();
                 return Some(is_new);
             }
-            Ok(Err(error)) => self.failed(asked, &error.to_string()),
-            Err(_) => self.failed(asked, "the store has not taken a value in time"),
+            Ok(Err(error)) => self.failed(&self.giving, asked, &error.to_string()),
+            Err(_) => self.failed(&self.giving, asked, "the store has not taken a value in time"),
         }
         None
+    }
+
+    /// Puts a value, in the place of another if there is one.
+    pub(super) async fn put_over(&self, name: &str, value: Bytes, kept_for: Duration) {
+        let asked = Instant::now();
+        match timeout(GIVE_TIMEOUT, self.store.put(name, value, kept_for)).await {
+            Ok(Ok(())) => self.giving.worked(),
+            Ok(Err(error)) => self.failed(&self.giving, asked, &error.to_string()),
+            Err(_) => self.failed(&self.giving, asked, "the store has not taken a listing in time"),
+        }
+    }
+
+    /// The whole of a value, for which nobody waits.
+    pub(super) async fn look_into(&self, name: &str, place: Range<u64>) -> Option<Bytes> {
+        timeout(LATEST, self.store.get(name, place)).await.ok()?.ok()?
     }
 
     /// Removes values, one after another, until one cannot be removed.
@@ -151,18 +179,21 @@ impl Backend {
             let asked = Instant::now();
             match timeout(GIVE_TIMEOUT, self.store.delete(&name)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return self.failed(asked, &error.to_string()),
-                Err(_) => return self.failed(asked, "the store has not removed a value in time"),
+                Ok(Err(error)) => return self.failed(&self.giving, asked, &error.to_string()),
+                Err(_) => return self.failed(&self.giving, asked, "the store has not removed a value in time"),
             }
         }
     }
 
-    fn failed(&self, asked: Instant, why: &str) {
+    fn failed(&self, breaker: &Breaker, asked: Instant, why: &str) {
+        *self.last_error.lock() = Some(why.to_owned());
         self.counts.note_error(why);
-        if self.breaker.failed(asked) {
-            warn!("shared: {why}; the store is left alone for 30 s, and sources are asked instead");
-        } else {
+        if !breaker.failed(asked) {
             debug!("shared: {why}");
+        } else if std::ptr::eq(breaker, &self.giving) {
+            warn!("shared: {why}; nothing is given to the store for 30 s, and it is asked all the same");
+        } else {
+            warn!("shared: {why}; the store is left alone for 30 s, and sources are asked instead");
         }
     }
 }

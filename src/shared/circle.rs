@@ -1,5 +1,6 @@
 //! `Circle`: by what a source shares with those of other machines: keys, who may read, and the name of its remote. It asks no store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::key::{CircleKey, Keys};
+use super::listing::SealedListing;
+use super::seal::Seal;
 use super::sealed::Extent;
+use super::trust::Trust;
 use crate::cache::Key;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -29,12 +33,46 @@ pub struct Circle {
     keys: Keys,
     access: Access,
     source_id: Arc<str>,
+    is_quarantined: AtomicBool,
 }
 
 impl Circle {
-    /// The circle of those who have `key`. A version has the same name for all who call its remote `source_id`.
+    /// That in which values of everybody are taken who has `key`.
+    #[cfg(test)]
     pub fn new(key: &CircleKey, access: Access, source_id: impl Into<Arc<str>>) -> Self {
-        Self { keys: key.derive(), access, source_id: source_id.into() }
+        Self::signing(key, access, source_id, None)
+    }
+
+    /// The circle of those who have `key`, in which values are taken only of those who are trusted. A version has the same name for all who
+    /// call its remote `source_id`.
+    pub fn signing(key: &CircleKey, access: Access, source_id: impl Into<Arc<str>>, trust: Option<Arc<Trust>>) -> Self {
+        Self { keys: key.derive(trust), access, source_id: source_id.into(), is_quarantined: AtomicBool::new(false) }
+    }
+
+    /// Whether writers sign.
+    pub(super) fn has_signatures(&self) -> bool {
+        self.keys.has_signatures()
+    }
+
+    /// Takes nothing from others any more: somebody who has the key lies.
+    pub(super) fn quarantine(&self) {
+        self.is_quarantined.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether nothing is taken from others.
+    pub(super) fn is_quarantined(&self) -> bool {
+        self.is_quarantined.load(Ordering::SeqCst)
+    }
+
+    /// Whether this machine can give anything.
+    pub(super) fn can_give(&self) -> bool {
+        self.keys.can_give()
+    }
+
+    /// The place of the listing of a directory.
+    pub(super) fn listing(&self, dir: &RemotePath) -> SealedListing {
+        let derived = self.keys.of_listing(&self.source_id, dir);
+        SealedListing::new(Seal::new(&self.keys, &derived), derived.name, dir.clone())
     }
 
     /// Who may read.
@@ -64,12 +102,20 @@ pub struct LateCircle {
     circle: OnceLock<Arc<Circle>>,
     unlock: Box<Unlock>,
     tried: Mutex<Option<Instant>>,
+    /// Why it was not there when it was tried last.
+    failure: Mutex<Option<String>>,
 }
 
 impl LateCircle {
     /// The circle that `unlock` gets when it is first wanted.
     pub fn new(unlock: impl Fn() -> Result<Circle> + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { circle: OnceLock::new(), unlock: Box::new(unlock), tried: Mutex::default() })
+        let (circle, tried, failure) = Default::default();
+        Arc::new(Self { circle, unlock: Box::new(unlock), tried, failure })
+    }
+
+    /// Why it is not there, if it was tried.
+    pub fn why_locked(&self) -> Option<String> {
+        self.failure.lock().clone().filter(|_| self.circle.get().is_none())
     }
 
     /// Gets it now, where it takes no other program's or person's time.
@@ -78,7 +124,7 @@ impl LateCircle {
     /// The secret is not there.
     pub fn unlock(&self) -> Result<()> {
         if self.circle.get().is_none() {
-            let circle = (self.unlock)()?;
+            let circle = (self.unlock)().inspect_err(|error| *self.failure.lock() = Some(error.to_string()))?;
             // Another thread may have been faster; both got the same.
             let _ = self.circle.set(Arc::new(circle));
         }
@@ -112,7 +158,7 @@ impl LateCircle {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::error::{Error, ErrorKind};
@@ -128,14 +174,15 @@ mod tests {
         for _ in 0..10 {
             assert!(late.get().is_none());
         }
-        while asked.load(Ordering::SeqCst) == 0 {
+        while late.why_locked().is_none() {
             tokio::task::yield_now().await;
         }
         tokio::time::advance(REST).await;
+        assert!(late.why_locked().is_some_and(|why| why.contains("read secret")));
         while late.get().is_none() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert_eq!((asked.load(Ordering::SeqCst), late.why_locked()), (2, None));
     }
 
     #[test]

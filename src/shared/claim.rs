@@ -25,6 +25,7 @@ use super::backend::Backend;
 use super::breaker::Breaker;
 use super::counts::{Counts, up};
 use super::leases::{Ends, Leases};
+use crate::cache::block::SMALL;
 use crate::digest::hex;
 use crate::error::Result;
 
@@ -33,7 +34,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How long it waits for one of them: so many times what an extent takes, but no less and no more.
 const USUAL_TIMES: u32 = 3;
-const TURN: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
+const TURN: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(1);
 
 /// How long it waits for an answer about a lease.
 const ANSWER: Duration = Duration::from_millis(100);
@@ -45,12 +46,30 @@ const RENEWED_EACH: Duration = Duration::from_secs(3);
 pub(super) struct Claims {
     leases: Arc<dyn Leases>,
     counts: Arc<Counts>,
+    patience: Option<Duration>,
     breaker: Breaker,
+    last_error: Mutex<Option<String>>,
     /// Begins the names of this mount's holders.
     machine: String,
     holders: AtomicU64,
-    /// How long an extent takes from its lease until it is in the store, on average.
-    usual: Mutex<Option<Duration>>,
+    /// How long small values and others take from their lease until they are in the store, on average.
+    usual: Mutex<[Option<Duration>; 2]>,
+}
+
+/// What is waited for: the one takes a moment, the other may take longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// A file of up to 1 MiB, or a listing.
+    Small,
+    /// Anything else.
+    Large,
+}
+
+impl Size {
+    /// That of an extent of a file of so many bytes.
+    pub(super) fn of_file(bytes: u64) -> Self {
+        if bytes <= SMALL { Self::Small } else { Self::Large }
+    }
 }
 
 /// Who retrieves an extent.
@@ -70,25 +89,27 @@ enum Asked {
 }
 
 impl Claims {
-    pub(super) fn new(leases: Arc<dyn Leases>, counts: Arc<Counts>) -> Arc<Self> {
+    /// Those of a mount that waits for the store for so long, if that is configured.
+    pub(super) fn new(leases: Arc<dyn Leases>, counts: Arc<Counts>, patience: Option<Duration>) -> Arc<Self> {
         let mut id = [0; 8];
         // Without randomness two mounts may take each other for one, and then do not wait for each other.
         let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id);
-        let (breaker, holders, usual) = Default::default();
-        Arc::new(Self { leases, counts, breaker, machine: hex(&id), holders, usual })
+        let (breaker, last_error, holders, usual) = Default::default();
+        Arc::new(Self { leases, counts, patience, breaker, last_error, machine: hex(&id), holders, usual })
+    }
+
+    /// Whether nobody is asked at present, after failures, and why.
+    pub(super) fn resting(&self) -> Option<String> {
+        self.breaker.is_open().then(|| self.last_error.lock().clone().unwrap_or_default())
     }
 
     /// Who retrieves the extent of this name, which `backend` has not had a moment ago.
-    pub(super) async fn claim(
-        self: &Arc<Self>,
-        name: &str,
-        backend: &Arc<Backend>,
-        patience: Option<Duration>,
-    ) -> Claim {
-        let deadline = Instant::now() + LONGEST_WAIT;
+    pub(super) async fn claim(self: &Arc<Self>, name: &str, backend: &Arc<Backend>, of: Size) -> Claim {
+        let patience = self.patience;
+        let deadline = Instant::now() + self.at_least(LONGEST_WAIT);
         let (mut from, mut ends) = (None::<String>, None::<Ends>);
         loop {
-            let holder = match self.ask(name, from.take()).await {
+            let holder = match self.ask(name, from.take(), of).await {
                 Asked::Mine(_) if backend.has(name, patience).await => return Claim::There,
                 Asked::Mine(lease) => {
                     up(&self.counts.leases_won, 1);
@@ -108,7 +129,7 @@ impl Claims {
             if Instant::now() >= deadline {
                 return Claim::Without;
             }
-            let turn = deadline.min(Instant::now() + self.turn());
+            let turn = deadline.min(Instant::now() + self.turn(of));
             match timeout_at(turn, ends.next()).await {
                 Ok(()) if backend.has(name, patience).await => return Claim::There,
                 Ok(()) => {}
@@ -117,27 +138,26 @@ impl Claims {
         }
     }
 
-    /// Takes the lease of an extent that is not in `backend`, if that can be had at once.
-    pub(super) async fn take(
-        self: &Arc<Self>,
-        name: &str,
-        backend: &Arc<Backend>,
-        patience: Option<Duration>,
-    ) -> Option<Lease> {
-        let Asked::Mine(lease) = self.ask(name, None).await else { return None };
-        if backend.has(name, patience).await {
+    /// Takes the lease of an extent that is not in `backend`, if that can be had at once; nothing if this mount has it already.
+    pub(super) async fn take(self: &Arc<Self>, name: &str, backend: &Arc<Backend>, of: Size) -> Option<Option<Lease>> {
+        let lease = match self.ask(name, None, of).await {
+            Asked::Mine(lease) => lease,
+            Asked::Held(holder) if holder.starts_with(&self.machine) => return Some(None),
+            Asked::Held(_) | Asked::Failed => return None,
+        };
+        if backend.has(name, self.patience).await {
             return None;
         }
         up(&self.counts.leases_won, 1);
-        Some(lease)
+        Some(Some(lease))
     }
 
-    async fn ask(self: &Arc<Self>, name: &str, from: Option<String>) -> Asked {
+    async fn ask(self: &Arc<Self>, name: &str, from: Option<String>, of: Size) -> Asked {
         let holder = format!("{}-{}", self.machine, self.holders.fetch_add(1, Ordering::Relaxed));
         match self.answer(self.leases.take(name, &holder, from.as_deref())).await {
             None => Asked::Failed,
             Some(Some(other)) => Asked::Held(other),
-            Some(None) => Asked::Mine(Lease::new(self.clone(), name.to_owned(), holder)),
+            Some(None) => Asked::Mine(Lease::new(self.clone(), name.to_owned(), holder, of)),
         }
     }
 
@@ -147,15 +167,17 @@ impl Claims {
             return None;
         }
         let asked = Instant::now();
-        let why = match timeout(ANSWER, asking).await {
+        let limit = self.at_least(ANSWER);
+        let why = match timeout(limit, asking).await {
             Ok(Ok(answer)) => {
                 self.breaker.worked();
                 return Some(answer);
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("nobody has answered about leases within {}", humantime::format_duration(ANSWER)),
+            Err(_) => format!("nobody has answered about leases within {} ms", limit.as_millis()),
         };
         self.counts.note_error(&why);
+        *self.last_error.lock() = Some(why.clone());
         if self.breaker.failed(asked) {
             warn!("shared: {why}; nobody is asked for leases for 30 s, and several machines may retrieve the same");
         } else {
@@ -165,9 +187,15 @@ impl Claims {
     }
 
     /// How long one holder is waited for.
-    fn turn(&self) -> Duration {
-        let usual = *self.usual.lock();
-        usual.map_or(*TURN.end(), |usual| (usual * USUAL_TIMES).clamp(*TURN.start(), *TURN.end()))
+    fn turn(&self, of: Size) -> Duration {
+        let usual = self.usual.lock()[of as usize];
+        let longest = self.at_least(*TURN.end());
+        usual.map_or(longest, |usual| (usual * USUAL_TIMES).clamp(*TURN.start(), longest))
+    }
+
+    /// This time, or the patience with the store if that is configured and longer.
+    fn at_least(&self, time: Duration) -> Duration {
+        self.patience.map_or(time, |patience| patience.max(time))
     }
 }
 
@@ -176,13 +204,14 @@ pub(super) struct Lease {
     claims: Arc<Claims>,
     name: String,
     holder: String,
+    of: Size,
     began: Instant,
     renewing: AbortHandle,
     runtime: tokio::runtime::Handle,
 }
 
 impl Lease {
-    fn new(claims: Arc<Claims>, name: String, holder: String) -> Self {
+    fn new(claims: Arc<Claims>, name: String, holder: String, of: Size) -> Self {
         let (leases, renewed, mine) = (claims.leases.clone(), name.clone(), holder.clone());
         let renewing = tokio::spawn(async move {
             loop {
@@ -194,7 +223,7 @@ impl Lease {
             }
         });
         let (began, renewing) = (Instant::now(), renewing.abort_handle());
-        Self { claims, name, holder, began, renewing, runtime: tokio::runtime::Handle::current() }
+        Self { claims, name, holder, of, began, renewing, runtime: tokio::runtime::Handle::current() }
     }
 
     /// Renews it no more: it ends by itself, if this value does not do so earlier.
@@ -205,7 +234,7 @@ impl Lease {
     /// The extent is in the store.
     pub(super) fn given(&self) {
         let took = self.began.elapsed();
-        let mut usual = self.claims.usual.lock();
+        let usual = &mut self.claims.usual.lock()[self.of as usize];
         *usual = Some(usual.map_or(took, |before| (before * 7 + took) / 8));
     }
 

@@ -25,8 +25,16 @@ pub struct Counts {
     pub leases_won: AtomicU64,
     /// Extents for which it waited, because another machine was retrieving them.
     pub leases_waited: AtomicU64,
+    /// Reads that it answered and that were compared with the source.
+    pub audited: AtomicU64,
+    /// Those of them for which another machine had given wrong bytes.
+    pub lies: AtomicU64,
+    /// Listings that came from it.
+    pub listings: AtomicU64,
     /// The latest failure, in words.
     pub last_error: Mutex<Option<String>>,
+    /// Why a value was refused that was refused last.
+    pub last_refusal: Mutex<Option<String>>,
 }
 
 impl Counts {

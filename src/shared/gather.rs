@@ -74,7 +74,7 @@ mod tests {
     use crate::shared::sealed::EXTENT;
 
     fn extent(size: u64, block: usize) -> Extent {
-        let keys = CircleKey::parse(&"5".repeat(64)).expect("a key").derive();
+        let keys = CircleKey::parse(&"5".repeat(64)).expect("a key").derive(None);
         Extent::around(&keys, &Key::new("s", &RemotePath::root(), &Digest::new("etag:1")), size, block)
     }
 

@@ -1,17 +1,22 @@
 //! `CircleKey`: the secret of the machines that share, and the keys and names that are derived of it. It encrypts nothing.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::trust::Trust;
 use crate::cache::Key;
 use crate::digest::hex;
+use crate::path::RemotePath;
 
 /// The bytes of a key.
 const BYTES: usize = 32;
 
-/// What the three keys are for. The text keeps them apart from each other and from those of any other program.
+/// What the keys are for. The text keeps them apart from each other and from those of any other program.
 const NAMES: &str = "kitovufs shared cache v1, names of values";
 const SEALS: &str = "kitovufs shared cache v1, encryption of blocks";
 const NONCES: &str = "kitovufs shared cache v1, nonces of blocks";
+const LISTINGS: &str = "kitovufs shared cache v1, names of listings";
+const SIGNED: &str = "kitovufs shared cache v1, values that are signed";
 const OF_SECRET: &str = "kitovufs shared cache v1, circle of those who have a secret";
 const OF_CIRCLE: &str = "kitovufs shared cache v1, circle of a name";
 
@@ -68,10 +73,12 @@ impl CircleKey {
         hex(&self.0)
     }
 
-    /// The keys that are derived of it.
-    pub(super) fn derive(&self) -> Keys {
-        let [names, seals, nonces] = [NAMES, SEALS, NONCES].map(|purpose| blake3::derive_key(purpose, &self.0));
-        Keys { names, seals, nonces }
+    /// The keys that are derived of it; others where writers sign, so that nobody takes the one kind of value for the other.
+    pub(super) fn derive(&self, trust: Option<Arc<Trust>>) -> Keys {
+        let key = if trust.is_some() { blake3::derive_key(SIGNED, &self.0) } else { self.0 };
+        let purposes = [NAMES, LISTINGS, SEALS, NONCES];
+        let [names, listings, seals, nonces] = purposes.map(|purpose| blake3::derive_key(purpose, &key));
+        Keys { names, listings, seals, nonces, trust }
     }
 }
 
@@ -84,12 +91,16 @@ impl fmt::Debug for CircleKey {
 /// The keys of a circle.
 pub(super) struct Keys {
     names: [u8; BYTES],
+    listings: [u8; BYTES],
     seals: [u8; BYTES],
     nonces: [u8; BYTES],
+    trust: Option<Arc<Trust>>,
 }
 
-/// The name and the keys of one extent of one version.
+/// The name and the keys of one value.
 pub(super) struct Derived {
+    /// What it is.
+    pub(super) place: [u8; BYTES],
     /// Where its value lies.
     pub(super) name: String,
     /// Encrypts its blocks.
@@ -103,11 +114,37 @@ impl Keys {
     pub(super) fn of_extent(&self, version: &Key, size: u64, number: u64) -> Derived {
         let mut hash = blake3::Hasher::new_keyed(&self.names);
         hash.update(version.as_bytes()).update(&size.to_le_bytes()).update(&number.to_le_bytes());
-        let name = *hash.finalize().as_bytes();
+        self.of(*hash.finalize().as_bytes())
+    }
+
+    /// What belongs to the listing of a directory.
+    pub(super) fn of_listing(&self, source_id: &str, dir: &RemotePath) -> Derived {
+        let mut hash = blake3::Hasher::new_keyed(&self.listings);
+        hash.update(&(source_id.len() as u64).to_le_bytes()).update(source_id.as_bytes()).update(dir.as_bytes());
+        self.of(*hash.finalize().as_bytes())
+    }
+
+    /// Whose values are taken, if not those of everybody who has the key.
+    pub(super) fn trust(&self) -> Option<&Arc<Trust>> {
+        self.trust.as_ref()
+    }
+
+    /// Whether writers sign.
+    pub(super) fn has_signatures(&self) -> bool {
+        self.trust.is_some()
+    }
+
+    /// Whether this machine can make values.
+    pub(super) fn can_give(&self) -> bool {
+        self.trust.as_ref().is_none_or(|trust| trust.can_sign())
+    }
+
+    fn of(&self, place: [u8; BYTES]) -> Derived {
         Derived {
-            name: name_of(&name),
-            seal: *blake3::keyed_hash(&self.seals, &name).as_bytes(),
-            nonce: *blake3::keyed_hash(&self.nonces, &name).as_bytes(),
+            name: name_of(&place),
+            seal: *blake3::keyed_hash(&self.seals, &place).as_bytes(),
+            nonce: *blake3::keyed_hash(&self.nonces, &place).as_bytes(),
+            place,
         }
     }
 }
@@ -139,7 +176,6 @@ pub(super) fn is_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::digest::Digest;
-    use crate::path::RemotePath;
 
     #[test]
     fn a_key_survives_its_text_and_shows_nowhere_else() {
@@ -179,7 +215,7 @@ mod tests {
         let version = |path: &str, digest: &str| {
             Key::new("webdav", &RemotePath::parse(path.as_bytes()).expect("a path"), &Digest::new(digest))
         };
-        let [one, two] = [[1; BYTES], [2; BYTES]].map(|bytes| CircleKey(bytes).derive());
+        let [one, two] = [[1; BYTES], [2; BYTES]].map(|bytes| CircleKey(bytes).derive(None));
         let names = [
             one.of_extent(&version("/a", "etag:1"), 9, 0).name,
             one.of_extent(&version("/b", "etag:1"), 9, 0).name,
@@ -187,6 +223,9 @@ mod tests {
             one.of_extent(&version("/a", "etag:1"), 8, 0).name,
             one.of_extent(&version("/a", "etag:1"), 9, 1).name,
             two.of_extent(&version("/a", "etag:1"), 9, 0).name,
+            one.of_listing("webdav", &RemotePath::parse(b"/a").expect("a path")).name,
+            one.of_listing("webdav", &RemotePath::root()).name,
+            one.of_listing("webda", &RemotePath::parse(b"/a").expect("a path")).name,
         ];
         let different: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len());

@@ -9,13 +9,13 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::backend::Backend;
-use super::claim::{Claim, Claims};
+use super::claim::{Claim, Claims, Size};
 use super::leases::Leases;
 use super::leases::memory::Memory as Held;
 use super::sealed::EXTENT;
 use super::store::memory::Memory;
 use super::store::{Place, Redis, Store as _};
-use super::tests::{ETAG, Machine, SIZE, circle, content, count, filled, remote};
+use super::tests::{ETAG, Machine, SIZE, circle, content, count, filled, hashing, remote, until};
 use super::{Access, Services, Tier, Tuning};
 use crate::cache::block::BLOCK;
 use crate::source::fault::{Fault, Method};
@@ -71,6 +71,70 @@ async fn small_files_that_only_the_whole_copy_proves_are_retrieved_once_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_large_file_is_retrieved_once_whatever_parts_its_readers_ask_for() {
+    let (hashed, digest) = hashing();
+    for (remote, digest) in [(hashed, digest), (remote(), ETAG.to_owned())] {
+        for blocks in [3, 9, 20] {
+            let (store, leases) = (Arc::<Memory>::default(), Arc::<Held>::default());
+            let machines = machines(8, &store, &leases, &remote);
+            let reading = machines.iter().map(|machine| async {
+                let mut read = machine.try_read(&digest, SIZE, 0..BLOCK).await.expect("it is there");
+                for first in (1..SIZE.div_ceil(BLOCK)).step_by(blocks) {
+                    let part = first * BLOCK..((first + blocks as u64) * BLOCK).min(SIZE);
+                    read.extend(machine.try_read(&digest, SIZE, part).await.expect("it is there"));
+                }
+                machine.prove(&digest, &read).await;
+                read
+            });
+            assert!(join_all(reading).await.iter().all(|read| *read == content(1)));
+            assert_eq!(bytes(&machines), SIZE + 7 * BLOCK, "{blocks} blocks at a time: but for the first one, once");
+            let given: u64 = machines.iter().map(|machine| count(&machine.counts().bytes_out)).sum();
+            assert_eq!((given, leases.held()), (SIZE, 0), "and it is given once");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_no_further_keeps_others_waiting_for_a_moment() {
+    let (store, leases, remote) = (Arc::<Memory>::default(), Arc::<Held>::default(), remote());
+    let machines = machines(2, &store, &leases, &remote);
+    let begun = machines[0].read(0..3 * BLOCK).await;
+    assert!(begun == content(1)[..3 * BLOCK as usize]);
+    assert_eq!(leases.held(), 1);
+    let began = Instant::now();
+    assert!(machines[1].read(0..SIZE).await == content(1));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // Blocks here and there make nobody wait.
+    remote.put_as("a", "etag:2", content(2));
+    for block in [4, 40, 44, 60] {
+        machines[0].try_read("etag:2", SIZE, block * BLOCK..(block + 1) * BLOCK).await.expect("it is there");
+    }
+    let waited = count(&machines[1].counts().leases_waited);
+    machines[1].try_read("etag:2", SIZE, 0..SIZE).await.expect("it is there");
+    assert_eq!(count(&machines[1].counts().leases_waited), waited);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_hash_that_is_given_as_it_comes_wrong_bytes_are_found_by_every_reader() {
+    let (store, leases) = (Arc::<Memory>::default(), Arc::<Held>::default());
+    let (remote, digest) = hashing();
+    let machines = machines(2, &store, &leases, &remote);
+    machines[0].faults.set_times(Method::RetrieveFile, Fault::Flip(EXTENT + 5), 1);
+    let wrong = machines[0].try_read(&digest, SIZE, 0..SIZE).await.expect("it answers");
+    let taken = machines[1].try_read(&digest, SIZE, 0..SIZE).await.expect("it answers");
+    assert!(wrong == taken && wrong != content(1));
+    for machine in &machines {
+        assert_ne!(machine.prove(&digest, &wrong).await.as_str(), digest, "no cache takes it for whole");
+    }
+    until(|| store.values.lock().is_empty()).await;
+    for machine in &machines {
+        let right = machine.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there");
+        assert!(right == content(1));
+        assert_eq!(machine.prove(&digest, &right).await.as_str(), digest);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_a_holder_that_fails_the_next_one_takes_the_lease() {
     let (store, leases, remote) = (Arc::<Memory>::default(), Arc::<Held>::default(), remote());
     let machines = machines(3, &store, &leases, &remote);
@@ -122,12 +186,12 @@ async fn outlive(
     takes: Duration,
 ) -> (usize, Duration) {
     let store = Arc::<Memory>::default();
-    let claims = |machine| Claims::new(leases(machine), Arc::default());
+    let claims = |machine| Claims::new(leases(machine), Arc::default(), Some(Duration::from_secs(1)));
     let backend = Backend::new(store.clone(), Arc::default());
     let name = |extent: usize| format!("v1/aa/{extent:064}");
     let dying = claims(0);
     for extent in 0..extents {
-        match dying.claim(&name(extent), &backend, Some(Duration::from_secs(1))).await {
+        match dying.claim(&name(extent), &backend, Size::Large).await {
             Claim::Mine(lease) => lease.die(),
             Claim::There | Claim::Without => panic!("nobody has it"),
         }
@@ -139,7 +203,7 @@ async fn outlive(
         let (backend, name, retrieved, store) = (backend.clone(), name(extent), retrieved.clone(), store.clone());
         tokio::spawn(async move {
             let began = Instant::now();
-            let claim = claims.claim(&name, &backend, Some(Duration::from_secs(1))).await;
+            let claim = claims.claim(&name, &backend, Size::Large).await;
             let waited = began.elapsed();
             let Claim::Mine(lease) = claim else {
                 if !matches!(claim, Claim::There) {

@@ -9,11 +9,14 @@
 //! upkeep — a store as a whole: tried, looked at, made smaller
 //! source — Shared, the wrapper of a source that asks here first
 //! tier — what is asked and given, and what is refused
+//! listed — Listed, the wrapper of a source whose listings machines have in common
 //! circle — with whom a source shares
 //! claim — which of the machines retrieves what is in no store yet
 //! backend — a store as a mount sees it: patience, and whether it works
 //! gather — blocks from the source until an extent of them is whole
-//! sealed — what a value is
+//! sealed, listing — what a value is
+//! seal — what a block of it is
+//! trust — whose values are taken
 //! key, breaker, counts, leases, store — secrets and names; rest after failures; numbers; who retrieves; where values lie
 //! ```
 
@@ -26,21 +29,33 @@ mod gather;
 mod key;
 mod leases;
 #[cfg(test)]
+mod lie_tests;
+mod listed;
+#[cfg(test)]
+mod listed_tests;
+mod listing;
+#[cfg(test)]
 mod many_tests;
 #[cfg(test)]
+mod mend_tests;
+#[cfg(test)]
 mod race_tests;
+mod seal;
 mod sealed;
 mod source;
 mod store;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod trust;
 mod upkeep;
 
 pub use circle::{Access, Circle, LateCircle};
 pub use key::CircleKey;
 pub use leases::Leases;
+pub use listed::Listed;
 pub use source::Shared;
 pub use store::{Late, Place, Store, check};
-pub use tier::{Role, Services, Tier, Tuning};
+pub use tier::{Health, Role, Services, Tier, Tuning};
+pub use trust::{PublicKey, SigningKey, Trust};
 pub use upkeep::{Tally, shrink, tally, try_leases, try_out};

@@ -1,16 +1,13 @@
 //! `Extent`: 4 MiB of one version as a value of the store, sealed block by block. It stores nothing.
 //!
-//! A block is `nonce (12) ‖ AES-256-GCM (as long as the block) ‖ tag (16)`, and a value is its blocks one after another, so that one
-//! block can be had alone. The key belongs to the extent of the version; the block's number is authenticated with it. The nonce is a keyed
-//! hash of number and content: the same content gives the same value on every machine, and no nonce serves two contents, even where a
-//! source calls two contents by one digest.
+//! A value is its sealed blocks one after another, so that one block can be had alone. Their key belongs to the extent of the version.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use super::key::{Derived, Keys};
+use super::key::Keys;
+use super::seal::Seal;
 use crate::cache::Key;
 use crate::cache::block::{BLOCK, block_count, bytes_of};
 
@@ -20,10 +17,8 @@ pub(super) const BLOCKS: usize = 32;
 /// The bytes of an extent.
 pub(super) const EXTENT: u64 = BLOCKS as u64 * BLOCK;
 
-/// The bytes that a block takes more in the store.
-const OVERHEAD: u64 = (NONCE_LEN + 16) as u64;
-
 /// One extent of one version.
+#[derive(Clone)]
 pub(super) struct Extent {
     /// The name of its value.
     pub(super) name: String,
@@ -31,18 +26,17 @@ pub(super) struct Extent {
     pub(super) blocks: Range<usize>,
     /// The bytes of the file.
     pub(super) size: u64,
-    key: LessSafeKey,
-    nonce: [u8; 32],
+    seal: Seal,
 }
 
 impl Extent {
     /// The extent in which this block of a version lies.
     pub(super) fn around(keys: &Keys, version: &Key, size: u64, block: usize) -> Self {
         let number = block / BLOCKS;
-        let Derived { name, seal, nonce } = keys.of_extent(version, size, number as u64);
-        let key = UnboundKey::new(&AES_256_GCM, &seal).expect("the key has the length that the cipher wants");
+        let derived = keys.of_extent(version, size, number as u64);
+        let seal = Seal::new(keys, &derived);
         let blocks = number * BLOCKS..((number + 1) * BLOCKS).min(block_count(size));
-        Self { name, blocks, size, key: LessSafeKey::new(key), nonce }
+        Self { name: derived.name, blocks, size, seal }
     }
 
     /// The bytes that a block of the file has.
@@ -53,31 +47,32 @@ impl Extent {
 
     /// Where these blocks of the file lie in the value.
     pub(super) fn place(&self, blocks: &Range<usize>) -> Range<u64> {
-        let first = (blocks.start - self.blocks.start) as u64 * (BLOCK + OVERHEAD);
+        let overhead = self.seal.overhead() as u64;
+        let first = (blocks.start - self.blocks.start) as u64 * (BLOCK + overhead);
         let content = bytes_of(blocks, self.size);
-        first..first + (content.end - content.start) + blocks.len() as u64 * OVERHEAD
+        first..first + (content.end - content.start) + blocks.len() as u64 * overhead
     }
 
     /// The value, of all its blocks in order.
     pub(super) fn seal(&self, content: &[Bytes]) -> Bytes {
-        let length: usize = content.iter().map(|block| block.len() + OVERHEAD as usize).sum();
+        let length: usize = content.iter().map(|block| block.len() + self.seal.overhead()).sum();
         let mut value = BytesMut::with_capacity(length);
         for (number, content) in self.blocks.clone().zip(content) {
-            let number = (number as u64).to_le_bytes();
-            let mut hash = blake3::Hasher::new_keyed(&self.nonce);
-            hash.update(&number).update(content);
-            let mut nonce = [0; NONCE_LEN];
-            nonce.copy_from_slice(&hash.finalize().as_bytes()[..NONCE_LEN]);
-            value.extend_from_slice(&nonce);
-            let mut sealed = value.split_off(value.len());
-            sealed.extend_from_slice(content);
-            let nonce = Nonce::assume_unique_for_key(nonce);
-            let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(number), &mut sealed);
-            let tag = tag.expect("a block is much shorter than what the cipher takes");
-            value.unsplit(sealed);
-            value.extend_from_slice(tag.as_ref());
+            self.seal.seal(number as u64, content, &mut value);
         }
         value.freeze()
+    }
+
+    /// Believes nobody any more who has signed something else for these blocks than what is right, in what lies at their [`Extent::place`].
+    pub(super) fn accuse(&self, blocks: &Range<usize>, value: &Bytes, right: &[u8]) {
+        let first = self.place(blocks).start;
+        for number in blocks.clone() {
+            let place = self.place(&(number..number + 1));
+            let at = |at: u64| usize::try_from(at - first).unwrap_or(usize::MAX).min(value.len());
+            let from = (number - blocks.start) * BLOCK as usize;
+            let right = right.get(from..from + self.length(number)).unwrap_or_default();
+            self.seal.accuse(number as u64, value.slice(at(place.start)..at(place.end)), right);
+        }
     }
 
     /// The contents of these blocks, of what lies at their [`Extent::place`]; `None` if any is not what was sealed there.
@@ -85,15 +80,11 @@ impl Extent {
         let mut value = BytesMut::from(value);
         let mut contents = Vec::with_capacity(blocks.len());
         for number in blocks.clone() {
-            let length = self.length(number);
-            if value.len() < length + OVERHEAD as usize {
+            let length = self.length(number) + self.seal.overhead();
+            if value.len() < length {
                 return None;
             }
-            let nonce = Nonce::try_assume_unique_for_key(&value.split_to(NONCE_LEN)).ok()?;
-            let mut sealed = value.split_to(length + OVERHEAD as usize - NONCE_LEN);
-            self.key.open_in_place(nonce, Aad::from((number as u64).to_le_bytes()), &mut sealed).ok()?;
-            sealed.truncate(length);
-            contents.push(sealed.freeze());
+            contents.push(self.seal.open(number as u64, value.split_to(length))?);
         }
         Some(contents)
     }
@@ -101,15 +92,19 @@ impl Extent {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::digest::Digest;
     use crate::path::RemotePath;
-    use crate::shared::CircleKey;
+    use crate::shared::{CircleKey, PublicKey, SigningKey, Trust};
 
+    const NONCE_LEN: usize = 12;
+    const OVERHEAD: u64 = 28;
     const SIZE: u64 = EXTENT + BLOCK + 77;
 
     fn keys(byte: u8) -> Keys {
-        CircleKey::parse(&format!("{byte:02x}").repeat(32)).expect("a key").derive()
+        CircleKey::parse(&format!("{byte:02x}").repeat(32)).expect("a key").derive(None)
     }
 
     fn version(digest: &str) -> Key {
@@ -194,5 +189,31 @@ mod tests {
         let stride = (BLOCK + OVERHEAD) as usize;
         let exchanged = [&value[stride..2 * stride], &value[..stride], &value[2 * stride..]].concat();
         assert_eq!(whole.open(&(0..2), exchanged.into()), None);
+    }
+
+    #[test]
+    fn where_writers_sign_only_what_a_trusted_one_has_signed_is_opened() {
+        let key = |digit: &str| SigningKey::parse(&digit.repeat(64)).expect("a key");
+        let of = |trusted: Vec<PublicKey>, signing| {
+            let trust = Some(Arc::new(Trust::new(trusted, signing)));
+            let keys = CircleKey::parse(&"1".repeat(64)).expect("a key").derive(trust);
+            Extent::around(&keys, &version("etag:1"), SIZE, 33)
+        };
+        let (_, content) = last();
+        let (one, other) = (of(Vec::new(), Some(key("2"))), of(Vec::new(), Some(key("3"))));
+        let reader = of(vec![key("2").public()], None);
+        let value = one.seal(&content);
+        assert_eq!(one.place(&one.blocks), 0..value.len() as u64);
+        assert_eq!(value.len(), content.iter().map(|block| block.len() + 92).sum::<usize>());
+        assert_eq!(reader.open(&reader.blocks, value.clone()), Some(content.clone()));
+        assert_eq!((reader.open(&reader.blocks, other.seal(&content)), one.name == reader.name), (None, true));
+        assert_eq!(reader.open(&reader.blocks, reader.seal(&content)), None, "who has no key to sign with");
+        for place in [0, 12, 1000, value.len() - 65, value.len() - 1] {
+            let mut altered = value.to_vec();
+            altered[place] ^= 1;
+            assert_eq!(reader.open(&reader.blocks, altered.into()), None, "byte {place}");
+        }
+        let unsigned = last().0;
+        assert_ne!(unsigned.name, one.name, "those that are signed have names of their own");
     }
 }

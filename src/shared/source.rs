@@ -1,6 +1,6 @@
 //! `Shared`: a source whose content comes from the tier where that has it, and is given to it where not. It knows no store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::pin::pin;
@@ -12,6 +12,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::warn;
 
 use super::backend::Reading;
 use super::circle::{Access, Circle, LateCircle};
@@ -30,8 +31,16 @@ use crate::source::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest,
 /// Begins digests that are made of size and times alone.
 const STAT: &str = "stat:";
 
-/// How many extents are retrieved with one request where the store is to be asked about each: 32 MiB.
+/// How many extents are retrieved with one request where the store is to be asked about each: 32 MiB. Where other machines wait for them, 8
+/// MiB: they are given when the request has ended.
 const RUN: usize = 8;
+const RUN_WITH_LEASES: usize = 2;
+
+/// A request for so many blocks (1 MiB) is that of a reader who reads on.
+const READS_ON: usize = 8;
+
+/// How many ends of requests for a version are remembered.
+const ENDS: usize = 16;
 
 /// How many versions are remembered. One that is forgotten is asked about anew.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
@@ -39,7 +48,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// Asks the tier for content before `inner`, and gives it what `inner` brings.
 ///
 /// Nothing is given of a retrieval that has not ended well. Of a version whose digest is a hash of its content, nothing is given before
-/// the whole copy is proven: by [`Source::create_local_digest`], or by whoever calls [`Shared::confirm`].
+/// the whole copy is proven, by [`Source::create_local_digest`] or by whoever calls [`Shared::confirm`], unless other machines wait for it
+/// (there are leases, and it has more than one extent): they prove it themselves at the last block.
 ///
 /// Of a large file, the first block always comes from `inner`: whoever opens a file takes that for a sign that the source has this version
 /// still (see `fs::open`), and a tier knows nothing of that. It also comes no later than without a tier.
@@ -70,8 +80,12 @@ struct Version {
     is_proven: bool,
     /// Bytes of it came from the tier.
     is_used: bool,
-    /// The first blocks of extents that the tier had.
+    /// Some of those were wrong, as the source has shown.
+    is_lie: bool,
+    /// The first blocks of extents that the tier had, or was given.
     there: Vec<usize>,
+    /// Where requests ended: one that begins there goes on.
+    ends: VecDeque<usize>,
     /// Bytes of it were wrong.
     doubted: Arc<AtomicBool>,
     /// The lease of its only extent, until the copy is proven.
@@ -82,6 +96,8 @@ struct Version {
 struct Job<'a> {
     subject: &'a Subject,
     request: &'a Retrieval<'a>,
+    /// Its reader goes forward, and so the extents of which it wants a part will be whole soon.
+    goes_on: bool,
 }
 
 /// Where the next bytes of a request come from.
@@ -159,6 +175,18 @@ impl Shared {
         note(self.versions.lock().get_or_insert_mut(*key, Version::default));
     }
 
+    /// Whether wrong bytes of another machine may be in this copy, which was found out while it was retrieved. Said once: it comes from the
+    /// source then.
+    fn takes_lie(&self, copy: &LocalCopy<'_>) -> bool {
+        let Some(circle) = self.circle.get() else { return false };
+        let key = circle.version(copy.path, copy.retrieved_as);
+        let is_lie = self.known(&key).is_some_and(|version| version.is_lie);
+        if is_lie {
+            self.note(&key, |version| (version.is_lie, version.is_used) = (false, false));
+        }
+        is_lie
+    }
+
     /// Whether only a whole copy proves what the bytes of this version are.
     fn is_proven_as_a_whole(&self, digest: &Digest) -> bool {
         self.inner.capabilities().content_digest || Algorithm::of(digest).is_some()
@@ -172,9 +200,48 @@ impl Shared {
         let mut lease = None;
         self.note(&key, |version| lease = version.lease.take());
         // What never came from the source in the life of this mount has been given already, or came from the tier.
-        if is_proven && self.is_proven_as_a_whole(copy.retrieved_as) && !doubted.load(Ordering::SeqCst) {
+        if is_proven
+            && circle.can_give()
+            && self.is_proven_as_a_whole(copy.retrieved_as)
+            && !doubted.load(Ordering::SeqCst)
+        {
             self.tier.give_copy(&circle, key, (copy.file, size), &there, &doubted, lease);
         }
+    }
+
+    /// What came from the tier for the part that begins at `at`; now and then compared with the source, whose bytes count.
+    async fn audited(&self, job: &Job<'_>, at: u64, contents: Vec<Bytes>) -> Result<Vec<Bytes>> {
+        let Job { subject, request, .. } = job;
+        let Subject { circle, key, size } = subject;
+        let bytes: u64 = contents.iter().map(|content| content.len() as u64).sum();
+        let asked = Retrieval { range: at..at + bytes, ..(*request).clone() };
+        let can_ask = self.inner.capabilities().ranges || asked.is_whole();
+        if !can_ask || !self.tier.audits() {
+            return Ok(contents);
+        }
+        let mut right = Vec::new();
+        match self.inner.retrieve_file(&asked, &mut right).await {
+            Ok(_) if right == contents.concat() => self.tier.count_audit(),
+            Ok(_) => {
+                warn!(
+                    "shared: {}: a machine that has the key has given wrong bytes; what was given of this version is removed",
+                    request.path
+                );
+                let blocks = blocks_of(&asked.range);
+                let extent = circle.extent(key, *size, blocks.start);
+                self.tier.accuse(circle, &extent, &blocks, &right).await;
+                self.note(key, |version| version.is_lie = true);
+                self.doubt(subject);
+                return Ok(vec![right.into()]);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::ChangedDuringRead) => {
+                self.doubt(subject);
+                return Err(error);
+            }
+            // Without the source, nothing can be compared.
+            Err(_) => {}
+        }
+        Ok(contents)
     }
 
     /// Bytes of a version that are shared may be wrong.
@@ -184,6 +251,19 @@ impl Shared {
             version.lease = None;
         });
         self.tier.revoke(circle, key, *size);
+    }
+
+    /// Whether a request for these blocks is that of a reader who goes forward.
+    fn goes_on(&self, key: &Key, blocks: &Range<usize>) -> bool {
+        let mut goes_on = false;
+        self.note(key, |Version { ends, .. }| {
+            // Nobody waits for the first block, which each mount has from the source.
+            let begins = blocks.start <= 1 && blocks.end > 1;
+            goes_on = begins || blocks.len() >= READS_ON || ends.contains(&blocks.start);
+            ends.push_front(blocks.end);
+            ends.truncate(ENDS);
+        });
+        goes_on
     }
 
     /// The bytes of the request that the source itself must bring: of a large file the first block, by which whoever opens it learns that the
@@ -196,30 +276,39 @@ impl Shared {
 
     /// Where what begins at `at` comes from. `waits` for another machine that retrieves it; otherwise the source is asked for nothing then.
     async fn look(&self, job: &Job<'_>, at: u64, waits: bool) -> Next {
-        let Job { subject: Subject { circle, key, size }, request } = job;
+        let Job { subject: Subject { circle, key, size }, request, .. } = job;
         let wanted = blocks_of(&(at..request.range.end));
         let extent = circle.extent(key, *size, wanted.start);
         let blocks = wanted.start..extent.blocks.end.min(wanted.end);
         let (mut leases, mut is_missing) = (BTreeMap::new(), false);
-        let mut late = match self.tier.fetch(&extent, &blocks).await {
+        let doubted = self.version(key).doubted;
+        // A copy that is proven as a whole is given from the disk.
+        let mending = Some(&doubted).filter(|_| circle.can_give() && self.gives_early(request, *size));
+        let kept = self.tier.kept(&extent);
+        let mut late = match self.tier.fetch(&extent, &blocks, mending).await {
             Fetched::Contents(contents) => return self.shared(job, &extent, contents),
             Fetched::Late(reading) => Some(reading),
             Fetched::Missing if !waits => match self.tier.joins(&extent, self.may_lease(job, &extent)).await {
                 Some(lease) => {
                     is_missing = true;
-                    leases.extend(lease.map(|lease| (extent.blocks.start, Arc::new(lease))));
+                    leases.extend(lease.map(|lease| self.hold(job, &extent, lease)));
                     None
                 }
                 None => return Next::Source(Errand { until: at, leases, late: None }),
             },
+            Fetched::Missing if kept.is_some() => {
+                is_missing = true;
+                leases.extend(kept.map(|lease| (extent.blocks.start, lease)));
+                None
+            }
             Fetched::Missing if self.may_lease(job, &extent) => {
                 is_missing = true;
                 match self.tier.claim(&extent).await {
                     Claim::Mine(lease) => {
-                        leases.insert(extent.blocks.start, Arc::new(lease));
+                        leases.extend([self.hold(job, &extent, Arc::new(lease))]);
                         None
                     }
-                    Claim::There => match self.tier.fetch(&extent, &blocks).await {
+                    Claim::There => match self.tier.fetch(&extent, &blocks, mending).await {
                         Fetched::Contents(contents) => return self.shared(job, &extent, contents),
                         Fetched::Late(reading) => Some(reading),
                         Fetched::Missing | Fetched::Refused | Fetched::Unasked => None,
@@ -227,11 +316,13 @@ impl Shared {
                     Claim::Without => None,
                 }
             }
-            Fetched::Missing | Fetched::Refused => {
-                is_missing = true;
+            refused => {
+                if matches!(refused, Fetched::Refused) {
+                    self.note(key, |version| version.there.retain(|first| *first != extent.blocks.start));
+                }
+                is_missing = !matches!(refused, Fetched::Unasked);
                 None
             }
-            Fetched::Unasked => None,
         };
         let mut until = request.range.end;
         if is_missing && late.is_none() && self.inner.capabilities().ranges {
@@ -249,20 +340,37 @@ impl Shared {
     }
 
     fn note_shared(&self, key: &Key, extent: &Extent) {
+        self.note(key, |version| version.is_used = true);
+        self.note_there(key, extent.blocks.start);
+    }
+
+    /// Notes that the tier has the extent that begins with this block.
+    fn note_there(&self, key: &Key, first: usize) {
         self.note(key, |version| {
-            version.is_used = true;
-            if !version.there.contains(&extent.blocks.start) {
-                version.there.push(extent.blocks.start);
+            if !version.there.contains(&first) {
+                version.there.push(first);
             }
         });
     }
 
-    /// Whether it makes sense that others wait while this mount retrieves an extent for them: it comes whole, and is given soon. The first
-    /// block of a file has come by itself.
+    /// Whether it makes sense that others wait while this mount retrieves an extent for them: it comes whole, with this request or those
+    /// that follow it.
     fn may_lease(&self, job: &Job<'_>, extent: &Extent) -> bool {
-        let wanted = blocks_of(&job.request.range);
-        let comes_whole = wanted.start <= extent.blocks.start.max(1) && extent.blocks.end <= wanted.end;
-        comes_whole && (job.subject.size <= EXTENT || !self.is_proven_as_a_whole(job.request.digest))
+        job.subject.circle.can_give() && (job.goes_on || comes_whole(job, extent))
+    }
+
+    /// Notes that this mount has the lease of an extent, of which the request brings a part or all.
+    fn hold(&self, job: &Job<'_>, extent: &Extent, lease: Arc<Lease>) -> (usize, Arc<Lease>) {
+        if !comes_whole(job, extent) {
+            self.tier.keep(extent, &lease);
+        }
+        (extent.blocks.start, lease)
+    }
+
+    /// Whether extents of this version are given as they come. Of a version whose digest is a hash they are, where other machines wait for
+    /// them: each proves its copy by the hash, and removes what is wrong. An extent that is the whole file is proven at once.
+    fn gives_early(&self, request: &Retrieval<'_>, size: u64) -> bool {
+        !self.is_proven_as_a_whole(request.digest) || (self.tier.has_leases() && size > EXTENT)
     }
 
     /// How far the source is asked for what lies in these blocks too: up to what the store has, or another machine retrieves.
@@ -270,7 +378,8 @@ impl Shared {
         let Subject { circle, key, size } = job.subject;
         let mut extents = Vec::new();
         let mut next = blocks.start;
-        while next < blocks.end && extents.len() + 1 < RUN {
+        let run = if self.tier.has_leases() { RUN_WITH_LEASES } else { RUN };
+        while next < blocks.end && extents.len() + 1 < run {
             let extent = circle.extent(key, *size, next);
             next = extent.blocks.end;
             extents.push(extent);
@@ -281,15 +390,15 @@ impl Shared {
         for (extent, joins) in extents.iter().zip(asked) {
             let Some(lease) = joins else { break };
             following.end = extent.blocks.end.min(blocks.end);
-            following.leases.extend(lease.map(|lease| (extent.blocks.start, Arc::new(lease))));
+            following.leases.extend(lease.map(|lease| self.hold(job, extent, lease)));
         }
         following
     }
 
     /// Retrieves what begins at `at` from the source, and gives it to the tier.
     async fn retrieve(&self, job: &Job<'_>, at: u64, errand: Errand, out: &mut dyn Sink) -> Result<Came> {
-        let Job { subject, request } = job;
-        let Subject { key, size, .. } = subject;
+        let Job { subject, request, .. } = job;
+        let Subject { key, size, circle } = subject;
         let Errand { until, leases, late } = errand;
         let Version { doubted, .. } = self.version(key);
         let part = at..if self.inner.capabilities().ranges { until } else { request.range.end };
@@ -301,8 +410,8 @@ impl Shared {
             asked.range = request.range.clone();
         }
         let (skip, begins) = (at - asked.range.start, asked.range.start);
-        let is_whole = self.is_proven_as_a_whole(request.digest);
-        let gives = self.tier.gives(*size) && !doubted.load(Ordering::SeqCst) && !is_whole;
+        let gives_early = self.gives_early(request, *size);
+        let gives = self.tier.gives(*size) && circle.can_give() && !doubted.load(Ordering::SeqCst) && gives_early;
         let (tier, blocks, block, begun) = (&self.tier, Vec::new(), BytesMut::new(), AtomicBool::new(false));
         let has_begun = &begun;
         let mut giving = Giving {
@@ -325,7 +434,7 @@ impl Shared {
                 let (extent, blocks) = (&extent, &blocks);
                 let late = async {
                     let value = reading.end().await.ok()??;
-                    if has_begun.load(Ordering::SeqCst) { None } else { self.tier.open(extent, blocks, value) }
+                    if has_begun.load(Ordering::SeqCst) { None } else { self.tier.open(extent, blocks, value, None) }
                 };
                 let (mut late, mut retrieving) = (pin!(late), pin!(self.inner.retrieve_file(&asked, &mut giving)));
                 tokio::select! {
@@ -343,9 +452,12 @@ impl Shared {
             Ok(_) => {
                 self.note(key, |version| version.is_proven = true);
                 for Held { extent, number, content, .. } in blocks {
-                    self.tier.take(&extent, number, content, &doubted, leases.get(&extent.blocks.start));
+                    let first = extent.blocks.start;
+                    if self.tier.take(&extent, number, content, &doubted, leases.get(&first)) {
+                        self.note_there(key, first);
+                    }
                 }
-                if is_whole && let Some(lease) = leases.into_values().next() {
+                if !gives_early && let Some(lease) = leases.into_values().next() {
                     lease.let_run_out();
                     self.note(key, |version| version.lease = Some(lease));
                 }
@@ -358,6 +470,12 @@ impl Shared {
         }
         result.map(Came::Source)
     }
+}
+
+/// Whether the request is for all of an extent, but for the file's first block, which has come by itself.
+fn comes_whole(job: &Job<'_>, extent: &Extent) -> bool {
+    let wanted = blocks_of(&job.request.range);
+    wanted.start <= extent.blocks.start.max(1) && extent.blocks.end <= wanted.end
 }
 
 /// What is retrieved along with an extent.
@@ -402,6 +520,9 @@ impl Source for Shared {
     }
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
+        if self.takes_lie(copy) {
+            return Ok(Digest::damage("bytes of other machines, of which some were wrong"));
+        }
         let local = self.inner.create_local_digest(copy).await?;
         if local == *copy.retrieved_as {
             self.confirm(copy);
@@ -421,15 +542,17 @@ impl Source for Shared {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let shareable = self.shareable(request).filter(|_| !request.range.is_empty());
         let Some(subject) = shareable else { return self.inner.retrieve_file(request, out).await };
-        let job = Job { subject: &subject, request };
+        let goes_on = subject.size > SMALL && self.goes_on(&subject.key, &blocks_of(&request.range));
+        let job = Job { subject: &subject, request, goes_on };
         let (first, end) = (self.confirming(request, subject.size), request.range.end);
         let (mut at, mut retrieved) = (request.range.start, Retrieved::default());
         while at < end {
             let Version { is_proven, doubted, .. } = self.version(&subject.key);
             let confirms = at < first.end;
             let may = is_proven || confirms || subject.circle.access() == Access::Same;
+            let may = may && !doubted.load(Ordering::SeqCst) && !subject.circle.is_quarantined();
             let mut next = match () {
-                () if !may || doubted.load(Ordering::SeqCst) => Next::Source(Errand::until(end)),
+                () if !may => Next::Source(Errand::until(end)),
                 // What comes after the first block is looked for first: where the tier lacks that, one request brings all.
                 () if confirms && first.end < end => self.look(&job, first.end, false).await,
                 () if confirms => Next::Source(Errand::until(end)),
@@ -445,7 +568,7 @@ impl Source for Shared {
                     (retrieved, at) = (told, until);
                 }
                 if let Next::Shared(contents) = next {
-                    at += write_all(contents, out).await?;
+                    at += write_all(self.audited(&job, at, contents).await?, out).await?;
                 }
                 continue;
             }
@@ -462,7 +585,7 @@ impl Source for Shared {
                     }
                 }
             };
-            at += write_all(contents, out).await?;
+            at += write_all(self.audited(&job, at, contents).await?, out).await?;
         }
         Ok(retrieved)
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::counts::Counts;
 use super::sealed::EXTENT;
 use super::store::memory::Memory;
-use super::{Access, Circle, CircleKey, LateCircle, Role, Shared, Tier, Tuning};
+use super::{Access, Circle, CircleKey, LateCircle, Role, Shared, SigningKey, Tier, Trust, Tuning};
 use crate::cache::block::BLOCK;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
@@ -41,12 +41,12 @@ pub(super) fn content(seed: u8) -> Vec<u8> {
 }
 
 /// All of the file that need not come from the source, an extent in each part.
-fn extents() -> [Range<u64>; 3] {
+pub(super) fn extents() -> [Range<u64>; 3] {
     [BLOCK..EXTENT, EXTENT..2 * EXTENT, 2 * EXTENT..SIZE]
 }
 
 /// The content of that.
-fn after_first(seed: u8) -> Vec<u8> {
+pub(super) fn after_first(seed: u8) -> Vec<u8> {
     content(seed).split_off(BLOCK as usize)
 }
 
@@ -66,6 +66,16 @@ pub(super) fn circle(key: char, access: Access, source_id: &'static str) -> Arc<
     circle
 }
 
+/// The circle of '1' in which the values count of those whose keys these digits are, and which signs with that one.
+pub(super) fn signing(trusted: &[char], own: Option<char>) -> Arc<LateCircle> {
+    let key = |digit: char| SigningKey::parse(&digit.to_string().repeat(64)).expect("a key");
+    let trust = Trust::new(trusted.iter().map(|digit| key(*digit).public()).collect(), own.map(key));
+    let (trust, of) = (Arc::new(trust), CircleKey::parse(&"1".repeat(64)).expect("a key"));
+    let circle = LateCircle::new(move || Ok(Circle::signing(&of, Access::Same, "memory", Some(trust.clone()))));
+    circle.unlock().expect("it is there");
+    circle
+}
+
 /// A mount that shares.
 pub(super) struct Machine {
     pub(super) source: Shared,
@@ -79,11 +89,17 @@ impl Machine {
     }
 
     /// One whose key is this digit.
-    fn of(store: &Arc<Memory>, remote: &Remote, key: char, tuning: Tuning, weak: bool) -> Self {
+    pub(super) fn of(store: &Arc<Memory>, remote: &Remote, key: char, tuning: Tuning, weak: bool) -> Self {
         Self::in_circle(store, remote, circle(key, Access::Same, "memory"), tuning, weak)
     }
 
-    fn in_circle(store: &Arc<Memory>, remote: &Remote, circle: Arc<LateCircle>, tuning: Tuning, weak: bool) -> Self {
+    pub(super) fn in_circle(
+        store: &Arc<Memory>,
+        remote: &Remote,
+        circle: Arc<LateCircle>,
+        tuning: Tuning,
+        weak: bool,
+    ) -> Self {
         Self::on(Tier::new(store.clone(), tuning), remote, circle, weak)
     }
 
@@ -155,7 +171,7 @@ fn with(values: BTreeMap<String, Bytes>) -> Arc<Memory> {
 }
 
 /// Waits until what is done in the background is.
-async fn until(mut is_done: impl FnMut() -> bool) {
+pub(super) async fn until(mut is_done: impl FnMut() -> bool) {
     for _ in 0..10_000 {
         if is_done() {
             return;
@@ -369,7 +385,7 @@ async fn nothing_is_given_of_a_retrieval_that_did_not_end_well() {
 }
 
 /// A remote whose digests are hashes, and the digest of its file `a`.
-fn hashing() -> (Remote, String) {
+pub(super) fn hashing() -> (Remote, String) {
     let remote = Remote::new();
     remote.put("a", content(1));
     (remote, Remote::digest_of(&content(1)).as_str().to_owned())

@@ -70,45 +70,59 @@ pub struct Tally {
     pub values: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// What is in the place of a value and is none: directories, keys of another type.
+    pub odd: usize,
     /// When that was last used which has not been for longest, and when any was, as far as the store tells.
     pub used: Option<(SystemTime, SystemTime)>,
 }
 
 impl Tally {
     fn of(stored: &[Stored]) -> Self {
-        let times = stored.iter().map(|stored| stored.used);
+        let times = stored.iter().map(|stored| stored.used).filter(|used| *used > SystemTime::UNIX_EPOCH);
         let used = times.clone().min().zip(times.max());
-        Self { values: stored.len(), bytes: stored.iter().map(|stored| stored.size).sum(), used }
+        let odd = stored.iter().filter(|stored| stored.is_odd).count();
+        Self { values: stored.len() - odd, bytes: stored.iter().map(|stored| stored.size).sum(), odd, used }
     }
 }
 
-/// Counts what is there.
+/// Counts what is there. A store that does not answer is found out before all of it is listed, which may take long.
 ///
 /// # Errors
-/// The store cannot be listed.
+/// The store cannot be listed, or does not answer.
 pub async fn tally(store: &dyn Store) -> Result<Tally> {
+    let name = random_name().map_err(|_| Error::new("ask the shared store", ErrorKind::Other))?;
+    let limit = humantime::format_duration(TRIAL);
+    let late = |_| Error::new("ask the shared store", ErrorKind::TimedOut).because(format!("no answer within {limit}"));
+    timeout(TRIAL, store.get(&name, 0..1)).await.map_err(late)??;
     Ok(Tally::of(&store.list().await?))
 }
 
-/// Removes the values that have not been used for longest, until the others take no more than `max_bytes`. What was removed, and what stays.
+/// Removes the values that have not been used for longest, until the others take no more than `max_bytes`, and what is none in the place of
+/// one. What was removed, and what stays.
 ///
 /// # Errors
-/// The store cannot be listed, or lets nothing be removed.
+/// The store cannot be listed; the first failure to remove something, once everything was tried.
 pub async fn shrink(store: &dyn Store, max_bytes: u64) -> Result<(Tally, Tally)> {
     let mut stored = store.list().await?;
     // Those that stay first; of two that were used at once, the one whose name comes first.
-    stored.sort_by(|one, other| (other.used, &one.name).cmp(&(one.used, &other.name)));
+    stored.sort_by(|one, other| (one.is_odd, other.used, &one.name).cmp(&(other.is_odd, one.used, &other.name)));
     let mut bytes = 0;
     let fits = |stored: &&Stored| {
         bytes += stored.size;
-        bytes <= max_bytes
+        bytes <= max_bytes && !stored.is_odd
     };
     let stay = stored.iter().take_while(fits).count();
     let (stay, go) = stored.split_at(stay);
+    let mut failure = None;
     for value in go {
-        store.delete(&value.name).await?;
+        match store.delete(&value.name).await {
+            // Without an answer, the next one would be asked for in vain too.
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Unreachable) => return Err(error),
+            Err(error) => failure = failure.or(Some(error)),
+            Ok(()) => {}
+        }
     }
-    Ok((Tally::of(go), Tally::of(stay)))
+    failure.map_or_else(|| Ok((Tally::of(go), Tally::of(stay))), Err)
 }
 
 #[cfg(test)]
@@ -133,6 +147,31 @@ mod tests {
             store.silent.store(true, Ordering::Relaxed);
             assert_eq!(try_out(&store, role).await.expect_err("it hangs").kind(), ErrorKind::TimedOut);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_says_nothing_is_found_out_before_it_is_listed() {
+        let store = Memory::default();
+        store.silent.store(true, Ordering::Relaxed);
+        let error = tally(&store).await.expect_err("it hangs");
+        assert_eq!((error.kind(), store.asked.load(Ordering::Relaxed)), (ErrorKind::TimedOut, 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_value_goes_first_and_what_cannot_be_removed_keeps_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::of(url::Url::from_directory_path(dir.path()).expect("a URL"));
+        let store = open(&place).expect("it is a directory");
+        let names: Vec<_> = (0..3).map(|_| random_name().expect("there is randomness")).collect();
+        for name in &names[..2] {
+            store.put_if_absent(name, Bytes::from_static(b"value")).await.expect("it takes it");
+        }
+        fs::create_dir_all(dir.path().join(&names[2]).join("more")).expect("a directory");
+        let all = tally(&*store).await.expect("it works");
+        assert_eq!((all.values, all.bytes, all.odd), (2, 10, 1));
+        let (gone, left) = shrink(&*store, 1000).await.expect("it works");
+        assert_eq!(((gone.values, gone.odd), (left.values, left.odd)), ((0, 1), (2, 0)));
+        assert!(!dir.path().join(&names[2]).exists());
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use parking_lot::Mutex;
@@ -19,6 +20,7 @@ pub struct EntryStream<'a> {
     entries: BoxStream<'a, Result<Entry>>,
     left_out: LeftOut,
     one_name: OneName,
+    age: Duration,
 }
 
 impl<'a> EntryStream<'a> {
@@ -38,7 +40,7 @@ impl<'a> EntryStream<'a> {
         left_out: LeftOut,
         one_name: OneName,
     ) -> Self {
-        Self { entries: entries.boxed(), left_out, one_name }
+        Self { entries: entries.boxed(), left_out, one_name, age: Duration::ZERO }
     }
 
     /// Says, before the first entry is taken, that the listing is for the sake of this name. A source with
@@ -51,6 +53,25 @@ impl<'a> EntryStream<'a> {
     /// stream had until then is no listing.
     pub fn told_alone(&self) -> Option<Vec<Entry>> {
         self.one_name.take_told()
+    }
+
+    /// The same listing, which another machine was told so long ago.
+    #[cfg(feature = "shared")]
+    #[must_use]
+    pub(crate) fn aged(self, age: Duration) -> Self {
+        Self { age, ..self }
+    }
+
+    /// How long ago the source was asked, if this is not its own answer.
+    pub(crate) fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// Says, once the stream has ended, whether it told every name: none was left out, and it was not for the sake of one alone.
+    #[cfg(feature = "shared")]
+    pub(crate) fn tells_all(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let (left_out, one_name) = (self.left_out.clone(), self.one_name.clone());
+        move || left_out.0.lock().told().is_none() && !one_name.has_told()
     }
 
     /// What the listing leaves out: all of it once the stream has ended.

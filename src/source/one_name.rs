@@ -35,6 +35,12 @@ impl OneName {
         self.0.lock().told = Some(entries);
     }
 
+    /// Whether something was told.
+    #[cfg(feature = "shared")]
+    pub(super) fn has_told(&self) -> bool {
+        self.0.lock().told.is_some()
+    }
+
     pub(super) fn take_told(&self) -> Option<Vec<Entry>> {
         self.0.lock().told.take()
     }

@@ -118,7 +118,7 @@ const CACHE_GAUGES: [Number<CacheStatus, f64>; 6] = [
     ("kitovufs_cache_has_room", "Whether more can be kept", |cache| f64::from(u8::from(cache.no_room.is_none()))),
 ];
 
-const SHARED_COUNTERS: [Number<SharedStatus, u64>; 8] = [
+const SHARED_COUNTERS: [Number<SharedStatus, u64>; 11] = [
     ("kitovufs_shared_hits", "Reads that the shared store answered", |shared| shared.hits),
     ("kitovufs_shared_misses", "Reads for which it had nothing", |shared| shared.misses),
     ("kitovufs_shared_received_bytes", "Content that came from it", |shared| shared.bytes_in),
@@ -129,6 +129,9 @@ const SHARED_COUNTERS: [Number<SharedStatus, u64>; 8] = [
     ("kitovufs_shared_leases_waited", "Extents that it waited for, as another machine retrieved them", |shared| {
         shared.leases_waited
     }),
+    ("kitovufs_shared_listings", "Listings that came from another machine", |shared| shared.listings),
+    ("kitovufs_shared_audited", "Reads that were compared with the source", |shared| shared.audited),
+    ("kitovufs_shared_lies", "Reads for which another machine had given wrong bytes", |shared| shared.lies),
 ];
 
 struct Writer<'a, 'e>(&'a mut DescriptorEncoder<'e>);

@@ -30,7 +30,7 @@ const FIRST_BLOCKS: (u64, u64) = (2 * BLOCK as u64, 2);
 
 /// A bucket behind a line that counts, and a store.
 struct Fleet {
-    _moto: Moto,
+    moto: Moto,
     proxy: Proxy,
     store: PathBuf,
     files: Vec<(String, Vec<u8>)>,
@@ -53,7 +53,7 @@ impl Fleet {
         files.iter().for_each(|(name, content)| moto.put(name, content));
         files.push(("tagged.bin".into(), noise(2 * EXTENT + 3 * BLOCK, &mut random)));
         files.last().iter().for_each(|(name, content)| moto.put_in_parts(name, content));
-        Self { _moto: moto, proxy, store, files, _dir: dir }
+        Self { moto, proxy, store, files, _dir: dir }
     }
 
     /// The bytes of all files.
@@ -426,4 +426,235 @@ fn a_new_key_is_its_owners_alone_and_overwrites_nothing() {
     assert_eq!(again.status.code(), Some(1));
     assert_eq!(fs::read_to_string(&file).unwrap(), key);
     assert!(!String::from_utf8_lossy(&again.stderr).contains(key.trim_end()));
+}
+
+#[test]
+fn a_full_store_is_asked_and_what_does_not_work_is_told_by_itself() {
+    let (fleet, mut services) = (Fleet::new(), Services::start());
+    let store = format!("store = \"file://{}\"\nredis = \"{}\"\n", fleet.store.display(), services.redis.url());
+    let machine = || Mount::of(&fleet.config_of(&store, SECRET, ""));
+    let first = machine();
+    fleet.read(&first);
+    eventually("everything is given", || shared(&first, "bytes_out") == fleet.bytes());
+    services.redis.stop();
+    let reader = machine();
+    fleet.read(&reader);
+    let status = reader.status();
+    let of = |service: usize, field: &str| {
+        let found = status.pointer(&format!("/shared/services/{service}/{field}")).and_then(|text| text.as_str());
+        found.unwrap_or_default().to_owned()
+    };
+    assert_eq!((of(0, "state"), of(1, "state")), ("ok".into(), "resting".into()), "{status:#}");
+    assert!(of(1, "why").contains("Redis"), "{status:#}");
+    assert_eq!(status.pointer("/shared/state").and_then(|state| state.as_str()), Some("partly"));
+    assert!(shared(&reader, "hits") > 0, "large files come from the store all the same");
+    let short = reader.home().kitovufs(["status"]);
+    let said = String::from_utf8_lossy(&short.stdout).into_owned();
+    assert!(said.contains("came from other machines") && said.contains("redis://"), "{said}");
+    assert_eq!(said.matches("LEFT ALONE").count(), 1, "{said}");
+    // Of the two, the one that works is counted.
+    let config = text(reader.home().config());
+    let counted = reader.home().kitovufs(["shared", "status", "-c", &config]);
+    let said = String::from_utf8_lossy(&counted.stdout).into_owned();
+    assert!(!counted.status.success() && said.contains("FAILED"), "{said}");
+    assert!(said.contains(&format!(": {} values", fleet.values() - 20)), "{said}");
+}
+
+#[test]
+fn what_is_no_value_in_the_place_of_one_is_counted_and_removed() {
+    let fleet = Fleet::new();
+    drop(fleet.filled());
+    let stored = fleet.stored();
+    for (number, path) in stored.iter().take(6).enumerate() {
+        fs::remove_file(path).unwrap();
+        match number % 2 {
+            0 => fs::create_dir_all(path.join("more")).unwrap(),
+            _ => std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+        }
+    }
+    let reader = Mount::of(&fleet.config(SECRET, "role = \"read\""));
+    fleet.read(&reader);
+    assert!(shared(&reader, "refused") >= 6, "{:#}", reader.status());
+    let run = |command: &[&str]| {
+        let config = text(reader.home().config());
+        let output = reader.home().kitovufs(command.iter().copied().chain(["-c", &config]));
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (works, said) = run(&["shared", "status"]);
+    assert!(works && said.contains("and 6 other things in the place of values"), "{said}");
+    let (works, said) = run(&["shared", "gc", "--max-size", "1GiB"]);
+    assert!(works && said.contains("6 other things in the place of values removed"), "{said}");
+    assert_eq!(fleet.stored().len() as u64, fleet.values() - 6);
+    // A machine that may write puts values in their place.
+    fs::create_dir_all(&stored[0]).unwrap();
+    let mender = fleet.machine();
+    fleet.read(&mender);
+    eventually("all are there again", || fleet.stored().len() as u64 == fleet.values());
+}
+
+#[test]
+fn redis_keys_of_another_type_are_counted_and_removed() {
+    let (fleet, services) = (Fleet::new(), Services::start());
+    let machine = || {
+        Mount::of(&fleet.config_of(&format!("redis = \"{}\"\n", services.redis.url()), SECRET, "patience = \"30s\"\n"))
+    };
+    let first = machine();
+    fleet.read(&first);
+    let small: u64 = fleet.files[..20].iter().map(|(_, content)| content.len() as u64).sum();
+    eventually("small files are given", || shared(&first, "bytes_out") == small);
+    let keys = services.redis.ask(&["KEYS", "kitovufs:v1/*"]);
+    let keys: Vec<_> = keys.lines().collect();
+    assert_eq!(keys.len(), 20);
+    for key in &keys[..5] {
+        services.redis.ask(&["DEL", key]);
+        services.redis.ask(&["RPUSH", key, "no value"]);
+    }
+    services.redis.ask(&["PERSIST", keys[19]]);
+    let (config, home) = (text(first.home().config()), first.home());
+    let run = |command: &str| {
+        let output = home.kitovufs(["shared", command, "-c", &config]);
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (works, said) = run("status");
+    assert!(works && said.contains(": 15 values") && said.contains("5 other things"), "{said}");
+    let (works, said) = run("forget");
+    assert!(works && said.len() < 300, "{said}");
+    assert_eq!(services.redis.ask(&["KEYS", "kitovufs:*"]).trim(), "");
+}
+
+#[test]
+fn a_key_that_is_not_there_or_that_others_may_read_is_told() {
+    let fleet = Fleet::new();
+    let key = fleet.store.with_file_name("circle.key");
+    let home = Home::of("");
+    let missing = Mount::of(&fleet.config(SECRET, &format!("key = {{ file = \"{}\" }}\n", key.display())));
+    fleet.read(&missing);
+    let status = missing.status();
+    let why = status.pointer("/shared/keyless/bucket").and_then(|why| why.as_str()).unwrap_or_default();
+    assert!(why.contains("circle.key"), "{status:#}");
+    let said = missing.home().kitovufs(["status"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("bucket shares NOTHING: ") && said.contains("circle.key"), "{said}");
+    assert!(missing.log().contains("source bucket shares nothing"), "{}", missing.log());
+
+    assert!(home.kitovufs(["shared", "key", "new", &text(&key)]).status.success());
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = Mount::of(&fleet.config(SECRET, &format!("key = {{ file = \"{}\" }}\n", key.display())));
+    let warning = format!("chmod 600 {}", key.display());
+    assert!(open.log().contains(&warning), "{}", open.log());
+    assert_eq!(open.status().pointer("/shared/keyless").map(|keyless| keyless.to_string()).as_deref(), Some("{}"));
+    let checked = open.home().kitovufs(["check", "-c", &text(open.home().config())]);
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && said.contains("note") && said.contains(&warning), "{said}");
+}
+
+/// How often machines have asked the source for a listing.
+fn listed(machines: &[Mount]) -> u64 {
+    machines.iter().map(|machine| requests(&machine.status(), "bucket").0).sum()
+}
+
+/// Lists the root of the source ten times.
+fn list(machine: &Mount) {
+    for _ in 0..10 {
+        let mut names: Vec<_> =
+            fs::read_dir(machine.path("bucket")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["hashed.bin", "tagged.bin", "tree"]);
+    }
+}
+
+#[test]
+fn eight_machines_that_list_a_directory_ask_for_it_once() {
+    let (fleet, services) = (Fleet::new(), Services::start());
+    let redis = format!("redis = \"{}\"\npatience = \"30s\"\n", services.redis.url());
+    let in_redis = fleet.config_of(&redis, SECRET, "listings = true\n");
+    let in_directory = fleet.config(SECRET, "listings = true\n");
+    for config in [&in_directory, &in_redis] {
+        let machines: Vec<_> = (0..8).map(|_| Mount::of(config)).collect();
+        if *config == in_redis {
+            // One asks, and the others wait for it.
+            std::thread::scope(|scope| machines.iter().for_each(|machine| _ = scope.spawn(|| list(machine))));
+        } else {
+            list(&machines[0]);
+            eventually("the listing is given", || !fleet.stored().is_empty());
+            machines.iter().for_each(list);
+        }
+        assert_eq!(listed(&machines), 1);
+        assert_eq!(machines.iter().map(|machine| shared(machine, "listings")).sum::<u64>(), 7);
+    }
+    // Another account, and those who do not share listings, ask for themselves.
+    for config in [fleet.config("another-secret-0123456789", "listings = true\n"), fleet.config(SECRET, "")] {
+        let stranger = Mount::of(&config);
+        list(&stranger);
+        assert_eq!(listed(&[stranger]), 1);
+    }
+    let value = fs::read(&fleet.stored()[0]).unwrap();
+    assert!(!value.windows(6).any(|part| part == b"hashed"), "it shows nothing");
+}
+
+#[test]
+fn values_count_of_those_who_are_trusted() {
+    let fleet = Fleet::new();
+    let home = Home::of("");
+    let signer = |name: &str| {
+        let file = fleet.store.with_file_name(name);
+        let made = home.kitovufs(["shared", "key", "new", "--signing", &text(&file)]);
+        let said = String::from_utf8_lossy(&made.stdout).into_owned();
+        let public = said.split("trusted = [\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
+        (file, public.unwrap_or_else(|| panic!("{said}")))
+    };
+    let ((own, public), (_, other)) = (signer("one.key"), signer("two.key"));
+    let writer = Mount::of(&fleet.config(SECRET, &format!("signing_key = {{ file = \"{}\" }}\n", own.display())));
+    fleet.read(&writer);
+    eventually("everything is given", || shared(&writer, "bytes_out") == fleet.bytes());
+    let trusting =
+        Mount::of(&fleet.config(SECRET, &format!("trusted = [\"{public}\"]\naudit = 1.0\nrole = \"read\"\n")));
+    fleet.read(&trusting);
+    assert_eq!(shared(&trusting, "bytes_in"), fleet.bytes() - FIRST_BLOCKS.0);
+    assert!(shared(&trusting, "audited") >= fleet.values(), "{:#}", trusting.status());
+    assert_eq!((shared(&trusting, "lies"), shared(&trusting, "refused")), (0, 0));
+    for more in [format!("trusted = [\"{other}\"]\nrole = \"read\"\n"), "role = \"read\"\n".to_owned()] {
+        let stranger = Mount::of(&fleet.config(SECRET, &more));
+        fleet.read(&stranger);
+        assert_eq!((shared(&stranger, "hits"), cost(&stranger).0), (0, fleet.bytes()));
+    }
+}
+
+#[test]
+fn eight_machines_that_start_at_once_cost_the_source_what_one_does() {
+    let (mut fleet, services) = (Fleet::new(), Services::start());
+    let mut random = random();
+    let large = noise(64 << 20, &mut random);
+    fleet.moto.put("large-hashed.bin", &large);
+    fleet.files.push(("large-hashed.bin".into(), large));
+    let large = noise(32 << 20, &mut random);
+    fleet.moto.put_in_parts("large-tagged.bin", &large);
+    fleet.files.push(("large-tagged.bin".into(), large));
+    fleet.files.retain(|(name, _)| !["hashed.bin", "tagged.bin"].contains(&&**name));
+    for number in 0..580 {
+        let name = format!("tree/small-{number}");
+        let content = noise(8 << 10, &mut random);
+        fleet.moto.put(&name, &content);
+        fleet.files.push((name, content));
+    }
+    let machine = |store: &str| {
+        let store = fleet.store.with_file_name(store);
+        fs::create_dir_all(&store).unwrap();
+        let redis = services.redis.url();
+        let lines = format!("store = \"file://{}\"\nredis = \"{redis}\"\npatience = \"30s\"\n", store.display());
+        Mount::of(&fleet.config_of(&lines, SECRET, ""))
+    };
+    let alone = machine("alone");
+    fleet.read(&alone);
+    let (bytes, retrievals) = cost(&alone);
+    assert_eq!(bytes, fleet.bytes());
+    drop(alone);
+    services.redis.ask(&["FLUSHALL"]);
+    let machines: Vec<_> = (0..8).map(|_| machine("fleet")).collect();
+    std::thread::scope(|scope| machines.iter().for_each(|machine| _ = scope.spawn(|| fleet.read(machine))));
+    let costs: Vec<_> = machines.iter().map(cost).collect();
+    let (all_bytes, all_retrievals) = costs.iter().fold((0, 0), |sum, cost| (sum.0 + cost.0, sum.1 + cost.1));
+    println!("one: {bytes} bytes, {retrievals} retrievals; eight: {all_bytes}, {all_retrievals}: {costs:?}");
+    assert!(all_bytes * 100 <= bytes * 105, "{all_bytes} bytes came from the source, {bytes} for one machine");
+    assert!(all_retrievals * 10 <= retrievals * 11, "{all_retrievals} retrievals, {retrievals} for one machine");
 }

@@ -28,6 +28,14 @@ impl Redis {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.0.port())
     }
+
+    /// What it answers to a command, a line for each thing.
+    pub fn ask(&self, command: &[&str]) -> String {
+        let mut client = Command::new(find("redis-cli", None));
+        let asked = client.args(["-p", &self.0.port().to_string()]).args(command).output().expect("redis-cli runs");
+        assert!(asked.status.success(), "{command:?}: {asked:?}");
+        String::from_utf8(asked.stdout).expect("it is text")
+    }
 }
 
 impl std::ops::Deref for Redis {

@@ -26,6 +26,7 @@ pub(super) async fn check(shared: &SharedConfig, config: &Config) -> Report {
             Err(error) => report.fail(format!("{error}; several machines retrieve the same at once")),
         }
     }
+    share::exposed_keys(shared).for_each(|exposed| report.note(exposed));
     for source in &config.sources {
         let Some(sharing) = &source.sharing else { continue };
         let (circle, name) = (share::circle(shared, sharing, source), source.name.escape_debug());

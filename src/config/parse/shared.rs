@@ -11,7 +11,7 @@ use super::{Key, MIN_BANDWIDTH, Walk, table_of};
 use crate::config::{Remote, Sharing};
 use crate::revealed::Revealed;
 use crate::secret::Secret;
-use crate::shared::{self, Access, Place, Role, Tuning};
+use crate::shared::{self, Access, Place, PublicKey, Role, Tuning};
 use crate::source::nearest::unknown_key;
 use crate::sources;
 
@@ -29,7 +29,8 @@ const REMOTE_KEYS: [&str; 9] = [
 ];
 
 /// The others.
-const KEYS: [&str; 6] = ["key", "access", "role", "weak", "patience", "max_upload"];
+const KEYS: [&str; 10] =
+    ["key", "access", "role", "weak", "listings", "trusted", "signing_key", "audit", "patience", "max_upload"];
 
 const EXAMPLE: &str = "write for example \"s3://my-bucket/kitovufs\" or \"file:///mnt/lab/kitovufs\"";
 
@@ -41,6 +42,7 @@ impl Walk<'_> {
     /// The table, and everything that is wrong between it and the sources.
     pub(super) fn shared(&mut self, root: &DeTable<'_>, sources: &[SourceConfig]) -> Option<SharedConfig> {
         let (mut key, mut access, mut weak) = (None, None, false);
+        let (mut listings, mut trusted, mut signing_key) = (false, Vec::new(), None);
         let mut tuning = Tuning::default();
         let before = self.found.len();
         let entries = self.own_table(root, "shared");
@@ -52,6 +54,10 @@ impl Walk<'_> {
                 "access" => access_of(value.get_ref()).map(|who| access = Some((who, value.span()))),
                 "role" => role(value.get_ref()).map(|role| tuning.role = role),
                 "weak" => value::flag(name, value.get_ref()).map(|flag| weak = flag),
+                "listings" => value::flag(name, value.get_ref()).map(|flag| listings = flag),
+                "trusted" => keys_of(value.get_ref()).map(|keys| trusted = keys),
+                "signing_key" => self.secret(name, value).map(|secret| signing_key = Some(secret)),
+                "audit" => share_of(value.get_ref()).map(|share| tuning.audit = share),
                 "patience" => match value::duration(name, value.get_ref()) {
                     Ok(Duration::ZERO) => {
                         Err("`patience` must be longer than nothing; write for example \"250ms\"".into())
@@ -94,7 +100,8 @@ impl Walk<'_> {
         }
         let access = access.map_or(Access::Proven, |(access, _)| access);
         let is_somewhere = store.is_some() || redis.is_some();
-        is_somewhere.then_some(SharedConfig { store, redis, key, access, weak, tuning })
+        let config = SharedConfig { store, redis, key, access, weak, listings, trusted, signing_key, tuning };
+        is_somewhere.then_some(config)
     }
 
     /// The services: the store, and Redis.
@@ -240,6 +247,37 @@ fn role(value: &DeValue<'_>) -> Result<Role, String> {
             value::shown(value)
         )),
     }
+}
+
+/// The keys of those who are trusted.
+fn keys_of(value: &DeValue<'_>) -> Result<Vec<PublicKey>, String> {
+    let example = "`kitovufs shared key new --signing FILE` makes one and prints what belongs here";
+    let DeValue::Array(items) = value else {
+        return Err(format!("{}; {example}", value::wrong_type("trusted", "a list of keys", value)));
+    };
+    let key = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+        // What is wrong may be the secret one.
+        DeValue::String(text) => PublicKey::parse(text)
+            .ok_or_else(|| format!("`trusted` has something that is no key of 64 hexadecimal digits; {example}")),
+        other => Err(format!("{}; {example}", value::wrong_type("trusted", "a list of keys", other))),
+    };
+    items.iter().map(key).collect()
+}
+
+fn share_of(value: &DeValue<'_>) -> Result<f64, String> {
+    let share = match value {
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        DeValue::Integer(number) => value::integer(number).and_then(|number| u32::try_from(number).ok()).map(f64::from),
+        _ => None,
+    };
+    let wrong = || {
+        format!(
+            "`audit` is the share of what comes from the store that is compared with the source, from 0.0 to 1.0, not {}; write for \
+             example 0.01",
+            value::shown(value)
+        )
+    };
+    share.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(wrong)
 }
 
 fn access_of(value: &DeValue<'_>) -> Result<Access, String> {

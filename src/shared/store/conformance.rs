@@ -1,5 +1,7 @@
 //! What every store keeps, as one test for all of them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{Store, Stored};
@@ -41,6 +43,10 @@ pub async fn keeps_the_contract(store: &dyn Store, tells: bool) {
     let beyond = store.get(&a, size - 2..size + 99).await.expect("it answers").expect("it is there");
     assert!(beyond == value[value.len() - 2..]);
     assert_eq!(store.get(&a, size + 1..size + 9).await.expect("it answers").as_deref(), Some(&b""[..]));
+
+    store.put(&a, Bytes::from_static(b"short"), Duration::from_secs(60)).await.expect("it takes it");
+    assert_eq!(store.get(&a, 0..9).await.expect("it answers").as_deref(), Some(&b"short"[..]), "in the other's place");
+    store.put(&a, value.clone(), Duration::from_secs(60)).await.expect("it takes it");
 
     if !tells {
         // What a server without conditions answers is shown by now. rclone, which is one, at times hangs in many writes and removals.

@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 
 use super::{Store, Stored};
@@ -54,35 +55,52 @@ fn failed_to_wait<E: std::error::Error + Send + Sync + 'static>(op: &'static str
     move |e| Error::new(op, ErrorKind::Other).caused_by(e)
 }
 
-/// A regular file, and nothing that an open or a read could wait for.
-fn open(path: &Path) -> io::Result<Option<File>> {
+/// Opens a regular file, and nothing that an open or a read could wait for.
+fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    match file.metadata()?.is_file() {
-        true => Ok(Some(file)),
-        false => Err(io::Error::other("it has something else than a file in the place of a value")),
-    }
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 fn read(path: &Path, range: &Range<u64>) -> io::Result<Option<Bytes>> {
-    let Some(mut file) = open(path)? else { return Ok(None) };
+    let is_odd = || fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
+    let mut file = match open(path) {
+        Ok(file) if file.metadata()?.is_file() => file,
+        Ok(_) => return Ok(Some(Bytes::new())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A link, or a socket.
+        Err(_) if is_odd() => return Ok(Some(Bytes::new())),
+        Err(e) => return Err(e),
+    };
     file.seek(SeekFrom::Start(range.start))?;
     let mut bytes = Vec::new();
     file.take(range.end - range.start).read_to_end(&mut bytes)?;
     Ok(Some(bytes.into()))
 }
 
-fn write(path: &Path, value: &[u8]) -> io::Result<bool> {
+/// The value in a file that has no name yet.
+fn prepare(path: &Path, value: &[u8]) -> io::Result<NamedTempFile> {
     let dir = path.parent().expect("a name has directories above it");
     fs::create_dir_all(dir)?;
     // Others may read it as far as the umask of this process allows: it is sealed.
     let permissions = fs::Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(".new-").permissions(permissions).tempfile_in(dir)?;
     file.write_all(value)?;
-    match file.persist_noclobber(path) {
+    Ok(file)
+}
+
+fn replace(path: &Path, value: &[u8]) -> io::Result<()> {
+    match prepare(path, value)?.persist(path) {
+        // A directory is in its place.
+        Err(e) if e.error.kind() == io::ErrorKind::IsADirectory => {
+            remove(path)?;
+            e.file.persist(path).map(drop).map_err(|e| e.error)
+        }
+        result => result.map(drop).map_err(|e| e.error),
+    }
+}
+
+fn write(path: &Path, value: &[u8]) -> io::Result<bool> {
+    match prepare(path, value)?.persist_noclobber(path) {
         Ok(_) => Ok(true),
         Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(e.error),
@@ -92,11 +110,13 @@ fn write(path: &Path, value: &[u8]) -> io::Result<bool> {
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Links in it are not followed.
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) => fs::remove_dir_all(path),
         result => result,
     }
 }
 
-/// The files two directories below `format`, by their names in the store.
+/// What is two directories below `format`, by its names in the store.
 fn walk(dir: &Path) -> io::Result<Vec<Stored>> {
     let mut found = Vec::new();
     let below = |dir: &Path| match fs::read_dir(dir) {
@@ -115,11 +135,11 @@ fn walk(dir: &Path) -> io::Result<Vec<Stored>> {
             };
             // Another machine may have removed it meanwhile.
             let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_file() {
-                let times = [metadata.modified(), metadata.accessed()];
-                let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
-                found.push(Stored { name: name.to_owned(), size: metadata.len(), used });
-            }
+            let is_odd = !metadata.is_file();
+            let times = [metadata.modified(), metadata.accessed()];
+            let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
+            let size = if is_odd { 0 } else { metadata.len() };
+            found.push(Stored { name: name.to_owned(), size, used, is_odd });
         }
     }
     Ok(found)
@@ -133,6 +153,10 @@ impl Store for Directory {
 
     async fn put_if_absent(&self, name: &str, value: Bytes) -> Result<bool> {
         self.call("write to the shared store", name, move |path| write(path, &value)).await
+    }
+
+    async fn put(&self, name: &str, value: Bytes, _kept_for: Duration) -> Result<()> {
+        self.call("write to the shared store", name, move |path| replace(path, &value)).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
@@ -176,18 +200,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+    async fn what_is_no_regular_file_is_an_empty_value_that_can_be_removed() {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Directory::new(dir.path().to_owned());
-        fs::create_dir_all(dir.path().join("v1/cc")).expect("a directory");
-        let [link, pipe, below] = ['a', 'b', 'c'].map(|digit| dir.path().join("v1/cc").join(name(digit).split_off(6)));
+        let [link, pipe, below] = ['a', 'b', 'c'].map(|digit| dir.path().join(name(digit)));
+        for place in [&link, &pipe, &below] {
+            fs::create_dir_all(place.parent().expect("there is one")).expect("a directory");
+        }
         std::os::unix::fs::symlink("/etc/passwd", &link).expect("a link");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
-        fs::create_dir(&below).expect("a directory");
+        fs::create_dir_all(below.join("more")).expect("a directory");
+        let odd = store.list().await.expect("it lists");
+        assert_eq!(odd.iter().map(|odd| (odd.is_odd, odd.size)).collect::<Vec<_>>(), [(true, 0); 3]);
         for path in [link, pipe, below] {
             let name = path.strip_prefix(dir.path()).expect("it is below").to_str().expect("it is text").to_owned();
-            store.get(&name, 0..9).await.expect_err("it is no file");
+            assert_eq!(store.get(&name, 0..9).await.expect("it answers").as_deref(), Some(&b""[..]));
+            store.delete(&name).await.expect("it is removed");
+            assert!(store.put_if_absent(&name, "v".into()).await.expect("it takes it"));
         }
+        assert!(fs::exists("/etc/passwd").expect("it is known"), "what a link leads to stays");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -69,6 +70,10 @@ impl<S: Store + ?Sized> Store for Late<S> {
 
     async fn put_if_absent(&self, name: &str, value: Bytes) -> Result<bool> {
         self.open().await?.put_if_absent(name, value).await
+    }
+
+    async fn put(&self, name: &str, value: Bytes, kept_for: Duration) -> Result<()> {
+        self.open().await?.put(name, value, kept_for).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {

@@ -27,11 +27,20 @@ pub struct Memory {
     pub largest: AtomicU64,
     /// It refuses everything.
     pub broken: AtomicBool,
+    /// It takes nothing, and answers.
+    pub full: AtomicBool,
     /// It never answers.
     pub silent: AtomicBool,
 }
 
 impl Memory {
+    fn has_room(&self) -> Result<()> {
+        match self.full.load(Ordering::Relaxed) {
+            true => Err(Error::new("write to store", ErrorKind::Other).because("it is full")),
+            false => Ok(()),
+        }
+    }
+
     async fn answer(&self) -> Result<()> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if self.silent.load(Ordering::Relaxed) {
@@ -67,10 +76,18 @@ impl Store for Memory {
 
     async fn put_if_absent(&self, name: &str, value: Bytes) -> Result<bool> {
         self.answer().await?;
+        self.has_room()?;
         let mut values = self.values.lock();
         let is_absent = !values.contains_key(name);
         values.entry(name.to_owned()).or_insert(value);
         Ok(is_absent)
+    }
+
+    async fn put(&self, name: &str, value: Bytes, _kept_for: Duration) -> Result<()> {
+        self.answer().await?;
+        self.has_room()?;
+        self.values.lock().insert(name.to_owned(), value);
+        Ok(())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
@@ -86,6 +103,7 @@ impl Store for Memory {
             name: name.clone(),
             size: value.len() as u64,
             used: SystemTime::UNIX_EPOCH,
+            is_odd: false,
         };
         Ok(values.iter().map(stored).collect())
     }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -120,16 +120,20 @@ pub trait Store: Send + Sync + 'static {
         u64::MAX
     }
 
-    /// The bytes of a value in this range, fewer if it is shorter; `None` if there is no such value.
+    /// The bytes of a value in this range, fewer if it is shorter; `None` if there is no such value. Something else in its place is a
+    /// value without bytes.
     async fn get(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>>;
 
     /// Puts a value where none is, all of it or nothing. Whether there was none.
     async fn put_if_absent(&self, name: &str, value: Bytes) -> Result<bool>;
 
-    /// Removes a value, if it is there.
+    /// Puts a value, in the place of another if there is one, for so long at least.
+    async fn put(&self, name: &str, value: Bytes, kept_for: Duration) -> Result<()>;
+
+    /// Removes a value, or what is in its place.
     async fn delete(&self, name: &str) -> Result<()>;
 
-    /// Every value that this program could have put there.
+    /// Every value that this program could have put there, and what else is in the place of one.
     async fn list(&self) -> Result<Vec<Stored>>;
 }
 
@@ -140,8 +144,10 @@ pub struct Stored {
     pub name: String,
     /// Its bytes.
     pub size: u64,
-    /// When it was put there or read, as far as the store tells.
+    /// When it was put there or read; 1970 if the store does not tell.
     pub used: SystemTime,
+    /// Something else is in its place, such as a directory, or a list in Redis.
+    pub is_odd: bool,
 }
 
 #[cfg(test)]

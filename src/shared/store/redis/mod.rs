@@ -39,6 +39,12 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How many keys are looked at together in a search for those of this program.
 const SCANNED: usize = 1000;
 
+/// What is said of a key that is no text.
+const OF_ANOTHER_TYPE: &str = "WRONGTYPE";
+
+/// What is said of how long a key is kept that is not there.
+const GONE: i64 = -2;
+
 /// A place that is right, for messages.
 const EXAMPLE: &str = "rediss://cache.example.edu:6379/0";
 
@@ -162,6 +168,9 @@ impl Store for Redis {
         // All of it, because that is what is nearly always wanted, and because a part of nothing cannot be told from an empty part.
         let value: RedisResult<Option<Bytes>> =
             redis::cmd("GET").arg(key_of(name)).query_async(&mut self.connection.clone()).await;
+        if value.as_ref().is_err_and(|error| error.code() == Some(OF_ANOTHER_TYPE)) {
+            return Ok(Some(Bytes::new()));
+        }
         let value = self.result("read from Redis", value)?;
         let at = |at: u64, value: &Bytes| usize::try_from(at).unwrap_or(usize::MAX).min(value.len());
         Ok(value.map(|value| value.slice(at(range.start, &value)..at(range.end, &value))))
@@ -172,6 +181,14 @@ impl Store for Redis {
         command.arg(key_of(name)).arg(&value[..]).arg("NX").arg("EX").arg(KEPT_FOR.as_secs());
         let put: RedisResult<Option<String>> = command.query_async(&mut self.connection.clone()).await;
         Ok(self.result("write to Redis", put)?.is_some())
+    }
+
+    async fn put(&self, name: &str, value: Bytes, kept_for: Duration) -> Result<()> {
+        let mut command = redis::cmd("SET");
+        // Nothing is kept for no time at all.
+        command.arg(key_of(name)).arg(&value[..]).arg("PX").arg(kept_for.as_millis().max(1).to_string());
+        let put: RedisResult<()> = command.query_async(&mut self.connection.clone()).await;
+        self.result("write to Redis", put)
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
@@ -194,16 +211,24 @@ impl Store for Redis {
             for key in &keys {
                 ask.cmd("STRLEN").arg(key).cmd("PTTL").arg(key);
             }
-            let told: RedisResult<Vec<i64>> = match keys.is_empty() {
+            // One key of another type says nothing about the others.
+            ask.ignore_errors();
+            let told: RedisResult<Vec<RedisResult<i64>>> = match keys.is_empty() {
                 true => Ok(Vec::new()),
                 false => ask.query_async(&mut self.connection.clone()).await,
             };
-            let told = self.result(OP, told)?;
-            for (key, told) in keys.iter().zip(told.chunks_exact(2)) {
-                // It may have gone meanwhile; and a key without an end was not put here by this program.
-                let ([size, ttl], true) = ([told[0], told[1]], told[1] >= 0) else { continue };
+            let mut told = self.result(OP, told)?.into_iter();
+            for key in &keys {
+                let (Some(size), Some(left)) = (told.next(), told.next()) else { break };
+                let is_odd = size.as_ref().is_err_and(|error| error.code() == Some(OF_ANOTHER_TYPE));
+                let size = if is_odd { 0 } else { self.result(OP, size)? };
+                let used = match self.result(OP, left)? {
+                    GONE => continue,
+                    // It has no end, and so tells not when it was put.
+                    left => u64::try_from(left).map_or(SystemTime::UNIX_EPOCH, put_at),
+                };
                 let name = key.trim_start_matches(PREFIX).to_owned();
-                found.push(Stored { name, size: size.unsigned_abs(), used: put_at(ttl.unsigned_abs()) });
+                found.push(Stored { name, size: size.unsigned_abs(), used, is_odd });
             }
             cursor = next;
             if cursor == 0 {

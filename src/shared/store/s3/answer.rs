@@ -235,7 +235,7 @@ fn stored(entry: &str) -> Option<Stored> {
     let name = percent_decode_str(&key).decode_utf8().ok()?.into_owned();
     let size = element(entry, "Size")?.trim().parse().ok()?;
     let used = element(entry, "LastModified").and_then(|text| text.trim().parse::<jiff::Timestamp>().ok());
-    Some(Stored { name, size, used: used.map_or(SystemTime::UNIX_EPOCH, SystemTime::from) })
+    Some(Stored { name, size, used: used.map_or(SystemTime::UNIX_EPOCH, SystemTime::from), is_odd: false })
 }
 
 #[cfg(test)]
@@ -250,7 +250,7 @@ mod tests {
              <Contents><Key>broken</Key><Size>many</Size></Contents></ListBucketResult>";
         let page = parse(text.as_bytes()).expect("it is a listing");
         let used = "2026-11-29T10:00:00Z".parse::<jiff::Timestamp>().expect("a time").into();
-        let stored = vec![Stored { name: "fleet/v1/aa".into(), size: 7, used }];
+        let stored = vec![Stored { name: "fleet/v1/aa".into(), size: 7, used, is_odd: false }];
         assert_eq!(page, Page { stored, next: Some("a&b=".into()) });
         let last = text.replace("<IsTruncated>true", "<IsTruncated>false");
         assert_eq!(parse(last.as_bytes()).expect("it is a listing").next, None);

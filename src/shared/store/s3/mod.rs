@@ -198,9 +198,9 @@ impl Store for S3 {
 
     async fn put_if_absent(&self, name: &str, value: Bytes) -> Result<bool> {
         const OP: &str = "write to the shared store";
-        let mut response = self.put(name, &value, self.knows_condition.load(Ordering::Relaxed)).await?;
+        let mut response = S3::put(self, name, &value, self.knows_condition.load(Ordering::Relaxed)).await?;
         if matches!(response.status(), StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST) {
-            let again = self.put(name, &value, false).await?;
+            let again = S3::put(self, name, &value, false).await?;
             // The condition was to blame. Whoever put that value put the same bytes.
             if again.status().is_success() {
                 self.knows_condition.store(false, Ordering::Relaxed);
@@ -213,6 +213,14 @@ impl Store for S3 {
             status if status.is_success() => Ok(true),
             _ => Err(self.refusal(OP, response).await),
         }
+    }
+
+    async fn put(&self, name: &str, value: Bytes, _kept_for: Duration) -> Result<()> {
+        let response = S3::put(self, name, &value, false).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(self.refusal("write to the shared store", response).await)
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
