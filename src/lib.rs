@@ -60,7 +60,7 @@
 //! secret, db
 //! keyring, cachedir, content, omitted
 //! error, children
-//! path, name, digest, disk, revealed, room, flight, beneath, allocator — words that import nothing
+//! path, name, digest, disk, duration, revealed, room, flight, beneath, allocator — words that import nothing
 //! ```
 //!
 //! # The three walks
@@ -159,6 +159,7 @@ mod control;
 mod db;
 pub mod digest;
 mod disk;
+mod duration;
 pub mod error;
 mod flight;
 mod freshness;

@@ -225,7 +225,8 @@ fn shared_state(shared: &SharedStatus) -> String {
     }
     let refused = match refused {
         0 => String::new(),
-        _ => format!(", {refused} values REFUSED: {why}"),
+        1 => format!(", 1 value REFUSED; latest error: {why}"),
+        _ => format!(", {refused} values REFUSED; latest error: {why}"),
     };
     format!("{} came from other machines, {} given{refused}", ByteSize::b(*bytes_in), ByteSize::b(*bytes_out))
 }
