@@ -290,7 +290,11 @@ fn scripts_get_a_line_for_each_path_also_for_one_that_fails() {
             let line = told.iter().find(|line| line["path"] == *path).unwrap_or_else(|| panic!("{path}: {said}"));
             let has_failed = line["failed"] == 1;
             assert_eq!(has_failed, !path.ends_with("/a"), "{command}: {line}");
-            assert_eq!(line["failures"][0].as_str().is_some_and(|why| why.contains(path.as_str())), has_failed, "{line}");
+            assert_eq!(
+                line["failures"][0].as_str().is_some_and(|why| why.contains(path.as_str())),
+                has_failed,
+                "{line}"
+            );
         }
     }
 }
