@@ -127,6 +127,21 @@ impl Webdav {
         http::Request::builder().method(method).uri(format!("{origin}/{path}{slash}"))
     }
 
+    /// The request for a path's properties.
+    fn question(
+        &self,
+        purpose: Purpose<'_>,
+        path: &RemotePath,
+        depth: &str,
+        slash: bool,
+    ) -> Result<http::Request<Bytes>> {
+        self.request("PROPFIND", path, slash)
+            .header("Depth", depth)
+            .header(CONTENT_TYPE, "application/xml; charset=utf-8")
+            .body(Bytes::from_static(PROPERTIES.as_bytes()))
+            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))
+    }
+
     /// Asks about a path.
     async fn propfind(&self, purpose: Purpose<'_>, path: &RemotePath, slash: bool) -> Result<Found> {
         self.propfind_to(purpose, path, "0", slash, None).await
@@ -142,12 +157,7 @@ impl Webdav {
         large: Option<oneshot::Sender<()>>,
     ) -> Result<Found> {
         let transport = self.transport.get(purpose)?;
-        let request = self
-            .request("PROPFIND", path, slash)
-            .header("Depth", depth)
-            .header(CONTENT_TYPE, "application/xml; charset=utf-8")
-            .body(Bytes::from_static(PROPERTIES.as_bytes()))
-            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
+        let request = self.question(purpose, path, depth, slash)?;
         let answer = match transport.send(purpose, request).await {
             Ok(Answer { response, observed }) => {
                 let asked = self.place_of_answer(path, response.url());
@@ -340,8 +350,13 @@ impl Source for Webdav {
 
     async fn connect(&self) -> Result<()> {
         let Config { endpoint, login, named, authorities, .. } = &self.config;
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "connect", path: &root };
         let transport = Transport::new(Redirects::Follow, named.clone(), authorities.clone())?;
-        self.transport.set(transport.logged_in(login.authorization(endpoint).await?));
+        let transport = transport.logged_in(login.authorization(endpoint).await?);
+        let transport = transport.checking(login.check(self.question(purpose, &root, "0", true)?));
+        transport.ask_about_login(purpose).await?;
+        self.transport.set(transport);
         Ok(())
     }
 
