@@ -80,8 +80,8 @@
 //! source reports by itself ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name
 //! (`mount::changes`).
 //!
-//! A lookup in a directory of which no listing is known (`catalog::lookup`) lists it, unless it is large and the source can tell of the
-//! name alone ([`source::Capabilities::names_alone`]).
+//! A lookup in a directory of which no listing is known (`catalog::lookup`) lists it, unless it is large, or slow to list, and the
+//! source can tell of the name alone ([`source::Capabilities::names_alone`]).
 //!
 //! Directories opened one after another make the next ones be listed ahead of their reader (`fs::ahead`, whose `walk` is a table of
 //! cases); a reader who comes meanwhile joins, and asks itself if that fails (`catalog::ahead`).

@@ -70,8 +70,7 @@ impl<S: Source> Deadline<S> {
     }
 
     fn timed_out(&self, op: &'static str) -> Error {
-        Error::new(op, ErrorKind::TimedOut)
-            .because(format!("no progress for {}", Shown(self.timeout)))
+        Error::new(op, ErrorKind::TimedOut).because(format!("no progress for {}", Shown(self.timeout)))
     }
 }
 
