@@ -240,20 +240,24 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.op)?;
+        let mut told = self.0.op.to_owned();
         if let Some(path) = &self.0.path {
-            write!(f, " {path}")?;
+            told += &format!(" {path}");
         }
         match &self.0.message {
-            Some(message) => write!(f, ": {}", concealed(message.clone()))?,
-            None => write!(f, ": {}", self.0.kind.describe())?,
+            Some(message) => told += &format!(": {}", concealed(message.clone())),
+            None => told += &format!(": {}", self.0.kind.describe()),
         }
         let mut cause = self.source();
         while let Some(error) = cause {
-            write!(f, ": {}", concealed(error.to_string()))?;
+            let text = concealed(error.to_string());
+            // Some errors tell their causes themselves.
+            if !told.ends_with(&format!(": {text}")) {
+                told += &format!(": {text}");
+            }
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&told)
     }
 }
 
@@ -266,5 +270,45 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// An error that tells its cause itself, as those of some libraries do.
+    #[derive(Debug)]
+    struct Telling(&'static str, io::Error);
+
+    impl fmt::Display for Telling {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}{}", self.0, self.1)
+        }
+    }
+
+    impl StdError for Telling {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.1)
+        }
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let told = |before, cause| {
+            let error = Error::new("ask", ErrorKind::Unreachable).on("store").because("nothing listens there");
+            error.caused_by(Telling(before, cause)).to_string()
+        };
+        let refused = || io::Error::from_raw_os_error(111);
+        let once = "ask store: nothing listens there: Connection refused (os error 111)";
+        assert_eq!(told("", refused()), once);
+        let once = "ask store: nothing listens there: tcp connect: Connection refused (os error 111)";
+        assert_eq!(told("tcp connect: ", refused()), once);
+        let other = "ask store: nothing listens there: refused: d: d is no directory: refused";
+        let apart = Telling("refused: d: ", io::Error::other("d is no directory: refused"));
+        let error = Error::new("ask", ErrorKind::Unreachable).on("store").because("nothing listens there");
+        assert_eq!(error.caused_by(apart).to_string(), other);
     }
 }

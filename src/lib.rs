@@ -60,7 +60,7 @@
 //! secret, db
 //! keyring, cachedir, content, omitted
 //! error, children
-//! path, name, digest, disk, revealed, room, flight, beneath, allocator — words that import nothing
+//! path, name, digest, disk, duration, revealed, room, flight, beneath, allocator — words that import nothing
 //! ```
 //!
 //! # The three walks
@@ -80,9 +80,9 @@
 //! source reports by itself ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name
 //! (`mount::changes`).
 //!
-//! A lookup in a directory of which no listing is known (`catalog::lookup`) lists it, unless it is large and the source can tell of the
-//! name alone ([`source::Capabilities::names_alone`]). An inode that the kernel knows only by its number, from a file handle, is looked for
-//! in the stored listings (`fs::export`).
+//! A lookup in a directory of which no listing is known (`catalog::lookup`) lists it, unless it is large, or slow to list, and the
+//! source can tell of the name alone ([`source::Capabilities::names_alone`]). An inode that the kernel knows only by its number, from a
+//! file handle, is looked for in the stored listings (`fs::export`).
 //!
 //! Directories opened one after another make the next ones be listed ahead of their reader (`fs::ahead`, whose `walk` is a table of
 //! cases); a reader who comes meanwhile joins, and asks itself if that fails (`catalog::ahead`).
@@ -161,6 +161,7 @@ mod control;
 mod db;
 pub mod digest;
 mod disk;
+mod duration;
 pub mod error;
 mod flight;
 mod freshness;

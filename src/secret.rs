@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::children::starting;
+use crate::duration::Shown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{self, Item};
 use crate::revealed::{Revealed, conceal};
@@ -89,7 +90,7 @@ fn printed_by(command: &str, limit: Duration) -> Result<String> {
     std::thread::Builder::new().name("secret".into()).spawn(wait).map_err(not_run)?;
     let Ok(output) = ended.recv_timeout(limit) else {
         drop(group);
-        let limit = humantime::format_duration(limit);
+        let limit = Shown(limit);
         return Err(missing(format!("the secret's command has not ended after {limit}; it must not ask anything")));
     };
     let output = output.map_err(not_run)?;

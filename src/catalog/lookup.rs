@@ -1,4 +1,4 @@
-//! Lookups in directories of which no listing is known: of a large one, the source may tell the looked-up name alone. A listing is made
+//! Lookups in directories of which no listing is known: of a large or slow one, the source may tell the looked-up name alone. A listing is made
 //! only for the sake of several names.
 
 use std::num::NonZeroUsize;

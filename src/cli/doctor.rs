@@ -35,12 +35,10 @@ pub fn doctor(file: &Path, json: bool) -> Result<u8, Failure> {
         }
     }
     here.print(json);
-    let works = match check::check(file, json) {
+    let works = match check::carry_out(file, json) {
         Ok(code) => code == 0,
         Err(Failure::Config(problems)) => {
-            let mut wrong = Report::about("configuration", "the configuration");
-            problems.to_string().lines().for_each(|problem| wrong.fail(problem));
-            wrong.print(json);
+            check::wrong(&problems).print(json);
             false
         }
         Err(failure) => return Err(failure),

@@ -80,7 +80,11 @@ fn done(method: &str, tally: &Tally) -> Amount {
 
 /// Prints a tally for scripts, with the path that it is of.
 pub fn print_json(path: &Path, tally: &Tally) {
-    let mut told = json!(tally);
+    print_told(path, json!(tally));
+}
+
+/// Prints an object for scripts, with the path that it is about.
+pub fn print_told(path: &Path, mut told: Value) {
     told["path"] = json!(Exact::of(path.as_os_str().as_bytes()));
     outln!("{}", safe(&told.to_string()));
 }

@@ -27,7 +27,7 @@ const PIECE: usize = 1 << 20;
 /// mount does not answer.
 pub fn fetch(paths: &[PathBuf], json: bool) -> u8 {
     let mut places = Vec::new();
-    let code = each("fetch", paths, |place| {
+    let code = each("fetch", paths, json, |place| {
         places.push(place.clone());
         Ok(0)
     });

@@ -7,15 +7,14 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use serde_json::{Value, json};
 
-use super::errand::{self, carry_out, print_json};
+use super::errand::{self, carry_out, print_json, print_told};
 use super::output::outln;
 use super::place::Place;
 use super::progress::{Amount, tell};
-use super::status::{self, connected, local_time, safe, shown_pin, unanswered};
+use super::status::{self, connected, local_time, shown_pin, unanswered};
 use crate::error::Result;
 use crate::fs::Tally;
 use crate::mount::point::Mounted;
-use crate::path::Exact;
 use crate::status::Status;
 
 /// Pins places: what is missing of them is retrieved, and kept; or shows what is pinned. Returns the exit code: 1 if not all of it is in the
@@ -27,7 +26,7 @@ pub fn pin(paths: &[PathBuf], json: bool) -> Result<u8> {
     if paths.is_empty() {
         return list(json);
     }
-    Ok(each("pin", paths, |place| {
+    Ok(each("pin", paths, json, |place| {
         let tally = pinned("pin", place)?;
         let Tally { files, bytes, failed, live, unfit, .. } = tally;
         if json {
@@ -68,13 +67,18 @@ pub fn count(files: u64) -> String {
     if files == 1 { "1 file".into() } else { format!("{files} files") }
 }
 
-/// Does something with each of the places that these paths lead to, and tells with which it has failed. Returns the exit code: the bits of
-/// all, and 1 if it has failed with one.
-pub fn each(op: &'static str, paths: &[PathBuf], mut work: impl FnMut(&Place) -> Result<u8>) -> u8 {
+/// Does something with each of the places that these paths lead to, and tells with which it has failed, scripts on a line of its own.
+/// Returns the exit code: the bits of all, and 1 if it has failed with one.
+pub fn each(op: &'static str, paths: &[PathBuf], json: bool, mut work: impl FnMut(&Place) -> Result<u8>) -> u8 {
     paths.iter().fold(0, |code, path| {
         let done = Place::of(op, path).and_then(|place| work(&place));
         code | done.unwrap_or_else(|error| {
-            tell(&error.to_string());
+            let why = error.to_string();
+            if json {
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                print_told(&absolute, json!({"failed": 1, "failures": [why]}));
+            }
+            tell(&why);
             1
         })
     })
@@ -117,10 +121,7 @@ fn list(json: bool) -> Result<u8> {
     for (mounted, status) in statuses("pin")? {
         for (path, pin) in status.pins {
             if json {
-                let place = mounted.path.join(OsStr::from_bytes(pin.path.bytes()));
-                let mut told = json!(pin);
-                told["path"] = json!(Exact::of(place.as_os_str().as_bytes()));
-                outln!("{}", safe(&told.to_string()));
+                print_told(&mounted.path.join(OsStr::from_bytes(pin.path.bytes())), json!(pin));
                 continue;
             }
             let looked = match &pin.looked_at {
@@ -137,10 +138,10 @@ fn list(json: bool) -> Result<u8> {
 /// Unpins places and what is pinned below them; the copies stay until something else needs their room. Returns the exit code: 1 if a path is
 /// in no mount of this user, its mount does not answer, or nothing is pinned there.
 pub fn unpin(paths: &[PathBuf], json: bool) -> u8 {
-    each("unpin", paths, |place| {
+    each("unpin", paths, json, |place| {
         let unpinned = ask("unpin", place)?;
         if json {
-            print_answer(place, json!({"unpinned": unpinned}));
+            print_told(&place.path, json!({"unpinned": unpinned}));
         } else {
             outln!("{}: no longer pinned", place.shown());
         }
@@ -151,7 +152,7 @@ pub fn unpin(paths: &[PathBuf], json: bool) -> u8 {
 /// Drops what is in the cache of these places. Returns the exit code: 1 if something of it could not be dropped, a path is in no mount of this
 /// user, or its mount does not answer.
 pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> u8 {
-    each("evict", paths, |place| {
+    each("evict", paths, json, |place| {
         if pinned_too {
             ask("unpin", place)?;
         }
@@ -176,10 +177,10 @@ pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> u8 {
 /// Asks the sources about these places now. Returns the exit code: 1 if a path is in no mount of this user, its mount does not answer, or its
 /// source cannot be asked.
 pub fn refresh(paths: &[PathBuf], json: bool) -> u8 {
-    each("refresh", paths, |place| {
+    each("refresh", paths, json, |place| {
         let told = ask("refresh", place)?;
         if json {
-            print_answer(place, told);
+            print_told(&place.path, told);
             return Ok(0);
         }
         let what = match (told["names"].as_u64(), told["changed"].as_bool()) {
@@ -191,12 +192,6 @@ pub fn refresh(paths: &[PathBuf], json: bool) -> u8 {
         outln!("{}: {what}", place.shown());
         Ok(0)
     })
-}
-
-/// Prints an answer for scripts, with the path that it is of.
-fn print_answer(place: &Place, mut told: Value) {
-    told["path"] = json!(Exact::of(place.path.as_os_str().as_bytes()));
-    outln!("{}", safe(&told.to_string()));
 }
 
 /// Asks for something that has no progress, but may have to wait for a source.

@@ -39,7 +39,7 @@ pub fn verify(paths: &[PathBuf], json: bool) -> Result<u8> {
             }
         }
     }
-    code |= each("verify", paths, |place| {
+    code |= each("verify", paths, json, |place| {
         let Tally { files, bytes, .. } = errand::count("verify", place)?;
         let tally = carry_out("verify", "verify", place, Some(Amount { files, bytes }))?;
         Ok(verdict(&place.path, &tally, json))
@@ -65,7 +65,7 @@ fn verdict(path: &Path, tally: &Tally, json: bool) -> u8 {
 /// Whether these places will work without a network. Unless this is only a `check`, what is missing is retrieved and pinned, and everything
 /// is proven by its hash. Returns the exit code: 1 if they will not, a path is in no mount of this user, or its mount does not answer.
 pub fn offline(paths: &[PathBuf], check: bool, json: bool) -> u8 {
-    each("offline", paths, |place| {
+    each("offline", paths, json, |place| {
         if !check {
             pinned("offline", place)?;
             let Tally { files, bytes, .. } = errand::count("offline", place)?;

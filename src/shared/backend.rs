@@ -16,6 +16,7 @@ use super::breaker::Breaker;
 use super::counts::{Counts, up};
 use super::sealed::BLOCKS;
 use super::store::Store;
+use crate::duration::Shown;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The least and the most that a read waits for the store before the source is asked, where nothing else is configured; in between, it
@@ -112,8 +113,8 @@ impl Backend {
             }
             Err(_) => {
                 up(&self.counts.hedged, 1);
-                let limit = patience.as_millis();
-                self.failed(&self.asking, asked, &format!("the store has not answered within {limit} ms"));
+                let limit = Shown(patience);
+                self.failed(&self.asking, asked, &format!("the store has not answered within {limit}"));
                 Answer::Late(reading)
             }
         }

@@ -16,6 +16,7 @@ use super::count::Counters;
 use super::waits::{Arrived, SILENT_SINCE, Silence};
 use super::{Capabilities, Changes, EntryStream, LocalCopy, RemoteDigest, Retrieval, Retrieved, Sink, Source};
 use crate::digest::Digest;
+use crate::duration::Shown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 
@@ -69,8 +70,7 @@ impl<S: Source> Deadline<S> {
     }
 
     fn timed_out(&self, op: &'static str) -> Error {
-        Error::new(op, ErrorKind::TimedOut)
-            .because(format!("no progress for {}", humantime::format_duration(self.timeout)))
+        Error::new(op, ErrorKind::TimedOut).because(format!("no progress for {}", Shown(self.timeout)))
     }
 }
 

@@ -34,7 +34,7 @@ impl<'a> EntryStream<'a> {
         Self::for_one_name(entries, left_out, OneName::default())
     }
 
-    /// The same, of a source that tells of `one_name` alone where one is wanted and the directory is large.
+    /// The same, of a source that tells of `one_name` alone where one is wanted and the directory is large, or its listing slow.
     pub(crate) fn for_one_name(
         entries: impl Stream<Item = Result<Entry>> + Send + 'a,
         left_out: LeftOut,
@@ -44,7 +44,7 @@ impl<'a> EntryStream<'a> {
     }
 
     /// Says, before the first entry is taken, that the listing is for the sake of this name. A source with
-    /// [`names_alone`](super::Capabilities::names_alone) then need not list a large directory: see [`EntryStream::told_alone`].
+    /// [`names_alone`](super::Capabilities::names_alone) then need not list a large directory, or one whose listing is slow: see [`EntryStream::told_alone`].
     pub fn want_only(&self, name: &[u8]) {
         self.one_name.want(name);
     }

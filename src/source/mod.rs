@@ -121,7 +121,7 @@ pub struct Capabilities {
     pub proven_whole: bool,
     /// Names are file names already: control characters in them are kept (see `catalog::localize`).
     pub verbatim_names: bool,
-    /// A listing of a large directory for the sake of one name tells of that name alone ([`EntryStream::want_only`]).
+    /// A listing of a large or slow directory for the sake of one name tells of that name alone ([`EntryStream::want_only`]).
     pub names_alone: bool,
     /// The most bytes that one `retrieve_file` holds in memory, beyond those that it has given to the sink.
     pub buffer: u64,

@@ -1,6 +1,7 @@
 //! `OneName`: the name for whose sake a directory is listed, and what the source tells of it in place of all names. It asks nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -8,6 +9,11 @@ use super::Entry;
 
 /// A directory of more names is large where one answer tells all of them: stores of keys tell as many in one.
 pub const LARGE_NAMES: usize = 1_000;
+
+/// A listing that takes longer than this is slow: a name for whose sake it is made is asked for beside it. Directories of ordinary sizes
+/// are listed by then, over long lines and by busy servers too, so that they cost no further question; it is as long as the default of
+/// `patience`. Where each answer takes longer, the listing, which goes on, is there before that about the name.
+pub const SLOW_LISTING: Duration = Duration::from_secs(2);
 
 /// The name for whose sake one listing is made, if it is. Clones belong to the same listing.
 #[derive(Debug, Clone, Default)]

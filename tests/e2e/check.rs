@@ -318,6 +318,7 @@ fn scripts_get_an_object_for_each_thing_that_is_checked() {
         let all: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert_eq!(all.iter().map(|one| one["kind"].as_str().unwrap()).collect::<Vec<_>>(), kinds, "{said}");
+        assert!(all.iter().all(|one| one["kind"] != "configuration" || one["name"] == "configuration"), "{said}");
         let [.., works, refused] = &all[..] else { panic!("{said}") };
         assert_eq!((&works["name"], &works["works"], &works["type"]), (&"works".into(), &true.into(), &"local".into()));
         assert!(works["findings"][0]["milliseconds"].is_u64(), "{works}");
@@ -325,9 +326,29 @@ fn scripts_get_an_object_for_each_thing_that_is_checked() {
         let failed = refused["findings"].as_array().unwrap().iter().find(|finding| finding["result"] == "failed");
         assert!(failed.unwrap()["text"].as_str().unwrap().contains("nothing listens there"), "{refused}");
     }
-    home.configure("[sources.wrong]\ntype = \"wbdav\"\n");
-    let output = home.kitovufs(["doctor", "--json", "-c", &text(home.config())]);
-    let said = String::from_utf8(output.stdout).unwrap();
-    let wrong: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-    assert!(wrong["kind"] == "configuration" && wrong["works"] == false, "{said}");
+}
+
+#[test]
+fn scripts_are_told_of_a_configuration_that_is_wrong_or_not_there() {
+    let home = Home::of("");
+    let missing = text(home.dir().join("nothere.toml"));
+    for (wrong, why) in [
+        ("[sources.wrong]\ntype = \"wbdav\"\n", "wbdav"),
+        ("[sources.wrong\n", "TOML"),
+        ("fresh_for = \"1 parsec\"\n", "fresh_for"),
+        ("", "nothere.toml"),
+    ] {
+        home.configure(wrong);
+        let file = if wrong.is_empty() { missing.clone() } else { text(home.config()) };
+        for (command, code, lines) in [("check", 2, 1), ("doctor", 1, 2)] {
+            let output = home.kitovufs([command, "--json", "-c", &file]);
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert_eq!((output.status.code(), said.lines().count()), (Some(code), lines), "{command} {wrong}: {said}");
+            let told: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+            assert_eq!([&told["kind"], &told["name"]], ["configuration"; 2], "{said}");
+            assert_eq!((&told["works"], &told["findings"][0]["result"]), (&false.into(), &"failed".into()), "{said}");
+            let reasons = told["findings"].to_string();
+            assert!(reasons.contains(why), "{command} {wrong}: {reasons}");
+        }
+    }
 }

@@ -277,6 +277,29 @@ fn a_directory_of_an_ssh_server_is_had_without_its_server() {
 }
 
 #[test]
+fn scripts_get_a_line_for_each_path_also_for_one_that_fails() {
+    let remote = remote();
+    let mount = mounted(&remote);
+    let paths = [mount.path("far/nothere"), mount.path("far/talks/a"), mount.home().dir().to_owned()].map(text);
+    for command in ["fetch", "pin", "offline", "verify", "refresh", "evict", "unpin"] {
+        let words: Vec<&str> = [command, "--json"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+        let (code, said, failures) = run(&mount, &words);
+        let told: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((code, told.len()), (1, 3), "{command}: {said}{failures}");
+        for path in &paths {
+            let line = told.iter().find(|line| line["path"] == *path).unwrap_or_else(|| panic!("{path}: {said}"));
+            let has_failed = line["failed"] == 1;
+            assert_eq!(has_failed, !path.ends_with("/a"), "{command}: {line}");
+            assert_eq!(
+                line["failures"][0].as_str().is_some_and(|why| why.contains(path.as_str())),
+                has_failed,
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
 fn two_pins_at_once_retrieve_each_byte_once() {
     let remote = remote();
     let mount = mounted(&remote);

@@ -47,6 +47,7 @@ mod plugin;
 mod programs;
 mod python;
 mod read_only;
+mod refusals;
 mod restart;
 mod secrets;
 mod semantics;

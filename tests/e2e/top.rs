@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::kit::home::{Home, local, text};
 use crate::kit::mount::Mount;
-use crate::kit::wait::eventually;
+use crate::kit::wait::{SOON, eventually, holds_within};
 
 /// A terminal in which a shell runs, and gone with the test.
 struct Terminal<'a> {
@@ -64,7 +64,7 @@ impl<'a> Terminal<'a> {
     #[track_caller]
     fn shows(&self, words: &[&str]) {
         let mut screen = String::new();
-        let is_there = crate::kit::wait::holds_within(crate::kit::wait::SOON, || {
+        let is_there = holds_within(SOON, || {
             screen = self.screen();
             words.iter().all(|word| screen.contains(word))
         });
@@ -108,7 +108,7 @@ fn three_sources_are_watched_and_any_end_leaves_the_terminal_as_it_was() {
 fn a_signal_ends_the_view_and_leaves_the_terminal_as_it_was() {
     let mount = Mount::of(&sources(1));
     let terminal = Terminal::of(mount.home(), 80, 24);
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
         terminal.types(&top(&mount));
         terminal.shows(&["SOURCE", "source00", "q quits"]);
         let shell = terminal.tmux(&["display", "-t", "t", "-p", "#{pane_pid}"]);
@@ -120,6 +120,53 @@ fn a_signal_ends_the_view_and_leaves_the_terminal_as_it_was() {
         terminal.types("clear");
     }
     assert_eq!(terminal.tmux(&["display", "-t", "t", "-p", "#{cursor_flag}"]).trim(), "1");
+}
+
+/// Runs a program in a terminal of its own until it has drawn, and closes that; prints how the program ended. With `is_controlling`, the
+/// kernel tells the program so by SIGHUP too.
+const CLOSE_TERMINAL: &str = r"
+import fcntl, os, pty, struct, sys, termios, time
+is_controlling, program = sys.argv[1] == 'controlling', sys.argv[2:]
+master, slave = pty.openpty()
+fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+child = os.fork()
+if child == 0:
+    os.setsid()
+    if is_controlling:
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for number in range(3):
+        os.dup2(slave, number)
+    os.close(master)
+    os.closerange(3, 64)
+    os.execv(program[0], program)
+os.close(slave)
+drawn = b''
+while b'source00' not in drawn:
+    drawn += os.read(master, 65536)
+os.close(master)
+end = time.monotonic() + float(os.environ['SECONDS'])
+while time.monotonic() < end:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        print('ended', os.waitstatus_to_exitcode(status))
+        sys.exit()
+    time.sleep(0.05)
+os.kill(child, 9)
+os.waitpid(child, 0)
+print('still there')
+";
+
+#[test]
+fn the_view_ends_with_its_terminal() {
+    let mount = Mount::of(&sources(1));
+    for kind in ["controlling", "other"] {
+        let mut command = mount.home().command("python3");
+        command.args(["-c", CLOSE_TERMINAL, kind]).arg(mount.home().binary()).arg("top").arg(mount.home().mountpoint());
+        command.env("TERM", "xterm-256color").env("SECONDS", SOON.as_secs().to_string());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, "ended 1\n", "{kind}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

@@ -33,6 +33,8 @@ const ACCESS_KEY: (&str, &str) = ("kit-key", "kit-secret-Q7x");
 const REALM: &str = "the kit, Gesch\u{fc}tzt";
 /// The user that a `Webdav` with a password accepts.
 pub(super) const USER: (&str, &str) = ("anna", "kit-password-Z9y");
+/// How the names of files begin that nobody may read who logs in by Digest at an Apache.
+pub const FORBIDDEN: &str = "forbidden";
 
 /// A WebDAV server that shows a directory.
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Webdav {
         Self(Server::run(Program::Apache { dav: true, digest: false }, dir))
     }
 
-    /// The same for one user only, who logs in by Digest.
+    /// The same for one user only, who logs in by Digest, and may not read files whose names begin with [`FORBIDDEN`].
     pub fn apache_with_digest(dir: &Path) -> Self {
         Self(Server::run(Program::Apache { dav: true, digest: true }, dir))
     }
@@ -245,7 +247,7 @@ impl Server {
         Self::run(Program::Apache { dav: false, digest: false }, dir)
     }
 
-    /// The same for one user only, who logs in by Digest.
+    /// The same for one user only, who logs in by Digest, and may not read files whose names begin with [`FORBIDDEN`].
     pub fn apache_index_with_digest(dir: &Path) -> Self {
         Self::run(Program::Apache { dav: false, digest: true }, dir)
     }
@@ -412,16 +414,17 @@ impl Server {
         let mut guard = "Require all granted".to_owned();
         if digest {
             modules.extend(["authn_core", "authn_file", "authz_user", "auth_digest"]);
-            let users = self.users(|text| hex(&Md5::digest(text)));
+            let users = self.users(USER.1, |text| hex(&Md5::digest(text)));
             guard = format!(
-                "AuthType Digest\nAuthName \"{REALM}\"\nAuthUserFile \"{}\"\nRequire valid-user",
+                "AuthType Digest\nAuthName \"{REALM}\"\nAuthUserFile \"{}\"\nRequire valid-user\n\
+                 <FilesMatch \"^{FORBIDDEN}\">\n<Limit GET>\nRequire user another\n</Limit>\n</FilesMatch>",
                 users.display()
             );
         }
         let shown = match dav {
             true => format!("DavLockDB \"{own}/locks\"\n<Directory \"{}\">\nDav On\n", self.dir.display()),
             false => format!(
-                "TypesConfig /dev/null\n<Directory \"{}\">\nOptions +Indexes\nIndexOptions FancyIndexing\n",
+                "TypesConfig /dev/null\n<Directory \"{}\">\nOptions +Indexes\nIndexOptions FancyIndexing ShowForbidden\n",
                 self.dir.display()
             ),
         };
@@ -447,10 +450,15 @@ impl Server {
 }
 
 impl Server {
+    /// From now on Apache takes another password than the one that tables have, or that one again.
+    pub fn change_password(&self, is_right: bool) {
+        self.users(if is_right { USER.1 } else { "another" }, |text| hex(&Md5::digest(text)));
+    }
+
     /// A file that tells who may log in by Digest, as `htdigest` writes it.
-    fn users(&self, hash: fn(&str) -> String) -> PathBuf {
+    fn users(&self, password: &str, hash: fn(&str) -> String) -> PathBuf {
         let users = self.own.path().join("users");
-        let (user, password) = USER;
+        let user = USER.0;
         let key = hash(&format!("{user}:{REALM}:{password}"));
         std::fs::write(&users, format!("{user}:{REALM}:{key}\n")).expect("a file");
         users
@@ -459,7 +467,7 @@ impl Server {
 
 fn lighttpd(server: &Server, has_types: bool, login: bool) -> Command {
     let (own, dir, port) = (server.own().display(), server.dir().display(), server.port());
-    let users = server.users(|text| hex(&Sha256::digest(text)));
+    let users = server.users(USER.1, |text| hex(&Sha256::digest(text)));
     let mut config = format!(
         "server.modules = (\"mod_auth\", \"mod_authn_file\", \"mod_webdav\")\n\
          server.document-root = \"{dir}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\

@@ -37,7 +37,7 @@ impl Web {
         Self(Server::apache_index(dir))
     }
 
-    /// The same for one user only, who logs in by Digest.
+    /// The same for one user only, who logs in by Digest, and may not read files whose names begin with `FORBIDDEN`.
     pub fn apache_with_digest(dir: &Path) -> Self {
         Self(Server::apache_index_with_digest(dir))
     }

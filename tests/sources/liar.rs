@@ -1,5 +1,6 @@
 //! A server that answers what a test tells it to, once per connection.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kitovufs::digest::Digest;
@@ -27,11 +28,16 @@ async fn liar_to_who_reads(answer: &'static str) -> String {
     .await
 }
 
-pub async fn liar_but_for(answer: &'static str, truth: fn(&[u8]) -> Option<String>) -> String {
+pub async fn liar_but_for(
+    answer: &'static str,
+    truth: impl Fn(&[u8]) -> Option<String> + Send + Sync + 'static,
+) -> String {
+    let truth = Arc::new(truth);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            let truth = truth.clone();
             tokio::spawn(async move {
                 let mut request = Vec::new();
                 while !request.windows(4).any(|window| window == b"\r\n\r\n") {

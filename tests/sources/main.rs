@@ -7,6 +7,7 @@ mod early;
 mod ftp;
 mod gcs;
 mod http_login;
+mod http_refusals;
 mod liar;
 mod moodle;
 mod one_name;

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
@@ -9,6 +11,7 @@ use kitovufs::source::{Entry, Source};
 
 use crate::kit::servers::Webdav;
 use crate::kit::sshd::Sshd;
+use crate::liar::liar_but_for;
 use crate::real::{Directory, list, served};
 use crate::{remote, source};
 
@@ -36,6 +39,42 @@ fn many(directory: &Directory) {
     directory.write("many/1", b"x");
     directory.write("many/ü", b"x");
     directory.write("few/a", b"x");
+}
+
+/// A WebDAV server that never tells what is in `many`, but that `name` is there, and counts the questions.
+async fn slow(questions: Arc<AtomicUsize>) -> String {
+    let resource = |path: &str, kind: &str| {
+        let multistatus = format!(
+            "<D:multistatus xmlns:D=\"DAV:\"><D:response><D:href>{path}</D:href><D:propstat><D:prop><D:resourcetype>{kind}\
+             </D:resourcetype><D:getcontentlength>1</D:getcontentlength><D:getetag>\"a\"</D:getetag></D:prop></D:propstat>\
+             </D:response></D:multistatus>"
+        );
+        let length = multistatus.len();
+        format!("HTTP/1.1 207 X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{multistatus}")
+    };
+    liar_but_for("HTTP/1.1 404 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", move |request| {
+        questions.fetch_add(1, Ordering::SeqCst);
+        let text = String::from_utf8_lossy(request);
+        match text.split(' ').nth(1).unwrap_or_default() {
+            "/" => Some(resource("/", "<D:collection/>")),
+            // Silence.
+            "/many/" => Some(String::new()),
+            "/many/name" => Some(resource("/many/name", "")),
+            _ => None,
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_name_whose_directory_is_listed_slowly_is_asked_for_alone_over_webdav() {
+    let questions = Arc::new(AtomicUsize::new(0));
+    let url = slow(questions.clone()).await;
+    let source = source(&format!("type = \"webdav\"\nendpoint = \"{url}\"")).await;
+    let told = alone(source.as_ref(), "name").await.expect("that name alone");
+    assert_eq!(told.iter().map(|entry| entry.name.as_slice()).collect::<Vec<_>>(), [b"name"]);
+    assert_eq!(questions.swap(0, Ordering::SeqCst), 3, "the listing, the name, and the same in other case");
+    assert_eq!(alone(source.as_ref(), "absent").await, Some(Vec::new()));
 }
 
 /// What every source has to tell, of which only a listing tells `listed`.

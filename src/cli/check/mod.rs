@@ -21,7 +21,7 @@ use super::Failure;
 use super::output::say;
 use super::runtime::on_runtime;
 use crate::catalog::localize::{Localized, localize};
-use crate::config::{Access, Config};
+use crate::config::{Access, Config, Diagnostics};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::{self, sources::Configured};
 use crate::path::RemotePath;
@@ -40,6 +40,9 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long a source may say goodbye.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The name of the configuration in reports.
+const CONFIGURATION: &str = "configuration";
+
 /// The number of sources that are tried at once.
 const SOURCES_AT_ONCE: usize = 16;
 
@@ -48,13 +51,33 @@ const SOURCES_AT_ONCE: usize = 16;
 /// # Errors
 /// Everything that is wrong with the configuration.
 pub fn check(file: &Path, json: bool) -> Result<u8, Failure> {
+    carry_out(file, json).inspect_err(|failure| {
+        if json && let Failure::Config(problems) = failure {
+            wrong(problems).print(json);
+        }
+    })
+}
+
+/// The report about a configuration with these problems.
+pub(super) fn wrong(problems: &Diagnostics) -> Report {
+    let mut wrong = Report::about("configuration", CONFIGURATION);
+    problems.to_string().lines().for_each(|problem| wrong.fail(problem));
+    wrong
+}
+
+/// Checks as [`check`] does, and leaves a wrong configuration to be told by its caller.
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub(super) fn carry_out(file: &Path, json: bool) -> Result<u8, Failure> {
     let (mut config, problems) = Config::examine(file)?;
     for source in &mut config.sources {
         source.timeout = source.timeout.min(CHECK_TIMEOUT);
     }
     on_runtime(async {
         let configured = mount::examine(&config, problems).await?;
-        let mut right = Report::about("configuration", format!("{}: the configuration is right", file.display()));
+        let mut right = Report::about("configuration", CONFIGURATION);
+        right.ok(format!("{} is right", file.display()));
         if let Some(shortage) = mount::disk::shortage(&config.cache) {
             right.note(shortage);
         }

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rustix::stdio::stdin;
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use serde_json::Value;
 
 use super::runtime::{ENDED, when_signalled};
@@ -25,6 +27,12 @@ use view::View;
 
 /// How often to look for a new status while no key is pressed.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often to look whether the terminal is still there.
+const LOOK_AT_TERMINAL: Duration = Duration::from_secs(1);
+
+/// How long a signal lets the view end by itself, which leaves the terminal as it was; a write to the terminal may hang.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many sources a page of the list is.
 const PAGE: usize = 10;
@@ -63,18 +71,40 @@ pub fn top(mountpoint: Option<&Path>) -> Result<()> {
     thread::Builder::new().name("follow".into()).spawn(following).map_err(failed)?;
     let is_signalled = Arc::new(AtomicBool::new(false));
     let signalled = is_signalled.clone();
-    let listening = when_signalled(move || signalled.store(true, Ordering::Relaxed)).map_err(failed)?;
+    let before = tcgetattr(stdin()).map_err(|e| failed(e.into()))?;
+    let listening = when_signalled(move || {
+        signalled.store(true, Ordering::Relaxed);
+        thread::sleep(END_TIMEOUT);
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
+        std::process::exit(ENDED);
+    });
+    let listening = listening.map_err(failed)?;
+    listening.spawn(async {
+        end_of_terminal().await;
+        // There is nothing to restore.
+        std::process::exit(ENDED);
+    });
     let mut terminal = ratatui::try_init().map_err(failed)?;
     let shown = show(&mut terminal, &told, &is_signalled);
+    if shown.is_err() && terminal.show_cursor().is_err() {
+        // A terminal that takes nothing any more is not restored, and nothing is told there.
+        std::process::exit(ENDED);
+    }
     // It shows the cursor again.
     drop(terminal);
     ratatui::restore();
-    listening.shutdown_background();
     if is_signalled.load(Ordering::Relaxed) {
-        // Of a terminal that is gone, nothing need be told.
         std::process::exit(ENDED);
     }
+    listening.shutdown_background();
     shown.map_err(failed)
+}
+
+/// Returns when the terminal is gone. `event::poll` does not: it reads the end of a terminal again and again (crossterm 0.29).
+async fn end_of_terminal() {
+    while tcgetattr(stdin()).is_ok() {
+        tokio::time::sleep(LOOK_AT_TERMINAL).await;
+    }
 }
 
 fn tell_status(tell: &Sender<Told>, status: Value) {

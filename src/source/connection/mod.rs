@@ -272,6 +272,16 @@ impl Connection {
         }
     }
 
+    /// Notes besides that a listing has failed. Whatever the source answers elsewhere: without a root there is nothing to show.
+    fn note_listed<T>(&self, result: &Result<T>, dir: &RemotePath) {
+        if let Err(error) = result
+            && dir.is_root()
+            && !error.kind().is_outage()
+        {
+            self.set_health(Health::Failing(error.clone()));
+        }
+    }
+
     /// Notes an answer as it should be.
     fn note_well(&self) {
         *self.doubted.lock() = None;
@@ -443,16 +453,13 @@ impl Source for Connection {
             self.ready().await?;
             entries = self.call(dir, self.inner.list_path(dir)).await;
         }
-        if let Err(error) = &entries
-            && dir.is_root()
-            && !error.kind().is_outage()
-        {
-            // Whatever the source answers elsewhere: without a root there is nothing to show.
-            self.set_health(Health::Failing(error.clone()));
-        }
+        self.note_listed(&entries, dir);
         Ok(entries?.through(|mut entries| {
             let entries = poll_fn(move |context| self.span.in_scope(|| entries.poll_next_unpin(context)));
-            entries.inspect(|entry| self.note(entry, Some(dir)))
+            entries.inspect(|entry| {
+                self.note(entry, Some(dir));
+                self.note_listed(entry, dir);
+            })
         }))
     }
 

@@ -181,6 +181,20 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_of_one_place_and_one_of_the_login_have_codes_of_their_own() {
+        let path = RemotePath::root();
+        let purpose = Purpose { op: "retrieve_file", path: &path };
+        for (code, status, kind) in [
+            ("550 Permission denied.", Status::FileUnavailable, ErrorKind::PermissionDenied),
+            ("553 Not allowed.", Status::BadFilename, ErrorKind::PermissionDenied),
+            ("530 Please login with USER and PASS.", Status::NotLoggedIn, ErrorKind::Unauthenticated),
+        ] {
+            let reply = Reply::from(Response::new(status, code.as_bytes().to_vec()));
+            assert_eq!(Failure::Refused(reply).error(purpose).kind(), kind, "{code}");
+        }
+    }
+
+    #[test]
     fn a_path_without_its_quotes_is_taken_from_an_answer_to_pwd_alone() {
         let path = |text: &str| {
             let reply = Reply::from(Response::new(Status::PathCreated, text.as_bytes().to_vec()));

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use bytes::Bytes;
 use url::Url;
 
 use super::authorization::Authorization;
+use super::login_check::LoginCheck;
 use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 use crate::secret::Secret;
@@ -19,6 +21,8 @@ pub(in crate::sources) struct Login {
     token: Option<Secret>,
     /// Whether the server has ever offered Digest.
     digest_offered: Arc<AtomicBool>,
+    /// Whether the latest answer about it has refused it.
+    is_refused: Arc<AtomicBool>,
 }
 
 impl Login {
@@ -31,7 +35,12 @@ impl Login {
         if password.is_some() && username.is_none() {
             reader.problem(Some("password"), "`password` needs `username`");
         }
-        Self { username, password, token, digest_offered: Arc::default() }
+        Self { username, password, token, digest_offered: Arc::default(), is_refused: Arc::default() }
+    }
+
+    /// What finds out by a request for the root whether a refusal is about this login.
+    pub(in crate::sources) fn check(&self, root: http::Request<Bytes>) -> LoginCheck {
+        LoginCheck::new(root, self.is_refused.clone())
     }
 
     /// Whether requests carry something that must not travel in the clear.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_ENCODING, DATE, HeaderMap, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode};
@@ -11,6 +12,7 @@ use url::Url;
 
 use super::authorization::Authorization;
 use super::challenge::Challenge;
+use super::login_check::{Ask, Asking, LoginCheck, Refused};
 use super::redirect::{self, Named, NotPublic, PublicOnly, Redirects, check, redirected, target};
 use super::xml::Element;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +49,7 @@ pub(in crate::sources) struct Transport {
     named: Named,
     authorities: Authorities,
     authorization: Option<Arc<Authorization>>,
+    check: Option<Arc<LoginCheck>>,
     /// The server's clock minus ours, in seconds, as of the last answer.
     clock_offset: AtomicI64,
 }
@@ -66,6 +69,7 @@ impl Transport {
             named,
             authorities,
             authorization: None,
+            check: None,
             clock_offset,
         })
     }
@@ -76,11 +80,18 @@ impl Transport {
         Self { authorization: authorization.map(Arc::new), ..self }
     }
 
+    /// The same, which finds out by `check` whether a refusal is about one place alone.
+    #[must_use]
+    pub(in crate::sources) fn checking(self, check: LoginCheck) -> Self {
+        Self { check: Some(Arc::new(check)), ..self }
+    }
+
     /// The same, over the same connections, that goes where `redirects` allows.
     pub(in crate::sources) fn that(&self, redirects: Redirects) -> Self {
         let (client, named, clock_offset) = (self.client.clone(), self.named.clone(), AtomicI64::new(0));
         let (authorities, authorization) = (self.authorities.clone(), self.authorization.clone());
-        Self { client, elsewhere: OnceLock::new(), redirects, named, authorities, authorization, clock_offset }
+        let (elsewhere, check) = (OnceLock::new(), self.check.clone());
+        Self { client, elsewhere, redirects, named, authorities, authorization, check, clock_offset }
     }
 
     /// The client for an address that a server has pointed to.
@@ -102,7 +113,53 @@ impl Transport {
         if answer.response.status().is_success() {
             return Ok(answer);
         }
+        if let Some(check) = &self.check
+            && answer.response.status() == StatusCode::UNAUTHORIZED
+        {
+            self.judge(purpose, check, answer.response.url()).await?;
+        }
         Err(refusal_and_region(purpose, answer.response, self.authorization.as_deref()).await.0)
+    }
+
+    /// Asks whether the login is taken, if the last answer about it has refused it: otherwise requests would find out, each by sending it.
+    ///
+    /// # Errors
+    /// It is refused, or the server does not answer.
+    pub(in crate::sources) async fn ask_about_login(&self, purpose: Purpose<'_>) -> Result<()> {
+        let Some(check) = self.check.as_ref().filter(|check| check.is_refused()) else { return Ok(()) };
+        match self.send(purpose, check.root()).await {
+            Err(error) if error.kind().is_outage() => Err(error),
+            _ => {
+                check.note(false);
+                Ok(())
+            }
+        }
+    }
+
+    /// Judges a refusal (401).
+    ///
+    /// # Errors
+    /// It is about the place that was asked for alone, or that cannot be found out.
+    async fn judge(&self, purpose: Purpose<'_>, check: &LoginCheck, refused_by: &Url) -> Result<()> {
+        let refused = match &self.authorization {
+            Some(login) if login.is_for(refused_by) => Refused::Login,
+            Some(_) => Refused::Elsewhere,
+            None => Refused::Stranger,
+        };
+        if purpose.path.is_root() {
+            check.note(refused == Refused::Login);
+            return Ok(());
+        }
+        if !check.is_of_place(refused, &Root { transport: self, purpose, request: check.root() }).await? {
+            return Ok(());
+        }
+        let why = if refused == Refused::Login {
+            "the login is right, and must not read this"
+        } else {
+            "it wants a login for this alone"
+        };
+        let told = format!("{}: the server answered 401 Unauthorized", ErrorKind::PermissionDenied.describe());
+        Err(purpose.error(ErrorKind::PermissionDenied).because(format!("{told}; {why}")))
     }
 
     /// Sends a request to the source's own address and gets its answer, whatever the status.
@@ -182,6 +239,25 @@ impl Transport {
     /// The client, for what retrieves credentials over HTTP.
     pub(in crate::sources) fn client(&self) -> &reqwest::Client {
         &self.client
+    }
+}
+
+/// The source's root, for a request that was refused.
+struct Root<'a> {
+    transport: &'a Transport,
+    purpose: Purpose<'a>,
+    request: http::Request<Bytes>,
+}
+
+#[async_trait]
+impl Ask for Root<'_> {
+    async fn ask(&self, asking: Asking) -> Result<StatusCode> {
+        let mut transport = self.transport.that(Redirects::Follow);
+        if asking == Asking::Stranger {
+            transport.authorization = None;
+        }
+        let answer = transport.exchange(self.purpose, self.request.clone()).await?;
+        Ok(answer.response.status())
     }
 }
 
@@ -535,6 +611,16 @@ mod tests {
             assert_eq!(kind, ErrorKind::Unauthenticated, "{told}");
         }
         assert_eq!(refused_with(400, "KeyTooLongError", 0).await.0, ErrorKind::Protocol);
+    }
+
+    #[tokio::test]
+    async fn stores_tell_a_refused_object_from_a_refused_key() {
+        for code in ["AccessDenied", "AllAccessDisabled", "AuthorizationPermissionMismatch", ""] {
+            assert_eq!(refused(code, 0).await.0, ErrorKind::PermissionDenied, "{code}");
+        }
+        for code in ["SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "AuthenticationFailed"] {
+            assert_eq!(refused(code, 0).await.0, ErrorKind::Unauthenticated, "{code}");
+        }
     }
 
     #[tokio::test]

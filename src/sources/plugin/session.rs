@@ -18,6 +18,7 @@ use super::memo::{Look, Memo, Spelling, absolute};
 use super::process::Launch;
 use super::tree::Tree;
 use super::wire::{Digested, Entry, Hello, Kind, Listed, PROTOCOL, Text};
+use crate::duration::Shown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::LeftOut;
@@ -122,11 +123,11 @@ impl Session {
                     Event::Entries(_) | Event::Progress => {}
                 },
                 Err(_) if Instant::now() < end => {
-                    let limit = humantime::format_duration(patience);
+                    let limit = Shown(patience);
                     return Err(Failure::Lost(format!("it said nothing for {limit} during `{method}`")));
                 }
                 Err(_) => {
-                    let limit = humantime::format_duration(most);
+                    let limit = Shown(most);
                     return Err(Failure::Lost(format!("`{method}` has not ended after {limit}")));
                 }
             }
@@ -411,7 +412,7 @@ pub fn understood_or_nothing<T: DeserializeOwned + Default>(answer: Value) -> Re
 /// Fails a call that takes longer than [`START_TIMEOUT`].
 async fn in_time<T>(what: &str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     timeout(START_TIMEOUT, call).await.unwrap_or_else(|_| {
-        let limit = humantime::format_duration(START_TIMEOUT);
+        let limit = Shown(START_TIMEOUT);
         Err(Failure::Lost(format!("it did not answer `{what}` within {limit}")))
     })
 }

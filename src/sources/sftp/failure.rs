@@ -74,3 +74,16 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_of_one_place_and_the_login_is_refused_elsewhere() {
+        let failure = Failure::Status { code: status::PERMISSION_DENIED, message: Bytes::from_static(b"no") };
+        assert_eq!(failure.error("open", &RemotePath::root()).kind(), ErrorKind::PermissionDenied);
+    }
+}

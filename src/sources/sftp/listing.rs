@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
 
 use super::client::{Asked, Handle};
 use super::codec::{Attrs, FileType, Name};
@@ -15,7 +16,7 @@ use super::links;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::one_name::{LARGE_NAMES, OneName};
+use crate::source::one_name::{LARGE_NAMES, OneName, SLOW_LISTING};
 use crate::source::{Entry, EntryKind, EntryStream, LeftOut, permission_bits};
 use crate::sources::links::{Links, is_text};
 use crate::sources::spelling::in_other_case;
@@ -42,6 +43,8 @@ struct Listing<'a> {
     answers: usize,
     names: usize,
     ended: bool,
+    /// From when on it is slow.
+    slow_from: Instant,
     left_out: LeftOut,
     one_name: OneName,
 }
@@ -83,8 +86,22 @@ fn entries(
     let (asked, left_out, one_name) = (VecDeque::new(), LeftOut::default(), OneName::default());
     let (noted, wanted) = (left_out.clone(), one_name.clone());
     let (questions, answers, names, ended) = (QUESTIONS.0, 0, 0, false);
-    let listing =
-        Listing { connection, handle, dir, place, way, asked, questions, answers, names, ended, left_out, one_name };
+    let slow_from = Instant::now() + SLOW_LISTING;
+    let listing = Listing {
+        connection,
+        handle,
+        dir,
+        place,
+        way,
+        asked,
+        questions,
+        answers,
+        names,
+        ended,
+        slow_from,
+        left_out,
+        one_name,
+    };
     let entries = futures::stream::unfold(listing, |mut listing| async move {
         if listing.ended {
             return None;
@@ -107,8 +124,7 @@ impl Listing<'_> {
     /// The next entries; `None` when these were all.
     async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
         if self.names > LARGE_NAMES
-            && let Some(name) = self.one_name.take_wanted()
-            && let Some(told) = self.alone(&name).await
+            && let Some(told) = self.told().await
         {
             self.one_name.tell(told);
             return Ok(None);
@@ -119,8 +135,18 @@ impl Listing<'_> {
             self.asked.extend((0..more).map(|_| self.connection.client.read_dir(&self.handle)));
             self.questions = (self.questions * 2).min(QUESTIONS.1);
         }
-        let Some(answer) = self.asked.pop_front() else { return Ok(None) };
-        let Some(names) = answer.await.map_err(|failure| failure.error(OP, self.dir))? else { return Ok(None) };
+        let Some(mut answer) = self.asked.pop_front() else { return Ok(None) };
+        let answer = match timeout_at(self.slow_from, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => tokio::select! {
+                answer = &mut answer => answer,
+                Some(told) = self.told() => {
+                    self.one_name.tell(told);
+                    return Ok(None);
+                }
+            },
+        };
+        let Some(names) = answer.map_err(|failure| failure.error(OP, self.dir))? else { return Ok(None) };
         self.answers += 1;
         self.names += names.len();
         // An answer without names would be repeated for ever.
@@ -135,6 +161,12 @@ impl Listing<'_> {
             }
         }
         self.shown(followed).await.map(Some)
+    }
+
+    /// The entry of the wanted name, if one is wanted and there is such an entry; `None` if only the listing can tell.
+    async fn told(&self) -> Option<Vec<Entry>> {
+        let name = self.one_name.take_wanted()?;
+        self.alone(&name).await
     }
 
     /// The entry of this name, if there is one; `None` if only the listing can tell.
@@ -276,6 +308,7 @@ mod tests {
     const OPENDIR: u8 = 11;
     const READDIR: u8 = 12;
     const REALPATH: u8 = 16;
+    const STAT: u8 = 17;
 
     /// Lists a directory whose names come in so many answers of two. Returns how many names there were, and the types of the
     /// questions, each round answered only when all `rounds` of it have arrived; the last round gets no answers.
@@ -330,6 +363,44 @@ mod tests {
         let (listed, seen) = listed(25, &[3, 3, 12, 32, 11]).await;
         let last = [[READDIR; 10].as_slice(), &[CLOSE]].concat();
         assert_eq!((listed, seen.last()), (50, Some(&last)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_whose_directory_is_listed_slowly_is_asked_for_alone() {
+        let (client, mut server) = pair().await;
+        tokio::spawn(async move {
+            // Questions for names get no answer.
+            loop {
+                let (id, kind, path, _) = whole(&mut server).await;
+                let absent = Reply::Status { code: status::NO_SUCH_FILE, message: Bytes::new() };
+                let is = |permissions| Reply::Attrs(Attrs { permissions: Some(permissions), ..Attrs::default() });
+                let reply = match kind {
+                    REALPATH => Reply::Names(vec![Name { name: path.into(), attrs: Attrs::default() }]),
+                    LSTAT if path == b"/srv/dir" => is(0o040_755),
+                    LSTAT if path == b"/srv/dir/name" => is(0o100_644),
+                    LSTAT => absent,
+                    // The root, since a name is absent.
+                    STAT => is(0o040_755),
+                    OPENDIR => Reply::Handle(Bytes::from_static(b"h")),
+                    _ => continue,
+                };
+                answer(&mut server, id, reply).await;
+            }
+        });
+        let connection = Arc::new(Connection::of_test(client));
+        let dir = RemotePath::parse(b"dir").expect("a path");
+        for (name, names) in [(&b"name"[..], vec![b"name".to_vec()]), (b"absent", Vec::new())] {
+            let began = Instant::now();
+            let mut entries = list(connection.clone(), &dir).await.expect("it is there");
+            entries.want_only(name);
+            assert!(entries.next().await.is_none());
+            let told = entries.told_alone().expect("only that name");
+            assert_eq!(told.into_iter().map(|entry| entry.name).collect::<Vec<_>>(), names);
+            assert_eq!(began.elapsed().as_secs(), SLOW_LISTING.as_secs());
+        }
+        let mut entries = list(connection.clone(), &dir).await.expect("it is there");
+        let waited = tokio::time::timeout(SLOW_LISTING * 60, entries.next()).await;
+        assert!(waited.is_err(), "whoever wants all names waits for the listing");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod url;
 
 use ::url::Url;
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use reqwest::Response;
 
@@ -298,6 +299,10 @@ impl Source for Web {
         let Config { login, named, authorities, .. } = &self.config;
         let indexes = Transport::new(Redirects::SameOrigin, named.clone(), authorities.clone())?;
         let indexes = indexes.logged_in(login.authorization(&url).await?);
+        let request = http::Request::get(url.as_str()).body(Bytes::new());
+        let request = request.map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
+        let indexes = indexes.checking(login.check(request));
+        indexes.ask_about_login(purpose).await?;
         let mut connected = Connected::new(indexes, url.clone());
         if !is_directory {
             let seen = match connected.examine(purpose, url.as_str(), &self.ranges).await {

@@ -12,6 +12,7 @@ use futures::TryFutureExt as _;
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use self::multistatus::{Listed, Place, Resource, decoded_components, multistatus};
 use super::authorities::Authorities;
@@ -31,7 +32,7 @@ use super::stamp::Stamp;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::one_name::OneName;
+use crate::source::one_name::{OneName, SLOW_LISTING};
 use crate::source::url::Urls;
 use crate::source::{
     Capabilities, Entry, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings,
@@ -73,6 +74,15 @@ struct Config {
 struct Found {
     listed: Listed,
     observed: i64,
+}
+
+/// What has come of a listing when its stream begins.
+enum SoFar {
+    Whole(Found),
+    /// So many names that it is large.
+    Large,
+    /// Nothing, or not all, for a while.
+    Slow,
 }
 
 /// The type `webdav`.
@@ -127,6 +137,21 @@ impl Webdav {
         http::Request::builder().method(method).uri(format!("{origin}/{path}{slash}"))
     }
 
+    /// The request for a path's properties.
+    fn question(
+        &self,
+        purpose: Purpose<'_>,
+        path: &RemotePath,
+        depth: &str,
+        slash: bool,
+    ) -> Result<http::Request<Bytes>> {
+        self.request("PROPFIND", path, slash)
+            .header("Depth", depth)
+            .header(CONTENT_TYPE, "application/xml; charset=utf-8")
+            .body(Bytes::from_static(PROPERTIES.as_bytes()))
+            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))
+    }
+
     /// Asks about a path.
     async fn propfind(&self, purpose: Purpose<'_>, path: &RemotePath, slash: bool) -> Result<Found> {
         self.propfind_to(purpose, path, "0", slash, None).await
@@ -142,12 +167,7 @@ impl Webdav {
         large: Option<oneshot::Sender<()>>,
     ) -> Result<Found> {
         let transport = self.transport.get(purpose)?;
-        let request = self
-            .request("PROPFIND", path, slash)
-            .header("Depth", depth)
-            .header(CONTENT_TYPE, "application/xml; charset=utf-8")
-            .body(Bytes::from_static(PROPERTIES.as_bytes()))
-            .map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
+        let request = self.question(purpose, path, depth, slash)?;
         let answer = match transport.send(purpose, request).await {
             Ok(Answer { response, observed }) => {
                 let asked = self.place_of_answer(path, response.url());
@@ -340,8 +360,13 @@ impl Source for Webdav {
 
     async fn connect(&self) -> Result<()> {
         let Config { endpoint, login, named, authorities, .. } = &self.config;
+        let root = RemotePath::root();
+        let purpose = Purpose { op: "connect", path: &root };
         let transport = Transport::new(Redirects::Follow, named.clone(), authorities.clone())?;
-        self.transport.set(transport.logged_in(login.authorization(endpoint).await?));
+        let transport = transport.logged_in(login.authorization(endpoint).await?);
+        let transport = transport.checking(login.check(self.question(purpose, &root, "0", true)?));
+        transport.ask_about_login(purpose).await?;
+        self.transport.set(transport);
         Ok(())
     }
 
@@ -352,25 +377,32 @@ impl Source for Webdav {
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let (large, is_large) = oneshot::channel();
         let mut listing = Box::pin(self.listed(dir, large));
-        let whole = tokio::select! {
-            found = &mut listing => Some(found?),
-            Ok(()) = is_large => None,
+        let so_far = tokio::select! {
+            found = &mut listing => SoFar::Whole(found?),
+            Ok(()) = is_large => SoFar::Large,
+            () = sleep(SLOW_LISTING) => SoFar::Slow,
         };
         let (left_out, one_name): (LeftOut, OneName) = Default::default();
         let (noted, wanted) = (left_out.clone(), one_name.clone());
         let entries = async move {
-            let found = match (whole, wanted.take_wanted()) {
-                (Some(found), _) => Some(found),
-                // The rest waits at the server, and is called off if the name is told.
-                (None, Some(name)) => match self.alone(dir, &name).await {
-                    Some(told) => {
-                        wanted.tell(told);
-                        None
-                    }
-                    None => Some(listing.await?),
-                },
-                (None, None) => Some(listing.await?),
+            let told = async {
+                let name = wanted.take_wanted()?;
+                self.alone(dir, &name).await
             };
+            // A listing that is not whole is called off if the name is told.
+            let found = match so_far {
+                SoFar::Whole(found) => Ok(found),
+                // Its rest waits at the server meanwhile.
+                SoFar::Large => match told.await {
+                    Some(told) => Err(told),
+                    None => Ok(listing.await?),
+                },
+                SoFar::Slow => tokio::select! {
+                    found = &mut listing => Ok(found?),
+                    Some(told) = told => Err(told),
+                },
+            };
+            let found = found.map_err(|told| wanted.tell(told)).ok();
             let entries = found.map(|found| self.entries(dir, found, noted));
             Ok(futures::stream::iter(entries.into_iter().flatten()))
         };

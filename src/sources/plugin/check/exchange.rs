@@ -12,6 +12,7 @@ use super::super::connection::Connection;
 use super::super::log::PluginLog;
 use super::super::wire::{Entry, Listed, Refusal};
 use super::Finding;
+use crate::duration::Shown;
 use crate::sources::records::Records;
 
 /// Bytes of a message that are shown.
@@ -156,7 +157,7 @@ impl<'a> Checker<'a> {
                     return outcome;
                 }
                 Err(_) => {
-                    outcome.trouble = Some(format!("no answer within {}", humantime::format_duration(limit)));
+                    outcome.trouble = Some(format!("no answer within {}", Shown(limit)));
                     return outcome;
                 }
             }
