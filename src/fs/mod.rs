@@ -15,8 +15,8 @@ mod unsized_file;
 pub mod xattr;
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -253,6 +253,23 @@ impl Names {
     }
 }
 
+/// One listing of a source's directory, by which it is told from others. It keeps no entries.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Weak<Listing>);
+
+impl Snapshot {
+    /// The one that is this listing.
+    pub fn of(listing: &Arc<Listing>) -> Self {
+        Self(Arc::downgrade(listing))
+    }
+}
+
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
 /// One name of an open directory.
 pub struct Listed<'a> {
     /// The name.
@@ -392,6 +409,13 @@ impl FileSystem {
     /// Takes a snapshot of a directory, to be read in pieces.
     pub async fn open_dir(&self, inode: Inode) -> Result<HandleId> {
         Ok(self.directories.insert(self.snapshot(inode).await?))
+    }
+
+    /// The listing that an open directory of a source shows, if it is of one alone, and for how long it counted when that was opened.
+    pub fn listing(&self, handle: HandleId) -> Option<(Snapshot, Duration)> {
+        let open = self.directories.get(handle)?;
+        let Names::Listed { listing, .. } = &open.names else { return None };
+        Some((Snapshot::of(listing), open.valid_for))
     }
 
     /// Whether names of an open directory were shown.
