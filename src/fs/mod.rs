@@ -354,10 +354,7 @@ impl FileSystem {
         if let Some(node) = &found {
             self.refuse_impossible_size(node)?;
         }
-        let found = found.map(|node| {
-            let inode = self.inodes.refer(node.clone());
-            self.describe(inode, &node, valid_for)
-        });
+        let found = found.map(|node| self.describe(self.inodes.refer(&node), &node, valid_for));
         Ok(Lookup { found, valid_for })
     }
 
@@ -473,15 +470,15 @@ impl FileSystem {
             let (name, node) = open.names.at(number);
             let mut node = self.or_live(node);
             self.complete(&mut node);
-            let inode = self.inodes.number(&node);
+            let inode = if refer { self.inodes.refer(&node) } else { self.inodes.number(&node) };
             // A lookup has to complete what the listing did not tell: until then the kernel may keep nothing.
             let valid_for = if node.is_described() { open.valid_for } else { Duration::ZERO };
             let attributes = self.describe(inode, &node, valid_for);
             if !take(number, Listed { name: &name, attributes, valid_for }) {
+                if refer {
+                    self.inodes.forget(inode, 1);
+                }
                 break;
-            }
-            if refer {
-                self.inodes.refer(node);
             }
         }
         Ok(())
