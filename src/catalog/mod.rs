@@ -54,6 +54,9 @@ use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 /// source is noticed.
 const UNCONFIRMED_VALID_FOR: Duration = Duration::from_secs(1);
 
+/// A directory of so many names is handled within a fraction of a millisecond.
+const FEW_NAMES: usize = 256;
+
 /// The rules by which one source's answers age.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
@@ -405,8 +408,10 @@ impl Catalog {
                     self.last_listing(dir).await;
                 }
                 let (catalog, place) = (self.clone(), dir.clone());
+                // An incomplete one takes over names from the one before.
+                let names = if localized.omitted.is_incomplete() { usize::MAX } else { localized.named.len() };
                 let accept = move || catalog.accept(&place, localized, current.then_some(asked));
-                let listing = off_worker(dir, accept).await?;
+                let listing = for_names(names, dir, accept).await?;
                 let valid_for = if current { self.policy.fresh_for } else { Duration::ZERO };
                 return Ok(Answer { value: listing, valid_for, unconfirmed: false });
             }
@@ -468,9 +473,10 @@ impl Catalog {
         if let Some(name) = one_name {
             listing.want_only(name);
         }
-        let mut entries = Packed::new(dir.clone());
+        let (mut entries, mut names) = (Packed::new(dir.clone()), 0);
         while let Some(entry) = listing.try_next().await? {
             entries.push(&entry);
+            names += 1;
             // Let other tasks run where all entries are here already.
             tokio::task::consume_budget().await;
         }
@@ -481,7 +487,7 @@ impl Catalog {
             return Ok(Gathered::Alone(localize(entries, Omitted::default(), verbatim)));
         }
         let omitted = listing.omitted();
-        let localized = off_worker(dir, move || localize(entries, omitted, verbatim)).await?;
+        let localized = for_names(names, dir, move || localize(entries, omitted, verbatim)).await?;
         let localized = localized.if_usable(dir).inspect_err(|error| self.span.in_scope(|| warn!("{error}")))?;
         check_held(localized.named.len(), localized.named.bytes()).map_err(|exceeded| exceeded.error(dir))?;
         Ok(Gathered::All(localized))
@@ -552,7 +558,16 @@ enum Gathered {
     Alone(Localized),
 }
 
-/// Runs work that takes long for a large directory on a thread that holds up no task.
+/// Runs work that takes long for a large directory on a thread that holds up no task. For a small one, the way there takes longer.
+async fn for_names<T: Send + 'static>(
+    names: usize,
+    dir: &RemotePath,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    if names <= FEW_NAMES { Ok(work()) } else { off_worker(dir, work).await }
+}
+
+/// Runs work on a thread that may wait.
 async fn off_worker<T: Send + 'static>(dir: &RemotePath, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let lost = |e| Error::new("list_path", ErrorKind::Other).on(dir).because("the listing was abandoned").caused_by(e);
     tokio::task::spawn_blocking(work).await.map_err(lost)
