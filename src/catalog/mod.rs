@@ -46,6 +46,7 @@ use crate::name::LocalName;
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
 use crate::source::budget::{check_held, gathering};
+use crate::source::one_name::in_large_directory;
 use crate::source::packed::Packed;
 use crate::source::retry::retry;
 use crate::source::{Entry, EntryKind, RemoteDigest, Source};
@@ -469,7 +470,11 @@ impl Catalog {
 
     /// Gathers the names of `dir`; if it is only for the sake of one of them, perhaps no more than those that begin with that.
     async fn gather(&self, dir: &RemotePath, one_name: Option<&[u8]>) -> Result<Gathered> {
-        let mut listing = self.source.list_path(dir).await?;
+        let list = self.source.list_path(dir);
+        let mut listing = match one_name {
+            Some(name) if self.is_known_to_be_large(dir) => in_large_directory(name, list).await?,
+            _ => list.await?,
+        };
         if let Some(name) = one_name {
             listing.want_only(name);
         }

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
 use crate::source::budget::Budget;
-use crate::source::one_name::OneName;
+use crate::source::one_name::{OneName, wanted_in_large_directory};
 use crate::source::{Entry, EntryStream, LeftOut, RemoteDigest};
 use crate::sources::heap::Heap;
 use crate::sources::stamp::Stamp;
@@ -98,6 +98,14 @@ pub(super) trait Keys: Sync {
             let mut prefix = self.key(purpose)?;
             if !dir.is_root() {
                 prefix.push('/');
+            }
+            if let Some(name) = wanted_in_large_directory()
+                && let Some(told) = self.beginning_with(purpose, &prefix, &name).await?
+                && (!told.is_empty() || !self.page(purpose, &prefix, None, Some(1)).await?.is_empty())
+            {
+                let (left_out, one_name) = <(LeftOut, OneName)>::default();
+                one_name.tell(told);
+                return Ok(EntryStream::for_one_name(futures::stream::empty(), left_out, one_name));
             }
             // The first page is what tells whether there is such a directory: it exists by its keys.
             let first = self.page(purpose, &prefix, None, None).await?;
