@@ -76,7 +76,8 @@
 //! names fit for Linux. If the source cannot be asked, [`freshness::after_failure`] decides between the last known listing and an
 //! error; if it takes longer than `patience`, [`freshness::while_asking`] lets the known listing be the answer, and the question
 //! goes on. `readdir` then reads that snapshot; every entry gets its inode number from `fs::inode`: a hash of (folder, source, path,
-//! digest). A folder put together from sources (`fs::union`) asks the catalog of each, and keeps nothing itself. A change that a
+//! digest). The kernel keeps names that it was shown as long as its next `opendir` finds the same snapshot (`fuse::directories`, a table of
+//! cases). A folder put together from sources (`fs::union`) asks the catalog of each, and keeps nothing itself. A change that a
 //! source reports by itself ([`source::Source::changes`]) makes the catalog ask anew and the kernel forget the name
 //! (`mount::changes`).
 //!
@@ -143,7 +144,7 @@
 //! Locks are private to their types. Where one is taken while another is held, it is in this order:
 //! `fs::ahead` (ends) → `version::OpenVersion` (requests) → `cache::CachedFile` (state), `fs::ahead` (walks, then one of them) → `catalog`, and `cache`
 //! (pins, then table). The others of `cache` itself (spill, what is free), those of `catalog`, `shared`, `fs::inode`, `fs::handle`,
-//! `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is asked
+//! `fuse::directories`, `fuse::passthrough`, `source::connection`, `flight`, `db` and `disk` are leaves. A copy's state is locked while the disk is asked
 //! about its file; who looks at it waits as for the disk.
 
 #![allow(rustdoc::private_intra_doc_links, reason = "the map above links to the private modules that it describes")]

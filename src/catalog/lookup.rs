@@ -114,6 +114,12 @@ impl Catalog {
         }
     }
 
+    /// Whether a name of `dir` was told alone within `fresh_for`, as the directory is large.
+    pub(super) fn is_known_to_be_large(&self, dir: &RemotePath) -> bool {
+        let alone = self.alone.lock();
+        alone.peek(dir).is_some_and(|names| names.iter().any(|(.., at)| at.elapsed() < self.policy.fresh_for))
+    }
+
     fn last_alone(&self, dir: &RemotePath, name: &[u8]) -> Option<Option<Entry>> {
         let alone = self.alone.lock();
         alone.peek(dir)?.iter().find(|(known, ..)| **known == *name).map(|(_, entry, _)| entry.clone())

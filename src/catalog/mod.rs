@@ -46,6 +46,7 @@ use crate::name::LocalName;
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
 use crate::source::budget::{check_held, gathering};
+use crate::source::one_name::in_large_directory;
 use crate::source::packed::Packed;
 use crate::source::retry::retry;
 use crate::source::{Entry, EntryKind, RemoteDigest, Source};
@@ -53,6 +54,9 @@ use crate::source::{Entry, EntryKind, RemoteDigest, Source};
 /// For how long the kernel may keep an answer that is served although it could not be renewed: short, so that the return of the
 /// source is noticed.
 const UNCONFIRMED_VALID_FOR: Duration = Duration::from_secs(1);
+
+/// A directory of so many names is handled within a fraction of a millisecond.
+const FEW_NAMES: usize = 256;
 
 /// The rules by which one source's answers age.
 #[derive(Debug, Clone, Copy)]
@@ -408,8 +412,10 @@ impl Catalog {
                     self.last_listing(dir).await;
                 }
                 let (catalog, place) = (self.clone(), dir.clone());
+                // An incomplete one takes over names from the one before.
+                let names = if localized.omitted.is_incomplete() { usize::MAX } else { localized.named.len() };
                 let accept = move || catalog.accept(&place, localized, current.then_some(asked));
-                let listing = off_worker(dir, accept).await?;
+                let listing = for_names(names, dir, accept).await?;
                 let valid_for = if current { self.policy.fresh_for.saturating_sub(age) } else { Duration::ZERO };
                 return Ok(Answer { value: listing, valid_for, unconfirmed: false });
             }
@@ -472,13 +478,18 @@ impl Catalog {
 
     /// Gathers the names of `dir`; if it is only for the sake of one of them, perhaps no more than those that begin with that.
     async fn gather(&self, dir: &RemotePath, one_name: Option<&[u8]>) -> Result<Gathered> {
-        let mut listing = self.source.list_path(dir).await?;
+        let list = self.source.list_path(dir);
+        let mut listing = match one_name {
+            Some(name) if self.is_known_to_be_large(dir) => in_large_directory(name, list).await?,
+            _ => list.await?,
+        };
         if let Some(name) = one_name {
             listing.want_only(name);
         }
-        let mut entries = Packed::new(dir.clone());
+        let (mut entries, mut names) = (Packed::new(dir.clone()), 0);
         while let Some(entry) = listing.try_next().await? {
             entries.push(&entry);
+            names += 1;
             // Let other tasks run where all entries are here already.
             tokio::task::consume_budget().await;
         }
@@ -489,7 +500,7 @@ impl Catalog {
             return Ok(Gathered::Alone(localize(entries, Omitted::default(), verbatim)));
         }
         let (omitted, age) = (listing.omitted(), listing.age());
-        let localized = off_worker(dir, move || localize(entries, omitted, verbatim)).await?;
+        let localized = for_names(names, dir, move || localize(entries, omitted, verbatim)).await?;
         let localized = Localized { age, ..localized };
         let localized = localized.if_usable(dir).inspect_err(|error| self.span.in_scope(|| warn!("{error}")))?;
         check_held(localized.named.len(), localized.named.bytes()).map_err(|exceeded| exceeded.error(dir))?;
@@ -561,7 +572,16 @@ enum Gathered {
     Alone(Localized),
 }
 
-/// Runs work that takes long for a large directory on a thread that holds up no task.
+/// Runs work that takes long for a large directory on a thread that holds up no task. For a small one, the way there takes longer.
+async fn for_names<T: Send + 'static>(
+    names: usize,
+    dir: &RemotePath,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    if names <= FEW_NAMES { Ok(work()) } else { off_worker(dir, work).await }
+}
+
+/// Runs work on a thread that may wait.
 async fn off_worker<T: Send + 'static>(dir: &RemotePath, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let lost = |e| Error::new("list_path", ErrorKind::Other).on(dir).because("the listing was abandoned").caused_by(e);
     tokio::task::spawn_blocking(work).await.map_err(lost)

@@ -400,7 +400,7 @@ impl File<'_> {
         // What was here is not retrieved. Of a file of unknown size nothing is.
         let known = self.version(entry).await?;
         let mut missing = known.map(|version| version.missing_ranges().into_iter().peekable());
-        let inode = guard(fs.inodes.refer(self.node(entry.clone())), |inode| fs.forget(inode, 1));
+        let inode = guard(fs.inodes.refer(&self.node(entry.clone())), |inode| fs.forget(inode, 1));
         let handle = guard(fs.open(*inode).await?.handle, |handle| fs.release(handle));
         let mut at = 0;
         loop {

@@ -58,7 +58,7 @@ impl FileSystem {
         let found = match found {
             Some(node) if self.is_top(&node) => Some(self.describe(Inode::ROOT, &node, Duration::ZERO)),
             Some(node) => {
-                let inode = self.inodes.refer(node.clone());
+                let inode = self.inodes.refer(&node);
                 Some(self.describe(inode, &node, Duration::ZERO))
             }
             None => None,

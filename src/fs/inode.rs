@@ -232,8 +232,8 @@ enum Kept {
 }
 
 impl Kept {
-    fn of(node: Node) -> Self {
-        let (source, dir, name, entry) = match &node {
+    fn of(node: &Node) -> Self {
+        let (source, dir, name, entry) = match node {
             Node::File { source, dir, name, entry } => (*source, Some(dir), &**name, entry),
             Node::Directory { source, entry: Some(entry), .. } | Node::Symlink { source, entry, .. } => {
                 (*source, None, b"".as_slice(), entry)
@@ -243,7 +243,7 @@ impl Kept {
             | Node::Union { .. }
             | Node::Directory { entry: None, .. }
             | Node::Live { .. } => {
-                return Self::Whole(Arc::new(node));
+                return Self::Whole(Arc::new(node.clone()));
             }
         };
         let mut bytes = Vec::with_capacity(64 + name.len() + entry.bytes());
@@ -272,7 +272,7 @@ impl Kept {
 impl Inodes {
     /// A table with nothing but `root` under [`Inode::ROOT`], which is never forgotten.
     pub fn new(root: Node, spaces: Vec<Space>) -> Self {
-        let slot = Slot { rest: root.identity(&spaces).rest, node: Kept::of(root), references: 1 };
+        let slot = Slot { rest: root.identity(&spaces).rest, node: Kept::of(&root), references: 1 };
         Self { numbers: Numbers(spaces.into()), slots: Mutex::new(BTreeMap::from([(Inode::ROOT.0, slot)])) }
     }
 
@@ -293,26 +293,33 @@ impl Inodes {
     }
 
     /// The number of a node, to which the kernel gets one reference.
-    pub fn refer(&self, node: Node) -> Inode {
+    pub fn refer(&self, node: &Node) -> Inode {
         let identity = node.identity(&self.numbers.0);
         let node = Kept::of(node);
         let mut slots = self.slots.lock();
-        let number = place(&slots, &identity);
-        // The newer one knows the newer times of a directory.
-        match slots.entry(number) {
-            Entered::Occupied(mut known) => {
-                let slot = known.get_mut();
-                (slot.node, slot.references) = (node, slot.references + 1);
+        let mut number = first(&identity);
+        // One look at the table is nearly always enough. Where there are many inodes, looks cost most.
+        loop {
+            match slots.entry(number) {
+                Entered::Vacant(free) => {
+                    free.insert(Slot { rest: identity.rest, node, references: 1 });
+                    return Inode(number);
+                }
+                Entered::Occupied(mut known) if known.get().rest == identity.rest => {
+                    let slot = known.get_mut();
+                    // The newer one knows the newer times of a directory.
+                    (slot.node, slot.references) = (node, slot.references + 1);
+                    return Inode(number);
+                }
+                Entered::Occupied(_) => number = next(number),
             }
-            Entered::Vacant(free) => _ = free.insert(Slot { rest: identity.rest, node, references: 1 }),
         }
-        Inode(number)
     }
 
     /// Replaces the node of this inode by one that tells more; its identity is the same.
     pub fn describe(&self, inode: Inode, node: Node) {
         if let Some(slot) = self.slots.lock().get_mut(&inode.0) {
-            slot.node = Kept::of(node);
+            slot.node = Kept::of(&node);
         }
     }
 
@@ -338,14 +345,21 @@ impl Inodes {
 }
 
 fn place(slots: &BTreeMap<u64, Slot>, identity: &Identity) -> u64 {
-    let mut number = identity.number;
-    loop {
-        let taken = slots.get(&number).is_some_and(|slot| slot.rest != identity.rest);
-        if number > Inode::ROOT.0 && !taken {
-            return number;
-        }
-        number = (number + 1) & (u64::MAX >> 1);
+    let mut number = first(identity);
+    while slots.get(&number).is_some_and(|slot| slot.rest != identity.rest) {
+        number = next(number);
     }
+    number
+}
+
+/// The number that an identity gets if no other one has it. The root has its own.
+fn first(identity: &Identity) -> u64 {
+    identity.number.max(Inode::ROOT.0 + 1)
+}
+
+/// The number that is tried after this one.
+fn next(number: u64) -> u64 {
+    ((number + 1) & (u64::MAX >> 1)).max(Inode::ROOT.0 + 1)
 }
 
 #[cfg(test)]
@@ -378,14 +392,14 @@ mod tests {
     #[test]
     fn another_version_is_another_inode() {
         let inodes = inodes("s");
-        assert_ne!(inodes.refer(file(b"a", "1")), inodes.refer(file(b"a", "2")));
-        assert_eq!(inodes.refer(file(b"a", "1")), inodes.number(&file(b"a", "1")));
+        assert_ne!(inodes.refer(&file(b"a", "1")), inodes.refer(&file(b"a", "2")));
+        assert_eq!(inodes.refer(&file(b"a", "1")), inodes.number(&file(b"a", "1")));
     }
 
     #[test]
     fn numbers_are_the_same_after_a_restart_and_differ_between_sources() {
-        assert_eq!(inodes("s").refer(file(b"a", "1")), inodes("s").refer(file(b"a", "1")));
-        assert_ne!(inodes("s").refer(file(b"a", "1")), inodes("t").refer(file(b"a", "1")));
+        assert_eq!(inodes("s").refer(&file(b"a", "1")), inodes("s").refer(&file(b"a", "1")));
+        assert_ne!(inodes("s").refer(&file(b"a", "1")), inodes("t").refer(&file(b"a", "1")));
         let [shown, twice] = [b"a", b"b"].map(|name| space(&name.as_slice().into(), "s"));
         assert_ne!(file_number(&shown, entry(b"a", "1")), file_number(&twice, entry(b"a", "1")));
     }
@@ -393,8 +407,8 @@ mod tests {
     #[test]
     fn an_inode_lives_until_every_reference_is_forgotten() {
         let inodes = inodes("s");
-        let inode = inodes.refer(file(b"a", "1"));
-        inodes.refer(file(b"a", "1"));
+        let inode = inodes.refer(&file(b"a", "1"));
+        inodes.refer(&file(b"a", "1"));
         inodes.forget(inode, 1);
         assert!(inodes.get(inode).is_some());
         inodes.forget(inode, 1);
@@ -406,7 +420,7 @@ mod tests {
     #[test]
     fn an_abandoned_table_is_empty_and_frees_nothing() {
         let inodes = inodes("s");
-        let inode = inodes.refer(Node::Group { path: Arc::new([]) });
+        let inode = inodes.refer(&Node::Group { path: Arc::new([]) });
         let node = Arc::downgrade(&inodes.get(inode).expect("it is referred to"));
         inodes.abandon();
         assert!(inodes.get(inode).is_none());
@@ -432,10 +446,10 @@ mod tests {
                 digest: None,
             };
             let node = Node::of_entry(1, &dir, local.into(), entry);
-            assert_eq!(inodes.get(inodes.refer(node.clone())).as_deref(), Some(&node));
+            assert_eq!(inodes.get(inodes.refer(&node)).as_deref(), Some(&node));
         }
         let root = Node::Directory { source: 1, path: RemotePath::root(), entry: None };
-        assert_eq!(inodes.get(inodes.refer(root.clone())).as_deref(), Some(&root));
+        assert_eq!(inodes.get(inodes.refer(&root)).as_deref(), Some(&root));
     }
 
     #[test]
@@ -443,7 +457,7 @@ mod tests {
         let mut slots = BTreeMap::new();
         let identity = Identity { number: 7, rest: 7 };
         let number = place(&slots, &identity);
-        slots.insert(number, Slot { rest: identity.rest, node: Kept::of(Node::Root), references: 1 });
+        slots.insert(number, Slot { rest: identity.rest, node: Kept::of(&Node::Root), references: 1 });
         assert_eq!(place(&slots, &Identity { rest: 8, ..identity }), number + 1);
     }
 }

@@ -16,8 +16,8 @@ mod unsized_file;
 pub mod xattr;
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -256,6 +256,23 @@ impl Names {
     }
 }
 
+/// One listing of a source's directory, by which it is told from others. It keeps no entries.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Weak<Listing>);
+
+impl Snapshot {
+    /// The one that is this listing.
+    pub fn of(listing: &Arc<Listing>) -> Self {
+        Self(Arc::downgrade(listing))
+    }
+}
+
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
 /// One name of an open directory.
 pub struct Listed<'a> {
     /// The name.
@@ -344,10 +361,7 @@ impl FileSystem {
         if let Some(node) = &found {
             self.refuse_impossible_size(node)?;
         }
-        let found = found.map(|node| {
-            let inode = self.inodes.refer(node.clone());
-            self.describe(inode, &node, valid_for)
-        });
+        let found = found.map(|node| self.describe(self.inodes.refer(&node), &node, valid_for));
         Ok(Lookup { found, valid_for })
     }
 
@@ -399,6 +413,13 @@ impl FileSystem {
     /// Takes a snapshot of a directory, to be read in pieces.
     pub async fn open_dir(&self, inode: Inode) -> Result<HandleId> {
         Ok(self.directories.insert(self.snapshot(inode).await?))
+    }
+
+    /// The listing that an open directory of a source shows, if it is of one alone, and for how long it counted when that was opened.
+    pub fn listing(&self, handle: HandleId) -> Option<(Snapshot, Duration)> {
+        let open = self.directories.get(handle)?;
+        let Names::Listed { listing, .. } = &open.names else { return None };
+        Some((Snapshot::of(listing), open.valid_for))
     }
 
     /// Whether names of an open directory were shown.
@@ -456,15 +477,15 @@ impl FileSystem {
             let (name, node) = open.names.at(number);
             let mut node = self.or_live(node);
             self.complete(&mut node);
-            let inode = self.inodes.number(&node);
+            let inode = if refer { self.inodes.refer(&node) } else { self.inodes.number(&node) };
             // A lookup has to complete what the listing did not tell: until then the kernel may keep nothing.
             let valid_for = if node.is_described() { open.valid_for } else { Duration::ZERO };
             let attributes = self.describe(inode, &node, valid_for);
             if !take(number, Listed { name: &name, attributes, valid_for }) {
+                if refer {
+                    self.inodes.forget(inode, 1);
+                }
                 break;
-            }
-            if refer {
-                self.inodes.refer(node);
             }
         }
         Ok(())

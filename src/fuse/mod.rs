@@ -3,6 +3,7 @@
 //! A request that memory can answer is answered on the thread that brought it. Any other is handed to the async runtime with its
 //! reply, so that a source that hangs holds up only the requests that need it; their callers can be interrupted.
 
+mod directories;
 mod errno;
 mod interrupt;
 mod panic;
@@ -27,9 +28,11 @@ use scopeguard::{ScopeGuard, guard};
 use tokio::runtime::Handle;
 use tracing::debug;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::fs::{Attributes, FileSystem, HandleId, Inode, Kind, Listed, xattr};
 use crate::source::waits::on_behalf_of;
+pub use directories::Directories;
+use directories::Shown;
 use errno::errno;
 use interrupt::Interrupts;
 use panic::{contained, contained_async};
@@ -52,6 +55,7 @@ pub struct Driver {
 struct Inner {
     fs: Arc<FileSystem>,
     passthrough: Arc<Passthrough>,
+    directories: Arc<Directories>,
     owner: (u32, u32),
 }
 
@@ -63,7 +67,8 @@ impl Driver {
     pub fn new(fs: Arc<FileSystem>, runtime: Handle) -> io::Result<Self> {
         let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let passthrough = Arc::new(Passthrough::new());
-        let inner = Arc::new(Inner { fs, passthrough, owner });
+        let directories = Arc::default();
+        let inner = Arc::new(Inner { fs, passthrough, directories, owner });
         Ok(Self { inner, runtime, interrupts: Interrupts::watch()? })
     }
 
@@ -71,6 +76,11 @@ impl Driver {
     pub fn describe_passthrough(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let passthrough = self.inner.passthrough.clone();
         move || passthrough.describe()
+    }
+
+    /// The listings that the kernel keeps.
+    pub fn directories(&self) -> Arc<Directories> {
+        self.inner.directories.clone()
     }
 
     /// Answers now if that needs no waiting, else on the runtime. `work` returns the closure that sends the reply.
@@ -133,6 +143,7 @@ impl Driver {
         }
         self.answer(req, reply, refuse, async move {
             let rewound = inner.fs.rewind_dir(handle, Inode(inode.0)).await;
+            inner.directories.rewound(Inode(inode.0), handle, inner.fs.listing(handle)).await;
             move |reply| match rewound {
                 Ok(()) => send(&inner, reply),
                 Err(error) => refuse(reply, told("rewinddir", &error)),
@@ -150,11 +161,14 @@ impl Inner {
             }
         }
         let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
+        let mut shown = Shown { first, next: first, with_attributes: false, is_end: true };
         let result = self.fs.read_dir(HandleId(handle.0), first, false, |number, listed| {
             let attributes = &listed.attributes;
             let (next, name) = (number as u64 + 3, OsStr::from_bytes(listed.name));
-            !reply.add(INodeNo(attributes.inode.0), next, file_type(attributes.kind), name)
+            let has_room = !reply.add(INodeNo(attributes.inode.0), next, file_type(attributes.kind), name);
+            shown.adds(number, has_room, false)
         });
+        self.directories.shows(Inode(inode.0), HandleId(handle.0), shown);
         match result {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(told("readdir", &error)),
@@ -169,11 +183,14 @@ impl Inner {
             }
         }
         let first = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
+        let mut shown = Shown { first, next: first, with_attributes: true, is_end: true };
         let result = self.fs.read_dir(HandleId(handle.0), first, true, |number, listed: Listed<'_>| {
             let attr = self.attr(&listed.attributes);
             let name = OsStr::from_bytes(listed.name);
-            !reply.add(attr.ino, number as u64 + 3, name, &listed.valid_for, &attr, Generation(0))
+            let has_room = !reply.add(attr.ino, number as u64 + 3, name, &listed.valid_for, &attr, Generation(0));
+            shown.adds(number, has_room, !listed.valid_for.is_zero())
         });
+        self.directories.shows(Inode(inode.0), HandleId(handle.0), shown);
         match result {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(told("readdirplus", &error)),
@@ -241,7 +258,13 @@ impl Inner {
                 }
                 Ok(opened)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
+                    // Directories that are open are to show it too.
+                    self.directories.changed([]).await;
+                }
+                Err(error)
+            }
         };
         move |reply: ReplyOpen| {
             let opened = match result {
@@ -414,12 +437,16 @@ impl Filesystem for Driver {
     }
 
     fn opendir(&self, req: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let fs = self.inner.fs.clone();
+        let (inner, inode) = (self.inner.clone(), Inode(inode.0));
         self.answer(req, reply, ReplyOpen::error, async move {
-            let result = fs.open_dir(Inode(inode.0)).await;
+            let result = inner.fs.open_dir(inode).await;
+            let fs = inner.fs.clone();
             let result = result.map(|handle| guard(handle, move |handle| fs.release_dir(handle)));
             move |reply: ReplyOpen| match result.map(ScopeGuard::into_inner) {
-                Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
+                Ok(handle) => {
+                    let flags = inner.directories.opened(inode, handle, inner.fs.listing(handle));
+                    reply.opened(FileHandle(handle.0), flags);
+                }
                 Err(error) => reply.error(told("opendir", &error)),
             }
         });
@@ -437,8 +464,9 @@ impl Filesystem for Driver {
         });
     }
 
-    fn releasedir(&self, _req: &Request, _inode: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(&self, _req: &Request, inode: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
         contained(|| {
+            self.inner.directories.released(Inode(inode.0), HandleId(handle.0));
             self.inner.fs.release_dir(HandleId(handle.0));
             reply.ok();
         });

@@ -39,6 +39,7 @@ use crate::source::{Changes, Source};
 use crate::status::Report;
 use crate::version::{Memory, Transfer};
 use crate::web;
+use changes::Kernel;
 use request::{Failure, MountRequest};
 use share::Shares;
 use sources::Configured;
@@ -96,6 +97,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
     tell(shares.notes(), request.daemon);
     let failed = |e| Error::new("mount", ErrorKind::Other).on(mountpoint.display()).caused_by(e);
     let driver = Driver::new(fs.clone(), runtime.handle().clone()).map_err(failed)?;
+    let directories = driver.directories();
     let report = Arc::new(Report::new(fs.clone(), mountpoint.clone(), driver.describe_passthrough(), shares.status()));
     let mut options = fuser::Config::default();
     options.mount_options = vec![
@@ -120,10 +122,11 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
         point::refused(mountpoint, rustix::process::geteuid().is_root(), e)
     })?;
     early.into_iter().for_each(|connecting| _ = runtime.spawn(connecting));
-    changes::follow(runtime, &fs, &session.notifier(), changes);
+    runtime.spawn(directories.keep_current(session.notifier()));
+    let kernel = Kernel { notifier: session.notifier(), directories };
+    changes::follow(runtime, &fs, &kernel, changes);
     // Before the folder answers, so that whoever sees it do so can ask.
-    let notifier = session.notifier();
-    let forget = Box::new(move |names| changes::forget(notifier.clone(), names).boxed());
+    let forget = Box::new(move |names| kernel.clone().forget(names).boxed());
     let page = serve_page(runtime, request, &report);
     let control = listen(runtime, mountpoint, MountService::new(fs.clone(), report, forget));
     runtime.spawn(keep_pins(Arc::downgrade(&fs)));

@@ -7,6 +7,20 @@ use parking_lot::Mutex;
 
 use super::Entry;
 
+tokio::task_local! {
+    static IN_LARGE: Vec<u8>;
+}
+
+/// Lists a directory, known to be large, for the sake of `name` alone: the source may tell of that without a look at other names.
+pub(crate) async fn in_large_directory<T>(name: &[u8], list: impl Future<Output = T>) -> T {
+    IN_LARGE.scope(name.to_vec(), list).await
+}
+
+/// The name for whose sake alone the directory is listed, if it is known to be large.
+pub(crate) fn wanted_in_large_directory() -> Option<Vec<u8>> {
+    IN_LARGE.try_with(Clone::clone).ok()
+}
+
 /// A directory of more names is large where one answer tells all of them: stores of keys tell as many in one.
 pub const LARGE_NAMES: usize = 1_000;
 

@@ -48,28 +48,16 @@ impl Packed {
 
     /// Adds an entry.
     pub fn push(&mut self, entry: &Entry) -> Place {
-        let mut bytes = Vec::with_capacity(64 + entry.bytes());
-        write_entry(&mut bytes, &self.dir, entry);
-        self.append(&bytes)
+        let (place, chunk) = room(&mut self.chunks, 64 + entry.bytes());
+        write_entry(chunk, &self.dir, entry);
+        place
     }
 
     /// Adds a text.
     pub fn push_text(&mut self, text: &[u8]) -> Place {
-        let mut bytes = Vec::with_capacity(4 + text.len());
-        write_text(&mut bytes, text);
-        self.append(&bytes)
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Place {
-        if self.chunks.last().is_none_or(|chunk| chunk.len() + bytes.len() > CHUNK) {
-            // A small directory has no more than it needs, a large one whole chunks.
-            self.chunks.push(if self.chunks.is_empty() { Vec::new() } else { Vec::with_capacity(CHUNK) });
-        }
-        let number = self.chunks.len() - 1;
-        let chunk = &mut self.chunks[number];
-        let place = (number << CHUNK_BITS) + chunk.len();
-        chunk.extend_from_slice(bytes);
-        Place(u32::try_from(place).expect("the budget of a listing is less than 4 GiB"))
+        let (place, chunk) = room(&mut self.chunks, 4 + text.len());
+        write_text(chunk, text);
+        place
     }
 
     /// Gives back what was reserved for more.
@@ -157,6 +145,18 @@ impl Packed {
     }
 }
 
+/// Where the next text begins, which has about so many bytes, and the chunk for it.
+fn room(chunks: &mut Vec<Vec<u8>>, bytes: usize) -> (Place, &mut Vec<u8>) {
+    if chunks.last().is_none_or(|chunk| chunk.len() + bytes > CHUNK) {
+        // A small directory has no more than it needs, a large one whole chunks.
+        chunks.push(if chunks.is_empty() { Vec::new() } else { Vec::with_capacity(CHUNK) });
+    }
+    let number = chunks.len() - 1;
+    let chunk = &mut chunks[number];
+    let place = (number << CHUNK_BITS) + chunk.len();
+    (Place(u32::try_from(place).expect("the budget of a listing is less than 4 GiB")), chunk)
+}
+
 /// About how many bytes an entry of `dir` takes when it is packed.
 pub fn packed_bytes(dir: &RemotePath, entry: &Entry) -> usize {
     const NUMBERS: usize = 16;
@@ -173,22 +173,23 @@ pub fn write_entry(out: &mut Vec<u8>, dir: &RemotePath, entry: &Entry) {
         EntryKind::Directory => flag::DIRECTORY,
         EntryKind::Symlink { .. } => flag::SYMLINK,
     };
-    let mut rest = Vec::with_capacity(32 + entry.bytes());
-    rest.push(0);
+    // The length, which nearly always takes one byte, and the flags come to their places at the end.
+    let at = out.len();
+    out.extend([0; 2]);
     if !is_child(dir, entry) {
         flags |= flag::PATH;
-        write_text(&mut rest, entry.path.as_bytes());
+        write_text(out, entry.path.as_bytes());
     }
     if let EntryKind::Symlink { target } = &entry.kind {
-        write_text(&mut rest, target);
+        write_text(out, target);
     }
     if let Some(permissions) = entry.permissions {
         flags |= flag::PERMISSIONS;
-        write_number(&mut rest, permissions.into());
+        write_number(out, permissions.into());
     }
     if let Some(size) = entry.size {
         flags |= flag::SIZE;
-        write_number(&mut rest, size);
+        write_number(out, size);
     }
     if let Some(modified) = entry.modified {
         flags |= flag::MODIFIED;
@@ -197,20 +198,27 @@ pub fn write_entry(out: &mut Vec<u8>, dir: &RemotePath, entry: &Entry) {
             Err(before) => (before.duration(), 1),
         };
         // The lowest bit tells the years before 1970.
-        write_number(&mut rest, distance.as_secs() << 1 | before);
-        write_number(&mut rest, distance.subsec_nanos().into());
+        write_number(out, distance.as_secs() << 1 | before);
+        write_number(out, distance.subsec_nanos().into());
     }
     if let Some(digest) = &entry.digest {
         flags |= flag::DIGEST;
         let (scheme, hash) = split_hash(digest.as_str());
-        write_text(&mut rest, scheme.as_bytes());
+        write_text(out, scheme.as_bytes());
         if let Some(hash) = hash {
             flags |= flag::HEXADECIMAL;
-            write_text(&mut rest, &hash);
+            write_text(out, &hash);
         }
     }
-    rest[0] = flags;
-    write_text(out, &rest);
+    out[at + 1] = flags;
+    let length = out.len() - at - 1;
+    if length < 0x80 {
+        out[at] = length as u8;
+    } else {
+        let mut number = Vec::with_capacity(10);
+        write_number(&mut number, length as u64);
+        out.splice(at..=at, number);
+    }
 }
 
 /// Writes a text.

@@ -25,13 +25,15 @@ pub(super) struct Place(u32);
 #[derive(Debug)]
 pub(super) struct Heap<T> {
     chunks: Vec<Vec<u8>>,
+    /// The item that is being packed.
+    packed: Vec<u8>,
     budget: Budget,
     item: std::marker::PhantomData<fn() -> T>,
 }
 
 impl<T> Default for Heap<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), budget: Budget::default(), item: std::marker::PhantomData }
+        Self { chunks: Vec::new(), packed: Vec::new(), budget: Budget::default(), item: std::marker::PhantomData }
     }
 }
 
@@ -41,17 +43,18 @@ impl<T: Pack> Heap<T> {
     /// # Errors
     /// If there are more than one listing may have.
     pub(super) fn push(&mut self, item: &T) -> Result<(), Exceeded> {
-        let mut bytes = Vec::with_capacity(256);
-        item.pack(&mut bytes);
-        self.budget.packed(bytes.len())?;
-        match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() + bytes.len() <= CHUNK_BYTES => chunk.extend_from_slice(&bytes),
+        let Self { packed, chunks, .. } = self;
+        packed.clear();
+        item.pack(packed);
+        self.budget.packed(packed.len())?;
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() + packed.len() <= CHUNK_BYTES => chunk.extend_from_slice(packed),
             // A small answer has no more than it needs, a large one whole chunks.
-            None => self.chunks.push(bytes),
+            None => chunks.push(packed.clone()),
             Some(_) => {
-                let mut chunk = Vec::with_capacity(CHUNK_BYTES.max(bytes.len()));
-                chunk.append(&mut bytes);
-                self.chunks.push(chunk);
+                let mut chunk = Vec::with_capacity(CHUNK_BYTES.max(packed.len()));
+                chunk.extend_from_slice(packed);
+                chunks.push(chunk);
             }
         }
         Ok(())

@@ -13,8 +13,8 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::omitted::Omitted;
 use crate::path::RemotePath;
-use crate::source::budget::{Budget, Exceeded};
-use crate::source::one_name::OneName;
+use crate::source::budget::Budget;
+use crate::source::one_name::{OneName, wanted_in_large_directory};
 use crate::source::{Entry, EntryStream, LeftOut, RemoteDigest};
 use crate::sources::heap::Heap;
 use crate::sources::stamp::Stamp;
@@ -99,6 +99,14 @@ pub(super) trait Keys: Sync {
             if !dir.is_root() {
                 prefix.push('/');
             }
+            if let Some(name) = wanted_in_large_directory()
+                && let Some(told) = self.beginning_with(purpose, &prefix, &name).await?
+                && (!told.is_empty() || !self.page(purpose, &prefix, None, Some(1)).await?.is_empty())
+            {
+                let (left_out, one_name) = <(LeftOut, OneName)>::default();
+                one_name.tell(told);
+                return Ok(EntryStream::for_one_name(futures::stream::empty(), left_out, one_name));
+            }
             // The first page is what tells whether there is such a directory: it exists by its keys.
             let first = self.page(purpose, &prefix, None, None).await?;
             if first.is_empty() && !prefix.is_empty() {
@@ -124,9 +132,8 @@ pub(super) trait Keys: Sync {
             let Ok(name) = str::from_utf8(name) else { return Ok(None) };
             let page = self.page(purpose, &format!("{prefix}{name}"), None, None).await?;
             let (is_all, left_out) = (page.next.is_none(), LeftOut::default());
-            let entries = entries_of(purpose.path, prefix, page, &left_out);
-            let entries = entries.map_err(|exceeded| exceeded.error(purpose.path))?;
-            Ok((is_all && !left_out.is_incomplete()).then(|| entries.into_iter().collect()))
+            let entries = entries_of(purpose.path, prefix.into(), page, &left_out).collect();
+            Ok((is_all && !left_out.is_incomplete()).then_some(entries))
         }
     }
 }
@@ -206,11 +213,8 @@ fn entries<'a, S: Keys + ?Sized>(store: &'a S, purpose: Purpose<'a>, prefix: Arc
                 }
             };
             pages.next = page.next.take().map(Next::Token);
-            let entries = match entries_of(purpose.path, &prefix, page, &pages.left_out) {
-                Ok(entries) => futures::stream::iter(entries.into_iter().map(Ok)).boxed(),
-                Err(exceeded) => futures::stream::iter([Err(exceeded.error(purpose.path))]).boxed(),
-            };
-            Some((entries, pages))
+            let entries = entries_of(purpose.path, prefix, page, &pages.left_out);
+            Some((futures::stream::iter(entries.map(Ok)).boxed(), pages))
         }
     });
     EntryStream::for_one_name(pages.flatten(), left_out, one_name)
@@ -246,32 +250,36 @@ fn digest(stamp: &Stamp, observed: i64) -> Digest {
     stamp.tag_digest().unwrap_or_else(|| stamp.digest(observed))
 }
 
-fn entries_of(dir: &RemotePath, prefix: &str, page: Page, left_out: &LeftOut) -> Result<Heap<Entry>, Exceeded> {
+/// The entries of one page of `dir`, whose keys begin with `prefix`, made as they are taken. What the page leaves out is noted on the way.
+fn entries_of<'a>(
+    dir: &'a RemotePath,
+    prefix: Arc<str>,
+    page: Page,
+    left_out: &LeftOut,
+) -> impl Iterator<Item = Entry> + Send + use<'a> {
     let Page { directories, files, observed, left_out: unread, .. } = page;
     left_out.append(unread);
-    let mut entries = Heap::default();
-    for key in directories {
-        let name = match key.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).unwrap_or_default() {
+    let (left_out, noted, above) = (left_out.clone(), left_out.clone(), Arc::clone(&prefix));
+    let directories = directories.into_iter().filter_map(move |key| {
+        let name = match key.strip_prefix(&*above).and_then(|name| name.strip_suffix('/')).unwrap_or_default() {
             "" => EMPTY_NAME,
             EMPTY_NAME => {
-                left_out.refuse(EMPTY_NAME.as_bytes(), "it stands for the empty name");
-                continue;
+                noted.refuse(EMPTY_NAME.as_bytes(), "it stands for the empty name");
+                return None;
             }
             name => name,
         };
-        let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
-        entries.push(&Stamp::default().directory(path))?;
-    }
-    for (key, stamp) in files {
+        noted.child(dir, name.as_bytes()).map(|path| Stamp::default().directory(path))
+    });
+    let files = files.into_iter().filter_map(move |(key, stamp)| {
         // The key that ends in a slash marks the directory itself.
         if *key == *prefix {
-            continue;
+            return None;
         }
-        let name = key.strip_prefix(prefix).unwrap_or_default();
-        let Some(path) = left_out.child(dir, name.as_bytes()) else { continue };
+        let path = left_out.child(dir, key.strip_prefix(&*prefix).unwrap_or_default().as_bytes())?;
         // Without a size, the store is asked about the file by itself.
         let digest = stamp.size.map(|_| digest(&stamp, observed));
-        entries.push(&stamp.file(path, digest))?;
-    }
-    Ok(entries)
+        Some(stamp.file(path, digest))
+    });
+    directories.chain(files)
 }

@@ -235,3 +235,22 @@ fn one_name_of_twenty_thousand_does_not_wait_for_the_others() {
         assert_eq!((requests(&status, "far"), &status["sources"]["far"]["state"]), ((2, 0, 1), &"ok".into()), "{kind}");
     }
 }
+
+#[test]
+fn one_name_of_a_large_bucket_takes_two_requests_and_the_next_name_one() {
+    let remote = Remote::untagged_s3();
+    fs::create_dir(remote.dir().join("many")).unwrap();
+    (0..1_500).for_each(|n| fs::write(remote.dir().join(format!("many/some-{n:04}")), "1").unwrap());
+    let (table, proxy) = remote.table_over("far", Proxy::to);
+    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 1);
+    let look_up = |name: &str| {
+        let before = proxy.http_requests();
+        let is_there = fs::metadata(mount.path("far/many").join(name)).is_ok();
+        (is_there, proxy.http_requests() - before)
+    };
+    assert_eq!(look_up("some-1234"), (true, 2), "one tells that the directory is large");
+    assert_eq!(look_up("some-0007"), (true, 1));
+    assert_eq!(look_up("absent"), (false, 2), "one tells that the directory is there");
+    assert_eq!(look_up("some-1234"), (true, 0));
+}

@@ -29,6 +29,7 @@ mod import;
 mod integrity;
 mod interrupts;
 mod keeping;
+mod kept_listings;
 mod lies;
 mod lifecycle;
 mod limits;

@@ -4,9 +4,14 @@ use super::*;
 
 /// A mount of 10 directories with 10 directories each, in which is a file.
 fn tree() -> Fixture {
-    let mount = Fixture::new();
-    (0..100).for_each(|number| mount.memory.put(&format!("{}/{}/file", number / 10, number % 10), "x"));
-    mount
+    tree_with(|capabilities| capabilities)
+}
+
+fn tree_with(change: impl FnOnce(Capabilities) -> Capabilities) -> Fixture {
+    let memory = Memory::new();
+    (0..100).for_each(|number| memory.put(&format!("{}/{}/file", number / 10, number % 10), "x"));
+    let capabilities = change(memory.capabilities());
+    Fixture::with(memory.with_capabilities(capabilities), ROOMY, Offline::Serve)
 }
 
 /// Opens and reads this directory, and then those in it, as far as `depth` says. Returns the number of files.
@@ -60,6 +65,18 @@ async fn a_walk_lists_each_directory_once_and_waits_for_few() {
     assert!(listed(&mount) == 111 && ahead == used && used >= 100, "{} of 111, {used} of {ahead}", listed(&mount));
     assert_eq!(walk(&mount, Inode::ROOT, 2).await, 100);
     assert_eq!((listed(&mount), counts(&mount)), (111, (ahead, used)), "what is known is not asked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_walk_waits_for_fewer_where_a_source_lists_more_at_once() {
+    for (concurrency, most) in [(32, 8), (64, 6)] {
+        let mount = tree_with(|capabilities| Capabilities { concurrency, ..capabilities });
+        mount.faults.set(Method::ListPath, Fault::Delay(Duration::from_millis(40)));
+        let begun = tokio::time::Instant::now();
+        assert_eq!(walk(&mount, Inode::ROOT, 2).await, 100);
+        // Three by which the walk is recognised, what is beside the third, the other directories beside the first, and what is in those.
+        assert!(begun.elapsed() <= Duration::from_millis(40 * most), "{concurrency}: {:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

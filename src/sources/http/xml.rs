@@ -20,6 +20,11 @@ const MAX_REST: usize = 60;
 /// No answer of S3 or WebDAV is nested as deep.
 const MAX_DEPTH: usize = 64;
 
+/// Elements that are kept for the next ones, and the bytes and the elements for which each may have room.
+const MAX_SPARE: usize = 64;
+const MAX_SPARE_BYTES: usize = 1024;
+const MAX_SPARE_CHILDREN: usize = 16;
+
 /// Why a text cannot be read.
 const NO_UTF8: &str = "it holds bytes that are not UTF-8";
 const NO_CHARACTER: &str = "it holds an entity that is not known";
@@ -59,7 +64,7 @@ impl Element {
     pub(in crate::sources) fn listing(
         body: &mut Arriving,
         records: &[&str],
-        mut take: impl FnMut(Element) -> Result<(), String>,
+        mut take: impl FnMut(&Element) -> Result<(), String>,
     ) -> Result<Self, String> {
         let (meter, mut are_read) = (body.meter(), false);
         let document = Self::read(&mut *body, &meter, records, |record| {
@@ -77,13 +82,14 @@ impl Element {
         mut body: impl BufRead,
         meter: &Meter,
         records: &[&str],
-        take: impl FnMut(Element) -> Result<(), String>,
+        take: impl FnMut(&Element) -> Result<(), String>,
     ) -> Result<Self, String> {
         let mut head = Vec::new();
         body.by_ref().take(DECLARATION_BYTES).read_to_end(&mut head).map_err(|e| e.to_string())?;
         let encoding = encoding_of(&head);
         let whole = Cursor::new(head).chain(body);
-        let tree = Tree { records, take, open: Vec::new(), record: None, inside: 0, outside: 0, document: None };
+        let (open, spare) = (Vec::new(), Vec::new());
+        let tree = Tree { records, take, open, spare, record: None, inside: 0, outside: 0, document: None };
         let Some(encoding) = encoding else { return tree.read(BufReader::new(Utf8::new(whole)), meter) };
         let decoded = DecodeReaderBytesBuilder::new().encoding(Some(encoding)).build(whole);
         tree.read(BufReader::new(decoded), meter)
@@ -154,6 +160,8 @@ struct Tree<'a, F> {
     take: F,
     /// The elements that have begun, outermost first.
     open: Vec<Element>,
+    /// Elements of records that were taken: the next ones need not allocate.
+    spare: Vec<Element>,
     /// The depth at which the record begins that is being read, and the bytes that it and the rest take.
     record: Option<usize>,
     inside: usize,
@@ -161,7 +169,7 @@ struct Tree<'a, F> {
     document: Option<Element>,
 }
 
-impl<F: FnMut(Element) -> Result<(), String>> Tree<'_, F> {
+impl<F: FnMut(&Element) -> Result<(), String>> Tree<'_, F> {
     fn read(mut self, body: impl BufRead, meter: &Meter) -> Result<Element, String> {
         let mut reader = Reader::from_reader(body);
         let config = reader.config_mut();
@@ -228,7 +236,8 @@ impl<F: FnMut(Element) -> Result<(), String>> Tree<'_, F> {
         if self.open.len() == MAX_DEPTH {
             return Err("the XML is nested too deep".into());
         }
-        self.open.push(Element { name: name.to_owned(), ..Element::default() });
+        let element = self.element(name);
+        self.open.push(element);
         if is_record && self.open.len() > 1 {
             (self.record, self.inside) = (Some(self.open.len()), 0);
         }
@@ -237,9 +246,9 @@ impl<F: FnMut(Element) -> Result<(), String>> Tree<'_, F> {
     }
 
     fn empty(&mut self, name: &str) -> Result<(), String> {
-        let element = Element { name: name.to_owned(), ..Element::default() };
+        let element = self.element(name);
         if self.record.is_none() && !self.open.is_empty() && self.records.contains(&name) {
-            return (self.take)(element);
+            return self.taken(element);
         }
         self.count(size_of::<Element>());
         self.close(element)
@@ -263,12 +272,37 @@ impl<F: FnMut(Element) -> Result<(), String>> Tree<'_, F> {
         {
             if self.record == Some(self.open.len() + 1) {
                 self.record = None;
-                (self.take)(element)?;
+                self.taken(element)?;
             } else {
                 self.close(element)?;
             }
         }
         Ok(())
+    }
+
+    fn element(&mut self, name: &str) -> Element {
+        let mut element = self.spare.pop().unwrap_or_default();
+        element.name.push_str(name);
+        element
+    }
+
+    fn taken(&mut self, record: Element) -> Result<(), String> {
+        let taken = (self.take)(&record);
+        self.spare(record);
+        taken
+    }
+
+    /// Keeps an element for the next ones, and those in it.
+    fn spare(&mut self, mut element: Element) {
+        element.children.drain(..).for_each(|child| self.spare(child));
+        let bytes = element.name.capacity() + element.text.capacity();
+        let is_small = bytes <= MAX_SPARE_BYTES && element.children.capacity() <= MAX_SPARE_CHILDREN;
+        if is_small && self.spare.len() < MAX_SPARE {
+            element.name.clear();
+            element.text.clear();
+            element.fault = None;
+            self.spare.push(element);
+        }
     }
 
     fn close(&mut self, element: Element) -> Result<(), String> {
@@ -493,14 +527,16 @@ mod tests {
         ] {
             let mut taken = Vec::new();
             let body = format!("<r>{good}{odd}{good}<n>1</n></r>");
+            let told = |name: Result<&str, (&str, &'static str)>| {
+                name.map(str::to_owned).map_err(|(text, why)| (text.to_owned(), why))
+            };
             let tree = Element::read(body.as_bytes(), &Meter::default(), &["a"], |record| {
-                taken.push(record);
+                taken.push(told(record.known_by("k")));
                 Ok(())
             });
             let tree = tree.expect(odd);
-            assert_eq!(taken[0].known_by("k"), Ok("good"), "{odd}");
-            assert_eq!(taken[1].known_by("k"), name, "{odd}");
-            assert_eq!(taken[taken.len() - 1].known_by("k"), Ok("good"), "{odd}");
+            assert_eq!((&taken[0], &taken[1]), (&told(Ok("good")), &told(name)), "{odd}");
+            assert_eq!(taken.last(), Some(&told(Ok("good"))), "{odd}");
             assert_eq!(tree.faults().map(|(_, why)| why).next(), fault, "{odd}");
             assert_eq!(tree.text_of("n"), Some("1"), "{odd}");
         }

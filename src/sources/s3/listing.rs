@@ -10,6 +10,8 @@ use crate::sources::stamp::{Stamp, iso_date};
 /// Reads one answer to ListObjectsV2.
 pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> {
     let mut page = Page { observed, ..Page::default() };
+    // Most keys are written as they are.
+    let mut is_any_encoded = false;
     let tree = Element::listing(body, &["CommonPrefixes", "Contents"], |record| {
         let is_prefix = record.is("CommonPrefixes");
         let key = match record.known_by(if is_prefix { "Prefix" } else { "Key" }) {
@@ -19,6 +21,7 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
                 return Ok(());
             }
         };
+        is_any_encoded |= key.contains(['%', '+']);
         if is_prefix {
             page.directories.push(&key)?;
             return Ok(());
@@ -35,7 +38,7 @@ pub(super) fn parse(body: &mut Arriving, observed: i64) -> Result<Page, String> 
     // Some stores say only at the end how keys are written.
     let is_encoded = tree.text_of("EncodingType") == Some("url");
     let may_be_encoded = tree.is_cut() && tree.child("EncodingType").is_none();
-    if is_encoded || may_be_encoded {
+    if is_any_encoded && (is_encoded || may_be_encoded) {
         let left_out = &mut page.left_out;
         let read = |key: &str| match decoded(key) {
             Ok(read) if may_be_encoded && read != key => {

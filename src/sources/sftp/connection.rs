@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::{Asked, Client};
-use super::codec::{FileType, status};
+use super::codec::{Attrs, FileType, status};
 use super::config::{Config, Way};
 use super::failure::Failure;
 use super::kept::Kept;
@@ -58,23 +58,23 @@ impl Connection {
     /// # Errors
     /// `Unreachable`, also if the root is not there: nothing below it has been deleted.
     pub(super) async fn open(config: &Config) -> Result<Arc<Self>> {
-        let (client, line) = match &config.way {
+        let root = if config.root.is_empty() { b".".as_slice() } else { &config.root };
+        let (Started { client, real, attrs }, line) = match &config.way {
             Way::Inside(inside) => {
                 let (line, channel) = inside::connect(&config.host, inside).await?;
                 let (reader, writer) = tokio::io::split(channel.into_stream());
-                (start_client(reader, writer).await?, Line::Inside(line))
+                (start(reader, writer, root).await?, Line::Inside(line))
             }
             Way::Program(program) => {
                 let (running, reader, writer) = program::start(&config.host, program)?;
-                match start_client(reader, writer).await {
-                    Ok(client) => (client, Line::Program(running)),
+                match start(reader, writer, root).await {
+                    Ok(started) => (started, Line::Program(running)),
                     Err(error) if error.kind() == ErrorKind::Unreachable => return Err(running.error_output().await),
                     Err(error) => return Err(error),
                 }
             }
         };
-        let root = if config.root.is_empty() { b".".as_slice() } else { &config.root };
-        let real = client.real_path(root).await.map_err(|failure| no_root(&failure, root))?;
+        let real = real.await.map_err(|failure| no_root(&failure, root))?;
         if real.first() != Some(&b'/') {
             let why = "the server has no absolute path for the root";
             return Err(Error::new("connect", ErrorKind::Protocol).because(why));
@@ -83,7 +83,7 @@ impl Connection {
         let spelling = config.root.starts_with(b"/").then(|| config.root.clone());
         let spelling = spelling.map(|root| root.strip_suffix(b"/").unwrap_or(&root).to_vec());
         let connection = Arc::new(Self::new(client, base, spelling, config.links, line));
-        connection.check_root("connect").await?;
+        is_root("connect", &connection.place(&RemotePath::root()), attrs.await)?;
         Ok(connection)
     }
 
@@ -179,14 +179,7 @@ impl Connection {
 
     async fn check_root(&self, op: &'static str) -> Result<()> {
         let place = self.place(&RemotePath::root());
-        match self.client.stat(&place).await {
-            Ok(attrs) if attrs.file_type() == FileType::Directory => Ok(()),
-            Ok(_) => {
-                let why = format!("{} is not a directory at the server", Printable(&place));
-                Err(Error::new(op, ErrorKind::Unreachable).because(why))
-            }
-            Err(failure) => Err(no_root(&failure, &place)),
-        }
+        is_root(op, &place, self.client.stat(&place).await)
     }
 
     /// Fails unless a path, asked for at `place`, was really there: the server follows links on the way, and they may have come
@@ -209,14 +202,40 @@ impl Connection {
     }
 }
 
-async fn start_client(
+/// A conversation that has begun, and what was asked about the root in the same round trip as the server's limits.
+struct Started {
+    client: Client,
+    real: Asked<Bytes>,
+    attrs: Asked<Attrs>,
+}
+
+async fn start(
     reader: impl AsyncRead + Unpin + Send + 'static,
     writer: impl AsyncWrite + Unpin + Send + 'static,
-) -> Result<Client> {
-    Client::start(reader, writer).await.map_err(|failure| match failure {
+    root: &[u8],
+) -> Result<Started> {
+    let started = async {
+        let mut client = Client::start(reader, writer).await?;
+        let (real, attrs) = (client.real_path(root), client.stat(root));
+        client.settle().await?;
+        Ok(Started { client, real, attrs })
+    };
+    started.await.map_err(|failure| match failure {
         Failure::Lost(why) => Error::new("connect", ErrorKind::Unreachable).because(format!("no SFTP server: {why}")),
         other => other.error("connect", &RemotePath::root()),
     })
+}
+
+/// Fails unless this answer says that the root, which is at `place`, is a directory.
+fn is_root(op: &'static str, place: &[u8], answer: Result<Attrs, Failure>) -> Result<()> {
+    match answer {
+        Ok(attrs) if attrs.file_type() == FileType::Directory => Ok(()),
+        Ok(_) => {
+            let why = format!("{} is not a directory at the server", Printable(place));
+            Err(Error::new(op, ErrorKind::Unreachable).because(why))
+        }
+        Err(failure) => Err(no_root(&failure, place)),
+    }
 }
 
 fn no_root(failure: &Failure, root: &[u8]) -> Error {
@@ -227,5 +246,42 @@ fn no_root(failure: &Failure, root: &[u8]) -> Error {
             Error::new("connect", ErrorKind::Unreachable).because(why)
         }
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::client::tests::{answer, whole};
+    use super::super::codec::tests::version;
+    use super::super::codec::{Name, Reply};
+    use super::*;
+
+    const REALPATH: u8 = 16;
+    const STAT: u8 = 17;
+    const EXTENDED: u8 = 200;
+
+    #[tokio::test]
+    async fn the_root_is_asked_for_in_the_round_trip_of_the_limits() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let (reader, writer) = tokio::io::split(ours);
+        let starting = tokio::spawn(start(reader, writer, b"/srv"));
+        theirs.read_exact(&mut [0; 9]).await.expect("a greeting");
+        theirs.write_all(&version(true)).await.expect("the client listens");
+        let round = [whole(&mut theirs).await, whole(&mut theirs).await, whole(&mut theirs).await];
+        assert_eq!(round.each_ref().map(|(_, kind, ..)| *kind), [EXTENDED, REALPATH, STAT]);
+        for (id, kind, path, _) in round {
+            let reply = match kind {
+                REALPATH => Reply::Names(vec![Name { name: path.into(), attrs: Attrs::default() }]),
+                STAT => Reply::Attrs(Attrs { permissions: Some(0o040_755), ..Attrs::default() }),
+                _ => Reply::Status { code: status::UNSUPPORTED, message: Bytes::new() },
+            };
+            answer(&mut theirs, id, reply).await;
+        }
+        let Started { real, attrs, .. } = starting.await.expect("it ends").expect("the server answers");
+        assert_eq!(real.await.expect("answered"), b"/srv".as_slice());
+        assert!(is_root("connect", b"/srv", attrs.await).is_ok());
+        assert!(is_root("connect", b"/srv", Ok(Attrs::default())).is_err());
     }
 }

@@ -138,7 +138,7 @@ impl Source for Sftp {
             names_alone: true,
             // Four or more share 16 MiB; one alone has up to 13 under way.
             buffer: 4 << 20,
-            concurrency: 32,
+            concurrency: 64,
         }
     }
 

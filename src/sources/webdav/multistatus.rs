@@ -101,7 +101,7 @@ pub(super) fn multistatus(
                 return Ok(());
             }
         };
-        match resource(&response, href, asked) {
+        match resource(response, href, asked) {
             Ok(Some(resource)) => {
                 resources.push(&resource)?;
                 names += usize::from(matches!(resource.place, Place::Inside(_)));

@@ -29,6 +29,8 @@ const HEADROOM: u32 = 1024;
 pub(super) struct Client {
     shared: Arc<Shared>,
     max_read: u32,
+    /// The server's limits, until they are there.
+    limits: Option<Asked<Option<Bytes>>>,
     /// Reader and writer; they end with this value.
     _tasks: JoinSet<()>,
 }
@@ -92,7 +94,7 @@ impl<T> Future for Asked<T> {
 }
 
 impl Client {
-    /// Begins a conversation: exchanges versions and asks for limits.
+    /// Begins a conversation: exchanges versions and asks for limits, for which [`Client::settle`] waits.
     pub(super) async fn start<R, W>(reader: R, mut writer: W) -> Result<Self, Failure>
     where
         R: AsyncRead + Unpin + Send + 'static,
@@ -120,20 +122,21 @@ impl Client {
                 for_writer.lose(&Failure::lost(e.to_string()));
             }
         });
-        let mut client = Self { shared, max_read: SAFE_READ, _tasks: tasks };
+        let mut client = Self { shared, max_read: SAFE_READ, limits: None, _tasks: tasks };
         if has_limits {
-            client.ask_limits().await?;
+            client.limits = Some(client.asked(Request::Limits, |answer| match answer {
+                Answer::Other(Reply::Extended(bytes)) => Ok(Some(bytes)),
+                // Offered and then refused: nothing was promised.
+                Answer::Other(Reply::Status { .. }) => Ok(None),
+                other => Err(other.unexpected()),
+            }));
         }
         Ok(client)
     }
 
-    async fn ask_limits(&mut self) -> Result<(), Failure> {
-        let answer = self.asked(Request::Limits, |answer| match answer {
-            Answer::Other(Reply::Extended(bytes)) => Ok(Some(bytes)),
-            // Offered and then refused: nothing was promised.
-            Answer::Other(Reply::Status { .. }) => Ok(None),
-            other => Err(other.unexpected()),
-        });
+    /// Waits for the server's limits. What was asked in the meantime is under way beside that question.
+    pub(super) async fn settle(&mut self) -> Result<(), Failure> {
+        let Some(answer) = self.limits.take() else { return Ok(()) };
         if let Some(limits) = answer.await? {
             let most = u64::from(u32::try_from(MAX_PACKET).unwrap_or(u32::MAX) - HEADROOM);
             // 0 stands for "no limit".
