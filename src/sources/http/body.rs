@@ -351,7 +351,7 @@ mod tests {
                 Held { chunks, bytes: 5, since, before: None, confirm: Some(confirm), patience, is_shown: false };
             let mut out = Looking(is_shown);
             held.preview(Duration::ZERO, &mut out);
-            held.all(&mut out).await.unwrap();
+            held.all(&mut out).await.expect("the bytes are confirmed");
             assert_eq!(*asked.lock(), Some(expected));
         }
     }
