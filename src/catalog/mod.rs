@@ -4,6 +4,8 @@
 //! single files that the source was asked about later (at an open). One request per directory is under way at a time; callers that
 //! come meanwhile get its answer.
 
+#[cfg(all(test, feature = "shared"))]
+mod aged_tests;
 mod ahead;
 mod expire;
 mod listing;
