@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
 
 /// Opens `path` (relative; empty for the directory itself) below `root` without following any symbolic link: `ELOOP` where one stands
@@ -24,7 +25,25 @@ pub fn open(root: impl AsFd, path: &[u8], flags: OFlags, mode: Mode) -> Result<O
     }
 }
 
-/// The same, component by component.
+/// The same of something that is there, as far as the kernel can tell from its memory: `EAGAIN` where a disk would have to be asked, and
+/// from kernels before 5.12 always.
+pub fn open_remembered(root: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS | ResolveFlags::CACHED;
+    match openat2(root.as_fd(), OsStr::from_bytes(path), flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => Err(Errno::AGAIN),
+        result => result,
+    }
+}
+
+/// The length of the file at this path, as far as the kernel can tell from its memory.
+pub fn remembered_length(path: &Path) -> Option<u64> {
+    let file = openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(&file, "", flags, StatxFlags::SIZE).ok().map(|stat| stat.stx_size)
+}
+
+/// Opens like [`open`], component by component.
 fn walk(root: impl AsFd, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     let mut components = path.split(|&byte| byte == b'/').filter(|component| !component.is_empty()).peekable();
     if components.peek().is_none() {
@@ -45,6 +64,20 @@ fn walk(root: impl AsFd, path: &[u8], flags: OFlags, mode: Mode) -> Result<Owned
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_just_written_is_remembered() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (path, root) =
+            (dir.path().join("a"), OwnedFd::from(std::fs::File::open(dir.path()).expect("the directory")));
+        std::fs::write(&path, "abc").expect("a file");
+        let remembered = |name: &[u8]| open_remembered(&root, name, OFlags::RDONLY).map(drop);
+        // A sandbox, or a file system without a memory of names, may know nothing; never something else.
+        assert!(matches!(remembered_length(&path), Some(3) | None));
+        assert!(matches!(remembered(b"a"), Ok(()) | Err(Errno::AGAIN)));
+        assert_eq!(remembered_length(&dir.path().join("b")), None);
+        assert!(remembered(b"b").is_err() && remembered(b"../a").is_err());
+    }
 
     #[test]
     fn the_walk_finds_what_openat2_finds_and_follows_no_link() {

@@ -3,6 +3,7 @@
 //! Lock order: `CachedFile::state` is taken with or without `Cache::table`, never the other way round. Files are deleted without either.
 
 pub mod block;
+mod closing;
 mod copy;
 mod gather;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use table::OpenCopy;
 use crate::db::Database;
 use crate::disk::Disk;
 use crate::error::Result;
+use closing::Closing;
 use index::Index;
 use ledger::Ledger;
 use restore::restore;
@@ -117,6 +119,7 @@ pub struct Cache {
     left: Condvar,
     spill: Spill,
     upkeep: Upkeep,
+    closing: Arc<Closing>,
     counters: Counters,
     shortage: Shortage,
     /// Whoever locks it makes the disk hang.
@@ -135,7 +138,7 @@ impl Cache {
         let (index, disk) = (Index::new(db.clone()), db.disk().clone());
         let ledger = Arc::new(Ledger::default());
         let held = restore(&store, &index, &db, &ledger);
-        let (upkeep, woken) = Upkeep::new();
+        let ((upkeep, woken), (closing, to_close)) = (Upkeep::new(), Closing::new());
         let cache = Arc::new(Self {
             store,
             index,
@@ -148,6 +151,7 @@ impl Cache {
             left: Condvar::new(),
             spill: Spill::default(),
             upkeep,
+            closing,
             counters: Counters::default(),
             shortage: Shortage::default(),
             #[cfg(test)]
@@ -161,7 +165,7 @@ impl Cache {
                 cache.index_again();
             }
         });
-        cache.keep_up(woken);
+        cache.keep_up(woken, to_close);
         Ok((cache, db))
     }
 

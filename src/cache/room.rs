@@ -48,7 +48,12 @@ impl Cache {
 
     /// Deletes the files and rows of copies that were taken away, and gives back their room.
     pub(super) fn destroy(&self, copies: Vec<TakenAway>) {
+        if copies.is_empty() {
+            return;
+        }
         self.index.delete(copies.iter().map(|copy| copy.key).collect());
+        // A file that is open keeps its room when it is deleted.
+        self.closing.all();
         for TakenAway { key, lease } in copies {
             let place = self.store.discard(&key);
             self.table.lock().leaving.remove(&key);

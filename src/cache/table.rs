@@ -240,6 +240,8 @@ impl Cache {
         }
         // Without the lock on the table: the disk may hang. Meanwhile another thread may open the copy, or evict it.
         let file = copy.close(&self.index);
+        let has_file = file.is_some();
+        file.into_iter().for_each(|file| self.closing.add(file));
         let mut table = self.table.lock();
         match table.held.peek(copy.key()) {
             Some(Held::Loaded(now)) if Arc::ptr_eq(now, copy) && !copy.is_open() => {}
@@ -248,7 +250,7 @@ impl Cache {
         }
         if copy.lease.bytes() == 0 {
             // A file of which nothing could be written goes; most were never made.
-            let taken = file.as_ref().and_then(|_| self.take_away(&mut table, copy.key()));
+            let taken = has_file.then(|| self.take_away(&mut table, copy.key())).flatten();
             if taken.is_none() && table.held.pop(copy.key()).is_some() {
                 table.loaded -= 1;
             }

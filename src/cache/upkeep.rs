@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
+use super::closing::Closing;
 use super::table::Held;
 use super::{Cache, Key};
 
@@ -54,9 +55,11 @@ impl Upkeep {
 
 impl Cache {
     /// Starts the threads for all this. They end with the cache.
-    pub(super) fn keep_up(self: &Arc<Self>, woken: Receiver<()>) {
+    pub(super) fn keep_up(self: &Arc<Self>, woken: Receiver<()>, to_close: Receiver<()>) {
         let cache = Arc::downgrade(self);
         start("cache upkeep", move || store_maps(&cache, &woken));
+        let closing = Arc::downgrade(&self.closing);
+        start("cache closing", move || Closing::go_on(&closing, &to_close));
         if self.surplus() > 0 {
             self.upkeep.evicting.store(true, Ordering::Relaxed);
             let cache = Arc::downgrade(self);

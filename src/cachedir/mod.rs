@@ -219,6 +219,12 @@ pub fn open_file(dir: impl AsFd, path: &[u8], flags: OFlags) -> io::Result<File>
     Ok(file)
 }
 
+/// Opens what has this name below a directory, if the kernel remembers it ([`beneath::open_remembered`]). The caller sees to it that it is the
+/// file that it expects.
+pub fn open_remembered(dir: impl AsFd, path: &[u8], flags: OFlags) -> Option<File> {
+    beneath::open_remembered(dir, path, flags | OFlags::NOFOLLOW).ok().map(File::from)
+}
+
 /// Whether a file could not be opened because something else has its name: a link, a directory, a FIFO, a socket, a device.
 pub fn is_other_type(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);

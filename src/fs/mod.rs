@@ -184,7 +184,7 @@ pub struct Lookup {
 pub struct Opened {
     /// The number of this open.
     pub handle: HandleId,
-    /// The file of the copy, if it is whole and proven, so that the kernel may read it without us.
+    /// The file of the copy, if it is whole and proven, and large enough that the kernel should read it without us.
     pub proven_file: Option<Arc<std::fs::File>>,
     /// Whether the pages that the kernel has of this version are right. It must drop others.
     pub keeps_pages: bool,
@@ -548,6 +548,17 @@ impl FileSystem {
             at = end;
         }
         open.version.proven_file().await
+    }
+
+    /// Ends an open of a file, unless that may wait for the disk. Whether it has.
+    pub fn release_at_once(&self, handle: HandleId) -> bool {
+        let Some(open) = self.files.get(handle) else { return true };
+        let waits = matches!(&*open, Open::Version(open) if !open.version.copy().closes_at_once());
+        drop(open);
+        if !waits {
+            self.release(handle);
+        }
+        !waits
     }
 
     /// Ends an open of a file.

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{FileSystem, Inode, MountedSource, Node, Open, OpenFile, Opened, SourceIndex};
+use crate::cache::block::BLOCK;
 use crate::error::{Error, ErrorKind, Result};
 use crate::freshness::{AfterFailure, AtOpen, BeforeOpening, Here, after_failed_open, at_open, before_opening};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::{Entry, Source as _};
 use crate::version::{OpenVersion, SMALL, Version};
+
+/// Files of no more bytes, which the kernel reads at once, it does not read without us.
+const READ_WITH_US: u64 = BLOCK;
 
 impl FileSystem {
     /// Opens a version for reading: compares the version in the cache with the one at the source (see `freshness`, cases O1 to
@@ -63,6 +67,7 @@ impl FileSystem {
             }
             BeforeOpening::Open => version_of(entry)?,
         };
+        let is_small = version.size <= READ_WITH_US;
         let version = source.transfer.open(&version, name).await;
         let reading = version.be_read();
         version.take_found().await;
@@ -76,8 +81,10 @@ impl FileSystem {
         // What the kernel may read without us needs no more looks at its bytes.
         if proven_file.is_none() {
             Opening { source, dir, name, entry, version: &version }.begin(whole, current.unconfirmed).await?;
-            proven_file = version.proven_file().await;
+            proven_file = if is_small { None } else { version.proven_file().await };
         }
+        // Of a small file the kernel keeps the pages, which costs less than to hand it the file at each open.
+        proven_file = proven_file.filter(|_| !is_small);
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
         let open = OpenFile { source: index, dir, name, entry, version, _reading: reading, retractions };

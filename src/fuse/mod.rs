@@ -412,13 +412,19 @@ impl Filesystem for Driver {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let inner = self.inner.clone();
-        // The file of a copy may be closed, or deleted where nothing could be written to it, on a disk that may hang.
-        self.runtime.spawn_blocking(move || {
-            contained(|| {
-                inner.passthrough.released(Inode(inode.0));
-                inner.fs.release(HandleId(handle.0));
-                reply.ok();
+        let _guard = self.runtime.enter();
+        let (inner, handle) = (self.inner.clone(), HandleId(handle.0));
+        contained(|| {
+            inner.passthrough.released(Inode(inode.0));
+            if inner.fs.release_at_once(handle) {
+                return reply.ok();
+            }
+            // The file of a copy is deleted where nothing could be written to it, on a disk that may hang.
+            self.runtime.spawn_blocking(move || {
+                contained(|| {
+                    inner.fs.release(handle);
+                    reply.ok();
+                });
             });
         });
     }

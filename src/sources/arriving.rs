@@ -1,6 +1,8 @@
 //! `Arriving`: an answer that is read while it arrives, on a thread where reading may wait. It knows no format.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,10 +16,16 @@ use crate::source::waits::note_progress;
 /// How many pieces of an answer may wait for who reads it; more wait at the server.
 const MAX_WAITING_PIECES: usize = 4;
 
+/// An answer of no more bytes is parsed where it was received, once all of it is here: that takes less than to wake a thread for it.
+const AT_ONCE_BYTES: usize = 8 << 10;
+
 /// The body of an answer for a parser. An item of it that is larger than [`MAX_ITEM_BYTES`] is an error; [`Meter`] says where one ends.
 #[derive(Debug)]
 pub(super) struct Arriving {
-    pieces: mpsc::Receiver<Bytes>,
+    /// Those that came first.
+    begun: VecDeque<Bytes>,
+    /// The others; none if all have come.
+    rest: Option<mpsc::Receiver<Bytes>>,
     piece: Bytes,
     meter: Meter,
     tells_its_end: bool,
@@ -35,6 +43,10 @@ impl Meter {
 }
 
 impl Arriving {
+    fn new(begun: VecDeque<Bytes>, rest: Option<mpsc::Receiver<Bytes>>, tells_its_end: bool) -> Self {
+        Self { begun, rest, piece: Bytes::new(), meter: Meter::default(), tells_its_end }
+    }
+
     /// Counts the bytes that were read.
     pub(super) fn meter(&self) -> Meter {
         self.meter.clone()
@@ -60,7 +72,8 @@ impl BufRead for Arriving {
             return Err(io::Error::other(Exceeded::Item));
         }
         while self.piece.is_empty() {
-            match self.pieces.blocking_recv() {
+            let next = self.begun.pop_front().or_else(|| self.rest.as_mut()?.blocking_recv());
+            match next {
                 Some(piece) => self.piece = piece,
                 None => break,
             }
@@ -94,16 +107,28 @@ pub(super) async fn parsed<T: Send + 'static, E>(
     tells_its_end: bool,
     parse: impl FnOnce(&mut Arriving) -> Result<T, String> + Send + 'static,
 ) -> Result<Result<T, String>, E> {
-    let (sender, receiver) = mpsc::channel(MAX_WAITING_PIECES);
-    let mut body = Arriving { pieces: receiver, piece: Bytes::new(), meter: Meter::default(), tells_its_end };
-    let parsing = tokio::task::spawn_blocking(move || {
+    let parse = move |mut body: Arriving| {
         let parsed = parse(&mut body);
         if parsed.is_ok() {
             body.drain();
         }
         parsed
-    });
-    let (mut pieces, mut arrived) = (std::pin::pin!(pieces), 0);
+    };
+    let (mut pieces, mut begun, mut arrived) = (std::pin::pin!(pieces), VecDeque::new(), 0);
+    while arrived <= AT_ONCE_BYTES {
+        let Some(piece) = pieces.next().await else {
+            let parsed = catch_unwind(AssertUnwindSafe(|| parse(Arriving::new(begun, None, tells_its_end))));
+            return Ok(parsed.unwrap_or_else(|_| Err("reading the answer failed by a fault of this program".into())));
+        };
+        let piece = piece?;
+        note_progress();
+        arrived += piece.len();
+        begun.push_back(piece);
+    }
+    await_turn(arrived).await;
+    let (sender, receiver) = mpsc::channel(MAX_WAITING_PIECES);
+    let body = Arriving::new(begun, Some(receiver), tells_its_end);
+    let parsing = tokio::task::spawn_blocking(move || parse(body));
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
         note_progress();
@@ -130,10 +155,7 @@ pub(super) fn read_as<T>(
     tells_its_end: bool,
     parse: impl FnOnce(&mut Arriving) -> Result<T, String>,
 ) -> Result<T, String> {
-    let (sender, pieces) = mpsc::channel(1);
-    sender.try_send(Bytes::copy_from_slice(body)).expect("there is room for one");
-    drop(sender);
-    parse(&mut Arriving { pieces, piece: Bytes::new(), meter: Meter::default(), tells_its_end })
+    parse(&mut Arriving::new([Bytes::copy_from_slice(body)].into(), None, tells_its_end))
 }
 
 #[cfg(test)]
@@ -173,6 +195,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_short_answer_is_parsed_where_it_was_received_and_a_long_one_elsewhere() {
+        for (length, is_here) in [(AT_ONCE_BYTES, true), (AT_ONCE_BYTES + 1, false)] {
+            let here = std::thread::current().id();
+            let pieces = stream::iter([Ok::<_, ()>(Bytes::from(vec![b'\n'; length]))]);
+            let parse = move |body: &mut Arriving| Ok((lines(body)?, std::thread::current().id() == here));
+            assert_eq!(parsed(pieces, true, parse).await, Ok(Ok((length, is_here))));
+        }
+    }
+
+    #[tokio::test]
     async fn a_line_without_end_is_given_up_at_the_limit() {
         let (taken, parsed) = taken_of_endless(&[b'x'; 64 << 10]).await;
         assert!(parsed.expect_err("it never ends").contains("more than 1 MiB"));
@@ -187,7 +219,8 @@ mod tests {
             let _ = ended.send(());
             count
         };
-        let pieces = stream::iter([Ok::<_, ()>(Bytes::from_static(b"a\n"))]).chain(stream::pending());
+        let begun = Bytes::from_static(&[b'\n'; AT_ONCE_BYTES + 1]);
+        let pieces = stream::iter([Ok::<_, ()>(begun)]).chain(stream::pending());
         let reading = tokio::spawn(parsed(pieces, true, parse));
         tokio::task::yield_now().await;
         reading.abort();

@@ -34,6 +34,7 @@ pub(crate) mod webdav;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::beneath;
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -97,12 +98,15 @@ pub(crate) fn plugin_kind(type_name: &str) -> Option<&'static plugin::PluginKind
 /// The local digest where digests are not computed from bytes: what the copy was retrieved as, or, for a copy of
 /// another size, a text that equals no digest.
 async fn same_size(copy: &LocalCopy<'_>) -> Result<Digest> {
-    let found = tokio::fs::metadata(copy.file).await;
-    let found = found.map_err(|e| Error::new("create_local_digest", ErrorKind::Cache).on(copy.path).caused_by(e))?;
-    if found.len() == copy.size {
+    let failed = |e| Error::new("create_local_digest", ErrorKind::Cache).on(copy.path).caused_by(e);
+    let found = match beneath::remembered_length(copy.file) {
+        Some(length) => length,
+        None => tokio::fs::metadata(copy.file).await.map_err(failed)?.len(),
+    };
+    if found == copy.size {
         return Ok(copy.retrieved_as.clone());
     }
-    Ok(Digest::damage(format_args!("{} of {} bytes", found.len(), copy.size)))
+    Ok(Digest::damage(format_args!("{found} of {} bytes", copy.size)))
 }
 
 /// The same where a digest may be a hash of the bytes: for one that has the form, the hash that they have.

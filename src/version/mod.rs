@@ -279,6 +279,9 @@ impl OpenVersion {
             // There is nothing on the disk to ask about.
             return (false, None);
         }
+        if let Some(proven_file) = self.copy.remembered_file() {
+            return (true, Some(proven_file));
+        }
         let answers = self.ask_disk(move |copy, _| {
             let proven_file = copy.proven_file();
             (is_empty || copy.is_proven(), proven_file)
@@ -290,6 +293,9 @@ impl OpenVersion {
     pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
         if !self.copy.is_proven() {
             return None;
+        }
+        if let Some(proven_file) = self.copy.remembered_file() {
+            return Some(proven_file);
         }
         self.ask_disk(|copy, _| copy.proven_file()).await.flatten()
     }
@@ -618,8 +624,11 @@ impl OpenVersion {
         planned.map(|planned| Planned { waited_for: false, ..planned })
     }
 
-    /// Reads from the copy, as [`OpenCopy::read`] does; from memory only while the disk hangs.
+    /// Reads from the copy, as [`OpenCopy::read`] does; from memory if that has the bytes, and only from there while the disk hangs.
     async fn read_copy(self: &Arc<Self>, bytes: Range<u64>) -> Option<Bytes> {
+        if let Some(read) = self.copy.read_remembered(&bytes) {
+            return Some(read);
+        }
         let wanted = bytes.clone();
         match self.ask_disk(move |copy, _| copy.read(wanted)).await {
             Some(read) => read,

@@ -27,8 +27,8 @@ struct Prepared {
     counts: bool,
 }
 
-/// Takes a copy for whole. A program that has waited for the last block has a copy that survives a kill, unless the disk hangs; what came
-/// ahead of its reader has that a moment later.
+/// Takes a copy for whole. A program that has asked for the last block has a copy that survives a kill, unless the disk hangs; what was asked
+/// for ahead of its reader has that a moment later.
 fn mark_whole(copy: &OpenCopy, local: Digest, is_waited_for: bool, asked: &Asked) {
     if copy.mark_whole(local) && is_waited_for {
         copy.settle(asked);
@@ -162,6 +162,9 @@ impl OpenVersion {
 
     /// Takes the copy for whole, on a thread that may wait for the disk.
     async fn mark_whole(self: &Arc<Self>, local: Digest, is_waited_for: bool) {
+        if !is_waited_for && self.copy.mark_whole_remembered(&local) {
+            return;
+        }
         let _ = self.ask_disk(move |copy, asked| mark_whole(copy, local, is_waited_for, asked)).await;
     }
 

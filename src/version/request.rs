@@ -48,6 +48,8 @@ pub(super) struct Request {
     /// A reader waits for a block that is so near, rather than asking for it anew.
     near: usize,
     pub(super) urgency: Urgency,
+    /// Whether a reader waited for it when it was made.
+    is_waited_for: bool,
     pub(super) progress: watch::Sender<Progress>,
     cut: Notify,
 }
@@ -73,6 +75,7 @@ impl Request {
             limit,
             near,
             urgency,
+            is_waited_for: waited_for,
             progress,
             cut: Notify::new(),
         }
@@ -208,7 +211,7 @@ impl Request {
                 Err(error)
             }
             Err(error) => Err(error),
-            Ok(()) if complete => version.judge(self.urgency.is_interactive()).await,
+            Ok(()) if complete => version.judge(self.is_waited_for).await,
             Ok(()) => Ok(()),
         }
     }

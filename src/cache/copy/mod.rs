@@ -3,6 +3,7 @@
 mod contents;
 mod found;
 mod inspection;
+mod remembered;
 mod running;
 
 use std::fs::File;
@@ -229,6 +230,12 @@ impl CachedFile {
     /// Whether somebody has it open.
     pub(super) fn is_open(&self) -> bool {
         self.opens.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether closing it now needs no wait: others may have it open, and something of it stays, or was never made.
+    pub fn closes_at_once(&self) -> bool {
+        let Some(state) = self.state.try_lock() else { return false };
+        self.lease.bytes() > 0 || state.file.is_none()
     }
 
     /// Closes a copy unless somebody has opened it again: stores its changes in the index. The file is to be closed where the disk may be
