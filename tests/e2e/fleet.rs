@@ -288,7 +288,7 @@ fn a_store_that_goes_away_is_no_error_for_readers() {
     assert!(reader.log().contains("the store is left alone for 30 s"), "{}", reader.log());
     // Nothing was made in its place.
     assert!(!fleet.store.exists());
-    let short = reader.home().kitovufs(["status"]);
+    let short = reader.home().kitovufs(["status", &text(reader.home().mountpoint())]);
     let said = String::from_utf8_lossy(&short.stdout).into_owned();
     assert!(said.contains("LEFT ALONE"), "{said}");
 }
@@ -448,7 +448,7 @@ fn a_full_store_is_asked_and_what_does_not_work_is_told_by_itself() {
     assert!(of(1, "why").contains("Redis"), "{status:#}");
     assert_eq!(status.pointer("/shared/state").and_then(|state| state.as_str()), Some("partly"));
     assert!(shared(&reader, "hits") > 0, "large files come from the store all the same");
-    let short = reader.home().kitovufs(["status"]);
+    let short = reader.home().kitovufs(["status", &text(reader.home().mountpoint())]);
     let said = String::from_utf8_lossy(&short.stdout).into_owned();
     assert!(said.contains("came from other machines") && said.contains("redis://"), "{said}");
     assert_eq!(said.matches("LEFT ALONE").count(), 1, "{said}");
@@ -532,7 +532,7 @@ fn a_key_that_is_not_there_or_that_others_may_read_is_told() {
     let status = missing.status();
     let why = status.pointer("/shared/keyless/bucket").and_then(|why| why.as_str()).unwrap_or_default();
     assert!(why.contains("circle.key"), "{status:#}");
-    let said = missing.home().kitovufs(["status"]);
+    let said = missing.home().kitovufs(["status", &text(missing.home().mountpoint())]);
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("bucket shares NOTHING: ") && said.contains("circle.key"), "{said}");
     assert!(missing.log().contains("source bucket shares nothing"), "{}", missing.log());
