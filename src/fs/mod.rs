@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use globset::GlobSet;
+use tokio::time::Instant;
 
 pub use ahead::Ahead;
 pub use changes::{Names as ChangedNames, Refreshed};
@@ -55,6 +56,9 @@ use union::{Merged, UnionDirectory};
 /// For how long the kernel may keep facts that never change while mounted: the directories of the root, and all attributes of a
 /// version.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
+/// A program that opens a directory reads it within this time: its names may end to count meanwhile.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// The way to learn the size of a file of which the source tells none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,6 +216,8 @@ struct OpenFile {
 /// A directory as it was when it was opened.
 struct OpenDirectory {
     names: Names,
+    opened: Instant,
+    /// For how long the names counted when it was opened.
     valid_for: Duration,
     /// Why there may be more names than these.
     incomplete: Option<Error>,
@@ -221,7 +227,12 @@ struct OpenDirectory {
 
 impl OpenDirectory {
     fn new(names: Names, valid_for: Duration) -> Self {
-        Self { names, valid_for, incomplete: None, read: AtomicBool::new(false) }
+        Self { names, opened: Instant::now(), valid_for, incomplete: None, read: AtomicBool::new(false) }
+    }
+
+    /// For how long the names count still.
+    fn valid_for(&self) -> Duration {
+        self.valid_for.saturating_sub(self.opened.elapsed())
     }
 }
 
@@ -422,9 +433,20 @@ impl FileSystem {
         Some((Snapshot::of(listing), open.valid_for))
     }
 
-    /// Whether names of an open directory were shown.
-    pub fn is_read(&self, handle: HandleId) -> bool {
-        self.directories.get(handle).is_some_and(|open| open.read.load(Ordering::Relaxed))
+    /// Whether an open directory is looked at anew when it is read from its beginning: names of it were shown, or it was opened so long ago
+    /// that they count no more.
+    pub fn begins_anew(&self, handle: HandleId) -> bool {
+        self.directories.get(handle).is_some_and(|open| {
+            let counted = !open.valid_for.is_zero() && open.opened.elapsed() > open.valid_for.max(READ_WITHIN);
+            open.read.load(Ordering::Relaxed) || counted
+        })
+    }
+
+    /// The kernel may show names of an open directory that it keeps, without asking.
+    pub fn may_be_read(&self, handle: HandleId) {
+        if let Some(open) = self.directories.get(handle) {
+            open.read.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Takes another snapshot of an open directory, which is read from its beginning again (`rewinddir`).
@@ -473,13 +495,14 @@ impl FileSystem {
         if let Some(error) = open.incomplete.as_ref().filter(|_| first >= open.names.len()) {
             return Err(error.clone());
         }
+        let valid_for = open.valid_for();
         for number in first..open.names.len() {
             let (name, node) = open.names.at(number);
             let mut node = self.or_live(node);
             self.complete(&mut node);
             let inode = if refer { self.inodes.refer(&node) } else { self.inodes.number(&node) };
             // A lookup has to complete what the listing did not tell: until then the kernel may keep nothing.
-            let valid_for = if node.is_described() { open.valid_for } else { Duration::ZERO };
+            let valid_for = if node.is_described() { valid_for } else { Duration::ZERO };
             let attributes = self.describe(inode, &node, valid_for);
             if !take(number, Listed { name: &name, attributes, valid_for }) {
                 if refer {

@@ -138,7 +138,7 @@ impl Driver {
         send: impl FnOnce(&Inner, R) + Send + 'static,
     ) {
         let (inner, handle) = (self.inner.clone(), HandleId(handle.0));
-        if offset > 0 || !inner.fs.is_read(handle) {
+        if offset > 0 || !inner.fs.begins_anew(handle) {
             return contained(|| send(&inner, reply));
         }
         self.answer(req, reply, refuse, async move {
@@ -451,6 +451,9 @@ impl Filesystem for Driver {
             move |reply: ReplyOpen| match result.map(ScopeGuard::into_inner) {
                 Ok(handle) => {
                     let flags = inner.directories.opened(inode, handle, inner.fs.listing(handle));
+                    if flags.contains(FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE) {
+                        inner.fs.may_be_read(handle);
+                    }
                     reply.opened(FileHandle(handle.0), flags);
                 }
                 Err(error) => reply.error(told("opendir", &error)),

@@ -92,18 +92,18 @@ async fn a_directory_that_is_read_from_its_beginning_again_is_current() {
     mount.memory.put("old", "x");
     mount.memory.put("stays", "x");
     let handle = mount.fs.open_dir(Inode::ROOT).await.expect("opened");
-    assert!(!mount.fs.is_read(handle), "opening it has made it current");
+    assert!(!mount.fs.begins_anew(handle), "opening it has made it current");
     assert_eq!(mount.names(handle), ["old", "stays"]);
     mount.memory.remove("old");
     mount.memory.put("young", "x");
     expire().await;
     assert_eq!(mount.names(handle), ["old", "stays"], "the snapshot stays what it is");
-    assert!(mount.fs.is_read(handle));
+    assert!(mount.fs.begins_anew(handle));
     mount.fs.rewind_dir(handle, Inode::ROOT).await.expect("listed");
     assert_eq!(mount.names(handle), ["stays", "young"]);
     mount.fs.release_dir(handle);
     mount.fs.rewind_dir(handle, Inode::ROOT).await.expect("listed");
-    assert!(!mount.fs.is_read(handle), "what was released stays released");
+    assert!(!mount.fs.begins_anew(handle), "what was released stays released");
 }
 
 #[tokio::test(start_paused = true)]
