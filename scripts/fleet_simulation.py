@@ -82,10 +82,10 @@ class Gate:
 class Service:
     """Something that answers requests in the order in which they come, `servers` at once."""
 
-    def __init__(self, simulation, name, seconds_each, bytes_a_second, servers=1):
-        self.simulation, self.name = simulation, name
+    def __init__(self, simulation, name, seconds_each, bytes_a_second, servers=1, credit=0.0):
+        self.simulation, self.name, self.credit = simulation, name, credit
         self.seconds_each, self.rate = seconds_each, bytes_a_second
-        self.free = [0.0] * servers
+        self.free = [-credit] * servers
         self.requests, self.bytes = collections.Counter(), collections.Counter()
         self.busy = 0.0
 
@@ -96,9 +96,9 @@ class Service:
         self.bytes[int(now)] += bytes_moved
         takes = self.seconds_each * times + bytes_moved / self.rate
         self.busy += takes
-        ends = max(now, heapq.heappop(self.free)) + takes
+        ends = max(now - self.credit, heapq.heappop(self.free)) + takes
         heapq.heappush(self.free, ends)
-        return ends - now
+        return max(0.0, ends - now)
 
 
 class Fleet:
@@ -126,7 +126,8 @@ class Fleet:
 
     def machine(self):
         """One machine: reads unit after unit, several at once on a line of its own."""
-        line = Service(self.simulation, "line", 0.0, self.costs["line"])
+        # What was not sent in the last second may be sent beside what is, as by `max_bandwidth`.
+        line = Service(self.simulation, "line", 0.0, self.costs["line"], credit=1.0)
         units = iter(enumerate(self.work))
 
         def reader():
@@ -223,7 +224,7 @@ class Fleet:
 def costs_of(measured):
     """What one unit costs, from one machine that retrieves all and one that finds all in the store."""
     first, second, units = measured["first"], measured["second"], len(units_of(measured))
-    sending = first["bytes"] / measured["line"]
+    sending = max(0.0, first["bytes"] / measured["line"] - 1.0)
     costs = {
         "redis_seconds": first["redis_seconds"] / max(1, first["commands"]),
         "redis_latency": 1 / measured["gets_a_second"],
@@ -239,7 +240,10 @@ def costs_of(measured):
     for at_once in range(1, 17):
         alone = Fleet(1, units_of(measured), costs | {"at_once": at_once}, UNLIMITED, measured["cores"]).run()
         off[at_once] = abs(alone.ended - first["seconds"])
-    return costs | {"at_once": min(off, key=off.get)}
+    costs["at_once"] = min(off, key=off.get)
+    # A script in Redis counts as the commands in it too.
+    asked = Fleet(1, units_of(measured), costs, UNLIMITED, measured["cores"]).run().commands
+    return costs | {"redis_seconds": first["redis_seconds"] / asked, "commands_each": first["commands"] / asked}
 
 
 def units_of(measured):
@@ -268,7 +272,7 @@ def compare(measured):
     rows = [
         ("bytes from the source", computed.retrieved, together["bytes"]),
         ("retrievals", computed.retrievals, together["retrievals"]),
-        ("commands to Redis", computed.commands, together["commands"]),
+        ("commands to Redis", computed.commands * computed.costs["commands_each"], together["commands"]),
         ("seconds until all have all", computed.ended, together["seconds"]),
     ]
     print(f"{together['machines']} machines at once      computed      measured   difference")
@@ -288,10 +292,12 @@ def report(measured, machines, limits):
     busiest = None
     for service in fleet.services():
         of = len(fleet.redis) if service.name == "Redis" else 1
-        busy = service.busy / max(fleet.simulation.now, 1e-9)
-        requests, moved = sum(service.requests.values()) * of, sum(service.bytes.values()) * of
+        # What readers did not wait for, since it came from elsewhere, is answered later.
+        busy = service.busy / max(fleet.simulation.now, *service.free, 1e-9)
+        each = of * (fleet.costs["commands_each"] if service.name == "Redis" else 1)
+        requests, moved = sum(service.requests.values()) * each, sum(service.bytes.values()) * of
         second = gigabytes(peak(service.bytes) * of)
-        print(f"{service.name:8} {requests:14,} {peak(service.requests) * of:12,} {gigabytes(moved):>14} {second:>14} {busy:6.0%}")
+        print(f"{service.name:8} {requests:14,.0f} {peak(service.requests) * each:12,.0f} {gigabytes(moved):>14} {second:>14} {busy:6.0%}")
         if busiest is None or busy > busiest[1]:
             busiest = service.name, busy
     print(f"first bottleneck: {busiest[0]}, busy for {busiest[1]:.0%} of the time")
