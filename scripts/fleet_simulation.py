@@ -301,7 +301,7 @@ def report(measured, machines, limits):
         if busiest is None or busy > busiest[1]:
             busiest = service.name, busy
     print(f"first bottleneck: {busiest[0]}, busy for {busiest[1]:.0%} of the time")
-    return fleet, busiest[0]
+    return busiest[0]
 
 
 def main():
@@ -325,7 +325,7 @@ def main():
         "shards": 1,
     }
     agree = compare(measured)
-    fleet, bottleneck = report(measured, asked.machines, limits)
+    bottleneck = report(measured, asked.machines, limits)
     if bottleneck == "Redis":
         for shards in (2, 4, 8):
             sharded = simulate(measured, asked.machines, limits | {"shards": shards})

@@ -78,6 +78,25 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// The 32 bytes that are written as these hexadecimal digits, in either case; `None` if they are not.
+pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let (pairs, rest) = text.as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        let digit = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            b'A'..=b'F' => Some(digit - b'A' + 10),
+            _ => None,
+        };
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
 /// Lower-case hexadecimal, as digests are written.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::digest::{Digest, hex};
+use crate::digest::{Digest, hex, unhex};
 use crate::path::RemotePath;
 
 /// Identifies one version of one file of one source: SHA-256 over the three.
@@ -27,22 +27,10 @@ impl Key {
         &self.0
     }
 
-    /// The key that these hexadecimal digits are; `None` if they are none.
+    /// The key that these lower-case hexadecimal digits are; `None` if they are none.
     pub(super) fn from_hex(text: &[u8]) -> Option<Self> {
-        let mut bytes = [0; 32];
-        let (pairs, rest) = text.as_chunks::<2>();
-        if pairs.len() != bytes.len() || !rest.is_empty() {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(pairs) {
-            let digit = |digit: u8| match digit {
-                b'0'..=b'9' => Some(digit - b'0'),
-                b'a'..=b'f' => Some(digit - b'a' + 10),
-                _ => None,
-            };
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Some(Self(bytes))
+        let is_lower_case = !text.iter().any(u8::is_ascii_uppercase);
+        is_lower_case.then(|| unhex(text)).flatten().map(Self)
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Amount {
     pub bytes: u64,
 }
 
-/// What is told of a command's progress.
+/// One line about a command's progress.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     /// How much of the work is done, if it is known how much there is.

@@ -66,7 +66,7 @@ impl FileSystem {
         Some(Lookup { found, valid_for: Duration::ZERO })
     }
 
-    /// What has this number.
+    /// The node of this number.
     async fn known(&self, inode: Inode) -> Option<Node> {
         if let Some(node) = self.inodes.get(inode) {
             return Some((*node).clone());
@@ -106,7 +106,7 @@ impl FileSystem {
         None
     }
 
-    /// What has this number of all that the stored listings of a source tell.
+    /// The node of this number, of all that the stored listings of a source tell.
     async fn stored(&self, inode: Inode, source: SourceIndex) -> Option<Node> {
         let (numbers, live) = (self.inodes.numbers(), self.sources[source].live.clone());
         let unions = self.layout.shown_in_unions(source);

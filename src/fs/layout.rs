@@ -47,7 +47,7 @@ impl Layout {
         }
     }
 
-    /// Where unions show directories of a source.
+    /// The places at which unions show directories of a source.
     pub(super) fn shown_in_unions(&self, source: SourceIndex) -> Vec<ShownInUnion> {
         let of = |(index, union): (UnionIndex, &Union)| {
             let parts = union.parts.iter().filter(move |part| part.source == source);

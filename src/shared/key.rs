@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::trust::Trust;
 use crate::cache::Key;
-use crate::digest::hex;
+use crate::digest::{hex, unhex};
 use crate::path::RemotePath;
 
 /// The bytes of a key.
@@ -41,18 +41,9 @@ impl CircleKey {
 
     /// The key that this text is. The error does not repeat it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
         let wrong =
             || format!("it is no key of {} hexadecimal digits; `kitovufs shared key new FILE` makes one", 2 * BYTES);
-        if text.len() != 2 * BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        let mut bytes = [0; BYTES];
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-        }
-        Ok(Self(bytes))
+        unhex(text.trim().as_bytes()).map(Self).ok_or_else(wrong)
     }
 
     /// The key of those who have this secret, which a program has made, such as a token: what a person thinks of is guessed by trying.

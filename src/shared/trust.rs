@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use tracing::warn;
 
-use crate::digest::hex;
+use crate::digest::{hex, unhex};
 
 /// The bytes of a signature.
 pub(super) const SIGNATURE: usize = 64;
@@ -45,7 +45,7 @@ impl SigningKey {
     /// It is none.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = "it is no key of 64 hexadecimal digits; `kitovufs shared key new --signing FILE` makes one";
-        parse(text).map(Self::of).ok_or_else(|| wrong.into())
+        unhex(text.trim().as_bytes()).map(Self::of).ok_or_else(|| wrong.into())
     }
 
     fn of(seed: [u8; BYTES]) -> Self {
@@ -75,7 +75,7 @@ impl fmt::Debug for SigningKey {
 impl PublicKey {
     /// The key that this text is; `None` if it is none.
     pub fn parse(text: &str) -> Option<Self> {
-        parse(text).map(Self)
+        unhex(text.trim().as_bytes()).map(Self)
     }
 }
 
@@ -83,16 +83,6 @@ impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex(&self.0))
     }
-}
-
-fn parse(text: &str) -> Option<[u8; BYTES]> {
-    let text = text.trim();
-    let digits = (text.len() == 2 * BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(text)?;
-    let mut bytes = [0; BYTES];
-    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 /// Whose values are taken, and by whom this machine signs its own.

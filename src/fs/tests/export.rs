@@ -1,4 +1,4 @@
-//! What is looked up by its number after the kernel has forgotten it, or after a restart.
+//! Lookups by number after the kernel has forgotten an inode, or after a restart.
 
 use super::*;
 use crate::fs::union::Part;
