@@ -1,4 +1,5 @@
-//! `Liar`: a server that tells the truth about the files of one directory until a test has it lie. It speaks WebDAV, S3 and plain HTTP.
+//! `Liar`: a server that tells the truth about the files of one directory until a test has it lie. It speaks WebDAV, S3 and plain HTTP. An S3
+//! server takes files too, whatever their conditions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,6 +49,8 @@ pub enum For {
     Version,
     /// Bytes of a file.
     Bytes,
+    /// A file that is put, replaced or removed.
+    Change,
 }
 
 /// An answer, true until somebody changes it.
@@ -89,7 +92,11 @@ impl Answer {
 
     /// A refusal without further words.
     pub fn refuse(&mut self, status: u16) {
-        *self = Self { status, headers: vec![("Content-Length", "0".into())], body: Vec::new(), end: End::Whole };
+        *self = Self::empty(status);
+    }
+
+    fn empty(status: u16) -> Self {
+        Self { status, headers: vec![("Content-Length", "0".into())], body: Vec::new(), end: End::Whole }
     }
 
     /// Another body.
@@ -148,9 +155,14 @@ impl Liar {
         self.lie(|_, _| ());
     }
 
+    /// Where the server is.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.listener.port())
+    }
+
     /// The table of a source that shows the directory, in TOML.
     pub fn table(&self) -> String {
-        let url = format!("http://127.0.0.1:{}", self.listener.port());
+        let url = self.url();
         match self.shared.speaks {
             Speaks::Webdav => format!("type = \"webdav\"\nendpoint = \"{url}\"\n"),
             Speaks::S3 | Speaks::Hashes => format!("type = \"s3\"\nendpoint = \"{url}\"\nbucket = \"bucket\"\n"),
@@ -165,6 +177,7 @@ struct Request {
     path: String,
     query: String,
     headers: BTreeMap<String, String>,
+    body: Vec<u8>,
 }
 
 impl Request {
@@ -183,8 +196,9 @@ impl Request {
             headers.insert(name.to_lowercase(), value.trim().to_owned());
         }
         let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-        from.take(length).read_to_end(&mut Vec::new()).ok()?;
-        Some(Self { method, path, query, headers })
+        let mut body = Vec::new();
+        from.take(length).read_to_end(&mut body).ok()?;
+        Some(Self { method, path, query, headers, body })
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
@@ -202,6 +216,9 @@ impl Shared {
             let (what, mut answer) = self.truth(&request);
             let (lies, lie) = (self.lies.load(Ordering::Relaxed), self.lie.lock().unwrap().clone());
             lie(what, &mut answer);
+            if what == For::Change && answer.status < 300 {
+                self.change(&request);
+            }
             let mut head = format!("HTTP/1.1 {} X\r\n", answer.status);
             for (name, value) in &answer.headers {
                 write!(head, "{name}: {value}\r\n").unwrap();
@@ -232,13 +249,29 @@ impl Shared {
         }
     }
 
-    fn truth(&self, request: &Request) -> (For, Answer) {
-        let path = match self.speaks {
+    fn change(&self, request: &Request) {
+        let (mut files, path) = (self.files.lock().unwrap(), self.path(request).to_owned());
+        match request.method.as_str() {
+            "PUT" => files.insert(path, request.body.clone()),
+            _ => files.remove(&path),
+        };
+    }
+
+    /// The name that a request is about; empty for the directory.
+    fn path<'a>(&self, request: &'a Request) -> &'a str {
+        match self.speaks {
             Speaks::S3 | Speaks::Hashes => {
                 request.path.strip_prefix("bucket").unwrap_or_default().trim_start_matches('/')
             }
             _ => &request.path,
-        };
+        }
+    }
+
+    fn truth(&self, request: &Request) -> (For, Answer) {
+        let path = self.path(request);
+        if matches!(self.speaks, Speaks::S3 | Speaks::Hashes) && matches!(&*request.method, "PUT" | "DELETE") {
+            return (For::Change, Answer::empty(if request.method == "PUT" { 200 } else { 204 }));
+        }
         let files = self.files.lock().unwrap();
         let (what, content_type, body) = match (files.get(path), self.speaks) {
             (Some(bytes), Speaks::Webdav) if request.method == "PROPFIND" => {
@@ -251,9 +284,7 @@ impl Shared {
                 (what, "application/xml", self.page(&files, token.map_or(0, |token| token.parse().unwrap())))
             }
             (None, _) if !path.is_empty() => {
-                let mut missing = Answer { status: 200, headers: Vec::new(), body: Vec::new(), end: End::Whole };
-                missing.refuse(404);
-                return (For::Version, missing);
+                return (For::Version, Answer::empty(404));
             }
             (None, Speaks::Webdav) => {
                 let files: String = files.iter().map(|(name, bytes)| resource(name, bytes)).collect();
@@ -291,6 +322,10 @@ impl Shared {
         answer.header("Accept-Ranges", Some("bytes"));
         let all = 0..bytes.len();
         let range = request.headers.get("range").and_then(|range| part(range, &all));
+        if range.as_ref().is_some_and(|range| range.is_empty()) {
+            answer.refuse(416);
+            return (what, answer);
+        }
         if let Some(Range { start, end }) = &range {
             answer.status = 206;
             answer.header("Content-Range", Some(&format!("bytes {start}-{}/{}", end - 1, all.end)));
