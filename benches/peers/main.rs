@@ -16,6 +16,7 @@ mod results;
 mod stage;
 
 use case::{CASES, Case};
+use participant::Participant;
 use results::{Results, Turns};
 use stage::Stage;
 
@@ -31,31 +32,42 @@ fn main() {
     if wanted == ["report"] {
         return report::write(results::all());
     }
-    let chosen = |case: &&Case| wanted.is_empty() || wanted.iter().any(|name| name == case.name);
-    let cases: Vec<&Case> = CASES.iter().filter(chosen).collect();
-    if cases.is_empty() {
+    let (only, wanted_cases): (Vec<_>, Vec<_>) = wanted.iter().partition(|name| participant::named(name).is_some());
+    let only: Vec<Participant> = only.into_iter().filter_map(|name| participant::named(name)).collect();
+    let named = |name: &&String| CASES.iter().any(|case| case.name == **name);
+    if let Some(unknown) = wanted_cases.iter().find(|name| !named(name)) {
         let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-        eprintln!("no case is called {}; there are: {}", wanted.join(" or "), names.join(", "));
+        let participants: Vec<String> = participant::ALL.iter().map(Participant::word).collect();
+        eprintln!(
+            "no case is called {unknown}; there are: {}; and participants: {}",
+            names.join(", "),
+            participants.join(", ")
+        );
         std::process::exit(2);
     }
-    for case in cases {
-        let results = Results::new(measure(case));
+    let chosen = |case: &&Case| wanted_cases.is_empty() || wanted_cases.iter().any(|name| *name == case.name);
+    for case in CASES.iter().filter(chosen) {
+        let results = Results::new(measure(case, &only));
         print!("{}", report::table(case, &results));
-        results.keep(case.name);
+        // A result without the others says nothing about who was faster.
+        if only.is_empty() {
+            results.keep(case.name);
+        }
     }
     if wanted.is_empty() {
         report::write(results::all());
     }
 }
 
-fn measure(case: &Case) -> Turns {
+/// Everybody's turns, or those of some.
+fn measure(case: &Case, only: &[Participant]) -> Turns {
     let mut turns = Turns::new();
     for &protocol in case.protocols {
         let stage = Stage::new(case, protocol);
         let mut slow = BTreeSet::new();
         for round in 0..ROUNDS {
             for participant in participant::of(case, protocol) {
-                if slow.contains(&participant) {
+                if slow.contains(&participant) || !(only.is_empty() || only.contains(&participant)) {
                     continue;
                 }
                 let begun = Instant::now();

@@ -49,6 +49,29 @@ impl Display for Participant {
     }
 }
 
+/// Everybody.
+pub const ALL: [Participant; 7] = [
+    Participant::Kitovufs,
+    Participant::Rclone,
+    Participant::Sshfs,
+    Participant::Davfs2,
+    Participant::S3fs,
+    Participant::Client,
+    Participant::Native,
+];
+
+impl Participant {
+    /// The name as one word, as it is written on the command line: `rclone-mount`.
+    pub fn word(&self) -> String {
+        self.to_string().replace(' ', "-")
+    }
+}
+
+/// Whose name this word is.
+pub fn named(word: &str) -> Option<Participant> {
+    ALL.into_iter().find(|participant| participant.word() == word)
+}
+
 /// Who takes part in a case over a protocol, in the order of the turns.
 pub fn of(case: &Case, protocol: Protocol) -> Vec<Participant> {
     let special = match protocol {

@@ -19,6 +19,9 @@ const MARK: &str = "KITOVUFS_TEST_PROGRAM";
 /// The environment variable by which `scripts/test` recognises what belongs to its run.
 const RUN: &str = "KITOVUFS_TEST_RUN";
 
+/// The environment variable that names another directory than `target/tmp` for what tests keep on disk.
+const DIR: &str = "KITOVUFS_TEST_DIR";
+
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 mark=$1
@@ -51,7 +54,7 @@ static REAPER: LazyLock<Reaper> = LazyLock::new(|| {
     // `target/tmp`, which Cargo makes for tests.
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("the program is in a directory");
-    let dir = profile.with_file_name("tmp").join(&name);
+    let dir = std::env::var_os(DIR).map_or_else(|| profile.with_file_name("tmp"), PathBuf::from).join(&name);
     let reachable = std::env::temp_dir().join(&name);
     fs::create_dir_all(&dir).unwrap();
     fs::create_dir(&reachable).unwrap();
@@ -72,7 +75,7 @@ pub fn unmarked(command: &mut Command) -> &mut Command {
     command.env_remove(MARK)
 }
 
-/// A temporary directory on the disk of the build directory.
+/// A temporary directory on the disk of the build directory, or the one that is named by [`DIR`].
 pub fn temporary() -> TempDir {
     TempDir::new_in(&REAPER.dir).unwrap()
 }
