@@ -354,7 +354,7 @@ fn curl(parallel: bool, requests: impl Iterator<Item = String>, to: &Path) {
     fs::write(&config, requests.collect::<Vec<_>>().join("next\n")).unwrap();
     let mut command = Command::new("curl");
     if parallel {
-        command.args(["-Z", "--parallel-max", "8"]);
+        command.args(["-Z", "--parallel-immediate", "--parallel-max", "8"]);
     }
     run(command.arg("-K").arg(config));
 }

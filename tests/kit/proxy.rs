@@ -156,9 +156,9 @@ impl Shared {
     }
 
     /// When the line has sent something that takes it so long, after everything that it was given before.
-    fn send_by(&self, takes: Duration) -> Instant {
+    fn send_by(&self, ready: Instant, takes: Duration) -> Instant {
         let mut free = self.line_free.lock().unwrap();
-        let begins = free.map_or_else(Instant::now, |free| free.max(Instant::now()));
+        let begins = free.map_or(ready, |free| free.max(ready));
         *free.insert(begins + takes)
     }
 }
@@ -245,6 +245,8 @@ fn read(mut from: TcpStream, shared: &Shared, arrived: &mpsc::Sender<(Instant, V
 
 fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, Vec<u8>)>, from_server: bool) {
     let mut sent = 0;
+    // When the last bytes were sent, as planned: a thread that wakes up late makes the link no narrower.
+    let mut free = None::<Instant>;
     for (arrived, bytes) in waiting {
         let link = shared.link();
         sleep_until(arrived + link.delay);
@@ -264,12 +266,11 @@ fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, V
             _ => (bytes.len() as u64, None),
         };
         let part = &bytes[..usize::try_from(allowed).unwrap()];
-        if let Some(bandwidth) = link.bandwidth {
-            thread::sleep(time(part.len(), bandwidth));
-        }
-        if let Some(line) = link.line {
-            sleep_until(shared.send_by(time(part.len(), line)));
-        }
+        let ready = free.map_or(arrived + link.delay, |free| free.max(arrived + link.delay));
+        let by_itself = ready + link.bandwidth.map_or(Duration::ZERO, |bandwidth| time(part.len(), bandwidth));
+        let due = link.line.map_or(by_itself, |line| by_itself.max(shared.send_by(ready, time(part.len(), line))));
+        free = Some(due);
+        sleep_until(due);
         shared.turns.lock().unwrap().answer(allowed);
         if to.write_all(part).is_err() {
             return;
