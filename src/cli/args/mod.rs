@@ -1,4 +1,6 @@
-//! The command line as clap sees it, and its help. `cli` tells what arguments mean.
+//! The command line as clap sees it. `cli` tells what arguments mean.
+
+mod help;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use super::language::Language;
 /// Every source of the configuration becomes a folder. Files are retrieved when they are opened, kept in a cache, and checked
 /// for being current and undamaged before they are served from there.
 #[derive(Debug, Parser)]
-#[command(name = "kitovufs", version, after_help = OVERVIEW, disable_help_subcommand = true)]
+#[command(name = "kitovufs", version, after_help = help::OVERVIEW, disable_help_subcommand = true)]
 pub struct LowArgs {
     /// What to do; without it, where one is and what comes next.
     #[command(subcommand)]
@@ -36,7 +38,7 @@ pub enum LowCommand {
     ///
     /// Returns when the folder answers and the sources have been asked, at most
     /// two seconds later; says which do not work.
-    #[command(after_help = MOUNT)]
+    #[command(after_help = help::MOUNT)]
     Mount(MountArgs),
     /// Unmount a folder (`fusermount3 -u MOUNTPOINT` does the same)
     #[command(after_help = "Examples:\n  kitovufs unmount\n  kitovufs unmount ~/x")]
@@ -46,7 +48,7 @@ pub enum LowCommand {
         mountpoint: Option<PathBuf>,
     },
     /// Check the configuration: connect to every source, list it, retrieve and verify one file
-    #[command(after_help = CHECK)]
+    #[command(after_help = help::CHECK)]
     Check {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
@@ -59,7 +61,7 @@ pub enum LowCommand {
     ///
     /// Asks for what the URL does not tell. A secret goes into the desktop's
     /// keyring, or where there is none into a file that only you can read.
-    #[command(after_help = ADD)]
+    #[command(after_help = help::ADD)]
     Add(AddArgs),
     /// Remove a source from the configuration; its secret and its copies stay
     #[command(after_help = "Example:\n  kitovufs remove lab")]
@@ -98,7 +100,7 @@ pub enum LowCommand {
     /// Ask for a source's secret, try it, and store it once it has worked
     ///
     /// It goes where the configuration says: { keyring = true } or { file = "…" }.
-    #[command(after_help = LOGIN)]
+    #[command(after_help = help::LOGIN)]
     Login {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
@@ -113,7 +115,7 @@ pub enum LowCommand {
     /// Turn a configuration of kitovu into one of kitovufs
     ///
     /// What cannot be carried is told on standard error.
-    #[command(after_help = IMPORT)]
+    #[command(after_help = help::IMPORT)]
     Import {
         /// Where to write the result, which must not be there yet [default: standard output]
         #[arg(short, long, value_name = "FILE")]
@@ -123,7 +125,7 @@ pub enum LowCommand {
         file: PathBuf,
     },
     /// Show sources, freshness, cache and counters of a mounted folder
-    #[command(after_help = STATUS)]
+    #[command(after_help = help::STATUS)]
     Status {
         /// Print JSON, for scripts
         #[arg(long)]
@@ -139,14 +141,14 @@ pub enum LowCommand {
         mountpoint: Option<PathBuf>,
     },
     /// Watch sources, transfers, waits and the cache of a mounted folder live, on a terminal
-    #[command(after_help = TOP)]
+    #[command(after_help = help::TOP)]
     Top {
         /// The mounted folder [default: the only one]
         #[arg(add = ArgValueCandidates::new(candidates::mounts))]
         mountpoint: Option<PathBuf>,
     },
     /// Tell why a file is as it is: which version, who was asked and when, what an open would cost
-    #[command(after_help = WHY)]
+    #[command(after_help = help::WHY)]
     Why {
         /// Print JSON, for scripts
         #[arg(long)]
@@ -158,7 +160,7 @@ pub enum LowCommand {
     ///
     /// What is there is not retrieved again: interrupted and begun anew, it
     /// goes on where it was.
-    #[command(after_help = FETCH)]
+    #[command(after_help = help::FETCH)]
     Fetch {
         /// Print JSON, for scripts: a line for each PATH
         #[arg(long)]
@@ -168,7 +170,7 @@ pub enum LowCommand {
         paths: Vec<PathBuf>,
     },
     /// Have files without the network: retrieve, pin and prove them, or say what is missing
-    #[command(after_help = OFFLINE)]
+    #[command(after_help = help::OFFLINE)]
     Offline {
         /// Only say whether they work, and what is missing
         #[arg(long)]
@@ -181,7 +183,7 @@ pub enum LowCommand {
         paths: Vec<PathBuf>,
     },
     /// Keep files in the cache: retrieved, again when they change, and never evicted
-    #[command(after_help = PIN)]
+    #[command(after_help = help::PIN)]
     Pin {
         /// Print JSON, for scripts: a line for each PATH
         #[arg(long)]
@@ -201,7 +203,7 @@ pub enum LowCommand {
         paths: Vec<PathBuf>,
     },
     /// Drop what the cache has of files, but for what is pinned or open
-    #[command(after_help = EVICT)]
+    #[command(after_help = help::EVICT)]
     Evict {
         /// Unpin them first
         #[arg(long)]
@@ -226,7 +228,7 @@ pub enum LowCommand {
         paths: Vec<PathBuf>,
     },
     /// Prove what is in the cache by its hashes; drop what is damaged, and retrieve it again
-    #[command(after_help = VERIFY)]
+    #[command(after_help = help::VERIFY)]
     Verify {
         /// Print JSON, for scripts: a line for each PATH
         #[arg(long)]
@@ -237,14 +239,14 @@ pub enum LowCommand {
     },
     /// Make the key of machines that share, or look after the store that they have in common
     #[cfg(feature = "shared")]
-    #[command(after_help = SHARED)]
+    #[command(after_help = help::SHARED)]
     Shared {
         /// What to do.
         #[command(subcommand)]
         command: SharedCommand,
     },
     /// Show the log of the mounts in the background
-    #[command(after_help = LOG)]
+    #[command(after_help = help::LOG)]
     Log {
         /// Go on as it grows; Ctrl-C ends that
         #[arg(short, long)]
@@ -257,7 +259,7 @@ pub enum LowCommand {
         source: Option<String>,
     },
     /// Check everything that a mount needs: this machine, the configuration, every source
-    #[command(after_help = DOCTOR)]
+    #[command(after_help = help::DOCTOR)]
     Doctor {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
@@ -389,7 +391,7 @@ pub struct AddArgs {
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
     /// Check whether a plugin keeps the protocol: what was sent, what came, what is wanted
-    #[command(after_help = PLUGIN_CHECK)]
+    #[command(after_help = help::PLUGIN_CHECK)]
     Check(PluginCheckArgs),
     /// Write a small plugin that works, to begin with
     #[command(after_help = "Example:\n  kitovufs plugin new --lang python my-plugin")]
@@ -451,255 +453,3 @@ pub struct MountArgs {
     #[arg(value_name = "MOUNTPOINT")]
     pub second: Option<OsString>,
 }
-
-// At most 78 columns wide: clap would wrap what is wider, and break the columns.
-const OVERVIEW: &str = "\
-Examples:
-  kitovufs mount                           everything that is configured
-  kitovufs mount webdavs://me@host/x ~/x   one source, without configuration
-  kitovufs add sftp://me@host/x lab        configure a source
-  kitovufs check                           is the configuration right?
-  kitovufs login cloud                     store the password of a source
-  kitovufs status                          what is it doing?
-  kitovufs unmount ~/x
-
-Configuration:
-  ~/.config/kitovufs/config.toml, or kitovufs/config.toml in
-  $XDG_CONFIG_HOME; -c FILE names another. A minimal one:
-
-      mountpoint = \"~/kitovu\"
-
-      [sources.docs]
-      type = \"local\"
-      path = \"/usr/share/doc\"
-
-  Types of sources: azblob, ftp, gcs, http, local, moodle,
-                    plugin, python, s3, sftp, smb, webdav.
-
-Environment:
-  KITOVUFS_LOG       what to log: error, warn, info, debug, trace,
-                     or a filter such as kitovufs::cache=debug
-  KITOVUFS_CORE      if set, a crash may leave a core dump, which
-                     holds the secrets of your sources
-  KITOVUFS_PASSWORD  the password for the user in a URL, or the
-                     token for a Moodle site
-
-Exit codes:
-  0  done
-  1  failed
-  2  wrong usage or configuration";
-
-const PLUGIN_CHECK: &str = "\
-Examples:
-  kitovufs plugin check --set url=https://example.org ./my-plugin
-  kitovufs plugin check --python my_plugin:MyPlugin --set user=anna
-      a Python class, here from the current directory, else from those in
-      --set 'path=[\"…\"]', with python3 or the one in --set python=…
-  kitovufs plugin check --source mine
-      the plugin of [sources.mine] in the configuration, with its settings
-
-Exit codes:
-  0  the plugin keeps the protocol
-  1  it does not
-  2  wrong usage or configuration";
-
-const MOUNT: &str = "\
-Examples:
-  kitovufs mount
-      the configured sources at the configured mountpoint
-  kitovufs mount ~/elsewhere
-      the same at another place
-  kitovufs mount webdavs://anna@host/path ~/dav
-      a web folder; its password is in $KITOVUFS_PASSWORD
-  kitovufs mount webdav://localhost:8080 ~/dav
-      a web folder without encryption
-  kitovufs mount https://host/pub/ ~/pub
-      a web directory that shows its index, or a single file
-  kitovufs mount ftps://anna@host/path ~/ftp
-      an FTP server, with TLS; ftp:// is without
-  kitovufs mount sftp://anna@host/srv/files ~/files
-      a directory of an SSH server; without a path, anna's home; with the
-      password in $KITOVUFS_PASSWORD, or else the keys that ssh would use
-  kitovufs mount 's3://bucket/prefix?region=eu-central-1' ~/s3
-  kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
-      a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY
-      and, where there is one, $AWS_SESSION_TOKEN
-  kitovufs mount moodle://moodle.example.edu ~/courses
-      the courses of a Moodle site; the token is in $KITOVUFS_PASSWORD, or
-      with moodle://anna@host the password
-  kitovufs mount /usr/share/doc ~/doc
-      a directory; file:///usr/share/doc is the same
-
-Exit codes:
-  0  the folder answers (with -f: it was unmounted)
-  1  failed
-  2  wrong usage or configuration";
-
-const ADD: &str = "\
-Examples:
-  kitovufs add sftp://anna@host/srv/files lab
-      a directory of an SSH server, with the keys that ssh would use
-  kitovufs add webdavs://anna@host/remote.php/dav/files/anna cloud
-      asks for anna's password, without showing what is typed
-  pass show cloud | kitovufs add webdavs://anna@host/dav cloud
-      takes the first line; $KITOVUFS_PASSWORD goes before that
-  kitovufs add /usr/share/doc docs
-
-Exit codes:
-  0  it has worked, and is written
-  1  it does not work, or cannot be written: nothing is
-  2  wrong usage or configuration";
-
-const STATUS: &str = "\
-Examples:
-  kitovufs status
-  kitovufs status --json | jq -r '.sources.cloud.state'
-  kitovufs status --json --follow | jq -c '.sources[].bytes_retrieved'
-
-docs/status.md says what every field means.";
-
-const TOP: &str = "\
-Examples:
-  kitovufs top
-  kitovufs top ~/kitovu
-
-Keys:
-  q, Esc, Ctrl-C             end
-  Up, Down, PageUp, PageDown scroll, where there are many sources
-
-docs/looking.md tells of a page for the browser, which shows the same.";
-
-const CHECK: &str = "\
-Examples:
-  kitovufs check
-  kitovufs check -c other.toml
-  kitovufs check --json | jq -r 'select(.works | not) | .name'
-
-Exit codes:
-  0  every source works
-  1  something does not: the lines with FAILED say what, and what to try
-  2  wrong usage or configuration";
-
-const WHY: &str = "\
-Examples:
-  kitovufs why ~/kitovu/cloud/report.pdf
-  kitovufs why --json ~/kitovu/cloud/report.pdf
-      what is known of the file and its source, as text by name
-
-It retrieves nothing, but may ask the source which version there is.";
-
-const FETCH: &str = "\
-Examples:
-  kitovufs fetch ~/kitovu/cloud/talks ~/kitovu/docs/a.pdf
-      progress is on standard error
-  kitovufs fetch --json ~/kitovu/cloud/talks | jq .missing
-
-Exit codes:
-  0  all of it is in the cache
-  1  some is not: standard error tells what, and why
-  2  wrong usage";
-
-const OFFLINE: &str = "\
-Examples:
-  kitovufs offline ~/kitovu/cloud/talks
-      before the train leaves
-  kitovufs offline --check ~/kitovu/cloud/talks
-  kitovufs offline --check --json ~/kitovu/cloud/talks | jq .missing_bytes
-
-Exit codes:
-  0  all of it works without the network
-  1  some does not: standard error tells what, and why
-  2  wrong usage";
-
-const PIN: &str = "\
-Examples:
-  kitovufs pin ~/kitovu/cloud/talks
-  kitovufs pin
-      what is pinned
-
-Exit codes:
-  0  all of it is in the cache
-  1  some is not: standard error tells what, and why; it is tried again
-  2  wrong usage";
-
-const EVICT: &str = "\
-Examples:
-  kitovufs evict ~/kitovu/cloud/videos
-
-Exit codes:
-  0  done, but for what is pinned
-  1  some stays, being open, or could not be asked about
-  2  wrong usage";
-
-const VERIFY: &str = "\
-Examples:
-  kitovufs verify
-  kitovufs verify ~/kitovu/cloud/talks
-  kitovufs verify --json | jq .damaged
-
-Exit codes, of which those that are true are added:
-  0  everything is sound
-  1  something could not be verified, or not retrieved again
-  4  there was damage, which is no longer in the cache
-  2  wrong usage";
-
-#[cfg(feature = "shared")]
-const SHARED: &str = "\
-Examples:
-  kitovufs shared key new /etc/kitovufs/circle.key
-      for key = { file = \"…\" } in [shared], on every machine
-  kitovufs shared key new --signing /etc/kitovufs/signing.key
-      for signing_key = { file = \"…\" }, on the machines that are trusted
-  kitovufs shared status
-      how much is in the store
-  kitovufs shared gc --max-size 500GiB
-      from a timer, on one machine
-
-docs/fleet.md tells what sharing is good for, and how it is set up.";
-
-const LOG: &str = "\
-Examples:
-  kitovufs log -n 20
-  kitovufs log -f cloud
-      what is said of the source cloud, from now on too
-
-A mount in the foreground (`kitovufs mount -f`, which units of systemd run)
-logs to standard error instead.";
-
-const DOCTOR: &str = "\
-Examples:
-  kitovufs doctor
-  kitovufs doctor -c other.toml
-  kitovufs doctor --json | jq -c '.findings[]'
-  kitovufs doctor --bundle report.txt
-      version, findings, configuration without secrets, status, the log's
-      last lines; it names servers, users and files: read it before you
-      give it to somebody
-
-Exit codes:
-  0  everything is there
-  1  something is not: the lines with FAILED say what, and what to do";
-
-const LOGIN: &str = "\
-Examples:
-  kitovufs login cloud
-      asks without showing what is typed
-  pass show cloud | kitovufs login cloud
-      takes the first line; of several secrets, a line each
-  kitovufs login --username anna moodle
-      asks for anna's password, and stores the token that Moodle gives
-
-Exit codes:
-  0  it has worked, and is stored
-  1  it was not accepted, or cannot be stored: nothing was
-  2  wrong usage or configuration";
-
-const IMPORT: &str = "\
-Examples:
-  kitovufs import ~/.config/kitovu/kitovu.yaml
-  kitovufs import kitovu.yaml -o ~/.config/kitovufs/config.toml
-      then: kitovufs check
-
-Exit codes:
-  0  done, with notes on standard error
-  1  it is no configuration of kitovu, or the result cannot be written";
