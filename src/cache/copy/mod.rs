@@ -556,12 +556,7 @@ impl OpenCopy {
     /// proven: then the copy is as it was before, with every block to be checked again.
     pub fn mark_whole(&self, local_digest: Digest) -> bool {
         let state = &mut *self.inspected();
-        let Some(file) = state.file.clone() else { return false };
-        if self.cache.store.leads_elsewhere(&self.key, &self.name, &file) {
-            self.lost(state, "its name leads to another file");
-            return false;
-        }
-        if !state.contents.mark_whole(local_digest) {
+        if self.has_left(state) || !state.contents.mark_whole(local_digest) {
             return false;
         }
         self.accept_file(state);
