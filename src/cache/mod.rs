@@ -176,7 +176,7 @@ impl Cache {
 
     /// The cache directory.
     pub fn dir(&self) -> &Path {
-        self.store.dir().path()
+        self.store.dir()
     }
 
     /// The disk that the cache lies on.

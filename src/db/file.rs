@@ -5,7 +5,7 @@ use std::io;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{SQLITE_IOERR_SHORT_READ, SQLITE_READONLY_DBMOVED};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::fs::{AtFlags, OFlags, renameat, unlinkat};
+use rustix::fs::{AtFlags, OFlags, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use tracing::warn;
 
@@ -183,6 +183,11 @@ pub(super) fn set_aside(dir: &CacheDir, why: &str) {
     );
 }
 
+/// Whether there is a file of the database's name.
+pub(super) fn is_there(dir: &CacheDir) -> bool {
+    !dir.is_gone() && !matches!(statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+}
+
 /// The bytes of the database, and those of its journal.
 pub(super) fn bytes(dir: &CacheDir) -> (u64, u64) {
     (bytes_of(dir, NAME), bytes_of(dir, JOURNALS[0]))
@@ -195,7 +200,7 @@ pub(super) fn bytes_beside(dir: &CacheDir) -> u64 {
 }
 
 fn bytes_of(dir: &CacheDir, name: &str) -> u64 {
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
     stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
 }
 

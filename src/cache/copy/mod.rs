@@ -490,6 +490,14 @@ impl OpenCopy {
                 }
                 self.cache.store.open_file(&self.key, &self.name, true)
             }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                // The directories were deleted, all of them or just this copy's.
+                if self.cache.store.make_again() {
+                    self.cache.forget_closed();
+                    self.cache.index.make_again();
+                }
+                self.cache.store.open_file(&self.key, &self.name, true)
+            }
             result => result,
         }
     }
