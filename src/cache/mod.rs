@@ -199,6 +199,11 @@ impl Cache {
         self.ledger.taken() + self.index.bytes()
     }
 
+    /// Those of them that the index takes, its journal included.
+    pub fn index_bytes(&self) -> u64 {
+        self.index.bytes()
+    }
+
     #[cfg(test)]
     pub(crate) fn copies(&self) -> usize {
         self.count().0

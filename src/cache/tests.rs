@@ -484,6 +484,45 @@ fn after_a_kill_a_copy_that_was_altered_meanwhile_is_served_only_where_it_is_rig
     assert!(!copy.is_whole() && copy.missing(0..MANY as usize) == [5]);
 }
 
+#[test]
+fn what_counts_is_what_is_there_after_files_were_replaced_under_readers() {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let read_or_store = |name: &str| {
+        let copy = open(&cache, name, 1);
+        match copy.read(0..BLOCK) {
+            Some(bytes) => assert!(bytes == block(0)),
+            None => _ = copy.store(0, block(0)),
+        }
+        copy.mark_whole(Digest::new("1"));
+    };
+    NAMES.iter().for_each(|name| read_or_store(name));
+    let place = |name: &str| cache.store.path(&version(name), name.as_bytes());
+    std::thread::scope(|scope| {
+        for reader in 0..2 {
+            let read_or_store = &read_or_store;
+            scope.spawn(move || (0..300).for_each(|round| read_or_store(NAMES[(round + reader) % NAMES.len()])));
+        }
+        for round in 0..300 {
+            let place = place(NAMES[round % NAMES.len()]);
+            let new = place.with_extension("new");
+            // The directory may just have been thrown away.
+            if std::fs::write(&new, vec![7; BLOCK as usize]).is_ok() {
+                let _ = std::fs::rename(&new, &place);
+            }
+        }
+    });
+    NAMES.iter().for_each(|name| read_or_store(name));
+    let there: u64 = NAMES
+        .iter()
+        .filter_map(|name| cache.store.allocated(&version(name), name.as_bytes()))
+        .map(|bytes| bytes + COPY_OVERHEAD)
+        .sum();
+    assert_eq!(cache.ledger.taken(), there);
+    assert_eq!(cache.bytes(), there + cache.index_bytes());
+}
+
 /// What of a cache directory is deleted under a cache that is in use.
 const DELETIONS: [(&str, fn(&Path)); 3] = [
     ("all of it", |dir| std::fs::remove_dir_all(dir).expect("deleted")),
