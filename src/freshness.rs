@@ -78,6 +78,14 @@
 //! | O10 | an outage that was known before (but see L15) | some blocks are here | serve those |
 //! | O11 | otherwise | | fail with it |
 //!
+//! **A file that the source refuses to this login**, while the rest of it is shown:
+//!
+//! | case | the refusal | decision |
+//! |---|---|---|
+//! | R1 | of this version, `fresh_for` ago or less | fail with that, and ask nothing; what is here is served |
+//! | R2 | older, or of another version | ask |
+//! | R3 | before a `refresh`, a reported change, or another login | ask |
+//!
 //! **A copy that was just retrieved, or is about to count as whole:**
 //!
 //! | case | local digest | attempt | the remote digest says of the bytes | decision |

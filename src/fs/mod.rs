@@ -320,6 +320,7 @@ impl FileSystem {
     pub async fn log_in_anew(&self, name: &[u8]) {
         if let Some(source) = self.sources.iter().find(|source| &*source.name == name) {
             source.connection.log_in_anew().await;
+            source.catalog.forget_refusals();
         }
     }
 

@@ -141,7 +141,11 @@ impl Opening<'_> {
         let asked = match at_open(small, here, source.catalog.is_checked(dir, name)) {
             AtOpen::Serve => return Ok(()),
             // The kernel may then read it without us.
-            AtOpen::ReadAll => return self.or_changed(version.have_all().await).await,
+            AtOpen::ReadAll if whole => return self.or_changed(version.have_all().await).await,
+            AtOpen::ReadAll => {
+                let retrieved = source.catalog.unless_refused(self.entry, version.have_all()).await;
+                return self.or_changed(retrieved).await;
+            }
             AtOpen::RetrieveFirst => self.retrieve_first().await,
             AtOpen::AskDigest => self.ask_digest().await,
         };
@@ -155,11 +159,14 @@ impl Opening<'_> {
 
     /// Retrieves the first block, which is probably read next, and tells as well as its digest whether the version is there still.
     async fn retrieve_first(&self) -> Result<()> {
-        self.version.request_beginning();
-        if let Some(ahead) = &self.source.ahead {
-            ahead.begun(self.dir, self.version);
-        }
-        self.or_changed(self.version.begin().await).await?;
+        let beginning = async {
+            self.version.request_beginning();
+            if let Some(ahead) = &self.source.ahead {
+                ahead.begun(self.dir, self.version);
+            }
+            self.version.begin().await
+        };
+        self.or_changed(self.source.catalog.unless_refused(self.entry, beginning).await).await?;
         self.source.catalog.confirm(self.dir, self.name, self.entry);
         Ok(())
     }

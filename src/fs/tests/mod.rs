@@ -14,6 +14,7 @@ mod live;
 mod pace;
 mod patience;
 mod pins;
+mod refusals;
 mod room;
 mod stops;
 mod unsized_files;
