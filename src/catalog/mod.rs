@@ -311,6 +311,11 @@ impl Catalog {
         self.policy.fresh_for
     }
 
+    /// The longest that the source may take to confirm what is known.
+    pub fn patience(&self) -> Duration {
+        self.policy.patience
+    }
+
     /// The use of known answers while the source cannot be asked.
     pub fn offline(&self) -> Offline {
         self.policy.offline
@@ -378,12 +383,11 @@ impl Catalog {
 
     /// Asks as [`Catalog::recheck`] does, and waits for the answer for at most the source's `patience`.
     /// A later answer is remembered too.
-    pub async fn recheck_briefly(self: &Arc<Self>, dir: &RemotePath, name: &LocalName, entry: &Entry) {
+    pub async fn recheck_briefly(self: &Arc<Self>, dir: &RemotePath, name: &LocalName, entry: &Entry) -> Option<Entry> {
         let (catalog, place, name, entry) = (self.clone(), dir.clone(), name.clone(), entry.clone());
         let question = tokio::spawn(async move { catalog.recheck(&place, &name, &entry).await });
-        if let Ok(Ok(Err(error))) = timeout(self.policy.patience, question).await {
-            debug!("{dir}: {error}");
-        }
+        let answer = timeout(self.policy.patience, question).await.ok()?.ok()?;
+        answer.inspect_err(|error| debug!("{dir}: {error}")).ok().flatten()
     }
 
     /// Notes that the source has just shown otherwise that this entry is as it was.

@@ -553,7 +553,7 @@ impl FileSystem {
         if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
             error = Error::new("read", ErrorKind::ChangedDuringRead).on(&open.entry.path).caused_by(error);
             // The next open must not lead to this version again.
-            source.waits().during(source.catalog.recheck_briefly(&open.dir, &open.name, &open.entry)).await;
+            let _ = source.waits().during(source.catalog.recheck_briefly(&open.dir, &open.name, &open.entry)).await;
         }
         source.note_failure(&error);
         Err(error)

@@ -15,6 +15,7 @@ mod pace;
 mod patience;
 mod pins;
 mod refusals;
+mod replaced;
 mod room;
 mod stops;
 mod unsized_files;
