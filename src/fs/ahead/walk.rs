@@ -5,7 +5,7 @@
 //! | W1 | a first directory | nothing ahead |
 //! | W2 | a directory in the last one | it looks for something: nothing ahead |
 //! | W3 | the first directory of the first directory of one that it opened | it walks: what follows is listed ahead |
-//! | W4 | two directories of the same one | the same |
+//! | W4 | two directories of the same one | the same, with less ahead at first |
 //! | W5 | one that was listed ahead | it is used, and more may be ahead |
 //! | W6 | another one while it walks | what follows there is listed ahead too |
 //! | W7 | one whose listing was known before | nothing ahead of it |
@@ -25,6 +25,10 @@ const PAUSE: Duration = Duration::from_secs(3);
 
 /// Directories ahead, at first and at most.
 const WINDOW: (usize, usize) = (8, 64);
+
+/// The same at first of a reader that has gone down to the first directory each time (W3), which hardly anything but a walk does: what follows
+/// on two levels is asked for in one round trip.
+const WINDOW_OF_WALK: usize = 16;
 
 /// The same where they are seldom used.
 const WINDOW_DOUBTED: usize = 2;
@@ -59,6 +63,8 @@ pub(super) struct Walk {
     /// The latest.
     opened: Vec<RemotePath>,
     is_recognised: bool,
+    /// How much is ahead at first.
+    window: usize,
     /// The place of the last one, and when it was opened or answered.
     last: (Place, Instant),
     /// As deep as the reader has gone.
@@ -89,6 +95,7 @@ impl Walk {
         Self {
             opened: Vec::new(),
             is_recognised: false,
+            window: WINDOW.0,
             last: (place(&top), now),
             depth: depth(&top),
             top,
@@ -121,8 +128,8 @@ impl Walk {
         self.go_down(depth(dir), tree);
         if self.is_recognised && !is_planned {
             self.follow(dir, tree);
-        } else if self.is_walk(dir, tree) {
-            self.is_recognised = true;
+        } else if let Some(window) = self.recognised(dir, tree) {
+            (self.is_recognised, self.window) = (true, window);
             let way = std::iter::successors(Some(dir.clone()), RemotePath::parent);
             way.take(depth(dir) - depth(&self.top)).for_each(|at| self.follow(&at, tree));
         }
@@ -146,7 +153,7 @@ impl Walk {
         let window = match is_doubted {
             true => WINDOW_DOUBTED,
             // A tenth may be left out, as by a reader that passes over some.
-            false => (WINDOW.0 << self.used.min(8)).min(WINDOW.1.max(self.used / 10)),
+            false => (self.window << self.used.min(8)).min(WINDOW.1.max(self.used / 10)),
         };
         let mut planned = Vec::new();
         while self.ahead.len() < window {
@@ -190,20 +197,20 @@ impl Walk {
         self.opened.push(dir.clone());
     }
 
-    /// Cases W2 to W4: whether the walk is recognised by this directory.
-    fn is_walk(&self, dir: &RemotePath, tree: &impl Tree) -> bool {
+    /// Cases W2 to W4: how much is ahead at first, if the walk is recognised by this directory.
+    fn recognised(&self, dir: &RemotePath, tree: &impl Tree) -> Option<usize> {
         if self.is_recognised {
-            return false;
+            return None;
         }
-        let Some(parent) = dir.parent() else { return false };
+        let parent = dir.parent()?;
         let is_sibling = |other: &RemotePath| other != dir && other.parent().as_ref() == Some(&parent);
         if self.opened.iter().any(is_sibling) {
-            return true;
+            return Some(WINDOW.0);
         }
         let is_first = |dir: &RemotePath, of: &RemotePath| tree.subdirectories(of, None, 1).first() == Some(dir);
-        let Some(above) = parent.parent() else { return false };
+        let above = parent.parent()?;
         let are_opened = self.opened.contains(&parent) && self.opened.contains(&above);
-        are_opened && is_first(&parent, &above) && is_first(dir, &parent)
+        (are_opened && is_first(&parent, &above) && is_first(dir, &parent)).then_some(WINDOW_OF_WALK)
     }
 
     /// The reader has come so deep.
@@ -291,9 +298,9 @@ mod tests {
         assert_eq!(reader.opens("00"), NOTHING);
         let ahead = ["00/01", "00/02", "00/03", "01", "02"];
         assert_eq!(reader.opens("00/00"), ahead, "and nothing deeper than the reader has gone");
-        assert_eq!(reader.arrives("01"), ["01/00", "01/01", "01/02"], "as many as the window has");
+        assert_eq!(reader.arrives("01"), ["01/00", "01/01", "01/02", "01/03"]);
         reader.opens("00/00/00");
-        assert_eq!(reader.opens("00/01")[..3], ["00/01/00", "00/01/01", "01/03"]);
+        assert_eq!(reader.opens("00/01")[..2], ["00/01/00", "00/01/01"]);
     }
 
     #[test]
@@ -304,6 +311,40 @@ mod tests {
         assert_eq!(reader.arrives("05"), NOTHING);
         assert_eq!(reader.opens("05"), NOTHING);
         assert_eq!(reader.opens("05/00")[..4], ["05/01", "05/02", "05/03", "05/04"], "now it goes deeper");
+    }
+
+    #[test]
+    fn a_walk_over_ten_times_ten_directories_waits_for_five_round_trips() {
+        let (tree, mut now) = (Even(&[10, 10]), Instant::now());
+        let mut walk = Walk::new(path(""), now);
+        let (mut known, mut under_way) = (Vec::new(), BTreeMap::new());
+        let (mut waiting, mut waited) = (vec![path("")], 0);
+        while let Some(dir) = waiting.pop() {
+            let mut is_known = known.contains(&dir) || under_way.contains_key(&dir);
+            walk.opened(&dir, is_known, now, &tree);
+            loop {
+                walk.plan(false).into_iter().for_each(|dir| _ = under_way.insert(dir, now));
+                if known.contains(&dir) {
+                    break;
+                }
+                if !is_known {
+                    (is_known, _) = (true, under_way.insert(dir.clone(), now));
+                }
+                // The answers to what was asked for first.
+                let asked = *under_way.values().min().expect("the reader waits for something");
+                (now, waited) = (now.max(asked + PAUSE / 10), waited + 1);
+                under_way.retain(|dir, began| {
+                    let is_due = *began == asked;
+                    if is_due {
+                        walk.arrived(dir, None, &tree);
+                        known.push(dir.clone());
+                    }
+                    !is_due
+                });
+            }
+            waiting.extend(tree.subdirectories(&dir, None, 99).into_iter().rev());
+        }
+        assert_eq!((known.len(), waited), (111, 5));
     }
 
     #[test]
