@@ -11,9 +11,10 @@
 //! | W7 | one whose listing was known before | nothing ahead of it |
 //! | W8 | nothing for a while | the walk is over: nothing more ahead, and what was not used was in vain |
 //!
-//! What follows is what a walk into the depth comes to next. Nothing is deeper than the reader has gone: perhaps it looks at one level.
+//! What follows is what a walk into the depth comes to next, and beside that some directories in which others are still to be found. Nothing is
+//! deeper than the reader has gone: perhaps it looks at one level.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -30,7 +31,11 @@ const WINDOW: (usize, usize) = (8, 64);
 /// on two levels is asked for in one round trip.
 const WINDOW_OF_WALK: usize = 16;
 
-/// The same where they are seldom used.
+/// A fourth of what is ahead is for directories in which others are still to be found: without them, there would soon be nothing to list but
+/// what one of them holds.
+const INNER_SHARE: usize = 4;
+
+/// Directories ahead at most where they are seldom used.
 const WINDOW_DOUBTED: usize = 2;
 
 /// Directories by which a walk is recognised: the latest that were opened.
@@ -71,6 +76,8 @@ pub(super) struct Walk {
     depth: usize,
     /// Directories that it has not come to, in the order of the walk.
     next: BTreeMap<Place, RemotePath>,
+    /// Those of them that are less deep than the reader has gone.
+    inner: BTreeSet<Place>,
     /// Listings whose directories are deeper than it has gone.
     deeper: Vec<RemotePath>,
     /// What is ahead of it, and whether that has come.
@@ -100,6 +107,7 @@ impl Walk {
             depth: depth(&top),
             top,
             next: BTreeMap::new(),
+            inner: BTreeSet::new(),
             deeper: Vec::new(),
             ahead: HashMap::new(),
             used: 0,
@@ -135,6 +143,7 @@ impl Walk {
         }
         self.look_at(dir);
         self.next.remove(&self.last.0);
+        self.inner.remove(&self.last.0);
         if is_known { Opens::Ahead { came: planned == Some(true) } } else { Opens::Asked }
     }
 
@@ -156,13 +165,35 @@ impl Walk {
             false => (self.window << self.used.min(8)).min(WINDOW.1.max(self.used / 10)),
         };
         let mut planned = Vec::new();
+        let counts = !self.inner.is_empty();
+        let mut inner = self.ahead.keys().filter(|dir| counts && self.is_inner(dir)).count();
         while self.ahead.len() < window {
-            let after = self.next.range(self.last.0.clone()..).next().map(|(place, _)| place.clone());
-            let Some(place) = after.or_else(|| self.next.keys().next().cloned()) else { break };
+            let nearest_inner = if inner < window / INNER_SHARE { self.nearest_inner() } else { None };
+            let Some(place) = nearest_inner.or_else(|| self.nearest()) else { break };
+            inner += usize::from(self.inner.remove(&place));
             planned.extend(self.next.remove(&place));
             self.ahead.extend(planned.last().map(|dir| (dir.clone(), false)));
         }
+        planned.sort_by_cached_key(|dir| {
+            let place = place(dir);
+            (place < self.last.0, place)
+        });
         planned
+    }
+
+    /// Whether a directory is less deep than the reader has gone, so that those in it are listed too.
+    fn is_inner(&self, dir: &RemotePath) -> bool {
+        depth(dir) < self.depth
+    }
+
+    /// The place that the reader comes to next; where there is none, the first one that it has passed.
+    fn nearest(&self) -> Option<Place> {
+        let mut after = self.next.range(self.last.0.clone()..);
+        after.next().or_else(|| self.next.first_key_value()).map(|(place, _)| place.clone())
+    }
+
+    fn nearest_inner(&self) -> Option<Place> {
+        self.inner.range(self.last.0.clone()..).next().or_else(|| self.inner.first()).cloned()
     }
 
     /// `dir` has been listed ahead. Whether it is ahead of the reader still.
@@ -178,6 +209,7 @@ impl Walk {
     /// The source does not answer: nothing is listed ahead until the reader goes on.
     pub(super) fn rest(&mut self) {
         self.next.clear();
+        self.inner.clear();
     }
 
     /// Case W8: what was in vain, if the walk is over.
@@ -217,6 +249,8 @@ impl Walk {
     fn go_down(&mut self, depth: usize, tree: &impl Tree) {
         if depth > self.depth {
             self.depth = depth;
+            self.inner =
+                self.next.iter().filter(|(_, dir)| self.is_inner(dir)).map(|(place, _)| place.clone()).collect();
             std::mem::take(&mut self.deeper).iter().for_each(|dir| self.arrived(dir, None, tree));
         }
     }
@@ -231,7 +265,13 @@ impl Walk {
     fn add(&mut self, dirs: Vec<RemotePath>) {
         let room = WAITING.saturating_sub(self.next.len());
         let new = dirs.into_iter().filter(|dir| !self.ahead.contains_key(dir)).take(room);
-        self.next.extend(new.map(|dir| (place(&dir), dir)));
+        for dir in new.collect::<Vec<_>>() {
+            let place = place(&dir);
+            if self.is_inner(&dir) {
+                self.inner.insert(place.clone());
+            }
+            self.next.insert(place, dir);
+        }
     }
 }
 
@@ -323,7 +363,16 @@ mod tests {
             let mut is_known = known.contains(&dir) || under_way.contains_key(&dir);
             walk.opened(&dir, is_known, now, &tree);
             loop {
-                walk.plan(false).into_iter().for_each(|dir| _ = under_way.insert(dir, now));
+                let mut planned = walk.plan(false);
+                while let Some(dir) = planned.pop() {
+                    // What is known is not listed again, and leaves its place to others.
+                    if known.contains(&dir) {
+                        walk.forget(&dir);
+                        planned.extend(walk.plan(false));
+                    } else {
+                        under_way.entry(dir).or_insert(now);
+                    }
+                }
                 if known.contains(&dir) {
                     break;
                 }
