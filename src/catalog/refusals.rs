@@ -19,8 +19,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 #[derive(Debug)]
 pub(super) struct Refusals {
     known: LruCache<RemotePath, Refusal>,
-    /// When refusals were last forgotten. The answer to an earlier question is not remembered.
-    forgotten: Instant,
+    /// How often some were forgotten. The answer to a question from before is not remembered.
+    forgotten: u64,
 }
 
 #[derive(Debug)]
@@ -33,14 +33,14 @@ struct Refusal {
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { known: LruCache::new(REMEMBERED), forgotten: Instant::now() }
+        Self { known: LruCache::new(REMEMBERED), forgotten: 0 }
     }
 }
 
 impl Refusals {
     /// Forgets the refusals of this file, or of the files in this directory.
     pub(super) fn expire(&mut self, path: &RemotePath) {
-        self.forgotten = Instant::now();
+        self.forgotten += 1;
         let is_affected = |known: &RemotePath| known == path || known.parent().as_ref() == Some(path);
         let affected: Vec<_> =
             self.known.iter().map(|(known, _)| known).filter(|known| is_affected(known)).cloned().collect();
@@ -48,7 +48,8 @@ impl Refusals {
     }
 
     fn forget_all(&mut self) {
-        (self.forgotten, _) = (Instant::now(), self.known.clear());
+        self.forgotten += 1;
+        self.known.clear();
     }
 }
 
@@ -58,12 +59,12 @@ impl Catalog {
         if let Some(refusal) = self.refusal(entry) {
             return Err(refusal);
         }
-        let asked = Instant::now();
+        let (asked, forgotten) = (Instant::now(), self.refusals.lock().forgotten);
         let answer = question.await;
         match &answer {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 let mut refusals = self.refusals.lock();
-                if asked > refusals.forgotten {
+                if forgotten == refusals.forgotten {
                     let refusal = Refusal { digest: entry.digest.clone(), error: error.clone(), asked };
                     refusals.known.put(entry.path.clone(), refusal);
                 }
@@ -73,6 +74,14 @@ impl Catalog {
             _ => {}
         }
         answer
+    }
+
+    /// Forgets that this name was refused.
+    pub fn forget_refusal(&self, dir: &RemotePath, name: &[u8]) {
+        let listed = self.last_entry(dir, name).map(|entry| entry.path);
+        if let Some(path) = listed.or_else(|| dir.child(name).ok()) {
+            self.refusals.lock().expire(&path);
+        }
     }
 
     /// Forgets what was refused: the next login may have more rights.

@@ -35,7 +35,14 @@ impl FileSystem {
     /// # Errors
     /// The source could not be asked.
     pub async fn refresh(&self, path: &[u8], forget: impl AsyncFnOnce(Names)) -> Result<Refreshed> {
-        let node = self.node_at(path).await?;
+        let node = match self.node_at(path).await {
+            // That may have been said long ago.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                self.forget_refusal(path).await;
+                self.node_at(path).await?
+            }
+            node => node?,
+        };
         let Some((index, remote)) = node.place() else {
             let place = if path.is_empty() { b"/" } else { path };
             return Err(Error::new("refresh", ErrorKind::Unsupported)
@@ -66,6 +73,17 @@ impl FileSystem {
             return Err(Error::new("refresh", ErrorKind::Unreachable).on(remote).because(why));
         }
         Ok(refreshed)
+    }
+
+    /// Has the source be asked again for a file that it has refused.
+    async fn forget_refusal(&self, path: &[u8]) {
+        let at = path.iter().rposition(|&byte| byte == b'/');
+        let (dir, name) = at.map_or((&path[..0], path), |at| (&path[..at], &path[at + 1..]));
+        if let Ok(node) = self.node_at(dir).await
+            && let Some((index, dir)) = node.place()
+        {
+            self.sources[index].catalog.forget_refusal(dir, name);
+        }
     }
 
     /// Why this directory cannot be asked for at a source, and what can.

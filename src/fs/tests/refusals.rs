@@ -45,7 +45,8 @@ async fn a_refused_file_is_asked_for_once_while_that_is_fresh_and_not_refused_fo
                 assert!(is_refused(&mount, "file").await, "{number}");
             }
             let once = asked(&mount);
-            assert_eq!(once, 1, "{number}, {size}");
+            // The end of a large file is asked for beside its beginning.
+            assert!(once == 1 || once == 2 && number == 0 && size > SMALL, "{number}, {size}: {once}");
             mount.faults.clear(method);
             tokio::time::sleep(FRESH_FOR - Duration::from_secs(1)).await;
             assert!(is_refused(&mount, "file").await, "{number}");
@@ -68,11 +69,10 @@ async fn a_refusal_ends_with_a_refresh_a_reported_change_and_a_new_login() {
             assert!(is_refused(&mount, name).await, "{number}");
         }
         mount.faults.clear(method);
-        // The file is looked up on the way, which may tell that it is refused.
-        let _ = mount.fs.refresh(b"a", async |_| ()).await;
+        mount.fs.refresh(b"a", async |_| ()).await.expect("it may be read by now");
         mount.fs.changed(0, &of_root("b"));
         for name in ["a", "b"] {
-            assert_eq!(is_refused(&mount, name).await, number == 2 && name == "a", "{number}, {name}");
+            assert!(!is_refused(&mount, name).await, "{number}, {name}");
         }
         assert!(is_refused(&mount, "c").await, "{number}: nothing was said of it");
         mount.fs.log_in_anew(b"memory").await;
@@ -83,7 +83,7 @@ async fn a_refusal_ends_with_a_refresh_a_reported_change_and_a_new_login() {
         assert!(is_refused(&mount, "d").await);
         mount.faults.clear(method);
         mount.memory.put("d", content(78));
-        let _ = mount.fs.refresh(b"", async |_| ()).await;
+        mount.fs.refresh(b"", async |_| ()).await.expect("it is listed");
         assert!(mount.read("d").await.expect("another version") == content(78), "{number}");
     }
 }

@@ -4,13 +4,21 @@ use super::fixture::{Fixture, ROOMY, content, expire};
 use crate::cache::block::BLOCK;
 use crate::freshness::Offline;
 use crate::fs::*;
+use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
+
+/// A source whose digests are no hashes.
+fn numbered() -> Memory {
+    let memory = Memory::new();
+    let capabilities = Capabilities { content_digest: false, ..memory.capabilities() };
+    memory.with_capabilities(capabilities)
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_replaced_all_the_time_can_be_opened() {
     for size in [8, 64 * BLOCK] {
-        let mount = Fixture::with(Memory::new(), ROOMY, Offline::Serve);
+        let mount = Fixture::with(numbered(), ROOMY, Offline::Serve);
         mount.memory.put_as("file", "0", content(size));
         mount.find("file").await.expect("found");
         // Whatever is retrieved is gone by then, five times in a row.
@@ -32,7 +40,7 @@ async fn a_file_that_is_replaced_all_the_time_can_be_opened() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_replaced_for_ever_ends_in_an_error_and_one_that_was_replaced_costs_no_more_than_before() {
-    let mount = Fixture::with(Memory::new(), ROOMY, Offline::Serve);
+    let mount = Fixture::with(numbered(), ROOMY, Offline::Serve);
     mount.memory.put_as("file", "0", content(8));
     mount.find("file").await.expect("found");
     mount.memory.put_as("file", "1", content(8));
