@@ -169,6 +169,19 @@ fn schema(connection: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>>
 /// Renames a damaged database, in place of one that was damaged earlier.
 pub(super) fn set_aside(dir: &CacheDir, why: &str) {
     let path = dir.path().display();
+    if !is_there(dir) {
+        // Its journal may be there still, which the next one must not take for its own.
+        warn!("{path}/{NAME}: was deleted; a new index is made of the copies that are there");
+        return rename_all(dir);
+    }
+    rename_all(dir);
+    warn!(
+        "{path}/{NAME}: is damaged ({why}) and now lies in {NAME}.{DAMAGED}; a new index is made of the copies that are there"
+    );
+}
+
+fn rename_all(dir: &CacheDir) {
+    let path = dir.path().display();
     for name in [NAME].iter().chain(&JOURNALS) {
         let moved = match renameat(dir, *name, dir, format!("{name}.{DAMAGED}")) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -178,9 +191,6 @@ pub(super) fn set_aside(dir: &CacheDir, why: &str) {
             warn!("{path}/{name}: is damaged and cannot be set aside: {e}");
         }
     }
-    warn!(
-        "{path}/{NAME}: is damaged ({why}) and now lies in {NAME}.{DAMAGED}; a new index is made of the copies that are there"
-    );
 }
 
 /// Whether there is a file of the database's name.

@@ -430,11 +430,7 @@ impl Shared {
             *connection = file::in_memory();
             let is_hopeless = self.begun.load(Ordering::Relaxed) >= MAX_REPLACEMENTS;
             let dir = self.dir();
-            if file::is_there(&dir) {
-                file::set_aside(&dir, &why);
-            } else {
-                warn!("{}: the index was deleted, and is begun anew", dir.path().display());
-            }
+            file::set_aside(&dir, &why);
             if is_hopeless {
                 warn!(
                     "{}: it is damaged again and again; until the next mount the index is in memory only",
