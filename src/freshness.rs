@@ -71,12 +71,23 @@
 //! | O8 | large | lacks its first block, and that can be retrieved by itself | no, or a damaged copy | retrieve the first block |
 //! | O9 | large | otherwise | no, or a damaged copy | ask for the digest |
 //!
+//! Where the version is gone by then, the kernel looks the name up again and opens once more, and not twice. So what that open will need
+//! is retrieved first ([`OPEN_ATTEMPTS`]): a file that is replaced every few milliseconds can be opened too.
+//!
 //! A question (O8, O9) that fails:
 //!
 //! | case | failure | copy | decision |
 //! |---|---|---|---|
 //! | O10 | an outage that was known before (but see L15) | some blocks are here | serve those |
 //! | O11 | otherwise | | fail with it |
+//!
+//! **A file that the source refuses to this login**, while the rest of it is shown:
+//!
+//! | case | the refusal | decision |
+//! |---|---|---|
+//! | R1 | of this version, `fresh_for` ago or less | fail with that, and ask nothing; what is here is served |
+//! | R2 | older, or of another version | ask |
+//! | R3 | before a `refresh`, a reported change, or another login | ask |
 //!
 //! **A copy that was just retrieved, or is about to count as whole:**
 //!
@@ -123,6 +134,9 @@ pub const MAX_QUESTIONS_WHILE_SLOW: usize = 4;
 /// The time for which a damaged version is not retrieved, at first and at most: a server that is mended is noticed within the hour,
 /// and one that is not costs two retrievals and then one each hour.
 const DAMAGED_WAITS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+
+/// How many versions of a file that is being opened are asked for, each because the one before is gone.
+pub const OPEN_ATTEMPTS: usize = 8;
 
 /// The time between the first answer that would take all names away and the second question.
 pub const WAIT_BEFORE_EMPTYING: Duration = Duration::from_secs(1);

@@ -90,7 +90,8 @@
 //!
 //! **open.** A file of which the source tells no size is retrieved by `lookup` already ([`version::Transfer::measure`]), so that `stat` is right.
 //! `lookup` led to an inode, which is one *version* of one file. [`fs::FileSystem::open`] asks the catalog what the name
-//! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more. The same, and
+//! leads to now: another version, and the answer is `Changed` (ESTALE), upon which the kernel looks up and opens once more, and finds what it
+//! needs retrieved (`MountedSource::bring_current`). What the source refuses is not asked for at each open (`catalog::refusals`). The same, and
 //! [`freshness::before_opening`] decides whether the whole file must come first (of some only the whole copy can be proven:
 //! [`source::Capabilities::proven_whole`]). [`version::Transfer::open`] opens the version's [`cache::CachedFile`], a whole copy is
 //! inspected (is its file as it was left?), and unless the kernel may read that without us, [`freshness::at_open`] decides: serve it,

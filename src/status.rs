@@ -227,6 +227,9 @@ pub struct CacheStatus {
     pub dir: PathBuf,
     /// Bytes on disk, index included.
     pub bytes: u64,
+    /// Those of them that the index takes, its journal included.
+    #[serde(default)]
+    pub index_bytes: u64,
     /// Bytes on disk at most.
     pub max_bytes: u64,
     /// Why files are read through at present, where the cache has no room for them.
@@ -375,6 +378,7 @@ impl Report {
             cache: CacheStatus {
                 dir: cache.dir().to_owned(),
                 bytes: cache.bytes(),
+                index_bytes: cache.index_bytes(),
                 max_bytes: cache.limits().max_size,
                 no_room: cache.no_room(),
                 copies,
@@ -565,6 +569,7 @@ pub(crate) mod tests {
         let cache = CacheStatus {
             dir: "/cache".into(),
             bytes: 1,
+            index_bytes: 1,
             max_bytes: 2,
             no_room: None,
             copies: 3,

@@ -98,6 +98,11 @@ impl Index {
         &self.0
     }
 
+    /// Begins it anew if its file was deleted.
+    pub fn make_again(&self) {
+        self.0.make_again();
+    }
+
     /// The bytes that the index takes on disk.
     pub fn bytes(&self) -> u64 {
         self.0.bytes()

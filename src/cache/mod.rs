@@ -176,7 +176,7 @@ impl Cache {
 
     /// The cache directory.
     pub fn dir(&self) -> &Path {
-        self.store.dir().path()
+        self.store.dir()
     }
 
     /// The disk that the cache lies on.
@@ -197,6 +197,11 @@ impl Cache {
     /// Bytes on disk, index included.
     pub fn bytes(&self) -> u64 {
         self.ledger.taken() + self.index.bytes()
+    }
+
+    /// Those of them that the index takes, its journal included.
+    pub fn index_bytes(&self) -> u64 {
+        self.index.bytes()
     }
 
     #[cfg(test)]

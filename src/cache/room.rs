@@ -68,6 +68,15 @@ impl Cache {
         }
     }
 
+    /// Takes all copies that are not open out of the cache: their files are gone.
+    pub(super) fn forget_closed(&self) {
+        let mut table = self.table.lock();
+        let closed: Vec<_> = table.held.iter().filter(|(_, held)| !held.is_open()).map(|(key, _)| *key).collect();
+        let taken = closed.iter().filter_map(|key| self.take_away(&mut table, key)).collect();
+        drop(table);
+        self.destroy(taken);
+    }
+
     /// Takes a copy out of the cache and deletes its file.
     pub(super) fn remove(&self, mut table: MutexGuard<'_, Table>, key: &Key) {
         let taken = self.take_away(&mut table, key);

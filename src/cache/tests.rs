@@ -483,3 +483,84 @@ fn after_a_kill_a_copy_that_was_altered_meanwhile_is_served_only_where_it_is_rig
     assert_eq!(copy.read(5 * BLOCK..6 * BLOCK), None);
     assert!(!copy.is_whole() && copy.missing(0..MANY as usize) == [5]);
 }
+
+#[test]
+fn what_counts_is_what_is_there_after_files_were_replaced_under_readers() {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let read_or_store = |name: &str| {
+        let copy = open(&cache, name, 1);
+        match copy.read(0..BLOCK) {
+            Some(bytes) => assert!(bytes == block(0)),
+            None => _ = copy.store(0, block(0)),
+        }
+        copy.mark_whole(Digest::new("1"));
+    };
+    NAMES.iter().for_each(|name| read_or_store(name));
+    let place = |name: &str| cache.store.path(&version(name), name.as_bytes());
+    std::thread::scope(|scope| {
+        for reader in 0..2 {
+            let read_or_store = &read_or_store;
+            scope.spawn(move || (0..300).for_each(|round| read_or_store(NAMES[(round + reader) % NAMES.len()])));
+        }
+        for round in 0..300 {
+            let place = place(NAMES[round % NAMES.len()]);
+            let new = place.with_extension("new");
+            // The directory may just have been thrown away.
+            if std::fs::write(&new, vec![7; BLOCK as usize]).is_ok() {
+                let _ = std::fs::rename(&new, &place);
+            }
+        }
+    });
+    NAMES.iter().for_each(|name| read_or_store(name));
+    let there: u64 = NAMES
+        .iter()
+        .filter_map(|name| cache.store.allocated(&version(name), name.as_bytes()))
+        .map(|bytes| bytes + COPY_OVERHEAD)
+        .sum();
+    assert_eq!(cache.ledger.taken(), there);
+    assert_eq!(cache.bytes(), there + cache.index_bytes());
+}
+
+/// What of a cache directory is deleted under a cache that is in use.
+const DELETIONS: [(&str, fn(&Path)); 3] = [
+    ("all of it", |dir| std::fs::remove_dir_all(dir).expect("deleted")),
+    ("what is in it", |dir| {
+        for entry in std::fs::read_dir(dir).expect("it is there") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("deleted");
+        }
+    }),
+    ("the copies", |dir| std::fs::remove_dir_all(dir.join("objects")).expect("deleted")),
+];
+
+#[test]
+fn a_cache_directory_that_is_deleted_is_made_again_and_what_is_in_it_survives() {
+    for (what, delete) in DELETIONS {
+        let above = tempfile::tempdir().expect("a temporary directory");
+        let dir = above.path().join("cache");
+        let (cache, _) = Cache::open(&dir, LIMITS).expect("a cache");
+        let store = |copy: &OpenCopy| {
+            (0..2).for_each(|number| _ = copy.store(number, block(number)));
+            copy.mark_whole(Digest::new("1"))
+        };
+        ["a", "b"].iter().for_each(|name| assert!(store(&open(&cache, name, 2))));
+        let begun = open(&cache, "c", 2);
+        begun.store(0, block(0));
+        delete(&dir);
+        let copy = open(&cache, "a", 2);
+        assert_eq!((copy.is_whole(), copy.read(0..BLOCK)), (false, None), "{what}");
+        assert!(store(&copy), "{what}: it is stored anew");
+        assert_eq!(begun.read(0..BLOCK), None, "{what}: it is gone");
+        assert!(store(&begun), "{what}");
+        drop((copy, begun));
+        assert_eq!((cache.copies(), cache.ledger.taken()), (2, 2 * (2 * BLOCK + COPY_OVERHEAD)), "{what}: b is gone");
+        // That takes two seconds.
+        assert!(what != "all of it" || Cache::open(&dir, LIMITS).is_err(), "{what}: it is held still");
+        cache.finish();
+        drop(cache);
+        let (cache, _) = Cache::open(&dir, LIMITS).expect("a cache");
+        assert!(["a", "c"].iter().all(|name| open(&cache, name, 2).is_whole()), "{what}");
+    }
+}

@@ -97,6 +97,11 @@ impl CacheDir {
         file.write_all(TAG.1)
     }
 
+    /// Whether it was deleted. Another one may lie in its place.
+    pub fn is_gone(&self) -> bool {
+        is_deleted(&self.fd)
+    }
+
     /// As it was configured.
     pub fn path(&self) -> &Path {
         &self.path
@@ -202,6 +207,11 @@ impl AsFd for CacheDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Whether a directory or file that is open has no name any more.
+pub fn is_deleted(open: impl AsFd) -> bool {
+    rustix::fs::fstat(open).is_ok_and(|stat| stat.st_nlink == 0)
 }
 
 /// Opens a directory below another; `NOTDIR` or `LOOP` where something else has its name.

@@ -11,6 +11,7 @@ impl Catalog {
     /// Returns the names that lead there, or into it, each with its directory: a caller that remembers where they lead should
     /// forget it.
     pub fn expire(&self, path: &RemotePath) -> Vec<(RemotePath, LocalName)> {
+        self.refusals.lock().expire(path);
         let mut state = self.state.lock();
         // A listing that is on its way may have been made before the change.
         state.changed = Some(Instant::now());

@@ -15,6 +15,7 @@ pub mod localize;
 mod lookup;
 mod overlay;
 mod patience;
+mod refusals;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -103,6 +104,7 @@ pub struct Catalog {
     /// Listings that are being read from the database.
     reloads: Arc<Flights<RemotePath, Option<Arc<Listing>>>>,
     slowness: Mutex<Slowness>,
+    refusals: Mutex<refusals::Refusals>,
     /// Names that listings have left out; those of a listing that has not changed count once.
     left_out: AtomicU64,
     /// Whether the source has accepted the login since the mount.
@@ -131,7 +133,7 @@ impl Catalog {
         span: Span,
     ) -> Arc<Self> {
         let state = Mutex::new(State { listings: ListingCache::new(room), changed: None });
-        let (under_way, ahead, checks, lookups, reloads, slowness, left_out, accepted) = Default::default();
+        let (under_way, ahead, checks, lookups, reloads, slowness, refusals, left_out, accepted) = Default::default();
         let alone = Mutex::new(lookup::none_alone());
         Arc::new(Self {
             source,
@@ -145,6 +147,7 @@ impl Catalog {
             alone,
             reloads,
             slowness,
+            refusals,
             left_out,
             accepted,
             span,
@@ -266,7 +269,7 @@ impl Catalog {
         }
     }
 
-    /// Asks the source about one file as [`Catalog::recheck`] does, or returns `known` if that takes too long.
+    /// Asks the source about one file as [`Catalog::recheck`] does, unless it has refused it lately, or returns `known` if that takes too long.
     ///
     /// # Errors
     /// Those of the source.
@@ -279,7 +282,7 @@ impl Catalog {
     ) -> Result<Answer<Option<Entry>>> {
         let question = || {
             let (catalog, dir, name, entry) = (self.clone(), dir.clone(), name.clone(), entry.clone());
-            async move { catalog.recheck(&dir, &name, &entry).await }
+            async move { catalog.unless_refused(&entry, catalog.recheck(&dir, &name, &entry)).await }
         };
         match self.ask(&self.checks, (dir.clone(), name.clone()), question, None, known).await {
             Asked::Answered(answer) => {
@@ -306,6 +309,11 @@ impl Catalog {
     /// For how long an answer counts as current.
     pub fn fresh_for(&self) -> Duration {
         self.policy.fresh_for
+    }
+
+    /// The longest that the source may take to confirm what is known.
+    pub fn patience(&self) -> Duration {
+        self.policy.patience
     }
 
     /// The use of known answers while the source cannot be asked.
@@ -375,12 +383,11 @@ impl Catalog {
 
     /// Asks as [`Catalog::recheck`] does, and waits for the answer for at most the source's `patience`.
     /// A later answer is remembered too.
-    pub async fn recheck_briefly(self: &Arc<Self>, dir: &RemotePath, name: &LocalName, entry: &Entry) {
+    pub async fn recheck_briefly(self: &Arc<Self>, dir: &RemotePath, name: &LocalName, entry: &Entry) -> Option<Entry> {
         let (catalog, place, name, entry) = (self.clone(), dir.clone(), name.clone(), entry.clone());
         let question = tokio::spawn(async move { catalog.recheck(&place, &name, &entry).await });
-        if let Ok(Ok(Err(error))) = timeout(self.policy.patience, question).await {
-            debug!("{dir}: {error}");
-        }
+        let answer = timeout(self.policy.patience, question).await.ok()?.ok()?;
+        answer.inspect_err(|error| debug!("{dir}: {error}")).ok().flatten()
     }
 
     /// Notes that the source has just shown otherwise that this entry is as it was.

@@ -38,7 +38,7 @@ impl Place {
         // A mount that does not answer is found out before anything in it is looked at, since that may wait for ever.
         let asked = mount_of(&absolute);
         asked.as_ref().map(status::of).transpose()?;
-        let path = absolute.canonicalize().map_err(failed)?;
+        let path = without_links(&absolute).map_err(failed)?;
         let Some(mounted) = mount_of(&path) else {
             let why = "it is not in a mounted folder of yours; `kitovufs status` shows those there are";
             return Err(Error::new(op, ErrorKind::Other).on(typed.display()).because(why));
@@ -58,6 +58,16 @@ impl Place {
     /// The path as people read it.
     pub fn shown(&self) -> String {
         Printable(self.path.as_os_str().as_bytes()).to_string()
+    }
+}
+
+/// The path without links. A name at its end that a source refuses to tell of may be one, and stays as it is.
+fn without_links(path: &Path) -> io::Result<PathBuf> {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Err(e), Some(parent), Some(name)) if e.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(parent.canonicalize()?.join(name))
+        }
+        (canonical, ..) => canonical,
     }
 }
 

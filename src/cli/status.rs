@@ -202,8 +202,9 @@ fn describe(status: &Status, verbose: bool, out: &mut String) {
         line(format!("    no room: {why}; files are read through"));
     }
     if verbose {
-        let CacheStatus { hits, misses, evicted, dir, .. } = cache;
+        let CacheStatus { hits, misses, evicted, index_bytes, dir, .. } = cache;
         line(format!("    {hits} hits, {misses} misses, {evicted} evicted"));
+        line(format!("    {} of it are the index and its journal", ByteSize::b(*index_bytes)));
         line(format!("    {}", dir.display()));
     }
     if let Some(shared) = shared {

@@ -5,7 +5,7 @@ use std::io;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{SQLITE_IOERR_SHORT_READ, SQLITE_READONLY_DBMOVED};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::fs::{AtFlags, OFlags, renameat, unlinkat};
+use rustix::fs::{AtFlags, OFlags, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use tracing::warn;
 
@@ -169,6 +169,19 @@ fn schema(connection: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>>
 /// Renames a damaged database, in place of one that was damaged earlier.
 pub(super) fn set_aside(dir: &CacheDir, why: &str) {
     let path = dir.path().display();
+    if !is_there(dir) {
+        // Its journal may be there still, which the next one must not take for its own.
+        warn!("{path}/{NAME}: was deleted; a new index is made of the copies that are there");
+        return rename_all(dir);
+    }
+    rename_all(dir);
+    warn!(
+        "{path}/{NAME}: is damaged ({why}) and now lies in {NAME}.{DAMAGED}; a new index is made of the copies that are there"
+    );
+}
+
+fn rename_all(dir: &CacheDir) {
+    let path = dir.path().display();
     for name in [NAME].iter().chain(&JOURNALS) {
         let moved = match renameat(dir, *name, dir, format!("{name}.{DAMAGED}")) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -178,9 +191,11 @@ pub(super) fn set_aside(dir: &CacheDir, why: &str) {
             warn!("{path}/{name}: is damaged and cannot be set aside: {e}");
         }
     }
-    warn!(
-        "{path}/{NAME}: is damaged ({why}) and now lies in {NAME}.{DAMAGED}; a new index is made of the copies that are there"
-    );
+}
+
+/// Whether there is a file of the database's name.
+pub(super) fn is_there(dir: &CacheDir) -> bool {
+    !dir.is_gone() && !matches!(statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
 }
 
 /// The bytes of the database, and those of its journal.
@@ -195,7 +210,7 @@ pub(super) fn bytes_beside(dir: &CacheDir) -> u64 {
 }
 
 fn bytes_of(dir: &CacheDir, name: &str) -> u64 {
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
     stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
 }
 

@@ -55,7 +55,7 @@ pub struct Database {
 
 /// The state that the writer thread shares with callers.
 struct Shared {
-    dir: CacheDir,
+    dir: Mutex<Arc<CacheDir>>,
     journal: u32,
     connection: Mutex<Connection>,
     /// Bytes on disk.
@@ -101,7 +101,7 @@ impl Drop for Queued {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("dir", &self.dir.path()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("dir", &self.dir().path()).finish_non_exhaustive()
     }
 }
 
@@ -119,7 +119,7 @@ impl Database {
         let dir = CacheDir::claim(dir)?;
         let Opened { connection, is_new } = file::open(&dir, journal);
         let shared = Arc::new(Shared {
-            dir,
+            dir: Mutex::new(Arc::new(dir)),
             journal,
             connection: Mutex::new(connection),
             bytes: AtomicU64::new(0),
@@ -173,7 +173,7 @@ impl Database {
     pub fn write(&self, job: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static) {
         if self.shared.queued.load(Ordering::Relaxed) >= MAX_QUEUED && self.disk.rests() {
             self.shared.losses.fetch_add(1, Ordering::AcqRel);
-            return debug!("{}: a change of the index is lost: the disk hangs", self.shared.dir.path().display());
+            return debug!("{}: a change of the index is lost: the disk hangs", self.shared.dir().path().display());
         }
         let queued = Queued::new(&self.shared);
         let job = move |db: &Connection| {
@@ -260,6 +260,14 @@ impl Database {
 
     fn then(&self, flushed: impl FnOnce() + Send + 'static) {
         self.queue.push(Message::Flush(Box::new(flushed)), true);
+    }
+
+    /// Begins the database anew if its file was deleted, which SQLite does not notice.
+    pub fn make_again(&self) {
+        if !file::is_there(&self.shared.dir()) {
+            *self.shared.damage.lock() = Some("its file was deleted".into());
+            self.then(|| ());
+        }
     }
 
     /// The bytes that the index takes on disk, its journal included.
@@ -382,19 +390,35 @@ impl Shared {
 
     /// Looks how large the database and its journal are.
     fn measure(&self) {
-        let (database, journal) = file::bytes(&self.dir);
+        let (database, journal) = file::bytes(&self.dir());
         self.bytes.store(database + journal + self.beside.load(Ordering::Relaxed), Ordering::Relaxed);
         self.growth.store(file::growth(journal, self.journal), Ordering::Relaxed);
     }
 
     /// Looks how much lies beside them, which changes only where a database is opened or set aside.
     fn measure_beside(&self) {
-        self.beside.store(file::bytes_beside(&self.dir), Ordering::Relaxed);
+        self.beside.store(file::bytes_beside(&self.dir()), Ordering::Relaxed);
     }
 
     fn lost(&self, e: &rusqlite::Error) {
         self.losses.fetch_add(1, Ordering::AcqRel);
-        warn!("{}: a change of the index is lost: {e}", self.dir.path().display());
+        warn!("{}: a change of the index is lost: {e}", self.dir().path().display());
+    }
+
+    fn dir(&self) -> Arc<CacheDir> {
+        self.dir.lock().clone()
+    }
+
+    /// The directory; a new one if it was deleted.
+    fn dir_in_place(&self) -> Arc<CacheDir> {
+        let mut dir = self.dir.lock();
+        if dir.is_gone() {
+            match CacheDir::claim(dir.path()) {
+                Ok(fresh) => *dir = Arc::new(fresh),
+                Err(e) => warn!("{e}"),
+            }
+        }
+        dir.clone()
     }
 
     /// Puts an empty database in the place of a damaged one.
@@ -405,14 +429,15 @@ impl Shared {
             // Closes the damaged one.
             *connection = file::in_memory();
             let is_hopeless = self.begun.load(Ordering::Relaxed) >= MAX_REPLACEMENTS;
-            file::set_aside(&self.dir, &why);
+            let dir = self.dir();
+            file::set_aside(&dir, &why);
             if is_hopeless {
                 warn!(
                     "{}: it is damaged again and again; until the next mount the index is in memory only",
-                    self.dir.path().display()
+                    dir.path().display()
                 );
             } else {
-                *connection = file::open(&self.dir, self.journal).connection;
+                *connection = file::open(&self.dir_in_place(), self.journal).connection;
             }
         }
         self.measure_beside();

@@ -35,10 +35,19 @@ impl FileSystem {
     /// # Errors
     /// The source could not be asked.
     pub async fn refresh(&self, path: &[u8], forget: impl AsyncFnOnce(Names)) -> Result<Refreshed> {
-        let node = self.node_at(path).await?;
+        let node = match self.node_at(path).await {
+            // That may have been said long ago.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                self.forget_refusal(path).await;
+                self.node_at(path).await?
+            }
+            node => node?,
+        };
         let Some((index, remote)) = node.place() else {
-            let why = "several sources make it: refresh a folder of one of them";
-            return Err(Error::new("refresh", ErrorKind::Unsupported).on(Printable(path)).because(why));
+            let place = if path.is_empty() { b"/" } else { path };
+            return Err(Error::new("refresh", ErrorKind::Unsupported)
+                .on(Printable(place))
+                .because(self.is_of_no_source(&node)));
         };
         forget(self.changed(index, remote)).await;
         let source = &self.sources[index];
@@ -64,6 +73,30 @@ impl FileSystem {
             return Err(Error::new("refresh", ErrorKind::Unreachable).on(remote).because(why));
         }
         Ok(refreshed)
+    }
+
+    /// Has the source be asked again for a file that it has refused.
+    async fn forget_refusal(&self, path: &[u8]) {
+        let at = path.iter().rposition(|&byte| byte == b'/');
+        let (dir, name) = at.map_or((&path[..0], path), |at| (&path[..at], &path[at + 1..]));
+        if let Ok(node) = self.node_at(dir).await
+            && let Some((index, dir)) = node.place()
+        {
+            self.sources[index].catalog.forget_refusal(dir, name);
+        }
+    }
+
+    /// Why this directory cannot be asked for at a source, and what can.
+    fn is_of_no_source(&self, node: &Node) -> String {
+        let path: &[LocalName] = match node {
+            Node::Group { path } => path,
+            Node::Union { .. } => return "several sources make it: refresh a folder of one of them".into(),
+            _ => &[],
+        };
+        match self.layout.children(path, &self.sources).first() {
+            Some((name, _)) => format!("it is of no source: refresh a folder in it, such as {}", Printable(name)),
+            None => "it is of no source, and empty".into(),
+        }
     }
 
     fn directory(&self, source: SourceIndex, path: RemotePath) -> Inode {

@@ -320,6 +320,7 @@ impl FileSystem {
     pub async fn log_in_anew(&self, name: &[u8]) {
         if let Some(source) = self.sources.iter().find(|source| &*source.name == name) {
             source.connection.log_in_anew().await;
+            source.catalog.forget_refusals();
         }
     }
 
@@ -552,7 +553,7 @@ impl FileSystem {
         if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
             error = Error::new("read", ErrorKind::ChangedDuringRead).on(&open.entry.path).caused_by(error);
             // The next open must not lead to this version again.
-            source.waits().during(source.catalog.recheck_briefly(&open.dir, &open.name, &open.entry)).await;
+            let _ = source.waits().during(source.catalog.recheck_briefly(&open.dir, &open.name, &open.entry)).await;
         }
         source.note_failure(&error);
         Err(error)

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::time::timeout;
+use tracing::debug;
+
 use super::{FileSystem, Inode, MountedSource, Node, Open, OpenFile, Opened, SourceIndex};
 use crate::cache::block::BLOCK;
 use crate::error::{Error, ErrorKind, Result};
-use crate::freshness::{AfterFailure, AtOpen, BeforeOpening, Here, after_failed_open, at_open, before_opening};
+use crate::freshness::{
+    AfterFailure, AtOpen, BeforeOpening, Here, OPEN_ATTEMPTS, after_failed_open, at_open, before_opening,
+};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::{Entry, Source as _};
@@ -54,14 +59,14 @@ impl FileSystem {
         let proven_whole = source.connection.capabilities().proven_whole;
         let version = match before_opening(same, entry.size.is_some(), proven_whole) {
             BeforeOpening::LookUpAgain => {
-                // The kernel looks up and opens once more, and not twice: the second lookup must find the current version.
-                source.catalog.recheck_briefly(dir, name, listed.as_ref().unwrap_or(entry)).await;
+                source.prepare_again(dir, name, listed.as_ref().unwrap_or(entry)).await;
                 return Err(changed(entry));
             }
             BeforeOpening::Measure => version_of(&self.measured(inode, index, (dir, name, entry)).await?)?,
             BeforeOpening::RetrieveWhole => {
                 let version = version_of(entry)?;
-                let retrieved = source.transfer.bring(&version.path, &version.digest, name, version.size).await;
+                let bringing = source.transfer.bring(&version.path, &version.digest, name, version.size);
+                let retrieved = source.catalog.unless_refused(entry, bringing).await;
                 source.or_changed(retrieved, (dir, name, entry)).await?;
                 version
             }
@@ -100,13 +105,50 @@ impl MountedSource {
         (dir, name, entry): (&RemotePath, &LocalName, &Entry),
     ) -> Result<T> {
         match retrieved {
-            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) => {
-                self.catalog.recheck(dir, name, entry).await?;
+            Err(error) if is_gone(&error) => {
+                let current = self.catalog.recheck(dir, name, entry).await?;
+                if let Some(current) = current {
+                    self.bring_current(dir, name, current).await;
+                }
                 Err(changed(entry).caused_by(error))
             }
             retrieved => retrieved,
         }
     }
+
+    /// Sees to it that the next open of a name finds a version that is there, for at most the source's `patience`.
+    async fn prepare_again(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) {
+        if let Some(current) = self.catalog.recheck_briefly(dir, name, entry).await {
+            self.bring_current(dir, name, current).await;
+        }
+    }
+
+    /// Retrieves of the current version of a file what an open retrieves, and of the next one if that is gone by then. The kernel, which has
+    /// to look the name up again, opens once more, and not twice. A failure is left to that open, and so is what takes longer than `patience`.
+    async fn bring_current(&self, dir: &RemotePath, name: &LocalName, mut current: Entry) {
+        let bringing = async {
+            // The caller has asked for the first version.
+            for _ in 1..OPEN_ATTEMPTS {
+                let Ok(version) = version_of(&current) else { return };
+                let version = self.transfer.open(&version, name).await;
+                let asked = self.catalog.unless_refused(&current, version.bring_beginning()).await;
+                if !asked.is_err_and(|error| is_gone(&error)) {
+                    return;
+                }
+                match self.catalog.recheck(dir, name, &current).await {
+                    Ok(Some(now)) => current = now,
+                    _ => return,
+                }
+            }
+        };
+        if timeout(self.catalog.patience(), bringing).await.is_err() {
+            debug!("{dir}: an open goes on before the version of a file has come");
+        }
+    }
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound)
 }
 
 /// The version that an entry tells of, once it tells digest and size.
@@ -141,7 +183,11 @@ impl Opening<'_> {
         let asked = match at_open(small, here, source.catalog.is_checked(dir, name)) {
             AtOpen::Serve => return Ok(()),
             // The kernel may then read it without us.
-            AtOpen::ReadAll => return self.or_changed(version.have_all().await).await,
+            AtOpen::ReadAll if whole => return self.or_changed(version.have_all().await).await,
+            AtOpen::ReadAll => {
+                let retrieved = source.catalog.unless_refused(self.entry, version.have_all()).await;
+                return self.or_changed(retrieved).await;
+            }
             AtOpen::RetrieveFirst => self.retrieve_first().await,
             AtOpen::AskDigest => self.ask_digest().await,
         };
@@ -155,11 +201,14 @@ impl Opening<'_> {
 
     /// Retrieves the first block, which is probably read next, and tells as well as its digest whether the version is there still.
     async fn retrieve_first(&self) -> Result<()> {
-        self.version.request_beginning();
-        if let Some(ahead) = &self.source.ahead {
-            ahead.begun(self.dir, self.version);
-        }
-        self.or_changed(self.version.begin().await).await?;
+        let beginning = async {
+            self.version.request_beginning();
+            if let Some(ahead) = &self.source.ahead {
+                ahead.begun(self.dir, self.version);
+            }
+            self.version.begin().await
+        };
+        self.or_changed(self.source.catalog.unless_refused(self.entry, beginning).await).await?;
         self.source.catalog.confirm(self.dir, self.name, self.entry);
         Ok(())
     }

@@ -30,18 +30,18 @@ impl MountedSource {
         let mut current = Some(entry);
         for _ in 0..ATTEMPTS {
             // An entry that is no file, or has no digest, cannot be measured.
-            let Some(Entry { kind: EntryKind::File, digest: Some(digest), path, size: None, .. }) = &current else {
+            let Some(asked @ Entry { kind: EntryKind::File, digest: Some(digest), path, size: None, .. }) = &current
+            else {
                 return Ok(current);
             };
-            let error = match self.transfer.measure(path, digest, name).await {
+            let error = match self.catalog.unless_refused(asked, self.transfer.measure(path, digest, name)).await {
                 Ok(facts) => return Ok(current.map(|entry| with(entry, facts))),
                 Err(error) => error,
             };
             if !matches!(error.kind(), ErrorKind::Changed | ErrorKind::NotFound) {
                 return Err(error);
             }
-            let Some(outdated) = &current else { return Ok(None) };
-            current = self.catalog.recheck(dir, name, outdated).await?;
+            current = self.catalog.recheck(dir, name, asked).await?;
         }
         let error = Error::new("retrieve_file", ErrorKind::ChangedDuringRead);
         Err(current.map_or(error.clone(), |entry| error.on(entry.path)))
@@ -80,7 +80,8 @@ impl FileSystem {
     ) -> Result<Entry> {
         let source = &self.sources[index];
         let Some(digest) = &entry.digest else { return Ok(entry.clone()) };
-        let measured = source.transfer.measure(&entry.path, digest, name).await;
+        let measuring = source.transfer.measure(&entry.path, digest, name);
+        let measured = source.catalog.unless_refused(entry, measuring).await;
         let facts = source.or_changed(measured, (dir, name, entry)).await?;
         let sized = with(entry.clone(), facts);
         self.inodes.describe(inode, Node::of_entry(index, dir, name.clone(), sized.clone()));

@@ -555,6 +555,21 @@ impl OpenVersion {
         self.retrieve(0..1).await
     }
 
+    /// Returns when all of a small file is here, and of a large one the first block, if that can be retrieved by itself.
+    ///
+    /// # Errors
+    /// As [`OpenVersion::read`].
+    pub async fn bring_beginning(self: &Arc<Self>) -> Result<()> {
+        if self.version.size <= SMALL {
+            return self.have_all().await;
+        }
+        if self.can_begin() {
+            self.request_beginning();
+            self.begin().await?;
+        }
+        Ok(())
+    }
+
     /// Requests the first block, unless it is here or comes.
     pub fn request_beginning(self: &Arc<Self>) {
         let mut state = self.state.lock();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{OpenVersion, SMALL, Transfer};
 use crate::cache::OpenCopy;
@@ -101,7 +101,14 @@ impl OpenVersion {
                 version.digest.clone()
             }
             // Not a hash, or not of these bytes: the source knows more.
-            false => transfer.source.create_local_digest(&local_copy).await?,
+            false => match transfer.source.create_local_digest(&local_copy).await {
+                Ok(local) => local,
+                Err(error) if self.is_out_of_place().await => {
+                    debug!("{error}: its file has left its place");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            },
         };
         if agrees && transfer.evidence.proved_true() {
             transfer.doubt_all().await;
@@ -158,6 +165,11 @@ impl OpenVersion {
             }
         }
         Ok(())
+    }
+
+    /// Whether the copy's file is not where the source has looked for it. Then readers find its blocks missing, and request them.
+    async fn is_out_of_place(self: &Arc<Self>) -> bool {
+        self.ask_disk(|copy, _| copy.is_out_of_place()).await.unwrap_or(true)
     }
 
     /// Takes the copy for whole, on a thread that may wait for the disk.

@@ -39,6 +39,14 @@ fn takes_away_what_it_is_about(table: &str, server: &Server) {
         assert_eq!(fs::read(path("small")).unwrap(), b"bytes");
         assert_eq!(fs::read(path("large")).unwrap(), vec![1; LARGE]);
     }
+    let asked = server.requests().len();
+    for _ in 0..5 {
+        refused(FORBIDDEN);
+    }
+    assert_eq!(server.requests().len(), asked, "what was refused is not asked for at each open");
+    mount.home().kitovufs(["refresh", path(FORBIDDEN).to_str().unwrap()]);
+    refused(FORBIDDEN);
+    assert!(server.requests().len() > asked, "but after a refresh");
     let log = mount.log();
     assert!(log.contains("401 Unauthorized; the login is right, and must not read this"), "{log}");
     assert!(!log.contains("does not answer"), "{log}");

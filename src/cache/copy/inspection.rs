@@ -132,6 +132,22 @@ impl OpenCopy {
         self.reset(state);
     }
 
+    /// Whether the file is not in its place, or cannot be had there just now: who was handed its path found nothing, or something else. What of
+    /// it was lost is to be retrieved again. Waits for the disk.
+    pub fn is_out_of_place(&self) -> bool {
+        self.has_left(&mut self.inspected())
+    }
+
+    /// The same of a copy that was inspected.
+    pub(super) fn has_left(&self, state: &mut State) -> bool {
+        let Some(file) = state.file.clone() else { return true };
+        let has_left = self.cache.store.leads_elsewhere(&self.key, &self.name, &file);
+        if has_left {
+            self.lost(state, "its name leads to another file");
+        }
+        has_left
+    }
+
     /// Hashes every block of a complete copy that was not checked yet, since only sound blocks may be proven together. `false`
     /// if one is damaged, so that the copy is not complete after all. Reads the whole file, and waits for the disk.
     pub fn check_all(&self, asked: &Asked) -> bool {

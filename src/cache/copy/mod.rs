@@ -490,6 +490,14 @@ impl OpenCopy {
                 }
                 self.cache.store.open_file(&self.key, &self.name, true)
             }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                // The directories were deleted, all of them or just this copy's.
+                if self.cache.store.make_again() {
+                    self.cache.forget_closed();
+                    self.cache.index.make_again();
+                }
+                self.cache.store.open_file(&self.key, &self.name, true)
+            }
             result => result,
         }
     }
@@ -556,12 +564,7 @@ impl OpenCopy {
     /// proven: then the copy is as it was before, with every block to be checked again.
     pub fn mark_whole(&self, local_digest: Digest) -> bool {
         let state = &mut *self.inspected();
-        let Some(file) = state.file.clone() else { return false };
-        if self.cache.store.leads_elsewhere(&self.key, &self.name, &file) {
-            self.lost(state, "its name leads to another file");
-            return false;
-        }
-        if !state.contents.mark_whole(local_digest) {
+        if self.has_left(state) || !state.contents.mark_whole(local_digest) {
             return false;
         }
         self.accept_file(state);

@@ -5,15 +5,16 @@
 //! | W1 | a first directory | nothing ahead |
 //! | W2 | a directory in the last one | it looks for something: nothing ahead |
 //! | W3 | the first directory of the first directory of one that it opened | it walks: what follows is listed ahead |
-//! | W4 | two directories of the same one | the same |
+//! | W4 | two directories of the same one | the same, with less ahead at first |
 //! | W5 | one that was listed ahead | it is used, and more may be ahead |
 //! | W6 | another one while it walks | what follows there is listed ahead too |
 //! | W7 | one whose listing was known before | nothing ahead of it |
 //! | W8 | nothing for a while | the walk is over: nothing more ahead, and what was not used was in vain |
 //!
-//! What follows is what a walk into the depth comes to next. Nothing is deeper than the reader has gone: perhaps it looks at one level.
+//! What follows is what a walk into the depth comes to next, and beside that some directories in which others are still to be found. Nothing is
+//! deeper than the reader has gone: perhaps it looks at one level.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -26,7 +27,15 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// Directories ahead, at first and at most.
 const WINDOW: (usize, usize) = (8, 64);
 
-/// The same where they are seldom used.
+/// The same at first of a reader that has gone down to the first directory each time (W3), which hardly anything but a walk does: what follows
+/// on two levels is asked for in one round trip.
+const WINDOW_OF_WALK: usize = 16;
+
+/// A fourth of what is ahead is for directories in which others are still to be found: without them, there would soon be nothing to list but
+/// what one of them holds.
+const INNER_SHARE: usize = 4;
+
+/// Directories ahead at most where they are seldom used.
 const WINDOW_DOUBTED: usize = 2;
 
 /// Directories by which a walk is recognised: the latest that were opened.
@@ -59,12 +68,16 @@ pub(super) struct Walk {
     /// The latest.
     opened: Vec<RemotePath>,
     is_recognised: bool,
+    /// How much is ahead at first.
+    window: usize,
     /// The place of the last one, and when it was opened or answered.
     last: (Place, Instant),
     /// As deep as the reader has gone.
     depth: usize,
     /// Directories that it has not come to, in the order of the walk.
     next: BTreeMap<Place, RemotePath>,
+    /// Those of them that are less deep than the reader has gone.
+    inner: BTreeSet<Place>,
     /// Listings whose directories are deeper than it has gone.
     deeper: Vec<RemotePath>,
     /// What is ahead of it, and whether that has come.
@@ -89,10 +102,12 @@ impl Walk {
         Self {
             opened: Vec::new(),
             is_recognised: false,
+            window: WINDOW.0,
             last: (place(&top), now),
             depth: depth(&top),
             top,
             next: BTreeMap::new(),
+            inner: BTreeSet::new(),
             deeper: Vec::new(),
             ahead: HashMap::new(),
             used: 0,
@@ -121,13 +136,14 @@ impl Walk {
         self.go_down(depth(dir), tree);
         if self.is_recognised && !is_planned {
             self.follow(dir, tree);
-        } else if self.is_walk(dir, tree) {
-            self.is_recognised = true;
+        } else if let Some(window) = self.recognised(dir, tree) {
+            (self.is_recognised, self.window) = (true, window);
             let way = std::iter::successors(Some(dir.clone()), RemotePath::parent);
             way.take(depth(dir) - depth(&self.top)).for_each(|at| self.follow(&at, tree));
         }
         self.look_at(dir);
         self.next.remove(&self.last.0);
+        self.inner.remove(&self.last.0);
         if is_known { Opens::Ahead { came: planned == Some(true) } } else { Opens::Asked }
     }
 
@@ -146,16 +162,38 @@ impl Walk {
         let window = match is_doubted {
             true => WINDOW_DOUBTED,
             // A tenth may be left out, as by a reader that passes over some.
-            false => (WINDOW.0 << self.used.min(8)).min(WINDOW.1.max(self.used / 10)),
+            false => (self.window << self.used.min(8)).min(WINDOW.1.max(self.used / 10)),
         };
         let mut planned = Vec::new();
+        let counts = !self.inner.is_empty();
+        let mut inner = self.ahead.keys().filter(|dir| counts && self.is_inner(dir)).count();
         while self.ahead.len() < window {
-            let after = self.next.range(self.last.0.clone()..).next().map(|(place, _)| place.clone());
-            let Some(place) = after.or_else(|| self.next.keys().next().cloned()) else { break };
+            let nearest_inner = if inner < window / INNER_SHARE { self.nearest_inner() } else { None };
+            let Some(place) = nearest_inner.or_else(|| self.nearest()) else { break };
+            inner += usize::from(self.inner.remove(&place));
             planned.extend(self.next.remove(&place));
             self.ahead.extend(planned.last().map(|dir| (dir.clone(), false)));
         }
+        planned.sort_by_cached_key(|dir| {
+            let place = place(dir);
+            (place < self.last.0, place)
+        });
         planned
+    }
+
+    /// Whether a directory is less deep than the reader has gone, so that those in it are listed too.
+    fn is_inner(&self, dir: &RemotePath) -> bool {
+        depth(dir) < self.depth
+    }
+
+    /// The place that the reader comes to next; where there is none, the first one that it has passed.
+    fn nearest(&self) -> Option<Place> {
+        let mut after = self.next.range(self.last.0.clone()..);
+        after.next().or_else(|| self.next.first_key_value()).map(|(place, _)| place.clone())
+    }
+
+    fn nearest_inner(&self) -> Option<Place> {
+        self.inner.range(self.last.0.clone()..).next().or_else(|| self.inner.first()).cloned()
     }
 
     /// `dir` has been listed ahead. Whether it is ahead of the reader still.
@@ -171,6 +209,7 @@ impl Walk {
     /// The source does not answer: nothing is listed ahead until the reader goes on.
     pub(super) fn rest(&mut self) {
         self.next.clear();
+        self.inner.clear();
     }
 
     /// Case W8: what was in vain, if the walk is over.
@@ -190,26 +229,28 @@ impl Walk {
         self.opened.push(dir.clone());
     }
 
-    /// Cases W2 to W4: whether the walk is recognised by this directory.
-    fn is_walk(&self, dir: &RemotePath, tree: &impl Tree) -> bool {
+    /// Cases W2 to W4: how much is ahead at first, if the walk is recognised by this directory.
+    fn recognised(&self, dir: &RemotePath, tree: &impl Tree) -> Option<usize> {
         if self.is_recognised {
-            return false;
+            return None;
         }
-        let Some(parent) = dir.parent() else { return false };
+        let parent = dir.parent()?;
         let is_sibling = |other: &RemotePath| other != dir && other.parent().as_ref() == Some(&parent);
         if self.opened.iter().any(is_sibling) {
-            return true;
+            return Some(WINDOW.0);
         }
         let is_first = |dir: &RemotePath, of: &RemotePath| tree.subdirectories(of, None, 1).first() == Some(dir);
-        let Some(above) = parent.parent() else { return false };
+        let above = parent.parent()?;
         let are_opened = self.opened.contains(&parent) && self.opened.contains(&above);
-        are_opened && is_first(&parent, &above) && is_first(dir, &parent)
+        (are_opened && is_first(&parent, &above) && is_first(dir, &parent)).then_some(WINDOW_OF_WALK)
     }
 
     /// The reader has come so deep.
     fn go_down(&mut self, depth: usize, tree: &impl Tree) {
         if depth > self.depth {
             self.depth = depth;
+            self.inner =
+                self.next.iter().filter(|(_, dir)| self.is_inner(dir)).map(|(place, _)| place.clone()).collect();
             std::mem::take(&mut self.deeper).iter().for_each(|dir| self.arrived(dir, None, tree));
         }
     }
@@ -224,7 +265,13 @@ impl Walk {
     fn add(&mut self, dirs: Vec<RemotePath>) {
         let room = WAITING.saturating_sub(self.next.len());
         let new = dirs.into_iter().filter(|dir| !self.ahead.contains_key(dir)).take(room);
-        self.next.extend(new.map(|dir| (place(&dir), dir)));
+        for dir in new.collect::<Vec<_>>() {
+            let place = place(&dir);
+            if self.is_inner(&dir) {
+                self.inner.insert(place.clone());
+            }
+            self.next.insert(place, dir);
+        }
     }
 }
 
@@ -291,9 +338,9 @@ mod tests {
         assert_eq!(reader.opens("00"), NOTHING);
         let ahead = ["00/01", "00/02", "00/03", "01", "02"];
         assert_eq!(reader.opens("00/00"), ahead, "and nothing deeper than the reader has gone");
-        assert_eq!(reader.arrives("01"), ["01/00", "01/01", "01/02"], "as many as the window has");
+        assert_eq!(reader.arrives("01"), ["01/00", "01/01", "01/02", "01/03"]);
         reader.opens("00/00/00");
-        assert_eq!(reader.opens("00/01")[..3], ["00/01/00", "00/01/01", "01/03"]);
+        assert_eq!(reader.opens("00/01")[..2], ["00/01/00", "00/01/01"]);
     }
 
     #[test]
@@ -304,6 +351,49 @@ mod tests {
         assert_eq!(reader.arrives("05"), NOTHING);
         assert_eq!(reader.opens("05"), NOTHING);
         assert_eq!(reader.opens("05/00")[..4], ["05/01", "05/02", "05/03", "05/04"], "now it goes deeper");
+    }
+
+    #[test]
+    fn a_walk_over_ten_times_ten_directories_waits_for_five_round_trips() {
+        let (tree, mut now) = (Even(&[10, 10]), Instant::now());
+        let mut walk = Walk::new(path(""), now);
+        let (mut known, mut under_way) = (Vec::new(), BTreeMap::new());
+        let (mut waiting, mut waited) = (vec![path("")], 0);
+        while let Some(dir) = waiting.pop() {
+            let mut is_known = known.contains(&dir) || under_way.contains_key(&dir);
+            walk.opened(&dir, is_known, now, &tree);
+            loop {
+                let mut planned = walk.plan(false);
+                while let Some(dir) = planned.pop() {
+                    // What is known is not listed again, and leaves its place to others.
+                    if known.contains(&dir) {
+                        walk.forget(&dir);
+                        planned.extend(walk.plan(false));
+                    } else {
+                        under_way.entry(dir).or_insert(now);
+                    }
+                }
+                if known.contains(&dir) {
+                    break;
+                }
+                if !is_known {
+                    (is_known, _) = (true, under_way.insert(dir.clone(), now));
+                }
+                // The answers to what was asked for first.
+                let asked = *under_way.values().min().expect("the reader waits for something");
+                (now, waited) = (now.max(asked + PAUSE / 10), waited + 1);
+                under_way.retain(|dir, began| {
+                    let is_due = *began == asked;
+                    if is_due {
+                        walk.arrived(dir, None, &tree);
+                        known.push(dir.clone());
+                    }
+                    !is_due
+                });
+            }
+            waiting.extend(tree.subdirectories(&dir, None, 99).into_iter().rev());
+        }
+        assert_eq!((known.len(), waited), (111, 5));
     }
 
     #[test]

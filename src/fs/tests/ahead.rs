@@ -103,8 +103,8 @@ async fn a_reader_that_stops_leaves_at_most_8_mib_in_vain() {
 async fn failures_ahead_are_silent_and_the_file_opens_later() {
     let mount = with_files(20, 4096);
     read_all(&mount, 0..2, 4096).await;
-    mount.faults.set(Method::RetrieveFile, Fault::Fail(ErrorKind::PermissionDenied));
-    mount.open(&path(2)).await.expect_err("the source refuses");
+    mount.faults.set(Method::RetrieveFile, Fault::Fail(ErrorKind::Protocol));
+    mount.open(&path(2)).await.expect_err("the source fails");
     settle().await;
     assert!(mount.faults.calls(Method::RetrieveFile) > 3, "files ahead were asked for too");
     assert_eq!(counts(&mount), (0, 0));

@@ -4,6 +4,7 @@ use super::fixture::{FRESH_FOR, Fixture, ROOMY, TIMEOUT, content};
 use crate::cache::block::BLOCK;
 use crate::freshness::Offline;
 use crate::fs::*;
+use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
 use crate::sources::memory::Memory;
 
@@ -176,4 +177,45 @@ async fn after_wrong_bytes_nothing_is_read_before_it_is_proven() {
     let reading = async { mount.fs.read(mount.open("file").await?, 0..BLOCK).await };
     let result = tokio::time::timeout(10 * TIMEOUT, reading).await.expect("it ends");
     assert_eq!(result.err().map(|error| error.kind()), Some(ErrorKind::ChangedDuringRead));
+}
+
+/// The ways in which the file of a copy leaves its place, or all files do, while it is proven.
+const DEPARTURES: [(&str, fn(&std::path::Path)); 4] = [
+    ("it is deleted", |file| std::fs::remove_file(file).expect("deleted")),
+    ("it is renamed", |file| std::fs::rename(file, file.with_extension("old")).expect("renamed")),
+    ("its directory is renamed", |file| {
+        let dir = file.parent().expect("it lies in a directory");
+        std::fs::rename(dir, dir.with_extension("old")).expect("renamed");
+    }),
+    ("all objects are deleted", |file| {
+        let objects = file.ancestors().nth(3).expect("it lies below objects");
+        std::fs::remove_dir_all(objects).expect("deleted");
+    }),
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_whose_file_leaves_its_place_before_its_proof_is_retrieved_again() {
+    for (size, unknown) in [(1000, false), (SIZE, false), (1000, true)] {
+        for (what, depart) in DEPARTURES {
+            let memory = Memory::new();
+            let memory =
+                memory.clone().with_capabilities(Capabilities { content_digest: false, ..memory.capabilities() });
+            let memory = if unknown { memory.without_sizes() } else { memory };
+            let mount = Fixture::with(memory, ROOMY, Offline::Serve);
+            mount.memory.put_as("file", "1", content(size));
+            mount.faults.set(Method::CreateLocalDigest, Fault::Hang);
+            let departing = async {
+                while mount.faults.calls(Method::CreateLocalDigest) == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                depart(&mount.objects()[0]);
+                mount.faults.clear(Method::CreateLocalDigest);
+            };
+            let (read, ()) = tokio::join!(mount.read("file"), departing);
+            let what = format!("{what}, {size} bytes, unknown: {unknown}");
+            assert!(read.unwrap_or_else(|e| panic!("{what}: {e}")) == content(size), "{what}");
+            assert!(mount.read("file").await.unwrap_or_else(|e| panic!("{what}: {e}")) == content(size), "{what}");
+            assert_eq!(last_error(&mount), "", "{what}");
+        }
+    }
 }

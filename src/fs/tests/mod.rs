@@ -14,6 +14,8 @@ mod live;
 mod pace;
 mod patience;
 mod pins;
+mod refusals;
+mod replaced;
 mod room;
 mod stops;
 mod unsized_files;

@@ -160,7 +160,7 @@ async fn nothing_more_is_listed_ahead_when_the_reader_has_gone() {
     open_dir(&mount, "0").await;
     begin_walk(&mount).await.expect("it opens");
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!((listed(&mount), counts(&mount)), (3 + 8, (0, 0)), "the first window, which was given up");
+    assert_eq!((listed(&mount), counts(&mount)), (3 + 16, (0, 0)), "the first window, which was given up");
 }
 
 /// Opens the first directory of the first one.

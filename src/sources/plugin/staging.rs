@@ -47,6 +47,12 @@ struct Own {
     _lock: File,
 }
 
+impl Own {
+    fn file(&self) -> std::io::Result<NamedTempFile> {
+        Builder::new().prefix("").rand_bytes(8).tempfile_in(self.dir.path())
+    }
+}
+
 impl Staging {
     /// A place below `scratch`.
     pub fn new(scratch: &Path, rooms: Rooms) -> Self {
@@ -80,11 +86,17 @@ impl Staging {
     pub fn file(&self) -> Result<NamedTempFile> {
         let failed = |e| Error::new("make a staging file", ErrorKind::Cache).on(self.parent.display()).caused_by(e);
         let mut own = self.own.lock();
-        let dir = match &*own {
-            Some(own) => own.dir.path(),
-            None => own.insert(self.make().map_err(failed)?).dir.path(),
+        let made = match &*own {
+            Some(own) => own.file(),
+            None => Err(std::io::ErrorKind::NotFound.into()),
         };
-        Builder::new().prefix("").rand_bytes(8).tempfile_in(dir).map_err(failed)
+        match made {
+            // There is none yet, or another program has deleted it.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                own.insert(self.make().map_err(failed)?).file().map_err(failed)
+            }
+            made => made.map_err(failed),
+        }
     }
 
     fn make(&self) -> std::io::Result<Own> {
@@ -347,6 +359,17 @@ mod tests {
         let other = Staging::new(scratch.path(), Rooms::default());
         other.file().expect("a file");
         assert!(!left.exists() && file.path().exists());
+    }
+
+    #[test]
+    fn a_place_that_another_program_deletes_is_made_again() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let staging = Staging::new(scratch.path(), Rooms::default());
+        for gone in ["staging", ""] {
+            staging.file().expect("a file");
+            std::fs::remove_dir_all(scratch.path().join(gone)).expect("deleted");
+            assert!(staging.file().expect("a file").path().starts_with(scratch.path()));
+        }
     }
 
     /// Room of so many bytes.
