@@ -60,4 +60,4 @@ pub use source::Shared;
 pub use store::{Late, Place, Store, check};
 pub use tier::{Health, Role, Services, Tier, Tuning};
 pub use trust::{PublicKey, SigningKey, Trust};
-pub use upkeep::{Tally, shrink, tally, try_leases, try_out};
+pub use upkeep::{Tally, Work, shrink, tally, try_leases, try_out};
