@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::sealed::EXTENT;
-use super::store::memory::Memory;
 use super::tests::{ETAG, Machine, SIZE, content, count, filled, filled_with_hashing, remote, until};
 use super::{Health, Role, Tuning};
 use crate::cache::block::BLOCK;

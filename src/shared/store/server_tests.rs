@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use kit::liar::{For, Liar, Speaks};
 use kit::moto::{BUCKET, Moto};
 use kit::redis::Redis as Server;
