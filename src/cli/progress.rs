@@ -1,6 +1,7 @@
 //! How far a command is, on standard error: a bar and a line that change on a terminal, a line once in a while elsewhere. It knows no command.
 
 use std::io::{self, IsTerminal as _};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -38,6 +39,11 @@ impl Line {
     /// A line about work of which nobody knows how much there is.
     pub fn endless(text: String) -> Self {
         Self { percent: None, text }
+    }
+
+    /// A line about so many parts of that many.
+    pub fn part(done: u64, all: u64, text: String) -> Self {
+        Self { percent: Some(done.saturating_mul(100).checked_div(all).unwrap_or(100)), text }
     }
 
     /// The line on a terminal of so many columns: one that is longer would leave its beginning there.
@@ -92,6 +98,20 @@ impl Progress {
         self.wait();
     }
 
+    /// Waits for the end of work, and meanwhile tells how far it is.
+    pub async fn of<T>(work: impl Future<Output = T>, mut line: impl FnMut() -> Line) -> T {
+        let (mut progress, mut work) = (Self::begin(), pin!(work));
+        loop {
+            match tokio::time::timeout(progress.left(), &mut work).await {
+                Ok(done) => {
+                    progress.clear();
+                    return done;
+                }
+                Err(_) => progress.show(|_| line()),
+            }
+        }
+    }
+
     /// Takes away the line that changes, so that others can be written.
     pub fn clear(&self) {
         if self.is_terminal {
@@ -137,6 +157,8 @@ mod tests {
         assert_eq!(line(Some(0)).on_terminal(80), "[                    ] so far");
         assert_eq!(line(Some(52)).on_terminal(80), "[==========          ] so far");
         assert_eq!(line(Some(100)).on_terminal(27), "[====================] so ");
+        assert_eq!(Line::part(13, 25, "so far".into()), line(Some(52)));
+        assert_eq!(Line::part(0, 0, "so far".into()), line(Some(100)));
         assert_eq!((line(None).on_terminal(80), line(None).on_terminal(0)), ("so far".into(), String::new()));
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytesize::ByteSize;
@@ -13,11 +14,12 @@ use serde_json::json;
 
 use super::Failure;
 use super::output::{outln, say};
+use super::progress::{Line, Progress};
 use super::runtime::on_runtime;
 use crate::config::{Config, SharedConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::share;
-use crate::shared::{CircleKey, Services, SigningKey, Store, Tally, shrink, tally};
+use crate::shared::{CircleKey, Services, SigningKey, Store, Tally, Work, shrink, tally};
 
 /// What is wanted.
 #[derive(Debug)]
@@ -59,7 +61,9 @@ pub fn run(request: SharedRequest) -> Result<u8, Failure> {
         SharedRequest::NewKey { file, signing } => new_key(&file, signing)?,
         SharedRequest::Status { file, json } => {
             let stores = stores(&configured(&file)?);
-            let tallies = on_runtime(async { Ok(join_all(stores.iter().map(|(_, store)| tally(&**store))).await) })?;
+            let work = Work::default();
+            let counting = join_all(stores.iter().map(|(_, store)| tally(&**store, &work)));
+            let tallies = on_runtime(async { Ok(Progress::of(counting, || line(&work)).await) })?;
             let mut code = 0;
             for ((url, _), tally) in stores.iter().zip(tallies) {
                 let tally = match tally {
@@ -151,9 +155,20 @@ fn stores(shared: &SharedConfig) -> Vec<(String, Arc<dyn Store>)> {
 }
 
 fn make_smaller(url: &str, store: &dyn Store, max_bytes: u64) -> Result<(), Failure> {
-    let (gone, left) = on_runtime(async { Ok(shrink(store, max_bytes).await?) })?;
+    let work = Work::default();
+    let (gone, left) = on_runtime(async { Ok(Progress::of(shrink(store, max_bytes, &work), || line(&work)).await?) })?;
     say(&format!("{url}: {} removed; {} stay\n", counted(&gone), counted(&left)));
     Ok(())
+}
+
+/// How far work is.
+fn line(work: &Work) -> Line {
+    let [found, all, removed] =
+        [&work.found, &work.to_remove, &work.removed].map(|count| count.load(Ordering::Relaxed));
+    if all == 0 {
+        return Line::endless(format!("{found} values found so far"));
+    }
+    Line::part(removed, all, format!("{removed} of {all} values removed"))
 }
 
 fn counted(tally: &Tally) -> String {
@@ -176,4 +191,19 @@ fn between(tally: &Tally) -> String {
 fn time(tally: &Tally, which: usize) -> Option<String> {
     let times: [SystemTime; 2] = tally.used?.into();
     Some(humantime::format_rfc3339_seconds(times[which]).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_what_was_found_and_how_much_of_it_is_removed() {
+        let work = Work::default();
+        work.found.store(1200, Ordering::Relaxed);
+        assert_eq!(line(&work), Line::endless("1200 values found so far".into()));
+        work.to_remove.store(200, Ordering::Relaxed);
+        work.removed.store(50, Ordering::Relaxed);
+        assert_eq!(line(&work), Line::part(1, 4, "50 of 200 values removed".into()));
+    }
 }

@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 
 use super::breaker::Breaker;
 use super::counts::{Counts, up};
-use super::sealed::BLOCKS;
 use super::store::Store;
+use super::usual::Usual;
 use crate::duration::Shown;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,8 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 const WAIT: RangeInclusive<Duration> = Duration::from_millis(30)..=Duration::from_millis(250);
 const USUAL_TIMES: u32 = 3;
 
-/// What reads take is known by their length: of up to 1, 2, 4, 8, 16 and 32 blocks.
-const LENGTHS: usize = BLOCKS.ilog2() as usize + 1;
+/// Where the source takes longer than that, the most is what it takes, up to this: many machines that ask it beside a store which has much to
+/// do would make both slower.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a read may take that nobody waits for any more: it tells how long such reads take now.
 const LATEST: Duration = Duration::from_secs(5);
@@ -41,9 +42,25 @@ pub(super) struct Backend {
     /// Of giving alone: a store that is full is asked all the same.
     giving: Breaker,
     last_error: Mutex<Option<String>>,
-    usual: Mutex<[Option<Duration>; LENGTHS]>,
+    usual: Usual,
     /// One read that came too late goes on at a time: more would make a slow store slower.
     lingering: Arc<Semaphore>,
+}
+
+/// For how long a read waits for the store.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Patience {
+    /// For so long, if that is configured.
+    pub(super) configured: Option<Duration>,
+    /// What the source takes for such a read; nothing if that is not known.
+    pub(super) source: Duration,
+}
+
+impl Patience {
+    /// The most that a read waits if nothing is configured.
+    fn longest(self) -> Duration {
+        self.source.clamp(*WAIT.end(), LONGEST_WAIT)
+    }
 }
 
 /// What came of a read.
@@ -83,9 +100,15 @@ impl Backend {
     }
 
     /// The time that a read of so many blocks waits.
-    fn patience(&self, blocks: usize) -> Duration {
-        let usual = self.usual.lock()[class(blocks)];
-        usual.map_or(*WAIT.end(), |usual| (usual * USUAL_TIMES).clamp(*WAIT.start(), *WAIT.end()))
+    fn waits(&self, blocks: usize, patience: Patience) -> Duration {
+        let usual =
+            || self.usual.of(blocks).map(|usual| (usual * USUAL_TIMES).clamp(*WAIT.start(), patience.longest()));
+        patience.configured.or_else(usual).unwrap_or(patience.longest())
+    }
+
+    /// An answer that was late was here before that of the source.
+    pub(super) fn was_worth_waiting_for(&self) {
+        self.asking.worked();
     }
 
     /// Reads a part of a value, of so many blocks; waits for as long as `patience` says, or such reads do.
@@ -94,15 +117,15 @@ impl Backend {
         name: &str,
         place: Range<u64>,
         blocks: usize,
-        patience: Option<Duration>,
+        patience: Patience,
     ) -> Answer {
         if self.is_resting() {
             return Answer::Failed;
         }
-        let patience = patience.unwrap_or_else(|| self.patience(blocks));
+        let waits = self.waits(blocks, patience);
         let asked = Instant::now();
-        let mut reading = self.read(name, place, blocks);
-        match timeout(patience, reading.end()).await {
+        let mut reading = self.read(name, place, blocks, patience.longest());
+        match timeout(waits, reading.end()).await {
             Ok(Ok(value)) => {
                 self.asking.worked();
                 Answer::Value(value)
@@ -113,7 +136,7 @@ impl Backend {
             }
             Err(_) => {
                 up(&self.counts.hedged, 1);
-                let limit = Shown(patience);
+                let limit = Shown(waits);
                 self.failed(&self.asking, asked, &format!("the store has not answered within {limit}"));
                 Answer::Late(reading)
             }
@@ -122,27 +145,28 @@ impl Backend {
 
     /// Whether the value is there; a store that does not say so in time has none.
     pub(super) async fn has(self: &Arc<Self>, name: &str, patience: Option<Duration>) -> bool {
+        let patience = Patience { configured: patience, ..Patience::default() };
         matches!(self.get(name, 0..1, 1, patience).await, Answer::Value(Some(_)))
     }
 
-    fn read(self: &Arc<Self>, name: &str, place: Range<u64>, blocks: usize) -> Reading {
+    /// Reads; an answer that comes within `longest` was worth to be waited for.
+    fn read(self: &Arc<Self>, name: &str, place: Range<u64>, blocks: usize, longest: Duration) -> Reading {
         let (backend, name) = (self.clone(), name.to_owned());
         let task = tokio::spawn(async move {
             let began = Instant::now();
             let silent = |e| Error::new("read from the shared store", ErrorKind::TimedOut).caused_by(e);
             let value = timeout(LATEST, backend.store.get(&name, place)).await.map_err(silent)??;
             // What came too late tells it too; otherwise a store that has become slower would be given up for good.
+            let took = began.elapsed();
             if value.is_some() {
-                backend.note_usual(blocks, began.elapsed());
+                backend.usual.note(blocks, took);
+            }
+            if took <= longest {
+                backend.asking.worked();
             }
             Ok(value)
         });
         Reading { task: Some(task), lingering: self.lingering.clone(), runtime: Handle::current() }
-    }
-
-    fn note_usual(&self, blocks: usize, took: Duration) {
-        let usual = &mut self.usual.lock()[class(blocks)];
-        *usual = Some(usual.map_or(took, |before| (before * 7 + took) / 8));
     }
 
     /// Puts a value where none is. Whether it is there now, and whether it was not before; `None` if it could not be put.
@@ -199,12 +223,6 @@ impl Backend {
     }
 }
 
-/// The place of so many blocks among the lengths.
-fn class(blocks: usize) -> usize {
-    let log = blocks.max(1).next_power_of_two().ilog2() as usize;
-    log.min(LENGTHS - 1)
-}
-
 /// A read that is under way.
 pub(super) struct Reading {
     task: Option<JoinHandle<Result<Option<Bytes>>>>,
@@ -252,14 +270,18 @@ mod tests {
     }
 
     async fn get(backend: &Arc<Backend>) -> Answer {
-        backend.get("a", 0..5, 1, None).await
+        backend.get("a", 0..5, 1, Patience::default()).await
+    }
+
+    fn waits(backend: &Backend) -> Duration {
+        backend.waits(1, Patience::default())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_has_become_slower_is_waited_for_after_a_while() {
         let (store, backend) = slow(1);
         assert!(matches!(get(&backend).await, Answer::Value(Some(_))));
-        assert_eq!(backend.patience(1), *WAIT.start());
+        assert_eq!(waits(&backend), *WAIT.start());
         store.take.store(70, Ordering::Relaxed);
         let mut late = 0;
         // It rests in between, and is asked again.
@@ -268,7 +290,7 @@ mod tests {
             assert!(late < 60, "it is given up for good");
             tokio::time::advance(Duration::from_secs(7)).await;
         }
-        assert!(late > 0 && backend.patience(1) > Duration::from_millis(70));
+        assert!(late > 0 && waits(&backend) > Duration::from_millis(70));
         assert!(!backend.is_resting());
     }
 
@@ -283,11 +305,46 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_known_by_their_length() {
-        assert_eq!([0, 1, 2, 3, 4, 5, 16, 17, 32, 99].map(class), [0, 0, 1, 2, 2, 3, 4, 5, 5, 5]);
+    fn a_read_waits_for_so_many_times_what_such_reads_take_and_no_longer_than_the_source_would() {
         let (_, backend) = slow(0);
-        backend.note_usual(32, Duration::from_millis(60));
-        assert_eq!(backend.patience(32), Duration::from_millis(180));
-        assert_eq!(backend.patience(1), *WAIT.end(), "of which nothing is known");
+        let (time, of) = (Duration::from_millis, |source| Patience { source, ..Patience::default() });
+        let waits = |source| backend.waits(32, of(time(source)));
+        assert_eq!((waits(0), waits(9000)), (time(250), LONGEST_WAIT), "of which nothing is known");
+        backend.usual.note(32, time(60));
+        assert_eq!((waits(0), waits(9000), backend.waits(1, of(time(0)))), (time(180), time(180), time(250)));
+        (0..40).for_each(|_| backend.usual.note(32, time(500)));
+        assert_eq!((waits(0), waits(400)), (time(250), time(400)));
+        assert!((time(1400)..=time(1500)).contains(&waits(9000)), "{:?}", waits(9000));
+        (0..40).for_each(|_| backend.usual.note(32, time(5000)));
+        assert_eq!((waits(1999), waits(9000)), (time(1999), LONGEST_WAIT));
+        let configured = Patience { configured: Some(time(20)), source: time(9000) };
+        assert_eq!(backend.waits(32, configured), time(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_late_and_quicker_than_the_source_is_waited_for_and_not_left_alone() {
+        let patience = Patience { source: Duration::from_secs(3), ..Patience::default() };
+        let (store, backend) = slow(1);
+        let get = async || backend.get("a", 0..5, 1, patience).await;
+        assert!(matches!(get().await, Answer::Value(_)));
+        store.take.store(900, Ordering::Relaxed);
+        let mut late = 0;
+        while !matches!(get().await, Answer::Value(_)) {
+            late += 1;
+            assert!(!backend.is_resting() && late < 20, "{late} were late");
+            // Another one comes to an end meanwhile.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(late > 0);
+        // Where the source is quicker, or no answer comes, it is left alone.
+        for (take, source) in [(900, 100), (60_000, 3_000)] {
+            let (store, backend) = slow(take);
+            let patience = Patience { source: Duration::from_millis(source), ..Patience::default() };
+            for _ in 0..5 {
+                assert!(matches!(backend.get("a", 0..5, 1, patience).await, Answer::Late(_)));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            assert!(backend.is_resting(), "{take}, {}", store.asked.load(Ordering::Relaxed));
+        }
     }
 }

@@ -5,13 +5,14 @@
 //! |---|---|---|
 //! | C1 | free | take it; look once more in the store, and retrieve |
 //! | C2 | this machine has it | retrieve: what has it is on its way for another reader |
-//! | C3 | another has it | wait for its end, for three times what an extent takes, a second at most |
+//! | C3 | another has it | wait for its end, for three times what an extent takes, a second at most, or twice what the source takes for it |
 //! | C4 | it has ended, and the extent is in the store | read it there |
 //! | C5 | it has ended without | try again, from C1 |
 //! | C6 | it has not ended in that time | its holder has died, or is slow: take it over. One of those who wait can, and the others wait for that one |
-//! | C7 | two seconds have passed | retrieve, without a lease |
+//! | C7 | two seconds have passed, or three times what the source takes for it | retrieve, without a lease |
 //! | C8 | nobody tells | retrieve, without a lease |
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,12 +30,13 @@ use crate::cache::block::SMALL;
 use crate::digest::hex;
 use crate::error::Result;
 
-/// How long a reader waits for other machines at most.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How long a reader waits for other machines at most. Where the source takes long, it is three times what it takes, up to the second of
+/// these: all who wait would otherwise ask it at once, and make it take longer still.
+const LONGEST_WAIT: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(10);
 
 /// How long it waits for one of them: so many times what an extent takes, but no less and no more.
 const USUAL_TIMES: u32 = 3;
-const TURN: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(1);
+const TURN: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(1);
 
 /// How long it waits for an answer about a lease.
 const ANSWER: Duration = Duration::from_millis(100);
@@ -103,10 +105,18 @@ impl Claims {
         self.breaker.is_open().then(|| self.last_error.lock().clone().unwrap_or_default())
     }
 
-    /// Who retrieves the extent of this name, which `backend` has not had a moment ago.
-    pub(super) async fn claim(self: &Arc<Self>, name: &str, backend: &Arc<Backend>, of: Size) -> Claim {
+    /// Who retrieves the extent of this name, which `backend` has not had a moment ago. The source takes `source` for it at least, as far as is
+    /// known.
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        name: &str,
+        backend: &Arc<Backend>,
+        of: Size,
+        source: Duration,
+    ) -> Claim {
         let patience = self.patience;
-        let deadline = Instant::now() + self.at_least(LONGEST_WAIT);
+        let longest = (source * USUAL_TIMES).clamp(*LONGEST_WAIT.start(), *LONGEST_WAIT.end());
+        let deadline = Instant::now() + self.at_least(longest);
         let (mut from, mut ends) = (None::<String>, None::<Ends>);
         loop {
             let holder = match self.ask(name, from.take(), of).await {
@@ -129,7 +139,7 @@ impl Claims {
             if Instant::now() >= deadline {
                 return Claim::Without;
             }
-            let turn = deadline.min(Instant::now() + self.turn(of));
+            let turn = deadline.min(Instant::now() + self.turn(of, source));
             match timeout_at(turn, ends.next()).await {
                 Ok(()) if backend.has(name, patience).await => return Claim::There,
                 Ok(()) => {}
@@ -187,9 +197,9 @@ impl Claims {
     }
 
     /// How long one holder is waited for.
-    fn turn(&self, of: Size) -> Duration {
+    fn turn(&self, of: Size, source: Duration) -> Duration {
         let usual = self.usual.lock()[of as usize];
-        let longest = self.at_least(*TURN.end());
+        let longest = self.at_least(*TURN.end()).max(source * 2).min(*LONGEST_WAIT.end());
         usual.map_or(longest, |usual| (usual * USUAL_TIMES).clamp(*TURN.start(), longest))
     }
 

@@ -152,6 +152,41 @@ async fn clocks_that_are_too_far_apart_share_nothing_old() {
     }
 }
 
+/// As in Redis, which forgets a listing after `fresh_for` by its own clock.
+#[tokio::test(start_paused = true)]
+async fn clocks_that_are_minutes_off_cost_questions_and_nobody_shows_what_was_forgotten() {
+    const OFF: [i64; 7] = [-600, -300, -7, 0, 7, 300, 600];
+    let mut taken = Vec::new();
+    for (gives, takes) in OFF.iter().flat_map(|gives| OFF.map(|takes| (*gives, takes))) {
+        for passed in [0, 5, 30, 59, 60, 298, 302, 600, 660] {
+            let fleet = Fleet::new(true);
+            let machine = |ahead| fleet.machine_of('1', Access::Same, "memory", Role::ReadWrite, ahead);
+            machine(gives).list("").await;
+            fleet.pass(passed);
+            if passed >= FRESH_FOR.as_secs() {
+                fleet.store.values.lock().clear();
+            }
+            let reader = machine(takes);
+            let (names, age) = reader.list("").await;
+            assert_eq!(names.len(), 3);
+            // By its own clock, so much longer it is shown.
+            let shown = Duration::from_secs(passed) + (FRESH_FOR - age);
+            if reader.asked() == 0 {
+                assert!(shown <= 2 * FRESH_FOR, "{gives} and {takes} s off, after {passed} s: shown until {shown:?}");
+                taken.push((gives, takes, passed));
+            } else {
+                assert_eq!(age, Duration::ZERO);
+                // What the clock of the reader says of it is told in its place, so that those whose clocks agree need not ask.
+                let next = machine(takes);
+                next.list("").await;
+                assert_eq!(next.asked(), 0, "{gives} and {takes} s off, after {passed} s");
+            }
+        }
+    }
+    assert!(taken.iter().all(|(gives, takes, _)| (gives - takes).abs() < 60), "{taken:?}");
+    assert!(taken.contains(&(0, 0, 30)) && taken.contains(&(-300, -300, 5)), "{taken:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_circle_and_another_account_are_told_nothing() {
     let fleet = Fleet::new(false);

@@ -95,6 +95,24 @@ async fn a_large_file_is_retrieved_once_whatever_parts_its_readers_ask_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_source_that_has_much_to_do_what_another_machine_retrieves_is_waited_for_longer() {
+    for (takes, most) in [(4_000, SIZE + 7 * BLOCK), (80, SIZE + 7 * BLOCK)] {
+        let (store, leases, remote) = (Arc::<Memory>::default(), Arc::<Held>::default(), remote());
+        let machines = machines(8, &store, &leases, &remote);
+        let takes = Duration::from_millis(takes);
+        machines.iter().for_each(|machine| machine.faults.set(Method::RetrieveFile, Fault::Delay(takes)));
+        let reading = machines.iter().map(|machine| async {
+            let mut read = machine.read(0..BLOCK).await;
+            read.extend(machine.read(BLOCK..SIZE).await);
+            read
+        });
+        assert!(join_all(reading).await.iter().all(|read| *read == content(1)));
+        assert!(bytes(&machines) <= most, "{takes:?}: {} bytes came from the source", bytes(&machines));
+        assert_eq!(leases.held(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_reads_no_further_keeps_others_waiting_for_a_moment() {
     let (store, leases, remote) = (Arc::<Memory>::default(), Arc::<Held>::default(), remote());
     let machines = machines(2, &store, &leases, &remote);
@@ -191,7 +209,7 @@ async fn outlive(
     let name = |extent: usize| format!("v1/aa/{extent:064}");
     let dying = claims(0);
     for extent in 0..extents {
-        match dying.claim(&name(extent), &backend, Size::Large).await {
+        match dying.claim(&name(extent), &backend, Size::Large, Duration::ZERO).await {
             Claim::Mine(lease) => lease.die(),
             Claim::There | Claim::Without => panic!("nobody has it"),
         }
@@ -203,7 +221,7 @@ async fn outlive(
         let (backend, name, retrieved, store) = (backend.clone(), name(extent), retrieved.clone(), store.clone());
         tokio::spawn(async move {
             let began = Instant::now();
-            let claim = claims.claim(&name, &backend, Size::Large).await;
+            let claim = claims.claim(&name, &backend, Size::Large, Duration::ZERO).await;
             let waited = began.elapsed();
             let Claim::Mine(lease) = claim else {
                 if !matches!(claim, Claim::There) {

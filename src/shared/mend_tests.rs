@@ -1,14 +1,12 @@
 //! Tests of stores that are full or damaged: what is asked all the same, and what is given again.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::sealed::EXTENT;
-use super::store::memory::Memory;
-use super::tests::{ETAG, Machine, SIZE, content, count, filled, hashing, remote, until};
+use super::tests::{ETAG, Machine, SIZE, content, count, filled, filled_with_hashing, remote, until};
 use super::{Health, Role, Tuning};
 use crate::cache::block::BLOCK;
 
@@ -73,10 +71,7 @@ async fn of_a_damaged_value_what_is_right_is_kept_and_all_of_it_given_again() {
 
 #[tokio::test(start_paused = true)]
 async fn of_a_version_that_is_a_hash_a_damaged_value_is_given_again_from_the_proven_copy() {
-    let ((remote, digest), store) = (hashing(), Arc::<Memory>::default());
-    let writer = Machine::new(&store, &remote);
-    writer.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there");
-    writer.prove(&digest, &content(1)).await;
+    let (remote, digest, store) = filled_with_hashing().await;
     let sealed = store.values.lock().clone();
     let (name, value) = sealed.iter().find(|(_, value)| value.len() as u64 > EXTENT).expect("two are full");
     store.values.lock().insert(name.clone(), damaged(value, 30));

@@ -15,6 +15,7 @@
 //! backend — a store as a mount sees it: patience, and whether it works
 //! gather — blocks from the source until an extent of them is whole
 //! sealed, listing — what a value is
+//! usual — what reads take
 //! seal — what a block of it is
 //! trust — whose values are taken
 //! key, breaker, counts, leases, store — secrets and names; rest after failures; numbers; who retrieves; where values lie
@@ -49,6 +50,7 @@ mod tests;
 mod tier;
 mod trust;
 mod upkeep;
+mod usual;
 
 pub use circle::{Access, Circle, LateCircle};
 pub use key::CircleKey;
@@ -58,4 +60,4 @@ pub use source::Shared;
 pub use store::{Late, Place, Store, check};
 pub use tier::{Health, Role, Services, Tier, Tuning};
 pub use trust::{PublicKey, SigningKey, Trust};
-pub use upkeep::{Tally, shrink, tally, try_leases, try_out};
+pub use upkeep::{Tally, Work, shrink, tally, try_leases, try_out};

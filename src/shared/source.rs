@@ -12,6 +12,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::backend::Reading;
@@ -19,6 +20,7 @@ use super::circle::{Access, Circle, LateCircle};
 use super::claim::{Claim, Lease};
 use super::sealed::{EXTENT, Extent};
 use super::tier::{Fetched, Tier};
+use super::usual::Usual;
 use crate::cache::Key;
 use crate::cache::block::{BLOCK, SMALL, blocks_of, bytes_of};
 use crate::content::Algorithm;
@@ -64,6 +66,8 @@ pub struct Shared {
     notes: Notes,
     has_noted: AtomicBool,
     versions: Mutex<LruCache<Key, Version>>,
+    /// What `inner` takes.
+    usual: Usual,
 }
 
 /// A version that may be shared.
@@ -80,7 +84,9 @@ struct Version {
     is_proven: bool,
     /// Bytes of it came from the tier.
     is_used: bool,
-    /// Some of those were wrong, as the source has shown.
+    /// Some of those were not compared with the source.
+    is_unsure: bool,
+    /// One who gave some of those lies, as the source has shown.
     is_lie: bool,
     /// The first blocks of extents that the tier had, or was given.
     there: Vec<usize>,
@@ -135,7 +141,7 @@ impl Shared {
     /// want of that is a note for the user.
     pub fn new(inner: Arc<dyn Source>, tier: Arc<Tier>, circle: Arc<LateCircle>, weak: bool, notes: Notes) -> Self {
         let (has_noted, versions) = (AtomicBool::new(false), Mutex::new(LruCache::new(REMEMBERED)));
-        Self { inner, tier, circle, weak, notes, has_noted, versions }
+        Self { inner, tier, circle, weak, notes, has_noted, versions, usual: Usual::default() }
     }
 
     /// Notes once that there are digests which are not strong enough.
@@ -182,7 +188,7 @@ impl Shared {
         let key = circle.version(copy.path, copy.retrieved_as);
         let is_lie = self.known(&key).is_some_and(|version| version.is_lie);
         if is_lie {
-            self.note(&key, |version| (version.is_lie, version.is_used) = (false, false));
+            self.note(&key, |version| (version.is_lie, version.is_used, version.is_unsure) = (false, false, false));
         }
         is_lie
     }
@@ -217,6 +223,7 @@ impl Shared {
         let asked = Retrieval { range: at..at + bytes, ..(*request).clone() };
         let can_ask = self.inner.capabilities().ranges || asked.is_whole();
         if !can_ask || !self.tier.audits() {
+            self.note(key, |version| version.is_unsure = true);
             return Ok(contents);
         }
         let mut right = Vec::new();
@@ -230,7 +237,8 @@ impl Shared {
                 let blocks = blocks_of(&asked.range);
                 let extent = circle.extent(key, *size, blocks.start);
                 self.tier.accuse(circle, &extent, &blocks, &right).await;
-                self.note(key, |version| version.is_lie = true);
+                // What was compared has come from the source.
+                self.note(key, |version| version.is_lie = version.is_unsure);
                 self.doubt(subject);
                 return Ok(vec![right.into()]);
             }
@@ -239,7 +247,7 @@ impl Shared {
                 return Err(error);
             }
             // Without the source, nothing can be compared.
-            Err(_) => {}
+            Err(_) => self.note(key, |version| version.is_unsure = true),
         }
         Ok(contents)
     }
@@ -285,7 +293,8 @@ impl Shared {
         // A copy that is proven as a whole is given from the disk.
         let mending = Some(&doubted).filter(|_| circle.can_give() && self.gives_early(request, *size));
         let kept = self.tier.kept(&extent);
-        let mut late = match self.tier.fetch(&extent, &blocks, mending).await {
+        let source = self.usual.at_least(blocks.len());
+        let mut late = match self.tier.fetch(&extent, &blocks, source, mending).await {
             Fetched::Contents(contents) => return self.shared(job, &extent, contents),
             Fetched::Late(reading) => Some(reading),
             Fetched::Missing if !waits => match self.tier.joins(&extent, self.may_lease(job, &extent)).await {
@@ -303,12 +312,12 @@ impl Shared {
             }
             Fetched::Missing if self.may_lease(job, &extent) => {
                 is_missing = true;
-                match self.tier.claim(&extent).await {
+                match self.tier.claim(&extent, self.usual.at_least(extent.blocks.len())).await {
                     Claim::Mine(lease) => {
                         leases.extend([self.hold(job, &extent, Arc::new(lease))]);
                         None
                     }
-                    Claim::There => match self.tier.fetch(&extent, &blocks, mending).await {
+                    Claim::There => match self.tier.fetch(&extent, &blocks, source, mending).await {
                         Fetched::Contents(contents) => return self.shared(job, &extent, contents),
                         Fetched::Late(reading) => Some(reading),
                         Fetched::Missing | Fetched::Refused | Fetched::Unasked => None,
@@ -427,6 +436,7 @@ impl Shared {
             blocks,
             begun: has_begun,
         };
+        let asked_at = Instant::now();
         let result = match late {
             None => self.inner.retrieve_file(&asked, &mut giving).await,
             Some(late) => {
@@ -441,6 +451,8 @@ impl Shared {
                     biased;
                     result = &mut retrieving => result,
                     Some(contents) = &mut late => {
+                        self.usual.note_longer(blocks.len(), asked_at.elapsed());
+                        self.tier.note_worth(*size);
                         self.note_shared(key, extent);
                         return Ok(Came::Shared(contents));
                     }
@@ -450,6 +462,7 @@ impl Shared {
         let Giving { blocks, .. } = giving;
         match &result {
             Ok(_) => {
+                self.usual.note(blocks_of(&asked.range).len(), asked_at.elapsed());
                 self.note(key, |version| version.is_proven = true);
                 for Held { extent, number, content, .. } in blocks {
                     let first = extent.blocks.start;

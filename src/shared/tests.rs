@@ -391,6 +391,15 @@ pub(super) fn hashing() -> (Remote, String) {
     (remote, Remote::digest_of(&content(1)).as_str().to_owned())
 }
 
+/// That remote, and a store that has its file.
+pub(super) async fn filled_with_hashing() -> (Remote, String, Arc<Memory>) {
+    let ((remote, digest), store) = (hashing(), Arc::<Memory>::default());
+    let writer = Machine::new(&store, &remote);
+    writer.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there");
+    writer.prove(&digest, &content(1)).await;
+    (remote, digest, store)
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_a_content_hash_nothing_is_given_before_the_whole_copy_is_proven() {
     let ((remote, digest), store) = (hashing(), Arc::<Memory>::default());

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
-use super::backend::{Answer, Backend, Reading};
+use super::backend::{Answer, Backend, Patience, Reading};
 use super::circle::Circle;
 use super::claim::{Claim, Claims, Lease, Size};
 use super::counts::{Counts, up};
@@ -188,17 +188,19 @@ impl Tier {
         self.backends.iter().find(|backend| backend.keeps(size))
     }
 
-    /// The contents of these blocks of an extent.
+    /// The contents of these blocks of an extent, for which the source takes `source` at least, as far as is known.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         extent: &Extent,
         blocks: &Range<usize>,
+        source: Duration,
         mending: Option<&Arc<AtomicBool>>,
     ) -> Fetched {
         let Some(backend) = self.backend(extent.size).filter(|_| self.tuning.role != Role::Write) else {
             return Fetched::Unasked;
         };
-        match backend.get(&extent.name, extent.place(blocks), blocks.len(), self.tuning.patience).await {
+        let patience = Patience { configured: self.tuning.patience, source };
+        match backend.get(&extent.name, extent.place(blocks), blocks.len(), patience).await {
             Answer::Value(Some(value)) => {
                 self.open(extent, blocks, value, mending).map_or(Fetched::Refused, Fetched::Contents)
             }
@@ -228,6 +230,13 @@ impl Tier {
         up(&self.counts.hits, 1);
         up(&self.counts.bytes_in, contents.iter().map(|content| content.len() as u64).sum());
         Some(contents)
+    }
+
+    /// The store has given late what the source had not given yet, of a file of so many bytes.
+    pub(super) fn note_worth(&self, size: u64) {
+        if let Some(backend) = self.backend(size) {
+            backend.was_worth_waiting_for();
+        }
     }
 
     /// Removes a value of which a block is wrong. The others come from it, so that the extent is whole once the source has brought what is
@@ -335,11 +344,12 @@ impl Tier {
         extent.accuse(blocks, &value, right);
     }
 
-    /// Who retrieves an extent that the store has not had a moment ago. Waits for another machine that does.
-    pub(super) async fn claim(&self, extent: &Extent) -> Claim {
+    /// Who retrieves an extent that the store has not had a moment ago. Waits for another machine that does. The source takes `source` for
+    /// it at least, as far as is known.
+    pub(super) async fn claim(&self, extent: &Extent, source: Duration) -> Claim {
         match (&self.claims, self.backend(extent.size)) {
             (Some(claims), Some(backend)) if self.gives(extent.size) => {
-                claims.claim(&extent.name, backend, Size::of_file(extent.size)).await
+                claims.claim(&extent.name, backend, Size::of_file(extent.size), source).await
             }
             _ => Claim::Without,
         }
@@ -365,7 +375,8 @@ impl Tier {
     pub(super) async fn find_listing(self: &Arc<Self>, listing: &SealedListing) -> Option<Told> {
         let backend = self.backends.first().filter(|_| self.tuning.role != Role::Write)?;
         let place = 0..LARGEST as u64;
-        let Answer::Value(Some(value)) = backend.get(&listing.name, place, 1, self.tuning.patience).await else {
+        let patience = Patience { configured: self.tuning.patience, ..Patience::default() };
+        let Answer::Value(Some(value)) = backend.get(&listing.name, place, 1, patience).await else {
             return None;
         };
         let told = listing.open(value);
@@ -384,7 +395,9 @@ impl Tier {
     /// Who asks for a listing that the store has not had a moment ago. Waits for another machine that does.
     pub(super) async fn claim_listing(&self, listing: &SealedListing) -> Claim {
         match (&self.claims, self.backends.first()) {
-            (Some(claims), Some(backend)) if self.gives(0) => claims.claim(&listing.name, backend, Size::Small).await,
+            (Some(claims), Some(backend)) if self.gives(0) => {
+                claims.claim(&listing.name, backend, Size::Small, Duration::ZERO).await
+            }
             _ => Claim::Without,
         }
     }

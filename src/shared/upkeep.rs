@@ -1,8 +1,11 @@
 //! What is done with a store as a whole: it is tried, looked at, made smaller, emptied. It opens no value.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
 use tokio::time::timeout;
 
 use super::key::random_name;
@@ -13,6 +16,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The time that a store has for an answer while it is tried.
 const TRIAL: Duration = Duration::from_secs(10);
+
+/// How many values are removed at once.
+const REMOVED_AT_ONCE: usize = 8;
 
 /// Who takes a lease for a trial.
 const TRIER: &str = "a check";
@@ -85,16 +91,27 @@ impl Tally {
     }
 }
 
+/// How far the work with a store is, for who waits.
+#[derive(Debug, Clone, Default)]
+pub struct Work {
+    /// How much was found so far.
+    pub found: Arc<AtomicU64>,
+    /// How much is to be removed; 0 until that is known.
+    pub to_remove: Arc<AtomicU64>,
+    /// How much of that was.
+    pub removed: Arc<AtomicU64>,
+}
+
 /// Counts what is there. A store that does not answer is found out before all of it is listed, which may take long.
 ///
 /// # Errors
 /// The store cannot be listed, or does not answer.
-pub async fn tally(store: &dyn Store) -> Result<Tally> {
+pub async fn tally(store: &dyn Store, work: &Work) -> Result<Tally> {
     let name = random_name().map_err(|_| Error::new("ask the shared store", ErrorKind::Other))?;
     let limit = humantime::format_duration(TRIAL);
     let late = |_| Error::new("ask the shared store", ErrorKind::TimedOut).because(format!("no answer within {limit}"));
     timeout(TRIAL, store.get(&name, 0..1)).await.map_err(late)??;
-    Ok(Tally::of(&store.list().await?))
+    Ok(Tally::of(&store.list(&work.found).await?))
 }
 
 /// Removes the values that have not been used for longest, until the others take no more than `max_bytes`, and what is none in the place of
@@ -102,8 +119,8 @@ pub async fn tally(store: &dyn Store) -> Result<Tally> {
 ///
 /// # Errors
 /// The store cannot be listed; the first failure to remove something, once everything was tried.
-pub async fn shrink(store: &dyn Store, max_bytes: u64) -> Result<(Tally, Tally)> {
-    let mut stored = store.list().await?;
+pub async fn shrink(store: &dyn Store, max_bytes: u64, work: &Work) -> Result<(Tally, Tally)> {
+    let mut stored = store.list(&work.found).await?;
     // Those that stay first; of two that were used at once, the one whose name comes first.
     stored.sort_by(|one, other| (one.is_odd, other.used, &one.name).cmp(&(other.is_odd, one.used, &other.name)));
     let mut bytes = 0;
@@ -113,23 +130,25 @@ pub async fn shrink(store: &dyn Store, max_bytes: u64) -> Result<(Tally, Tally)>
     };
     let stay = stored.iter().take_while(fits).count();
     let (stay, go) = stored.split_at(stay);
+    work.to_remove.store(go.len() as u64, Ordering::Relaxed);
     let mut failure = None;
-    for value in go {
-        match store.delete(&value.name).await {
+    let mut removing = stream::iter(go).map(|value| store.delete(&value.name)).buffer_unordered(REMOVED_AT_ONCE);
+    while let Some(removed) = removing.next().await {
+        work.removed.fetch_add(1, Ordering::Relaxed);
+        match removed {
             // Without an answer, the next one would be asked for in vain too.
             Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Unreachable) => return Err(error),
             Err(error) => failure = failure.or(Some(error)),
             Ok(()) => {}
         }
     }
+    drop(removing);
     failure.map_or_else(|| Ok((Tally::of(go), Tally::of(stay))), Err)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::Arc;
-    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::shared::store::memory::Memory;
@@ -153,7 +172,7 @@ mod tests {
     async fn a_store_that_says_nothing_is_found_out_before_it_is_listed() {
         let store = Memory::default();
         store.silent.store(true, Ordering::Relaxed);
-        let error = tally(&store).await.expect_err("it hangs");
+        let error = tally(&store, &Work::default()).await.expect_err("it hangs");
         assert_eq!((error.kind(), store.asked.load(Ordering::Relaxed)), (ErrorKind::TimedOut, 1));
     }
 
@@ -167,9 +186,12 @@ mod tests {
             store.put_if_absent(name, Bytes::from_static(b"value")).await.expect("it takes it");
         }
         fs::create_dir_all(dir.path().join(&names[2]).join("more")).expect("a directory");
-        let all = tally(&*store).await.expect("it works");
+        let all = tally(&*store, &Work::default()).await.expect("it works");
         assert_eq!((all.values, all.bytes, all.odd), (2, 10, 1));
-        let (gone, left) = shrink(&*store, 1000).await.expect("it works");
+        let work = Work::default();
+        let (gone, left) = shrink(&*store, 1000, &work).await.expect("it works");
+        let counts = [&work.found, &work.to_remove, &work.removed].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counts, [3, 1, 1], "it is told how far it is");
         assert_eq!(((gone.values, gone.odd), (left.values, left.odd)), ((0, 1), (2, 0)));
         assert!(!dir.path().join(&names[2]).exists());
     }
@@ -190,12 +212,12 @@ mod tests {
             names.push(name);
         }
         let counts = |(gone, left): (Tally, Tally)| (gone.values, gone.bytes, left.values, left.bytes);
-        assert_eq!(counts(shrink(&*store, 1000).await.expect("it works")), (0, 0, 4, 400));
-        assert_eq!(counts(shrink(&*store, 299).await.expect("it works")), (2, 200, 2, 200));
+        assert_eq!(counts(shrink(&*store, 1000, &Work::default()).await.expect("it works")), (0, 0, 4, 400));
+        assert_eq!(counts(shrink(&*store, 299, &Work::default()).await.expect("it works")), (2, 200, 2, 200));
         let left: Vec<_> = names.iter().map(|name| dir.path().join(name).exists()).collect();
         assert_eq!(left, [true, true, false, false]);
-        assert_eq!(tally(&*store).await.expect("it works").bytes, 200);
-        assert_eq!(counts(shrink(&*store, 0).await.expect("it works")), (2, 200, 0, 0));
-        assert_eq!(tally(&*store).await.expect("it works"), Tally::default());
+        assert_eq!(tally(&*store, &Work::default()).await.expect("it works").bytes, 200);
+        assert_eq!(counts(shrink(&*store, 0, &Work::default()).await.expect("it works")), (2, 200, 0, 0));
+        assert_eq!(tally(&*store, &Work::default()).await.expect("it works"), Tally::default());
     }
 }

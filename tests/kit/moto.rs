@@ -2,10 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::servers::{Launch, Server, find};
+use super::servers::{Certifies, Launch, Server, certify, find};
 
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "bucket";
@@ -20,12 +20,18 @@ pub struct Moto(Server);
 impl Moto {
     /// An empty bucket.
     pub fn start(own: &Path) -> Self {
-        Self(Server::launch(Launch { name: "moto", command: |server| moto(server, 0), login: false }, own))
+        Self(Server::launch(Launch { name: "moto", command: |server| moto(server, 0, None), login: false }, own))
+    }
+
+    /// The same with TLS, under a certificate that [`Server::certificate`] is. It is not changed from here.
+    pub fn with_tls(own: &Path) -> Self {
+        let command = |server: &Server| moto(server, 0, Some(certify(server.own(), Certifies::Itself)));
+        Self(Server::launch(Launch { name: "moto with TLS", command, login: false }, own))
     }
 
     /// A bucket with 100,000 objects of one byte, `many/000000` and on.
     pub fn with_hundred_thousand(own: &Path) -> Self {
-        Self(Server::launch(Launch { name: "moto", command: |server| moto(server, 100_000), login: false }, own))
+        Self(Server::launch(Launch { name: "moto", command: |server| moto(server, 100_000, None), login: false }, own))
     }
 
     /// The table of a source that shows the bucket to nobody in particular, in TOML.
@@ -125,7 +131,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
-port, bucket, objects = sys.argv[1:]
+port, bucket, objects, *tls = sys.argv[1:]
 backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
 backend.create_bucket(bucket, "us-east-1")
 for number in range(int(objects)):
@@ -133,11 +139,13 @@ for number in range(int(objects)):
 if int(objects):
     # It goes through all objects for every page, and these do not change.
     backend.list_objects = functools.cache(backend.list_objects)
-run_simple("127.0.0.1", int(port), DomainDispatcherApplication(create_backend_app), threaded=True)
+run_simple("127.0.0.1", int(port), DomainDispatcherApplication(create_backend_app), threaded=True, ssl_context=tuple(tls) or None)
 "#;
 
-fn moto(server: &Server, objects: u32) -> Command {
+/// With TLS, if there are a key and a certificate.
+fn moto(server: &Server, objects: u32, tls: Option<(PathBuf, PathBuf)>) -> Command {
     let mut command = Command::new(find("python3", Some("KITOVUFS_PYTHON")));
     command.args(["-c", SCRIPT, &server.port().to_string(), BUCKET, &objects.to_string()]);
+    command.args(tls.into_iter().flat_map(|(key, certificate)| [certificate, key]));
     command
 }

@@ -14,7 +14,7 @@ use rustix::net::sockopt::set_socket_linger;
 use super::listener::Listener;
 
 /// What happens to bytes on their way from the server.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Link {
     /// How long a byte takes, each way: half a round trip.
     pub delay: Duration,
@@ -155,6 +155,13 @@ impl Shared {
         }
     }
 
+    /// Waits until then, or until the link is another: what a narrow one has begun to send is not held up by that any more.
+    fn pass(&self, due: Instant, link: Link) {
+        while self.link() == link && Instant::now() < due {
+            sleep_until(due.min(Instant::now() + Duration::from_millis(50)));
+        }
+    }
+
     /// When the line has sent something that takes it so long, after everything that it was given before.
     fn send_by(&self, ready: Instant, takes: Duration) -> Instant {
         let mut free = self.line_free.lock().unwrap();
@@ -270,7 +277,7 @@ fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, V
         let by_itself = ready + link.bandwidth.map_or(Duration::ZERO, |bandwidth| time(part.len(), bandwidth));
         let due = link.line.map_or(by_itself, |line| by_itself.max(shared.send_by(ready, time(part.len(), line))));
         free = Some(due);
-        sleep_until(due);
+        shared.pass(due, link);
         shared.turns.lock().unwrap().answer(allowed);
         if to.write_all(part).is_err() {
             return;

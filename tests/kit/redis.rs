@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::servers::{Launch, Server, find};
+use super::servers::{Certifies, Launch, Server, certify, find};
 
 /// The file in the served directory that has the password, if there is one.
 const PASSWORD: &str = "password";
@@ -24,9 +24,19 @@ impl Redis {
         Self::start(dir)
     }
 
+    /// One that speaks TLS alone, under a certificate that [`Server::certificate`] is.
+    pub fn with_tls(dir: &Path) -> Self {
+        Self(Server::launch(Launch { name: "redis with TLS", command: redis_with_tls, login: false }, dir))
+    }
+
     /// Its address, as Redis' own clients take it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.0.port())
+    }
+
+    /// The same of a server with TLS.
+    pub fn tls_url(&self) -> String {
+        self.url().replace("redis:", "rediss:")
     }
 
     /// What it answers to a command, a line for each thing.
@@ -52,8 +62,22 @@ impl std::ops::DerefMut for Redis {
 }
 
 fn redis(server: &Server) -> Command {
+    let mut command = with_nothing_on_disk(server);
+    command.args(["--port", &server.port().to_string()]);
+    command
+}
+
+fn redis_with_tls(server: &Server) -> Command {
+    let (key, certificate) = certify(server.own(), Certifies::Itself);
+    let mut command = with_nothing_on_disk(server);
+    command.args(["--port", "0", "--tls-port", &server.port().to_string(), "--tls-auth-clients", "no"]);
+    command.arg("--tls-key-file").arg(key).arg("--tls-cert-file").arg(certificate);
+    command
+}
+
+fn with_nothing_on_disk(server: &Server) -> Command {
     let mut command = Command::new(find("redis-server", None));
-    command.args(["--bind", "127.0.0.1", "--port", &server.port().to_string(), "--save", "", "--appendonly", "no"]);
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.args(["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]).arg("--dir").arg(server.dir());
     if let Ok(password) = std::fs::read_to_string(server.dir().join(PASSWORD)) {
         command.args(["--requirepass", &password]);

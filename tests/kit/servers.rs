@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use md5::{Digest as _, Md5};
+use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::Sha256;
 use tempfile::TempDir;
 
@@ -67,11 +68,6 @@ impl Webdav {
 
     fn certified(dir: &Path, command: fn(&Server) -> Command) -> Self {
         Self(Server::launch(Launch { name: "rclone", command, login: false }, dir))
-    }
-
-    /// The certificate of a server with TLS, which signed itself.
-    pub fn certificate(&self) -> PathBuf {
-        self.own().join("cert.pem")
     }
 
     /// Apache's mod_dav, open to everybody. Counts requests.
@@ -292,6 +288,21 @@ impl Server {
         }
     }
 
+    /// Stops it in whatever it is doing: it says nothing any more, and its connections stay. Until [`Server::go_on`], or its end.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("the server runs");
+        kill_process_group(Pid::from_child(child), signal).expect("it can be told");
+    }
+
     /// The port on loopback.
     pub fn port(&self) -> u16 {
         self.port
@@ -300,6 +311,11 @@ impl Server {
     /// A directory of the server's own, for configuration and logs (`access.log`, `error.log`).
     pub fn own(&self) -> &Path {
         self.own.path()
+    }
+
+    /// The certificate of a server with TLS, which signed itself.
+    pub fn certificate(&self) -> PathBuf {
+        self.own().join("cert.pem")
     }
 
     /// The lines of a source's table that name the user whom this server knows; none if it is open to everybody.

@@ -1,5 +1,7 @@
 //! What every store keeps, as one test for all of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,9 @@ fn name(number: usize) -> String {
 }
 
 async fn listed(store: &dyn Store) -> Vec<Stored> {
-    let mut listed = store.list().await.expect("it lists");
+    let found = Arc::<AtomicU64>::default();
+    let mut listed = store.list(&found).await.expect("it lists");
+    assert_eq!(found.load(Ordering::Relaxed), listed.len() as u64, "they are counted");
     listed.sort_by(|one, other| one.name.cmp(&other.name));
     listed
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -117,7 +118,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// What is two directories below `format`, by its names in the store.
-fn walk(dir: &Path) -> io::Result<Vec<Stored>> {
+fn walk(dir: &Path, counting: &AtomicU64) -> io::Result<Vec<Stored>> {
     let mut found = Vec::new();
     let below = |dir: &Path| match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -140,6 +141,7 @@ fn walk(dir: &Path) -> io::Result<Vec<Stored>> {
             let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
             let size = if is_odd { 0 } else { metadata.len() };
             found.push(Stored { name: name.to_owned(), size, used, is_odd });
+            counting.fetch_add(1, Ordering::Relaxed);
         }
     }
     Ok(found)
@@ -163,8 +165,9 @@ impl Store for Directory {
         self.call("remove from the shared store", name, remove).await
     }
 
-    async fn list(&self) -> Result<Vec<Stored>> {
-        self.call("list the shared store", "", walk).await
+    async fn list(&self, found: &Arc<AtomicU64>) -> Result<Vec<Stored>> {
+        let counting = found.clone();
+        self.call("list the shared store", "", move |dir| walk(dir, &counting)).await
     }
 }
 
@@ -188,13 +191,13 @@ mod tests {
         assert_eq!(store.get(&a, 3..99).await.expect("it answers").as_deref(), Some(&b"ue"[..]));
         assert!(store.put_if_absent(&b, "b".into()).await.expect("it takes it"));
         fs::write(dir.path().join("v1/aa/theirs"), "").expect("another file");
-        let mut listed = store.list().await.expect("it lists");
+        let mut listed = store.list(&Arc::default()).await.expect("it lists");
         listed.sort_by(|one, other| one.name.cmp(&other.name));
         let listed: Vec<_> = listed.iter().map(|stored| (&stored.name, stored.size)).collect();
         assert_eq!(listed, [(&a, 5), (&b, 1)], "what others have put there is no value");
         store.delete(&a).await.expect("it is deleted");
         store.delete(&a).await.expect("that it is not there is no failure");
-        assert_eq!(store.list().await.expect("it lists").len(), 1);
+        assert_eq!(store.list(&Arc::default()).await.expect("it lists").len(), 1);
         let left = walkdir::WalkDir::new(dir.path()).into_iter().flatten().filter(|entry| entry.path().is_file());
         assert_eq!(left.count(), 2, "nothing else is left behind");
     }
@@ -210,7 +213,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", &link).expect("a link");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
         fs::create_dir_all(below.join("more")).expect("a directory");
-        let odd = store.list().await.expect("it lists");
+        let odd = store.list(&Arc::default()).await.expect("it lists");
         assert_eq!(odd.iter().map(|odd| (odd.is_odd, odd.size)).collect::<Vec<_>>(), [(true, 0); 3]);
         for path in [link, pipe, below] {
             let name = path.strip_prefix(dir.path()).expect("it is below").to_str().expect("it is text").to_owned();

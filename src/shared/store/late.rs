@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -80,8 +81,8 @@ impl<S: Store + ?Sized> Store for Late<S> {
         self.open().await?.delete(name).await
     }
 
-    async fn list(&self) -> Result<Vec<Stored>> {
-        self.open().await?.list().await
+    async fn list(&self, found: &Arc<AtomicU64>) -> Result<Vec<Stored>> {
+        self.open().await?.list(found).await
     }
 }
 
@@ -124,7 +125,7 @@ mod tests {
         late.get(name, 0..1).await.expect_err("its secret is not there");
         assert!(late.put_if_absent(name, "v".into()).await.expect("it is open"));
         assert_eq!(late.get(name, 0..1).await.expect("it answers").as_deref(), Some(&b"v"[..]));
-        assert_eq!(late.list().await.expect("it answers").len(), 1);
+        assert_eq!(late.list(&Arc::default()).await.expect("it answers").len(), 1);
         late.delete(name).await.expect("it is removed");
         assert_eq!((opened.load(Ordering::SeqCst), late.largest_file()), (2, 9));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -96,9 +97,10 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn list(&self) -> Result<Vec<Stored>> {
+    async fn list(&self, found: &Arc<AtomicU64>) -> Result<Vec<Stored>> {
         self.answer().await?;
         let values = self.values.lock();
+        found.fetch_add(values.len() as u64, Ordering::Relaxed);
         let stored = |(name, value): (&String, &Bytes)| Stored {
             name: name.clone(),
             size: value.len() as u64,

@@ -14,6 +14,7 @@ mod server_tests;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
@@ -133,8 +134,9 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a value, or what is in its place.
     async fn delete(&self, name: &str) -> Result<()>;
 
-    /// Every value that this program could have put there, and what else is in the place of one.
-    async fn list(&self) -> Result<Vec<Stored>>;
+    /// Every value that this program could have put there, and what else is in the place of one. Counts them in `found` as they are found, for
+    /// who waits.
+    async fn list(&self, found: &Arc<AtomicU64>) -> Result<Vec<Stored>>;
 }
 
 /// A value that is in a store.

@@ -1,11 +1,10 @@
 //! Stores against real servers, which the tests start, and what they say when those do not do what they should.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use kit::liar::{For, Liar, Speaks};
 use kit::moto::{BUCKET, Moto};
 use kit::redis::Redis as Server;
@@ -52,7 +51,11 @@ async fn an_s3_store_keeps_the_contract_with_moto() {
     // More than a page of a listing has.
     lists_many(&*store, 1_100).await;
     let elsewhere = open(&Place { url: Url::parse("s3://bucket").expect("a URL"), ..moto_place(&moto) });
-    assert_eq!(elsewhere.expect("a store").list().await.expect("it lists"), [], "another prefix is another store");
+    assert_eq!(
+        elsewhere.expect("a store").list(&Arc::default()).await.expect("it lists"),
+        [],
+        "another prefix is another store"
+    );
 }
 
 /// Nothing is written there: `rclone serve s3` at times never answers to a PUT on a machine with much to do (8 of 400 runs, at a load
@@ -135,7 +138,7 @@ async fn an_s3_store_says_what_to_do() {
     assert!(kind == ErrorKind::InvalidConfig && text.contains("there is no bucket `none`; make it"), "{text}");
     let missing = open(&Place { url: Url::parse("s3://none").expect("a URL"), ..moto_place(&moto) }).expect("a store");
     missing.get(&name(), 0..1).await.expect_err("it is no store without values");
-    missing.list().await.expect_err("nor an empty one");
+    missing.list(&Arc::default()).await.expect_err("nor an empty one");
 
     let endpoint = Some(format!("http://127.0.0.1:{}", nowhere()));
     let (kind, text) = complaint(&Place { endpoint, ..moto_place(&moto) }).await;
@@ -207,44 +210,4 @@ async fn a_redis_store_works_again_when_its_server_does() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("it is not found again");
-}
-
-/// Measures a store, for who asks: `STORE=s3://… cargo test --features shared --lib measured -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn measured() {
-    let dir = kit::reaper::temporary();
-    let (moto_dir, weed_dir, redis_dir) = (dir.path().join("m"), dir.path().join("w"), dir.path().join("r"));
-    for dir in [&moto_dir, &weed_dir, &redis_dir] {
-        std::fs::create_dir(dir).expect("a directory");
-    }
-    let seaweed = Seaweed::start(&weed_dir);
-    let redis = Server::start(&redis_dir);
-    measure("seaweedfs", bucket(seaweed.url(), seaweed.bucket(), Some(seaweed.key())), 4 << 20).await;
-    measure("seaweedfs", bucket(seaweed.url(), seaweed.bucket(), Some(seaweed.key())), 64 << 10).await;
-    measure("redis", place(&redis.url()), 64 << 10).await;
-    measure("directory", place(&format!("file://{}", Path::new(&moto_dir).display())), 4 << 20).await;
-}
-
-async fn measure(what: &str, place: Place, size: usize) {
-    let store = open(&place).expect("a store");
-    let value = Bytes::from(vec![7; size]);
-    let names: Vec<_> = (0..50).map(|number| format!("v1/bb/{number:064x}").replace("v1/bb/00", "v1/00/00")).collect();
-    let mut took = Vec::new();
-    let began = Instant::now();
-    for name in &names {
-        store.put_if_absent(name, value.clone()).await.expect("it takes it");
-    }
-    took.push(began.elapsed() / 50);
-    let began = Instant::now();
-    for name in &names {
-        store.get(name, 0..size as u64).await.expect("it answers").expect("it is there");
-    }
-    took.push(began.elapsed() / 50);
-    let began = Instant::now();
-    for _ in &names {
-        store.get(&name(), 0..1).await.expect("it answers");
-    }
-    took.push(began.elapsed() / 50);
-    println!("{what}, {size} bytes: put {:?}, get {:?}, miss {:?}", took[0], took[1], took[2]);
 }

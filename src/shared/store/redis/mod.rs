@@ -4,6 +4,7 @@ mod leases;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -197,7 +198,7 @@ impl Store for Redis {
         self.result("remove from Redis", removed)
     }
 
-    async fn list(&self) -> Result<Vec<Stored>> {
+    async fn list(&self, counting: &Arc<AtomicU64>) -> Result<Vec<Stored>> {
         const OP: &str = "list Redis";
         let (mut found, mut cursor) = (Vec::new(), 0_u64);
         loop {
@@ -229,6 +230,7 @@ impl Store for Redis {
                 };
                 let name = key.trim_start_matches(PREFIX).to_owned();
                 found.push(Stored { name, size: size.unsigned_abs(), used, is_odd });
+                counting.fetch_add(1, Ordering::Relaxed);
             }
             cursor = next;
             if cursor == 0 {

@@ -3,7 +3,8 @@
 mod answer;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -233,7 +234,7 @@ impl Store for S3 {
         if refusal.kind() == ErrorKind::NotFound { Ok(()) } else { Err(refusal) }
     }
 
-    async fn list(&self) -> Result<Vec<Stored>> {
+    async fn list(&self, counting: &Arc<AtomicU64>) -> Result<Vec<Stored>> {
         const OP: &str = "list the shared store";
         let (mut found, mut token) = (Vec::new(), None::<String>);
         loop {
@@ -255,7 +256,9 @@ impl Store for S3 {
                 stored.name = stored.name.strip_prefix(&self.prefix)?.to_owned();
                 is_name(&stored.name).then_some(stored)
             };
+            let before = found.len();
             found.extend(page.stored.into_iter().filter_map(named));
+            counting.fetch_add((found.len() - before) as u64, Ordering::Relaxed);
             if page.next.is_none() {
                 return Ok(found);
             }

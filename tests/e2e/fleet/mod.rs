@@ -1,6 +1,10 @@
 //! Many machines, one retrieval: daemons with caches of their own and one store that they have in common, which lies, leaks nothing, and
 //! goes away.
 
+mod members;
+mod outages;
+mod tls;
+
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
