@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::pace::Stopwatch;
 use super::plan::{Limit, Planned, UnderWay};
-use super::{OpenVersion, SMALL, Version};
+use super::{OpenVersion, Version};
 use crate::cache::block::{BLOCK, bytes_of};
 use crate::cache::{OpenCopy, Stored};
 use crate::disk::Asked;
@@ -358,9 +358,9 @@ impl<'a> BlockSink<'a> {
         let (block, given_up) = (self.next, Arc::new(AtomicBool::new(false)));
         let (writing, is_given_up) = (bytes.clone(), given_up.clone());
         let write = move |copy: &OpenCopy, _: &Asked| copy.write(block, &writing, &is_given_up);
-        // Whoever reads a small file has its bytes already, or does not wait for them yet.
+        // Who reads it has its bytes already, or does not wait for them yet. Of a file of several blocks each would wait for the one before.
         let is_in_no_hurry = !self.shown.is_empty() || !self.request.urgency.is_interactive();
-        let stored = if is_in_no_hurry && self.version.version.size <= SMALL {
+        let stored = if is_in_no_hurry && self.version.version.size <= BLOCK {
             self.version.ask_disk_together(write).await
         } else {
             self.version.ask_disk(write).await
