@@ -195,26 +195,24 @@ impl Index {
     pub fn save(&self, key: &Key, name: &LocalName, charge: u64, record: Record) {
         let (key, name) = (key.0, name.clone());
         self.0.write(move |db| {
-            let copy: i64 = db
-                .prepare_cached(
-                    "INSERT INTO copies (key, name, size, charge, used, local_digest, fingerprint)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT (key) DO UPDATE SET
-                         size = ?3, charge = ?4, used = ?5, local_digest = ?6, fingerprint = ?7
-                     RETURNING id",
-                )?
-                .query_row(
-                    params![
-                        key,
-                        &*name,
-                        record.size.cast_signed(),
-                        charge.cast_signed(),
-                        now(),
-                        record.local_digest.as_ref().map(Digest::as_str),
-                        record.fingerprint.map(Fingerprint::to_bytes),
-                    ],
-                    |row| row.get(0),
-                )?;
+            db.prepare_cached(
+                "INSERT INTO copies (key, name, size, charge, used, local_digest, fingerprint)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (key) DO UPDATE SET
+                     size = ?3, charge = ?4, used = ?5, local_digest = ?6, fingerprint = ?7",
+            )?
+            .execute(params![
+                key,
+                &*name,
+                record.size.cast_signed(),
+                charge.cast_signed(),
+                now(),
+                record.local_digest.as_ref().map(Digest::as_str),
+                record.fingerprint.map(Fingerprint::to_bytes),
+            ])?;
+            // With RETURNING, SQLite makes a table with a memory of its own for each answer.
+            let copy: i64 =
+                db.prepare_cached("SELECT id FROM copies WHERE key = ?1")?.query_row([key], |row| row.get(0))?;
             let mut insert =
                 db.prepare_cached("INSERT OR REPLACE INTO hashes (copy, page, blake3) VALUES (?1, ?2, ?3)")?;
             for (page, hashes) in record.pages {
