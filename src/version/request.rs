@@ -111,6 +111,11 @@ impl Request {
         });
     }
 
+    /// Whether it has brought everything that it was for.
+    pub(super) fn is_done(&self) -> bool {
+        self.upto() >= self.end()
+    }
+
     /// Others retrieve what begins with this block.
     pub(super) fn end_before(&self, block: usize) {
         if self.upto() < block {
@@ -333,7 +338,7 @@ impl<'a> BlockSink<'a> {
         if next >= request.first + FAIR_SHARE && is_in_the_way() {
             request.cut_off().await;
         }
-        let is_wanted = |limit: &Limit| limit.is_beyond(next, version.ahead_in_memory().is_some());
+        let is_wanted = |limit: &Limit| limit.is_beyond(next, version.ahead_in_memory());
         if is_wanted(&request.limit.borrow()) {
             return;
         }
