@@ -35,12 +35,15 @@ use pace::Pace;
 use plan::{AHEAD, AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning, plan_end};
 pub use request::Memory;
 use request::Request;
-use stream::{Forward, Streams};
+use stream::{Forward, Most, Streams};
 
 pub use crate::cache::block::SMALL;
 
 /// What is requested ahead of a reader who goes forward is at most what the line brings in this time.
 const LOOK_AHEAD: Duration = Duration::from_secs(1);
+
+/// That is so many blocks (1 MiB) at least, however slow the line and small the cache.
+const AHEAD_AT_LEAST: usize = 8;
 
 /// The end of a file that is worth a request of its own holds so many bytes: the index of an archive, or what `tail` shows.
 const END: u64 = 64 << 10;
@@ -405,8 +408,12 @@ impl OpenVersion {
         let room = self.transfer.cache.limits().max_size;
         let brings = self.line().brings(self.transfer.pace.brings(LOOK_AHEAD) / BLOCK);
         // Not so far that a small cache would be turned over by one reader.
-        let on_disk = AHEAD.min(block_count(room / 8)).min(brings).max(AHEAD_IN_MEMORY);
-        let limit = self.ahead_in_memory().unwrap_or(on_disk);
+        let on_disk = AHEAD.min(block_count(room / 8)).min(brings).max(AHEAD_AT_LEAST);
+        let most = match self.ahead_in_memory() {
+            // Beyond what may wait there, requests are held back once they are answered.
+            Some(in_memory) => Most { ahead: in_memory, waiting: in_memory * 2 },
+            None => Most { ahead: on_disk, waiting: on_disk },
+        };
         let mut state = self.state.lock();
         if !self.is_doubtful(&state) {
             let is_end = blocks.start > 0 && blocks.end == block_count(self.version.size);
@@ -414,7 +421,7 @@ impl OpenVersion {
                 self.end.is_read.store(true, Ordering::Relaxed);
             }
             let waits = !self.missing(blocks.clone()).is_empty();
-            let forward = state.streams.follow(blocks, waits, limit);
+            let forward = state.streams.follow(blocks, waits, most);
             self.request(&mut state, blocks, forward);
         }
     }
@@ -422,8 +429,8 @@ impl OpenVersion {
     /// Requests every missing block of `blocks` that is not under way, and what a reader who goes `forward` so needs beyond where that is worth
     /// a request.
     fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, forward: Forward) {
-        let Forward { ahead, waits } = forward;
-        let reader = Reader { blocks: blocks.clone(), ahead, waits, alone: state.streams.is_alone() };
+        let Forward { ahead, waiting } = forward;
+        let reader = Reader { blocks: blocks.clone(), ahead, waiting, alone: state.streams.is_alone() };
         let missing = |blocks| self.missing(blocks);
         let plan = plan(self.view(state, &missing), &reader, &self.line());
         for (index, limit) in plan.go_on {
@@ -510,7 +517,7 @@ impl OpenVersion {
                     if let Some(error) = self.transfer.evidence.refusal(self.copy.key()) {
                         return Err(error);
                     }
-                    self.request(&mut state, &blocks, Forward { ahead: 0, waits: true });
+                    self.request(&mut state, &blocks, Forward { ahead: 0, waiting: None });
                 }
                 let coming = state.requests.iter().find(|request| request.covers(first));
                 // A request for the whole file may have delivered this block already, and memory has dropped it since. Wait for that request
@@ -634,7 +641,7 @@ impl OpenVersion {
         let missing = |blocks| self.missing(blocks);
         let (view, line) = (self.view(state, &missing), self.line());
         let planned = if view.small {
-            let reader = Reader { blocks: 0..view.blocks, ahead: 0, waits: false, alone: true };
+            let reader = Reader { blocks: 0..view.blocks, ahead: 0, waiting: None, alone: true };
             plan(view, &reader, &line).requests.into_iter().next()
         } else {
             plan_beginning(&view, &line).map(|planned| Planned { blocks: 0..1, ..planned })

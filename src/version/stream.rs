@@ -40,6 +40,8 @@ struct Stream {
     read: u64,
     /// The block before which it waited last for what had not come.
     waited: Option<usize>,
+    /// How far ahead of it at most, while it waits.
+    most: usize,
 }
 
 /// How a reader goes forward.
@@ -47,19 +49,27 @@ struct Stream {
 pub struct Forward {
     /// How many blocks beyond its latest read should be retrieved too.
     pub ahead: usize,
-    /// Whether it has waited for some of the blocks that it read just now: the line is slower than the reader.
-    pub waits: bool,
+    /// How many, if it has waited for some of those that it read just now: the line is slower than the reader.
+    pub waiting: Option<usize>,
+}
+
+/// How far ahead of a reader is retrieved at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// How many blocks.
+    pub ahead: usize,
+    /// How many while it waits.
+    pub waiting: usize,
 }
 
 impl Streams {
-    /// Notes a read of `blocks`, of which some have not come if it `waits`, and answers how many blocks beyond it should be retrieved too, at
-    /// most `limit`.
+    /// Notes a read of `blocks`, of which some have not come if it `waits`, and answers how many blocks beyond it should be retrieved too.
     ///
     /// A reader that goes forward gets twice as many each time. A jump begins a new stream with none, and leaves the others alone.
-    pub fn follow(&mut self, blocks: &Range<usize>, waits: bool, limit: usize) -> Forward {
+    pub fn follow(&mut self, blocks: &Range<usize>, waits: bool, most: Most) -> Forward {
         let mut stream = match self.streams.iter().position(|stream| stream.is_near(blocks)) {
             Some(known) => self.streams.remove(known),
-            None => Stream { next: usize::MAX, ahead: 0, forward: 0, read: 0, waited: None },
+            None => Stream { next: usize::MAX, ahead: 0, forward: 0, read: 0, waited: None, most: 0 },
         };
         self.reads += 1;
         self.latest = blocks.clone();
@@ -71,7 +81,8 @@ impl Streams {
             stream.next = blocks.end;
             stream.ahead = (stream.ahead * 2).max(1);
         }
-        stream.ahead = stream.ahead.min(limit).min(AHEAD_AT_FIRST.max(stream.forward / IN_VAIN));
+        stream.most = most.waiting;
+        stream.ahead = stream.ahead.min(most.ahead).min(AHEAD_AT_FIRST.max(stream.forward / IN_VAIN));
         stream.waited = if waits { Some(blocks.end) } else { stream.waited };
         self.streams.insert(0, stream);
         self.streams.truncate(READERS);
@@ -103,7 +114,9 @@ impl Streams {
 impl Stream {
     fn forward(&self) -> Forward {
         let waits = self.waited.is_some_and(|waited| self.next <= waited + self.ahead);
-        Forward { ahead: self.ahead, waits }
+        // Of what comes side by side, about half has come by the time that it is needed.
+        let waiting = waits.then(|| (self.ahead * 2).min(self.most).max(self.ahead));
+        Forward { ahead: self.ahead, waiting }
     }
 
     /// Whether a read of `blocks` may be of this reader.
@@ -118,7 +131,7 @@ mod tests {
 
     /// How many blocks beyond a read of `blocks` should be retrieved, if it did not wait.
     fn follow(streams: &mut Streams, blocks: &Range<usize>, limit: usize) -> usize {
-        streams.follow(blocks, false, limit).ahead
+        streams.follow(blocks, false, Most { ahead: limit, waiting: limit }).ahead
     }
 
     #[test]
@@ -142,20 +155,21 @@ mod tests {
         for block in [99, 0, 1, 2] {
             follow(&mut streams, &(block..block + 1), 8);
         }
-        assert_eq!(streams.latest(), Some((2..3, Forward { ahead: 2, waits: false })));
+        assert_eq!(streams.latest(), Some((2..3, Forward { ahead: 2, waiting: None })));
         streams.stop();
         assert_eq!(streams.latest(), None);
         follow(&mut streams, &(3..4), 8);
-        assert_eq!(streams.latest(), Some((3..4, Forward { ahead: 4, waits: false })));
+        assert_eq!(streams.latest(), Some((3..4, Forward { ahead: 4, waiting: None })));
     }
 
     #[test]
     fn a_reader_waits_until_it_has_read_what_was_ahead_without_waiting() {
         let mut streams = Streams::default();
-        let mut waits = |block: usize, waits| streams.follow(&(block..block + 1), waits, 4).waits;
-        let waited = [true, false, false, true].into_iter().chain([false; 6]);
-        let waits: Vec<_> = (0..).zip(waited).map(|(block, waited)| waits(block, waited)).collect();
-        assert_eq!(waits, [true, true, true, true, true, true, true, true, false, false]);
+        let most = Most { ahead: 4, waiting: 6 };
+        let mut waiting = |block: usize, waits| streams.follow(&(block..block + 1), waits, most).waiting;
+        let waits = [true, false, false, true].into_iter().chain([false; 6]);
+        let waiting: Vec<_> = (0..).zip(waits).map_while(|(block, waits)| waiting(block, waits)).collect();
+        assert_eq!(waiting, [0, 2, 4, 6, 6, 6, 6, 6]);
     }
 
     #[test]

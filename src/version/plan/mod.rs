@@ -117,8 +117,8 @@ pub(super) struct Reader {
     pub(super) blocks: Range<usize>,
     /// How many blocks beyond it is likely to need next.
     pub(super) ahead: usize,
-    /// Whether it has waited for what it read just now.
-    pub(super) waits: bool,
+    /// How many, if it has waited for what it read just now.
+    pub(super) waiting: Option<usize>,
     /// Whether it has been the only reader of the version for a while.
     pub(super) alone: bool,
 }
@@ -275,8 +275,8 @@ fn plan_whole(view: &View<'_>, reader: &Reader) -> Plan {
 fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
     let Reader { blocks, ahead, alone, .. } = reader;
     let all = view.blocks;
-    let waits = reader.waits && !line.crowded;
-    let horizon = (blocks.end + if waits { ahead * 2 } else { *ahead }).min(all);
+    let waiting = reader.waiting.filter(|_| !line.crowded);
+    let horizon = (blocks.end + waiting.unwrap_or(*ahead)).min(all);
     let limit = Limit { on_disk: horizon, in_memory: blocks.end };
     let go_on = view.go_on(blocks.start, limit);
     // Several readers of one file soon come to where another has been: no long requests for them.
@@ -301,7 +301,7 @@ fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
         let mut start = run.start;
         while start < run.end && (start < blocks.end || requests.len() < places) {
             let to_come = missing.partition_point(|&block| block < start);
-            let length = if waits { line.length(longest, to_come).max(shortest) } else { longest };
+            let length = if waiting.is_some() { line.length(longest, to_come).max(shortest) } else { longest };
             let mut end = (start + length).min(run.end);
             if end == horizon && goes_beyond.min(length) > end - start {
                 end = view.end_of_hole(end, (start + goes_beyond.min(length)).min(all));
@@ -315,5 +315,7 @@ fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
     Plan { go_on, requests }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
