@@ -32,7 +32,7 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_CHECK: Duration = Duration::from_secs(1);
 
 /// The bytes that all requests of a mount may hold in memory together. Blocks without a place on disk (`cache`) come on top.
-const IN_FLIGHT: u64 = 32 << 20;
+const IN_FLIGHT: u64 = 24 << 20;
 
 /// A request for a run of blocks that is under way.
 ///
@@ -409,21 +409,26 @@ impl Sink for BlockSink<'_> {
         }
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         let version = self.version;
         // Where blocks have no place on disk, others wait for their readers in the memory that these would take.
         if version.ahead_in_memory().is_some() || version.is_doubtful(&version.state.lock()) {
             return false;
         }
-        let (mut blocks, mut next) = (Blocks::default(), self.next);
-        for mut bytes in bytes.iter().cloned() {
+        let (mut blocks, mut next, mut cut) = (Blocks::default(), self.next, Vec::new());
+        for mut bytes in std::mem::take(bytes) {
             while !bytes.is_empty() && next < self.end {
                 let range = bytes_of(&(next..next + 1), version.version.size);
                 let Some(block) = blocks.next(&mut bytes, range.end - range.start) else { break };
                 version.copy.spill(next, &block);
+                cut.push(block);
                 next += 1;
             }
+            cut.push(bytes);
         }
+        cut.push(blocks.rest());
+        cut.retain(|bytes| !bytes.is_empty());
+        *bytes = cut;
         // That they are here tells what a request costs, and nothing of how fast they came, which was before.
         self.stopwatch.arrived(0, self.request.urgency.turn_began());
         self.shown = self.next..next;

@@ -244,7 +244,7 @@ impl<C: Fn(Patience) -> F + Send, F: Future<Output = Result<()>> + Send> Held<C,
     fn preview(&mut self, took: Duration, out: &mut dyn Sink) {
         if self.confirm.as_ref().and_then(|confirm| confirm.early).is_some_and(|early| early.allows(took)) {
             // In so short a time no part of them has been passed on.
-            self.is_shown = out.preview(&self.chunks);
+            self.is_shown = out.preview(&mut self.chunks);
         }
     }
 
@@ -344,7 +344,7 @@ mod tests {
             Ok(())
         }
 
-        fn preview(&mut self, _bytes: &[Bytes]) -> bool {
+        fn preview(&mut self, _bytes: &mut Vec<Bytes>) -> bool {
             self.0
         }
     }

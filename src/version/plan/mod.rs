@@ -33,7 +33,7 @@ const AT_A_TIME: (usize, usize) = (4, 8);
 const AT_LEAST: usize = 2;
 
 /// What those may hold together, in bytes, for being more than the least.
-const AT_A_TIME_HOLD: u64 = 30 << 20;
+const AT_A_TIME_HOLD: u64 = 22 << 20;
 
 /// A request for less than this many blocks (1 MiB) costs more than its bytes.
 const SHORTEST_REQUEST: usize = 8;
