@@ -82,7 +82,7 @@ impl Streams {
             stream.ahead = (stream.ahead * 2).max(1);
         }
         stream.most = most.waiting;
-        stream.ahead = stream.ahead.min(most.ahead).min(AHEAD_AT_FIRST.max(stream.forward / IN_VAIN));
+        stream.ahead = stream.ahead.min(most.ahead).min(stream.in_vain());
         stream.waited = if waits { Some(blocks.end) } else { stream.waited };
         self.streams.insert(0, stream);
         self.streams.truncate(READERS);
@@ -112,10 +112,15 @@ impl Streams {
 }
 
 impl Stream {
+    /// How many blocks ahead of it may come in vain.
+    fn in_vain(&self) -> usize {
+        AHEAD_AT_FIRST.max(self.forward / IN_VAIN)
+    }
+
     fn forward(&self) -> Forward {
         let waits = self.waited.is_some_and(|waited| self.next <= waited + self.ahead);
         // Of what comes side by side, about half has come by the time that it is needed.
-        let waiting = waits.then(|| (self.ahead * 2).min(self.most).max(self.ahead));
+        let waiting = waits.then(|| (self.ahead * 2).min(self.in_vain() * 3 / 2).min(self.most).max(self.ahead));
         Forward { ahead: self.ahead, waiting }
     }
 

@@ -13,7 +13,7 @@
 //! | P8 | is opened | has read nothing yet | its first block |
 //! | P9 | is opened, on a line where a request costs very much | | the first block, and what follows it |
 //! | P10 | the same as P8, on a line that brings the end at once and has a place left | | its end beside it |
-//! | P11 | comes in ranges | reads forward, and waits for what has not come | twice as many blocks ahead, of which about half have come by then |
+//! | P11 | comes in ranges | reads forward, and waits for what has not come | more blocks ahead, of which about half have come by then |
 //!
 //! A block is requested only if it is neither here nor *coming*: asked for by a request under way that soon gets there.
 
@@ -33,7 +33,7 @@ const AT_A_TIME: (usize, usize) = (4, 8);
 const AT_LEAST: usize = 2;
 
 /// What those may hold together, in bytes, for being more than the least.
-const AT_A_TIME_HOLD: u64 = 22 << 20;
+const AT_A_TIME_HOLD: u64 = 30 << 20;
 
 /// A request for less than this many blocks (1 MiB) costs more than its bytes.
 const SHORTEST_REQUEST: usize = 8;
@@ -286,7 +286,9 @@ fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
     let left = horizon.saturating_sub(blocks.end);
     let share = (left / line.at_a_time()).max(line.at_once.min(left / AT_LEAST));
     let longest = share.max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
-    let goes_beyond = if goes_on && *ahead >= longest { longest } else { worthwhile };
+    // What is asked for a reader that waits may all come in vain, unless it is held back in memory.
+    let is_bound = waiting.is_some() && view.kept;
+    let goes_beyond = if goes_on && *ahead >= longest && !is_bound { longest } else { worthwhile };
     let shortest = blocks.len().max(if worthwhile > share { worthwhile } else { 0 });
     let enough = (ahead / 2).min(longest - goes_beyond / 2);
     let places = line.at_a_time().saturating_sub(view.under_way.len());
