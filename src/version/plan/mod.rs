@@ -45,6 +45,9 @@ const FORWARD: usize = 2;
 /// meanwhile. More would leave too little to retrieve at once where every connection is slow.
 const COSTS: usize = 2;
 
+/// The same where a request is [`COSTLY`]: few are made side by side there.
+const COSTS_OF_COSTLY: usize = 4;
+
 /// Where a request costs as much as this many blocks (32 MiB), the first one for a file goes on: its reader probably does too, and if not,
 /// what the line holds by then is little next to another request.
 const COSTLY: usize = 256;
@@ -211,7 +214,7 @@ impl View<'_> {
 impl Line {
     /// The shortest request that is worth what it costs, and at most 512 MiB; 0 where requests cost nothing.
     fn worthwhile(&self) -> usize {
-        self.cost.min(AHEAD) * COSTS
+        self.cost.min(AHEAD) * if self.cost >= COSTLY { COSTS_OF_COSTLY } else { COSTS }
     }
 
     fn near(&self) -> usize {

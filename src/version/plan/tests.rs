@@ -297,7 +297,7 @@ fn p8_an_opened_file_gets_its_first_block() {
 #[test]
 fn p9_where_a_request_costs_very_much_the_first_one_goes_on() {
     let dear = Line { cost: COSTLY, ..FREE };
-    assert_eq!(large(10_000).beginning(&dear).map(|planned| planned.blocks), Some(0..COSTLY * COSTS));
+    assert_eq!(large(10_000).beginning(&dear).map(|planned| planned.blocks), Some(0..COSTLY * COSTS_OF_COSTLY));
     assert_eq!(large(300).beginning(&dear).map(|planned| planned.blocks), Some(0..300));
     assert_eq!(large(10_000).having(5..6).beginning(&dear).map(|planned| planned.blocks), Some(0..5));
     assert_eq!(large(10_000).beginning(&Line { crowded: true, ..dear }).map(|planned| planned.blocks), Some(0..1));
@@ -336,7 +336,7 @@ fn a_costly_request_for_a_huge_file_overflows_nothing() {
         &reader(9..10, 4),
         &dear,
     );
-    assert_eq!(blocks(&plan), [(10, 10 + AHEAD * COSTS)]);
+    assert_eq!(blocks(&plan), [(10, 10 + AHEAD * COSTS_OF_COSTLY)]);
     assert_eq!(plan.requests[0].near, AHEAD);
 }
 
