@@ -673,7 +673,7 @@ impl Sink for Giving<'_> {
         self.out.write(bytes).await
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         if !self.shows {
             return false;
         }

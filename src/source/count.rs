@@ -150,7 +150,7 @@ impl Sink for CountedSink<'_> {
         self.out.write(bytes).await
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         self.begun.answered();
         self.shown = bytes.iter().map(|bytes| bytes.len() as u64).sum();
         self.bytes.fetch_add(self.shown, Ordering::Relaxed);

@@ -168,7 +168,7 @@ impl Sink for WatchedSink<'_> {
         result
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         let is_shown = self.out.preview(bytes);
         *self.silent_since.lock() = Some(Instant::now());
         is_shown

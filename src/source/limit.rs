@@ -157,7 +157,7 @@ impl Sink for RatedSink<'_> {
         self.out.write(bytes).await
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         // What comes by a rate is in no hurry.
         self.rate.is_none() && self.out.preview(bytes)
     }

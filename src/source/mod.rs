@@ -249,8 +249,9 @@ pub trait Sink: Send {
 
     /// Shows all bytes of the request before they are proven, to a reader who may have them at once. They count for nothing until
     /// they come by `write`; if the request fails instead, they may have been of another version. Returns whether the reader has them:
-    /// a sink may look away, and its reader waits until they are proven.
-    fn preview(&mut self, _bytes: &[Bytes]) -> bool {
+    /// a sink may look away, and its reader waits until they are proven. It may put the same bytes in their place in other pieces, so that they
+    /// are held once.
+    fn preview(&mut self, _bytes: &mut Vec<Bytes>) -> bool {
         false
     }
 }

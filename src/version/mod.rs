@@ -35,12 +35,15 @@ use pace::Pace;
 use plan::{AHEAD, AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning, plan_end};
 pub use request::Memory;
 use request::Request;
-use stream::Streams;
+use stream::{Forward, Most, Streams};
 
 pub use crate::cache::block::SMALL;
 
 /// What is requested ahead of a reader who goes forward is at most what the line brings in this time.
 const LOOK_AHEAD: Duration = Duration::from_secs(1);
+
+/// That is so many blocks (1 MiB) at least, however slow the line and small the cache.
+const AHEAD_AT_LEAST: usize = 8;
 
 /// The end of a file that is worth a request of its own holds so many bytes: the index of an archive, or what `tail` shows.
 const END: u64 = 64 << 10;
@@ -392,9 +395,10 @@ impl OpenVersion {
 
     /// Ends the requests that went ahead of readers, if there are none any longer. What can only come whole goes on.
     fn stop_ahead(&self) {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let comes_whole = self.version.size <= SMALL || !self.transfer.source.capabilities().ranges;
         if self.readers.load(Ordering::SeqCst) == 0 && !comes_whole {
+            state.streams.stop();
             state.requests.iter().for_each(|request| request.stop());
         }
     }
@@ -404,22 +408,29 @@ impl OpenVersion {
         let room = self.transfer.cache.limits().max_size;
         let brings = self.line().brings(self.transfer.pace.brings(LOOK_AHEAD) / BLOCK);
         // Not so far that a small cache would be turned over by one reader.
-        let on_disk = AHEAD.min(block_count(room / 8)).min(brings).max(AHEAD_IN_MEMORY);
-        let limit = self.ahead_in_memory().unwrap_or(on_disk);
+        let on_disk = AHEAD.min(block_count(room / 8)).min(brings).max(AHEAD_AT_LEAST);
+        let most = match self.ahead_in_memory() {
+            // Beyond what may wait there, requests are held back once they are answered.
+            Some(in_memory) => Most { ahead: in_memory, waiting: in_memory * 2 },
+            None => Most { ahead: on_disk, waiting: on_disk },
+        };
         let mut state = self.state.lock();
         if !self.is_doubtful(&state) {
             let is_end = blocks.start > 0 && blocks.end == block_count(self.version.size);
             if is_end && self.version.size > SMALL && state.streams.is_jump(blocks) {
                 self.end.is_read.store(true, Ordering::Relaxed);
             }
-            let ahead = state.streams.follow(blocks, limit);
-            self.request(&mut state, blocks, ahead);
+            let waits = !self.missing(blocks.clone()).is_empty();
+            let forward = state.streams.follow(blocks, waits, most);
+            self.request(&mut state, blocks, forward);
         }
     }
 
-    /// Requests every missing block of `blocks` that is not under way, and up to `ahead` blocks beyond where that is worth a request.
-    fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, ahead: usize) {
-        let reader = Reader { blocks: blocks.clone(), ahead, alone: state.streams.is_alone() };
+    /// Requests every missing block of `blocks` that is not under way, and what a reader who goes `forward` so needs beyond where that is worth
+    /// a request.
+    fn request(self: &Arc<Self>, state: &mut State, blocks: &Range<usize>, forward: Forward) {
+        let Forward { ahead, waiting } = forward;
+        let reader = Reader { blocks: blocks.clone(), ahead, waiting, alone: state.streams.is_alone() };
         let missing = |blocks| self.missing(blocks);
         let plan = plan(self.view(state, &missing), &reader, &self.line());
         for (index, limit) in plan.go_on {
@@ -427,6 +438,14 @@ impl OpenVersion {
         }
         for planned in plan.requests {
             self.launch(state, planned);
+        }
+    }
+
+    /// A request has brought all that it was for: others take its place at once, if a reader waits.
+    fn request_further(self: &Arc<Self>, state: &mut State) {
+        let Some((blocks, forward)) = state.streams.latest() else { return };
+        if !self.missing(blocks.clone()).is_empty() && !self.is_doubtful(state) {
+            self.request(state, &blocks, forward);
         }
     }
 
@@ -475,7 +494,13 @@ impl OpenVersion {
             if let Err(error) = &result {
                 debug!("{error}");
             }
-            version.state.lock().requests.retain(|other| !Arc::ptr_eq(other, &request));
+            {
+                let mut state = version.state.lock();
+                state.requests.retain(|other| !Arc::ptr_eq(other, &request));
+                if result.is_ok() && request.is_done() {
+                    version.request_further(&mut state);
+                }
+            }
             request.progress.send_modify(|progress| progress.result = Some(result));
         });
         launched
@@ -492,7 +517,7 @@ impl OpenVersion {
                     if let Some(error) = self.transfer.evidence.refusal(self.copy.key()) {
                         return Err(error);
                     }
-                    self.request(&mut state, &blocks, 0);
+                    self.request(&mut state, &blocks, Forward { ahead: 0, waiting: None });
                 }
                 let coming = state.requests.iter().find(|request| request.covers(first));
                 // A request for the whole file may have delivered this block already, and memory has dropped it since. Wait for that request
@@ -631,7 +656,7 @@ impl OpenVersion {
         let missing = |blocks| self.missing(blocks);
         let (view, line) = (self.view(state, &missing), self.line());
         let planned = if view.small {
-            let reader = Reader { blocks: 0..view.blocks, ahead: 0, alone: true };
+            let reader = Reader { blocks: 0..view.blocks, ahead: 0, waiting: None, alone: true };
             plan(view, &reader, &line).requests.into_iter().next()
         } else {
             plan_beginning(&view, &line).map(|planned| Planned { blocks: 0..1, ..planned })

@@ -112,6 +112,11 @@ impl Request {
         });
     }
 
+    /// Whether it has brought everything that it was for.
+    pub(super) fn is_done(&self) -> bool {
+        self.upto() >= self.end()
+    }
+
     /// Others retrieve what begins with this block.
     pub(super) fn end_before(&self, block: usize) {
         if self.upto() < block {
@@ -334,7 +339,7 @@ impl<'a> BlockSink<'a> {
         if next >= request.first + FAIR_SHARE && is_in_the_way() {
             request.cut_off().await;
         }
-        let is_wanted = |limit: &Limit| limit.is_beyond(next, version.ahead_in_memory().is_some());
+        let is_wanted = |limit: &Limit| limit.is_beyond(next, version.ahead_in_memory());
         if is_wanted(&request.limit.borrow()) {
             return;
         }
@@ -412,21 +417,26 @@ impl Sink for BlockSink<'_> {
         }
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         let version = self.version;
         // Where blocks have no place on disk, others wait for their readers in the memory that these would take.
         if version.ahead_in_memory().is_some() || version.is_doubtful(&version.state.lock()) {
             return false;
         }
-        let (mut blocks, mut next) = (Blocks::default(), self.next);
-        for mut bytes in bytes.iter().cloned() {
+        let (mut blocks, mut next, mut cut) = (Blocks::default(), self.next, Vec::new());
+        for mut bytes in std::mem::take(bytes) {
             while !bytes.is_empty() && next < self.end {
                 let range = bytes_of(&(next..next + 1), version.version.size);
                 let Some(block) = blocks.next(&mut bytes, range.end - range.start) else { break };
                 version.copy.spill(next, &block);
+                cut.push(block);
                 next += 1;
             }
+            cut.push(bytes);
         }
+        cut.push(blocks.rest());
+        cut.retain(|bytes| !bytes.is_empty());
+        *bytes = cut;
         // That they are here tells what a request costs, and nothing of how fast they came, which was before.
         self.stopwatch.arrived(0, self.request.urgency.turn_began());
         self.shown = self.next..next;

@@ -193,6 +193,63 @@ fn a_reader_that_stops_has_little_in_vain() {
     }
 }
 
+/// Reads the next bytes of a [`sparse`] file, from block to block.
+fn read_on(file: &mut File, at: &mut u64, length: u64) {
+    let mut bytes = vec![1; BLOCK as usize];
+    let end = *at + length;
+    while *at < end {
+        file.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes[..8], at.to_le_bytes());
+        *at += BLOCK;
+    }
+}
+
+/// A mount with a cache of 16 MiB.
+fn mounted_with_little_room(remote: &Remote) -> Mount {
+    let table = remote.table("far");
+    Mount::of(&format!("[cache]\nmax_size = \"16MiB\"\nmin_free = \"1MiB\"\n{table}fresh_for = \"1h\"\n"))
+}
+
+/// Where every request takes a round trip, what comes ahead is what makes it fast.
+#[test]
+fn a_file_larger_than_the_cache_comes_as_far_ahead_as_memory_has_room() {
+    const SIZE: u64 = 64 * MIB;
+    for (kind, remote) in [
+        ("webdav", Remote::apache()),
+        ("http", Remote::web()),
+        ("s3 without tags", Remote::untagged_s3()),
+        ("sftp", Remote::sftp()),
+    ] {
+        sparse(&remote, "large", SIZE);
+        let mount = mounted_with_little_room(&remote);
+        let (mut file, mut at) = (File::open(mount.path("far/large")).unwrap(), 0);
+        read_on(&mut file, &mut at, 16 * MIB);
+        // The reader stops for a while.
+        eventually(&format!("{kind}: seven MiB are ahead"), || bytes_retrieved(&mount.status(), "far") >= at + 7 * MIB);
+        read_on(&mut file, &mut at, SIZE - 16 * MIB);
+        let moved = bytes_retrieved(&mount.status(), "far");
+        assert!(moved <= SIZE + 4 * MIB, "{kind}: {} MiB came", moved / MIB);
+    }
+}
+
+#[test]
+fn several_files_larger_than_the_cache_push_each_other_out_of_no_memory() {
+    const SIZE: u64 = 24 * MIB;
+    for remote in [Remote::apache(), Remote::sftp()] {
+        let names = ["a", "b", "c", "d", "e"];
+        names.iter().for_each(|name| sparse(&remote, name, SIZE));
+        let mount = mounted_with_little_room(&remote);
+        let mut files = names.map(|name| (File::open(mount.path(format!("far/{name}"))).unwrap(), 0));
+        // One has come far ahead before the others begin.
+        read_on(&mut files[0].0, &mut files[0].1, 4 * MIB);
+        while files.iter().any(|(_, at)| *at < SIZE) {
+            files.iter_mut().filter(|(_, at)| *at < SIZE).for_each(|(file, at)| read_on(file, at, MIB / 2));
+        }
+        let moved = bytes_retrieved(&mount.status(), "far");
+        assert!(moved <= 5 * SIZE + 4 * MIB, "{} MiB came", moved / MIB);
+    }
+}
+
 /// So many files, of which each has its name as content, over and over.
 fn numbered(dir: &Path, count: usize) -> Vec<String> {
     let names: Vec<_> = (0..count).map(|number| format!("{number:02}")).collect();

@@ -289,7 +289,7 @@ impl Source for Faulty {
         if let Some(Fault::Show(failure)) = fault {
             let mut bytes = Vec::new();
             let retrieved = self.inner.retrieve_file(request, &mut bytes).await?;
-            out.preview(&[bytes.clone().into()]);
+            out.preview(&mut vec![bytes.clone().into()]);
             tokio::time::sleep(Duration::from_millis(100)).await;
             if let Some(kind) = failure {
                 return Err(injected(Method::RetrieveFile, kind).on(request.path));
@@ -344,7 +344,7 @@ impl Sink for FaultySink<'_> {
         self.deliver(bytes).await
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         self.out.preview(bytes)
     }
 }

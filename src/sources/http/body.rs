@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::OptionFuture;
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, IF_MATCH, RANGE, SERVER, TRANSFER_ENCODING,
 };
@@ -21,10 +22,12 @@ use crate::source::{Retrieval, Retrieved, Sink};
 use crate::sources::purpose::Purpose;
 use crate::sources::stamp::{Match, Stamp, Wanted, settle, settles_in};
 
-/// Bytes that are confirmed at once, while the next as many come in.
-pub(in crate::sources) const PIECE_BYTES: u64 = 2 << 20;
+/// Bytes that are confirmed at once, while the next as many come in: few, so that many requests at a time hold little.
+pub(in crate::sources) const PIECE_BYTES: u64 = 1 << 20;
 /// Bytes that wait at most until it is certain that they are of the wanted version.
 pub(in crate::sources) const MAX_HELD_BYTES: u64 = 2 * PIECE_BYTES;
+/// A file that is not larger is retrieved twice rather than waited for.
+const TWICE_BYTES: u64 = 2 << 20;
 /// How long bytes wait for a piece to be full, so that a reader over a slow line sees them.
 const CONFIRM_INTERVAL: Duration = AT_ONCE;
 
@@ -241,14 +244,24 @@ impl<C: Fn(Patience) -> F + Send, F: Future<Output = Result<()>> + Send> Held<C,
     fn preview(&mut self, took: Duration, out: &mut dyn Sink) {
         if self.confirm.as_ref().and_then(|confirm| confirm.early).is_some_and(|early| early.allows(took)) {
             // In so short a time no part of them has been passed on.
-            self.is_shown = out.preview(&self.chunks);
+            self.is_shown = out.preview(&mut self.chunks);
         }
     }
 
-    /// Passes on everything.
+    /// Passes on everything. The question about the last piece does not wait for the answer about the one before.
     async fn all(mut self, out: &mut dyn Sink) -> Result<()> {
+        let before = self.before.take();
         self.begin(out).await?;
-        self.begin(out).await
+        let (last, confirmed) = self.before.take().unzip();
+        let before = async {
+            let Some((proven, confirmed)) = before else { return Ok(()) };
+            confirmed.await?;
+            pass_on(proven, out).await
+        };
+        let (before, last_confirmed) = tokio::join!(before, OptionFuture::from(confirmed));
+        before?;
+        last_confirmed.transpose()?;
+        pass_on(last.unwrap_or_default(), out).await
     }
 }
 
@@ -262,7 +275,7 @@ async fn pass_on(chunks: Vec<Bytes>, out: &mut dyn Sink) -> Result<()> {
 /// Whether a version was changed so lately that another change may not show, and is small enough to be retrieved twice instead of waited for:
 /// a file that changes all the time can be read too.
 fn is_proven_by_repetition(retrieval: &Retrieval<'_>) -> bool {
-    let small = retrieval.is_whole() && retrieval.size.is_some_and(|size| size <= PIECE_BYTES);
+    let small = retrieval.is_whole() && retrieval.size.is_some_and(|size| size <= TWICE_BYTES);
     small && !settles_in(retrieval.digest).is_zero()
 }
 
@@ -331,7 +344,7 @@ mod tests {
             Ok(())
         }
 
-        fn preview(&mut self, _bytes: &[Bytes]) -> bool {
+        fn preview(&mut self, _bytes: &mut Vec<Bytes>) -> bool {
             self.0
         }
     }

@@ -44,9 +44,6 @@ use crate::sources::stamp::{Stamp, Wanted};
 /// The region of a bucket where the settings name none; services other than Amazon's do not care.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Bytes that are confirmed at once where there are no entity tags: few, so that many requests at a time hold little.
-const PIECE_BYTES: u64 = 1 << 20;
-
 /// How many objects are remembered whose tags are no hashes. The next answer about a forgotten one tells it again.
 const MAX_OPAQUE_OBJECTS: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
@@ -356,7 +353,7 @@ impl body::Get for S3 {
         question.confirmed();
         let early = Early::of(self.config.confirming, wanted, &seen, true, response.headers());
         let ask = |patience| self.bursts.confirmed(wanted, patience, self.confirm(purpose, wanted));
-        let confirm = confirmed.then_some(body::Confirm { piece: PIECE_BYTES, ask, early: Some(early) });
+        let confirm = confirmed.then_some(body::Confirm { piece: body::PIECE_BYTES, ask, early: Some(early) });
         body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
         Ok(Retrieved { modified: seen.modified_time() })
     }
@@ -373,7 +370,7 @@ impl Source for S3 {
             proven_whole: false,
             verbatim_names: false,
             names_alone: true,
-            buffer: 2 * PIECE_BYTES + CLIENT_BUFFER_BYTES,
+            buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 16,
         }
     }

@@ -4,8 +4,8 @@
 //! | case | what was measured | decision |
 //! |---|---|---|
 //! | G1 | fewer than two long retrievals, or fewer than connections | nothing: more would stay idle |
-//! | G2 | a first rate | twice as many connections, at most four |
-//! | G3 | faster than over fewer connections, by a quarter | they stay, and twice as many are tried |
+//! | G2 | a first rate | four connections: making one takes as long as making three |
+//! | G3 | faster than over one connection, by a quarter | they stay |
 //! | G4 | not so much faster | back to as many as before, and nothing is tried for a minute |
 //! | G5 | the server refuses another connection | nothing more is tried |
 
@@ -68,7 +68,7 @@ impl Growth {
             return connections;
         }
         self.before = Some((connections, rate));
-        (connections * 2).min(MOST)
+        MOST
     }
 
     /// The reader was the limit just now, or the connections are others: what was measured says nothing.
@@ -115,42 +115,38 @@ mod tests {
     fn case_g1_one_retrieval_needs_no_second_connection() {
         let mut test = Test::new();
         assert_eq!(test.second(100, 1), 1);
-        assert_eq!(test.second(100, 2), 2);
-        assert_eq!(test.second(200, 1), 2, "a connection is idle");
+        assert_eq!(test.second(100, 2), 4);
+        assert_eq!(test.second(100, 3), 4, "a connection is idle");
     }
 
     #[test]
-    fn cases_g2_and_g3_connections_double_as_long_as_that_brings_more() {
-        let mut test = Test::new();
-        assert_eq!([test.second(25, 5), test.second(50, 5), test.second(100, 5), test.second(100, 5)], [2, 4, 4, 4]);
+    fn cases_g2_and_g3_four_connections_stay_where_they_bring_more() {
+        for faster in [100, 50, 32] {
+            let mut test = Test::new();
+            assert_eq!([test.second(25, 5), test.second(faster, 5), test.second(faster, 5)], [4, 4, 4]);
+        }
     }
 
     #[test]
     fn case_g3_what_was_gained_is_not_judged_again() {
         let mut test = Test::new();
-        assert_eq!([test.second(25, 5), test.second(50, 5), test.second(100, 5), test.second(10, 5)], [2, 4, 4, 4]);
+        assert_eq!([test.second(25, 5), test.second(100, 5), test.second(10, 5)], [4, 4, 4]);
     }
 
     #[test]
     fn case_g4_where_the_line_is_the_limit_one_connection_is_enough() {
         let mut test = Test::new();
-        assert_eq!([test.second(50, 5), test.second(55, 5)], [2, 1]);
+        assert_eq!([test.second(50, 5), test.second(55, 5)], [4, 1]);
         for _ in 0..59 {
             assert_eq!(test.second(50, 5), 1);
         }
-        assert_eq!([test.second(50, 5), test.second(50, 5)], [1, 2], "after a minute it may be otherwise");
-    }
-
-    #[test]
-    fn case_g4_two_connections_stay_where_four_are_of_no_use() {
-        let mut test = Test::new();
-        assert_eq!([test.second(25, 5), test.second(50, 5), test.second(50, 5)], [2, 4, 2]);
+        assert_eq!([test.second(50, 5), test.second(50, 5)], [1, 4], "after a minute it may be otherwise");
     }
 
     #[test]
     fn case_g5_a_server_that_refuses_is_left_alone() {
         let mut test = Test::new();
-        assert_eq!(test.second(25, 5), 2);
+        assert_eq!(test.second(25, 5), 4);
         test.2 = 1;
         test.0.refused();
         for _ in 0..100 {

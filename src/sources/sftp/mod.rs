@@ -136,8 +136,8 @@ impl Source for Sftp {
             proven_whole: false,
             verbatim_names: true,
             names_alone: true,
-            // Four or more share 16 MiB; one alone has up to 13 under way.
-            buffer: 4 << 20,
+            // All together hold no more than eight; one alone has up to 13 MiB under way.
+            buffer: pool::OF_EACH,
             concurrency: 64,
         }
     }

@@ -20,6 +20,9 @@ use crate::path::RemotePath;
 /// How many bytes all retrievals together have under way, as long as each has a read.
 const OF_ALL: usize = 16 << 20;
 
+/// How many bytes that is for one of eight.
+pub(super) const OF_EACH: u64 = OF_ALL as u64 / 8;
+
 /// How many reads one retrieval has under way at most.
 const MAX_READS: usize = 128;
 

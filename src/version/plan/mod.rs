@@ -6,13 +6,14 @@
 //! | P1 | comes whole (small, or without ranges), nothing under way | needs a missing block | one request for the whole file |
 //! | P2 | comes whole, a request under way | | no second one; the first goes on to the reader |
 //! | P3 | comes in ranges | needs missing blocks that do not come | requests them at once, ahead of other requests |
-//! | P4 | | reads forward | the blocks ahead, split over as many requests as the line carries well; over fewer, down to two, where one connection alone brings much |
+//! | P4 | | reads forward | the blocks ahead, split over as many requests as the line carries well; over fewer, down to two, where one connection alone brings much. While little of them is under way the next ones are short, so that they end one after the other |
 //! | P5 | | reads forward, and only a few blocks more are wanted | nothing yet, so that no request is for so little |
 //! | P6 | | reads forward alone, so far that whole requests are ahead, or on a line where a request costs much | the last request goes on beyond what is wanted |
 //! | P7 | a request under way at the reader, or ahead of it | | it goes on as far as the reader wants |
 //! | P8 | is opened | has read nothing yet | its first block |
 //! | P9 | is opened, on a line where a request costs very much | | the first block, and what follows it |
 //! | P10 | the same as P8, on a line that brings the end at once and has a place left | | its end beside it |
+//! | P11 | comes in ranges | reads forward, and waits for what has not come | more blocks ahead, of which about half have come by then |
 //!
 //! A block is requested only if it is neither here nor *coming*: asked for by a request under way that soon gets there.
 
@@ -21,8 +22,8 @@ use std::ops::Range;
 /// How far ahead of a reader who has gone forward for long is retrieved at most, in blocks: 128 MiB.
 pub(super) const AHEAD: usize = 1024;
 
-/// How far ahead at most when blocks cannot be kept on disk: they wait in memory, which all readers share.
-pub(super) const AHEAD_IN_MEMORY: usize = 8;
+/// How far ahead at most (8 MiB) when blocks cannot be kept on disk: they wait in memory, which all readers share.
+pub(super) const AHEAD_IN_MEMORY: usize = 64;
 
 /// How many requests at once cover the way ahead. Four are as fast as it gets on a line that has no limits (`s3`, `webdav`, at 0 and
 /// 20 ms); where every connection has one, more are faster, if they hold little memory.
@@ -40,9 +41,12 @@ const SHORTEST_REQUEST: usize = 8;
 /// A reader for whom this many blocks ahead are wanted has read on, and not only the kernel for it: a long request is worth its while.
 const FORWARD: usize = 2;
 
-/// How many times its cost (see `Pace`) a long request brings at least: its cost is then a fifth of the whole. More would leave too little
-/// to retrieve at once where every connection is slow.
-const COSTS: usize = 4;
+/// How many times its cost (see `Pace`) a long request brings at least: its cost is then a third of the whole, and others bring bytes
+/// meanwhile. More would leave too little to retrieve at once where every connection is slow.
+const COSTS: usize = 2;
+
+/// The same where a request is [`COSTLY`]: few are made side by side there.
+const COSTS_OF_COSTLY: usize = 4;
 
 /// Where a request costs as much as this many blocks (32 MiB), the first one for a file goes on: its reader probably does too, and if not,
 /// what the line holds by then is little next to another request.
@@ -59,7 +63,7 @@ const LOOKED_AT: usize = 4096;
 pub(super) struct Limit {
     /// If they have a place on disk.
     pub(super) on_disk: usize,
-    /// If they wait in memory.
+    /// If they wait in memory, and so many more as their version may have there now.
     pub(super) in_memory: usize,
 }
 
@@ -69,8 +73,13 @@ impl Limit {
         Self { on_disk: block, in_memory: block }
     }
 
-    pub(super) fn is_beyond(self, block: usize, in_memory: bool) -> bool {
-        block < if in_memory { self.in_memory } else { self.on_disk }
+    /// Whether it is beyond a block of a version that may have so many blocks more `in_memory`, if they have no place on disk.
+    pub(super) fn is_beyond(self, block: usize, in_memory: Option<usize>) -> bool {
+        block
+            < match in_memory {
+                Some(more) => (self.in_memory + more).min(self.on_disk.max(self.in_memory)),
+                None => self.on_disk,
+            }
     }
 }
 
@@ -111,6 +120,8 @@ pub(super) struct Reader {
     pub(super) blocks: Range<usize>,
     /// How many blocks beyond it is likely to need next.
     pub(super) ahead: usize,
+    /// How many, if it has waited for what it read just now.
+    pub(super) waiting: Option<usize>,
     /// Whether it has been the only reader of the version for a while.
     pub(super) alone: bool,
 }
@@ -203,7 +214,7 @@ impl View<'_> {
 impl Line {
     /// The shortest request that is worth what it costs, and at most 512 MiB; 0 where requests cost nothing.
     fn worthwhile(&self) -> usize {
-        self.cost.min(AHEAD) * COSTS
+        self.cost.min(AHEAD) * if self.cost >= COSTLY { COSTS_OF_COSTLY } else { COSTS }
     }
 
     fn near(&self) -> usize {
@@ -213,6 +224,12 @@ impl Line {
     /// How many blocks all requests bring while each brings so many.
     pub(super) fn brings(&self, each: u64) -> usize {
         usize::try_from(each).unwrap_or(usize::MAX).saturating_mul(self.at_a_time())
+    }
+
+    /// How long a request is of those that are `longest` at most, while so many blocks before it have not come: where few have been asked
+    /// for each is longer than the one before, so that the line brings the next ones while a first one ends.
+    fn length(&self, longest: usize, to_come: usize) -> usize {
+        (2 * to_come * longest / self.at_a_time()).isqrt().clamp(SHORTEST_REQUEST.min(longest), longest)
     }
 
     fn at_a_time(&self) -> usize {
@@ -247,7 +264,7 @@ pub(super) fn plan_end(view: &View<'_>, end: Range<usize>, line: &Line) -> Optio
 /// Cases P1 and P2. The only request brings the whole file, as fast as its readers go on where it has no place on disk.
 fn plan_whole(view: &View<'_>, reader: &Reader) -> Plan {
     let all = view.blocks;
-    let in_memory = if view.small { all } else { (reader.blocks.end + AHEAD_IN_MEMORY).min(all) };
+    let in_memory = if view.small { all } else { reader.blocks.end };
     let limit = Limit { on_disk: all, in_memory };
     let go_on = (0..view.under_way.len()).map(|index| (index, limit)).collect();
     // A block that was read and is not kept is missing again, and nobody needs it.
@@ -257,12 +274,13 @@ fn plan_whole(view: &View<'_>, reader: &Reader) -> Plan {
     Plan { go_on, requests: request.into_iter().collect() }
 }
 
-/// Cases P3 to P7.
+/// Cases P3 to P7, and P11.
 fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
-    let Reader { blocks, ahead, alone } = reader;
+    let Reader { blocks, ahead, alone, .. } = reader;
     let all = view.blocks;
-    let horizon = (blocks.end + ahead).min(all);
-    let limit = Limit { on_disk: horizon, in_memory: (blocks.end + AHEAD_IN_MEMORY).min(horizon) };
+    let waiting = reader.waiting.filter(|_| !line.crowded);
+    let horizon = (blocks.end + waiting.unwrap_or(*ahead)).min(all);
+    let limit = Limit { on_disk: horizon, in_memory: blocks.end };
     let go_on = view.go_on(blocks.start, limit);
     // Several readers of one file soon come to where another has been: no long requests for them.
     let goes_on = *ahead >= FORWARD && !line.crowded && *alone;
@@ -271,8 +289,13 @@ fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
     let left = horizon.saturating_sub(blocks.end);
     let share = (left / line.at_a_time()).max(line.at_once.min(left / AT_LEAST));
     let longest = share.max(SHORTEST_REQUEST).max(blocks.len()).max(worthwhile);
-    let goes_beyond = if goes_on && *ahead >= longest { longest } else { worthwhile };
+    // What is asked for a reader that waits may all come in vain, unless it is held back in memory.
+    let is_bound = waiting.is_some() && view.kept;
+    let goes_beyond = if goes_on && *ahead >= longest && !is_bound { longest } else { worthwhile };
+    let shortest = blocks.len().max(if worthwhile > share { worthwhile } else { 0 });
     let enough = (ahead / 2).min(longest - goes_beyond / 2);
+    let places = line.at_a_time().saturating_sub(view.under_way.len());
+    let missing = (view.missing)(blocks.start..horizon);
     let mut requests = Vec::new();
     for run in view.uncovered(blocks.start..horizon).chunk_by(|a, b| a + 1 == *b) {
         let run = run[0]..run[run.len() - 1] + 1;
@@ -280,18 +303,24 @@ fn plan_ranges(mut view: View<'_>, reader: &Reader, line: &Line) -> Plan {
         if run.start >= blocks.end && !is_enough {
             continue;
         }
-        for start in run.clone().step_by(longest) {
-            let mut end = (start + longest).min(run.end);
-            if end == horizon && goes_beyond > end - start {
-                end = view.end_of_hole(end, (start + goes_beyond).min(all));
+        let mut start = run.start;
+        while start < run.end && (start < blocks.end || requests.len() < places) {
+            let to_come = missing.partition_point(|&block| block < start);
+            let length = if waiting.is_some() { line.length(longest, to_come).max(shortest) } else { longest };
+            let mut end = (start + length).min(run.end);
+            if end == horizon && goes_beyond.min(length) > end - start {
+                end = view.end_of_hole(end, (start + goes_beyond.min(length)).min(all));
             }
             let on_disk = if end - start <= AT_ONCE { end } else { horizon };
             let limit = Limit { on_disk, ..limit };
             requests.push(Planned { blocks: start..end, limit, near: line.near(), waited_for: start < blocks.end });
+            start = end;
         }
     }
     Plan { go_on, requests }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::super::stream::{Forward, Most, Streams};
 use super::*;
 
 /// A version of which nothing is under way, and of whose blocks those in `here` are here.
@@ -51,9 +52,14 @@ impl Bench {
 /// A line on which a request costs nothing, to a source that holds much for each: four requests at a time.
 const FREE: Line = Line { cost: 0, at_once: 8, buffer: 16 << 20, crowded: false };
 
-/// A reader that is alone.
+/// A reader that is alone, and has what it needs before it reads.
 fn reader(blocks: Range<usize>, ahead: usize) -> Reader {
-    Reader { blocks, ahead, alone: true }
+    Reader { blocks, ahead, waiting: None, alone: true }
+}
+
+/// One that waits.
+fn waiting(blocks: Range<usize>, ahead: usize) -> Reader {
+    Reader { waiting: Some(ahead * 2), ..reader(blocks, ahead) }
 }
 
 fn blocks(plan: &Plan) -> Vec<(usize, usize)> {
@@ -77,7 +83,7 @@ fn p1_a_file_of_a_source_without_ranges_comes_in_one_request() {
     let whole = Bench { ranges: false, ..large(10_000) };
     let plan = whole.plan(&reader(100..101, 64), &FREE);
     assert_eq!(blocks(&plan), [(0, 10_000)]);
-    assert_eq!(plan.requests[0].limit, Limit { on_disk: 10_000, in_memory: 101 + AHEAD_IN_MEMORY });
+    assert_eq!(plan.requests[0].limit, Limit { on_disk: 10_000, in_memory: 101 });
 }
 
 #[test]
@@ -103,7 +109,7 @@ fn p1_what_was_read_and_is_not_kept_is_not_requested_again() {
 fn p2_a_request_for_the_whole_file_goes_on_to_its_reader() {
     let whole = Bench { ranges: false, ..large(100) }.coming(0..100, 10, 100);
     let plan = whole.plan(&reader(20..21, 0), &FREE);
-    assert_eq!(plan.go_on, [(0, Limit { on_disk: 100, in_memory: 21 + AHEAD_IN_MEMORY })]);
+    assert_eq!(plan.go_on, [(0, Limit { on_disk: 100, in_memory: 21 })]);
     assert_eq!(plan.requests, []);
 }
 
@@ -173,15 +179,27 @@ fn p4_no_request_is_shorter_than_a_mebibyte() {
 #[test]
 fn p4_the_request_that_a_reader_waits_for_comes_first_and_is_urgent() {
     let plan = large(10_000).plan(&reader(0..1, 32), &FREE);
-    assert_eq!(blocks(&plan), [(0, 8), (8, 16), (16, 24), (24, 32), (32, 40)]);
+    assert_eq!(blocks(&plan), [(0, 8), (8, 16), (16, 24), (24, 32)]);
     let waited_for: Vec<_> = plan.requests.iter().map(|planned| planned.waited_for).collect();
-    assert_eq!(waited_for, [true, false, false, false, false]);
+    assert_eq!(waited_for, [true, false, false, false]);
 }
 
 #[test]
-fn p4_what_has_no_place_on_disk_is_wanted_a_mebibyte_ahead() {
-    let plan = large(10_000).plan(&reader(0..1, 512), &FREE);
-    assert!(plan.requests.iter().all(|planned| planned.limit.in_memory == 1 + AHEAD_IN_MEMORY));
+fn p4_what_has_no_place_on_disk_is_wanted_as_far_ahead_as_memory_has_room_for_now() {
+    let plan = large(10_000).having(0..10).plan(&reader(9..10, 64), &FREE);
+    let limit = plan.requests[3].limit;
+    assert_eq!(limit, Limit { on_disk: 74, in_memory: 10 });
+    let wanted = |more| (0..100).filter(|&block| limit.is_beyond(block, more)).count();
+    assert_eq!([Some(0), Some(8), Some(64), Some(90), None].map(wanted), [10, 18, 74, 74, 74]);
+}
+
+#[test]
+fn p4_no_more_come_at_once_than_the_line_carries_well() {
+    let bench = large(10_000).having(0..10).coming(10..26, 12, 26).coming(26..42, 30, 42).coming(42..50, 42, 50);
+    assert_eq!(blocks(&bench.plan(&reader(9..10, 64), &FREE)), [(50, 66)]);
+    let bench = bench.coming(500..600, 510, 600);
+    assert_eq!(blocks(&bench.plan(&reader(9..10, 64), &FREE)), []);
+    assert_eq!(blocks(&bench.plan(&waiting(200..201, 64), &FREE)), [(200, 208)], "what a reader waits for does");
 }
 
 #[test]
@@ -279,7 +297,7 @@ fn p8_an_opened_file_gets_its_first_block() {
 #[test]
 fn p9_where_a_request_costs_very_much_the_first_one_goes_on() {
     let dear = Line { cost: COSTLY, ..FREE };
-    assert_eq!(large(10_000).beginning(&dear).map(|planned| planned.blocks), Some(0..COSTLY * COSTS));
+    assert_eq!(large(10_000).beginning(&dear).map(|planned| planned.blocks), Some(0..COSTLY * COSTS_OF_COSTLY));
     assert_eq!(large(300).beginning(&dear).map(|planned| planned.blocks), Some(0..300));
     assert_eq!(large(10_000).having(5..6).beginning(&dear).map(|planned| planned.blocks), Some(0..5));
     assert_eq!(large(10_000).beginning(&Line { crowded: true, ..dear }).map(|planned| planned.blocks), Some(0..1));
@@ -318,18 +336,41 @@ fn a_costly_request_for_a_huge_file_overflows_nothing() {
         &reader(9..10, 4),
         &dear,
     );
-    assert_eq!(blocks(&plan), [(10, 10 + AHEAD * COSTS)]);
+    assert_eq!(blocks(&plan), [(10, 10 + AHEAD * COSTS_OF_COSTLY)]);
     assert_eq!(plan.requests[0].near, AHEAD);
+}
+
+#[test]
+fn p11_for_a_reader_that_waits_twice_as_much_is_under_way() {
+    let line = Line { buffer: 3 << 20, ..FREE };
+    let waits = large(10_000).coming(9..26, 9, 26).coming(26..138, 26, 138);
+    let plan = waits.plan(&waiting(9..10, 128), &line);
+    assert_eq!(blocks(&plan), [(138, 170), (170, 202), (202, 234), (234, 266)]);
+    assert_eq!(go_on(&plan), [(0, 266), (1, 266)]);
+    let crowded = Line { crowded: true, ..line };
+    assert_eq!(blocks(&waits.plan(&waiting(9..10, 128), &crowded)), [], "others wait too");
+    assert_eq!(blocks(&waits.plan(&reader(9..10, 128), &line)), []);
+}
+
+#[test]
+fn p11_the_first_requests_are_short_so_that_they_end_one_after_the_other() {
+    let line = Line { buffer: 3 << 20, ..FREE };
+    let lengths = |reader| -> Vec<_> {
+        let plan = large(10_000).plan(&reader, &line);
+        blocks(&plan).into_iter().map(|(start, end)| end - start).collect()
+    };
+    assert_eq!(lengths(waiting(9..10, 128)), [8, 8, 11, 14, 18, 21, 25, 28]);
+    assert_eq!(lengths(reader(9..10, 128)), [16; 8]);
 }
 
 /// How many requests bring a GiB to a reader that goes through it, over a line that brings what is wanted before the next read. What has
 /// come beyond the reader is little next to what it has read all the way.
 fn requests_of_a_gibibyte(line: &Line) -> usize {
     const ALL: usize = 8192;
-    let mut streams = super::super::stream::Streams::default();
+    let mut streams = Streams::default();
     let (mut here, mut under_way, mut requests) = (vec![false; ALL], Vec::<(UnderWay, usize)>::new(), 0);
     for block in 0..ALL {
-        let ahead = streams.follow(&(block..block + 1), AHEAD);
+        let Forward { ahead, .. } = streams.follow(&(block..block + 1), false, Most { ahead: AHEAD, waiting: AHEAD });
         let missing = |blocks: Range<usize>| blocks.filter(|&block| !here[block]).collect();
         let view = View {
             blocks: ALL,
@@ -371,7 +412,7 @@ fn a_gibibyte_takes_few_requests_where_one_connection_brings_much() {
     let requests = |at_once, cost| requests_of_a_gibibyte(&Line { cost, at_once, buffer: 3 << 20, crowded: false });
     // Without a limit; 125 and 60 MB/s a connection; 25 and 12 MB/s over 40 ms.
     let counts = [(1000, 0), (100, 1), (50, 1), (20, 6), (10, 3)].map(|(at_once, cost)| requests(at_once, cost));
-    assert_eq!(counts, [87, 104, 168, 265, 323]);
+    assert_eq!(counts, [87, 105, 169, 292, 325]);
 }
 
 /// Whatever is here and comes: needed blocks are covered afterwards, nothing is requested twice, and nothing that is here.
@@ -394,7 +435,9 @@ fn a_random_history_of_reads_requests_each_block_once() {
         for _ in 0..random.random_range(1..20) {
             let start = random.random_range(0..all);
             let end = (start + random.random_range(1..9)).min(all);
-            let reader = Reader { blocks: start..end, ahead: random.random_range(0..200), alone: random.random() };
+            let ahead = random.random_range(0..200);
+            let waiting = random.random::<bool>().then_some(ahead * 2);
+            let reader = Reader { blocks: start..end, ahead, waiting, alone: random.random() };
             let plan = bench.plan(&reader, &line);
             for (index, limit) in &plan.go_on {
                 bench.under_way[*index].soon = bench.under_way[*index].soon.max(limit.on_disk);
