@@ -523,8 +523,10 @@ fn what_counts_is_what_is_there_after_files_were_replaced_under_readers() {
     assert_eq!(cache.bytes(), cache.ledger.taken() + cache.index_bytes());
 }
 
+type Deletion = fn(&Path);
+
 /// What of a cache directory is deleted under a cache that is in use.
-const DELETIONS: [(&str, fn(&Path)); 3] = [
+const DELETIONS: [(&str, Deletion); 3] = [
     ("all of it", |dir| std::fs::remove_dir_all(dir).expect("deleted")),
     ("what is in it", |dir| {
         for entry in std::fs::read_dir(dir).expect("it is there") {

@@ -1,7 +1,6 @@
 //! How far a command is, on standard error: a bar and a line that change on a terminal, a line once in a while elsewhere. It knows no command.
 
 use std::io::{self, IsTerminal as _};
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -42,6 +41,7 @@ impl Line {
     }
 
     /// A line about so many parts of that many.
+    #[cfg(feature = "shared")]
     pub fn part(done: u64, all: u64, text: String) -> Self {
         Self { percent: Some(done.saturating_mul(100).checked_div(all).unwrap_or(100)), text }
     }
@@ -99,8 +99,9 @@ impl Progress {
     }
 
     /// Waits for the end of work, and meanwhile tells how far it is.
+    #[cfg(feature = "shared")]
     pub async fn of<T>(work: impl Future<Output = T>, mut line: impl FnMut() -> Line) -> T {
-        let (mut progress, mut work) = (Self::begin(), pin!(work));
+        let (mut progress, mut work) = (Self::begin(), std::pin::pin!(work));
         loop {
             match tokio::time::timeout(progress.left(), &mut work).await {
                 Ok(done) => {

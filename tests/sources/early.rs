@@ -37,7 +37,7 @@ impl Sink for Noting {
         Ok(())
     }
 
-    fn preview(&mut self, bytes: &[Bytes]) -> bool {
+    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         self.shown = bytes.concat();
         if let Some(then) = self.then.take() {
             then();

@@ -179,8 +179,10 @@ async fn after_wrong_bytes_nothing_is_read_before_it_is_proven() {
     assert_eq!(result.err().map(|error| error.kind()), Some(ErrorKind::ChangedDuringRead));
 }
 
+type Departure = fn(&std::path::Path);
+
 /// The ways in which the file of a copy leaves its place, or all files do, while it is proven.
-const DEPARTURES: [(&str, fn(&std::path::Path)); 4] = [
+const DEPARTURES: [(&str, Departure); 4] = [
     ("it is deleted", |file| std::fs::remove_file(file).expect("deleted")),
     ("it is renamed", |file| std::fs::rename(file, file.with_extension("old")).expect("renamed")),
     ("its directory is renamed", |file| {
