@@ -75,7 +75,7 @@ pub fn unmarked(command: &mut Command) -> &mut Command {
     command.env_remove(MARK)
 }
 
-/// A temporary directory on the disk of the build directory, or the one that is named by [`DIR`].
+/// A temporary directory on the disk of the build directory, or the one that is named by `KITOVUFS_TEST_DIR`.
 pub fn temporary() -> TempDir {
     TempDir::new_in(&REAPER.dir).unwrap()
 }

@@ -56,7 +56,7 @@ impl Webdav {
         Self(Server::run(Program::RcloneWebdav { password: true }, dir))
     }
 
-    /// `rclone serve webdav` with TLS, under a certificate that [`Webdav::certificate`] is.
+    /// `rclone serve webdav` with TLS, under a certificate that [`Server::certificate`] is.
     pub fn rclone_with_tls(dir: &Path) -> Self {
         Self::certified(dir, |server| rclone_over_tls(server, certify(server.own(), Certifies::Itself)))
     }
