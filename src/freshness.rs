@@ -85,7 +85,7 @@
 //!
 //! | case | the refusal | decision |
 //! |---|---|---|
-//! | R1 | of this version, `fresh_for` ago or less | fail with that, and ask nothing; what is here is served |
+//! | R1 | of this version, `fresh_for` ago or less, and [`REFUSED_FOR`] at most | fail with that, and ask nothing; what is here is served |
 //! | R2 | older, or of another version | ask |
 //! | R3 | before a `refresh`, a reported change, or another login | ask |
 //!
@@ -134,6 +134,9 @@ pub const MAX_QUESTIONS_WHILE_SLOW: usize = 4;
 /// The time for which a damaged version is not retrieved, at first and at most: a server that is mended is noticed within the hour,
 /// and one that is not costs two retrievals and then one each hour.
 const DAMAGED_WAITS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+
+/// For so long at most a refusal of a file counts: some servers refuse one in passing, and who is allowed to read it by now should not wait.
+pub const REFUSED_FOR: Duration = Duration::from_secs(5);
 
 /// How many versions of a file that is being opened are asked for, each because the one before is gone.
 pub const OPEN_ATTEMPTS: usize = 8;

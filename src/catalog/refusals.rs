@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Catalog;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::freshness::{BeforeAsking, before_asking};
+use crate::freshness::{BeforeAsking, REFUSED_FOR, before_asking};
 use crate::path::RemotePath;
 use crate::source::Entry;
 
@@ -92,7 +92,7 @@ impl Catalog {
     fn refusal(&self, entry: &Entry) -> Option<Error> {
         let refusals = self.refusals.lock();
         let refusal = refusals.known.peek(&entry.path).filter(|refusal| refusal.digest == entry.digest)?;
-        match before_asking(Some(Some(refusal.asked.elapsed())), self.policy.fresh_for) {
+        match before_asking(Some(Some(refusal.asked.elapsed())), self.policy.fresh_for.min(REFUSED_FOR)) {
             BeforeAsking::Serve(_) => Some(refusal.error.clone()),
             BeforeAsking::Ask => None,
         }

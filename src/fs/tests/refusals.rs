@@ -1,8 +1,8 @@
 //! Files that the source refuses to this login: how often it is asked for them, and when their refusal counts no longer.
 
-use super::fixture::{FRESH_FOR, Fixture, ROOMY, content, expire};
+use super::fixture::{Fixture, ROOMY, content, expire};
 use crate::cache::block::BLOCK;
-use crate::freshness::Offline;
+use crate::freshness::{Offline, REFUSED_FOR};
 use crate::fs::*;
 use crate::source::Capabilities;
 use crate::source::fault::{Fault, Method};
@@ -35,7 +35,7 @@ fn sources() -> [(Memory, Method); 4] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_file_is_asked_for_once_while_that_is_fresh_and_not_refused_for_longer() {
+async fn a_refused_file_is_asked_for_once_in_five_seconds_and_not_refused_for_longer() {
     for (number, (memory, method)) in sources().into_iter().enumerate() {
         for size in [1000, 64 * BLOCK] {
             let mount = Fixture::with(memory.clone(), ROOMY, Offline::Serve);
@@ -48,7 +48,7 @@ async fn a_refused_file_is_asked_for_once_while_that_is_fresh_and_not_refused_fo
             // The end of a large file is asked for beside its beginning.
             assert!(once == 1 || once == 2 && number == 0 && size > SMALL, "{number}, {size}: {once}");
             mount.faults.clear(method);
-            tokio::time::sleep(FRESH_FOR - Duration::from_secs(1)).await;
+            tokio::time::sleep(REFUSED_FOR - Duration::from_secs(1)).await;
             assert!(is_refused(&mount, "file").await, "{number}");
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert!(mount.read("file").await.expect("it may be read by now") == content(size), "{number}");
