@@ -120,7 +120,7 @@ impl Stream {
     fn forward(&self) -> Forward {
         let waits = self.waited.is_some_and(|waited| self.next <= waited + self.ahead);
         // Of what comes side by side, about half has come by the time that it is needed.
-        let waiting = waits.then(|| (self.ahead * 2).min(self.in_vain() * 11 / 8).min(self.most).max(self.ahead));
+        let waiting = waits.then(|| (self.ahead * 2).min(self.in_vain() * 5 / 4).min(self.most).max(self.ahead));
         Forward { ahead: self.ahead, waiting }
     }
 

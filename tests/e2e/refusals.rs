@@ -1,30 +1,39 @@
 //! A server that refuses one file to a login that is right, and later the login: each takes away what it is about, and no more.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use crate::kit::mount::Mount;
 use crate::kit::reaper;
 use crate::kit::servers::{FORBIDDEN, Server, Webdav};
 use crate::kit::web::Web;
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// Files of this size are not retrieved at once.
 const LARGE: usize = 3 << 20;
 
 fn files() -> tempfile::TempDir {
     let dir = reaper::temporary();
+    let put = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        // What has just changed is another version once it has not.
+        File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - HOUR).unwrap();
+    };
     for name in ["small", "other", FORBIDDEN] {
-        fs::write(dir.path().join(name), "bytes").unwrap();
+        put(name, b"bytes");
     }
     for name in ["large".to_owned(), format!("{FORBIDDEN} large")] {
-        fs::write(dir.path().join(name), vec![1; LARGE]).unwrap();
+        put(&name, &vec![1; LARGE]);
     }
     dir
 }
 
 fn takes_away_what_it_is_about(table: &str, server: &Server) {
-    let mount = Mount::of(&format!("[sources.cloud]\n{table}fresh_for = \"1h\"\n"));
+    let mount = Mount::of(&format!("[sources.cloud]\n{table}fresh_for = \"1h\"\nread_ahead = false\n"));
     let path = |name: &str| -> PathBuf { mount.path("cloud").join(name) };
     let refused = |name: &str| {
         let error = fs::read(path(name)).expect_err("nobody may read it");
