@@ -1,14 +1,11 @@
 //! `Disk`: whether the disk of the cache answers. A question waits for [`DISK_TIMEOUT`] once; while the disk hangs, further
 //! questions fail at once. It does not know the questions.
 
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
@@ -18,12 +15,6 @@ pub const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 /// For how long a disk that did not answer in time is left alone: a disk that spins up or a network share that comes back takes some
 /// seconds, and each attempt may hold a reader up for [`DISK_TIMEOUT`].
 const DISK_REST: Duration = Duration::from_secs(30);
-
-/// How long the thread that asks questions together leaves them gather: to wake a thread for each costs as much as to write a small file.
-const GATHER: Duration = Duration::from_micros(500);
-
-/// A question that waits so long behind others gets a thread of its own.
-const BEHIND_OTHERS: Duration = Duration::from_millis(20);
 
 /// The disk has not answered in time, so that its contents are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,30 +27,9 @@ pub struct Disk {
     resting: Mutex<Option<Instant>>,
     /// The number of questions that it has not answered yet.
     unanswered: AtomicUsize,
-    together: Mutex<Together>,
     /// The number of all questions.
     #[cfg(test)]
     pub questions: AtomicUsize,
-    /// The number of threads that were woken for questions that are asked together.
-    #[cfg(test)]
-    woken: AtomicUsize,
-}
-
-/// Questions that are asked one after another.
-#[derive(Debug, Default)]
-struct Together {
-    waiting: VecDeque<Arc<Waiting>>,
-    /// Whether a thread asks them.
-    are_asked: bool,
-}
-
-/// A question until it is asked, by whichever thread takes it.
-struct Waiting(Mutex<Option<Box<dyn FnOnce() + Send>>>);
-
-impl std::fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiting").finish_non_exhaustive()
-    }
 }
 
 /// A question that the disk has not answered yet. It ends with this.
@@ -141,74 +111,7 @@ impl Disk {
     ) -> Result<T, Hangs> {
         let asked = self.begin()?;
         let steps = asked.steps.clone();
-        let answer = tokio::task::spawn_blocking(move || question(&asked));
-        self.answered(answer, &steps).await
-    }
-
-    /// The same for what nobody waits for: a thread that asks such questions one after another, as they have gathered, is woken less often.
-    ///
-    /// # Errors
-    /// As [`Disk::ask`].
-    pub async fn ask_together<T: Send + 'static>(
-        self: &Arc<Self>,
-        question: impl FnOnce(&Asked) -> T + Send + 'static,
-    ) -> Result<T, Hangs> {
-        let asked = self.begin()?;
-        let steps = asked.steps.clone();
-        let (answers, mut answer) = oneshot::channel();
-        let ask = move || {
-            // The receiver is gone if the caller gave up.
-            let _ = answers.send(question(&asked));
-        };
-        let waiting = Arc::new(Waiting(Mutex::new(Some(Box::new(ask)))));
-        self.gather(waiting.clone());
-        if let Ok(answer) = timeout(BEHIND_OTHERS, &mut answer).await {
-            self.answers();
-            return answer.map_err(|_| Hangs);
-        }
-        if let Some(ask) = waiting.0.lock().take() {
-            tokio::task::spawn_blocking(ask);
-        }
-        self.answered(answer, &steps).await
-    }
-
-    /// Has a question asked together with others.
-    fn gather(self: &Arc<Self>, waiting: Arc<Waiting>) {
-        let mut together = self.together.lock();
-        together.waiting.push_back(waiting);
-        if std::mem::replace(&mut together.are_asked, true) {
-            return;
-        }
-        drop(together);
-        #[cfg(test)]
-        self.woken.fetch_add(1, Ordering::Relaxed);
-        let disk = self.clone();
-        tokio::task::spawn_blocking(move || disk.ask_gathered());
-    }
-
-    /// Asks what has gathered, until nothing more comes.
-    fn ask_gathered(&self) {
-        loop {
-            let gathered = {
-                let mut together = self.together.lock();
-                together.are_asked = !together.waiting.is_empty();
-                std::mem::take(&mut together.waiting)
-            };
-            if gathered.is_empty() {
-                return;
-            }
-            for waiting in gathered {
-                let ask = waiting.0.lock().take();
-                // Who has asked hears of a panic as of no answer; the others go on.
-                ask.map(|ask| catch_unwind(AssertUnwindSafe(ask)));
-            }
-            std::thread::sleep(GATHER);
-        }
-    }
-
-    /// The answer, unless the disk neither gives it in time nor takes a step towards it.
-    async fn answered<T, E>(&self, answer: impl Future<Output = Result<T, E>>, steps: &AtomicU64) -> Result<T, Hangs> {
-        let mut answer = std::pin::pin!(answer);
+        let mut answer = tokio::task::spawn_blocking(move || question(&asked));
         let mut seen = 0;
         loop {
             if let Ok(answer) = timeout(DISK_TIMEOUT, &mut answer).await {
@@ -281,58 +184,6 @@ mod tests {
             }
         });
         assert_eq!(slow.await, Ok(()));
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn questions_that_gather_share_a_thread() {
-        let disk = Arc::new(Disk::default());
-        let (begun, go_on) = (Arc::new(std::sync::Barrier::new(2)), Arc::new(std::sync::Barrier::new(2)));
-        let (begins, goes_on, asking) = (begun.clone(), go_on.clone(), disk.clone());
-        let first = tokio::spawn(async move {
-            let question = move |_: &Asked| {
-                begins.wait();
-                goes_on.wait();
-            };
-            asking.ask_together(question).await
-        });
-        tokio::task::spawn_blocking(move || begun.wait()).await.expect("the first is being asked");
-        let others = (0..100).map(|number| {
-            let disk = disk.clone();
-            tokio::spawn(async move { disk.ask_together(move |_| number).await })
-        });
-        let others: Vec<_> = others.collect();
-        while disk.together.lock().waiting.len() < 100 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(disk.woken.load(Ordering::Relaxed), 1);
-        tokio::task::spawn_blocking(move || go_on.wait()).await.expect("the first goes on");
-        for (number, answer) in others.into_iter().enumerate() {
-            assert_eq!(answer.await.expect("it ends"), Ok(number));
-        }
-        assert_eq!(first.await.expect("it ends"), Ok(()));
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn who_waits_behind_what_takes_long_is_asked_beside_it() {
-        let disk = Arc::new(Disk::default());
-        let (go_on, until) = mpsc::channel::<()>();
-        let (asking, slow) = (disk.clone(), move |_: &Asked| _ = until.recv());
-        let slow = tokio::spawn(async move { asking.ask_together(slow).await });
-        while disk.unanswered.load(Ordering::Relaxed) == 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(disk.ask_together(|_| 7).await, Ok(7));
-        drop(go_on);
-        assert_eq!(slow.await.expect("it ends"), Ok(()));
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_question_that_panics_has_no_answer_and_others_have() {
-        let disk = Arc::new(Disk::default());
-        let (panics, other) = tokio::join!(disk.ask_together(|_| panic!("expected")), disk.ask_together(|_| 7));
-        assert_eq!((panics, other), (Err::<(), _>(Hangs), Ok(7)));
-        assert_eq!(disk.ask_together(|_| 8).await, Ok(8));
-        assert_eq!(disk.unanswered.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -138,8 +138,8 @@
 //! call, and what is being retrieved; [`source::operation`] how calls ended, and how long their answers took: `status` tells.
 //!
 //! Files and rows of the cache lie on a disk that may hang, so they are asked for through [`disk::Disk`], or [`db::Database::ask`]:
-//! on threads that may wait, for two seconds once. Then the disk is left alone, and the bytes and listings come from the source. Small files
-//! for which nobody waits are written by one such thread as they gather. What the kernel remembers of a file is asked on the spot (`cache::copy::remembered`): then an open, a read and a release of a copy that is here
+//! on threads that may wait, for two seconds once. Then the disk is left alone, and the bytes and listings come from the source. What the
+//! kernel remembers of a file is asked on the spot (`cache::copy::remembered`): then an open, a read and a release of a copy that is here
 //! pass no other thread.
 //!
 //! # Lock order

@@ -685,15 +685,6 @@ impl OpenVersion {
         self.transfer.cache.disk().ask(move |asked| ask(&version.copy, asked)).await.ok()
     }
 
-    /// The same together with other questions for which nobody waits (see [`Disk::ask_together`](crate::disk::Disk::ask_together)).
-    async fn ask_disk_together<T: Send + 'static>(
-        self: &Arc<Self>,
-        ask: impl FnOnce(&OpenCopy, &Asked) -> T + Send + 'static,
-    ) -> Option<T> {
-        let version = self.clone();
-        self.transfer.cache.disk().ask_together(move |asked| ask(&version.copy, asked)).await.ok()
-    }
-
     /// Has the disk do something before it is asked anything else (see [`Disk::tell`](crate::disk::Disk::tell)).
     async fn tell_disk(self: &Arc<Self>, order: impl FnOnce(&OpenCopy) + Send + 'static) {
         let version = self.clone();

@@ -15,9 +15,8 @@ use tracing::debug;
 use super::pace::Stopwatch;
 use super::plan::{Limit, Planned, UnderWay};
 use super::{OpenVersion, Version};
+use crate::cache::Stored;
 use crate::cache::block::{BLOCK, bytes_of};
-use crate::cache::{OpenCopy, Stored};
-use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::retry::retry_read;
 use crate::source::turns::Urgency;
@@ -362,14 +361,7 @@ impl<'a> BlockSink<'a> {
     async fn keep(&self, bytes: Bytes) -> Stored {
         let (block, given_up) = (self.next, Arc::new(AtomicBool::new(false)));
         let (writing, is_given_up) = (bytes.clone(), given_up.clone());
-        let write = move |copy: &OpenCopy, _: &Asked| copy.write(block, &writing, &is_given_up);
-        // Who reads it has its bytes already, or does not wait for them yet. Of a file of several blocks each would wait for the one before.
-        let is_in_no_hurry = !self.shown.is_empty() || !self.request.urgency.is_interactive();
-        let stored = if is_in_no_hurry && self.version.version.size <= BLOCK {
-            self.version.ask_disk_together(write).await
-        } else {
-            self.version.ask_disk(write).await
-        };
+        let stored = self.version.ask_disk(move |copy, _| copy.write(block, &writing, &is_given_up)).await;
         if stored.is_none() {
             given_up.store(true, Ordering::SeqCst);
         }
