@@ -1,4 +1,4 @@
-//! What machines that share cost their source, and how long they take: one alone, eight at once, and one more later, by kind of store. Run by
+//! The cost of machines that share to their source, and the time that they take: one alone, eight at once, and one more later, by kind of store. Run by
 //! `scripts/fleet --table`.
 //!
 //! Each is a mount of its own with an empty cache; the bucket is behind a line of 40 ms there and back, and 200 Mbit/s for all together. The
@@ -20,7 +20,7 @@ use kit::proxy::{Link, Proxy};
 use kit::reaper;
 use kit::redis::Redis;
 use kit::seaweed::Seaweed;
-use kit::wait::holds_within;
+use kit::wait::{SOON, settles_within};
 
 /// The line to the source.
 const LINE: Link = Link {
@@ -32,11 +32,11 @@ const LINE: Link = Link {
     refuses: false,
 };
 
-/// What all read: so many small files, and a large one.
+/// The files that all read: so many small ones of that size, and a large one.
 const SMALL: (usize, usize) = (250, 64 << 10);
 const LARGE: usize = 192 << 20;
 
-/// What each machine has in common with the others.
+/// The source that all machines have, and the line to it.
 struct Stage {
     line: Proxy,
     moto: Moto,
@@ -44,7 +44,7 @@ struct Stage {
     _dir: tempfile::TempDir,
 }
 
-/// What came of some machines.
+/// The counts of some machines that have read everything.
 struct Told {
     bytes: u64,
     retrievals: u64,
@@ -117,13 +117,8 @@ fn compare(path: &Path, content: &[u8]) {
 
 /// Waits until machines have given what they retrieved.
 fn settle(machines: &[Mount]) {
-    let given = || machines.iter().map(|machine| number(&machine.status(), "/shared/bytes_out")).sum::<u64>();
-    let mut before = None;
-    let _ = holds_within(Duration::from_secs(30), || {
-        let now = given();
-        thread::sleep(Duration::from_secs(1));
-        before.replace(now) == Some(now)
-    });
+    let given = || machines.iter().map(|machine| number(&machine.status(), "/shared/bytes_out")).sum();
+    let _ = settles_within(SOON, Duration::from_secs(1), given);
 }
 
 fn row(store: &str, who: &str, told: &Told) {
@@ -159,13 +154,7 @@ fn main() {
             let redis = leases.then(|| Redis::start(&redis));
             let mut lines = match &weed {
                 None => format!("[shared]\nstore = \"file://{}\"\n", place.display()),
-                Some(weed) => format!(
-                    "[shared]\nstore = \"s3://{}/fleet1\"\nendpoint = \"{}\"\naccess_key_id = \"{}\"\nsecret_access_key = \"{}\"\n",
-                    weed.bucket(),
-                    weed.url(),
-                    weed.key().0,
-                    weed.key().1
-                ),
+                Some(weed) => format!("[shared]\n{}", weed.store(weed.port())),
             };
             lines += &redis.as_ref().map(|redis| format!("redis = \"{}\"\n", redis.url())).unwrap_or_default();
             let key = dir.path().join("key");

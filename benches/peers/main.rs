@@ -32,10 +32,9 @@ fn main() {
     if wanted == ["report"] {
         return report::write(results::all());
     }
-    let (only, wanted_cases): (Vec<_>, Vec<_>) = wanted.iter().partition(|name| participant::named(name).is_some());
-    let only: Vec<Participant> = only.into_iter().filter_map(|name| participant::named(name)).collect();
-    let named = |name: &&String| CASES.iter().any(|case| case.name == **name);
-    if let Some(unknown) = wanted_cases.iter().find(|name| !named(name)) {
+    let only: Vec<Participant> = wanted.iter().filter_map(|name| participant::named(name)).collect();
+    let wanted_cases: Vec<_> = wanted.iter().filter(|name| participant::named(name).is_none()).collect();
+    if let Some(unknown) = wanted_cases.iter().find(|name| CASES.iter().all(|case| case.name != **name)) {
         let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
         let participants: Vec<String> = participant::ALL.iter().map(Participant::word).collect();
         eprintln!(

@@ -525,7 +525,7 @@ fn what_counts_is_what_is_there_after_files_were_replaced_under_readers() {
 
 type Deletion = fn(&Path);
 
-/// What of a cache directory is deleted under a cache that is in use.
+/// The parts of a cache directory that are deleted under a cache in use.
 const DELETIONS: [(&str, Deletion); 3] = [
     ("all of it", |dir| std::fs::remove_dir_all(dir).expect("deleted")),
     ("what is in it", |dir| {

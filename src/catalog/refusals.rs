@@ -69,7 +69,7 @@ impl Catalog {
                     refusals.known.put(entry.path.clone(), refusal);
                 }
             }
-            // What is refused to this login need not be to the next one.
+            // The next login may have more rights than this one.
             Err(error) if error.kind() == ErrorKind::Unauthenticated => self.forget_refusals(),
             _ => {}
         }

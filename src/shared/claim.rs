@@ -26,6 +26,7 @@ use super::backend::Backend;
 use super::breaker::Breaker;
 use super::counts::{Counts, up};
 use super::leases::{Ends, Leases};
+use super::usual::average;
 use crate::cache::block::SMALL;
 use crate::digest::hex;
 use crate::error::Result;
@@ -243,9 +244,7 @@ impl Lease {
 
     /// The extent is in the store.
     pub(super) fn given(&self) {
-        let took = self.began.elapsed();
-        let usual = &mut self.claims.usual.lock()[self.of as usize];
-        *usual = Some(usual.map_or(took, |before| (before * 7 + took) / 8));
+        average(&mut self.claims.usual.lock()[self.of as usize], self.began.elapsed());
     }
 
     /// Leaves it as a holder does that is killed.

@@ -1,4 +1,4 @@
-//! `Usual`: what reads take, on average, by how many blocks they are of. It knows not who answers them.
+//! `Usual`: the time that reads take on average, by how many blocks they are of. It does not know who answers them.
 
 use std::time::Duration;
 
@@ -28,8 +28,7 @@ impl Usual {
     pub(super) fn note(&self, blocks: usize, took: Duration) {
         let longer = u32::try_from(blocks.div_ceil(BLOCKS)).unwrap_or(u32::MAX).max(1);
         let took = took / longer;
-        let usual = &mut self.0.lock()[class(blocks)];
-        *usual = Some(usual.map_or(took, |before| (before * 7 + took) / 8));
+        average(&mut self.0.lock()[class(blocks)], took);
     }
 
     /// Notes that one takes longer than that.
@@ -38,6 +37,11 @@ impl Usual {
             self.note(blocks, than);
         }
     }
+}
+
+/// Adds a time to an average, in which those before count for seven eighths.
+pub(super) fn average(usual: &mut Option<Duration>, took: Duration) {
+    *usual = Some(usual.map_or(took, |before| (before * 7 + took) / 8));
 }
 
 /// The place of so many blocks among the lengths.

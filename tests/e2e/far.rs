@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::kit::files::{noise, random};
 use crate::kit::mount::{Mount, number, requests};
 use crate::kit::proxy::{Link, Proxy};
-use crate::kit::wait::eventually;
+use crate::kit::wait::{eventually, settled};
 use crate::remote::Remote;
 
 #[test]
@@ -178,12 +178,7 @@ fn beginnings_cost_few_ends(remote: &Remote) {
     for number in 0..20 {
         mount.sh(&format!("head -c 4096 far/dir/{number:02}"));
     }
-    eventually("nothing is under way", || {
-        let before = line.delivered();
-        std::thread::sleep(Duration::from_secs(1));
-        line.delivered() == before
-    });
-    let moved = line.delivered() - before;
+    let moved = settled("what is under way", Duration::from_secs(1), || line.delivered()) - before;
     println!("head -c 4096 of 20 files moved {moved} bytes");
     assert!(moved <= 5 * MIB, "{moved} bytes");
     assert!(number(&mount.status(), "/sources/far/ends_ahead") >= 1);

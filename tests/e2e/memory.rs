@@ -11,7 +11,7 @@ use crate::kit::home::{Home, text};
 use crate::kit::mount::{MEMORY, MEMORY_FOR_ONE, Mount, bytes_retrieved, requests};
 use crate::kit::odd::Odd;
 use crate::kit::proxy::{Link, Proxy};
-use crate::kit::wait::eventually;
+use crate::kit::wait::settled;
 use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;
@@ -73,12 +73,7 @@ fn a_quarter_of_a_gibibyte_over_a_far_line_costs_little_more_than_it_is_and_litt
         let took = began.elapsed();
         drop(file);
         // It ends at once: nothing comes for a while.
-        let mut moved = 0;
-        eventually("nothing more comes", || {
-            let former = std::mem::replace(&mut moved, proxy.delivered() - before);
-            thread::sleep(Duration::from_millis(300));
-            former == moved
-        });
+        let moved = settled("what comes", Duration::from_millis(300), || proxy.delivered()) - before;
         let peak = mount.peak_memory_in_release();
         let (retrievals, all) = (requests(&mount.status(), "far").2, proxy.http_requests() - asked);
         let (moved_mib, peak_mib) = (moved / MIB, peak / MIB);

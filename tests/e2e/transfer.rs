@@ -15,7 +15,7 @@ use crate::kit::ftp::Ftp;
 use crate::kit::home::{Home, text};
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::kit::proxy::Proxy;
-use crate::kit::wait::eventually;
+use crate::kit::wait::{eventually, settled};
 use crate::remote::Remote;
 
 const MIB: u64 = 1 << 20;
@@ -172,12 +172,7 @@ fn a_reader_that_stops_has_little_in_vain() {
             }
             let took = began.elapsed();
             drop(file);
-            let mut moved = 0;
-            eventually("nothing more comes", || {
-                let former = std::mem::replace(&mut moved, line.delivered() - before);
-                thread::sleep(Duration::from_millis(300));
-                former == moved
-            });
+            let moved = settled("what comes", Duration::from_millis(300), || line.delivered()) - before;
             let (requests, all) = (requests(&mount.status(), "far").2, line.http_requests() - asked);
             println!(
                 "{kind}, {percent} %: {took:?}, {requests} retrievals, {all} HTTP requests, {} MiB of {} MiB in vain",

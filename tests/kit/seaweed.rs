@@ -31,6 +31,15 @@ impl Seaweed {
     pub fn key(&self) -> (&str, &str) {
         KEY
     }
+
+    /// The lines in `[shared]` of a store in its bucket, which is reached at this port of this machine.
+    pub fn store(&self, port: u16) -> String {
+        let (id, secret) = KEY;
+        format!(
+            "store = \"s3://{BUCKET}/fleet1\"\nendpoint = \"http://127.0.0.1:{port}\"\naccess_key_id = \"{id}\"\n\
+             secret_access_key = \"{secret}\"\n"
+        )
+    }
 }
 
 impl std::ops::Deref for Seaweed {

@@ -38,6 +38,23 @@ pub fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> 
     }
 }
 
+/// Waits until `number` is the same twice, so long apart, and says which it is; `None` if it still changes at the deadline.
+pub fn settles_within(deadline: Duration, apart: Duration, mut number: impl FnMut() -> u64) -> Option<u64> {
+    let mut latest = number();
+    let settles = holds_within(deadline, || {
+        thread::sleep(apart);
+        let former = std::mem::replace(&mut latest, number());
+        former == latest
+    });
+    settles.then_some(latest)
+}
+
+/// The same within [`SOON`]; fails the test if it still changes then.
+#[track_caller]
+pub fn settled(what: &str, apart: Duration, number: impl FnMut() -> u64) -> u64 {
+    settles_within(SOON, apart, number).unwrap_or_else(|| panic!("it still changes, after {SOON:?}: {what}"))
+}
+
 /// Waits until `condition` holds; fails the test if it does not within [`SOON`].
 #[track_caller]
 pub fn eventually(what: &str, condition: impl FnMut() -> bool) {

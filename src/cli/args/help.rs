@@ -1,4 +1,4 @@
-//! What `--help` tells of each command beyond its options: how it is used, and examples. At most 78 columns wide: clap would
+//! The long help of each command, beyond its options: how it is used, and examples. At most 78 columns wide: clap would
 //! wrap what is wider, and break the columns.
 
 pub(super) const OVERVIEW: &str = "\
