@@ -276,8 +276,9 @@ fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, V
         let ready = free.map_or(arrived + link.delay, |free| free.max(arrived + link.delay));
         let by_itself = ready + link.bandwidth.map_or(Duration::ZERO, |bandwidth| time(part.len(), bandwidth));
         let due = link.line.map_or(by_itself, |line| by_itself.max(shared.send_by(ready, time(part.len(), line))));
-        free = Some(due);
         shared.pass(due, link);
+        // Where the link has become another meanwhile, it is free now.
+        free = Some(due.min(Instant::now()));
         shared.turns.lock().unwrap().answer(allowed);
         if to.write_all(part).is_err() {
             return;
