@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use walkdir::WalkDir;
@@ -20,7 +21,7 @@ use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::reaper;
 use crate::kit::redis::Redis;
-use crate::kit::wait::eventually;
+use crate::kit::wait::{eventually, settled};
 
 /// The secret of the account that all machines have, as programs make them.
 const SECRET: &str = "kit-secret-Q7x-0123456789abcdef";
@@ -184,7 +185,11 @@ fn with_a_key_an_account_is_given_first_blocks_by_the_source_before_others_by_th
     let second = with_key("another-secret-0123456789", "");
     let large = &fleet.files[20..];
     for (name, content) in large {
-        assert!(fs::read(second.path(format!("bucket/{name}"))).unwrap() == *content, "{name} is right");
+        let path = second.path(format!("bucket/{name}"));
+        // The first block tells that the account may read the file once its retrieval has ended, a moment after the open.
+        let _open = fs::File::open(&path).unwrap();
+        settled("the first block", Duration::from_millis(300), || cost(&second).0);
+        assert!(fs::read(path).unwrap() == *content, "{name} is right");
     }
     let all: u64 = large.iter().map(|(_, content)| content.len() as u64).sum();
     let (bytes, retrievals) = cost(&second);
