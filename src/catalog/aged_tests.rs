@@ -57,7 +57,7 @@ fn catalog(ages: &[u64]) -> (Arc<Catalog>, Arc<Elsewhere>, TempDir) {
     memory.put("a", "x");
     let ages = Mutex::new(ages.iter().copied().collect());
     let source = Arc::new(Elsewhere { memory, ages, asked: AtomicU64::new(0) });
-    let place = TempDir::new().expect("a temporary directory");
+    let place = kit::reaper::temporary();
     let db = Arc::new(Database::open(place.path(), 1 << 20).expect("a new index"));
     let policy = Policy { fresh_for: FRESH_FOR, patience: FRESH_FOR, offline: Offline::Serve, names_account: false };
     let catalog = Catalog::new(source.clone(), "s".into(), policy, db, Arc::default(), Span::none());

@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_listing_survives_storing() {
-        let place = tempfile::tempdir().expect("a temporary directory");
+        let place = kit::reaper::temporary();
         let db = Database::open(place.path(), 1 << 20).expect("a new index");
         let root = RemotePath::root();
         let dir_entry = entry(&root, b"dir", EntryKind::Directory);
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn what_was_below_a_directory_goes_with_it_and_its_neighbours_stay() {
-        let place = tempfile::tempdir().expect("a temporary directory");
+        let place = kit::reaper::temporary();
         let db = Database::open(place.path(), 1 << 20).expect("a new index");
         let [a, below, neighbour] = [b"a".as_slice(), b"a/b", b"a-b"].map(|p| RemotePath::parse(p).expect("a path"));
         let root = RemotePath::root();

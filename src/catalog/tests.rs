@@ -33,7 +33,7 @@ impl Fixture {
     }
 
     fn of(memory: Memory, room: Room) -> Self {
-        let place = TempDir::new().expect("a temporary directory");
+        let place = kit::reaper::temporary();
         let db = Arc::new(Database::open(place.path(), 1 << 20).expect("a new index"));
         let (faulty, faults) = Faulty::new(memory.clone());
         let policy = Policy { fresh_for: FRESH_FOR, patience: FRESH_FOR, offline: Offline::Serve, names_account: true };

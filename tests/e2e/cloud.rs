@@ -406,7 +406,7 @@ fn a_login_is_looked_for_once_a_request_without_one_was_refused() {
 
 #[test]
 fn a_store_that_calls_requests_without_a_key_bad_ones_is_asked_with_the_key_of_the_environment() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::reaper::reachable();
     fs::create_dir(dir.path().join("b")).unwrap();
     fs::write(dir.path().join("b/file"), "bytes").unwrap();
     let server = S3::rclone(dir.path());
@@ -480,7 +480,7 @@ fn a_file_that_is_busy_or_locked_at_the_source_says_nothing_of_the_others() {
 
 #[test]
 fn a_refused_login_shows_nothing_that_may_be_anothers() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::reaper::reachable();
     fs::create_dir(dir.path().join("b")).unwrap();
     fs::write(dir.path().join("b/file"), "bytes").unwrap();
     let mut server = S3::rclone(dir.path());

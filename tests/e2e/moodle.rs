@@ -60,7 +60,7 @@ fn courses_are_folders_whose_files_programs_can_read() {
     let tar = Command::new("tar").arg("-cf").arg("/dev/null").arg("-C").arg(&course).arg(".").output().unwrap();
     assert!(tar.status.success() && tar.stderr.is_empty(), "{}", String::from_utf8_lossy(&tar.stderr));
     // Nothing is there that cannot be read.
-    let copies = tempfile::tempdir().unwrap();
+    let copies = kit::reaper::reachable();
     let copied = Command::new("cp").arg("-r").arg(&course).arg(copies.path()).output().unwrap();
     assert!(copied.status.success() && copied.stderr.is_empty(), "{}", String::from_utf8_lossy(&copied.stderr));
     // All of it was listed once, and retrieved once.
@@ -88,7 +88,7 @@ fn a_course_with_everything_is_copied_searched_and_kept_for_an_outage() {
     site.store().add_kinds();
     site.store().forums.keep_recorded();
     let mount = mount(&site, "300ms");
-    let (course, copy) = (mount.path(KINDS), tempfile::tempdir().unwrap());
+    let (course, copy) = (mount.path(KINDS), kit::reaper::reachable());
     run(Command::new("cp").arg("-r").arg(&course).arg(copy.path().join("cp")));
     run(Command::new("find").arg(&course).args(["-type", "f", "-size", "+0"]));
     assert!(run(Command::new("grep").arg("-rl").arg("Who knows").arg(&course)).ends_with("For everyone.html\n"));

@@ -268,7 +268,7 @@ fn read_at_once(mount: &Mount, names: &[String], readers: usize) {
 /// As vsftpd demands it.
 #[test]
 fn many_readers_resume_the_tls_session_of_their_control_connection() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::reaper::reachable();
     let server = Ftp::tls_resumed(dir.path());
     let names = numbered(dir.path(), 96);
     let home = Home::of(&format!("[sources.x]\n{}tls = true\n", server.table()));
@@ -279,7 +279,7 @@ fn many_readers_resume_the_tls_session_of_their_control_connection() {
 
 #[test]
 fn one_control_connection_is_enough_for_everything_over_ftp() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = kit::reaper::reachable();
     let server = Ftp::of_one_connection(dir.path());
     let names = numbered(dir.path(), 24);
     let home = Home::of(&format!("[sources.x]\n{}", server.table()));

@@ -28,7 +28,7 @@ class Plugin(share.SharePlugin):
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_python_plugin_keeps_the_contract() {
-    let (root, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (root, scratch) = (kit::reaper::reachable(), crate::kit::reaper::reachable());
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/python");
     fs::copy(fixtures.join("share.py"), root.path().join("share.py")).unwrap();
     fs::write(root.path().join("tabled.py"), PLUGIN).unwrap();

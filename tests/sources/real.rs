@@ -72,7 +72,7 @@ impl Served {
 }
 
 pub fn served() -> Served {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::reachable();
     let bucket = dir.path().join("bucket");
     std::fs::create_dir(&bucket).unwrap();
     Served(dir, bucket)

@@ -17,7 +17,7 @@ use crate::real::{Directory, conforms, list};
 use crate::{configured, kind, remote, source};
 
 pub(crate) fn served() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a temporary directory")
+    kit::reaper::reachable()
 }
 
 async fn read(source: &dyn Source, path: &str) -> Result<Vec<u8>> {

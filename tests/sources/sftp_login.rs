@@ -15,7 +15,7 @@ use crate::{configured, source};
 const PASSWORD: &str = "kit-password-Z9y";
 
 fn served() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::reachable();
     std::fs::write(dir.path().join("file"), "x").unwrap();
     dir
 }
@@ -223,7 +223,7 @@ async fn password_server(own: &Path, dir: &Path, interactive: bool) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_given_however_the_server_asks_for_it_and_never_shown() {
-    let (dir, own) = (served(), tempfile::tempdir().unwrap());
+    let (dir, own) = (served(), kit::reaper::reachable());
     for interactive in [false, true] {
         let table = password_server(own.path(), dir.path(), interactive).await;
         lets_in(&format!("{table}password = \"{PASSWORD}\"\n")).await;

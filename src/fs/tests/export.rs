@@ -70,7 +70,7 @@ async fn what_led_nowhere_is_searched_for_again_after_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn folders_that_the_configuration_makes_are_found_too() {
-    let cache_dir = tempfile::TempDir::new().expect("a temporary directory");
+    let cache_dir = kit::reaper::temporary();
     let (cache, db) = Cache::open(cache_dir.path(), ROOMY).expect("a cache");
     let memory = Memory::new();
     memory.put("part/deep/file", "bytes");

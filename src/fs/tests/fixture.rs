@@ -39,7 +39,7 @@ impl Fixture {
     }
 
     pub(in crate::fs) fn with(memory: Memory, limits: Limits, offline: Offline) -> Self {
-        Self::start(memory, limits, offline, UnknownSize::Retrieve, TempDir::new().expect("a temporary directory"))
+        Self::start(memory, limits, offline, UnknownSize::Retrieve, kit::reaper::temporary())
     }
 
     /// A mount whose source sends bytes at a limited rate, so that no end of a file comes ahead: for tests that count requests.

@@ -8,7 +8,7 @@ use crate::sources::memory::Memory;
 
 /// A mount whose files named `*.log` are live.
 fn live() -> Fixture {
-    let (cache_dir, limits) = (tempfile::TempDir::new().expect("a temporary directory"), ROOMY);
+    let (cache_dir, limits) = (kit::reaper::temporary(), ROOMY);
     let (cache, db) = Cache::open(cache_dir.path(), limits).expect("a cache");
     let memory = Memory::new();
     let (mut source, faults) = mounted("memory", memory.clone(), crate::freshness::Offline::Serve, &cache, &db);

@@ -4,7 +4,6 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
-use tempfile::TempDir;
 
 use super::fixture::{DAMAGED_FOR, Fixture, ROOMY, content, expire};
 use crate::cache::Limits;
@@ -147,7 +146,7 @@ async fn a_retrieval_that_breaks_leaves_nothing_behind_and_one_that_lies_is_not_
 
 #[tokio::test(start_paused = true)]
 async fn a_deferred_size_is_nothing_until_the_first_open() {
-    let dir = TempDir::new().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let mount = Fixture::start(bare(), ROOMY, Offline::Serve, UnknownSize::Defer, dir);
     mount.memory.put("file", "four");
     let before = mount.find("file").await.expect("lookup").expect("there");

@@ -40,7 +40,7 @@ impl Fixture {
     }
 
     fn with(path: &str, parts: Vec<Part>) -> Self {
-        let cache_dir = TempDir::new().expect("a temporary directory");
+        let cache_dir = kit::reaper::temporary();
         let (cache, db) = Cache::open(cache_dir.path(), ROOMY).expect("a cache");
         let (a, b) = (Memory::new(), Memory::new());
         a.mkdir("epj");

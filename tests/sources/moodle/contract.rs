@@ -88,7 +88,7 @@ impl RemoteEditor for Folder<'_> {
 }
 
 async fn conforms(site: &Moodle) {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = kit::reaper::reachable();
     let source = configured(&site.table()).await.unwrap();
     let inside = Inside { source, prefix: format!("course-2/module-{FOLDER}") };
     let report = conformance::run(&inside, &Folder(site), scratch.path()).await;

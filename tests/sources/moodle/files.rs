@@ -39,7 +39,7 @@ fn expected(site: &Moodle, path: &RemotePath) -> Vec<u8> {
 
 async fn every_file_is_right(site: &Moodle) {
     let source = source(&site.table()).await;
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = kit::reaper::reachable();
     let all = files(source.as_ref(), &RemotePath::root()).await;
     assert_eq!(all.len(), 38 + 200 + 2, "those of the trees");
     for file in all {
@@ -170,7 +170,7 @@ async fn bytes_that_are_not_those_of_the_sites_own_hash_are_never_delivered() {
     // Parts cannot tell; the copy that is put together from them can.
     let mut copied = part(source.as_ref(), "course-2/module-1/syllabus.pdf", 0..65).await;
     copied.extend(part(source.as_ref(), "course-2/module-1/syllabus.pdf", 65..130).await);
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = kit::reaper::reachable();
     let file = scratch.path().join("syllabus.pdf");
     std::fs::write(&file, &copied).unwrap();
     let copy = LocalCopy { file: &file, path: &listed.path, retrieved_as: &known.digest, size: 130 };

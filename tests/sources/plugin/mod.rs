@@ -79,7 +79,7 @@ async fn read(source: &dyn Source, path: &str) -> Result<String, ErrorKind> {
 
 #[tokio::test]
 async fn the_example_in_python_keeps_the_contract_like_a_native_source() {
-    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (dir, scratch) = (kit::reaper::reachable(), crate::kit::reaper::reachable());
     let (program, path) = (example("directory.py"), dir.path().display());
     let source =
         configured(&format!("type = 'plugin'\ncommand = ['python3', '{program}']\npath = '{path}'")).await.unwrap();
@@ -114,7 +114,7 @@ async fn calls_come_in_order_and_again_after_a_restart() {
 
 #[tokio::test]
 async fn the_local_digest_is_the_plugins_own_and_a_hash_is_ours() {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = kit::reaper::reachable();
     let (file, path) = (scratch.path().join("a"), remote("a"));
     std::fs::write(&file, "abc").unwrap();
     let retrieved_as = Digest::new("v");

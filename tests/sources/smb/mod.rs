@@ -62,7 +62,7 @@ fn set_age(path: &Path, age: Duration) {
 }
 
 fn served() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a temporary directory")
+    kit::reaper::reachable()
 }
 
 async fn conforms(table: &str, dir: &Path) {
