@@ -24,7 +24,7 @@ fn open(cache: &Arc<Cache>) -> OpenCopy {
 
 /// A cache that was closed with one whole copy in it.
 fn stored() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache);
     for block in 0..3 {
@@ -38,7 +38,7 @@ fn stored() -> tempfile::TempDir {
 
 #[test]
 fn no_number_or_name_in_the_index_ends_the_process_or_leads_elsewhere() {
-    let outside = tempfile::tempdir().expect("a temporary directory");
+    let outside = kit::reaper::temporary();
     let precious = outside.path().join("precious");
     let tamperings = [
         format!("UPDATE copies SET fingerprint = x'{}'", "ff".repeat(48)),
@@ -82,7 +82,7 @@ fn no_number_or_name_in_the_index_ends_the_process_or_leads_elsewhere() {
 
 #[test]
 fn links_and_names_of_another_form_lead_to_no_deletion_elsewhere() {
-    let outside = tempfile::tempdir().expect("a temporary directory");
+    let outside = kit::reaper::temporary();
     let foreign = outside.path().join("ab".repeat(32));
     fs::create_dir(&foreign).expect("a directory");
     fs::write(foreign.join("file"), "precious").expect("written");
@@ -122,7 +122,7 @@ type Kind<'a> = (&'static str, &'a dyn Fn(&Path));
 
 #[test]
 fn something_else_in_the_place_of_a_copys_file_is_no_copy() {
-    let outside = tempfile::tempdir().expect("a temporary directory");
+    let outside = kit::reaper::temporary();
     let target = outside.path().join("target");
     fs::write(&target, vec![7; SIZE as usize]).expect("written");
     let kinds: [Kind<'_>; 3] = [

@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn fuzz_index_rows() {
         let corpus = Corpus::of("index_row");
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = kit::reaper::temporary();
         let db = Arc::new(Database::open(dir.path(), 1 << 20).expect("a new index"));
         let index = AssertUnwindSafe(Index::new(db.clone()));
         let (db, key) = (AssertUnwindSafe(db), Key([7; 32]));

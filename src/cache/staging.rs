@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_lease_counts_as_long_as_it_lives() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = kit::reaper::temporary();
         let limits = Limits { max_size: 10 << 20, min_free: 0 };
         let (cache, _) = Cache::open(dir.path(), limits).expect("a cache");
         let before = cache.bytes();

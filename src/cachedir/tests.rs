@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 
 fn place() -> TempDir {
-    tempfile::tempdir().expect("a temporary directory")
+    kit::reaper::temporary()
 }
 
 fn mode(path: impl AsRef<Path>) -> u32 {

@@ -19,7 +19,7 @@ fn insert(database: &Database, dir: &'static [u8]) {
 
 #[test]
 fn what_was_written_is_there_after_reopening() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let database = Database::open(dir.path(), 1 << 20).expect("a new index");
     insert(&database, b"a");
     drop(database);
@@ -30,7 +30,7 @@ fn what_was_written_is_there_after_reopening() {
 
 #[test]
 fn a_failing_change_is_undone_alone() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let database = Database::open(dir.path(), 1 << 20).expect("a new index");
     insert(&database, b"a");
     insert(&database, b"a");
@@ -41,7 +41,7 @@ fn a_failing_change_is_undone_alone() {
 
 #[test]
 fn while_the_disk_hangs_only_so_many_changes_wait_and_further_ones_are_lost() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let database = Database::open(dir.path(), 1 << 20).expect("a new index");
     let (begun, begin) = mpsc::channel();
     let (go_on, until) = mpsc::channel::<()>();
@@ -74,7 +74,7 @@ fn while_the_disk_hangs_only_so_many_changes_wait_and_further_ones_are_lost() {
 
 #[test]
 fn a_damaged_index_is_begun_anew() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     drop(Database::open(dir.path(), 1 << 20).expect("a new index"));
     std::fs::write(dir.path().join("index.sqlite"), b"not a database at all, but long enough to be read as one")
         .expect("the file can be written");
@@ -84,7 +84,7 @@ fn a_damaged_index_is_begun_anew() {
 
 /// A database with more rows than a page holds, closed, and where it lies.
 fn stored() -> (TempDir, PathBuf) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let database = Database::open(dir.path(), 1 << 20).expect("a new index");
     for number in 0..2000 {
         database.write(move |t| {
@@ -181,7 +181,7 @@ fn a_database_with_other_tables_is_not_used() {
 #[test]
 fn no_file_is_mapped_and_links_are_not_followed() {
     let (dir, path) = stored();
-    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let elsewhere = kit::reaper::temporary();
     let target = elsewhere.path().join("target");
     std::fs::write(&target, "precious").expect("written");
     for suffix in ["-wal", "-shm", "-journal"] {
@@ -205,7 +205,7 @@ fn no_file_is_mapped_and_links_are_not_followed() {
 
 #[test]
 fn changes_that_nobody_waits_for_are_one_transaction_with_the_first_that_somebody_waits_for() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let database = Database::open_gathering(dir.path(), 1 << 20, Duration::from_secs(3600)).expect("a new index");
     let transactions = || database.shared.transactions.load(Ordering::Relaxed);
     for dir in [b"a".as_slice(), b"b", b"c"] {
@@ -225,7 +225,7 @@ fn changes_that_nobody_waits_for_are_one_transaction_with_the_first_that_somebod
 
 #[test]
 fn who_waits_for_a_thread_that_has_ended_is_told() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let database = Database::open_gathering(dir.path(), 1 << 20, Duration::from_secs(3600)).expect("a new index");
     database.write(|_| panic!("the thread ends here"));
     database.flush();
@@ -235,7 +235,7 @@ fn who_waits_for_a_thread_that_has_ended_is_told() {
 
 #[test]
 fn the_size_follows_changes_and_counts_what_was_set_aside() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     drop(Database::open(dir.path(), 1 << 20).expect("a new index"));
     std::fs::write(dir.path().join("index.sqlite.damaged"), [0; 5000]).expect("written");
     let database = Database::open(dir.path(), 1 << 20).expect("the same index");

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_cache_directory_that_cannot_be_made_is_refused() {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kit::reaper::temporary();
         let file = dir.path().join("file");
         std::fs::write(&file, "").expect("written");
         let config = |dir| CacheConfig { dir, max_size: 1 << 20, min_free: 0 };

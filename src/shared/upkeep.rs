@@ -178,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_value_goes_first_and_what_cannot_be_removed_keeps_nothing_else() {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kit::reaper::temporary();
         let place = Place::of(url::Url::from_directory_path(dir.path()).expect("a URL"));
         let store = open(&place).expect("it is a directory");
         let names: Vec<_> = (0..3).map(|_| random_name().expect("there is randomness")).collect();
@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_used_least_lately_goes_first() {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kit::reaper::temporary();
         let place = Place::of(url::Url::from_directory_path(dir.path()).expect("a URL"));
         let store: Arc<dyn Store> = open(&place).expect("it is a directory");
         let mut names = Vec::new();

@@ -181,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_value_is_put_once_read_in_parts_listed_and_deleted() {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kit::reaper::temporary();
         let store = Directory::new(dir.path().to_owned());
         let (a, b) = (name('a'), name('b'));
         assert_eq!(store.get(&a, 0..4).await.expect("it answers"), None);
@@ -204,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_regular_file_is_an_empty_value_that_can_be_removed() {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kit::reaper::temporary();
         let store = Directory::new(dir.path().to_owned());
         let [link, pipe, below] = ['a', 'b', 'c'].map(|digit| dir.path().join(name(digit)));
         for place in [&link, &pipe, &below] {
@@ -226,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_is_not_there_is_a_failure_and_not_a_store_without_values() {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kit::reaper::temporary();
         let store = Directory::new(dir.path().join("not-mounted"));
         let error = store.get(&name('a'), 0..1).await.expect_err("there is nothing");
         assert!(error.to_string().contains("not-mounted"), "{error}");

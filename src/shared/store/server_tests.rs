@@ -36,7 +36,7 @@ fn moto_place(moto: &Moto) -> Place {
 #[tokio::test]
 async fn memory_and_a_directory_keep_the_contract() {
     keeps_the_contract(&Memory::default(), true).await;
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = kit::reaper::temporary();
     let store = Directory::new(dir.path().to_owned());
     keeps_the_contract(&store, true).await;
     lists_many(&store, 300).await;

@@ -40,14 +40,14 @@ impl RemoteEditor for Directory {
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
-    let (memory, scratch) = (Memory::new(), tempfile::tempdir().expect("a temporary directory"));
+    let (memory, scratch) = (Memory::new(), kit::reaper::temporary());
     let report = run(&memory, &memory.clone(), scratch.path()).await;
     assert!(report.passed(), "{report}");
 }
 
 #[tokio::test]
 async fn a_directory_keeps_the_contract() {
-    let (dir, scratch) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (dir, scratch) = (kit::reaper::temporary(), kit::reaper::temporary());
     let path = toml::Value::String(dir.path().display().to_string());
     let values = BTreeMap::from([("path".to_owned(), path)]);
     let source = LocalKind.configure(&Settings::of("here", values)).await.expect("the settings are right");
@@ -64,7 +64,7 @@ async fn a_source_that_breaks_the_contract_does_not_pass() {
         (Method::RetrieveFile, Fault::Truncate(5)),
         (Method::Connect, Fault::Fail(ErrorKind::Unreachable)),
     ] {
-        let (memory, scratch) = (Memory::new(), tempfile::tempdir().expect("a temporary directory"));
+        let (memory, scratch) = (Memory::new(), kit::reaper::temporary());
         let (source, faults) = Faulty::new(memory.clone());
         faults.set(method, fault);
         assert!(!run(&source, &memory, scratch.path()).await.passed(), "{fault:?}");

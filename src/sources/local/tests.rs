@@ -27,7 +27,7 @@ async fn fixture(reserved: &[&str]) -> Fixture {
 
 /// A source with this value of `links`.
 async fn linking(links: &str, reserved: &[&str]) -> Fixture {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let canonical = dir.path().canonicalize().expect("it exists");
     let reserved = reserved.iter().map(|name| canonical.join("root").join(name)).collect::<Vec<_>>();
     for place in &reserved {
@@ -286,7 +286,7 @@ async fn a_reserved_directory_is_shown_empty_and_nothing_in_it_opens() {
 
 #[tokio::test]
 async fn a_source_inside_a_reserved_directory_is_a_problem() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let canonical = dir.path().canonicalize().expect("it exists");
     for (path, reserved) in [(canonical.clone(), canonical.clone()), (canonical.join("below"), canonical.clone())] {
         std::fs::create_dir_all(&path).expect("a directory");

@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn nobody_else_may_look_and_nothing_stays() {
-        let scratch = tempfile::tempdir().expect("a directory");
+        let scratch = kit::reaper::temporary();
         let staging = Staging::new(scratch.path(), Rooms::default());
         let file = staging.file().expect("a file");
         let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn what_a_killed_process_left_goes_and_what_a_living_one_has_stays() {
-        let scratch = tempfile::tempdir().expect("a directory");
+        let scratch = kit::reaper::temporary();
         let left = scratch.path().join("staging/left");
         std::fs::create_dir_all(&left).expect("a directory");
         std::fs::write(left.join("file"), "x").expect("a file");
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_place_that_another_program_deletes_is_made_again() {
-        let scratch = tempfile::tempdir().expect("a directory");
+        let scratch = kit::reaper::temporary();
         let staging = Staging::new(scratch.path(), Rooms::default());
         for gone in ["staging", ""] {
             staging.file().expect("a file");
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn staged_bytes_take_room_until_they_are_handed_on() {
         const ALL: u64 = 10 << 20;
-        let (scratch, left) = (tempfile::tempdir().expect("a directory"), Arc::new(AtomicU64::new(ALL)));
+        let (scratch, left) = (kit::reaper::temporary(), Arc::new(AtomicU64::new(ALL)));
         let rooms = Rooms::default();
         rooms.give(Small(left.clone()));
         let staging = Staging::new(scratch.path(), rooms);
@@ -440,7 +440,7 @@ mod tests {
     #[test]
     fn what_is_no_directory_of_ours_is_neither_opened_nor_removed() {
         use std::os::unix::net::UnixListener;
-        let scratch = tempfile::tempdir().expect("a directory");
+        let scratch = kit::reaper::temporary();
         let (all, elsewhere) = (scratch.path().join("staging"), scratch.path().join("elsewhere"));
         std::fs::create_dir_all(&all).expect("a directory");
         std::fs::create_dir_all(elsewhere.join("inner")).expect("a directory");
@@ -457,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_lock_that_somebody_holds_for_ever_keeps_nobody_waiting() {
-        let scratch = tempfile::tempdir().expect("a directory");
+        let scratch = kit::reaper::temporary();
         std::fs::create_dir_all(scratch.path().join("staging/left")).expect("a directory");
         let held = File::open(scratch.path().join("staging")).expect("a directory");
         held.lock().expect("a lock");
@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_replaced_is_noticed_and_never_waited_for() {
-        let scratch = tempfile::tempdir().expect("a directory");
+        let scratch = kit::reaper::temporary();
         let staging = Staging::new(scratch.path(), Rooms::default());
         let file = staging.file().expect("a file");
         check_place(&file).expect("it is there");
