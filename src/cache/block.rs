@@ -159,6 +159,12 @@ impl BlockMap {
         }
     }
 
+    /// The hash of this block, if it is there.
+    pub fn hash(&self, block: usize) -> Option<Hash> {
+        let page = self.page(block / PAGE)?;
+        (page.states[block % PAGE] != State::Missing).then(|| page.hashes[block % PAGE])
+    }
+
     /// Whether this block is not there.
     pub fn is_missing(&self, block: usize) -> bool {
         self.state(block) == State::Missing

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::block::{BLOCK, BlockMap};
+use super::block::{BLOCK, BlockMap, hash};
 use super::*;
 use crate::digest::Digest;
 use crate::disk::DISK_TIMEOUT;
@@ -27,7 +27,7 @@ fn block(number: usize) -> Bytes {
 
 #[test]
 fn room_for_blocks_that_could_not_be_written_is_given_back() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "file", 8);
     // A file stands in the place of the copy's directory.
@@ -46,7 +46,7 @@ fn room_for_blocks_that_could_not_be_written_is_given_back() {
 
 #[test]
 fn blocks_that_are_thrown_away_take_no_room() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "file", 8);
     for _ in 0..3 {
@@ -72,7 +72,7 @@ fn stored_blocks(cache: &Cache, name: &str, blocks: u64) -> usize {
 
 #[test]
 fn what_the_index_may_grow_by_is_not_free() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, db) = Cache::open(dir.path(), Limits { max_size: 1 << 40, min_free: 0 }).expect("a cache");
     let journal = || dir.path().join("index.sqlite-wal").metadata().map_or(0, |meta| meta.len());
     for _ in 0..2 {
@@ -93,7 +93,7 @@ fn what_the_index_may_grow_by_is_not_free() {
 
 #[test]
 fn a_kill_costs_a_growing_copy_8_mib_at_most() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "file", 1000);
     for number in 0..700 {
@@ -105,7 +105,7 @@ fn a_kill_costs_a_growing_copy_8_mib_at_most() {
 
 #[test]
 fn the_map_of_a_copy_that_grows_slowly_is_stored_after_a_while() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "file", 1000);
     for number in 0..3 {
@@ -131,7 +131,7 @@ fn filled(dir: &Path, copies: usize) {
 
 #[test]
 fn a_copy_whose_first_block_is_being_written_is_no_found_file() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "new", 8);
     let gate = cache.gate.write();
@@ -148,7 +148,7 @@ fn a_copy_whose_first_block_is_being_written_is_no_found_file() {
 
 #[test]
 fn who_needs_room_waits_for_what_another_is_deleting() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     filled(dir.path(), 20);
     let before = Cache::open(dir.path(), LIMITS).expect("a cache").0.ledger.taken();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
@@ -178,7 +178,7 @@ fn who_needs_room_waits_for_what_another_is_deleting() {
 #[test]
 fn what_is_over_a_lowered_limit_is_evicted_while_others_get_room() {
     const COPIES: usize = 1000;
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     filled(dir.path(), COPIES);
     let limits = Limits { max_size: 16 << 20, min_free: 0 };
     let (cache, _) = Cache::open(dir.path(), limits).expect("a cache");
@@ -205,7 +205,7 @@ fn what_is_over_a_lowered_limit_is_evicted_while_others_get_room() {
 
 #[test]
 fn the_cache_is_never_larger_than_its_limit_whatever_the_index_takes() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let limits = Limits { max_size: 8 << 20, min_free: 0 };
     let (cache, db) = Cache::open(dir.path(), limits).expect("a cache");
     for number in 0..600 {
@@ -240,7 +240,7 @@ fn fill(cache: &Arc<Cache>, name: &str) {
 /// The copy that is in the way for the longest time goes, and no other.
 #[test]
 fn the_longest_unused_copy_is_evicted() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
     ["a", "b", "c"].iter().for_each(|name| fill(&cache, name));
     drop(open(&cache, "a", MANY));
@@ -253,7 +253,7 @@ fn the_longest_unused_copy_is_evicted() {
 
 #[test]
 fn an_open_copy_is_not_evicted() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
     ["a", "b", "c"].iter().for_each(|name| fill(&cache, name));
     let readers = ["a", "b", "c"].map(|name| open(&cache, name, MANY));
@@ -269,7 +269,7 @@ fn an_open_copy_is_not_evicted() {
 
 #[test]
 fn a_file_that_does_not_fit_evicts_nothing() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
     fill(&cache, "a");
     let taken = cache.ledger.taken();
@@ -280,7 +280,7 @@ fn a_file_that_does_not_fit_evicts_nothing() {
 
 #[test]
 fn a_copy_that_is_discarded_gives_back_all_its_room() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     fill(&cache, "a");
     let copy = open(&cache, "a", MANY);
@@ -299,7 +299,7 @@ fn gather(cache: &Arc<Cache>, name: &str) -> Gathering {
 
 #[test]
 fn a_gathering_that_is_given_up_leaves_nothing_behind() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let mut gathering = gather(&cache, "a");
     (0..3).for_each(|number| gathering.write(&block(number)));
@@ -312,7 +312,7 @@ fn a_gathering_that_is_given_up_leaves_nothing_behind() {
 
 #[test]
 fn the_room_of_a_gathering_becomes_that_of_its_copy() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let mut gathering = gather(&cache, "a");
     (0..3).for_each(|number| gathering.write(&block(number)));
@@ -327,7 +327,7 @@ fn the_room_of_a_gathering_becomes_that_of_its_copy() {
 
 #[test]
 fn a_gathering_that_begins_anew_has_none_of_the_earlier_blocks() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let mut gathering = gather(&cache, "a");
     (0..3).for_each(|number| gathering.write(&block(number)));
@@ -345,7 +345,7 @@ fn a_gathering_that_begins_anew_has_none_of_the_earlier_blocks() {
 
 #[test]
 fn the_index_hears_of_a_gathering_once_it_is_proven() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, db) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let mut gathering = gather(&cache, "a");
     // More than what is stored of a growing copy at once.
@@ -360,7 +360,7 @@ fn the_index_hears_of_a_gathering_once_it_is_proven() {
 
 #[test]
 fn an_empty_version_that_was_gathered_has_a_file() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = gather(&cache, "a").finish(None).expect("there is room");
     assert!(copy.place().exists() && !copy.is_proven() && copy.mark_whole(Digest::new("1")));
@@ -369,7 +369,7 @@ fn an_empty_version_that_was_gathered_has_a_file() {
 
 #[test]
 fn more_than_the_cache_can_hold_is_not_gathered() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
     let mut gathering = gather(&cache, "a");
     (0..=THREE.max_size / BLOCK).for_each(|number| gathering.write(&block(number as usize)));
@@ -380,7 +380,7 @@ fn more_than_the_cache_can_hold_is_not_gathered() {
 
 #[test]
 fn a_version_that_is_open_is_not_gathered_anew() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "a", 2);
     copy.store(0, block(0));
@@ -393,7 +393,7 @@ fn a_version_that_is_open_is_not_gathered_anew() {
 
 #[test]
 fn only_a_copy_that_is_not_in_memory_is_looked_up_in_the_index() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     filled(dir.path(), 1);
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let known = |name: &str| cache.open_known(version(name), &name.as_bytes().to_vec().into(), BLOCK, None);
@@ -405,7 +405,7 @@ fn only_a_copy_that_is_not_in_memory_is_looked_up_in_the_index() {
 
 #[test]
 fn of_two_that_open_a_stored_copy_at_once_both_get_the_same() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     filled(dir.path(), 20);
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let taken = cache.ledger.taken();
@@ -422,7 +422,7 @@ fn of_two_that_open_a_stored_copy_at_once_both_get_the_same() {
 
 /// The cache as a process finds it that starts after this one was killed now.
 fn killed(dir: &Path) -> tempfile::TempDir {
-    let after = tempfile::tempdir().expect("a temporary directory");
+    let after = kit::reaper::temporary();
     let copied = std::process::Command::new("cp").arg("-a").arg(dir.join(".")).arg(after.path()).status();
     assert!(copied.expect("cp is there").success());
     after
@@ -430,7 +430,7 @@ fn killed(dir: &Path) -> tempfile::TempDir {
 
 #[test]
 fn after_a_kill_a_growing_copy_has_what_was_stored_of_it() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "a", 1000);
     for number in 0..70 {
@@ -453,7 +453,7 @@ fn after_a_kill_a_growing_copy_has_what_was_stored_of_it() {
 
 #[test]
 fn after_a_kill_before_the_proof_a_copy_is_not_whole() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let copy = open(&cache, "a", 3);
     assert_eq!([0, 1, 2].map(|number| copy.store(number, block(number))).last(), Some(&Stored::DiskComplete));
@@ -468,7 +468,7 @@ fn after_a_kill_before_the_proof_a_copy_is_not_whole() {
 
 #[test]
 fn after_a_kill_a_copy_that_was_altered_meanwhile_is_served_only_where_it_is_right() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     fill(&cache, "a");
     cache.settle();
@@ -487,7 +487,7 @@ fn after_a_kill_a_copy_that_was_altered_meanwhile_is_served_only_where_it_is_rig
 #[test]
 fn what_counts_is_what_is_there_after_files_were_replaced_under_readers() {
     const NAMES: [&str; 3] = ["a", "b", "c"];
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = kit::reaper::temporary();
     let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
     let read_or_store = |name: &str| {
         let copy = open(&cache, name, 1);
@@ -540,7 +540,7 @@ const DELETIONS: [(&str, Deletion); 3] = [
 #[test]
 fn a_cache_directory_that_is_deleted_is_made_again_and_what_is_in_it_survives() {
     for (what, delete) in DELETIONS {
-        let above = tempfile::tempdir().expect("a temporary directory");
+        let above = kit::reaper::temporary();
         let dir = above.path().join("cache");
         let (cache, _) = Cache::open(&dir, LIMITS).expect("a cache");
         let store = |copy: &OpenCopy| {
@@ -564,5 +564,39 @@ fn a_cache_directory_that_is_deleted_is_made_again_and_what_is_in_it_survives() 
         drop(cache);
         let (cache, _) = Cache::open(&dir, LIMITS).expect("a cache");
         assert!(["a", "c"].iter().all(|name| open(&cache, name, 2).is_whole()), "{what}");
+    }
+}
+
+#[test]
+fn what_is_withheld_counts_for_nothing_before_it_is_proven() {
+    for is_proven in [false, true] {
+        let dir = kit::reaper::temporary();
+        let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+        let copy = open(&cache, "file", 100);
+        copy.store(0, block(0));
+        copy.withhold();
+        assert!(copy.is_withheld() && copy.hashes().len() == 1);
+        // More than is stored in the index at a time.
+        for number in 1..if is_proven { 100 } else { 99 } {
+            copy.store(number, block(number));
+        }
+        assert_eq!(
+            (copy.hashes().len(), copy.has_hashes(&[(0, hash(&block(1)))])),
+            (99 + usize::from(is_proven), false)
+        );
+        if is_proven {
+            copy.dress(None);
+            assert!(copy.mark_whole(Digest::new("1")));
+        }
+        assert_eq!(copy.is_withheld(), !is_proven);
+        cache.index.flush();
+        let after_kill = killed(dir.path());
+        drop((copy, cache));
+        for dir in [dir, after_kill] {
+            let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+            let copy = open(&cache, "file", 100);
+            let missing = if is_proven { 0 } else { 99 };
+            assert_eq!((copy.is_proven(), copy.missing(1..100).len()), (is_proven, missing));
+        }
     }
 }

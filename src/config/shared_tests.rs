@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Sharing;
 use super::tests::{assert_problem, good};
-use crate::shared::{Access, Role};
+use crate::shared::{Access, Role, Tuning};
 
 const STORE: &str = "[shared]\nstore = 'file:///mnt/lab'\n";
 
@@ -31,7 +31,7 @@ fn a_source_with_a_secret_of_a_program_needs_no_key() {
 fn every_key_of_the_table_means_what_it_says() {
     let config = good(&format!(
         "{STORE}key = {{ file = 'circle.key' }}\naccess = 'key'\nrole = 'read'\nweak = true\npatience = '70ms'\n\
-         max_upload = '1MiB'\nlistings = true\ntrusted = ['{0}', '{0}']\nsigning_key = {{ file = 'own.key' }}\naudit = 0.25\n\
+         max_upload = '1MiB'\nlistings = true\ntrusted = ['{0}', '{0}']\nsigning_key = {{ file = 'own.key' }}\naudit = 0.25\nprove_first = '8MiB'\n\
          {CLOUD}circle = 'lab'\n",
         "1".repeat(64)
     ));
@@ -41,6 +41,7 @@ fn every_key_of_the_table_means_what_it_says() {
     assert_eq!(shared.tuning.patience, Some(Duration::from_millis(70)));
     assert_eq!(shared.tuning.max_upload, Some(1 << 20));
     assert_eq!((shared.listings, shared.trusted.len(), shared.tuning.audit), (true, 2, 0.25));
+    assert_eq!((shared.tuning.prove_first, Tuning::default().prove_first), (8 << 20, 64 << 20));
     assert!(format!("{:?}", shared.signing_key).contains("/own.key"));
     assert_eq!(config.sources[0].sharing, Some(Sharing { circle: Some("lab".into()) }));
 }

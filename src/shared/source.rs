@@ -51,7 +51,9 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 ///
 /// Nothing is given of a retrieval that has not ended well. Of a version whose digest is a hash of its content, nothing is given before
 /// the whole copy is proven, by [`Source::create_local_digest`] or by whoever calls [`Shared::confirm`], unless other machines wait for it
-/// (there are leases, and it has more than one extent): they prove it themselves at the last block.
+/// (there are leases, and it has more than one extent). Whoever takes bytes of it from others proves the whole copy before anything of it is
+/// read (see [`Sink::withhold`]); that is for versions of at most [`Tuning::prove_first`](super::Tuning::prove_first) bytes, and larger
+/// ones are not shared. Where writers sign, those who are trusted are believed as they are about other digests: the proof is at the last block.
 ///
 /// Of a large file, the first block always comes from `inner`: whoever opens a file takes that for a sign that the source has this version
 /// still (see `fs::open`), and a tier knows nothing of that. It also comes no later than without a tier.
@@ -166,7 +168,13 @@ impl Shared {
         let is_told = !self.inner.capabilities().proven_whole;
         let may = is_aligned && is_strong && is_told && digest.unsettled_since().is_none();
         let circle = self.circle.get().filter(|_| may)?;
-        Some(Subject { circle: circle.clone(), key: circle.version(path, digest), size })
+        let is_small_enough = size <= self.tier.proves_first() || !self.is_proven_first(circle, digest);
+        is_small_enough.then(|| Subject { circle: circle.clone(), key: circle.version(path, digest), size })
+    }
+
+    /// Whether nothing of a version that came from others is read before the hash proves it.
+    fn is_proven_first(&self, circle: &Circle, digest: &Digest) -> bool {
+        self.is_proven_as_a_whole(digest) && !circle.has_signatures()
     }
 
     fn version(&self, key: &Key) -> Version {
@@ -559,11 +567,14 @@ impl Source for Shared {
         let job = Job { subject: &subject, request, goes_on };
         let (first, end) = (self.confirming(request, subject.size), request.range.end);
         let (mut at, mut retrieved) = (request.range.start, Retrieved::default());
+        let is_proven_first = self.is_proven_first(&subject.circle, request.digest);
+        // All of it has to come before anything is read: that is for who wants all of it.
+        let mut takes = !is_proven_first || goes_on || subject.size <= SMALL;
         while at < end {
             let Version { is_proven, doubted, .. } = self.version(&subject.key);
             let confirms = at < first.end;
             let may = is_proven || confirms || subject.circle.access() == Access::Same;
-            let may = may && !doubted.load(Ordering::SeqCst) && !subject.circle.is_quarantined();
+            let may = may && takes && !doubted.load(Ordering::SeqCst) && !subject.circle.is_quarantined();
             let mut next = match () {
                 () if !may => Next::Source(Errand::until(end)),
                 // What comes after the first block is looked for first: where the tier lacks that, one request brings all.
@@ -581,7 +592,10 @@ impl Source for Shared {
                     (retrieved, at) = (told, until);
                 }
                 if let Next::Shared(contents) = next {
-                    at += write_all(self.audited(&job, at, contents).await?, out).await?;
+                    takes = !is_proven_first || out.withhold();
+                    if takes {
+                        at += write_all(self.audited(&job, at, contents).await?, out).await?;
+                    }
                 }
                 continue;
             }
@@ -598,7 +612,10 @@ impl Source for Shared {
                     }
                 }
             };
-            at += write_all(self.audited(&job, at, contents).await?, out).await?;
+            takes = !is_proven_first || out.withhold();
+            if takes {
+                at += write_all(self.audited(&job, at, contents).await?, out).await?;
+            }
         }
         Ok(retrieved)
     }
@@ -679,5 +696,9 @@ impl Sink for Giving<'_> {
         }
         self.begun.store(true, Ordering::SeqCst);
         self.out.preview(bytes)
+    }
+
+    fn withhold(&mut self) -> bool {
+        self.out.withhold()
     }
 }

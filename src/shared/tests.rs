@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::source::settings::Notes;
-use crate::source::{Capabilities, LocalCopy, Retrieval, Source as _};
+use crate::source::{Capabilities, LocalCopy, Retrieval, Sink, Source as _};
 use crate::sources::memory::Memory as Remote;
 
 /// A file of three extents: two that are full, and one of two blocks.
@@ -132,7 +132,7 @@ impl Machine {
 
     /// What the local digest of a whole copy with these bytes is.
     pub(super) async fn prove(&self, digest: &str, bytes: &[u8]) -> Digest {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = kit::reaper::temporary();
         let (file, path, retrieved_as) = (dir.path().join("a"), path(), Digest::new(digest));
         std::fs::write(&file, bytes).expect("a copy");
         let copy = LocalCopy { file: &file, path: &path, retrieved_as: &retrieved_as, size: bytes.len() as u64 };
@@ -522,4 +522,54 @@ async fn what_is_not_shared_for_its_weak_digest_is_noted_for_the_user_once() {
         source.retrieve_file(&request, &mut Vec::new()).await.expect("it is there");
     }
     assert_eq!(notes.all().len(), 1);
+}
+
+/// A reader that cannot wait for a proof: it hands on what comes.
+#[derive(Default)]
+struct Impatient(Vec<u8>);
+
+#[async_trait::async_trait]
+impl Sink for Impatient {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.0.write(bytes).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_content_hash_only_who_proves_it_first_takes_the_bytes_of_others() {
+    let (remote, digest, store) = filled_with_hashing().await;
+    let (path, of) = (path(), Digest::new(&*digest));
+    let reader = Machine::new(&store, &remote);
+    let mut read = Impatient::default();
+    reader.source.retrieve_file(&Retrieval::new(&path, &of, SIZE, 0..SIZE), &mut read).await.expect("it is there");
+    assert!(read.0 == content(1));
+    assert_eq!(reader.faults.bytes(), SIZE, "the source's own");
+    // Who wants a part has it from the source, rather than wait for all.
+    let part = EXTENT..EXTENT + BLOCK;
+    reader.try_read(&digest, SIZE, part).await.expect("it is there");
+    assert_eq!(reader.faults.bytes(), SIZE + BLOCK);
+    assert!(reader.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there") == content(1));
+    assert_eq!(reader.faults.bytes(), SIZE + 2 * BLOCK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_too_large_to_be_proven_first_is_shared_by_those_who_sign() {
+    let (remote, digest) = hashing();
+    for (prove_first, signs, is_shared) in
+        [(SIZE, false, true), (SIZE - 1, false, false), (0, false, false), (0, true, true)]
+    {
+        let store = Arc::<Memory>::default();
+        let tuning = Tuning { prove_first, ..Tuning::default() };
+        let machine = || {
+            let circle = if signs { signing(&[], Some('2')) } else { circle('1', Access::Same, "memory") };
+            Machine::in_circle(&store, &remote, circle, tuning, false)
+        };
+        let writer = machine();
+        writer.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there");
+        writer.prove(&digest, &content(1)).await;
+        assert_eq!(!store.values.lock().is_empty(), is_shared, "up to {prove_first}, signed: {signs}");
+        let reader = machine();
+        assert!(reader.try_read(&digest, SIZE, 0..SIZE).await.expect("it is there") == content(1));
+        assert_eq!(reader.faults.bytes(), if is_shared { BLOCK } else { SIZE });
+    }
 }

@@ -58,7 +58,7 @@ pub enum Role {
 }
 
 /// How the tier is used.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Tuning {
     /// What this mount does.
     pub role: Role,
@@ -68,6 +68,15 @@ pub struct Tuning {
     pub max_upload: Option<u64>,
     /// The share of what comes from the store that is retrieved from the source too, and compared: 0 to 1.
     pub audit: f64,
+    /// The most bytes of a version whose digest is a hash of its content for it to come from others who could lie: nothing of it is read
+    /// before all of it is here and proven.
+    pub prove_first: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { role: Role::default(), patience: None, max_upload: None, audit: 0.0, prove_first: 64 << 20 }
+    }
 }
 
 /// What the machines of a circle have in common.
@@ -274,6 +283,11 @@ impl Tier {
     /// Whether it is agreed on who retrieves what.
     pub(super) fn has_leases(&self) -> bool {
         self.claims.is_some()
+    }
+
+    /// See [`Tuning::prove_first`].
+    pub(super) fn proves_first(&self) -> u64 {
+        self.tuning.prove_first
     }
 
     /// Keeps the lease of an extent of which one request brings a part, for those that bring the others: until it is whole, or none of them

@@ -156,6 +156,10 @@ impl Sink for CountedSink<'_> {
         self.bytes.fetch_add(self.shown, Ordering::Relaxed);
         self.out.preview(bytes)
     }
+
+    fn withhold(&mut self) -> bool {
+        self.out.withhold()
+    }
 }
 
 #[cfg(test)]

@@ -173,6 +173,10 @@ impl Sink for WatchedSink<'_> {
         *self.silent_since.lock() = Some(Instant::now());
         is_shown
     }
+
+    fn withhold(&mut self) -> bool {
+        self.out.withhold()
+    }
 }
 
 #[cfg(test)]

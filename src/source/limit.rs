@@ -161,6 +161,10 @@ impl Sink for RatedSink<'_> {
         // What comes by a rate is in no hurry.
         self.rate.is_none() && self.out.preview(bytes)
     }
+
+    fn withhold(&mut self) -> bool {
+        self.out.withhold()
+    }
 }
 
 #[cfg(test)]

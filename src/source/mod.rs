@@ -254,6 +254,13 @@ pub trait Sink: Send {
     fn preview(&mut self, _bytes: &mut Vec<Bytes>) -> bool {
         false
     }
+
+    /// What comes next is not the source's word: others who could lie have given it, and the version's digest is a hash of its content. From
+    /// here on nobody may read a byte of the version that is not here already before the hash of all of it has proven it. Whether that is so; if
+    /// not, such bytes must not be written.
+    fn withhold(&mut self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -261,6 +268,11 @@ impl Sink for Vec<u8> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.extend_from_slice(&bytes);
         Ok(())
+    }
+
+    /// Its owner has them all before he does anything with them.
+    fn withhold(&mut self) -> bool {
+        true
     }
 }
 

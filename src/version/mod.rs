@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::cache::block::{BLOCK, block_count, blocks_of, bytes_of};
+use crate::cache::block::{BLOCK, Hash, block_count, blocks_of, bytes_of};
 use crate::cache::{Cache, Key, OpenCopy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
@@ -135,6 +135,13 @@ impl Transfer {
         self.pace.brings(time).min(self.cache.limits().max_size / 8)
     }
 
+    /// How many blocks ahead of a reader are requested at most, if they have a place on disk.
+    fn brings_ahead(&self, line: &Line) -> usize {
+        let brings = line.brings(self.pace.brings(LOOK_AHEAD) / BLOCK);
+        // Not so far that a small cache would be turned over by one reader.
+        AHEAD.min(block_count(self.cache.limits().max_size / 8)).min(brings).max(AHEAD_AT_LEAST)
+    }
+
     /// Whether the cache has room for what nobody reads yet.
     pub fn keeps_ahead(&self) -> bool {
         self.cache.ahead_in_memory(0).is_none()
@@ -165,6 +172,7 @@ impl Transfer {
             is_handed_out: AtomicBool::new(false),
             discards: AtomicU64::new(0),
             retractions: AtomicU64::new(0),
+            withholds_nothing: AtomicBool::new(false),
             end: End::default(),
         });
         opened.doubt().await;
@@ -209,6 +217,8 @@ pub struct OpenVersion {
     discards: AtomicU64,
     /// How often somebody had read some of those.
     retractions: AtomicU64,
+    /// Withheld bytes could not be kept until they were proven: there are to be no more.
+    withholds_nothing: AtomicBool,
     end: End,
 }
 
@@ -227,6 +237,8 @@ struct State {
     streams: Streams,
     /// The local digest of a first attempt that did not agree with the remote one.
     first_attempt: Option<Digest>,
+    /// The blocks that readers may have had when others than the source began to give some, which are withheld.
+    shown_before: Option<Vec<(usize, Hash)>>,
     /// The time of the version's last change, where a retrieval of its bytes told one: plugins compute local digests from it.
     retrieved_modified: Option<SystemTime>,
 }
@@ -346,8 +358,16 @@ impl OpenVersion {
             self.request_ahead(&blocks);
         }
         for _ in 0..READ_ATTEMPTS {
-            if !self.copy.is_proven() && self.is_doubtful(&self.state.lock()) {
-                self.retrieve_whole().await?;
+            let (withholding, is_withheld) = (self.copy.withholding(), self.copy.is_withheld());
+            if !self.copy.is_proven() && (is_withheld || self.is_doubtful(&self.state.lock())) {
+                match self.retrieve_whole().await {
+                    Err(error) if error.kind() == ErrorKind::Cache && is_withheld => {
+                        debug!("{error}: it comes from the source");
+                        self.withhold_nothing().await;
+                        continue;
+                    }
+                    result => result?,
+                }
             }
             let discards = self.discards.load(Ordering::Acquire);
             // The disk is asked only for what may be there. A request that fails meanwhile would end unnoticed, and be made again.
@@ -356,6 +376,9 @@ impl OpenVersion {
             {
                 if self.copy.is_proven() {
                     return Ok(bytes);
+                }
+                if self.copy.is_withheld() || withholding != self.copy.withholding() {
+                    continue;
                 }
                 // In one order with the bytes being thrown away, which counts first and then looks whether somebody has some.
                 self.is_handed_out.store(true, Ordering::SeqCst);
@@ -405,10 +428,7 @@ impl OpenVersion {
 
     /// Requests what a reader at `blocks` needs now and is likely to need next.
     fn request_ahead(self: &Arc<Self>, blocks: &Range<usize>) {
-        let room = self.transfer.cache.limits().max_size;
-        let brings = self.line().brings(self.transfer.pace.brings(LOOK_AHEAD) / BLOCK);
-        // Not so far that a small cache would be turned over by one reader.
-        let on_disk = AHEAD.min(block_count(room / 8)).min(brings).max(AHEAD_AT_LEAST);
+        let on_disk = self.transfer.brings_ahead(&self.line());
         let most = match self.ahead_in_memory() {
             // Beyond what may wait there, requests are held back once they are answered.
             Some(in_memory) => Most { ahead: in_memory, waiting: in_memory * 2 },
@@ -508,6 +528,11 @@ impl OpenVersion {
 
     /// Returns when these blocks can be read.
     async fn retrieve(self: &Arc<Self>, blocks: Range<usize>) -> Result<()> {
+        self.retrieve_for(blocks, Forward { ahead: 0, waiting: None }).await
+    }
+
+    /// The same for a reader who goes `forward` so, if something has to be requested.
+    async fn retrieve_for(self: &Arc<Self>, blocks: Range<usize>, forward: Forward) -> Result<()> {
         let (mut unkept, mut is_asked_again) = (0, false);
         while unkept < READ_ATTEMPTS {
             let (first, coming, request) = {
@@ -517,7 +542,7 @@ impl OpenVersion {
                     if let Some(error) = self.transfer.evidence.refusal(self.copy.key()) {
                         return Err(error);
                     }
-                    self.request(&mut state, &blocks, Forward { ahead: 0, waiting: None });
+                    self.request(&mut state, &blocks, forward);
                 }
                 let coming = state.requests.iter().find(|request| request.covers(first));
                 // A request for the whole file may have delivered this block already, and memory has dropped it since. Wait for that request
@@ -558,14 +583,22 @@ impl OpenVersion {
 
     /// Retrieves what is missing of the whole version, until it is proven.
     async fn retrieve_whole(self: &Arc<Self>) -> Result<()> {
-        for block in 0..block_count(self.version.size) {
+        let ahead = self.transfer.brings_ahead(&self.line());
+        loop {
+            let discards = self.discards.load(Ordering::SeqCst);
+            for block in 0..block_count(self.version.size) {
+                if self.copy.is_proven() {
+                    break;
+                }
+                self.retrieve_for(block..block + 1, Forward { ahead, waiting: None }).await?;
+            }
             if self.copy.is_proven() {
+                return Ok(());
+            }
+            // What was complete and wrong comes once more.
+            if discards == self.discards.load(Ordering::SeqCst) {
                 break;
             }
-            self.retrieve(block..block + 1).await?;
-        }
-        if self.copy.is_proven() {
-            return Ok(());
         }
         Err(Error::new("read", ErrorKind::Cache)
             .on(&self.version.path)

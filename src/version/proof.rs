@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 
 use super::{OpenVersion, SMALL, Transfer};
 use crate::cache::OpenCopy;
+use crate::cache::block::block_count;
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::disk::Asked;
@@ -125,7 +126,7 @@ impl OpenVersion {
             // A file that was changed meanwhile is not proven, and its readers ask again.
             Proof::Whole => {
                 transfer.evidence.discard_damage(copy.key());
-                if first_attempt.is_some() {
+                if first_attempt.is_some() && !self.is_as_shown() {
                     self.retract();
                 }
                 if !counts {
@@ -200,9 +201,42 @@ impl OpenVersion {
         self.transfer.evidence.promise(content_digest, self.hash.is_some())
     }
 
+    /// See [`Sink::withhold`](crate::source::Sink::withhold).
+    pub(super) fn withhold(&self) -> bool {
+        // The whole must have a place until it is proven.
+        let is_possible = self.ahead_in_memory().is_none() && !self.withholds_nothing.load(Ordering::Relaxed);
+        if is_possible {
+            let mut state = self.state.lock();
+            if !self.copy.is_withheld() {
+                self.copy.withhold();
+                // Who reads from here on shows nothing; what others had before is here still.
+                state.shown_before.get_or_insert_default().extend(self.copy.hashes());
+            }
+        }
+        is_possible
+    }
+
+    /// Throws away what is withheld, since it cannot be kept until it is proven: it comes anew, from the source itself.
+    pub(super) async fn withhold_nothing(self: &Arc<Self>) {
+        self.withholds_nothing.store(true, Ordering::Relaxed);
+        self.discard().await;
+        self.copy.unspill(0..block_count(self.version.size));
+        self.state.lock().shown_before = None;
+    }
+
+    /// Whether readers had nothing of the bytes that were found wrong, which were withheld, and have nothing that is not in these.
+    fn is_as_shown(&self) -> bool {
+        let shown = self.state.lock().shown_before.take();
+        shown.is_some_and(|shown| self.copy.has_hashes(&shown))
+    }
+
     /// Throws the bytes away.
     async fn discard(self: &Arc<Self>) {
-        self.tell_disk(OpenCopy::discard).await;
+        self.tell_disk(|copy| {
+            copy.discard();
+            copy.withhold_no_more();
+        })
+        .await;
         self.discards.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -435,6 +435,10 @@ impl Sink for BlockSink<'_> {
         self.request.progress.send_modify(|progress| progress.upto = next);
         true
     }
+
+    fn withhold(&mut self) -> bool {
+        self.version.withhold()
+    }
 }
 
 #[cfg(test)]

@@ -112,6 +112,11 @@ impl Contents {
         self.map.get(block)
     }
 
+    /// The hash of a block, if it is in the file.
+    pub(super) fn hash(&self, block: usize) -> Option<Hash> {
+        self.map.hash(block)
+    }
+
     /// Whether a block is in the file, be it held back or not.
     pub(super) fn has(&self, block: usize) -> bool {
         !self.map.is_missing(block)

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 
 use self::contents::Contents;
 use self::running::Running;
-use super::block::{BLOCK, Block, MAX_SIZE, blocks_of, bytes_of, hash};
+use super::block::{BLOCK, Block, Hash, MAX_SIZE, block_count, blocks_of, bytes_of, hash};
 use super::index::Record;
 use super::ledger::Lease;
 use super::room::DISK_BLOCK;
@@ -55,6 +55,8 @@ pub struct CachedFile {
     size: u64,
     path: PathBuf,
     standing: Standing,
+    /// See [`CachedFile::withholding`].
+    withholding: AtomicUsize,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
     /// The room that it takes.
@@ -120,8 +122,8 @@ impl CachedFile {
         let (opens, lease) = (AtomicUsize::new(0), cache.ledger.lease(0));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
         let (path, disk) = (cache.store.path(&key, &name), cache.disk.clone());
-        let standing = Standing::Listed;
-        Self { key, name, size, path, standing, opens, lease, use_noted, running, disk, state }
+        let (standing, withholding) = (Standing::Listed, AtomicUsize::new(0));
+        Self { key, name, size, path, standing, withholding, opens, lease, use_noted, running, disk, state }
     }
 
     /// A copy of a version of which the disk does not tell what is stored, because it hangs. It has bytes in memory only, writes nothing and
@@ -153,6 +155,32 @@ impl CachedFile {
     /// Whether table and index hear of it.
     pub(super) fn is_listed(&self) -> bool {
         self.standing == Standing::Listed
+    }
+
+    /// From here on nothing of it is to be read before all of it is proven: some of it may be wrong. The index does not hear of what is
+    /// written meanwhile, so that it counts for nothing if the copy is closed, or the process killed, before that.
+    pub fn withhold(&self) {
+        self.change_withholding(false);
+    }
+
+    /// What comes from here on may be read as it comes. What came before is proven, or must not be there any more.
+    pub fn withhold_no_more(&self) {
+        self.change_withholding(true);
+    }
+
+    fn change_withholding(&self, from: bool) {
+        let change = |times| (is_odd(times) == from).then_some(times + 1);
+        let _ = self.withholding.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
+    }
+
+    /// How often it began and ceased to be withheld. What was read while this did not change, and it was not withheld, may be shown.
+    pub fn withholding(&self) -> usize {
+        self.withholding.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is withheld.
+    pub fn is_withheld(&self) -> bool {
+        is_odd(self.withholding())
     }
 
     /// Whether something of it may be on the disk.
@@ -191,7 +219,7 @@ impl CachedFile {
     }
 
     fn save_in(&self, index: &Index, state: &mut State) {
-        if !self.is_listed() {
+        if !self.is_listed() || self.is_withheld() {
             return;
         }
         let record = state.contents.take_record();
@@ -511,6 +539,24 @@ impl OpenCopy {
         }
     }
 
+    /// The hashes of all blocks that can be read now.
+    pub fn hashes(&self) -> Vec<(usize, Hash)> {
+        let known = |state: &State| {
+            let in_file = |block| state.contents.hash(block);
+            let in_memory = |block| self.cache.spill.get(&self.key, block).map(|bytes| hash(&bytes));
+            (0..block_count(self.size))
+                .filter_map(|block| in_file(block).or_else(|| in_memory(block)).map(|hash| (block, hash)))
+                .collect()
+        };
+        self.look(known).unwrap_or_default()
+    }
+
+    /// Whether the blocks in the file have these hashes.
+    pub fn has_hashes(&self, hashes: &[(usize, Hash)]) -> bool {
+        let agree = |state: &State| hashes.iter().all(|(block, hash)| state.contents.hash(*block) == Some(*hash));
+        self.look(agree).unwrap_or(false)
+    }
+
     /// Keeps the bytes of one block in memory for a while.
     pub fn spill(&self, block: usize, bytes: &Bytes) -> Stored {
         // A copy, because they may be a part of something larger, which would stay in memory with them.
@@ -568,7 +614,7 @@ impl OpenCopy {
             return false;
         }
         self.accept_file(state);
-        self.save(state);
+        self.save_proven(state);
         true
     }
 
@@ -600,6 +646,12 @@ impl OpenCopy {
     /// Throws all bytes away: they were not what they should be. Waits for the disk.
     pub fn discard(&self) {
         self.reset(&mut self.state.lock());
+    }
+
+    /// Stores in the index that the copy is whole: nothing of it is withheld any more.
+    fn save_proven(&self, state: &mut State) {
+        self.withhold_no_more();
+        self.save(state);
     }
 
     /// Stores in the index what changed.
@@ -636,6 +688,10 @@ impl State {
     }
 }
 
+fn is_odd(times: usize) -> bool {
+    !times.is_multiple_of(2)
+}
+
 fn length_of(bytes: &Range<u64>) -> u64 {
     bytes.end - bytes.start
 }
@@ -654,7 +710,7 @@ mod tests {
 
     #[test]
     fn who_closes_a_copy_that_waits_for_the_disk_holds_nobody_else_up() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = kit::reaper::temporary();
         let (cache, _) = Cache::open(dir.path(), Limits { max_size: 1 << 30, min_free: 0 }).expect("a cache");
         let key = Key::new("source", &RemotePath::parse(b"file").expect("a path"), &Digest::new("1"));
         let closed = cache.open_copy(key, &b"file".to_vec().into(), BLOCK, None);

@@ -69,7 +69,7 @@ impl OpenCopy {
         {
             return false;
         }
-        self.save(&mut state);
+        self.save_proven(&mut state);
         true
     }
 

@@ -29,8 +29,19 @@ const REMOTE_KEYS: [&str; 9] = [
 ];
 
 /// The others.
-const KEYS: [&str; 10] =
-    ["key", "access", "role", "weak", "listings", "trusted", "signing_key", "audit", "patience", "max_upload"];
+const KEYS: [&str; 11] = [
+    "key",
+    "access",
+    "role",
+    "weak",
+    "listings",
+    "trusted",
+    "signing_key",
+    "audit",
+    "prove_first",
+    "patience",
+    "max_upload",
+];
 
 const EXAMPLE: &str = "write for example \"s3://my-bucket/kitovufs\" or \"file:///mnt/lab/kitovufs\"";
 
@@ -58,6 +69,7 @@ impl Walk<'_> {
                 "trusted" => keys_of(value.get_ref()).map(|keys| trusted = keys),
                 "signing_key" => self.secret(name, value).map(|secret| signing_key = Some(secret)),
                 "audit" => share_of(value.get_ref()).map(|share| tuning.audit = share),
+                "prove_first" => value::size(name, value.get_ref()).map(|most| tuning.prove_first = most),
                 "patience" => match value::duration(name, value.get_ref()) {
                     Ok(Duration::ZERO) => {
                         Err("`patience` must be longer than nothing; write for example \"250ms\"".into())

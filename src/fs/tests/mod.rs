@@ -11,6 +11,7 @@ mod export;
 pub(super) mod fixture;
 mod history;
 mod live;
+mod others;
 mod pace;
 mod patience;
 mod pins;

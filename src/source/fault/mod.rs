@@ -71,6 +71,14 @@ pub enum Fault {
     Truncate(u64),
     /// The bytes are shown before they are proven. 100 ms later (by tokio's clock) the call fails, or they arrive.
     Show(Option<ErrorKind>),
+    /// What lies at this offset of the *file* or beyond comes from others, and is withheld. Where it cannot be, the source's own bytes come,
+    /// and also once a whole copy was found wrong.
+    Others {
+        /// Where it begins.
+        from: u64,
+        /// A byte of the file that is not what the source has.
+        lie_at: Option<u64>,
+    },
     /// The first `n` entries of a listing arrive, and the others are records that cannot be read.
     Garble(u64),
 }
@@ -141,6 +149,14 @@ impl Faults {
         let mut state = self.0.state.lock();
         state.calls.clear();
         state.bytes = 0;
+    }
+
+    /// What came was found wrong: nothing comes from others any more.
+    fn leave_others(&self) {
+        let mut state = self.0.state.lock();
+        if let Some((Fault::Others { .. }, _)) = state.faults.get(&Method::RetrieveFile) {
+            state.faults.remove(&Method::RetrieveFile);
+        }
     }
 
     fn begin(&self, method: Method) -> Option<Fault> {
@@ -281,7 +297,11 @@ impl Source for Faulty {
 
     async fn create_local_digest(&self, copy: &LocalCopy<'_>) -> Result<Digest> {
         self.faults.enter(Method::CreateLocalDigest).await?;
-        self.inner.create_local_digest(copy).await
+        let local = self.inner.create_local_digest(copy).await?;
+        if local != *copy.retrieved_as {
+            self.faults.leave_others();
+        }
+        Ok(local)
     }
 
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
@@ -333,7 +353,13 @@ impl Sink for FaultySink<'_> {
                 return self.end().await;
             }
         }
-        if let Some(Fault::Flip(at)) = self.fault
+        if let Some(Fault::Others { from, .. }) = self.fault
+            && self.offset >= from
+            && !self.out.withhold()
+        {
+            self.fault = None;
+        }
+        if let Some(Fault::Flip(at) | Fault::Others { lie_at: Some(at), .. }) = self.fault
             && let Some(index) = at.checked_sub(self.offset).and_then(|index| usize::try_from(index).ok())
             && index < bytes.len()
         {
@@ -346,6 +372,10 @@ impl Sink for FaultySink<'_> {
 
     fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
         self.out.preview(bytes)
+    }
+
+    fn withhold(&mut self) -> bool {
+        self.out.withhold()
     }
 }
 
