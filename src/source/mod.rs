@@ -255,9 +255,9 @@ pub trait Sink: Send {
         false
     }
 
-    /// What comes next is not the source's word: others who could lie have given it, and the version's digest is a hash of its content. From
-    /// here on nobody may read a byte of the version that is not here already before the hash of all of it has proven it. Whether that is so; if
-    /// not, such bytes must not be written.
+    /// The bytes that come next were given by others than the source, who could lie, and the version's digest is a hash of its content: whoever
+    /// takes them lets nobody read more of the version until that hash has proven all of it. `false` from who cannot do so; then such bytes must
+    /// not be written.
     fn withhold(&mut self) -> bool {
         false
     }

@@ -203,22 +203,28 @@ impl OpenVersion {
 
     /// See [`Sink::withhold`](crate::source::Sink::withhold).
     pub(super) fn withhold(&self) -> bool {
+        let mut state = self.state.lock();
         // The whole must have a place until it is proven.
-        let is_possible = self.ahead_in_memory().is_none() && !self.withholds_nothing.load(Ordering::Relaxed);
-        if is_possible {
-            let mut state = self.state.lock();
-            if !self.copy.is_withheld() {
-                self.copy.withhold();
-                // Who reads from here on shows nothing; what others had before is here still.
-                state.shown_before.get_or_insert_default().extend(self.copy.hashes());
-            }
+        let is_possible = self.ahead_in_memory().is_none() && !self.withholds_nothing.load(Ordering::SeqCst);
+        // What comes for a copy that is proven by now changes nothing in it.
+        if is_possible && !self.copy.is_withheld() && !self.copy.is_proven() {
+            self.copy.withhold();
+            // Who reads from here on shows nothing; what others had before is here still.
+            state.shown_before.get_or_insert_default().extend(self.copy.hashes());
         }
         is_possible
     }
 
     /// Throws away what is withheld, since it cannot be kept until it is proven: it comes anew, from the source itself.
     pub(super) async fn withhold_nothing(self: &Arc<Self>) {
-        self.withholds_nothing.store(true, Ordering::Relaxed);
+        {
+            let mut state = self.state.lock();
+            self.withholds_nothing.store(true, Ordering::SeqCst);
+            state.streams.stop();
+            state.requests.iter().for_each(|request| request.stop());
+        }
+        // Those that are under way may bring more of it still.
+        self.settle().await;
         self.discard().await;
         self.copy.unspill(0..block_count(self.version.size));
         self.state.lock().shown_before = None;
