@@ -41,6 +41,9 @@ const RUN_WITH_LEASES: usize = 2;
 /// A request for so many blocks (1 MiB) is that of a reader who reads on.
 const READS_ON: usize = 8;
 
+/// A request for no more blocks (256 KiB) that goes on from no other is that of a reader here and there.
+const PART: usize = 2;
+
 /// How many ends of requests for a version are remembered.
 const ENDS: usize = 16;
 
@@ -563,13 +566,15 @@ impl Source for Shared {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let shareable = self.shareable(request).filter(|_| !request.range.is_empty());
         let Some(subject) = shareable else { return self.inner.retrieve_file(request, out).await };
-        let goes_on = subject.size > SMALL && self.goes_on(&subject.key, &blocks_of(&request.range));
+        let blocks = blocks_of(&request.range);
+        let goes_on = subject.size > SMALL && self.goes_on(&subject.key, &blocks);
         let job = Job { subject: &subject, request, goes_on };
         let (first, end) = (self.confirming(request, subject.size), request.range.end);
         let (mut at, mut retrieved) = (request.range.start, Retrieved::default());
         let is_proven_first = self.is_proven_first(&subject.circle, request.digest);
-        // All of it has to come before anything is read: that is for who wants all of it.
-        let mut takes = !is_proven_first || goes_on || subject.size <= SMALL;
+        // All of it has to come before that is read: it is not for who waits for a part.
+        let is_part = subject.size > SMALL && !goes_on && blocks.len() <= PART && request.urgency.is_interactive();
+        let mut takes = !is_proven_first || !is_part;
         while at < end {
             let Version { is_proven, doubted, .. } = self.version(&subject.key);
             let confirms = at < first.end;

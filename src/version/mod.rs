@@ -237,7 +237,7 @@ struct State {
     streams: Streams,
     /// The local digest of a first attempt that did not agree with the remote one.
     first_attempt: Option<Digest>,
-    /// The blocks that readers may have had when others than the source began to give some, which are withheld.
+    /// The blocks that readers may have had of a first attempt of which others had withheld.
     shown_before: Option<Vec<(usize, Hash)>>,
     /// The time of the version's last change, where a retrieval of its bytes told one: plugins compute local digests from it.
     retrieved_modified: Option<SystemTime>,
@@ -358,10 +358,11 @@ impl OpenVersion {
             self.request_ahead(&blocks);
         }
         for _ in 0..READ_ATTEMPTS {
-            let (withholding, is_withheld) = (self.copy.withholding(), self.copy.is_withheld());
-            if !self.copy.is_proven() && (is_withheld || self.is_doubtful(&self.state.lock())) {
+            let lifted = self.copy.lifted();
+            let needs_proof = || self.copy.withholds(&blocks) || self.is_doubtful(&self.state.lock());
+            if !self.copy.is_proven() && needs_proof() {
                 match self.retrieve_whole().await {
-                    Err(error) if error.kind() == ErrorKind::Cache && is_withheld => {
+                    Err(error) if error.kind() == ErrorKind::Cache && self.copy.is_withheld() => {
                         debug!("{error}: it comes from the source");
                         self.withhold_nothing().await;
                         continue;
@@ -377,7 +378,7 @@ impl OpenVersion {
                 if self.copy.is_proven() {
                     return Ok(bytes);
                 }
-                if self.copy.is_withheld() || withholding != self.copy.withholding() {
+                if self.copy.withholds(&blocks) || lifted != self.copy.lifted() {
                     continue;
                 }
                 // In one order with the bytes being thrown away, which counts first and then looks whether somebody has some.

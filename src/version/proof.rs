@@ -146,6 +146,7 @@ impl OpenVersion {
                     "{}: the bytes have the digest {local}, not {}: retrieved once more",
                     version.path, version.digest
                 );
+                self.state.lock().shown_before = self.copy.is_withheld().then(|| self.copy.hashes());
                 self.discard().await;
             }
             Proof::Changed => {
@@ -201,18 +202,10 @@ impl OpenVersion {
         self.transfer.evidence.promise(content_digest, self.hash.is_some())
     }
 
-    /// See [`Sink::withhold`](crate::source::Sink::withhold).
-    pub(super) fn withhold(&self) -> bool {
-        let mut state = self.state.lock();
+    /// Whether blocks can be withheld until all are proven (see [`Sink::withhold`](crate::source::Sink::withhold)).
+    pub(super) fn may_withhold(&self) -> bool {
         // The whole must have a place until it is proven.
-        let is_possible = self.ahead_in_memory().is_none() && !self.withholds_nothing.load(Ordering::SeqCst);
-        // What comes for a copy that is proven by now changes nothing in it.
-        if is_possible && !self.copy.is_withheld() && !self.copy.is_proven() {
-            self.copy.withhold();
-            // Who reads from here on shows nothing; what others had before is here still.
-            state.shown_before.get_or_insert_default().extend(self.copy.hashes());
-        }
-        is_possible
+        self.ahead_in_memory().is_none() && !self.withholds_nothing.load(Ordering::SeqCst)
     }
 
     /// Throws away what is withheld, since it cannot be kept until it is proven: it comes anew, from the source itself.
@@ -227,10 +220,9 @@ impl OpenVersion {
         self.settle().await;
         self.discard().await;
         self.copy.unspill(0..block_count(self.version.size));
-        self.state.lock().shown_before = None;
     }
 
-    /// Whether readers had nothing of the bytes that were found wrong, which were withheld, and have nothing that is not in these.
+    /// Whether readers had nothing of the first attempt but what is in these bytes too: what others gave was withheld.
     fn is_as_shown(&self) -> bool {
         let shown = self.state.lock().shown_before.take();
         shown.is_some_and(|shown| self.copy.has_hashes(&shown))

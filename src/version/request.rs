@@ -296,6 +296,8 @@ struct BlockSink<'a> {
     complete: bool,
     /// Blocks that readers have before they are proven.
     shown: Range<usize>,
+    /// What comes is not the source's word.
+    of_others: bool,
     stopwatch: Stopwatch<'a>,
 }
 
@@ -309,6 +311,7 @@ impl<'a> BlockSink<'a> {
             blocks: Blocks::default(),
             complete: false,
             shown: 0..0,
+            of_others: false,
             stopwatch: Stopwatch::start(&version.transfer.pace),
         }
     }
@@ -316,7 +319,7 @@ impl<'a> BlockSink<'a> {
     /// The source is asked for these blocks.
     fn begin(&mut self, blocks: Range<usize>) {
         (self.next, self.end) = (blocks.start, blocks.end);
-        self.blocks = Blocks::default();
+        (self.blocks, self.of_others) = (Blocks::default(), false);
         self.stopwatch = Stopwatch::start(&self.version.transfer.pace);
     }
 
@@ -360,6 +363,10 @@ impl<'a> BlockSink<'a> {
     /// Stores the next block. A disk that does not answer in time is left alone for a while.
     async fn keep(&self, bytes: Bytes) -> Stored {
         let (block, given_up) = (self.next, Arc::new(AtomicBool::new(false)));
+        // A block that is here already stays as it is.
+        if self.of_others && !self.version.missing(block..block + 1).is_empty() {
+            self.version.copy.withhold(block);
+        }
         let (writing, is_given_up) = (bytes.clone(), given_up.clone());
         let stored = self.version.ask_disk(move |copy, _| copy.write(block, &writing, &is_given_up)).await;
         if stored.is_none() {
@@ -437,7 +444,8 @@ impl Sink for BlockSink<'_> {
     }
 
     fn withhold(&mut self) -> bool {
-        self.version.withhold()
+        self.of_others = self.version.may_withhold();
+        self.of_others
     }
 }
 

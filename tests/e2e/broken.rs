@@ -105,7 +105,10 @@ fn a_server_that_does_not_answer_is_told_and_not_waited_for() {
     assert!(said.contains("source silent has not answered within 2 s"), "{said}");
     assert!(!said.contains("source works does") && !said.contains("source works has"), "{said}");
     assert_eq!(fs::read(home.mountpoint().join("works/file")).unwrap(), b"bytes");
-    let status = String::from_utf8(home.kitovufs(["status", &text(home.mountpoint())]).stdout).unwrap();
+    let told = || String::from_utf8(home.kitovufs(["status", &text(home.mountpoint())]).stdout).unwrap();
+    // What has been asked a moment ago only is not overdue yet.
+    eventually("the silent one is told", || told().contains("silent  NO ANSWER for "));
+    let status = told();
     for words in ["closed  NO ANSWER since ", "silent  NO ANSWER for ", "works   works  5 B fetched"] {
         assert!(status.contains(words), "{words:?} is not in:\n{status}");
     }

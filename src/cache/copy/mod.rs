@@ -6,6 +6,7 @@ mod inspection;
 mod remembered;
 mod running;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -55,8 +56,7 @@ pub struct CachedFile {
     size: u64,
     path: PathBuf,
     standing: Standing,
-    /// See [`CachedFile::withholding`].
-    withholding: AtomicUsize,
+    withheld: Mutex<Withheld>,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
     /// The room that it takes.
@@ -78,6 +78,13 @@ enum Standing {
     Apart,
     /// See [`CachedFile::gathering`].
     Gathering,
+}
+
+/// Blocks that are not to be read before the copy is proven.
+#[derive(Debug, Default)]
+struct Withheld {
+    blocks: BTreeSet<usize>,
+    lifted: usize,
 }
 
 #[derive(Debug)]
@@ -122,8 +129,8 @@ impl CachedFile {
         let (opens, lease) = (AtomicUsize::new(0), cache.ledger.lease(0));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
         let (path, disk) = (cache.store.path(&key, &name), cache.disk.clone());
-        let (standing, withholding) = (Standing::Listed, AtomicUsize::new(0));
-        Self { key, name, size, path, standing, withholding, opens, lease, use_noted, running, disk, state }
+        let (standing, withheld) = (Standing::Listed, Mutex::default());
+        Self { key, name, size, path, standing, withheld, opens, lease, use_noted, running, disk, state }
     }
 
     /// A copy of a version of which the disk does not tell what is stored, because it hangs. It has bytes in memory only, writes nothing and
@@ -157,30 +164,34 @@ impl CachedFile {
         self.standing == Standing::Listed
     }
 
-    /// From here on nothing of it is to be read before all of it is proven: some of it may be wrong. The index does not hear of what is
-    /// written meanwhile, so that it counts for nothing if the copy is closed, or the process killed, before that.
-    pub fn withhold(&self) {
-        self.change_withholding(false);
+    /// From here on this block is not to be read before all of the copy is proven: it may be wrong. The index does not hear of what is written
+    /// meanwhile, so that this counts for nothing if the copy is closed, or the process killed, before that.
+    pub fn withhold(&self, block: usize) {
+        self.withheld.lock().blocks.insert(block);
     }
 
-    /// What comes from here on may be read as it comes. What came before is proven, or must not be there any more.
+    /// What is withheld is proven, or is not there any more.
     pub fn withhold_no_more(&self) {
-        self.change_withholding(true);
+        let mut withheld = self.withheld.lock();
+        if !withheld.blocks.is_empty() {
+            withheld.blocks.clear();
+            withheld.lifted += 1;
+        }
     }
 
-    fn change_withholding(&self, from: bool) {
-        let change = |times| (is_odd(times) == from).then_some(times + 1);
-        let _ = self.withholding.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
+    /// Whether one of these blocks is withheld.
+    pub fn withholds(&self, blocks: &Range<usize>) -> bool {
+        self.withheld.lock().blocks.range(blocks.clone()).next().is_some()
     }
 
-    /// How often it began and ceased to be withheld. What was read while this did not change, and it was not withheld, may be shown.
-    pub fn withholding(&self) -> usize {
-        self.withholding.load(Ordering::SeqCst)
-    }
-
-    /// Whether it is withheld.
+    /// Whether any block is.
     pub fn is_withheld(&self) -> bool {
-        is_odd(self.withholding())
+        !self.withheld.lock().blocks.is_empty()
+    }
+
+    /// How often blocks were withheld no more. Blocks that were read while this did not change may be shown if they are not withheld now.
+    pub fn lifted(&self) -> usize {
+        self.withheld.lock().lifted
     }
 
     /// Whether something of it may be on the disk.
@@ -539,12 +550,13 @@ impl OpenCopy {
         }
     }
 
-    /// The hashes of all blocks that can be read now.
+    /// The hashes of all blocks that are here and not withheld.
     pub fn hashes(&self) -> Vec<(usize, Hash)> {
         let known = |state: &State| {
             let in_file = |block| state.contents.hash(block);
             let in_memory = |block| self.cache.spill.get(&self.key, block).map(|bytes| hash(&bytes));
             (0..block_count(self.size))
+                .filter(|&block| !self.withholds(&(block..block + 1)))
                 .filter_map(|block| in_file(block).or_else(|| in_memory(block)).map(|hash| (block, hash)))
                 .collect()
         };
@@ -686,10 +698,6 @@ impl State {
     fn is_shut(&self) -> bool {
         self.shut.is_some_and(|since| since.elapsed() < REOPEN_AFTER)
     }
-}
-
-fn is_odd(times: usize) -> bool {
-    !times.is_multiple_of(2)
 }
 
 fn length_of(bytes: &Range<u64>) -> u64 {
