@@ -587,7 +587,7 @@ impl Source for Shared {
                 () if confirms => Next::Source(Errand::until(end)),
                 () => self.look(&job, at, true).await,
             };
-            if confirms {
+            let contents = if confirms {
                 let errand = match &mut next {
                     Next::Shared(_) => Errand::until(first.end),
                     Next::Source(errand) => Errand { late: None, ..std::mem::replace(errand, Errand::until(end)) },
@@ -596,23 +596,19 @@ impl Source for Shared {
                 if let Came::Source(told) = self.retrieve(&job, at, errand, out).await? {
                     (retrieved, at) = (told, until);
                 }
-                if let Next::Shared(contents) = next {
-                    takes = !is_proven_first || out.withhold();
-                    if takes {
-                        at += write_all(self.audited(&job, at, contents).await?, out).await?;
-                    }
-                }
-                continue;
-            }
-            let contents = match next {
-                Next::Shared(contents) => contents,
-                Next::Source(errand) => {
-                    let until = if self.inner.capabilities().ranges { errand.until } else { end };
-                    match self.retrieve(&job, at, errand, out).await? {
-                        Came::Shared(contents) => contents,
-                        Came::Source(told) => {
-                            (retrieved, at) = (told, until);
-                            continue;
+                let Next::Shared(contents) = next else { continue };
+                contents
+            } else {
+                match next {
+                    Next::Shared(contents) => contents,
+                    Next::Source(errand) => {
+                        let until = if self.inner.capabilities().ranges { errand.until } else { end };
+                        match self.retrieve(&job, at, errand, out).await? {
+                            Came::Shared(contents) => contents,
+                            Came::Source(told) => {
+                                (retrieved, at) = (told, until);
+                                continue;
+                            }
                         }
                     }
                 }

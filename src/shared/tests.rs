@@ -544,7 +544,7 @@ async fn of_a_content_hash_only_who_proves_it_first_takes_the_bytes_of_others() 
     reader.source.retrieve_file(&Retrieval::new(&path, &of, SIZE, 0..SIZE), &mut read).await.expect("it is there");
     assert!(read.0 == content(1));
     assert_eq!(reader.faults.bytes(), SIZE, "the source's own");
-    // Who wants a part has it from the source, rather than wait for all.
+    // A part comes from the source, so that its reader need not wait for all.
     let part = EXTENT..EXTENT + BLOCK;
     reader.try_read(&digest, SIZE, part).await.expect("it is there");
     assert_eq!(reader.faults.bytes(), SIZE + BLOCK);

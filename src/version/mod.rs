@@ -358,11 +358,11 @@ impl OpenVersion {
             self.request_ahead(&blocks);
         }
         for _ in 0..READ_ATTEMPTS {
-            let lifted = self.copy.lifted();
-            let needs_proof = || self.copy.withholds(&blocks) || self.is_doubtful(&self.state.lock());
+            let lifted = self.copy.withheld().lifted();
+            let needs_proof = || self.copy.withheld().has(&blocks) || self.is_doubtful(&self.state.lock());
             if !self.copy.is_proven() && needs_proof() {
                 match self.retrieve_whole().await {
-                    Err(error) if error.kind() == ErrorKind::Cache && self.copy.is_withheld() => {
+                    Err(error) if error.kind() == ErrorKind::Cache && !self.copy.withheld().is_empty() => {
                         debug!("{error}: it comes from the source");
                         self.withhold_nothing().await;
                         continue;
@@ -378,7 +378,7 @@ impl OpenVersion {
                 if self.copy.is_proven() {
                     return Ok(bytes);
                 }
-                if self.copy.withholds(&blocks) || lifted != self.copy.lifted() {
+                if self.copy.withheld().has(&blocks) || lifted != self.copy.withheld().lifted() {
                     continue;
                 }
                 // In one order with the bytes being thrown away, which counts first and then looks whether somebody has some.
@@ -596,7 +596,7 @@ impl OpenVersion {
             if self.copy.is_proven() {
                 return Ok(());
             }
-            // What was complete and wrong comes once more.
+            // The complete copy was wrong, and is thrown away: it comes once more.
             if discards == self.discards.load(Ordering::SeqCst) {
                 break;
             }

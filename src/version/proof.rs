@@ -146,7 +146,7 @@ impl OpenVersion {
                     "{}: the bytes have the digest {local}, not {}: retrieved once more",
                     version.path, version.digest
                 );
-                self.state.lock().shown_before = self.copy.is_withheld().then(|| self.copy.hashes());
+                self.state.lock().shown_before = (!self.copy.withheld().is_empty()).then(|| self.copy.hashes());
                 self.discard().await;
             }
             Proof::Changed => {
@@ -232,7 +232,7 @@ impl OpenVersion {
     async fn discard(self: &Arc<Self>) {
         self.tell_disk(|copy| {
             copy.discard();
-            copy.withhold_no_more();
+            copy.withheld().lift();
         })
         .await;
         self.discards.fetch_add(1, Ordering::SeqCst);

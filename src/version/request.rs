@@ -296,7 +296,7 @@ struct BlockSink<'a> {
     complete: bool,
     /// Blocks that readers have before they are proven.
     shown: Range<usize>,
-    /// What comes is not the source's word.
+    /// The bytes that come next were given by others than the source.
     of_others: bool,
     stopwatch: Stopwatch<'a>,
 }
@@ -365,7 +365,7 @@ impl<'a> BlockSink<'a> {
         let (block, given_up) = (self.next, Arc::new(AtomicBool::new(false)));
         // A block that is here already stays as it is.
         if self.of_others && !self.version.missing(block..block + 1).is_empty() {
-            self.version.copy.withhold(block);
+            self.version.copy.withheld().add(block);
         }
         let (writing, is_given_up) = (bytes.clone(), given_up.clone());
         let stored = self.version.ask_disk(move |copy, _| copy.write(block, &writing, &is_given_up)).await;

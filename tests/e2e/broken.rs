@@ -106,7 +106,7 @@ fn a_server_that_does_not_answer_is_told_and_not_waited_for() {
     assert!(!said.contains("source works does") && !said.contains("source works has"), "{said}");
     assert_eq!(fs::read(home.mountpoint().join("works/file")).unwrap(), b"bytes");
     let told = || String::from_utf8(home.kitovufs(["status", &text(home.mountpoint())]).stdout).unwrap();
-    // What was asked a moment ago, as what is asked again on another connection, is not overdue yet.
+    // A question of a moment ago is not overdue yet, also if it was asked before on another connection.
     let mut status = told();
     let words = ["closed  NO ANSWER since ", "silent  NO ANSWER for ", "works   works  5 B fetched"];
     eventually("each is told", || {

@@ -277,7 +277,7 @@ fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, V
         let by_itself = ready + link.bandwidth.map_or(Duration::ZERO, |bandwidth| time(part.len(), bandwidth));
         let due = link.line.map_or(by_itself, |line| by_itself.max(shared.send_by(ready, time(part.len(), line))));
         shared.pass(due, link);
-        // Where the link has become another meanwhile, it is free now.
+        // A link that was replaced meanwhile is free now.
         free = Some(due.min(Instant::now()));
         shared.turns.lock().unwrap().answer(allowed);
         if to.write_all(part).is_err() {

@@ -5,8 +5,8 @@ mod found;
 mod inspection;
 mod remembered;
 mod running;
+mod withheld;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use self::contents::Contents;
 use self::running::Running;
+use self::withheld::Withheld;
 use super::block::{BLOCK, Block, Hash, MAX_SIZE, block_count, blocks_of, bytes_of, hash};
 use super::index::Record;
 use super::ledger::Lease;
@@ -56,7 +57,7 @@ pub struct CachedFile {
     size: u64,
     path: PathBuf,
     standing: Standing,
-    withheld: Mutex<Withheld>,
+    withheld: Withheld,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
     /// The room that it takes.
@@ -78,13 +79,6 @@ enum Standing {
     Apart,
     /// See [`CachedFile::gathering`].
     Gathering,
-}
-
-/// Blocks that are not to be read before the copy is proven.
-#[derive(Debug, Default)]
-struct Withheld {
-    blocks: BTreeSet<usize>,
-    lifted: usize,
 }
 
 #[derive(Debug)]
@@ -129,7 +123,7 @@ impl CachedFile {
         let (opens, lease) = (AtomicUsize::new(0), cache.ledger.lease(0));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
         let (path, disk) = (cache.store.path(&key, &name), cache.disk.clone());
-        let (standing, withheld) = (Standing::Listed, Mutex::default());
+        let (standing, withheld) = (Standing::Listed, Withheld::default());
         Self { key, name, size, path, standing, withheld, opens, lease, use_noted, running, disk, state }
     }
 
@@ -164,34 +158,9 @@ impl CachedFile {
         self.standing == Standing::Listed
     }
 
-    /// From here on this block is not to be read before all of the copy is proven: it may be wrong. The index does not hear of what is written
-    /// meanwhile, so that this counts for nothing if the copy is closed, or the process killed, before that.
-    pub fn withhold(&self, block: usize) {
-        self.withheld.lock().blocks.insert(block);
-    }
-
-    /// What is withheld is proven, or is not there any more.
-    pub fn withhold_no_more(&self) {
-        let mut withheld = self.withheld.lock();
-        if !withheld.blocks.is_empty() {
-            withheld.blocks.clear();
-            withheld.lifted += 1;
-        }
-    }
-
-    /// Whether one of these blocks is withheld.
-    pub fn withholds(&self, blocks: &Range<usize>) -> bool {
-        self.withheld.lock().blocks.range(blocks.clone()).next().is_some()
-    }
-
-    /// Whether any block is.
-    pub fn is_withheld(&self) -> bool {
-        !self.withheld.lock().blocks.is_empty()
-    }
-
-    /// How often blocks were withheld no more. Blocks that were read while this did not change may be shown if they are not withheld now.
-    pub fn lifted(&self) -> usize {
-        self.withheld.lock().lifted
+    /// Its blocks that are not to be read before it is proven.
+    pub fn withheld(&self) -> &Withheld {
+        &self.withheld
     }
 
     /// Whether something of it may be on the disk.
@@ -230,7 +199,7 @@ impl CachedFile {
     }
 
     fn save_in(&self, index: &Index, state: &mut State) {
-        if !self.is_listed() || self.is_withheld() {
+        if !self.is_listed() || !self.withheld.is_empty() {
             return;
         }
         let record = state.contents.take_record();
@@ -556,7 +525,7 @@ impl OpenCopy {
             let in_file = |block| state.contents.hash(block);
             let in_memory = |block| self.cache.spill.get(&self.key, block).map(|bytes| hash(&bytes));
             (0..block_count(self.size))
-                .filter(|&block| !self.withholds(&(block..block + 1)))
+                .filter(|&block| !self.withheld.has(&(block..block + 1)))
                 .filter_map(|block| in_file(block).or_else(|| in_memory(block)).map(|hash| (block, hash)))
                 .collect()
         };
@@ -662,7 +631,7 @@ impl OpenCopy {
 
     /// Stores in the index that the copy is whole: nothing of it is withheld any more.
     fn save_proven(&self, state: &mut State) {
-        self.withhold_no_more();
+        self.withheld.lift();
         self.save(state);
     }
 

@@ -71,10 +71,10 @@ pub enum Fault {
     Truncate(u64),
     /// The bytes are shown before they are proven. 100 ms later (by tokio's clock) the call fails, or they arrive.
     Show(Option<ErrorKind>),
-    /// What lies at this offset of the *file* or beyond comes from others, and is withheld. Where it cannot be, the source's own bytes come,
-    /// and also once a whole copy was found wrong.
+    /// Bytes from this offset of the *file* on come from others, and are withheld. If they cannot be, the source's own bytes come, and also once a
+    /// whole copy was found wrong.
     Others {
-        /// Where it begins.
+        /// The first offset that others bring.
         from: u64,
         /// A byte of the file that is not what the source has.
         lie_at: Option<u64>,
@@ -151,7 +151,7 @@ impl Faults {
         state.bytes = 0;
     }
 
-    /// What came was found wrong: nothing comes from others any more.
+    /// Brings nothing from others any more, since a whole copy was found wrong.
     fn leave_others(&self) {
         let mut state = self.0.state.lock();
         if let Some((Fault::Others { .. }, _)) = state.faults.get(&Method::RetrieveFile) {
