@@ -1,8 +1,8 @@
-//! The cost of machines that share to their source, and the time that they take: one alone, eight at once, and one more later, by kind of store. Run by
-//! `scripts/fleet --table`.
+//! The cost of machines that share to their source, and the time that they take: one alone, eight at once where there are leases, and one more
+//! later, by kind of store. Run by `scripts/fleet --table`.
 //!
-//! Each is a mount of its own with an empty cache; the bucket is behind a line of 40 ms there and back, and 200 Mbit/s for all together. The
-//! stores are not.
+//! Each is a mount of its own with an empty cache; the source, Apache's mod_dav, is behind a line of 40 ms there and back,
+//! and 200 Mbit/s for all together. The stores are not.
 
 #![allow(clippy::unwrap_used, reason = "in a measurement, whatever the world causes ends it")]
 
@@ -10,16 +10,16 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kit::files::{noise, random};
 use kit::home::Home;
-use kit::moto::Moto;
 use kit::mount::{Mount, bytes_retrieved, number, requests};
 use kit::proxy::{Link, Proxy};
 use kit::reaper;
 use kit::redis::Redis;
 use kit::seaweed::Seaweed;
+use kit::servers::{Webdav, with_port};
 use kit::wait::{SOON, settles_within};
 
 /// The line to the source.
@@ -32,14 +32,17 @@ const LINE: Link = Link {
     refuses: false,
 };
 
-/// The files that all read: so many small ones of that size, and a large one.
-const SMALL: (usize, usize) = (250, 64 << 10);
-const LARGE: usize = 192 << 20;
+/// The files that all read: so many small ones and large ones, of these sizes.
+const SMALL: (usize, usize) = (1000, 64 << 10);
+const LARGE: (usize, usize) = (3, 256 << 20);
+
+/// How long ago they were changed: their entity tags count for good.
+const AGE: Duration = Duration::from_secs(3600);
 
 /// The source that all machines have, and the line to it.
 struct Stage {
     line: Proxy,
-    moto: Moto,
+    server: Webdav,
     large: Vec<u8>,
     _dir: tempfile::TempDir,
 }
@@ -54,24 +57,28 @@ struct Told {
 
 impl Stage {
     fn new() -> Self {
-        let dir = reaper::temporary();
-        let moto = Moto::start(dir.path());
+        let dir = reaper::reachable();
         let mut random = random();
-        for number in 0..SMALL.0 {
-            moto.put_in_parts(&format!("small/{number}"), &noise(SMALL.1, &mut random));
-        }
-        let large = noise(LARGE, &mut random);
-        moto.put_in_parts("large", &large);
-        let line = Proxy::to(moto.port());
+        let put = |name: String, content: &[u8]| {
+            let place = dir.path().join(name);
+            fs::write(&place, content).unwrap();
+            File::options().write(true).open(place).unwrap().set_modified(SystemTime::now() - AGE).unwrap();
+        };
+        fs::create_dir(dir.path().join("small")).unwrap();
+        (0..SMALL.0).for_each(|number| put(format!("small/{number}"), &noise(SMALL.1, &mut random)));
+        let large = noise(LARGE.1, &mut random);
+        (0..LARGE.0).for_each(|number| put(format!("large{number}"), &numbered(&large, number)));
+        let server = Webdav::apache(dir.path());
+        let line = Proxy::to(server.port());
         line.set(LINE);
-        Self { line, moto, large, _dir: dir }
+        Self { line, server, large, _dir: dir }
     }
 
     fn machine(&self, shared: &str) -> Mount {
         let shares = if shared.is_empty() { "" } else { "shared = true\n" };
-        let source = self.moto.table().replace(&self.moto.port().to_string(), &self.line.port().to_string());
+        let source = with_port(&self.server.table(), self.server.port(), self.line.port());
         Home::of(&format!(
-            "[cache]\nmin_free = \"1MiB\"\n{shared}[sources.bucket]\nfresh_for = \"1h\"\n{shares}{source}"
+            "[cache]\nmin_free = \"1MiB\"\n{shared}[sources.files]\nfresh_for = \"1h\"\n{shares}{source}"
         ))
         .mount()
     }
@@ -83,14 +90,18 @@ impl Stage {
         let readers = |machine: &Mount| {
             // As a copy with four at once.
             let places: Vec<PathBuf> =
-                (0..SMALL.0).map(|number| machine.path(format!("bucket/small/{number}"))).collect();
+                (0..SMALL.0).map(|number| machine.path(format!("files/small/{number}"))).collect();
             thread::scope(|scope| {
                 for part in places.chunks(SMALL.0.div_ceil(4)) {
                     scope.spawn(move || {
                         part.iter().for_each(|place| assert_eq!(fs::read(place).unwrap().len(), SMALL.1))
                     });
                 }
-                scope.spawn(|| compare(&machine.path("bucket/large"), &self.large));
+                scope.spawn(|| {
+                    (0..LARGE.0).for_each(|number| {
+                        compare(&machine.path(format!("files/large{number}")), &self.large, number);
+                    });
+                });
             });
         };
         thread::scope(|scope| machines.iter().for_each(|machine| _ = scope.spawn(move || readers(machine))));
@@ -98,20 +109,27 @@ impl Stage {
         let mut told = Told { bytes: 0, retrievals: 0, from_store: 0, took };
         for machine in &machines {
             let status = machine.status();
-            told.bytes += bytes_retrieved(&status, "bucket");
-            told.retrievals += requests(&status, "bucket").2;
+            told.bytes += bytes_retrieved(&status, "files");
+            told.retrievals += requests(&status, "files").2;
             told.from_store += if shared.is_empty() { 0 } else { number(&status, "/shared/bytes_in") };
         }
         (told, machines)
     }
 }
 
-/// Reads a file that must be this.
-fn compare(path: &Path, content: &[u8]) {
+/// These bytes as they are in the large file of this number.
+fn numbered(bytes: &[u8], number: usize) -> Vec<u8> {
+    let mut own = bytes.to_vec();
+    own.chunks_exact_mut(4096).for_each(|block| block[8..16].copy_from_slice(&number.to_le_bytes()));
+    own
+}
+
+/// Reads a large file, which must be that of this number.
+fn compare(path: &Path, content: &[u8], number: usize) {
     let (mut file, mut buffer) = (File::open(path).unwrap(), vec![0; 1 << 20]);
     for part in content.chunks(1 << 20) {
         file.read_exact(&mut buffer[..part.len()]).unwrap();
-        assert!(buffer[..part.len()] == *part, "what is read is right");
+        assert!(buffer[..part.len()] == numbered(part, number), "what is read is right");
     }
 }
 
@@ -135,7 +153,6 @@ fn main() {
     let is_wanted = |store: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == store);
     if is_wanted("none") {
         row("none", "1", &stage.read(1, "").0);
-        row("none", "8 at once", &stage.read(8, "").0);
     }
     for (store, weed, leases) in [
         ("a directory", false, false),
@@ -163,19 +180,22 @@ fn main() {
             lines += &format!("key = {{ file = \"{}\" }}\naccess = \"key\"\n", key.display());
             (lines, weed, redis, dir)
         };
-        let of_one = services();
-        let lines = &of_one.0;
-        let (told, first) = stage.read(1, lines);
+        let alone = services();
+        let (told, first) = stage.read(1, &alone.0);
         row(store, "1", &told);
         settle(&first);
         drop(first);
-        drop(of_one);
-        let of_eight = services();
-        let lines = &of_eight.0;
-        let (told, eight) = stage.read(8, lines);
-        row(store, "8 at once", &told);
-        settle(&eight);
-        drop(eight);
-        row(store, "one more, later", &stage.read(1, lines).0);
+        // Without leases each of them would retrieve nearly everything by itself.
+        let filled = if leases {
+            drop(alone);
+            let shared = services();
+            let (told, eight) = stage.read(8, &shared.0);
+            row(store, "8 at once", &told);
+            settle(&eight);
+            shared
+        } else {
+            alone
+        };
+        row(store, "one more, later", &stage.read(1, &filled.0).0);
     }
 }

@@ -251,12 +251,22 @@ fn tell_findings(runtime: &Runtime, fs: &Arc<FileSystem>, request: &MountRequest
             eprintln!("kitovufs: {finding}");
         }
         if !findings.is_empty() && !request.strict {
-            eprintln!(
-                "kitovufs: the folder is mounted; `kitovufs check` tells more, `kitovufs status` whether a source works by now"
-            );
+            eprintln!("kitovufs: the folder is mounted; {}", next_steps(request));
         }
     }
     findings.is_empty() || !request.strict
+}
+
+/// What tells more of sources that do not work.
+fn next_steps(MountRequest { config, mountpoint, .. }: &MountRequest) -> String {
+    let is_of_configuration = config.mountpoint.as_ref() == Some(mountpoint);
+    let status = if is_of_configuration { String::new() } else { format!(" {}", mountpoint.display()) };
+    let status = format!("`kitovufs status{status}` tells whether a source works by now");
+    match config.file {
+        Some(_) => format!("`kitovufs check` tells more, {status}"),
+        // There is nothing to check.
+        None => format!("{status}, `fusermount3 -u {}` unmounts it", mountpoint.display()),
+    }
 }
 
 type Assembled = (Arc<FileSystem>, Vec<(SourceIndex, Changes)>);

@@ -20,7 +20,8 @@ use crate::duration::Shown;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The least and the most that a read waits for the store before the source is asked, where nothing else is configured; in between, it
-/// is so many times what such reads take.
+/// is so many times what such reads take. The least is half of what the source takes, where that is more: asked earlier, it would hardly be
+/// the first to answer, and bring for nothing what others wait for.
 const WAIT: RangeInclusive<Duration> = Duration::from_millis(30)..=Duration::from_millis(250);
 const USUAL_TIMES: u32 = 3;
 
@@ -57,7 +58,12 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// The most that a read waits if nothing is configured.
+    /// The least that a read waits if nothing is configured.
+    fn least(self) -> Duration {
+        (self.source / 2).clamp(*WAIT.start(), LONGEST_WAIT)
+    }
+
+    /// The most that it waits then.
     fn longest(self) -> Duration {
         self.source.clamp(*WAIT.end(), LONGEST_WAIT)
     }
@@ -102,7 +108,7 @@ impl Backend {
     /// The time that a read of so many blocks waits.
     fn waits(&self, blocks: usize, patience: Patience) -> Duration {
         let usual =
-            || self.usual.of(blocks).map(|usual| (usual * USUAL_TIMES).clamp(*WAIT.start(), patience.longest()));
+            || self.usual.of(blocks).map(|usual| (usual * USUAL_TIMES).clamp(patience.least(), patience.longest()));
         patience.configured.or_else(usual).unwrap_or(patience.longest())
     }
 
@@ -144,8 +150,7 @@ impl Backend {
     }
 
     /// Whether the value is there; a store that does not say so in time has none.
-    pub(super) async fn has(self: &Arc<Self>, name: &str, patience: Option<Duration>) -> bool {
-        let patience = Patience { configured: patience, ..Patience::default() };
+    pub(super) async fn has(self: &Arc<Self>, name: &str, patience: Patience) -> bool {
         matches!(self.get(name, 0..1, 1, patience).await, Answer::Value(Some(_)))
     }
 
@@ -311,10 +316,11 @@ mod tests {
         let waits = |source| backend.waits(32, of(time(source)));
         assert_eq!((waits(0), waits(9000)), (time(250), LONGEST_WAIT), "of which nothing is known");
         backend.usual.note(32, time(60));
-        assert_eq!((waits(0), waits(9000), backend.waits(1, of(time(0)))), (time(180), time(180), time(250)));
+        assert_eq!((waits(0), waits(360), backend.waits(1, of(time(0)))), (time(180), time(180), time(250)));
+        assert_eq!((waits(1000), waits(9000)), (time(500), LONGEST_WAIT), "half of what the source takes at least");
         (0..40).for_each(|_| backend.usual.note(32, time(500)));
         assert_eq!((waits(0), waits(400)), (time(250), time(400)));
-        assert!((time(1400)..=time(1500)).contains(&waits(9000)), "{:?}", waits(9000));
+        assert!((time(1400)..=time(1500)).contains(&waits(2500)), "{:?}", waits(2500));
         (0..40).for_each(|_| backend.usual.note(32, time(5000)));
         assert_eq!((waits(1999), waits(9000)), (time(1999), LONGEST_WAIT));
         let configured = Patience { configured: Some(time(20)), source: time(9000) };

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::backend::Backend;
+use super::backend::{Backend, Patience};
 use super::breaker::Breaker;
 use super::counts::{Counts, up};
 use super::leases::{Ends, Leases};
@@ -115,7 +115,7 @@ impl Claims {
         of: Size,
         source: Duration,
     ) -> Claim {
-        let patience = self.patience;
+        let patience = Patience { configured: self.patience, source };
         let longest = (source * USUAL_TIMES).clamp(*LONGEST_WAIT.start(), *LONGEST_WAIT.end());
         let deadline = Instant::now() + self.at_least(longest);
         let (mut from, mut ends) = (None::<String>, None::<Ends>);
@@ -156,7 +156,7 @@ impl Claims {
             Asked::Held(holder) if holder.starts_with(&self.machine) => return Some(None),
             Asked::Held(_) | Asked::Failed => return None,
         };
-        if backend.has(name, self.patience).await {
+        if backend.has(name, Patience { configured: self.patience, ..Patience::default() }).await {
             return None;
         }
         up(&self.counts.leases_won, 1);

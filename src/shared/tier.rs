@@ -381,7 +381,10 @@ impl Tier {
                 let taken = claims.take(&extent.name, backend, Size::of_file(extent.size)).await;
                 taken.map(|lease| lease.map(Arc::new))
             }
-            None => (!backend.has(&extent.name, self.tuning.patience).await).then_some(None),
+            None => {
+                let patience = Patience { configured: self.tuning.patience, ..Patience::default() };
+                (!backend.has(&extent.name, patience).await).then_some(None)
+            }
         }
     }
 

@@ -120,6 +120,20 @@ fn a_server_that_does_not_answer_is_told_and_not_waited_for() {
 }
 
 #[test]
+fn a_url_that_does_not_answer_is_told_without_naming_a_configuration() {
+    let home = Home::of("");
+    fs::remove_file(home.config()).unwrap();
+    let (url, mountpoint) = (format!("http://127.0.0.1:{}/", free_port()), text(home.mountpoint()));
+    let output = home.kitovufs(["mount", &url, &mountpoint]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("nothing listens there"), "{said}");
+    assert!(!said.contains("kitovufs check"), "{said}");
+    assert!(said.contains(&format!("`kitovufs status {mountpoint}`")), "{said}");
+    assert!(said.contains(&format!("`fusermount3 -u {mountpoint}`")), "{said}");
+    unmount(&home);
+}
+
+#[test]
 fn strict_mounts_all_or_nothing() {
     let home = home(&webdav("closed", free_port(), "\"x\""));
     let (output, said) = mount(&home, &["--strict"]);

@@ -78,7 +78,7 @@ fn redis_with_tls(server: &Server) -> Command {
 fn with_nothing_on_disk(server: &Server) -> Command {
     let mut command = Command::new(find("redis-server", None));
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.args(["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]).arg("--dir").arg(server.dir());
+    command.args(["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]).arg("--dir").arg(server.dir());
     if let Ok(password) = std::fs::read_to_string(server.dir().join(PASSWORD)) {
         command.args(["--requirepass", &password]);
     }
