@@ -36,9 +36,9 @@ COMMANDS = {"get": 1, "set": 1, "held": 2, "taken": 3, "release": 4, "listen": 1
 # Machines that start "at once" do so within this many seconds.
 SPREAD = 0.05
 
-# What is short where all machines are on one computer: its cores, and the line of each machine.
+# What is measured is short of cores, and of the line that all machines have to the source.
 UNLIMITED = {
-    "source_requests": 1e9, "store_requests": 1e9, "source_bytes": 1e12, "store_bytes": 1e12, "redis_bytes": 1e12, "shards": 1,
+    "source_requests": 1e9, "store_requests": 1e9, "source_bytes": 1e12, "store_bytes": 1e12, "redis_bytes": 1e12, "machine_bytes": 1e12, "shards": 1,
 }
 
 
@@ -92,10 +92,10 @@ class Gate:
 class Service:
     """Something that answers requests in the order in which they come, `servers` at once."""
 
-    def __init__(self, simulation, name, seconds_each, bytes_a_second, servers=1, credit=0.0):
-        self.simulation, self.name, self.credit = simulation, name, credit
+    def __init__(self, simulation, name, seconds_each, bytes_a_second, servers=1):
+        self.simulation, self.name = simulation, name
         self.seconds_each, self.rate = seconds_each, bytes_a_second
-        self.free = [-credit] * servers
+        self.free = [0.0] * servers
         self.requests, self.bytes = collections.Counter(), collections.Counter()
         self.busy = 0.0
 
@@ -106,7 +106,7 @@ class Service:
         self.bytes[int(now)] += bytes_moved
         takes = self.seconds_each * times + bytes_moved / self.rate
         self.busy += takes
-        ends = max(now - self.credit, heapq.heappop(self.free)) + takes
+        ends = max(now, heapq.heappop(self.free)) + takes
         heapq.heappush(self.free, ends)
         return max(0.0, ends - now)
 
@@ -158,7 +158,7 @@ class Machine:
             return self.configured
         usual = self.store[is_small].seconds
         longest = self.longest_patience(is_small)
-        return longest if usual is None else min(max(3 * usual, PATIENCE[0]), longest)
+        return longest if usual is None else min(max(3 * usual, PATIENCE[0], self.slow(is_small) / 2), longest)
 
     def turn(self, is_small):
         usual, configured = self.gives[is_small].seconds, self.configured or 0.0
@@ -185,7 +185,7 @@ class Fleet:
 
     def __init__(self, machines, work, costs, limits, one_computer):
         self.simulation = Simulation()
-        self.work, self.costs, self.machines = work, costs, machines
+        self.work, self.costs, self.machines, self.line = work, costs, machines, limits["machine_bytes"]
         self.source = Service(self.simulation, "source", 1 / limits["source_requests"], limits["source_bytes"])
         self.store = Service(self.simulation, "store", 1 / limits["store_requests"], limits["store_bytes"])
         shards = range(limits["shards"])
@@ -205,8 +205,7 @@ class Fleet:
 
     def machine(self):
         """One machine: reads unit after unit, several at once on a line of its own."""
-        # What was not sent in the last second may be sent beside what is, as by `max_bandwidth`.
-        machine = Machine(Service(self.simulation, "line", 0.0, self.costs["line"], credit=1.0), self.costs.get("patience"))
+        machine = Machine(Service(self.simulation, "line", 0.0, self.line), self.costs.get("patience"))
         units = iter(enumerate(self.work))
 
         def reader():
@@ -357,17 +356,15 @@ def costs_of(measured):
     """What one unit costs, from one machine that retrieves all and one that finds all in the store."""
     first, second = measured["first"], measured["second"]
     units = sum(1 for size, _ in units_of(measured) if size)
-    sending = max(0.0, first["bytes"] / measured["line"] - 1.0)
     extents = units - measured["small"]
     large = max(1, measured["large"])
     costs = {
         "redis_seconds": first["redis_seconds"] / max(1, first["commands"]),
         "redis_latency": 1 / measured["gets_a_second"],
         "store_latency": 1 / measured["gets_a_second"],
-        "source_latency": max(0.0, first["source_seconds"] - sending) / max(1, first["retrievals"]),
+        "source_latency": measured["round_trip"],
         "miss_cpu": first["cpu"] / units,
         "hit_cpu": second["cpu"] / units,
-        "line": measured["line"],
         "spread": SPREAD,
         # Of each large file; of an extent, and of a small file.
         "first_bytes": second["bytes"] / large,
@@ -377,9 +374,15 @@ def costs_of(measured):
     # How many units one machine has under way is what makes it as fast as it was.
     off = {}
     for at_once in range(1, 17):
-        alone = Fleet(1, units_of(measured), costs | {"at_once": at_once, "patience": MEASURED_PATIENCE}, UNLIMITED, measured["cores"]).run()
+        of_so_many = costs | {"at_once": at_once, "patience": MEASURED_PATIENCE}
+        alone = Fleet(1, units_of(measured), of_so_many, limits_of(measured), measured["cores"]).run()
         off[at_once] = abs(alone.ended - first["seconds"])
     return costs | {"at_once": min(off, key=off.get)}
+
+
+def limits_of(measured):
+    """What was short where it was measured."""
+    return UNLIMITED | {"source_bytes": measured["line"]}
 
 
 def units_of(measured):
@@ -406,7 +409,7 @@ def gigabytes(count):
 def compare(measured):
     """Prints what was computed and measured for the machines that ran at once; whether what is counted agrees within a fifth."""
     together = measured["together"]
-    computed = simulate(measured, together["machines"], UNLIMITED, measured["cores"], MEASURED_PATIENCE)
+    computed = simulate(measured, together["machines"], limits_of(measured), measured["cores"], MEASURED_PATIENCE)
     rows = [
         ("bytes from the source", computed.retrieved, together["bytes"]),
         ("retrievals", computed.retrievals, together["retrievals"]),
@@ -451,6 +454,7 @@ def main():
     parser.add_argument("--store-gbit", type=float, default=25.0, help="what the store moves, Gbit/s (25)")
     parser.add_argument("--store-requests", type=float, default=5500.0, help="requests a second that it answers (5500)")
     parser.add_argument("--redis-gbit", type=float, default=10.0, help="what each Redis moves, Gbit/s (10)")
+    parser.add_argument("--machine-gbit", type=float, default=1.0, help="what each machine receives, Gbit/s (1)")
     asked = parser.parse_args()
     with open(asked.measured) as file:
         measured = json.load(file)
@@ -460,6 +464,7 @@ def main():
         "store_requests": asked.store_requests,
         "store_bytes": asked.store_gbit * 125e6,
         "redis_bytes": asked.redis_gbit * 125e6,
+        "machine_bytes": asked.machine_gbit * 125e6,
         "shards": 1,
     }
     agree = compare(measured)

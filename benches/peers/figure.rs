@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::time::Duration;
 
+use kit::cpu;
 use serde::{Deserialize, Serialize};
 
 /// The cost of one turn. A figure that cannot be counted is `None`.
@@ -77,25 +78,8 @@ impl Processes {
 
     /// The seconds of a core that they have computed so far.
     pub fn cpu(self) -> f64 {
-        self.all().into_iter().filter_map(|pid| ticks(&format!("/proc/{pid}/stat"), 13)).sum::<f64>() / TICKS
+        self.all().into_iter().filter_map(cpu::of).sum()
     }
-}
-
-/// The seconds of a core that processes which this one has started and waited for have computed so far.
-pub fn cpu_of_ended_children() -> f64 {
-    ticks("/proc/self/stat", 15).unwrap_or_default() / TICKS
-}
-
-/// Of a second (`sysconf(_SC_CLK_TCK)`, which is 100 on every Linux of today).
-const TICKS: f64 = 100.0;
-
-/// The sum of two neighbouring fields of proc(5)'s `stat`, which count from 0 here.
-fn ticks(stat: &str, field: usize) -> Option<f64> {
-    let text = fs::read_to_string(stat).ok()?;
-    // The second field is the program's name in parentheses and may hold blanks.
-    let (_, rest) = text.rsplit_once(") ")?;
-    let mut fields = rest.split(' ').skip(field - 2).map(str::parse::<f64>);
-    Some(fields.next()?.ok()? + fields.next()?.ok()?)
 }
 
 /// The middle one of these, and the least and the greatest.

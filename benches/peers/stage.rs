@@ -7,13 +7,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
+use kit::cpu;
 use kit::proxy::Proxy;
 use kit::remote::Remote;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::case::Case;
-use super::figure::{Figure, PATIENCE, cpu_of_ended_children};
+use super::figure::{Figure, PATIENCE};
 use super::participant::{Mounted, Participant};
 
 /// How the server is spoken to.
@@ -124,9 +125,9 @@ impl<'a> Stage<'a> {
 
     fn client(&self, proxy: &Proxy, reach: Reach, place: &TempDir) -> Figure {
         let work = self.case.client.expect("it takes part only where there is one");
-        let before = cpu_of_ended_children();
+        let before = cpu::of_ended_children();
         let (seconds, failed) = told(timed(place.path().to_owned(), move |to| work(&reach, to)));
-        let cpu = Some(cpu_of_ended_children() - before);
+        let cpu = Some(cpu::of_ended_children() - before);
         Figure { seconds, failed, requests: self.requests(proxy), bytes: Some(proxy.delivered()), memory: None, cpu }
     }
 

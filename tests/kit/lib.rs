@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, whatever the world causes is a failed test")]
 
 pub mod azurite;
+pub mod cpu;
 pub mod disk;
 pub mod files;
 pub mod flood;
