@@ -13,6 +13,7 @@ pub mod stop;
 mod supervisor;
 mod survey;
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -45,8 +46,9 @@ use share::Shares;
 use sources::Configured;
 use stop::Stop;
 
-/// Threads that read requests from the kernel. They never wait for a source, so a few are enough.
-const KERNEL_THREADS: usize = 4;
+/// The threads that read requests from the kernel: one for each core, within these. They never wait for a source, and more of them wake each
+/// other for nothing: on two cores, with two instead of four, a copy of 10,000 small files over SFTP takes 3.0 s instead of 3.6.
+const KERNEL_THREADS: RangeInclusive<usize> = 2..=4;
 
 /// How long programs that have something open may keep a mount that was asked to end. This and the next two make less than 2 s.
 const OPEN_FILES_WAIT: Duration = Duration::from_millis(300);
@@ -113,7 +115,7 @@ fn serve(runtime: &Runtime, request: &MountRequest, mut stop: Stop) -> Result<()
         Access::Root => SessionACL::RootAndOwner,
         Access::Everyone => SessionACL::All,
     };
-    options.n_threads = Some(KERNEL_THREADS);
+    options.n_threads = Some(kernel_threads());
     options.clone_fd = true;
     stop.hold();
     let session = Session::new(driver, mountpoint, &options).map_err(|e| {
@@ -332,6 +334,11 @@ fn layout(config: &Config) -> Layout {
         Union { path: names(&folder.path), parts: folder.parts.iter().filter_map(part).collect() }
     });
     Layout::of(shown.collect(), unions.collect(), config.modes)
+}
+
+fn kernel_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.clamp(*KERNEL_THREADS.start(), *KERNEL_THREADS.end())
 }
 
 /// Every open file that the kernel does not read itself needs a descriptor of ours.

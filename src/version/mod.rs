@@ -7,11 +7,11 @@ mod plan;
 mod proof;
 mod request;
 mod stream;
+mod transfer;
 
-use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -19,31 +19,21 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::cache::OpenCopy;
 use crate::cache::block::{BLOCK, Hash, block_count, blocks_of, bytes_of};
-use crate::cache::{Cache, Key, OpenCopy};
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::LocalName;
 use crate::path::RemotePath;
-use crate::source::count::Counters;
-use crate::source::{Capabilities, LocalCopy, Source};
-use evidence::Evidence;
-use measure::Measured;
-use pace::Pace;
-use plan::{AHEAD, AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning, plan_end};
+use crate::source::Capabilities;
+use plan::{AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning, plan_end};
 pub use request::Memory;
 use request::Request;
 use stream::{Forward, Most, Streams};
+pub use transfer::{Proven, Transfer};
 
 pub use crate::cache::block::SMALL;
-
-/// What is requested ahead of a reader who goes forward is at most what the line brings in this time.
-const LOOK_AHEAD: Duration = Duration::from_secs(1);
-
-/// That is so many blocks (1 MiB) at least, however slow the line and small the cache.
-const AHEAD_AT_LEAST: usize = 8;
 
 /// The end of a file that is worth a request of its own holds so many bytes: the index of an archive, or what `tail` shows.
 const END: u64 = 64 << 10;
@@ -68,136 +58,6 @@ pub struct Version {
     pub size: u64,
     /// The time of its last change, where the source knows.
     pub modified: Option<SystemTime>,
-}
-
-/// Hears of each copy that is found to have the hash that its digest is.
-pub type Proven = dyn Fn(&LocalCopy<'_>) + Send + Sync;
-
-/// Brings bytes of one source into the cache.
-pub struct Transfer {
-    source: Arc<dyn Source>,
-    source_id: Arc<str>,
-    counters: Arc<Counters>,
-    cache: Arc<Cache>,
-    memory: Arc<Memory>,
-    evidence: Evidence,
-    short_break: Duration,
-    proven: Option<Box<Proven>>,
-    open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
-    measured: Measured,
-    pace: Pace,
-    /// Requests that are under way or wait for their turn.
-    in_flight: AtomicUsize,
-}
-
-impl Transfer {
-    /// Brings bytes of `source`, known to the cache as `source_id`; bytes found wrong are failures in its `counters`.
-    /// Reads that are under way do not notice a break of `short_break`. The source hears by itself of a copy whose digest it computes;
-    /// `proven` hears of the others that are whole.
-    pub fn new(
-        source: Arc<dyn Source>,
-        source_id: Arc<str>,
-        counters: Arc<Counters>,
-        cache: Arc<Cache>,
-        memory: Arc<Memory>,
-        short_break: Duration,
-        proven: Option<Box<Proven>>,
-    ) -> Arc<Self> {
-        let evidence = Evidence::new(cache.clone(), source_id.clone());
-        Arc::new(Self {
-            source,
-            source_id,
-            counters,
-            cache,
-            memory,
-            evidence,
-            short_break,
-            proven,
-            open: Mutex::default(),
-            measured: Measured::default(),
-            pace: Pace::default(),
-            in_flight: AtomicUsize::new(0),
-        })
-    }
-
-    /// How many versions were opened since the mount that count though their digests differ (see `freshness`, C3 and C7).
-    pub fn unconverged(&self) -> usize {
-        self.evidence.unconverged()
-    }
-
-    /// What the source can do.
-    pub fn capabilities(&self) -> Capabilities {
-        self.source.capabilities()
-    }
-
-    /// The bytes that one connection brings in this time, as far as it was measured; not so many that a small cache would be turned over.
-    pub fn brings(&self, time: Duration) -> u64 {
-        self.pace.brings(time).min(self.cache.limits().max_size / 8)
-    }
-
-    /// How many blocks ahead of a reader are requested at most, if they have a place on disk.
-    fn brings_ahead(&self, line: &Line) -> usize {
-        let brings = line.brings(self.pace.brings(LOOK_AHEAD) / BLOCK);
-        // Not so far that a small cache would be turned over by one reader.
-        AHEAD.min(block_count(self.cache.limits().max_size / 8)).min(brings).max(AHEAD_AT_LEAST)
-    }
-
-    /// Whether the cache has room for what nobody reads yet.
-    pub fn keeps_ahead(&self) -> bool {
-        self.cache.ahead_in_memory(0).is_none()
-    }
-
-    /// The cache's key of a version.
-    pub fn key(&self, path: &RemotePath, digest: &Digest) -> Key {
-        Key::new(&self.source_id, path, digest)
-    }
-
-    /// Opens a version for reading. All who have it open share one; nothing is retrieved yet. `name` is its base name on disk.
-    pub async fn open(self: &Arc<Self>, version: &Version, name: &LocalName) -> Arc<OpenVersion> {
-        let key = self.key(&version.path, &version.digest);
-        let open = self.open.lock().get(&key).and_then(Weak::upgrade);
-        if let Some(open) = open {
-            open.doubt().await;
-            return open;
-        }
-        let copy = self.open_copy(key, version, name).await;
-        let opened = Arc::new(OpenVersion {
-            transfer: self.clone(),
-            version: version.clone(),
-            hash: Algorithm::of(&version.digest).map(|(algorithm, _)| algorithm),
-            copy,
-            opened: Instant::now(),
-            state: Mutex::new(State::default()),
-            readers: AtomicUsize::new(0),
-            is_handed_out: AtomicBool::new(false),
-            discards: AtomicU64::new(0),
-            retractions: AtomicU64::new(0),
-            withholds_nothing: AtomicBool::new(false),
-            end: End::default(),
-        });
-        opened.doubt().await;
-        // Another task may have opened the version meanwhile; the copy is the same one either way.
-        let mut open = self.open.lock();
-        match open.get(&key).and_then(Weak::upgrade) {
-            Some(first) => first,
-            None => {
-                open.insert(key, Arc::downgrade(&opened));
-                opened
-            }
-        }
-    }
-
-    /// Opens the copy of a version; on a thread that may wait for the disk, unless memory answers.
-    async fn open_copy(&self, key: Key, version: &Version, name: &LocalName) -> OpenCopy {
-        let Version { size, modified, .. } = *version;
-        if let Some(known) = self.cache.open_known(key, name, size, modified) {
-            return known;
-        }
-        let (cache, its_name) = (self.cache.clone(), name.clone());
-        let opening = tokio::task::spawn_blocking(move || cache.open_copy(key, &its_name, size, modified));
-        // The runtime refuses when it ends.
-        opening.await.unwrap_or_else(|_| self.cache.open_apart(key, name, size, modified))
-    }
 }
 
 /// A version that somebody reads, and the requests under way for it.
@@ -244,6 +104,24 @@ struct State {
 }
 
 impl OpenVersion {
+    /// One that nobody else has open.
+    fn new(transfer: Arc<Transfer>, version: Version, copy: OpenCopy) -> Self {
+        Self {
+            transfer,
+            hash: Algorithm::of(&version.digest).map(|(algorithm, _)| algorithm),
+            version,
+            copy,
+            opened: Instant::now(),
+            state: Mutex::new(State::default()),
+            readers: AtomicUsize::new(0),
+            is_handed_out: AtomicBool::new(false),
+            discards: AtomicU64::new(0),
+            retractions: AtomicU64::new(0),
+            withholds_nothing: AtomicBool::new(false),
+            end: End::default(),
+        }
+    }
+
     /// Which version this is.
     pub fn version(&self) -> &Version {
         &self.version
@@ -739,12 +617,7 @@ impl Drop for Reading {
 
 impl Drop for OpenVersion {
     fn drop(&mut self) {
-        let key = self.copy.key();
-        let mut open = self.transfer.open.lock();
-        // Another task may have opened the same version anew by now.
-        if open.get(key).is_some_and(|version| version.strong_count() == 0) {
-            open.remove(key);
-        }
+        self.transfer.forget(self.copy.key());
     }
 }
 

@@ -32,7 +32,7 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_CHECK: Duration = Duration::from_secs(1);
 
 /// The bytes that all requests of a mount may hold in memory together. Blocks without a place on disk (`cache`) come on top.
-const IN_FLIGHT: u64 = 32 << 20;
+const IN_FLIGHT: u64 = 24 << 20;
 
 /// A request for a run of blocks that is under way.
 ///
