@@ -27,16 +27,13 @@ LEAST_WAIT, LONGEST_WAIT, TURN = 2.0, 10.0, (0.25, 1.0)
 PATIENCE, LONGEST_PATIENCE = (0.03, 0.25), 2.0
 LATEST, FAILURES, REST = 5.0, 5, 30.0
 
-# What scripts/fleet measures with.
-MEASURED_PATIENCE = 30.0
-
 # What one thing that is asked of Redis counts there: a script counts as what is in it, too.
 COMMANDS = {"get": 1, "set": 1, "held": 2, "taken": 3, "release": 4, "listen": 1, "unlisten": 1}
 
 # Machines that start "at once" do so within this many seconds.
 SPREAD = 0.05
 
-# What is measured is short of cores, and of the line that all machines have to the source.
+# Where nothing is short.
 UNLIMITED = {
     "source_requests": 1e9, "store_requests": 1e9, "source_bytes": 1e12, "store_bytes": 1e12, "redis_bytes": 1e12, "machine_bytes": 1e12, "shards": 1,
 }
@@ -193,7 +190,7 @@ class Fleet:
         # What these are asked for are seconds, not bytes.
         self.cores = Service(self.simulation, "cores", 0.0, 1.0, one_computer) if one_computer else None
         self.there, self.leases, self.ends = set(), {}, collections.defaultdict(Gate)
-        self.retrievals = self.retrieved = self.commands = self.hedged = 0
+        self.retrievals = self.retrieved = self.commands = 0
         self.ended = 0.0
 
     def run(self):
@@ -252,7 +249,6 @@ class Fleet:
             self.simulation.start(self.linger(machine, is_small, answers, moved), min(answers, LATEST) - patience)
         if not wants:
             return False
-        self.hedged += 1
         comes = self.ask_source(size, machine, self.costs["retrievals"][is_small])
         if comes < answers - patience:
             machine.source[is_small].note(comes)
@@ -374,7 +370,7 @@ def costs_of(measured):
     # How many units one machine has under way is what makes it as fast as it was.
     off = {}
     for at_once in range(1, 17):
-        of_so_many = costs | {"at_once": at_once, "patience": MEASURED_PATIENCE}
+        of_so_many = costs | {"at_once": at_once, "patience": measured["patience"]}
         alone = Fleet(1, units_of(measured), of_so_many, limits_of(measured), measured["cores"]).run()
         off[at_once] = abs(alone.ended - first["seconds"])
     return costs | {"at_once": min(off, key=off.get)}
@@ -409,7 +405,7 @@ def gigabytes(count):
 def compare(measured):
     """Prints what was computed and measured for the machines that ran at once; whether what is counted agrees within a fifth."""
     together = measured["together"]
-    computed = simulate(measured, together["machines"], limits_of(measured), measured["cores"], MEASURED_PATIENCE)
+    computed = simulate(measured, together["machines"], limits_of(measured), measured["cores"], measured["patience"])
     rows = [
         ("bytes from the source", computed.retrieved, together["bytes"]),
         ("retrievals", computed.retrievals, together["retrievals"]),
@@ -454,7 +450,7 @@ def main():
     parser.add_argument("--store-gbit", type=float, default=25.0, help="what the store moves, Gbit/s (25)")
     parser.add_argument("--store-requests", type=float, default=5500.0, help="requests a second that it answers (5500)")
     parser.add_argument("--redis-gbit", type=float, default=10.0, help="what each Redis moves, Gbit/s (10)")
-    parser.add_argument("--machine-gbit", type=float, default=1.0, help="what each machine receives, Gbit/s (1)")
+    parser.add_argument("--machine-gbit", type=float, default=1.0, help="what each machine receives from the source, Gbit/s (1)")
     asked = parser.parse_args()
     with open(asked.measured) as file:
         measured = json.load(file)

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use kit::cpu;
 use kit::mount::Mount;
@@ -16,13 +17,13 @@ use super::stage::{BANDWIDTH, DELAY, Files, Services, Stage, Told, settle};
 /// The files that all read.
 const FILES: Files = Files { small: (200, 64 << 10), large: (1, 64 << 20) };
 
-/// An extent, as `docs/fleet.md` calls it.
+/// What is stored as one value of a large file (`src/shared/sealed.rs`).
 const EXTENT: u64 = 4 << 20;
 
 /// So that what is counted does not depend on how busy this computer is.
-const PATIENCE: &str = "patience = \"30s\"\n";
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Commands to Redis that this measurement gives, or a client once.
+/// Commands to Redis that this measurement gives, or that a client gives once, when it connects.
 const NOT_COUNTED: [&str; 8] =
     ["info", "config|resetstat", "hello", "client|setinfo", "select", "ping", "script|load", "auth"];
 
@@ -40,7 +41,7 @@ pub fn into(file: &Path) {
     let ((small, small_bytes), (large, large_bytes)) = (FILES.small, FILES.large);
     let measured = json!({
         "small": small, "small_bytes": small_bytes, "large": large, "large_bytes": large_bytes, "extent": EXTENT,
-        "line": BANDWIDTH, "round_trip": (DELAY * 2).as_secs_f64(), "cores": cores, "gets_a_second": gets_a_second,
+        "patience": PATIENCE.as_secs_f64(), "line": BANDWIDTH, "round_trip": (DELAY * 2).as_secs_f64(), "cores": cores, "gets_a_second": gets_a_second,
         "first": first, "second": second, "together": together,
     });
     fs::write(file, measured.to_string()).unwrap();
@@ -49,10 +50,10 @@ pub fn into(file: &Path) {
 fn round(what: &str, stage: &Stage, services: &Services, machines: usize) -> Value {
     let redis = services.redis.as_ref().expect("it was started");
     redis.ask(&["config", "resetstat"]);
-    let shared = format!("{}{PATIENCE}", services.table());
+    let shared = format!("{}patience = \"{}s\"\n", services.table(), PATIENCE.as_secs());
     let (told, mounts) = stage.walk(machines, &shared);
     settle(&mounts);
-    let computed: f64 = mounts.iter().filter_map(|mount: &Mount| cpu::of(mount.pid())).sum();
+    let cpu: f64 = mounts.iter().filter_map(|mount: &Mount| cpu::of(mount.pid())).sum();
     let (commands, redis_seconds) = commands(redis);
     let Told { bytes, retrievals, from_store, took } = told;
     println!(
@@ -60,7 +61,7 @@ fn round(what: &str, stage: &Stage, services: &Services, machines: usize) -> Val
         took.as_secs_f64()
     );
     json!({
-        "machines": machines, "cpu": computed, "seconds": took.as_secs_f64(), "commands": commands,
+        "machines": machines, "cpu": cpu, "seconds": took.as_secs_f64(), "commands": commands,
         "redis_seconds": redis_seconds, "bytes": bytes, "retrievals": retrievals,
     })
 }

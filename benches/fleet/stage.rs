@@ -152,8 +152,8 @@ pub fn settle(machines: &[Mount]) {
 /// An empty store that machines have in common, with what agrees on who retrieves what, if anything.
 pub struct Services {
     pub redis: Option<Redis>,
+    pub weed: Option<Seaweed>,
     table: String,
-    _weed: Option<Seaweed>,
     _dir: TempDir,
 }
 
@@ -172,7 +172,7 @@ impl Services {
         table += &redis.as_ref().map(|redis| format!("redis = \"{}\"\n", redis.url())).unwrap_or_default();
         let key = dir.path().join("key");
         table += &new_key(&key);
-        Self { redis, table, _weed: weed, _dir: dir }
+        Self { redis, weed, table, _dir: dir }
     }
 
     /// The table `[shared]` of a machine that uses them.

@@ -1,9 +1,17 @@
 //! The table of what machines cost their source: one alone, eight at once where there are leases, and one more later, by kind of store.
 
+use std::thread;
+use std::time::Duration;
+
+use kit::servers::Server;
+
 use super::stage::{Files, Services, Stage, Told, settle};
 
 /// The files that all read.
 const FILES: Files = Files { small: (1000, 64 << 10), large: (3, 256 << 20) };
+
+/// When a service is stopped (SIGSTOP) of which a row tells that.
+const STOPPED_AFTER: Duration = Duration::from_secs(5);
 
 /// Prints it; of some kinds of stores only, if there are some that are `wanted`.
 pub fn print(wanted: &[String]) {
@@ -40,6 +48,27 @@ fn measure(stage: &Stage, store: &str, start: &dyn Fn() -> Services) {
         settle(&eight);
     }
     row(store, "one more, later", &stage.copy(1, services.table()).0);
+    drop(services);
+    for what in ["store", "Redis"] {
+        let services = start();
+        let server = if what == "Redis" { services.redis.as_deref() } else { services.weed.as_deref() };
+        if let Some(server) = server {
+            let told = with_one_stopped(stage, &services, server);
+            row(store, &format!("1, {what} stopped after {} s", STOPPED_AFTER.as_secs()), &told);
+        }
+    }
+}
+
+/// One machine that retrieves everything, while one of the services says nothing any more after a while.
+fn with_one_stopped(stage: &Stage, services: &Services, server: &Server) -> Told {
+    let told = thread::scope(|scope| {
+        let copying = scope.spawn(|| stage.copy(1, services.table()).0);
+        thread::sleep(STOPPED_AFTER);
+        server.pause();
+        copying.join().unwrap()
+    });
+    server.go_on();
+    told
 }
 
 fn row(store: &str, who: &str, told: &Told) {

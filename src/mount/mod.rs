@@ -261,13 +261,12 @@ fn tell_findings(runtime: &Runtime, fs: &Arc<FileSystem>, request: &MountRequest
 
 /// What tells more of sources that do not work.
 fn next_steps(MountRequest { config, mountpoint, .. }: &MountRequest) -> String {
-    let is_of_configuration = config.mountpoint.as_ref() == Some(mountpoint);
-    let status = if is_of_configuration { String::new() } else { format!(" {}", mountpoint.display()) };
-    let status = format!("`kitovufs status{status}` tells whether a source works by now");
-    match config.file {
-        Some(_) => format!("`kitovufs check` tells more, {status}"),
+    const STATUS: &str = "`kitovufs status` whether a source works by now";
+    match &config.file {
+        Some(file) if *file == Config::default_path() => format!("`kitovufs check` tells more, {STATUS}"),
+        Some(file) => format!("`kitovufs check -c {}` tells more, {STATUS}", file.display()),
         // There is nothing to check.
-        None => format!("{status}, `fusermount3 -u {}` unmounts it", mountpoint.display()),
+        None => format!("`kitovufs unmount {}` takes it away, {STATUS}", mountpoint.display()),
     }
 }
 

@@ -53,11 +53,16 @@ pub(super) struct Backend {
 pub(super) struct Patience {
     /// For so long, if that is configured.
     pub(super) configured: Option<Duration>,
-    /// What the source takes for such a read; nothing if that is not known.
+    /// What the source takes for what such a read spares it; nothing if that is not known.
     pub(super) source: Duration,
 }
 
 impl Patience {
+    /// That of a question before a request, which a reader may wait for: what the source takes does not make it longer.
+    pub(super) fn short(configured: Option<Duration>) -> Self {
+        Self { configured, source: Duration::ZERO }
+    }
+
     /// The least that a read waits if nothing is configured.
     fn least(self) -> Duration {
         (self.source / 2).clamp(*WAIT.start(), LONGEST_WAIT)

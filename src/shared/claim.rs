@@ -118,10 +118,11 @@ impl Claims {
         let patience = Patience { configured: self.patience, source };
         let longest = (source * USUAL_TIMES).clamp(*LONGEST_WAIT.start(), *LONGEST_WAIT.end());
         let deadline = Instant::now() + self.at_least(longest);
+        let is_there = async || timeout_at(deadline, backend.has(name, patience)).await.unwrap_or(false);
         let (mut from, mut ends) = (None::<String>, None::<Ends>);
         loop {
             let holder = match self.ask(name, from.take(), of).await {
-                Asked::Mine(_) if backend.has(name, patience).await => return Claim::There,
+                Asked::Mine(_) if is_there().await => return Claim::There,
                 Asked::Mine(lease) => {
                     up(&self.counts.leases_won, 1);
                     return Claim::Mine(lease);
@@ -142,7 +143,7 @@ impl Claims {
             }
             let turn = deadline.min(Instant::now() + self.turn(of, source));
             match timeout_at(turn, ends.next()).await {
-                Ok(()) if backend.has(name, patience).await => return Claim::There,
+                Ok(()) if is_there().await => return Claim::There,
                 Ok(()) => {}
                 Err(_) => from = Some(holder),
             }
@@ -156,7 +157,7 @@ impl Claims {
             Asked::Held(holder) if holder.starts_with(&self.machine) => return Some(None),
             Asked::Held(_) | Asked::Failed => return None,
         };
-        if backend.has(name, Patience { configured: self.patience, ..Patience::default() }).await {
+        if backend.has(name, Patience::short(self.patience)).await {
             return None;
         }
         up(&self.counts.leases_won, 1);

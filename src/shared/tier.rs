@@ -381,10 +381,7 @@ impl Tier {
                 let taken = claims.take(&extent.name, backend, Size::of_file(extent.size)).await;
                 taken.map(|lease| lease.map(Arc::new))
             }
-            None => {
-                let patience = Patience { configured: self.tuning.patience, ..Patience::default() };
-                (!backend.has(&extent.name, patience).await).then_some(None)
-            }
+            None => (!backend.has(&extent.name, Patience::short(self.tuning.patience)).await).then_some(None),
         }
     }
 
@@ -392,7 +389,7 @@ impl Tier {
     pub(super) async fn find_listing(self: &Arc<Self>, listing: &SealedListing) -> Option<Told> {
         let backend = self.backends.first().filter(|_| self.tuning.role != Role::Write)?;
         let place = 0..LARGEST as u64;
-        let patience = Patience { configured: self.tuning.patience, ..Patience::default() };
+        let patience = Patience::short(self.tuning.patience);
         let Answer::Value(Some(value)) = backend.get(&listing.name, place, 1, patience).await else {
             return None;
         };

@@ -617,7 +617,7 @@ impl Drop for Reading {
 
 impl Drop for OpenVersion {
     fn drop(&mut self) {
-        self.transfer.forget(self.copy.key());
+        self.transfer.closed(self.copy.key());
     }
 }
 

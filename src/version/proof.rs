@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
 
-use super::{OpenVersion, SMALL, Transfer};
+use super::{OpenVersion, SMALL};
 use crate::cache::OpenCopy;
 use crate::cache::block::block_count;
 use crate::content::Algorithm;
@@ -277,15 +277,5 @@ impl OpenVersion {
         transfer.evidence.uncount(copy.key());
         self.is_handed_out.store(true, Ordering::Release);
         self.retract();
-    }
-}
-
-impl Transfer {
-    /// Doubts every version that is open now; others are doubted when they are opened.
-    async fn doubt_all(&self) {
-        let open: Vec<_> = self.open.lock().values().filter_map(std::sync::Weak::upgrade).collect();
-        for version in open {
-            version.doubt().await;
-        }
     }
 }

@@ -32,14 +32,14 @@ pub type Proven = dyn Fn(&LocalCopy<'_>) + Send + Sync;
 /// Brings bytes of one source into the cache.
 pub struct Transfer {
     pub(super) source: Arc<dyn Source>,
-    pub(super) source_id: Arc<str>,
+    source_id: Arc<str>,
     pub(super) counters: Arc<Counters>,
     pub(super) cache: Arc<Cache>,
     pub(super) memory: Arc<Memory>,
     pub(super) evidence: Evidence,
     pub(super) short_break: Duration,
     pub(super) proven: Option<Box<Proven>>,
-    pub(super) open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
+    open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
     pub(super) measured: Measured,
     pub(super) pace: Pace,
     /// Requests that are under way or wait for their turn.
@@ -142,8 +142,16 @@ impl Transfer {
         opening.await.unwrap_or_else(|_| self.cache.open_apart(key, name, size, modified))
     }
 
+    /// Doubts every version that is open now; others are doubted when they are opened.
+    pub(super) async fn doubt_all(&self) {
+        let open: Vec<_> = self.open.lock().values().filter_map(Weak::upgrade).collect();
+        for version in open {
+            version.doubt().await;
+        }
+    }
+
     /// Nobody has a version open any more, unless another task has opened it anew by now.
-    pub(super) fn forget(&self, key: &Key) {
+    pub(super) fn closed(&self, key: &Key) {
         let mut open = self.open.lock();
         if open.get(key).is_some_and(|version| version.strong_count() == 0) {
             open.remove(key);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Of a second (`sysconf(_SC_CLK_TCK)`, which is 100 on every Linux of today).
+/// Clock ticks in a second (`sysconf(_SC_CLK_TCK)`, which is 100 on every Linux of today).
 const TICKS: f64 = 100.0;
 
 /// The seconds of a core that a process has computed so far; `None` if there is no such process.
