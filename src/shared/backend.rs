@@ -338,7 +338,7 @@ mod tests {
         let (store, backend) = slow(1);
         let get = async || backend.get("a", 0..5, 1, patience).await;
         assert!(matches!(get().await, Answer::Value(_)));
-        store.take.store(900, Ordering::Relaxed);
+        store.take.store(1700, Ordering::Relaxed);
         let mut late = 0;
         while !matches!(get().await, Answer::Value(_)) {
             late += 1;

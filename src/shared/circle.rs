@@ -91,6 +91,14 @@ impl Circle {
     }
 }
 
+/// A version that may be shared, with whom.
+pub(super) struct Subject {
+    pub(super) circle: Arc<Circle>,
+    pub(super) key: Key,
+    /// Bytes of the file.
+    pub(super) size: u64,
+}
+
 /// Gets a circle, for which a secret may have to be had: it may block.
 type Unlock = dyn Fn() -> Result<Circle> + Send + Sync;
 

@@ -8,6 +8,7 @@
 //! ```text
 //! upkeep — a store as a whole: tried, looked at, made smaller
 //! source — Shared, the wrapper of a source that asks here first
+//! giving — what comes from the source, on its way to a reader and to the tier
 //! tier — what is asked and given, and what is refused
 //! listed — Listed, the wrapper of a source whose listings machines have in common
 //! circle — with whom a source shares
@@ -27,6 +28,7 @@ mod circle;
 mod claim;
 mod counts;
 mod gather;
+mod giving;
 mod key;
 mod leases;
 #[cfg(test)]

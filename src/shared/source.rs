@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::backend::Reading;
-use super::circle::{Access, Circle, LateCircle};
+use super::circle::{Access, Circle, LateCircle, Subject};
 use super::claim::{Claim, Lease};
+use super::giving::{Giving, Held};
 use super::sealed::{EXTENT, Extent};
 use super::tier::{Fetched, Tier};
 use super::usual::Usual;
@@ -73,13 +73,6 @@ pub struct Shared {
     versions: Mutex<LruCache<Key, Version>>,
     /// What `inner` takes.
     usual: Usual,
-}
-
-/// A version that may be shared.
-struct Subject {
-    circle: Arc<Circle>,
-    key: Key,
-    size: u64,
 }
 
 /// What is known of a version.
@@ -432,21 +425,9 @@ impl Shared {
         let (skip, begins) = (at - asked.range.start, asked.range.start);
         let gives_early = self.gives_early(request, *size);
         let gives = self.tier.gives(*size) && circle.can_give() && !doubted.load(Ordering::SeqCst) && gives_early;
-        let (tier, blocks, block, begun) = (&self.tier, Vec::new(), BytesMut::new(), AtomicBool::new(false));
-        let has_begun = &begun;
-        let mut giving = Giving {
-            out,
-            tier,
-            subject,
-            skip,
-            shows,
-            gives,
-            at: begins,
-            block,
-            extent: None,
-            blocks,
-            begun: has_begun,
-        };
+        let has_begun = AtomicBool::new(false);
+        let mut giving = Giving::new(out, &self.tier, subject, (begins, skip), &has_begun);
+        (giving.shows, giving.gives) = (shows, gives);
         let asked_at = Instant::now();
         let result = match late {
             None => self.inner.retrieve_file(&asked, &mut giving).await,
@@ -470,7 +451,7 @@ impl Shared {
                 }
             }
         };
-        let Giving { blocks, .. } = giving;
+        let blocks = giving.into_blocks();
         match &result {
             Ok(_) => {
                 self.usual.note(blocks_of(&asked.range).len(), asked_at.elapsed());
@@ -623,83 +604,5 @@ impl Source for Shared {
 
     fn changes(&self) -> Option<Changes> {
         self.inner.changes()
-    }
-}
-
-/// A block that came from the source, until its retrieval has ended.
-struct Held {
-    extent: Arc<Extent>,
-    number: usize,
-    content: Bytes,
-    _room: OwnedSemaphorePermit,
-}
-
-/// Passes on what comes from the source, and keeps its blocks for the tier.
-struct Giving<'a> {
-    out: &'a mut dyn Sink,
-    tier: &'a Arc<Tier>,
-    subject: &'a Subject,
-    /// The bytes that come next and are there already.
-    skip: u64,
-    /// The reader may be shown bytes ahead of their proof.
-    shows: bool,
-    /// What comes may be given when the retrieval has ended.
-    gives: bool,
-    /// Where in the file the block that comes next begins.
-    at: u64,
-    /// The beginning of that block.
-    block: BytesMut,
-    extent: Option<Arc<Extent>>,
-    blocks: Vec<Held>,
-    /// Something has come.
-    begun: &'a AtomicBool,
-}
-
-impl Giving<'_> {
-    fn keep(&mut self, mut bytes: &[u8]) {
-        let Subject { circle, key, size } = self.subject;
-        while !bytes.is_empty() && self.at < *size {
-            let number = usize::try_from(self.at / BLOCK).expect("a file has fewer blocks than there are addresses");
-            let known = self.extent.take().filter(|extent| extent.blocks.contains(&number));
-            let extent = known.unwrap_or_else(|| Arc::new(circle.extent(key, *size, number)));
-            let length = extent.length(number);
-            let part = bytes.len().min(length - self.block.len());
-            self.block.extend_from_slice(&bytes[..part]);
-            bytes.advance(part);
-            if self.block.len() == length {
-                self.at += length as u64;
-                let content = self.block.split().freeze();
-                if let Some(room) = self.tier.hold(length) {
-                    self.blocks.push(Held { extent: extent.clone(), number, content, _room: room });
-                }
-            }
-            self.extent = Some(extent);
-        }
-    }
-}
-
-#[async_trait]
-impl Sink for Giving<'_> {
-    async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
-        self.begun.store(true, Ordering::SeqCst);
-        if self.gives {
-            self.keep(&bytes);
-        }
-        let skipped = self.skip.min(bytes.len() as u64);
-        self.skip -= skipped;
-        bytes.advance(usize::try_from(skipped).expect("it is no more than the bytes"));
-        self.out.write(bytes).await
-    }
-
-    fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
-        if !self.shows {
-            return false;
-        }
-        self.begun.store(true, Ordering::SeqCst);
-        self.out.preview(bytes)
-    }
-
-    fn withhold(&mut self) -> bool {
-        self.out.withhold()
     }
 }

@@ -138,6 +138,7 @@ struct CountedSink<'a> {
     shown: u64,
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its sink can do")]
 #[async_trait]
 impl Sink for CountedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {

@@ -158,6 +158,7 @@ struct WatchedSink<'a> {
     arrived: &'a AtomicU64,
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its sink can do")]
 #[async_trait]
 impl Sink for WatchedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {

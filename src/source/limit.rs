@@ -147,6 +147,7 @@ struct RatedSink<'a> {
     begun: bool,
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its sink can do")]
 #[async_trait]
 impl Sink for RatedSink<'_> {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {

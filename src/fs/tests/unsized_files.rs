@@ -197,10 +197,14 @@ async fn what_another_answer_need_not_belong_to_is_read_no_further() {
     let inode = mount.find("file").await.expect("lookup").expect("there").inode;
     let begun = mount.fs.open(inode).await.expect("open").handle;
     mount.faults.set_times(Method::RetrieveFile, Fault::FailAfter(2 << 20, ErrorKind::Changed), 1);
+    let retrievals = || mount.faults.calls(Method::RetrieveFile);
+    let before = retrievals();
     let first = mount.fs.read(begun, 0..4096).await;
+    // A reader that is slow has the beginning of the second answer, whose end belongs to it.
+    let is_of_second = retrievals() > before + 1;
     for far in [6 << 20, 7 << 20] {
         let read = mount.fs.read(begun, far..far + 4096).await;
-        assert!(first.is_err() || read.is_err(), "its beginning and its end are of two answers");
+        assert!(first.is_err() || is_of_second || read.is_err(), "its beginning and its end are of two answers");
     }
     mount.fs.release(begun);
     assert_eq!(mount.read("file").await.expect("read"), bytes, "it begins anew");

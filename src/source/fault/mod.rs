@@ -342,6 +342,7 @@ struct FaultySink<'a> {
     ended: Option<ErrorKind>,
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a wrapper passes on what its sink can do")]
 #[async_trait]
 impl Sink for FaultySink<'_> {
     async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
