@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "in a measurement, whatever the world causes ends it")]
 
 mod measure;
+mod services;
 mod stage;
 mod table;
 

@@ -7,17 +7,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use kit::cpu;
-use kit::mount::Mount;
 use kit::redis::Redis;
 use kit::servers::find;
 use serde_json::{Value, json};
 
-use super::stage::{BANDWIDTH, DELAY, Files, Services, Stage, Told, settle};
+use super::services::Services;
+use super::stage::{BANDWIDTH, DELAY, Files, Stage, Told, settle};
 
 /// The files that all read.
 const FILES: Files = Files { small: (200, 64 << 10), large: (1, 64 << 20) };
 
-/// What is stored as one value of a large file (`src/shared/sealed.rs`).
+/// The bytes of a large file that are one value of the store (`src/shared/sealed.rs`).
 const EXTENT: u64 = 4 << 20;
 
 /// So that what is counted does not depend on how busy this computer is.
@@ -41,7 +41,8 @@ pub fn into(file: &Path) {
     let ((small, small_bytes), (large, large_bytes)) = (FILES.small, FILES.large);
     let measured = json!({
         "small": small, "small_bytes": small_bytes, "large": large, "large_bytes": large_bytes, "extent": EXTENT,
-        "patience": PATIENCE.as_secs_f64(), "line": BANDWIDTH, "round_trip": (DELAY * 2).as_secs_f64(), "cores": cores, "gets_a_second": gets_a_second,
+        "patience": PATIENCE.as_secs_f64(), "line": BANDWIDTH, "round_trip": (DELAY * 2).as_secs_f64(),
+        "cores": cores, "gets_a_second": gets_a_second,
         "first": first, "second": second, "together": together,
     });
     fs::write(file, measured.to_string()).unwrap();
@@ -53,7 +54,7 @@ fn round(what: &str, stage: &Stage, services: &Services, machines: usize) -> Val
     let shared = format!("{}patience = \"{}s\"\n", services.table(), PATIENCE.as_secs());
     let (told, mounts) = stage.walk(machines, &shared);
     settle(&mounts);
-    let cpu: f64 = mounts.iter().filter_map(|mount: &Mount| cpu::of(mount.pid())).sum();
+    let cpu: f64 = mounts.iter().filter_map(|mount| cpu::of(mount.pid())).sum();
     let (commands, redis_seconds) = commands(redis);
     let Told { bytes, retrievals, from_store, took } = told;
     println!(

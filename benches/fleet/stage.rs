@@ -1,18 +1,15 @@
-//! `Stage`: files on a server behind a line, the machines that mount it, and the services that these have in common.
+//! `Stage`: files on a server behind a line, and the machines that mount it.
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use kit::files::{noise, random};
-use kit::home::{Home, text};
+use kit::files::{noise, random, set_modified};
+use kit::home::Home;
 use kit::mount::{Mount, bytes_retrieved, number, requests};
 use kit::proxy::{Link, Proxy};
 use kit::reaper;
-use kit::redis::Redis;
-use kit::seaweed::Seaweed;
 use kit::servers::{Webdav, with_port};
 use kit::wait::{SOON, settles_within};
 use serde_json::Value;
@@ -21,7 +18,7 @@ use tempfile::TempDir;
 /// The time of a line from one end to the other.
 pub const DELAY: Duration = Duration::from_millis(20);
 
-/// What it brings for all machines together, in bytes a second: 200 Mbit/s.
+/// Bytes a second of that line, for all machines together: 200 Mbit/s.
 pub const BANDWIDTH: u64 = 25_000_000;
 
 /// How long ago the files were changed: their entity tags count for good.
@@ -43,7 +40,7 @@ pub struct Stage {
     _dir: TempDir,
 }
 
-/// What machines that have read everything have cost.
+/// The cost of machines that have read everything.
 pub struct Told {
     pub bytes: u64,
     pub retrievals: u64,
@@ -58,7 +55,7 @@ impl Stage {
         let put = |name: String, content: &[u8]| {
             let place = dir.path().join(name);
             fs::write(&place, content).unwrap();
-            File::options().write(true).open(place).unwrap().set_modified(SystemTime::now() - AGE).unwrap();
+            set_modified(&place, SystemTime::now() - AGE);
         };
         fs::create_dir(dir.path().join("small")).unwrap();
         (0..files.small.0).for_each(|number| put(format!("small/{number}"), &noise(files.small.1, &mut random)));
@@ -147,43 +144,4 @@ fn numbered(bytes: &[u8], number: usize) -> Vec<u8> {
 pub fn settle(machines: &[Mount]) {
     let given = || machines.iter().map(|machine| number(&machine.status(), "/shared/bytes_out")).sum();
     let _ = settles_within(SOON, Duration::from_secs(1), given);
-}
-
-/// An empty store that machines have in common, with what agrees on who retrieves what, if anything.
-pub struct Services {
-    pub redis: Option<Redis>,
-    pub weed: Option<Seaweed>,
-    table: String,
-    _dir: TempDir,
-}
-
-impl Services {
-    /// A directory or, with `weed`, SeaweedFS; with `leases`, Redis too.
-    pub fn start(weed: bool, leases: bool) -> Self {
-        let dir = reaper::temporary();
-        let [store, own] = ["store", "redis"].map(|name| dir.path().join(name));
-        [&store, &own].iter().for_each(|dir| fs::create_dir(dir).unwrap());
-        let weed = weed.then(|| Seaweed::start(&store));
-        let redis = leases.then(|| Redis::start(&own));
-        let mut table = match &weed {
-            None => format!("[shared]\nstore = \"file://{}\"\n", store.display()),
-            Some(weed) => format!("[shared]\n{}", weed.store(weed.port())),
-        };
-        table += &redis.as_ref().map(|redis| format!("redis = \"{}\"\n", redis.url())).unwrap_or_default();
-        let key = dir.path().join("key");
-        table += &new_key(&key);
-        Self { redis, weed, table, _dir: dir }
-    }
-
-    /// The table `[shared]` of a machine that uses them.
-    pub fn table(&self) -> &str {
-        &self.table
-    }
-}
-
-/// Makes a key, and the lines of a machine that has it.
-fn new_key(place: &Path) -> String {
-    let made = Home::of("").kitovufs(["shared", "key", "new", &text(place)]);
-    assert!(made.status.success());
-    format!("key = {{ file = \"{}\" }}\naccess = \"key\"\n", place.display())
 }

@@ -1,11 +1,13 @@
-//! The table of what machines cost their source: one alone, eight at once where there are leases, and one more later, by kind of store.
+//! The table of what machines cost their source: one alone, eight at once where there are leases, one more later, and one whose store or Redis is
+//! stopped, by kind of store.
 
 use std::thread;
 use std::time::Duration;
 
 use kit::servers::Server;
 
-use super::stage::{Files, Services, Stage, Told, settle};
+use super::services::Services;
+use super::stage::{Files, Stage, Told, settle};
 
 /// The files that all read.
 const FILES: Files = Files { small: (1000, 64 << 10), large: (3, 256 << 20) };
@@ -28,19 +30,20 @@ pub fn print(wanted: &[String]) {
         ("SeaweedFS and Redis", true, true),
     ] {
         if is_wanted(store) {
-            measure(&stage, store, &|| Services::start(weed, leases));
+            measure(&stage, store, weed, leases);
         }
     }
 }
 
-fn measure(stage: &Stage, store: &str, start: &dyn Fn() -> Services) {
+fn measure(stage: &Stage, store: &str, weed: bool, leases: bool) {
+    let start = || Services::start(weed, leases);
     let mut services = start();
     let (told, alone) = stage.copy(1, services.table());
     row(store, "1", &told);
     settle(&alone);
     drop(alone);
     // Without leases each of them would retrieve nearly everything by itself.
-    if services.redis.is_some() {
+    if leases {
         drop(services);
         services = start();
         let (told, eight) = stage.copy(8, services.table());
@@ -49,13 +52,17 @@ fn measure(stage: &Stage, store: &str, start: &dyn Fn() -> Services) {
     }
     row(store, "one more, later", &stage.copy(1, services.table()).0);
     drop(services);
-    for what in ["store", "Redis"] {
+    let stopped = |what: &str, of: fn(&Services) -> Option<&Server>| {
         let services = start();
-        let server = if what == "Redis" { services.redis.as_deref() } else { services.weed.as_deref() };
-        if let Some(server) = server {
-            let told = with_one_stopped(stage, &services, server);
-            row(store, &format!("1, {what} stopped after {} s", STOPPED_AFTER.as_secs()), &told);
-        }
+        let server = of(&services).expect("it was started");
+        let told = with_one_stopped(stage, &services, server);
+        row(store, &format!("1, {what} stopped after {} s", STOPPED_AFTER.as_secs()), &told);
+    };
+    if weed {
+        stopped("store", |services| services.weed.as_deref());
+    }
+    if leases {
+        stopped("Redis", |services| services.redis.as_deref());
     }
 }
 

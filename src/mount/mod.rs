@@ -259,7 +259,7 @@ fn tell_findings(runtime: &Runtime, fs: &Arc<FileSystem>, request: &MountRequest
     findings.is_empty() || !request.strict
 }
 
-/// What tells more of sources that do not work.
+/// The commands that tell more of sources that do not work.
 fn next_steps(MountRequest { config, mountpoint, .. }: &MountRequest) -> String {
     const STATUS: &str = "`kitovufs status` whether a source works by now";
     match &config.file {

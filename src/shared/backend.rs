@@ -53,7 +53,7 @@ pub(super) struct Backend {
 pub(super) struct Patience {
     /// For so long, if that is configured.
     pub(super) configured: Option<Duration>,
-    /// What the source takes for what such a read spares it; nothing if that is not known.
+    /// The time that the source would take for what such a read spares it; zero if that is not known.
     pub(super) source: Duration,
 }
 

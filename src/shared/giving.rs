@@ -31,9 +31,9 @@ pub(super) struct Giving<'a> {
     skip: u64,
     /// The reader may be shown bytes ahead of their proof.
     pub(super) shows: bool,
-    /// What comes may be given when the retrieval has ended.
+    /// Blocks are kept, to be given when the retrieval has ended.
     pub(super) gives: bool,
-    /// Where in the file the block that comes next begins.
+    /// The offset in the file of the block that comes next.
     at: u64,
     /// The beginning of that block.
     block: BytesMut,

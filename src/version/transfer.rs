@@ -20,7 +20,7 @@ use crate::path::RemotePath;
 use crate::source::count::Counters;
 use crate::source::{Capabilities, LocalCopy, Source};
 
-/// What is requested ahead of a reader who goes forward is at most what the line brings in this time.
+/// No more is requested ahead of a reader who goes forward than the line brings in this time.
 const LOOK_AHEAD: Duration = Duration::from_secs(1);
 
 /// That is so many blocks (1 MiB) at least, however slow the line and small the cache.
@@ -81,7 +81,7 @@ impl Transfer {
         self.evidence.unconverged()
     }
 
-    /// What the source can do.
+    /// The capabilities of the source.
     pub fn capabilities(&self) -> Capabilities {
         self.source.capabilities()
     }
