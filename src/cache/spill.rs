@@ -95,6 +95,15 @@ impl Spill {
         self.0.lock().take(*key, block);
     }
 
+    /// Lets go of all blocks of a version.
+    pub fn remove_all(&self, key: &Key) {
+        let held = &mut *self.0.lock();
+        let of_version = held.waiting.iter().chain(&held.read).map(|(at, _)| *at).filter(|(of, _)| of == key);
+        for (key, block) in of_version.collect::<Vec<_>>() {
+            held.take(key, block);
+        }
+    }
+
     /// Whether nothing is held, as is usual.
     pub fn is_empty(&self) -> bool {
         self.0.lock().versions.is_empty()
@@ -123,6 +132,22 @@ mod tests {
         spill.put(key, 4, block);
         assert!(spill.contains(&key, 0) && !spill.contains(&key, 1) && spill.contains(&key, 4));
     }
+
+    #[test]
+    fn a_version_goes_with_all_its_blocks_and_leaves_others_alone() {
+        let spill = Spill::default();
+        let (one, other) = (Key([1; 32]), Key([2; 32]));
+        for number in 0..4 {
+            spill.put(one, number, Bytes::from_static(b"one"));
+            spill.put(other, number, Bytes::from_static(b"other"));
+            spill.was_read(&one, number / 2);
+        }
+        spill.remove_all(&one);
+        assert!((0..4).all(|number| !spill.contains(&one, number) && spill.contains(&other, number)));
+        spill.remove_all(&other);
+        assert!(spill.is_empty());
+    }
+
     #[test]
     fn blocks_that_were_read_go_before_those_that_wait() {
         let spill = Spill::default();

@@ -290,6 +290,16 @@ fn a_copy_that_is_discarded_gives_back_all_its_room() {
     assert_eq!(cache.ledger.taken(), BLOCK + COPY_OVERHEAD);
 }
 
+#[test]
+fn a_copy_that_is_discarded_leaves_nothing_in_memory() {
+    let dir = kit::reaper::temporary();
+    let (cache, _) = Cache::open(dir.path(), THREE).expect("a cache");
+    let large = open(&cache, "large", THREE.max_size / BLOCK + 1);
+    assert_eq!(large.store(0, block(0)), Stored::Memory);
+    large.discard();
+    assert_eq!(large.missing(0..1), [0]);
+}
+
 /// A gathering that has begun.
 fn gather(cache: &Arc<Cache>, name: &str) -> Gathering {
     let mut gathering = cache.gather(version(name), &name.as_bytes().to_vec().into());

@@ -117,7 +117,7 @@ pub struct Capabilities {
     /// `create_local_digest` is computed from the bytes alone: a copy that disagrees is damaged, without exception.
     pub content_digest: bool,
     /// `retrieve_file` cannot tell by itself which version its bytes are of: only the local digest of a whole copy does, and no
-    /// byte of a copy is read before.
+    /// byte of a copy is read before. Of a file that the cache cannot hold, every answer is compared with those before it.
     pub proven_whole: bool,
     /// Names are file names already: control characters in them are kept (see `catalog::localize`).
     pub verbatim_names: bool,

@@ -1,5 +1,6 @@
 //! Versions that are read: the bytes that the cache lacks are brought, each once, however many ask. It knows no names and no freshness.
 
+mod answers;
 mod evidence;
 mod measure;
 mod pace;
@@ -27,6 +28,7 @@ use crate::disk::Asked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::Capabilities;
+use answers::Answers;
 use plan::{AHEAD_IN_MEMORY, Limit, Line, Planned, Reader, View, plan, plan_beginning, plan_end};
 pub use request::Memory;
 use request::Request;
@@ -99,6 +101,8 @@ struct State {
     first_attempt: Option<Digest>,
     /// The blocks that readers may have had of a first attempt of which others had withheld.
     shown_before: Option<Vec<(usize, Hash)>>,
+    /// What came, where each answer may be of another version (see [`Capabilities::proven_whole`]).
+    answers: Answers,
     /// The time of the version's last change, where a retrieval of its bytes told one: plugins compute local digests from it.
     retrieved_modified: Option<SystemTime>,
 }

@@ -235,6 +235,7 @@ impl OpenVersion {
             copy.withheld().lift();
         })
         .await;
+        self.state.lock().answers.clear();
         self.discards.fetch_add(1, Ordering::SeqCst);
     }
 

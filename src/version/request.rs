@@ -360,6 +360,17 @@ impl<'a> BlockSink<'a> {
         request.cut_off().await
     }
 
+    /// Fails if the next block is another one than an answer before brought, where nothing else tells whether both are of one version.
+    fn compare(&self, bytes: &[u8]) -> Result<()> {
+        let OpenVersion { transfer, version, state, .. } = &**self.version;
+        if !transfer.source.capabilities().proven_whole || state.lock().answers.agree(self.next, bytes) {
+            return Ok(());
+        }
+        Err(Error::new("retrieve_file", ErrorKind::ChangedDuringRead)
+            .on(&version.path)
+            .because("its bytes are not those that came before, though it has the same digest; open it again"))
+    }
+
     /// Stores the next block. A disk that does not answer in time is left alone for a while.
     async fn keep(&self, bytes: Bytes) -> Stored {
         let (block, given_up) = (self.next, Arc::new(AtomicBool::new(false)));
@@ -395,6 +406,7 @@ impl Sink for BlockSink<'_> {
             let range = bytes_of(&(self.next..self.next + 1), self.version.version.size);
             let Some(block) = self.blocks.next(&mut bytes, range.end - range.start) else { return Ok(()) };
             self.until_wanted().await;
+            self.compare(&block)?;
             let stored = self.keep(block).await;
             self.complete |= stored == Stored::DiskComplete;
             if stored != Stored::Memory {

@@ -624,8 +624,9 @@ impl OpenCopy {
         self.lease.shrink(length_of(&self.bytes_of(block)).next_multiple_of(DISK_BLOCK));
     }
 
-    /// Throws all bytes away: they were not what they should be. Waits for the disk.
+    /// Throws all bytes away, also those in memory: they were not what they should be. Waits for the disk.
     pub fn discard(&self) {
+        self.cache.spill.remove_all(&self.key);
         self.reset(&mut self.state.lock());
     }
 

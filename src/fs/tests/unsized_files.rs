@@ -210,6 +210,32 @@ async fn what_another_answer_need_not_belong_to_is_read_no_further() {
     assert_eq!(mount.read("file").await.expect("read"), bytes, "it begins anew");
 }
 
+/// A reader that pauses has the rest from another answer: only if that begins with the bytes that the reader had.
+#[tokio::test(start_paused = true)]
+async fn what_another_answer_brings_is_compared_with_what_was_read() {
+    for differs in [false, true] {
+        let small = Limits { max_size: 1 << 20, min_free: 0 };
+        let mount = Fixture::with(proven_whole(), small, Offline::Serve);
+        let bytes = content(40 << 20);
+        mount.memory.put("file", bytes.clone());
+        let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+        let begun = mount.fs.open(inode).await.expect("open").handle;
+        assert_eq!(mount.fs.read(begun, 0..4096).await.expect("read"), bytes[..4096]);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        if differs {
+            mount.faults.set(Method::RetrieveFile, Fault::Flip(5));
+        }
+        let far = 30 << 20;
+        let read = mount.fs.read(begun, far..far + 4096).await;
+        assert_eq!(mount.faults.calls(Method::RetrieveFile), 2, "the first answer was left");
+        match read {
+            Ok(read) => assert!(!differs && read == bytes[30 << 20..(30 << 20) + 4096]),
+            Err(error) => assert!(differs && error.kind() == ErrorKind::ChangedDuringRead, "{error}"),
+        }
+        mount.fs.release(begun);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_opens_a_version_while_it_is_brought_disturbs_nobody() {
     let mount = mounted(proven_whole());
