@@ -4,7 +4,7 @@
 //! | case | what was measured | decision |
 //! |---|---|---|
 //! | G1 | fewer than two long retrievals, or fewer than connections | nothing: more would stay idle |
-//! | G2 | a first rate | four connections: making one takes as long as making three |
+//! | G2 | a first rate, which is measured on while they are made | four connections: making one takes as long as making three |
 //! | G3 | faster than over one connection, by a quarter | they stay |
 //! | G4 | not so much faster | back to as many as before, and nothing is tried for a minute |
 //! | G5 | the server refuses another connection | nothing more is tried |
@@ -16,8 +16,11 @@ use tokio::time::Instant;
 /// How many connections there are at most.
 pub(super) const MOST: usize = 4;
 
-/// What a measurement takes at least: so many bytes, and so long.
-const MEASURED: (u64, Duration) = (4 << 20, Duration::from_millis(250));
+/// What a first measurement takes at least: so many bytes, and so long. Connections that are tried cost little, and take a while to be made.
+const TRIED: (u64, Duration) = (2 << 20, Duration::from_millis(100));
+
+/// What the one takes that judges whether more connections stay.
+const JUDGED: (u64, Duration) = (4 << 20, Duration::from_millis(250));
 
 /// How many times faster bytes must come for more connections to stay.
 const GAIN: f64 = 1.25;
@@ -28,12 +31,35 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Measures how fast bytes come.
 #[derive(Debug, Default)]
 pub(super) struct Growth {
-    /// Since when it is measured, and how many bytes have come.
-    measuring: Option<(Instant, u64)>,
-    /// Fewer connections than now, and the bytes a second that came over them.
-    before: Option<(usize, f64)>,
+    measuring: Option<Measured>,
+    /// Fewer connections than now, and what came over them.
+    before: Option<(usize, Measured)>,
     not_before: Option<Instant>,
     is_refused: bool,
+}
+
+/// How many bytes have come in which time.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    since: Instant,
+    until: Instant,
+    bytes: u64,
+}
+
+impl Measured {
+    fn came(&mut self, bytes: u64, now: Instant) {
+        self.bytes += bytes;
+        self.until = now;
+    }
+
+    fn is_enough(self, (bytes, time): (u64, Duration)) -> bool {
+        self.bytes >= bytes && self.until - self.since >= time
+    }
+
+    /// Bytes a second.
+    fn rate(self) -> f64 {
+        self.bytes as f64 / (self.until - self.since).as_secs_f64()
+    }
 }
 
 impl Growth {
@@ -43,23 +69,30 @@ impl Growth {
             self.measuring = None;
             return connections;
         }
-        let Some((since, so_far)) = &mut self.measuring else {
-            self.measuring = Some((now, 0));
+        let Some(measured) = &mut self.measuring else {
+            self.measuring = Some(Measured { since: now, until: now, bytes: 0 });
             return connections;
         };
-        *so_far += bytes;
-        let (bytes, time) = (*so_far, now - *since);
-        if bytes < MEASURED.0 || time < MEASURED.1 {
+        measured.came(bytes, now);
+        let measured = *measured;
+        if !measured.is_enough(if self.before.is_some() { JUDGED } else { TRIED }) {
             return connections;
         }
         self.measuring = None;
-        self.decide(bytes as f64 / time.as_secs_f64(), now, connections)
+        self.decide(measured, now, connections)
     }
 
-    fn decide(&mut self, rate: f64, now: Instant, connections: usize) -> usize {
+    /// Bytes came while more connections are being made.
+    pub(super) fn came_meanwhile(&mut self, bytes: u64, now: Instant) {
+        if let Some((_, before)) = &mut self.before {
+            before.came(bytes, now);
+        }
+    }
+
+    fn decide(&mut self, measured: Measured, now: Instant, connections: usize) -> usize {
         if let Some((fewer, before)) = self.before.take()
             && connections > fewer
-            && rate < before * GAIN
+            && measured.rate() < before.rate() * GAIN
         {
             self.not_before = Some(now + AGAIN);
             return fewer;
@@ -67,7 +100,7 @@ impl Growth {
         if connections >= MOST || self.is_refused || self.not_before.is_some_and(|time| now < time) {
             return connections;
         }
-        self.before = Some((connections, rate));
+        self.before = Some((connections, measured));
         MOST
     }
 
@@ -152,6 +185,18 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(test.second(25, 5), 1);
         }
+    }
+
+    #[test]
+    fn what_comes_while_connections_are_made_counts_as_before_them() {
+        let mut test = Test::new();
+        assert_eq!(test.second(50, 5), 4);
+        for _ in 0..100 {
+            // The line had only been slow to begin.
+            test.1 += Duration::from_millis(10);
+            test.0.came_meanwhile(MIB, test.1);
+        }
+        assert_eq!(test.second(100, 5), 1);
     }
 
     #[test]

@@ -90,16 +90,16 @@ impl Pool {
         join_all(more.iter().chain([&self.main]).map(|connection| connection.close())).await;
     }
 
-    /// A place for a retrieval of so many bytes: where the file is open, or else where there are the fewest others.
+    /// A place for a retrieval of so many bytes (see [`place`]).
     pub(super) fn lease(self: &Arc<Self>, path: &RemotePath, stamp: Stamp, bytes: u64) -> Lease {
         let mut state = self.state.lock();
-        let least = self.least_busy(&mut state);
-        let most = least.retrievals.load(Ordering::Relaxed) + 1;
-        let is_open = |connection: &&Arc<Connection>| {
-            connection.retrievals.load(Ordering::Relaxed) <= most && connection.kept.has(path, stamp)
-        };
-        let connection = self.all(&state).find(is_open).unwrap_or(&least).clone();
-        Lease::new(self, connection, bytes >= LONG)
+        drop_lost(&mut state);
+        let (connections, is_long) = (self.all(&state).collect::<Vec<_>>(), bytes >= LONG);
+        let known = connections
+            .iter()
+            .map(|connection| (connection.retrievals.load(Ordering::Relaxed), connection.kept.has(path, stamp)));
+        let chosen = place(&known.collect::<Vec<_>>(), is_long);
+        Lease::new(self, Arc::clone(connections[chosen]), is_long)
     }
 
     fn all<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Arc<Connection>> {
@@ -108,21 +108,27 @@ impl Pool {
 
     /// The connection with the fewest retrievals, among those that work.
     fn least_busy(&self, state: &mut State) -> Arc<Connection> {
-        state.more.retain(|connection| connection.client.lost().is_none());
+        drop_lost(state);
         let least = self.all(state).min_by_key(|connection| connection.retrievals.load(Ordering::Relaxed));
         Arc::clone(least.unwrap_or(&self.main))
     }
 
     /// Bytes of a long retrieval came; `was_held` if its reader did not take them at once.
     fn came(self: &Arc<Self>, bytes: u64, was_held: bool) {
-        let mut state = self.state.lock();
-        state.used = Instant::now();
-        let Some(config) = self.config.as_ref().filter(|_| !state.connecting && !state.closed) else { return };
+        let (now, mut state) = (Instant::now(), self.state.lock());
+        state.used = now;
+        if state.connecting {
+            if !was_held {
+                state.growth.came_meanwhile(bytes, now);
+            }
+            return;
+        }
+        let Some(config) = self.config.as_ref().filter(|_| !state.closed) else { return };
         if was_held || !state.more.iter().all(|connection| connection.has_brought.load(Ordering::Relaxed)) {
             return state.growth.measure_anew();
         }
         let connections = 1 + state.more.len();
-        let (retrievals, now) = (self.long_retrievals.load(Ordering::Relaxed), state.used);
+        let retrievals = self.long_retrievals.load(Ordering::Relaxed);
         let wanted = state.growth.came(bytes, now, retrievals, connections);
         if wanted > connections {
             state.connecting = true;
@@ -154,6 +160,20 @@ impl Pool {
             tokio::spawn(end_idle(Arc::downgrade(self)));
         }
     }
+}
+
+/// Those that are lost are used no more.
+fn drop_lost(state: &mut State) {
+    state.more.retain(|connection| connection.client.lost().is_none());
+}
+
+/// Which of these connections takes a retrieval, by how many others each has and whether the file is open there: one with the fewest others;
+/// for a short retrieval one more is less than an `open`, for a long one a part of the line is more.
+fn place(connections: &[(usize, bool)], is_long: bool) -> usize {
+    let fewest = connections.iter().map(|(others, _)| *others).min().unwrap_or_default();
+    let most = fewest + usize::from(!is_long);
+    let is_open = connections.iter().position(|(others, is_open)| *is_open && *others <= most);
+    is_open.or_else(|| connections.iter().position(|(others, _)| *others == fewest)).unwrap_or_default()
 }
 
 async fn connect(pool: Weak<Pool>, config: Config, number: usize) {
@@ -291,6 +311,19 @@ mod tests {
     fn retrievals(pool: &Pool) -> Vec<usize> {
         let state = pool.state.lock();
         pool.all(&state).map(|connection| connection.retrievals.load(Ordering::Relaxed)).collect()
+    }
+
+    #[test]
+    fn a_long_retrieval_goes_where_the_line_is_free_and_a_short_one_where_the_file_is_open() {
+        for (connections, short, long) in [
+            ([(0, false), (0, true)], 1, 1),
+            ([(0, false), (1, true)], 1, 0),
+            ([(0, false), (2, true)], 0, 0),
+            ([(3, true), (2, false)], 0, 1),
+            ([(2, false), (1, false)], 1, 1),
+        ] {
+            assert_eq!([place(&connections, false), place(&connections, true)], [short, long], "{connections:?}");
+        }
     }
 
     #[tokio::test]
