@@ -7,9 +7,11 @@ use std::sync::Arc;
 use lru::LruCache;
 use tokio::time::Instant;
 
+use super::kept::unlisted;
 use super::localize::stays;
 use super::patience::answer_of;
-use super::{Answer, Catalog, Gathered, Listing, unlisted};
+use super::renewal::Gathered;
+use super::{Answer, Catalog, Listing};
 use crate::error::Result;
 use crate::flight::Flights;
 use crate::freshness::{BeforeAsking, before_asking};

@@ -8,7 +8,8 @@ use tracing::warn;
 
 use super::listing::ListingId;
 use super::listing_cache::Stored;
-use super::{Answer, Catalog, Listing, Policy, State, off_worker};
+use super::renewal::off_worker;
+use super::{Answer, Catalog, Listing, Policy, State};
 use crate::freshness::{BeforeAsking, before_asking};
 use crate::name::LocalName;
 use crate::path::RemotePath;

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use super::stored::SMALL_LISTING_NAMES;
 use super::*;
 use crate::digest::Digest;
+use crate::freshness::WAIT_BEFORE_EMPTYING;
 use crate::source::Capabilities;
 use crate::source::fault::{Fault, Faults, Faulty, Method};
 use crate::sources::memory::Memory;
