@@ -1,9 +1,8 @@
 //! `Services`: a store that machines have in common, and Redis.
 
 use std::fs;
-use std::path::Path;
 
-use kit::home::{Home, text};
+use kit::home::new_key;
 use kit::reaper;
 use kit::redis::Redis;
 use kit::seaweed::Seaweed;
@@ -31,6 +30,7 @@ impl Services {
         };
         table += &redis.as_ref().map(|redis| format!("redis = \"{}\"\n", redis.url())).unwrap_or_default();
         table += &new_key(&dir.path().join("key"));
+        table += "access = \"key\"\n";
         Self { redis, weed, table, _dir: dir }
     }
 
@@ -38,11 +38,4 @@ impl Services {
     pub fn table(&self) -> &str {
         &self.table
     }
-}
-
-/// Makes a key, and the lines of a machine that has it.
-fn new_key(place: &Path) -> String {
-    let made = Home::of("").kitovufs(["shared", "key", "new", &text(place)]);
-    assert!(made.status.success());
-    format!("key = {{ file = \"{}\" }}\naccess = \"key\"\n", place.display())
 }

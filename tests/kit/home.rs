@@ -226,6 +226,27 @@ pub fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().to_str().expect("the kit's paths are text").to_owned()
 }
 
+/// Makes the key of a circle of machines. The line of `[shared]` of those who have it.
+pub fn new_key(place: &Path) -> String {
+    let made = Home::of("").kitovufs(["shared", "key", "new", &text(place)]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    key_line(place)
+}
+
+/// Makes a key for signatures: the line of `[shared]` of its owner, and what others trust.
+pub fn new_signing_key(place: &Path) -> (String, String) {
+    let made = Home::of("").kitovufs(["shared", "key", "new", "--signing", &text(place)]);
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    let public = said.split("trusted = [\"").nth(1).and_then(|rest| rest.split('"').next());
+    let public = public.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&made.stderr))).to_owned();
+    (format!("signing_{}", key_line(place)), public)
+}
+
+/// The line of `[shared]` that names the file of a key.
+pub fn key_line(place: &Path) -> String {
+    format!("key = {{ file = \"{}\" }}\n", place.display())
+}
+
 /// The table of a local source.
 pub fn local(name: &str, path: &Path) -> String {
     format!("[sources.{name}]\ntype = \"local\"\npath = {path:?}\n")

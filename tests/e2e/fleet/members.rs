@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 
 use super::{BLOCK, EXTENT, cost, shared};
 use crate::kit::files::{noise, random};
-use crate::kit::home::{Home, text};
+use crate::kit::home::{new_key, new_signing_key, text};
 use crate::kit::liar::{End, For, Liar, Speaks};
 use crate::kit::mount::{Mount, number};
 use crate::kit::reaper;
@@ -30,6 +30,8 @@ fn eventually(what: &str, condition: impl FnMut() -> bool) {
 /// A source, and a store of machines that have one key. A member lies by what it takes for the source.
 struct Circle {
     source: Liar,
+    /// The line that names its key.
+    key: String,
     dir: TempDir,
 }
 
@@ -37,9 +39,8 @@ impl Circle {
     fn new(speaks: Speaks) -> Self {
         let dir = reaper::temporary();
         fs::create_dir(dir.path().join("store")).unwrap();
-        let made = Home::of("").kitovufs(["shared", "key", "new", &text(dir.path().join("circle.key"))]);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Self { source: Liar::speaking(speaks, BTreeMap::new()), dir }
+        let key = new_key(&dir.path().join("circle.key"));
+        Self { source: Liar::speaking(speaks, BTreeMap::new()), key, dir }
     }
 
     /// A machine with more in `[shared]`, which waits for the store.
@@ -48,9 +49,9 @@ impl Circle {
     }
 
     fn machine_of(&self, more: &str) -> Mount {
-        let [store, key] = ["store", "circle.key"].map(|name| text(self.dir.path().join(name)));
+        let (store, key) = (text(self.dir.path().join("store")), &self.key);
         Mount::of(&format!(
-            "[cache]\nmin_free = \"1MiB\"\n[shared]\nstore = \"file://{store}\"\nkey = {{ file = \"{key}\" }}\n\
+            "[cache]\nmin_free = \"1MiB\"\n[shared]\nstore = \"file://{store}\"\n{key}\
              access = \"key\"\n{more}[sources.bucket]\nfresh_for = \"1h\"\nshared = true\n{}",
             self.source.table()
         ))
@@ -58,11 +59,7 @@ impl Circle {
 
     /// A new key for signatures: the line of its owner, and what others trust.
     fn signer(&self, name: &str) -> (String, String) {
-        let file = text(self.dir.path().join(name));
-        let made = Home::of("").kitovufs(["shared", "key", "new", "--signing", &file]);
-        let said = String::from_utf8_lossy(&made.stdout).into_owned();
-        let public = said.split("trusted = [\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
-        (format!("signing_key = {{ file = \"{file}\" }}\n"), public.unwrap_or_else(|| panic!("{said}")))
+        new_signing_key(&self.dir.path().join(name))
     }
 
     fn stored(&self) -> Vec<PathBuf> {

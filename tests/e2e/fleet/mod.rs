@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use walkdir::WalkDir;
 
 use crate::kit::files::{noise, random};
-use crate::kit::home::{Home, text};
+use crate::kit::home::{Home, key_line, new_key, new_signing_key, text};
 use crate::kit::moto::Moto;
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::kit::proxy::{Link, Proxy};
@@ -170,11 +170,9 @@ fn machines_that_read_at_once_read_what_is_right() {
 #[test]
 fn with_a_key_an_account_is_given_first_blocks_by_the_source_before_others_by_the_store() {
     let fleet = Fleet::new();
-    let key = fleet.store.with_file_name("circle.key");
-    let made = Home::of("").kitovufs(["shared", "key", "new", &text(&key)]);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let key = new_key(&fleet.store.with_file_name("circle.key"));
     let with_key = |secret: &str, more: &str| {
-        let config = fleet.config(secret, &format!("key = {{ file = \"{}\" }}\n{more}", key.display()));
+        let config = fleet.config(secret, &format!("{key}{more}"));
         Mount::of(&config.replace("[sources.bucket]\n", "[sources.bucket]\ncircle = \"lab\"\n"))
     };
     let first = with_key(SECRET, "");
@@ -535,8 +533,7 @@ fn redis_keys_of_another_type_are_counted_and_removed() {
 fn a_key_that_is_not_there_or_that_others_may_read_is_told() {
     let fleet = Fleet::new();
     let key = fleet.store.with_file_name("circle.key");
-    let home = Home::of("");
-    let missing = Mount::of(&fleet.config(SECRET, &format!("key = {{ file = \"{}\" }}\n", key.display())));
+    let missing = Mount::of(&fleet.config(SECRET, &key_line(&key)));
     fleet.read(&missing);
     let status = missing.status();
     let why = status.pointer("/shared/keyless/bucket").and_then(|why| why.as_str()).unwrap_or_default();
@@ -546,9 +543,9 @@ fn a_key_that_is_not_there_or_that_others_may_read_is_told() {
     assert!(said.contains("bucket shares NOTHING: ") && said.contains("circle.key"), "{said}");
     assert!(missing.log().contains("source bucket shares nothing"), "{}", missing.log());
 
-    assert!(home.kitovufs(["shared", "key", "new", &text(&key)]).status.success());
+    let line = new_key(&key);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let open = Mount::of(&fleet.config(SECRET, &format!("key = {{ file = \"{}\" }}\n", key.display())));
+    let open = Mount::of(&fleet.config(SECRET, &line));
     let warning = format!("chmod 600 {}", key.display());
     assert!(open.log().contains(&warning), "{}", open.log());
     assert_eq!(open.status().pointer("/shared/keyless").map(|keyless| keyless.to_string()).as_deref(), Some("{}"));
@@ -604,16 +601,9 @@ fn eight_machines_that_list_a_directory_ask_for_it_once() {
 #[test]
 fn values_count_of_those_who_are_trusted() {
     let fleet = Fleet::new();
-    let home = Home::of("");
-    let signer = |name: &str| {
-        let file = fleet.store.with_file_name(name);
-        let made = home.kitovufs(["shared", "key", "new", "--signing", &text(&file)]);
-        let said = String::from_utf8_lossy(&made.stdout).into_owned();
-        let public = said.split("trusted = [\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
-        (file, public.unwrap_or_else(|| panic!("{said}")))
-    };
+    let signer = |name: &str| new_signing_key(&fleet.store.with_file_name(name));
     let ((own, public), (_, other)) = (signer("one.key"), signer("two.key"));
-    let writer = Mount::of(&fleet.config(SECRET, &format!("signing_key = {{ file = \"{}\" }}\n", own.display())));
+    let writer = Mount::of(&fleet.config(SECRET, &own));
     fleet.read(&writer);
     eventually("everything is given", || shared(&writer, "bytes_out") == fleet.bytes());
     let trusting =
