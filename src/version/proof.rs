@@ -10,7 +10,6 @@ use tracing::{debug, warn};
 
 use super::{OpenVersion, SMALL};
 use crate::cache::OpenCopy;
-use crate::cache::block::block_count;
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::disk::Asked;
@@ -219,7 +218,6 @@ impl OpenVersion {
         // Those that are under way may bring more of it still.
         self.settle().await;
         self.discard().await;
-        self.copy.unspill(0..block_count(self.version.size));
     }
 
     /// Whether readers had nothing of the first attempt but what is in these bytes too: what others gave was withheld.

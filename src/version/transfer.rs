@@ -124,6 +124,10 @@ impl Transfer {
         match open.get(&key).and_then(Weak::upgrade) {
             Some(first) => first,
             None => {
+                if self.source.capabilities().proven_whole {
+                    // It was of an answer with which nothing of this one can be compared any more.
+                    opened.copy().forget_memory();
+                }
                 open.insert(key, Arc::downgrade(&opened));
                 opened
             }

@@ -3,35 +3,30 @@
 mod contents;
 mod found;
 mod inspection;
+mod reading;
 mod remembered;
 mod running;
 mod withheld;
+mod writing;
 
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
-use rustix::fs::{FallocateFlags, fallocate};
-use tracing::{debug, warn};
+use parking_lot::Mutex;
+use tracing::warn;
 
 use self::contents::Contents;
 use self::running::Running;
 use self::withheld::Withheld;
-use super::block::{BLOCK, Block, Hash, MAX_SIZE, block_count, blocks_of, bytes_of, hash};
+use super::block::{Hash, MAX_SIZE, block_count, bytes_of, hash};
 use super::index::Record;
 use super::ledger::Lease;
-use super::room::DISK_BLOCK;
-use super::store::Store;
 use super::{Cache, Facts, Index, Key, OpenCopy};
-use crate::cachedir::is_other_type;
 use crate::digest::Digest;
 use crate::disk::{Asked, Disk};
 use crate::name::LocalName;
@@ -325,200 +320,6 @@ impl OpenCopy {
         self.look(seen).unwrap_or_else(|| blocks.clone().collect())
     }
 
-    /// Reads these bytes, hashing what was not checked yet. `None` if a block is missing, held back, or turns out damaged. Waits for the disk.
-    pub fn read(&self, bytes: Range<u64>) -> Option<Bytes> {
-        self.inspect();
-        let read = self.read_blocks(&bytes, |block, wanted| self.read_block(block, wanted));
-        if read.is_none() {
-            // Check every block of the range now, so that all damaged ones are retrieved together.
-            self.check(blocks_of(&bytes));
-        }
-        read
-    }
-
-    /// Reads these bytes if all of them wait in memory for somebody to read them.
-    pub fn read_memory(&self, bytes: &Range<u64>) -> Option<Bytes> {
-        self.read_blocks(bytes, |block, wanted| self.read_spilled(block, &wanted))
-    }
-
-    fn read_blocks(&self, bytes: &Range<u64>, read: impl Fn(usize, Range<u64>) -> Option<Bytes>) -> Option<Bytes> {
-        let parts = blocks_of(bytes).map(|block| {
-            let all = self.bytes_of(block);
-            read(block, bytes.start.max(all.start)..bytes.end.min(all.end))
-        });
-        let mut parts: Vec<Bytes> = parts.collect::<Option<_>>()?;
-        // A single part is returned without a copy.
-        if parts.len() == 1 { parts.pop() } else { Some(parts.concat().into()) }
-    }
-
-    /// Reads what is wanted of one block. `None` as in [`OpenCopy::read`].
-    fn read_block(&self, block: usize, wanted: Range<u64>) -> Option<Bytes> {
-        let stored = !self.disk.rests() && self.look(|state| state.contents.may_serve(block)).unwrap_or(false);
-        if stored && let Some(bytes) = self.read_stored(block, wanted.clone()) {
-            return Some(bytes);
-        }
-        self.read_spilled(block, &wanted)
-    }
-
-    /// The same from memory.
-    fn read_spilled(&self, block: usize, wanted: &Range<u64>) -> Option<Bytes> {
-        let spilled = self.cache.spill.get(&self.key, block)?;
-        let within = within(block, wanted);
-        if within.end == spilled.len() {
-            self.cache.spill.was_read(&self.key, block);
-        }
-        Some(spilled.slice(within))
-    }
-
-    /// The same from the file, be the block held back or not.
-    fn read_stored(&self, block: usize, wanted: Range<u64>) -> Option<Bytes> {
-        let (known, file) = {
-            let state = self.state.lock();
-            (state.contents.block(block), state.file.clone())
-        };
-        let file = file?;
-        let read = match known {
-            Block::Missing => return None,
-            Block::Checked => Store::read(&file, &wanted),
-            Block::Unchecked(expected) => match Store::read(&file, &self.bytes_of(block)) {
-                Ok(bytes) if hash(&bytes) == expected => {
-                    self.checked(block);
-                    Ok(bytes.slice(within(block, &wanted)))
-                }
-                Ok(_) => {
-                    self.damaged(block, "its bytes are not those that were stored");
-                    return None;
-                }
-                Err(e) => Err(e),
-            },
-        };
-        read.inspect_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => self.damaged(block, "the file ends before it"),
-            _ => self.shut(&mut self.state.lock(), e),
-        })
-        .ok()
-    }
-
-    fn reset(&self, state: &mut State) {
-        state.file = None;
-        state.contents.lose_all();
-        self.running.lost();
-        self.cache.delete_file(self);
-    }
-
-    /// Writes the bytes of one block, hashed. `None` if there is no room, or if the block was given up before it was written: by then it may
-    /// have been thrown away. Waits for the disk.
-    pub fn write(&self, block: usize, bytes: &Bytes, given_up: &AtomicBool) -> Option<Stored> {
-        let length = bytes.len() as u64;
-        debug_assert!(
-            length == length_of(&self.bytes_of(block)) || !self.is_listed(),
-            "only the last block of what is gathered is shorter"
-        );
-        {
-            let state = self.state.lock();
-            if let Some(stored) = state.stored(block) {
-                return Some(stored);
-            }
-            if self.is_apart() || state.is_shut() {
-                return None;
-            }
-        }
-        let reserved = self.cache.reserve(self, length)?;
-        let file = self.write_block(block, bytes)?;
-        let hash = hash(bytes);
-        let mut state = self.state.lock();
-        if !state.is_of(&file) || given_up.load(Ordering::SeqCst) {
-            // The file was thrown away meanwhile, or the block.
-            return None;
-        }
-        if let Some(stored) = state.stored(block) {
-            // Another thread has written the block meanwhile, in room that it has reserved.
-            return Some(stored);
-        }
-        self.cache.written(reserved);
-        if state.contents.put(block, hash) {
-            return Some(Stored::DiskComplete);
-        }
-        if state.unsaved == 0 {
-            self.cache.upkeep.note_growing(self.key);
-        }
-        state.unsaved += length;
-        if state.unsaved >= SAVE_AFTER_BYTES {
-            self.save(&mut state);
-        }
-        Some(Stored::Disk)
-    }
-
-    /// Makes the file of an empty version. `false` if there is no room for it. Waits for the disk.
-    pub(super) fn write_empty(&self) -> bool {
-        let Some(reserved) = self.cache.reserve(self, 0) else { return false };
-        let is_written = self.write_block(0, &[]).is_some();
-        if is_written {
-            self.cache.written(reserved);
-        }
-        is_written
-    }
-
-    /// Writes these bytes where a block belongs. The file that they went to; `None` if the disk did not take them.
-    fn write_block(&self, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
-        let written = self.begin_writing().and_then(|file| {
-            let written = file.write_all_at(bytes, block as u64 * BLOCK).inspect_err(|_| self.punch(&file, block));
-            let mut state = self.state.lock();
-            state.writing -= 1;
-            if state.writing == 0 && state.is_of(&file) {
-                self.left(&mut state, &file);
-            }
-            written.map(|()| file)
-        });
-        written.inspect_err(|e| self.cache.disk_failed(e)).ok()
-    }
-
-    /// The file, made if there is none. Until the write ends, changes of it are our own doing.
-    fn begin_writing(&self) -> io::Result<Arc<File>> {
-        // Compare before writing: what another program changed must not pass for our own change.
-        let mut state = self.inspected();
-        let file = match state.file.clone() {
-            Some(file) => file,
-            None => {
-                // Without the lock, for which readers wait: the disk may hang.
-                let made = MutexGuard::unlocked(&mut state, || self.make_file())?;
-                state.contents.begin();
-                state.file.get_or_insert_with(|| Arc::new(made)).clone()
-            }
-        };
-        state.writing += 1;
-        Ok(file)
-    }
-
-    fn make_file(&self) -> io::Result<File> {
-        match self.cache.store.open_file(&self.key, &self.name, true) {
-            Err(e) if is_other_type(&e) => {
-                if let Some(discarded) = self.cache.store.discard(&self.key) {
-                    self.cache.store.destroy(&discarded);
-                }
-                self.cache.store.open_file(&self.key, &self.name, true)
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                // The directories were deleted, all of them or just this copy's.
-                if self.cache.store.make_again() {
-                    self.cache.forget_closed();
-                    self.cache.index.make_again();
-                }
-                self.cache.store.open_file(&self.key, &self.name, true)
-            }
-            result => result,
-        }
-    }
-
-    /// Gives back what a block takes on the disk.
-    fn punch(&self, file: &File, block: usize) {
-        let bytes = self.bytes_of(block);
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if let Err(e) = fallocate(file, flags, bytes.start, length_of(&bytes)) {
-            debug!("{}: block {block} keeps its room: {e}", self.path.display());
-        }
-    }
-
     /// The hashes of all blocks that are here and not withheld.
     pub fn hashes(&self) -> Vec<(usize, Hash)> {
         let known = |state: &State| {
@@ -536,25 +337,6 @@ impl OpenCopy {
     pub fn has_hashes(&self, hashes: &[(usize, Hash)]) -> bool {
         let agree = |state: &State| hashes.iter().all(|(block, hash)| state.contents.hash(*block) == Some(*hash));
         self.look(agree).unwrap_or(false)
-    }
-
-    /// Keeps the bytes of one block in memory for a while.
-    pub fn spill(&self, block: usize, bytes: &Bytes) -> Stored {
-        // A copy, because they may be a part of something larger, which would stay in memory with them.
-        self.cache.spill.put(self.key, block, Bytes::copy_from_slice(bytes));
-        Stored::Memory
-    }
-
-    /// Lets go of these blocks in memory.
-    pub fn unspill(&self, blocks: Range<usize>) {
-        blocks.for_each(|block| self.cache.spill.remove(&self.key, block));
-    }
-
-    /// Stores the bytes of one block, hashed, if there is room; else keeps them in memory for a while. Waits for the disk.
-    #[cfg(test)]
-    pub fn store(&self, block: usize, bytes: Bytes) -> Stored {
-        let stored = self.write(block, &bytes, &AtomicBool::new(false));
-        stored.unwrap_or_else(|| self.spill(block, &bytes))
     }
 
     /// Whether a complete copy is ready for its proof without the disk being asked: all its blocks were checked, and its file was left with
@@ -599,37 +381,6 @@ impl OpenCopy {
         true
     }
 
-    /// Throws these blocks away: they may be of another version. Waits for the disk.
-    pub fn discard_blocks(&self, blocks: Range<usize>) {
-        self.unspill(blocks.clone());
-        let mut state = self.state.lock();
-        for block in blocks {
-            if state.contents.has(block) {
-                self.drop_block(&mut state, block);
-            }
-        }
-        self.running.lost();
-        self.save(&mut state);
-    }
-
-    /// Throws a stored block away.
-    fn drop_block(&self, state: &mut State, block: usize) {
-        state.contents.lose(block);
-        if let Some(file) = state.file.clone() {
-            self.punch(&file, block);
-            if state.writing == 0 {
-                self.left(state, &file);
-            }
-        }
-        self.lease.shrink(length_of(&self.bytes_of(block)).next_multiple_of(DISK_BLOCK));
-    }
-
-    /// Throws all bytes away, also those in memory: they were not what they should be. Waits for the disk.
-    pub fn discard(&self) {
-        self.cache.spill.remove_all(&self.key);
-        self.reset(&mut self.state.lock());
-    }
-
     /// Stores in the index that the copy is whole: nothing of it is withheld any more.
     fn save_proven(&self, state: &mut State) {
         self.withheld.lift();
@@ -670,20 +421,11 @@ impl State {
     }
 }
 
-fn length_of(bytes: &Range<u64>) -> u64 {
-    bytes.end - bytes.start
-}
-
-/// The place of these bytes of a file in their block.
-fn within(block: usize, bytes: &Range<u64>) -> Range<usize> {
-    let at = |place: u64| usize::try_from(place - block as u64 * BLOCK).expect("a block fits in memory");
-    at(bytes.start)..at(bytes.end)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cache::Limits;
+    use crate::cache::block::BLOCK;
     use crate::path::RemotePath;
 
     #[test]

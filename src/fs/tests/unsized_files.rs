@@ -236,6 +236,24 @@ async fn what_another_answer_brings_is_compared_with_what_was_read() {
     }
 }
 
+/// What is left in memory of the answer to one reader is no part of what another one reads.
+#[tokio::test(start_paused = true)]
+async fn another_reader_has_its_bytes_from_another_answer() {
+    let small = Limits { max_size: 1 << 20, min_free: 0 };
+    let mount = Fixture::with(proven_whole(), small, Offline::Serve);
+    let bytes = content(8 << 20);
+    mount.memory.put("file", bytes.clone());
+    let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+    for answer in 1..=2 {
+        let handle = mount.fs.open(inode).await.expect("open").handle;
+        let read = mount.fs.read(handle, 0..4096).await.expect("read");
+        assert_eq!((mount.faults.calls(Method::RetrieveFile), read[5] == bytes[5]), (answer, answer == 1));
+        mount.fs.release(handle);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        mount.faults.set(Method::RetrieveFile, Fault::Flip(5));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_opens_a_version_while_it_is_brought_disturbs_nobody() {
     let mount = mounted(proven_whole());
