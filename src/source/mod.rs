@@ -208,12 +208,15 @@ pub struct Retrieval<'a> {
     pub urgency: Urgency,
     /// When the file was opened: reads of a file that was opened before an outage wait for the end of a short one.
     pub opened: Instant,
+    /// Whether bytes of a whole file may come unconfirmed (see [`Retrieved::is_unconfirmed`]): who retrieves has them confirmed.
+    pub may_be_unconfirmed: bool,
 }
 
 impl<'a> Retrieval<'a> {
     /// A request that a reader waits for.
     pub fn new(path: &'a RemotePath, digest: &'a Digest, size: u64, range: Range<u64>) -> Self {
-        Self { path, digest, size: Some(size), range, urgency: Urgency::interactive(), opened: Instant::now() }
+        let (urgency, opened) = (Urgency::interactive(), Instant::now());
+        Self { path, digest, size: Some(size), range, urgency, opened, may_be_unconfirmed: false }
     }
 
     /// A request, that a reader waits for, for all bytes of a version of which the source has told no size.
@@ -237,6 +240,16 @@ impl<'a> Retrieval<'a> {
 pub struct Retrieved {
     /// Time of the last change of the version whose bytes were delivered, where the answer said so.
     pub modified: Option<SystemTime>,
+    /// The bytes are of the version as far as the beginning of the answer tells, and a program may have overwritten the file meanwhile. If the
+    /// source tells of the same version when it is asked from now on, by a listing or by `create_remote_digest`, they are right.
+    pub is_unconfirmed: bool,
+}
+
+impl Retrieved {
+    /// Bytes of a version of which this is known, and nothing is left to confirm.
+    pub fn confirmed(modified: Option<SystemTime>) -> Self {
+        Self { modified, is_unconfirmed: false }
+    }
 }
 
 /// Takes retrieved bytes, in order, from the start of the requested range.

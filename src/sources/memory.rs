@@ -35,6 +35,8 @@ pub struct Memory {
     sizes: bool,
     /// Local digests are hashes of the bytes, whatever the capabilities promise.
     hashes: bool,
+    /// Whether bytes come unconfirmed where they may.
+    unconfirmed: bool,
 }
 
 /// Directory path → raw name → what it is. The root's table is always there.
@@ -70,6 +72,7 @@ impl Memory {
             },
             sizes: true,
             hashes: false,
+            unconfirmed: false,
         }
     }
 
@@ -78,6 +81,13 @@ impl Memory {
     pub fn without_promise(mut self) -> Self {
         self.capabilities.content_digest = false;
         self.hashes = true;
+        self
+    }
+
+    /// It tells digests that are no hashes, and leaves it to others to confirm bytes where it may.
+    #[must_use]
+    pub fn unconfirmed(mut self) -> Self {
+        (self.unconfirmed, self.capabilities.content_digest) = (true, false);
         self
     }
 
@@ -277,7 +287,8 @@ impl Source for Memory {
             out.write(content.slice(at..next)).await?;
             at = next;
         }
-        Ok(Retrieved { modified: Some(modified) })
+        let is_unconfirmed = self.unconfirmed && request.may_be_unconfirmed;
+        Ok(Retrieved { modified: Some(modified), is_unconfirmed })
     }
 }
 

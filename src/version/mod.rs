@@ -1,6 +1,7 @@
 //! Versions that are read: the bytes that the cache lacks are brought, each once, however many ask. It knows no names and no freshness.
 
 mod answers;
+mod confirmations;
 mod evidence;
 mod measure;
 mod pace;
@@ -81,6 +82,8 @@ pub struct OpenVersion {
     retractions: AtomicU64,
     /// Withheld bytes could not be kept until they were proven: there are to be no more.
     withholds_nothing: AtomicBool,
+    /// How many names its directory has, as who retrieves it ahead says.
+    names_beside: AtomicUsize,
     end: End,
 }
 
@@ -122,6 +125,7 @@ impl OpenVersion {
             discards: AtomicU64::new(0),
             retractions: AtomicU64::new(0),
             withholds_nothing: AtomicBool::new(false),
+            names_beside: AtomicUsize::new(0),
             end: End::default(),
         }
     }
@@ -548,11 +552,12 @@ impl OpenVersion {
     }
 
     /// Retrieves all of a small file, and of a large one the first block, before anybody reads it; less urgently than what readers wait
-    /// for. Returns whether a request was made.
+    /// for. Returns whether a request was made. The directory has so many `names`: one listing may confirm many files of it.
     ///
     /// # Errors
     /// Those of the source.
-    pub async fn retrieve_ahead(self: &Arc<Self>) -> Result<bool> {
+    pub async fn retrieve_ahead(self: &Arc<Self>, names: usize) -> Result<bool> {
+        self.names_beside.store(names, Ordering::Relaxed);
         let request = {
             let mut state = self.state.lock();
             let Some(planned) = self.plan_ahead(&state) else { return Ok(false) };

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::pace::Stopwatch;
 use super::plan::{Limit, Planned, UnderWay};
-use super::{OpenVersion, Version};
+use super::{OpenVersion, SMALL, Version};
 use crate::cache::Stored;
 use crate::cache::block::{BLOCK, bytes_of};
 use crate::error::{Error, ErrorKind, Result};
@@ -151,8 +151,9 @@ impl Request {
         let OpenVersion { transfer, version: Version { path, digest, size, .. }, opened, .. } = &**version;
         let (first, end) = (self.first, self.end());
         let Capabilities { ranges, buffer, .. } = transfer.source.capabilities();
-        let sink = tokio::sync::Mutex::new(BlockSink::new(version, self));
+        let (sink, is_unconfirmed) = (tokio::sync::Mutex::new(BlockSink::new(version, self)), AtomicBool::new(false));
         let wanted = bytes_of(&(first..end), *size);
+        let unconfirmed = self.may_be_unconfirmed(version).then(|| version.copy.begin_unconfirmed());
         let held = transfer.memory.reserve(buffer.min(wanted.end - wanted.start) + BLOCK).await;
         let retrieving = retry_read(
             transfer.short_break,
@@ -167,8 +168,11 @@ impl Request {
                     return Ok(());
                 }
                 let of_version = Retrieval::new(path, digest, *size, range.clone());
-                let retrieval = Retrieval { urgency: self.urgency.clone(), opened: *opened, ..of_version };
+                let may_be_unconfirmed = unconfirmed.is_some();
+                let retrieval =
+                    Retrieval { urgency: self.urgency.clone(), opened: *opened, may_be_unconfirmed, ..of_version };
                 let retrieved = transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
+                is_unconfirmed.store(retrieved.is_unconfirmed, Ordering::Relaxed);
                 if retrieved.modified.is_some() {
                     version.state.lock().retrieved_modified = retrieved.modified;
                 }
@@ -192,7 +196,15 @@ impl Request {
             }
             version.end_preview(sink.shown, ended.is_ok());
         }
+        if let Some(retrieval) = unconfirmed {
+            version.have_confirmed(retrieval, ended.is_ok(), is_unconfirmed.into_inner()).await;
+        }
         ended
+    }
+
+    /// Whether others may confirm what it brings: all of a small file of which nothing is here, and for which nobody waited.
+    fn may_be_unconfirmed(&self, version: &OpenVersion) -> bool {
+        !self.is_waited_for && version.version.size <= SMALL && !version.copy.is_begun()
     }
 
     /// What comes of a request with this result, which brought these blocks.

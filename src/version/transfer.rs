@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::confirmations::Confirmations;
 use super::evidence::Evidence;
 use super::measure::Measured;
 use super::pace::Pace;
@@ -40,6 +41,7 @@ pub struct Transfer {
     pub(super) short_break: Duration,
     pub(super) proven: Option<Box<Proven>>,
     open: Mutex<HashMap<Key, Weak<OpenVersion>>>,
+    pub(super) confirmations: Confirmations,
     pub(super) measured: Measured,
     pub(super) pace: Pace,
     /// Requests that are under way or wait for their turn.
@@ -70,6 +72,7 @@ impl Transfer {
             short_break,
             proven,
             open: Mutex::default(),
+            confirmations: Confirmations::default(),
             measured: Measured::default(),
             pace: Pace::default(),
             in_flight: AtomicUsize::new(0),

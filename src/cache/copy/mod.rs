@@ -6,6 +6,7 @@ mod inspection;
 mod reading;
 mod remembered;
 mod running;
+mod unconfirmed;
 mod withheld;
 mod writing;
 
@@ -22,6 +23,7 @@ use tracing::warn;
 
 use self::contents::Contents;
 use self::running::Running;
+use self::unconfirmed::Unconfirmed;
 use self::withheld::Withheld;
 use super::block::{Hash, MAX_SIZE, block_count, bytes_of, hash};
 use super::index::Record;
@@ -53,6 +55,7 @@ pub struct CachedFile {
     path: PathBuf,
     standing: Standing,
     withheld: Withheld,
+    unconfirmed: Unconfirmed,
     /// How many [`super::OpenCopy`] there are.
     pub(super) opens: AtomicUsize,
     /// The room that it takes.
@@ -118,8 +121,8 @@ impl CachedFile {
         let (opens, lease) = (AtomicUsize::new(0), cache.ledger.lease(0));
         let (use_noted, running, state) = (Mutex::default(), Running::default(), Mutex::new(state));
         let (path, disk) = (cache.store.path(&key, &name), cache.disk.clone());
-        let (standing, withheld) = (Standing::Listed, Withheld::default());
-        Self { key, name, size, path, standing, withheld, opens, lease, use_noted, running, disk, state }
+        let (standing, withheld, unconfirmed) = (Standing::Listed, Withheld::default(), Unconfirmed::default());
+        Self { key, name, size, path, standing, withheld, unconfirmed, opens, lease, use_noted, running, disk, state }
     }
 
     /// A copy of a version of which the disk does not tell what is stored, because it hangs. It has bytes in memory only, writes nothing and
@@ -194,7 +197,7 @@ impl CachedFile {
     }
 
     fn save_in(&self, index: &Index, state: &mut State) {
-        if !self.is_listed() || !self.withheld.is_empty() {
+        if !self.is_listed() || !self.withheld.is_empty() || self.unconfirmed.is_owed() {
             return;
         }
         let record = state.contents.take_record();
@@ -297,7 +300,7 @@ impl OpenCopy {
         self.inspect();
         let state = self.state.lock();
         let contents = &state.contents;
-        let whole = contents.is_whole() && !contents.is_suspect() && contents.is_sound();
+        let whole = contents.is_whole() && !contents.is_suspect() && contents.is_sound() && !self.unconfirmed.is_owed();
         whole.then(|| state.file.clone()).flatten()
     }
 

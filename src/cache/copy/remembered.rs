@@ -49,7 +49,7 @@ impl OpenCopy {
         let state = self.remembered()?;
         let contents = &state.contents;
         let is_proven = contents.is_whole() && !contents.is_suspect() && contents.is_sound();
-        is_proven.then(|| state.file.clone()).flatten()
+        (is_proven && !self.unconfirmed.is_owed()).then(|| state.file.clone()).flatten()
     }
 
     /// Reads these bytes, if their blocks were checked and the kernel has them, or they wait in memory.

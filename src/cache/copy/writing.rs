@@ -190,6 +190,7 @@ impl OpenCopy {
     /// Its file goes, and all that is known of its bytes.
     pub(super) fn reset(&self, state: &mut State) {
         state.file = None;
+        self.unconfirmed.forget();
         state.contents.lose_all();
         self.running.lost();
         self.cache.delete_file(self);

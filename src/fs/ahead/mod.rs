@@ -253,7 +253,7 @@ impl Ahead {
         let version = self.transfer.open(&super::open::version_of(&entry)?, &name).await;
         // Nothing is written into a file of which nobody knows how much is right.
         version.take_found().await;
-        let retrieved = self.catalog.unless_refused(&entry, version.retrieve_ahead()).await?;
+        let retrieved = self.catalog.unless_refused(&entry, version.retrieve_ahead(listing.entries().len())).await?;
         if retrieved && version.version().size > SMALL {
             self.catalog.confirm(dir, &name, &entry);
         }

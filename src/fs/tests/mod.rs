@@ -19,6 +19,7 @@ mod refusals;
 mod replaced;
 mod room;
 mod stops;
+mod unconfirmed;
 mod unsized_files;
 mod walks;
 mod warm;

@@ -336,7 +336,7 @@ impl Source for Azblob {
             ask: |_| self.confirm(purpose, request),
             early: None,
         });
-        body::deliver(purpose, request, &request.range, response, out, confirm).await?;
-        Ok(Retrieved { modified: seen.modified_time() })
+        let is_unconfirmed = body::deliver(purpose, request, &request.range, response, out, confirm).await?;
+        Ok(Retrieved { modified: seen.modified_time(), is_unconfirmed })
     }
 }

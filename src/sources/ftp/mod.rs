@@ -429,7 +429,7 @@ impl Source for Ftp {
             out.write(bytes).await?;
             (at, modified) = (piece.end, seen.modified_time());
         }
-        Ok(Retrieved { modified })
+        Ok(Retrieved::confirmed(modified))
     }
 }
 

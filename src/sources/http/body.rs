@@ -142,7 +142,7 @@ pub(in crate::sources) struct Confirm<C> {
 ///
 /// Headers vouch for what the file was when the server opened it; a file that is overwritten in place gets other bytes below them. So
 /// where a file can be overwritten, the bytes that have arrived wait, in pieces, until `confirm` has asked once more which version it is; a
-/// small answer may be read before ([`Early`]).
+/// small answer may be read before ([`Early`]). Returns whether its bytes are unconfirmed ([`Retrieved::is_unconfirmed`]).
 pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     purpose: Purpose<'_>,
     retrieval: &Retrieval<'_>,
@@ -150,7 +150,7 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
     mut response: Response,
     out: &mut dyn Sink,
     confirm: Option<Confirm<impl Fn(Patience) -> F + Send>>,
-) -> Result<()> {
+) -> Result<bool> {
     let (wanted, chunked) = (&retrieval.range, response.headers().contains_key(TRANSFER_ENCODING));
     let tells_its_end = tells_its_end(&response);
     let mut at = sent.start;
@@ -183,8 +183,13 @@ pub(in crate::sources) async fn deliver<F: Future<Output = Result<()>> + Send>(
             purpose.error(ErrorKind::Unreachable).because(format!("the connection ended {missing} bytes early"))
         });
     }
-    held.preview(began.elapsed(), out);
-    held.all(out).await
+    let took = began.elapsed();
+    if retrieval.may_be_unconfirmed && retrieval.is_whole() && held.is_early(took) && held.before.is_none() {
+        held.confirm = None;
+        return held.all(out).await.map(|()| true);
+    }
+    held.preview(took, out);
+    held.all(out).await.map(|()| false)
 }
 
 /// Bytes that have arrived and may not be seen yet: without a confirmation, the last chunk, so that an error after it comes first.
@@ -240,9 +245,14 @@ impl<C: Fn(Patience) -> F + Send, F: Future<Output = Result<()>> + Send> Held<C,
         }
     }
 
+    /// Whether the bytes of an answer that came within this time may be read before they are confirmed.
+    fn is_early(&self, took: Duration) -> bool {
+        self.confirm.as_ref().and_then(|confirm| confirm.early).is_some_and(|early| early.allows(took))
+    }
+
     /// Shows all bytes of an answer that came within this time before they are confirmed, if that is safe.
     fn preview(&mut self, took: Duration, out: &mut dyn Sink) {
-        if self.confirm.as_ref().and_then(|confirm| confirm.early).is_some_and(|early| early.allows(took)) {
+        if self.is_early(took) {
             // In so short a time no part of them has been passed on.
             self.is_shown = out.preview(&mut self.chunks);
         }

@@ -81,8 +81,8 @@ pub(in crate::sources) async fn get(
     let early = Early::of(source.confirming(), wanted, &stamp, by_tag, response.headers());
     let ask = |patience| source.bursts().confirmed(wanted, patience, confirm(source, purpose, wanted));
     let confirm = confirmed.then_some(Confirm { piece: PIECE_BYTES, ask, early: Some(early) });
-    deliver(purpose, wanted, &sent, response, out, confirm).await?;
-    Ok(Retrieved { modified: stamp.modified_time() })
+    let is_unconfirmed = deliver(purpose, wanted, &sent, response, out, confirm).await?;
+    Ok(Retrieved { modified: stamp.modified_time(), is_unconfirmed })
 }
 
 /// The answer to a request for the wanted bytes, which has the wanted tag if it is `by_tag`; none if tags speak against it.

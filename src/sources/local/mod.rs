@@ -209,7 +209,7 @@ impl Source for Local {
             out.write(Bytes::from(chunk)).await?;
             at = next;
         }
-        Ok(Retrieved { modified })
+        Ok(Retrieved::confirmed(modified))
     }
 }
 

@@ -378,7 +378,7 @@ impl Source for Plugin {
             let file = self.staging.leased(wanted).await?;
             retrieve(&session, request, &written, file, &mut *delivery.lock().await).await
         });
-        Ok(Retrieved { modified: filled.await?.modified.and_then(|time| time.time()) })
+        Ok(Retrieved::confirmed(filled.await?.modified.and_then(|time| time.time())))
     }
 }
 

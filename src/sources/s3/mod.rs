@@ -354,8 +354,8 @@ impl body::Get for S3 {
         let early = Early::of(self.config.confirming, wanted, &seen, true, response.headers());
         let ask = |patience| self.bursts.confirmed(wanted, patience, self.confirm(purpose, wanted));
         let confirm = confirmed.then_some(body::Confirm { piece: body::PIECE_BYTES, ask, early: Some(early) });
-        body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
-        Ok(Retrieved { modified: seen.modified_time() })
+        let is_unconfirmed = body::deliver(purpose, wanted, &wanted.range, response, out, confirm).await?;
+        Ok(Retrieved { modified: seen.modified_time(), is_unconfirmed })
     }
 }
 

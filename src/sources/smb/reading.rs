@@ -126,7 +126,7 @@ async fn read_into(session: &Session, purpose: Purpose<'_>, wanted: &Wanted, out
         }
         Ok(Rest::Last(held)) => {
             let modified = reading.confirm_and_close(handle).await?;
-            Ok(pass_on(held, out).await.map(|()| Retrieved { modified }))
+            Ok(pass_on(held, out).await.map(|()| Retrieved::confirmed(modified)))
         }
     }
 }

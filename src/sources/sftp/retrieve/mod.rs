@@ -30,7 +30,7 @@ pub(super) async fn retrieve(pool: &Arc<Pool>, retrieval: &Retrieval<'_>, out: &
     let mut lease = pool.lease(retrieval.path, wanted.stamp, end.saturating_sub(at));
     loop {
         match wanted.bring(&mut lease, &mut at, out).await {
-            Ok(()) => return Ok(Retrieved { modified: Some(wanted.stamp.modified()) }),
+            Ok(()) => return Ok(Retrieved::confirmed(Some(wanted.stamp.modified()))),
             // What an additional connection owed, the first one brings.
             Err(Stop::Lost(_)) if lease.fall_back() => {}
             Err(Stop::Lost(error) | Stop::Failed(error)) => return Err(error),

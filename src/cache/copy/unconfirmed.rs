@@ -1,0 +1,63 @@
+//! `Unconfirmed`: whether the bytes of a copy still have to be confirmed. It asks nobody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::cache::table::Held;
+use crate::cache::{Cache, CachedFile, Key, OpenCopy};
+
+/// The number of the latest retrieval whose bytes came unconfirmed, of all copies.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+/// Says of which retrieval the bytes of a copy are, until they are confirmed. Meanwhile they are read, the index does not hear of them, so that
+/// they count for nothing after a kill, and the kernel reads none of them without us.
+#[derive(Debug, Default)]
+pub(super) struct Unconfirmed(AtomicU64);
+
+impl Unconfirmed {
+    /// Whether they have to be confirmed.
+    pub(super) fn is_owed(&self) -> bool {
+        self.0.load(Ordering::SeqCst) != 0
+    }
+
+    /// They are gone.
+    pub(super) fn forget(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+}
+
+impl OpenCopy {
+    /// The bytes that come from now on have to be confirmed. Returns the number of their retrieval.
+    pub fn begin_unconfirmed(&self) -> u64 {
+        let number = LATEST.fetch_add(1, Ordering::Relaxed) + 1;
+        self.unconfirmed.0.store(number, Ordering::SeqCst);
+        number
+    }
+}
+
+impl CachedFile {
+    /// Whether the bytes of this retrieval still have to be confirmed.
+    pub fn is_unconfirmed(&self, retrieval: u64) -> bool {
+        self.unconfirmed.0.load(Ordering::SeqCst) == retrieval
+    }
+}
+
+impl Cache {
+    /// The bytes of this retrieval are confirmed: the index hears of the copy, if it is there still.
+    pub fn confirmed(&self, key: &Key, retrieval: u64) {
+        let copy = match self.table.lock().held.peek(key) {
+            Some(Held::Loaded(copy)) => copy.clone(),
+            _ => return,
+        };
+        let Ok(mut state) = self.disk.lock(&copy.state) else { return };
+        let is_same = copy.unconfirmed.0.compare_exchange(retrieval, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if !is_same || copy.lease.bytes() == 0 {
+            return;
+        }
+        copy.save_in(&self.index, &mut state);
+        drop(state);
+        if self.table.lock().held.peek(key).is_none() {
+            // It was evicted meanwhile.
+            self.index.delete(vec![*key]);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Files that came ahead of their readers unconfirmed: one listing confirms all, and what is not confirmed goes.
+
+use super::*;
+
+const LATEST: Duration = Duration::from_secs(60);
+
+/// A mount of a source that leaves it to others to confirm bytes, with so many files in `dir`.
+fn with_files(count: usize) -> Fixture {
+    let mount = Fixture::with(Memory::new().unconfirmed(), ROOMY, Offline::Serve);
+    (0..count).for_each(|number| mount.memory.put_as(&path(number), "tag:1", content(4096)));
+    mount
+}
+
+fn path(number: usize) -> String {
+    format!("dir/{number:03}")
+}
+
+/// Reads the first files of `dir`, of which the others come ahead.
+async fn read_some(mount: &Fixture, count: usize) {
+    for number in 0..count {
+        assert_eq!(mount.read(&path(number)).await.expect("read"), content(4096));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// How many retrievals, listings and questions about single files there were.
+fn calls(mount: &Fixture) -> [u64; 3] {
+    [Method::RetrieveFile, Method::ListPath, Method::CreateRemoteDigest].map(|method| mount.faults.calls(method))
+}
+
+/// The files of which this mount has all bytes, without asking anybody.
+async fn kept(mount: &Fixture, count: usize) -> usize {
+    mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    let mut kept = 0;
+    for number in 0..count {
+        kept += usize::from(mount.read(&path(number)).await.is_ok_and(|read| read == content(4096)));
+    }
+    mount.faults.clear_all();
+    tokio::time::sleep(LATEST * 5).await;
+    kept
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_listing_confirms_all_files_that_came_ahead() {
+    let mount = with_files(100);
+    read_some(&mount, 100).await;
+    let before = calls(&mount);
+    assert_eq!((before[0], before[2]), (100, 0));
+    tokio::time::sleep(LATEST).await;
+    assert_eq!(calls(&mount), [100, before[1] + 1, 0]);
+    let mount = mount.restart(ROOMY).await;
+    assert_eq!(kept(&mount, 100).await, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_confirmed_yet_survives_no_restart() {
+    let mount = with_files(100);
+    read_some(&mount, 100).await;
+    let mount = mount.restart(ROOMY).await;
+    // Those for which a reader waited are confirmed.
+    let kept = kept(&mount, 100).await;
+    assert!(kept < 20, "{kept}");
+    read_some(&mount, 100).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn about_few_files_the_source_is_asked_one_by_one() {
+    // Of a small directory few came ahead; of a large one many, and there are more names.
+    for (files, read) in [(6, 6), (800, 10)] {
+        let mount = with_files(files);
+        read_some(&mount, read).await;
+        let [retrieved, listed, asked] = calls(&mount);
+        assert_eq!(asked, 0);
+        tokio::time::sleep(LATEST).await;
+        let [_, listed_again, asked] = calls(&mount);
+        assert!(listed_again == listed && (retrieved - 4..retrieved).contains(&asked), "{asked} of {retrieved}");
+        let mount = mount.restart(ROOMY).await;
+        assert_eq!(kept(&mount, read).await, read);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_another_version_when_it_is_to_be_confirmed_goes() {
+    for (last, answer) in [(100, "tag:2"), (6, "tag:2"), (100, ""), (6, "")] {
+        let mount = with_files(last);
+        read_some(&mount, last).await;
+        let changed = path(last - 1);
+        let open = mount.open(&changed).await.expect("open");
+        match answer {
+            "" => mount.memory.remove(&changed),
+            tag => mount.memory.put_as(&changed, tag, content(5000)),
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let error = mount.fs.read(open, 0..4096).await.expect_err("its bytes may be of two versions");
+        assert_eq!(error.kind(), ErrorKind::ChangedDuringRead, "{error}");
+        mount.fs.release(open);
+        tokio::time::sleep(LATEST).await;
+        let read = mount.read(&changed).await;
+        assert!(if answer.is_empty() { read.is_err() } else { read.expect("read") == content(5000) });
+        assert_eq!(kept(&mount, last - 1).await, last - 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_confirms_goes() {
+    let mount = with_files(100);
+    read_some(&mount, 100).await;
+    mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
+    tokio::time::sleep(LATEST * 5).await;
+    let kept = kept(&mount, 100).await;
+    assert!(kept < 20, "{kept}");
+    read_some(&mount, 100).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_coming_is_confirmed_now_and_then() {
+    let mount = with_files(1000);
+    for number in 0..1000 {
+        assert_eq!(mount.read(&path(number)).await.expect("read"), content(4096));
+        tokio::time::sleep(Duration::from_millis(15)).await;
+    }
+    let [retrieved, listed, asked] = calls(&mount);
+    assert_eq!((retrieved, asked), (1000, 0));
+    assert!((3..=8).contains(&listed), "{listed} listings in 15 seconds");
+}
