@@ -66,7 +66,7 @@ fn no_number_or_name_in_the_index_ends_the_process_or_leads_elsewhere() {
         let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
         let _ = (cache.facts(&version()), cache.bytes(), cache.copies());
         let copy = open(&cache);
-        let _ = (copy.is_whole(), copy.proven_file(), copy.facts());
+        let _ = (copy.is_whole(), copy.sound_file(), copy.facts());
         let read = copy.read(0..SIZE);
         assert!(read.is_none_or(|bytes| bytes[..] == [7; SIZE as usize]), "{tampering}");
         copy.take_found(&Digest::new("1"), &cache.disk().begin().expect("the disk answers"));

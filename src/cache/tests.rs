@@ -488,7 +488,7 @@ fn after_a_kill_a_copy_that_was_altered_meanwhile_is_served_only_where_it_is_rig
     let file = std::fs::File::options().write(true).open(place).expect("it is there");
     std::os::unix::fs::FileExt::write_all_at(&file, b"other", 5 * BLOCK).expect("written");
     let copy = open(&cache, "a", MANY);
-    assert!(copy.is_whole() && copy.is_suspect() && copy.proven_file().is_none());
+    assert!(copy.is_whole() && copy.is_suspect() && copy.sound_file().is_none());
     assert_eq!(copy.read(4 * BLOCK..5 * BLOCK), Some(block(4)));
     assert_eq!(copy.read(5 * BLOCK..6 * BLOCK), None);
     assert!(!copy.is_whole() && copy.missing(0..MANY as usize) == [5]);

@@ -76,20 +76,23 @@ impl FileSystem {
         let version = source.transfer.open(&version, name).await;
         let reading = version.be_read();
         version.take_found().await;
-        let (whole, mut proven_file) = version.whole_and_proven_file().await;
+        let (whole, sound_file) = version.whole_and_sound_file().await;
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Some(ahead) = &source.ahead {
             ahead.opened(dir, name, whole);
         }
-        // What the kernel may read without us needs no more looks at its bytes.
-        if proven_file.is_none() {
+        // What has been checked needs no more looks at its bytes.
+        if sound_file.is_none() {
             Opening { source, dir, name, entry, version: &version }.begin(whole, current.unconfirmed).await?;
-            proven_file = if is_small { None } else { version.proven_file().await };
         }
-        // Of a small file the kernel keeps the pages, which costs less than to hand it the file at each open.
-        proven_file = proven_file.filter(|_| !is_small);
+        let proven_file = match sound_file {
+            // Of a small file the kernel keeps the pages, which costs less than to hand it the file at each open.
+            _ if is_small => None,
+            Some(file) => Some(file).filter(|_| version.copy().is_confirmed()),
+            None => version.proven_file().await,
+        };
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
         let open = OpenFile { source: index, dir, name, entry, version, _reading: reading, retractions };

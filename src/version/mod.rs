@@ -173,32 +173,32 @@ impl OpenVersion {
         self.ask_disk(|copy, _| copy.is_whole()).await.unwrap_or(false)
     }
 
-    /// The answers of [`OpenVersion::is_whole`] and [`OpenVersion::proven_file`], for which the disk is asked once.
-    pub async fn whole_and_proven_file(self: &Arc<Self>) -> (bool, Option<Arc<std::fs::File>>) {
+    /// The answer of [`OpenVersion::is_whole`], and the file if no block of it has to be checked any more. The disk is asked once.
+    pub async fn whole_and_sound_file(self: &Arc<Self>) -> (bool, Option<Arc<std::fs::File>>) {
         let is_empty = self.version.size == 0;
         if !is_empty && !self.copy.is_begun() {
             // There is nothing on the disk to ask about.
             return (false, None);
         }
-        if let Some(proven_file) = self.copy.remembered_file() {
-            return (true, Some(proven_file));
+        if let Some(file) = self.copy.remembered_sound_file() {
+            return (true, Some(file));
         }
         let answers = self.ask_disk(move |copy, _| {
-            let proven_file = copy.proven_file();
-            (is_empty || copy.is_proven(), proven_file)
+            let file = copy.sound_file();
+            (is_empty || copy.is_proven(), file)
         });
         answers.await.unwrap_or_default()
     }
 
-    /// The file, if the kernel may read it without us (see `OpenCopy::proven_file`).
+    /// The file, if the kernel may read it without us: nothing of it has to be checked or confirmed any more.
     pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
-        if !self.copy.is_proven() {
+        if !self.copy.is_proven() || !self.copy.is_confirmed() {
             return None;
         }
-        if let Some(proven_file) = self.copy.remembered_file() {
-            return Some(proven_file);
+        if let Some(file) = self.copy.remembered_sound_file() {
+            return Some(file);
         }
-        self.ask_disk(|copy, _| copy.proven_file()).await.flatten()
+        self.ask_disk(|copy, _| copy.sound_file()).await.flatten()
     }
 
     /// Hashes every block that is here, also those that were checked before. Returns how many were damaged or lost, and are to be retrieved

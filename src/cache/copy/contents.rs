@@ -107,6 +107,11 @@ impl Contents {
         self.left.is_some_and(|left| left.length() == self.size) && self.map.is_checked()
     }
 
+    /// Whether nothing of the copy has to be retrieved, checked or proven any more.
+    pub(super) fn is_whole_and_sound(&self) -> bool {
+        self.is_whole() && !self.suspect && self.is_sound()
+    }
+
     /// The state of a block, be it held back or not.
     pub(super) fn block(&self, block: usize) -> Block {
         self.map.get(block)

@@ -295,13 +295,11 @@ impl OpenCopy {
     }
 
     /// The file, if the copy is whole, nobody else has touched it and every block of it is checked: only then the kernel may
-    /// read it without us.
-    pub fn proven_file(&self) -> Option<Arc<File>> {
+    /// read it without us, unless it is unconfirmed.
+    pub fn sound_file(&self) -> Option<Arc<File>> {
         self.inspect();
         let state = self.state.lock();
-        let contents = &state.contents;
-        let whole = contents.is_whole() && !contents.is_suspect() && contents.is_sound() && !self.unconfirmed.is_owed();
-        whole.then(|| state.file.clone()).flatten()
+        if state.contents.is_whole_and_sound() { state.file.clone() } else { None }
     }
 
     /// Which of these blocks cannot be read yet: those that are not there, and one that is held back.

@@ -44,12 +44,10 @@ impl OpenCopy {
         Some(state)
     }
 
-    /// The file, if the copy is whole and the kernel may read it without us ([`OpenCopy::proven_file`]).
-    pub fn remembered_file(&self) -> Option<Arc<File>> {
+    /// The file of a copy that is whole, if no block of it has to be checked any more ([`OpenCopy::sound_file`]).
+    pub fn remembered_sound_file(&self) -> Option<Arc<File>> {
         let state = self.remembered()?;
-        let contents = &state.contents;
-        let is_proven = contents.is_whole() && !contents.is_suspect() && contents.is_sound();
-        (is_proven && !self.unconfirmed.is_owed()).then(|| state.file.clone()).flatten()
+        if state.contents.is_whole_and_sound() { state.file.clone() } else { None }
     }
 
     /// Reads these bytes, if their blocks were checked and the kernel has them, or they wait in memory.

@@ -35,6 +35,11 @@ impl OpenCopy {
 }
 
 impl CachedFile {
+    /// Whether its bytes still have to be confirmed: until then nobody reads them without us.
+    pub fn is_confirmed(&self) -> bool {
+        !self.unconfirmed.is_owed()
+    }
+
     /// Whether the bytes of this retrieval still have to be confirmed.
     pub fn is_unconfirmed(&self, retrieval: u64) -> bool {
         self.unconfirmed.0.load(Ordering::SeqCst) == retrieval
