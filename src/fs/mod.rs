@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use globset::GlobSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use ahead::Ahead;
 pub use changes::{Names as ChangedNames, Refreshed};
@@ -59,6 +59,9 @@ const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// A program that opens a directory reads it within this time: its names may end to count meanwhile.
 const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long the confirmation of what came last may take at the end.
+const CONFIRM_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// The way to learn the size of a file of which the source tells none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -329,9 +332,14 @@ impl FileSystem {
         &self.cache
     }
 
-    /// Says goodbye to every source.
+    /// Has confirmed what came last, and says goodbye to every source.
     pub async fn disconnect(&self) {
-        futures::future::join_all(self.sources.iter().map(|source| source.connection.disconnect())).await;
+        let goodbye = async |source: &MountedSource| {
+            // What is not confirmed by then will be retrieved again.
+            let _ = timeout(CONFIRM_TIMEOUT, source.transfer.confirm_now()).await;
+            source.connection.disconnect().await;
+        };
+        futures::future::join_all(self.sources.iter().map(goodbye)).await;
     }
 
     /// Makes the cache durable. The process ends afterwards: the tables of inodes and of listings are not freed.

@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
+use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
@@ -33,9 +35,14 @@ const FEW: usize = 4;
 /// How many files the source is asked about at a time.
 const AT_A_TIME: usize = 4;
 
-/// The files that wait, by their directory.
+/// The files that wait.
 #[derive(Debug, Default)]
-pub(super) struct Confirmations(Mutex<HashMap<RemotePath, Vec<Waiting>>>);
+pub(super) struct Confirmations {
+    /// By their directory.
+    waiting: Mutex<HashMap<RemotePath, Vec<Waiting>>>,
+    /// Whoever asks the source shares it.
+    asking: RwLock<()>,
+}
 
 /// A file whose bytes are to be confirmed.
 #[derive(Debug)]
@@ -58,11 +65,11 @@ impl Waiting {
 impl OpenVersion {
     /// A retrieval has ended that could have brought unconfirmed bytes: they are to be confirmed, if they are here and that is so.
     pub(super) async fn have_confirmed(self: &Arc<Self>, retrieval: u64, has_succeeded: bool, is_unconfirmed: bool) {
-        if !has_succeeded && self.copy.is_begun() {
-            return self.begin_anew().await;
-        }
-        if !has_succeeded || !is_unconfirmed {
+        if !is_unconfirmed || !self.copy.is_begun() {
             return self.transfer.cache.confirmed(self.copy.key(), retrieval);
+        }
+        if !has_succeeded {
+            return self.begin_anew().await;
         }
         let (version, name) = (self.version.clone(), self.copy.name().clone());
         let names = self.names_beside.load(Ordering::Relaxed);
@@ -74,7 +81,7 @@ impl Transfer {
     fn confirm_soon(self: &Arc<Self>, waiting: Waiting) {
         let dir = waiting.version.path.parent().unwrap_or_else(RemotePath::root);
         let is_first = {
-            let mut all = self.confirmations.0.lock();
+            let mut all = self.confirmations.waiting.lock();
             let of_dir = all.entry(dir.clone()).or_default();
             of_dir.push(waiting);
             of_dir.len() == 1
@@ -84,8 +91,16 @@ impl Transfer {
         }
     }
 
+    /// Has everything confirmed that has come, and returns when that is done.
+    pub async fn confirm_now(self: &Arc<Self>) {
+        let waiting = std::mem::take(&mut *self.confirmations.waiting.lock());
+        join_all(waiting.into_iter().map(|(dir, files)| async move { self.confirm_all(&dir, files).await })).await;
+        let _others = self.confirmations.asking.write().await;
+    }
+
     /// Has the source confirm these files of a directory, which have come already.
     async fn confirm_all(self: &Arc<Self>, dir: &RemotePath, mut waiting: Vec<Waiting>) {
+        let _asking = self.confirmations.asking.read().await;
         let names = waiting.iter().map(|file| file.names).max().unwrap_or(usize::MAX);
         let is_worth_a_listing = waiting.len() > FEW.max(names / NAMES_OF_A_QUESTION);
         if is_worth_a_listing && self.capabilities().digest_from_listing {
@@ -146,9 +161,9 @@ async fn gather(transfer: Weak<Transfer>, dir: RemotePath) {
     loop {
         sleep(GATHER).await;
         let Some(transfer) = transfer.upgrade() else { return };
-        let count = transfer.confirmations.0.lock().get(&dir).map_or(0, Vec::len);
+        let count = transfer.confirmations.waiting.lock().get(&dir).map_or(0, Vec::len);
         if count == known || began.elapsed() >= LONGEST {
-            let waiting = transfer.confirmations.0.lock().remove(&dir).unwrap_or_default();
+            let waiting = transfer.confirmations.waiting.lock().remove(&dir).unwrap_or_default();
             return transfer.confirm_all(&dir, waiting).await;
         }
         known = count;

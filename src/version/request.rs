@@ -151,7 +151,7 @@ impl Request {
         let OpenVersion { transfer, version: Version { path, digest, size, .. }, opened, .. } = &**version;
         let (first, end) = (self.first, self.end());
         let Capabilities { ranges, buffer, .. } = transfer.source.capabilities();
-        let (sink, is_unconfirmed) = (tokio::sync::Mutex::new(BlockSink::new(version, self)), AtomicBool::new(false));
+        let (sink, is_unconfirmed) = (tokio::sync::Mutex::new(BlockSink::new(version, self)), AtomicBool::new(true));
         let wanted = bytes_of(&(first..end), *size);
         let unconfirmed = self.may_be_unconfirmed(version).then(|| version.copy.begin_unconfirmed());
         let held = transfer.memory.reserve(buffer.min(wanted.end - wanted.start) + BLOCK).await;

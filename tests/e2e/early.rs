@@ -165,6 +165,30 @@ fn read_at_random(file: &File, content: &[u8]) {
 }
 
 #[test]
+fn files_that_come_ahead_share_a_confirmation() {
+    let dir = reaper::temporary();
+    let mut server = Webdav::apache(dir.path());
+    (0..300).for_each(|number| put(dir.path(), &format!("{number:03}"), &[7; 4096]));
+    let mut mount = Mount::of(&format!("[sources.far]\n{}fresh_for = \"1h\"\n", server.table()));
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 300);
+    let (gets, questions) = (count(&server, "GET"), count(&server, "PROPFIND"));
+    let copies = mount.home().dir().join("copies");
+    fs::create_dir(&copies).unwrap();
+    mount.sh(&format!("cp far/* {}", copies.display()));
+    eventually("they are confirmed", || count(&server, "PROPFIND") > questions);
+    // At the end of a mount too.
+    mount.remount();
+    let (gets, questions) = (count(&server, "GET") - gets, count(&server, "PROPFIND") - questions);
+    println!("{gets} GET, {questions} PROPFIND");
+    // About those for which the copying waited the server is asked one by one.
+    assert!(gets == 300 && questions < 150, "{gets} GET, {questions} PROPFIND");
+    server.stop();
+    for number in 0..300 {
+        assert_eq!(fs::read(mount.path(format!("far/{number:03}"))).unwrap(), [7; 4096], "{number}");
+    }
+}
+
+#[test]
 fn small_files_over_webdav() {
     let dir = reaper::temporary();
     let server = Webdav::apache(dir.path());

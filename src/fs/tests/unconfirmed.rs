@@ -64,6 +64,20 @@ async fn what_is_not_confirmed_yet_survives_no_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_a_clean_end_what_has_come_is_confirmed() {
+    for pause in [Duration::ZERO, Duration::from_millis(1050)] {
+        let mount = with_files(100);
+        read_some(&mount, 100).await;
+        // The question may be under way already.
+        mount.faults.set_times(Method::ListPath, Fault::Delay(Duration::from_millis(500)), 1);
+        tokio::time::sleep(pause).await;
+        mount.fs.disconnect().await;
+        let mount = mount.restart(ROOMY).await;
+        assert_eq!(kept(&mount, 100).await, 100);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn about_few_files_the_source_is_asked_one_by_one() {
     // Of a small directory few came ahead; of a large one many, and there are more names.
     for (files, read) in [(6, 6), (800, 10)] {
