@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex};
 use tracing::{debug, warn};
 
-pub use copy::{CachedFile, Stored};
+pub use copy::{CachedFile, Sound, Stored};
 pub use gather::Gathering;
 pub use key::Key;
 pub use pins::{Dropped, Pin, PinId};

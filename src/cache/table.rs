@@ -138,13 +138,18 @@ impl Cache {
             let copy = CachedFile::new(self, key, name.clone(), size, modified, None, false);
             table.load(key, copy);
         }
-        match table.held.get(&key) {
-            Some(Held::Loaded(copy)) => {
-                copy.opens.fetch_add(1, Ordering::Relaxed);
-                Some(OpenCopy { cache: self.clone(), copy: copy.clone() })
-            }
-            _ => None,
-        }
+        self.opened(table.held.get(&key)?)
+    }
+
+    /// Opens the copy that has this key, if memory has it. It was not used thereby.
+    pub(super) fn open_loaded(self: &Arc<Self>, key: &Key) -> Option<OpenCopy> {
+        self.opened(self.table.lock().held.peek(key)?)
+    }
+
+    fn opened(self: &Arc<Self>, held: &Held) -> Option<OpenCopy> {
+        let Held::Loaded(copy) = held else { return None };
+        copy.opens.fetch_add(1, Ordering::Relaxed);
+        Some(OpenCopy { cache: self.clone(), copy: copy.clone() })
     }
 
     /// Opens the copy of a version, empty if there is none. Waits for the disk if the index has to be asked.
@@ -259,7 +264,7 @@ impl Cache {
             return;
         }
         // Only the room and the handle that is dropped have it; else somebody is about to store it with its lease.
-        let is_idle = Arc::strong_count(copy) == 2;
+        let is_idle = Arc::strong_count(copy) == 2 && !copy.is_unconfirmed_at_all();
         if table.loaded > MAPS_IN_MEMORY && is_idle {
             table.held.put(*copy.key(), Held::Stored { name: copy.name().clone(), lease: copy.lease.take() });
             table.loaded -= 1;

@@ -3,13 +3,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use futures::StreamExt as _;
+use futures::future::join_all;
 use futures::stream;
 use parking_lot::Mutex;
 use scopeguard::{ScopeGuard, guard};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::open::version_of;
 use super::{FileSystem, Inode, MountedSource, Node, SourceIndex};
@@ -25,6 +28,9 @@ use crate::version::{OpenVersion, SMALL};
 
 /// How many files of a directory are dealt with at once. A source is asked no more at once than it takes.
 const AT_ONCE: usize = 8;
+
+/// How long is waited until what came ahead of readers is confirmed, before it is looked at.
+const CONFIRM_BEFORE: Duration = Duration::from_secs(5);
 
 /// How often a file is retrieved that changes meanwhile.
 const ATTEMPTS: usize = 3;
@@ -121,6 +127,9 @@ impl FileSystem {
 
     /// Carries out an errand at and below a node; `tally` tells how far it is. Returns the versions that were dealt with.
     pub async fn carry_out(&self, errand: Errand, node: Node, tally: &Mutex<Tally>) -> HashSet<Key> {
+        // What may have to come anew does so now.
+        let confirming = self.sources.iter().map(|source| source.transfer.confirm_now());
+        let _ = timeout(CONFIRM_BEFORE, join_all(confirming)).await;
         let room = self.room_for(errand).await.map_or(u64::MAX, |room| room.bytes);
         let (seen, refusing, unfit) = (Mutex::default(), Mutex::default(), Mutex::default());
         let walk = Walk { fs: self, errand, tally, seen, refusing, room: Mutex::new(room), unfit };

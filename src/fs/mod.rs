@@ -61,7 +61,7 @@ const FOREVER: Duration = Duration::from_secs(24 * 3600);
 const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long the confirmation of what came last may take at the end.
-const CONFIRM_TIMEOUT: Duration = Duration::from_millis(700);
+const CONFIRM_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The way to learn the size of a file of which the source tells none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

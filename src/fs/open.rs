@@ -76,7 +76,7 @@ impl FileSystem {
         let version = source.transfer.open(&version, name).await;
         let reading = version.be_read();
         version.take_found().await;
-        let (whole, sound_file) = version.whole_and_sound_file().await;
+        let (whole, sound) = version.whole_and_sound_file().await;
         let counters = self.cache.counters();
         let counter = if whole { &counters.hits } else { &counters.misses };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -84,13 +84,13 @@ impl FileSystem {
             ahead.opened(dir, name, whole);
         }
         // What has been checked needs no more looks at its bytes.
-        if sound_file.is_none() {
+        if sound.is_none() {
             Opening { source, dir, name, entry, version: &version }.begin(whole, current.unconfirmed).await?;
         }
-        let proven_file = match sound_file {
+        let proven_file = match sound {
             // Of a small file the kernel keeps the pages, which costs less than to hand it the file at each open.
             _ if is_small => None,
-            Some(file) => Some(file).filter(|_| version.copy().is_confirmed()),
+            Some(sound) => sound.proven_file(),
             None => version.proven_file().await,
         };
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());

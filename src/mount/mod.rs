@@ -54,7 +54,7 @@ const KERNEL_THREADS: RangeInclusive<usize> = 2..=4;
 const OPEN_FILES_WAIT: Duration = Duration::from_millis(300);
 
 /// How long disconnecting from the sources may take at the end.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How long work that cannot be cancelled may keep the process at the end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);

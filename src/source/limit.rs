@@ -121,6 +121,9 @@ impl<S: Source> Source for Limited<S> {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let mut turn = self.turns.take(&request.urgency).await?;
         let mut pauses = Pauses::within(self.timeout);
+        // What comes by a rate is in no hurry.
+        let may_be_unconfirmed = request.may_be_unconfirmed && self.rate.is_none();
+        let request = &Retrieval { may_be_unconfirmed, ..request.clone() };
         let mut out = RatedSink { out, rate: self.rate.as_ref(), begun: false };
         loop {
             let retrieved = self.turns.during(self.inner.retrieve_file(request, &mut out)).await;
@@ -159,7 +162,6 @@ impl Sink for RatedSink<'_> {
     }
 
     fn preview(&mut self, bytes: &mut Vec<Bytes>) -> bool {
-        // What comes by a rate is in no hurry.
         self.rate.is_none() && self.out.preview(bytes)
     }
 
@@ -242,6 +244,19 @@ mod tests {
     impl Sink for Discard {
         async fn write(&mut self, _: Bytes) -> Result<()> {
             Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_by_a_rate_is_confirmed() {
+        let (file, digest) = (RemotePath::parse(b"a").expect("a plain path"), Digest::new("1"));
+        for rate in [None, Some(1 << 20)] {
+            let memory = Memory::new().unconfirmed();
+            memory.put_as("a", "1", "hello");
+            let source = Limited::new(memory, None, rate, TIMEOUT);
+            let request = Retrieval { may_be_unconfirmed: true, ..Retrieval::new(&file, &digest, 5, 0..5) };
+            let retrieved = source.retrieve_file(&request, &mut Discard).await.expect("nothing fails");
+            assert_eq!(retrieved.is_unconfirmed, rate.is_none());
         }
     }
 

@@ -119,6 +119,8 @@ pub struct Capabilities {
     /// `retrieve_file` cannot tell by itself which version its bytes are of: only the local digest of a whole copy does, and no
     /// byte of a copy is read before. Of a file that the cache cannot hold, every answer is compared with those before it.
     pub proven_whole: bool,
+    /// `retrieve_file` may leave it to its caller to confirm bytes (see [`Retrieved::is_unconfirmed`]), which listings do.
+    pub unconfirmed: bool,
     /// Names are file names already: control characters in them are kept (see `catalog::localize`).
     pub verbatim_names: bool,
     /// A listing of a large or slow directory for the sake of one name tells of that name alone ([`EntryStream::want_only`]).

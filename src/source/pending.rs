@@ -19,6 +19,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     ranges: false,
     content_digest: false,
     proven_whole: false,
+    unconfirmed: false,
     verbatim_names: false,
     names_alone: false,
     buffer: 0,

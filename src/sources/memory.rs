@@ -35,8 +35,6 @@ pub struct Memory {
     sizes: bool,
     /// Local digests are hashes of the bytes, whatever the capabilities promise.
     hashes: bool,
-    /// Whether bytes come unconfirmed where they may.
-    unconfirmed: bool,
 }
 
 /// Directory path → raw name → what it is. The root's table is always there.
@@ -65,6 +63,7 @@ impl Memory {
                 ranges: true,
                 content_digest: true,
                 proven_whole: false,
+                unconfirmed: false,
                 verbatim_names: false,
                 names_alone: false,
                 buffer: CHUNK as u64,
@@ -72,7 +71,6 @@ impl Memory {
             },
             sizes: true,
             hashes: false,
-            unconfirmed: false,
         }
     }
 
@@ -87,7 +85,7 @@ impl Memory {
     /// It tells digests that are no hashes, and leaves it to others to confirm bytes where it may.
     #[must_use]
     pub fn unconfirmed(mut self) -> Self {
-        (self.unconfirmed, self.capabilities.content_digest) = (true, false);
+        (self.capabilities.unconfirmed, self.capabilities.content_digest) = (true, false);
         self
     }
 
@@ -287,7 +285,7 @@ impl Source for Memory {
             out.write(content.slice(at..next)).await?;
             at = next;
         }
-        let is_unconfirmed = self.unconfirmed && request.may_be_unconfirmed;
+        let is_unconfirmed = self.capabilities.unconfirmed && request.may_be_unconfirmed;
         Ok(Retrieved { modified: Some(modified), is_unconfirmed })
     }
 }

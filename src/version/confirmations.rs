@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::{OpenVersion, Transfer, Version};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::retry::retry;
@@ -26,14 +26,17 @@ const GATHER: Duration = Duration::from_secs(1);
 /// After this time at the latest.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A listing costs a source about as much as one question for so many of its names: where fewer files wait, it is asked one by one.
-const NAMES_OF_A_QUESTION: usize = 8;
+/// A listing of so many names costs a source no more than one question: where fewer files wait, it is asked one by one.
+const NAMES_OF_A_QUESTION: usize = 32;
+
+/// How often a listing is tried.
+const ATTEMPTS: usize = 3;
 
 /// So many files are asked about one by one, however small their directory.
 const FEW: usize = 4;
 
 /// How many files the source is asked about at a time.
-const AT_A_TIME: usize = 4;
+const AT_A_TIME: usize = 8;
 
 /// The files that wait.
 #[derive(Debug, Default)]
@@ -63,17 +66,24 @@ impl Waiting {
 }
 
 impl OpenVersion {
-    /// A retrieval has ended that could have brought unconfirmed bytes: they are to be confirmed, if they are here and that is so.
-    pub(super) async fn have_confirmed(self: &Arc<Self>, retrieval: u64, has_succeeded: bool, is_unconfirmed: bool) {
-        if !is_unconfirmed || !self.copy.is_begun() {
+    /// A retrieval has ended that could have brought unconfirmed bytes: they are to be confirmed, or thrown away where they did not find their
+    /// place.
+    pub(super) async fn have_confirmed(self: &Arc<Self>, retrieval: u64, are_confirmed: bool) {
+        if are_confirmed {
             return self.transfer.cache.confirmed(self.copy.key(), retrieval);
         }
-        if !has_succeeded {
-            return self.begin_anew().await;
+        if self.missing_bytes() > 0 || !self.copy.is_unconfirmed(retrieval) {
+            return self.throw_away().await;
         }
         let (version, name) = (self.version.clone(), self.copy.name().clone());
         let names = self.names_beside.load(Ordering::Relaxed);
         self.transfer.confirm_soon(Waiting { version, name, retrieval, names });
+    }
+
+    /// Throws bytes away that somebody may have read.
+    async fn throw_away(self: &Arc<Self>) {
+        self.is_handed_out.store(true, Ordering::SeqCst);
+        self.begin_anew().await;
     }
 }
 
@@ -100,21 +110,38 @@ impl Transfer {
 
     /// Has the source confirm these files of a directory, which have come already.
     async fn confirm_all(self: &Arc<Self>, dir: &RemotePath, mut waiting: Vec<Waiting>) {
-        let _asking = self.confirmations.asking.read().await;
         let names = waiting.iter().map(|file| file.names).max().unwrap_or(usize::MAX);
-        let is_worth_a_listing = waiting.len() > FEW.max(names / NAMES_OF_A_QUESTION);
-        if is_worth_a_listing && self.capabilities().digest_from_listing {
-            match retry(|| self.told_by_listing(dir, &waiting)).await {
-                Ok(told) => {
-                    let is_told =
-                        |file: &Waiting| told.get(&file.version.path).is_some_and(|digest| file.is_told(digest));
-                    waiting.extract_if(.., |file| is_told(file)).for_each(|file| self.confirmed(&file));
+        if waiting.len() > FEW.max(names / NAMES_OF_A_QUESTION) {
+            let told = match self.told_by_listing_in_time(dir, &waiting).await {
+                Ok(told) => told,
+                Err(error) => {
+                    debug!("{dir}: is not listed, so that nothing of it is confirmed: {error}");
+                    stream::iter(waiting).for_each(|file| async move { self.throw_away(&file).await }).await;
+                    return;
                 }
-                Err(error) => debug!("{dir}: a listing confirms nothing: {error}"),
-            }
+            };
+            let is_told = |file: &Waiting| told.get(&file.version.path).is_some_and(|digest| file.is_told(digest));
+            waiting.extract_if(.., |file| is_told(file)).for_each(|file| self.confirmed(&file));
         }
         let one_by_one = stream::iter(waiting);
         one_by_one.for_each_concurrent(AT_A_TIME, |file| async move { self.confirm(&file).await }).await;
+    }
+
+    /// The same as [`Transfer::told_by_listing`], asked again after a while where the source does not answer or wants to be left alone.
+    async fn told_by_listing_in_time(
+        &self,
+        dir: &RemotePath,
+        waiting: &[Waiting],
+    ) -> Result<HashMap<RemotePath, Digest>> {
+        for _ in 1..ATTEMPTS {
+            match retry(|| self.told_by_listing(dir, waiting)).await {
+                Err(error) if error.kind().is_outage() || error.kind() == ErrorKind::RateLimited => {
+                    sleep(error.wait().unwrap_or(LONGEST).min(LONGEST)).await;
+                }
+                told => return told,
+            }
+        }
+        self.told_by_listing(dir, waiting).await
     }
 
     /// What the source tells of these files when it lists their directory.
@@ -136,17 +163,19 @@ impl Transfer {
 
     /// Asks about one file. Bytes that are not confirmed, for whatever reason, are thrown away.
     async fn confirm(self: &Arc<Self>, file: &Waiting) {
-        let Waiting { version, name, retrieval, .. } = file;
+        let version = &file.version;
         match retry(|| self.source.create_remote_digest(&version.path)).await {
             Ok(remote) if file.is_told(&remote.digest) => return self.confirmed(file),
             Ok(remote) => debug!("{}: came as {}, and is {} now", version.path, version.digest, remote.digest),
             Err(error) => debug!("{}: is not confirmed: {error}", version.path),
         }
-        let open = self.open(version, name).await;
-        if open.copy.is_unconfirmed(*retrieval) {
-            // Somebody may have read them.
-            open.is_handed_out.store(true, Ordering::SeqCst);
-            open.begin_anew().await;
+        self.throw_away(file).await;
+    }
+
+    async fn throw_away(self: &Arc<Self>, file: &Waiting) {
+        let open = self.open(&file.version, &file.name).await;
+        if open.copy.is_unconfirmed(file.retrieval) {
+            open.throw_away().await;
         }
     }
 
@@ -163,9 +192,48 @@ async fn gather(transfer: Weak<Transfer>, dir: RemotePath) {
         let Some(transfer) = transfer.upgrade() else { return };
         let count = transfer.confirmations.waiting.lock().get(&dir).map_or(0, Vec::len);
         if count == known || began.elapsed() >= LONGEST {
+            // First, so that who wants all confirmed waits for these.
+            let _asking = transfer.confirmations.asking.read().await;
             let waiting = transfer.confirmations.waiting.lock().remove(&dir).unwrap_or_default();
             return transfer.confirm_all(&dir, waiting).await;
         }
         known = count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::cache::{Cache, Limits};
+    use crate::sources::memory::Memory;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_found_no_place_or_went_meanwhile_is_thrown_away() {
+        for has_gone in [false, true] {
+            let dir = kit::reaper::temporary();
+            let (cache, _) = Cache::open(dir.path(), Limits { max_size: 1 << 30, min_free: 0 }).expect("a cache");
+            let (source, short_break) = (Arc::new(Memory::new().unconfirmed()), Duration::ZERO);
+            let transfer =
+                Transfer::new(source, "id".into(), Arc::default(), cache, Arc::default(), short_break, None);
+            let path = RemotePath::parse(b"file").expect("a path");
+            let version = Version { path, digest: Digest::new("tag"), size: 5, modified: None };
+            let open = transfer.open(&version, &b"file".as_slice().into()).await;
+            let retrieval = open.copy.begin_unconfirmed();
+            let bytes = Bytes::from_static(b"hello");
+            if has_gone {
+                open.copy.discard();
+                open.copy.store(0, bytes);
+                open.copy.dress(None);
+                assert!(open.copy.mark_whole(version.digest.clone()));
+            } else {
+                open.copy.spill(0, &bytes);
+            }
+            assert!(open.missing(0..1).is_empty());
+            open.have_confirmed(retrieval, false).await;
+            assert_eq!((open.missing(0..1), open.retractions()), (vec![0], 1));
+            assert!(transfer.confirmations.waiting.lock().is_empty());
+        }
     }
 }

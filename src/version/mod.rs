@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::cache::OpenCopy;
 use crate::cache::block::{BLOCK, Hash, block_count, blocks_of, bytes_of};
+use crate::cache::{OpenCopy, Sound};
 use crate::content::Algorithm;
 use crate::digest::Digest;
 use crate::disk::Asked;
@@ -174,7 +174,7 @@ impl OpenVersion {
     }
 
     /// The answer of [`OpenVersion::is_whole`], and the file if no block of it has to be checked any more. The disk is asked once.
-    pub async fn whole_and_sound_file(self: &Arc<Self>) -> (bool, Option<Arc<std::fs::File>>) {
+    pub async fn whole_and_sound_file(self: &Arc<Self>) -> (bool, Option<Sound>) {
         let is_empty = self.version.size == 0;
         if !is_empty && !self.copy.is_begun() {
             // There is nothing on the disk to ask about.
@@ -192,13 +192,14 @@ impl OpenVersion {
 
     /// The file, if the kernel may read it without us: nothing of it has to be checked or confirmed any more.
     pub async fn proven_file(self: &Arc<Self>) -> Option<Arc<std::fs::File>> {
-        if !self.copy.is_proven() || !self.copy.is_confirmed() {
+        if !self.copy.is_proven() {
             return None;
         }
-        if let Some(file) = self.copy.remembered_sound_file() {
-            return Some(file);
-        }
-        self.ask_disk(|copy, _| copy.sound_file()).await.flatten()
+        let sound = match self.copy.remembered_sound_file() {
+            Some(sound) => sound,
+            None => self.ask_disk(|copy, _| copy.sound_file()).await.flatten()?,
+        };
+        sound.proven_file()
     }
 
     /// Hashes every block that is here, also those that were checked before. Returns how many were damaged or lost, and are to be retrieved

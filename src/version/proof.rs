@@ -228,6 +228,8 @@ impl OpenVersion {
 
     /// Throws the bytes away.
     async fn discard(self: &Arc<Self>) {
+        // At once, also where the disk takes its time.
+        self.copy.forget_memory();
         self.tell_disk(|copy| {
             copy.discard();
             copy.withheld().lift();

@@ -151,7 +151,7 @@ impl Request {
         let OpenVersion { transfer, version: Version { path, digest, size, .. }, opened, .. } = &**version;
         let (first, end) = (self.first, self.end());
         let Capabilities { ranges, buffer, .. } = transfer.source.capabilities();
-        let (sink, is_unconfirmed) = (tokio::sync::Mutex::new(BlockSink::new(version, self)), AtomicBool::new(true));
+        let (sink, is_confirmed) = (tokio::sync::Mutex::new(BlockSink::new(version, self)), AtomicBool::new(false));
         let wanted = bytes_of(&(first..end), *size);
         let unconfirmed = self.may_be_unconfirmed(version).then(|| version.copy.begin_unconfirmed());
         let held = transfer.memory.reserve(buffer.min(wanted.end - wanted.start) + BLOCK).await;
@@ -172,7 +172,7 @@ impl Request {
                 let retrieval =
                     Retrieval { urgency: self.urgency.clone(), opened: *opened, may_be_unconfirmed, ..of_version };
                 let retrieved = transfer.source.retrieve_file(&retrieval, &mut *sink).await?;
-                is_unconfirmed.store(retrieved.is_unconfirmed, Ordering::Relaxed);
+                is_confirmed.store(!retrieved.is_unconfirmed, Ordering::Relaxed);
                 if retrieved.modified.is_some() {
                     version.state.lock().retrieved_modified = retrieved.modified;
                 }
@@ -189,7 +189,8 @@ impl Request {
         drop(held);
         let sink = sink.into_inner();
         sink.stopwatch.stop();
-        let ended = self.conclude(version, result, first..sink.next, sink.complete).await;
+        let came = first..sink.next;
+        let ended = self.conclude(version, result, came.clone(), sink.complete).await;
         if !sink.shown.is_empty() {
             if ended.is_err() {
                 self.progress.send_modify(|progress| progress.upto = first);
@@ -197,14 +198,16 @@ impl Request {
             version.end_preview(sink.shown, ended.is_ok());
         }
         if let Some(retrieval) = unconfirmed {
-            version.have_confirmed(retrieval, ended.is_ok(), is_unconfirmed.into_inner()).await;
+            version.have_confirmed(retrieval, came.is_empty() || is_confirmed.into_inner()).await;
         }
         ended
     }
 
-    /// Whether others may confirm what it brings: all of a small file of which nothing is here, and for which nobody waited.
+    /// Whether a listing may confirm what it brings: all of a small file of which nothing is here, and for which nobody waited.
     fn may_be_unconfirmed(&self, version: &OpenVersion) -> bool {
-        !self.is_waited_for && version.version.size <= SMALL && !version.copy.is_begun()
+        let Capabilities { unconfirmed, digest_from_listing, .. } = version.transfer.source.capabilities();
+        let is_able = unconfirmed && digest_from_listing;
+        is_able && !self.is_waited_for && version.version.size <= SMALL && !version.copy.is_begun()
     }
 
     /// What comes of a request with this result, which brought these blocks.
@@ -375,7 +378,9 @@ impl<'a> BlockSink<'a> {
     /// Fails if the next block is another one than an answer before brought, where nothing else tells whether both are of one version.
     fn compare(&self, bytes: &[u8]) -> Result<()> {
         let OpenVersion { transfer, version, state, .. } = &**self.version;
-        if !transfer.source.capabilities().proven_whole || state.lock().answers.agree(self.next, bytes) {
+        // What has a place on disk is proven when it is complete.
+        let is_proven = !transfer.source.capabilities().proven_whole || self.version.ahead_in_memory().is_none();
+        if is_proven || state.lock().answers.agree(self.next, bytes) {
             return Ok(());
         }
         Err(Error::new("retrieve_file", ErrorKind::ChangedDuringRead)

@@ -13,7 +13,7 @@ use crate::kit::mount::{Mount, bytes_retrieved};
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::reaper;
 use crate::kit::servers::{Server, Webdav, with_port};
-use crate::kit::wait::eventually;
+use crate::kit::wait::{eventually, settled};
 use crate::kit::web::Web;
 use crate::remote::Remote;
 
@@ -175,8 +175,7 @@ fn files_that_come_ahead_share_a_confirmation() {
     let copies = mount.home().dir().join("copies");
     fs::create_dir(&copies).unwrap();
     mount.sh(&format!("cp far/* {}", copies.display()));
-    eventually("they are confirmed", || count(&server, "PROPFIND") > questions);
-    // At the end of a mount too.
+    settled("they are confirmed", Duration::from_secs(7), || count(&server, "PROPFIND") as u64);
     mount.remount();
     let (gets, questions) = (count(&server, "GET") - gets, count(&server, "PROPFIND") - questions);
     println!("{gets} GET, {questions} PROPFIND");

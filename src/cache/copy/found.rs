@@ -23,7 +23,7 @@ impl OpenCopy {
     /// Takes a found file in as a whole copy if `digest` is a hash of the content and its bytes have it; throws it away if they do not, or
     /// if nothing can tell. Reads the whole file, and waits for the disk.
     pub fn take_found(&self, digest: &Digest, asked: &Asked) {
-        let Some((algorithm, expected)) = Algorithm::of(digest) else { return self.discard() };
+        let Some((algorithm, expected)) = Algorithm::of(digest) else { return self.discard_found() };
         match self.hash_found(algorithm, asked) {
             Ok(Some((file, hash, blocks))) if hash.eq_ignore_ascii_case(expected) => {
                 if self.is_found() {
@@ -34,9 +34,17 @@ impl OpenCopy {
                     }
                 }
             }
-            Ok(_) => self.discard(),
-            Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => self.discard(),
+            Ok(_) => self.discard_found(),
+            Err(e) if e.kind() == ErrorKind::NotFound || is_other_type(&e) => self.discard_found(),
             Err(e) => self.shut(&mut self.state.lock(), &e),
+        }
+    }
+
+    /// Throws the found file away, unless somebody has done that already: by now it may be another's.
+    fn discard_found(&self) {
+        let mut state = self.state.lock();
+        if state.contents.is_found() {
+            self.reset(&mut state);
         }
     }
 

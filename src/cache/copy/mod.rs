@@ -104,6 +104,21 @@ pub enum Stored {
     Memory,
 }
 
+/// The file of a copy of which nothing has to be retrieved or checked any more.
+#[derive(Debug, Clone)]
+pub struct Sound {
+    file: Arc<File>,
+    /// Whether nothing of it has to be confirmed either.
+    is_confirmed: bool,
+}
+
+impl Sound {
+    /// The file, if the kernel may read it without us.
+    pub fn proven_file(self) -> Option<Arc<File>> {
+        self.is_confirmed.then_some(self.file)
+    }
+}
+
 impl CachedFile {
     /// A copy of a version, with what `record` tells of it, and `has_file` of its file. It has no room yet.
     pub(super) fn new(
@@ -294,12 +309,15 @@ impl OpenCopy {
         self.look(|state| state.contents.is_begun()).unwrap_or(false)
     }
 
-    /// The file, if the copy is whole, nobody else has touched it and every block of it is checked: only then the kernel may
-    /// read it without us, unless it is unconfirmed.
-    pub fn sound_file(&self) -> Option<Arc<File>> {
+    /// The file, if the copy is whole, nobody else has touched it and every block of it is checked.
+    pub fn sound_file(&self) -> Option<Sound> {
         self.inspect();
-        let state = self.state.lock();
-        if state.contents.is_whole_and_sound() { state.file.clone() } else { None }
+        self.sound(&self.state.lock())
+    }
+
+    fn sound(&self, state: &State) -> Option<Sound> {
+        let file = state.file.clone().filter(|_| state.contents.is_whole_and_sound())?;
+        Some(Sound { file, is_confirmed: !self.unconfirmed.is_owed() })
     }
 
     /// Which of these blocks cannot be read yet: those that are not there, and one that is held back.

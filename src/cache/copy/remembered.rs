@@ -1,7 +1,6 @@
 //! What the kernel's memory tells of a copy's file. Nothing here waits for the disk: where that would have to be asked, there is no answer,
 //! and the caller asks it as ever.
 
-use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 
-use super::State;
+use super::{Sound, State};
 use crate::cache::OpenCopy;
 use crate::cache::block::{Block, blocks_of};
 use crate::cache::index::Fingerprint;
@@ -45,9 +44,8 @@ impl OpenCopy {
     }
 
     /// The file of a copy that is whole, if no block of it has to be checked any more ([`OpenCopy::sound_file`]).
-    pub fn remembered_sound_file(&self) -> Option<Arc<File>> {
-        let state = self.remembered()?;
-        if state.contents.is_whole_and_sound() { state.file.clone() } else { None }
+    pub fn remembered_sound_file(&self) -> Option<Sound> {
+        self.sound(&*self.remembered()?)
     }
 
     /// Reads these bytes, if their blocks were checked and the kernel has them, or they wait in memory.

@@ -1,8 +1,8 @@
 //! `Unconfirmed`: whether the bytes of a copy still have to be confirmed. It asks nobody.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cache::table::Held;
 use crate::cache::{Cache, CachedFile, Key, OpenCopy};
 
 /// The number of the latest retrieval whose bytes came unconfirmed, of all copies.
@@ -35,9 +35,9 @@ impl OpenCopy {
 }
 
 impl CachedFile {
-    /// Whether its bytes still have to be confirmed: until then nobody reads them without us.
-    pub fn is_confirmed(&self) -> bool {
-        !self.unconfirmed.is_owed()
+    /// Whether bytes of it still have to be confirmed.
+    pub(in crate::cache) fn is_unconfirmed_at_all(&self) -> bool {
+        self.unconfirmed.is_owed()
     }
 
     /// Whether the bytes of this retrieval still have to be confirmed.
@@ -48,21 +48,15 @@ impl CachedFile {
 
 impl Cache {
     /// The bytes of this retrieval are confirmed: the index hears of the copy, if it is there still.
-    pub fn confirmed(&self, key: &Key, retrieval: u64) {
-        let copy = match self.table.lock().held.peek(key) {
-            Some(Held::Loaded(copy)) => copy.clone(),
-            _ => return,
-        };
-        let Ok(mut state) = self.disk.lock(&copy.state) else { return };
-        let is_same = copy.unconfirmed.0.compare_exchange(retrieval, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if !is_same || copy.lease.bytes() == 0 {
-            return;
-        }
-        copy.save_in(&self.index, &mut state);
-        drop(state);
-        if self.table.lock().held.peek(key).is_none() {
-            // It was evicted meanwhile.
-            self.index.delete(vec![*key]);
+    pub fn confirmed(self: &Arc<Self>, key: &Key, retrieval: u64) {
+        let Some(open) = self.open_loaded(key) else { return };
+        let is_same = open.unconfirmed.0.compare_exchange(retrieval, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        // Where the disk hangs, whoever closes it last tells the index.
+        if is_same
+            && open.lease.bytes() > 0
+            && let Ok(mut state) = self.disk.lock(&open.state)
+        {
+            open.save_in(&self.index, &mut state);
         }
     }
 }

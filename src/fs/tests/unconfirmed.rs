@@ -65,11 +65,11 @@ async fn what_is_not_confirmed_yet_survives_no_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn at_a_clean_end_what_has_come_is_confirmed() {
-    for pause in [Duration::ZERO, Duration::from_millis(1050)] {
+    for pause in [Duration::ZERO, Duration::from_millis(2050)] {
         let mount = with_files(100);
         read_some(&mount, 100).await;
         // The question may be under way already.
-        mount.faults.set_times(Method::ListPath, Fault::Delay(Duration::from_millis(500)), 1);
+        mount.faults.set_times(Method::ListPath, Fault::Delay(Duration::from_millis(300)), 1);
         tokio::time::sleep(pause).await;
         mount.fs.disconnect().await;
         let mount = mount.restart(ROOMY).await;
@@ -80,7 +80,7 @@ async fn at_a_clean_end_what_has_come_is_confirmed() {
 #[tokio::test(start_paused = true)]
 async fn about_few_files_the_source_is_asked_one_by_one() {
     // Of a small directory few came ahead; of a large one many, and there are more names.
-    for (files, read) in [(6, 6), (800, 10)] {
+    for (files, read) in [(6, 6), (5000, 10)] {
         let mount = with_files(files);
         read_some(&mount, read).await;
         let [retrieved, listed, asked] = calls(&mount);
@@ -136,4 +136,35 @@ async fn what_goes_on_coming_is_confirmed_now_and_then() {
     let [retrieved, listed, asked] = calls(&mount);
     assert_eq!((retrieved, asked), (1000, 0));
     assert!((3..=8).contains(&listed), "{listed} listings in 15 seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_wants_to_be_left_alone_is_asked_for_the_listing_once_more() {
+    let mount = with_files(100);
+    read_some(&mount, 100).await;
+    mount.faults.set_times(Method::ListPath, Fault::Busy(Duration::from_secs(3)), 2);
+    tokio::time::sleep(LATEST).await;
+    assert_eq!(mount.faults.calls(Method::CreateRemoteDigest), 0);
+    let mount = mount.restart(ROOMY).await;
+    assert_eq!(kept(&mount, 100).await, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kernel_reads_nothing_without_us_before_it_is_confirmed() {
+    let mount = Fixture::with(Memory::new().unconfirmed(), ROOMY, Offline::Serve);
+    let bytes = content(2 * BLOCK);
+    (0..20).for_each(|number| mount.memory.put_as(&path(number), "tag:1", bytes.clone()));
+    for number in 0..5 {
+        assert_eq!(mount.read(&path(number)).await.expect("read"), bytes);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let inode = mount.find(&path(12)).await.expect("lookup").expect("there").inode;
+    for is_confirmed in [false, true] {
+        let opened = mount.fs.open(inode).await.expect("open");
+        assert_eq!(opened.proven_file.is_some(), is_confirmed);
+        assert_eq!(mount.fs.read(opened.handle, 0..2 * BLOCK).await.expect("read"), bytes);
+        mount.fs.release(opened.handle);
+        tokio::time::sleep(LATEST).await;
+    }
+    assert_eq!(mount.faults.calls(Method::RetrieveFile), 20);
 }

@@ -280,6 +280,7 @@ impl Source for Azblob {
             ranges: true,
             content_digest: false,
             proven_whole: false,
+            unconfirmed: false,
             verbatim_names: false,
             names_alone: true,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,

@@ -320,6 +320,7 @@ impl Source for Ftp {
             ranges: !self.no_ranges.load(Ordering::Relaxed),
             content_digest: false,
             proven_whole: false,
+            unconfirmed: false,
             verbatim_names: true,
             names_alone: false,
             buffer: PIECE_BYTES,

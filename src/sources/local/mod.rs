@@ -112,6 +112,7 @@ impl Source for Local {
             ranges: true,
             content_digest: false,
             proven_whole: false,
+            unconfirmed: false,
             verbatim_names: true,
             names_alone: false,
             buffer: CHUNK_BYTES,

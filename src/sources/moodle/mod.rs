@@ -205,6 +205,7 @@ impl Source for Moodle {
             ranges: true,
             content_digest: false,
             proven_whole: false,
+            unconfirmed: false,
             verbatim_names: false,
             names_alone: false,
             buffer: CLIENT_BUFFER_BYTES,

@@ -283,6 +283,7 @@ impl Source for Plugin {
             ranges: abilities.ranges,
             content_digest: abilities.content_digest.is_some(),
             proven_whole: !abilities.conditional && !abilities.ranges,
+            unconfirmed: false,
             verbatim_names: false,
             names_alone: false,
             buffer: CHUNK,

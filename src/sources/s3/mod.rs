@@ -368,6 +368,7 @@ impl Source for S3 {
             ranges: true,
             content_digest: false,
             proven_whole: false,
+            unconfirmed: true,
             verbatim_names: false,
             names_alone: true,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,

@@ -52,6 +52,12 @@ impl Measured {
         self.until = now;
     }
 
+    /// The time until now does not count.
+    fn skip_to(&mut self, now: Instant) {
+        self.since += now - self.until;
+        self.until = now;
+    }
+
     fn is_enough(self, (bytes, time): (u64, Duration)) -> bool {
         self.bytes >= bytes && self.until - self.since >= time
     }
@@ -82,9 +88,12 @@ impl Growth {
         self.decide(measured, now, connections)
     }
 
-    /// Bytes came while more connections are being made.
-    pub(super) fn came_meanwhile(&mut self, bytes: u64, now: Instant) {
-        if let Some((_, before)) = &mut self.before {
+    /// Bytes came while more connections are being made; `was_held` if their reader did not take them at once, which says nothing of the line.
+    pub(super) fn came_meanwhile(&mut self, bytes: u64, now: Instant, was_held: bool) {
+        let Some((_, before)) = &mut self.before else { return };
+        if was_held {
+            before.skip_to(now);
+        } else {
             before.came(bytes, now);
         }
     }
@@ -194,7 +203,9 @@ mod tests {
         for _ in 0..100 {
             // The line had only been slow to begin.
             test.1 += Duration::from_millis(10);
-            test.0.came_meanwhile(MIB, test.1);
+            test.0.came_meanwhile(MIB, test.1, false);
+            test.1 += Duration::from_millis(50);
+            test.0.came_meanwhile(MIB, test.1, true);
         }
         assert_eq!(test.second(100, 5), 1);
     }

@@ -134,6 +134,7 @@ impl Source for Sftp {
             ranges: true,
             content_digest: false,
             proven_whole: false,
+            unconfirmed: false,
             verbatim_names: true,
             names_alone: true,
             // All together hold no more than eight; one alone has up to 13 MiB under way.

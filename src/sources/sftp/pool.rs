@@ -118,10 +118,7 @@ impl Pool {
         let (now, mut state) = (Instant::now(), self.state.lock());
         state.used = now;
         if state.connecting {
-            if !was_held {
-                state.growth.came_meanwhile(bytes, now);
-            }
-            return;
+            return state.growth.came_meanwhile(bytes, now, was_held);
         }
         let Some(config) = self.config.as_ref().filter(|_| !state.closed) else { return };
         if was_held || !state.more.iter().all(|connection| connection.has_brought.load(Ordering::Relaxed)) {

@@ -115,6 +115,7 @@ impl Source for Smb {
             ranges: true,
             content_digest: false,
             proven_whole: false,
+            unconfirmed: false,
             verbatim_names: false,
             names_alone: false,
             // 8 reads of 512 KiB, and what waits to be confirmed.

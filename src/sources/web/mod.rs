@@ -284,6 +284,7 @@ impl Source for Web {
             ranges: self.ranges.are_possible() && !self.tags.are_unstable(),
             content_digest: false,
             proven_whole: self.tags.are_unstable(),
+            unconfirmed: false,
             verbatim_names: true,
             names_alone: false,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,

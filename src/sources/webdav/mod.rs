@@ -351,6 +351,7 @@ impl Source for Webdav {
             ranges: self.ranges.are_possible() && !self.tags.are_unstable(),
             content_digest: false,
             proven_whole: self.tags.are_unstable(),
+            unconfirmed: true,
             verbatim_names: true,
             names_alone: true,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
