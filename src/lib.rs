@@ -110,7 +110,8 @@
 //! [`source::Source::retrieve_file`] delivers, what arrives is cut into blocks, and [`cache::OpenCopy::write`] takes each: room is reserved
 //! before (`cache::room`), the block is written, hashed and noted in the copy's contents (`cache::copy`). Blocks are
 //! handed to readers as they arrive; small answers over WebDAV, HTTP and from buckets without tags even before their source has proven
-//! them (`sources::http::early`), from memory, which forgets them unless it does. The block that completes a copy is held back until `create_local_digest` has proven
+//! them (`sources::http::early`), from memory, which forgets them unless it does; small files that come ahead are confirmed together later
+//! (`version::confirmations`). The block that completes a copy is held back until `create_local_digest` has proven
 //! the copy ([`freshness::proof`]). Where the bytes were wrong, the next ones are read only once they are proven, and who has read of the
 //! wrong ones gets an error. A proven copy may be read by the kernel itself (`fuse::passthrough`). A server that restarts
 //! meanwhile is waited for, and what is missing asked for again ([`source::retry`]).

@@ -215,8 +215,7 @@ mod tests {
             let dir = kit::reaper::temporary();
             let (cache, _) = Cache::open(dir.path(), Limits { max_size: 1 << 30, min_free: 0 }).expect("a cache");
             let (source, short_break) = (Arc::new(Memory::new().unconfirmed()), Duration::ZERO);
-            let transfer =
-                Transfer::new(source, "id".into(), Arc::default(), cache, Arc::default(), short_break, None);
+            let transfer = Transfer::new(source, "id".into(), Arc::default(), cache, Arc::default(), short_break, None);
             let path = RemotePath::parse(b"file").expect("a path");
             let version = Version { path, digest: Digest::new("tag"), size: 5, modified: None };
             let open = transfer.open(&version, &b"file".as_slice().into()).await;
