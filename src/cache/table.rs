@@ -264,7 +264,7 @@ impl Cache {
             return;
         }
         // Only the room and the handle that is dropped have it; else somebody is about to store it with its lease.
-        let is_idle = Arc::strong_count(copy) == 2 && !copy.is_unconfirmed_at_all();
+        let is_idle = Arc::strong_count(copy) == 2 && !copy.awaits_confirmation();
         if table.loaded > MAPS_IN_MEMORY && is_idle {
             table.held.put(*copy.key(), Held::Stored { name: copy.name().clone(), lease: copy.lease.take() });
             table.loaded -= 1;

@@ -110,7 +110,7 @@ impl Transfer {
 
     /// Has the source confirm these files of a directory, which have come already.
     async fn confirm_all(self: &Arc<Self>, dir: &RemotePath, mut waiting: Vec<Waiting>) {
-        let names = waiting.iter().map(|file| file.names).max().unwrap_or(usize::MAX);
+        let names = waiting.iter().map(|file| file.names).max().unwrap_or_default();
         if waiting.len() > FEW.max(names / NAMES_OF_A_QUESTION) {
             let told = match self.told_by_listing_in_time(dir, &waiting).await {
                 Ok(told) => told,
@@ -121,7 +121,12 @@ impl Transfer {
                 }
             };
             let is_told = |file: &Waiting| told.get(&file.version.path).is_some_and(|digest| file.is_told(digest));
-            waiting.extract_if(.., |file| is_told(file)).for_each(|file| self.confirmed(&file));
+            let confirmed: Vec<_> = waiting.extract_if(.., |file| is_told(file)).collect();
+            for file in confirmed {
+                self.confirmed(&file);
+                // Let other tasks run: there may be thousands.
+                tokio::task::consume_budget().await;
+            }
         }
         let one_by_one = stream::iter(waiting);
         one_by_one.for_each_concurrent(AT_A_TIME, |file| async move { self.confirm(&file).await }).await;

@@ -35,8 +35,8 @@ impl OpenCopy {
 }
 
 impl CachedFile {
-    /// Whether bytes of it still have to be confirmed.
-    pub(in crate::cache) fn is_unconfirmed_at_all(&self) -> bool {
+    /// Whether bytes of it still have to be confirmed, of whatever retrieval.
+    pub(in crate::cache) fn awaits_confirmation(&self) -> bool {
         self.unconfirmed.is_owed()
     }
 
