@@ -1,4 +1,4 @@
-//! What is kept of a listing when a newer one takes its place: names that an incomplete one does not tell, and digests of what cannot be told
+//! The parts of a listing that are kept when a newer one takes its place: names that an incomplete one does not tell, and digests of what cannot be told
 //! from what was known.
 
 use tokio::time::Instant;

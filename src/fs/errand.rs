@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use futures::StreamExt as _;
-use futures::future::join_all;
 use futures::stream;
 use parking_lot::Mutex;
 use scopeguard::{ScopeGuard, guard};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
 use super::open::version_of;
 use super::{FileSystem, Inode, MountedSource, Node, SourceIndex};
@@ -127,9 +125,8 @@ impl FileSystem {
 
     /// Carries out an errand at and below a node; `tally` tells how far it is. Returns the versions that were dealt with.
     pub async fn carry_out(&self, errand: Errand, node: Node, tally: &Mutex<Tally>) -> HashSet<Key> {
-        // What may have to come anew does so now.
-        let confirming = self.sources.iter().map(|source| source.transfer.confirm_now());
-        let _ = timeout(CONFIRM_BEFORE, join_all(confirming)).await;
+        // Files that are not confirmed are missing then, and are retrieved.
+        self.confirm_within(CONFIRM_BEFORE).await;
         let room = self.room_for(errand).await.map_or(u64::MAX, |room| room.bytes);
         let (seen, refusing, unfit) = (Mutex::default(), Mutex::default(), Mutex::default());
         let walk = Walk { fs: self, errand, tally, seen, refusing, room: Mutex::new(room), unfit };

@@ -21,6 +21,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::future::join_all;
 use globset::GlobSet;
 use tokio::time::{Instant, timeout};
 
@@ -334,12 +335,14 @@ impl FileSystem {
 
     /// Has confirmed what came last, and says goodbye to every source.
     pub async fn disconnect(&self) {
-        let goodbye = async |source: &MountedSource| {
-            // What is not confirmed by then will be retrieved again.
-            let _ = timeout(CONFIRM_TIMEOUT, source.transfer.confirm_now()).await;
-            source.connection.disconnect().await;
-        };
-        futures::future::join_all(self.sources.iter().map(goodbye)).await;
+        self.confirm_within(CONFIRM_TIMEOUT).await;
+        join_all(self.sources.iter().map(|source| source.connection.disconnect())).await;
+    }
+
+    /// Has confirmed what came ahead of readers. Files that are not confirmed within this time stay as they are.
+    async fn confirm_within(&self, time: Duration) {
+        let confirming = self.sources.iter().map(|source| source.transfer.confirm_now());
+        let _ = timeout(time, join_all(confirming)).await;
     }
 
     /// Makes the cache durable. The process ends afterwards: the tables of inodes and of listings are not freed.

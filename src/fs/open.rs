@@ -83,7 +83,7 @@ impl FileSystem {
         if let Some(ahead) = &source.ahead {
             ahead.opened(dir, name, whole);
         }
-        // What has been checked needs no more looks at its bytes.
+        // A checked file needs no more looks at its bytes.
         if sound.is_none() {
             Opening { source, dir, name, entry, version: &version }.begin(whole, current.unconfirmed).await?;
         }

@@ -547,7 +547,7 @@ impl Source for Shared {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let shareable = self.shareable(request).filter(|_| !request.range.is_empty());
         let Some(subject) = shareable else { return self.inner.retrieve_file(request, out).await };
-        // What others are given is confirmed.
+        // Others are given confirmed bytes only.
         let request = &Retrieval { may_be_unconfirmed: false, ..request.clone() };
         let blocks = blocks_of(&request.range);
         let goes_on = subject.size > SMALL && self.goes_on(&subject.key, &blocks);

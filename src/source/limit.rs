@@ -121,7 +121,7 @@ impl<S: Source> Source for Limited<S> {
     async fn retrieve_file(&self, request: &Retrieval<'_>, out: &mut dyn Sink) -> Result<Retrieved> {
         let mut turn = self.turns.take(&request.urgency).await?;
         let mut pauses = Pauses::within(self.timeout);
-        // What comes by a rate is in no hurry.
+        // Bytes that come by a rate are in no hurry.
         let may_be_unconfirmed = request.may_be_unconfirmed && self.rate.is_none();
         let request = &Retrieval { may_be_unconfirmed, ..request.clone() };
         let mut out = RatedSink { out, rate: self.rate.as_ref(), begun: false };

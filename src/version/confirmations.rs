@@ -79,12 +79,6 @@ impl OpenVersion {
         let names = self.names_beside.load(Ordering::Relaxed);
         self.transfer.confirm_soon(Waiting { version, name, retrieval, names });
     }
-
-    /// Throws bytes away that somebody may have read.
-    async fn throw_away(self: &Arc<Self>) {
-        self.is_handed_out.store(true, Ordering::SeqCst);
-        self.begin_anew().await;
-    }
 }
 
 impl Transfer {

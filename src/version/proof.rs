@@ -254,6 +254,12 @@ impl OpenVersion {
         }
     }
 
+    /// The same of bytes that count as read, whoever has them.
+    pub(super) async fn throw_away(self: &Arc<Self>) {
+        self.is_handed_out.store(true, Ordering::SeqCst);
+        self.begin_anew().await;
+    }
+
     /// Bytes that somebody may have read are not those of the version.
     fn retract(&self) {
         if self.is_handed_out.swap(false, Ordering::SeqCst) {
@@ -273,10 +279,8 @@ impl OpenVersion {
             "{}: a digest of this source proved true, and this one is not that of the bytes: retrieved anew",
             version.path
         );
-        self.discard().await;
+        self.throw_away().await;
         transfer.cache.counters().quarantined.fetch_add(1, Ordering::Relaxed);
         transfer.evidence.uncount(copy.key());
-        self.is_handed_out.store(true, Ordering::Release);
-        self.retract();
     }
 }

@@ -205,8 +205,7 @@ impl Request {
 
     /// Whether a listing may confirm what it brings: all of a small file of which nothing is here, and for which nobody waited.
     fn may_be_unconfirmed(&self, version: &OpenVersion) -> bool {
-        let Capabilities { unconfirmed, digest_from_listing, .. } = version.transfer.source.capabilities();
-        let is_able = unconfirmed && digest_from_listing;
+        let is_able = version.transfer.source.capabilities().unconfirmed;
         is_able && !self.is_waited_for && version.version.size <= SMALL && !version.copy.is_begun()
     }
 
@@ -378,7 +377,7 @@ impl<'a> BlockSink<'a> {
     /// Fails if the next block is another one than an answer before brought, where nothing else tells whether both are of one version.
     fn compare(&self, bytes: &[u8]) -> Result<()> {
         let OpenVersion { transfer, version, state, .. } = &**self.version;
-        // What has a place on disk is proven when it is complete.
+        // A copy that has a place on disk is proven when it is complete.
         let is_proven = !transfer.source.capabilities().proven_whole || self.version.ahead_in_memory().is_none();
         if is_proven || state.lock().answers.agree(self.next, bytes) {
             return Ok(());

@@ -51,7 +51,7 @@ impl Cache {
     pub fn confirmed(self: &Arc<Self>, key: &Key, retrieval: u64) {
         let Some(open) = self.open_loaded(key) else { return };
         let is_same = open.unconfirmed.0.compare_exchange(retrieval, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        // Where the disk hangs, whoever closes it last tells the index.
+        // If the disk hangs now, the last close tells the index.
         if is_same
             && open.lease.bytes() > 0
             && let Ok(mut state) = self.disk.lock(&open.state)

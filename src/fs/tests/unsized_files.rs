@@ -187,14 +187,19 @@ async fn what_only_a_whole_copy_proves_is_not_read_before() {
     }
 }
 
+/// A mount of a file that the cache cannot hold, of which only a whole copy proves the version; its bytes and its inode.
+async fn beyond_the_cache(size: u64) -> (Fixture, Vec<u8>, Inode) {
+    let mount = Fixture::with(proven_whole(), Limits { max_size: 1 << 20, min_free: 0 }, Offline::Serve);
+    let bytes = content(size);
+    mount.memory.put("file", bytes.clone());
+    let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+    (mount, bytes, inode)
+}
+
 /// What the cache cannot hold is read as it comes, and may come in two answers.
 #[tokio::test(start_paused = true)]
 async fn what_another_answer_need_not_belong_to_is_read_no_further() {
-    let small = Limits { max_size: 1 << 20, min_free: 0 };
-    let mount = Fixture::with(proven_whole(), small, Offline::Serve);
-    let bytes = content(8 << 20);
-    mount.memory.put("file", bytes.clone());
-    let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+    let (mount, bytes, inode) = beyond_the_cache(8 << 20).await;
     let begun = mount.fs.open(inode).await.expect("open").handle;
     mount.faults.set_times(Method::RetrieveFile, Fault::FailAfter(2 << 20, ErrorKind::Changed), 1);
     let retrievals = || mount.faults.calls(Method::RetrieveFile);
@@ -214,11 +219,7 @@ async fn what_another_answer_need_not_belong_to_is_read_no_further() {
 #[tokio::test(start_paused = true)]
 async fn what_another_answer_brings_is_compared_with_what_was_read() {
     for differs in [false, true] {
-        let small = Limits { max_size: 1 << 20, min_free: 0 };
-        let mount = Fixture::with(proven_whole(), small, Offline::Serve);
-        let bytes = content(40 << 20);
-        mount.memory.put("file", bytes.clone());
-        let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+        let (mount, bytes, inode) = beyond_the_cache(40 << 20).await;
         let begun = mount.fs.open(inode).await.expect("open").handle;
         assert_eq!(mount.fs.read(begun, 0..4096).await.expect("read"), bytes[..4096]);
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -236,14 +237,10 @@ async fn what_another_answer_brings_is_compared_with_what_was_read() {
     }
 }
 
-/// What is left in memory of the answer to one reader is no part of what another one reads.
+/// Blocks that memory holds of the answer to one reader are no part of those that another one reads.
 #[tokio::test(start_paused = true)]
 async fn another_reader_has_its_bytes_from_another_answer() {
-    let small = Limits { max_size: 1 << 20, min_free: 0 };
-    let mount = Fixture::with(proven_whole(), small, Offline::Serve);
-    let bytes = content(8 << 20);
-    mount.memory.put("file", bytes.clone());
-    let inode = mount.find("file").await.expect("lookup").expect("there").inode;
+    let (mount, bytes, inode) = beyond_the_cache(8 << 20).await;
     for answer in 1..=2 {
         let handle = mount.fs.open(inode).await.expect("open").handle;
         let read = mount.fs.read(handle, 0..4096).await.expect("read");

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 /// How many connections there are at most.
 pub(super) const MOST: usize = 4;
 
-/// What a first measurement takes at least: so many bytes, and so long. Connections that are tried cost little, and take a while to be made.
+/// The least that a first measurement takes: so many bytes, and so long. Connections that are tried cost little, and take a while to be made.
 const TRIED: (u64, Duration) = (2 << 20, Duration::from_millis(100));
 
-/// What the one takes that judges whether more connections stay.
+/// The least of the one that judges whether more connections stay.
 const JUDGED: (u64, Duration) = (4 << 20, Duration::from_millis(250));
 
 /// How many times faster bytes must come for more connections to stay.
