@@ -34,13 +34,13 @@ async fn what_is_pinned_is_retrieved_and_stays_whatever_else_is_read() {
         mount.memory.put(file, if file.ends_with('y') { Vec::new() } else { content(SMALL) });
     }
     for number in 0..16 {
-        mount.memory.put(&format!("other/{number}"), content(SMALL));
+        mount.memory.put(&format!("other/{number:02}"), content(SMALL));
     }
     let (_, kept) = pin(&mount, "kept").await;
     assert_eq!((kept.directories, kept.files, kept.failed, kept.retrieved_bytes), (2, 3, 0, 2 * SMALL));
     assert_eq!(mount.faults.bytes(), 2 * SMALL);
     for number in 0..16 {
-        mount.read(&format!("other/{number}")).await.expect("read");
+        mount.read(&format!("other/{number:02}")).await.expect("read");
     }
     assert!(mount.fs.cache().counters().evicted.load(Ordering::Relaxed) > 0, "others had to go");
     assert_eq!(pinned_copies(&mount), 2);
@@ -49,8 +49,12 @@ async fn what_is_pinned_is_retrieved_and_stays_whatever_else_is_read() {
 
     let before = mount.faults.bytes();
     let dropped = tally(&mount, Errand::Drop, "").await;
-    assert_eq!((dropped.pinned, dropped.open), (2, 0));
+    assert_eq!(dropped.pinned, 2);
     assert!(dropped.dropped > 0 && dropped.dropped_bytes > dropped.dropped * SMALL);
+    // What came ahead of its reader is open for a moment longer.
+    while tally(&mount, Errand::Drop, "").await.open > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(mount.read("kept/a").await.expect("read"), content(SMALL));
     assert_eq!(mount.faults.bytes(), before);
     assert_eq!(mount.fs.cache().count(), (2, 2, mount.fs.cache().count().2));
