@@ -88,5 +88,10 @@ pub fn median(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
     Some((*values.get(values.len() / 2)?, *values.first()?, *values.last()?))
 }
 
+/// The median of what these figures have of something; `None` if they have nothing.
+pub fn middle(figures: &[Figure], value: fn(&Figure) -> Option<f64>) -> Option<f64> {
+    Some(median(figures.iter().filter_map(value).collect())?.0)
+}
+
 /// How long nobody may take for one turn.
 pub const PATIENCE: Duration = Duration::from_secs(150);

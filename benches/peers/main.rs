@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+mod bounds;
 mod case;
 mod figure;
 mod participant;
@@ -24,7 +25,7 @@ use stage::Stage;
 const ROUNDS: usize = 3;
 
 /// Whoever takes longer for a turn, preparation included, has no other: what a median of such times would add is not worth the wait.
-const SLOW: Duration = Duration::from_secs(45);
+const SLOW: Duration = Duration::from_secs(20);
 
 fn main() {
     // `cargo bench` passes arguments of its own; the others choose by name.

@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use super::case::Case;
-use super::figure::{Figure, PATIENCE, mebibytes, median};
+use super::figure::{Figure, PATIENCE, mebibytes, median, middle};
 use super::participant::{DAVFS2, Participant, RCLONE, S3FS};
 use super::results::{Results, said};
 use super::stage::Protocol;
-use super::{ROUNDS, SLOW};
+use super::{ROUNDS, SLOW, bounds};
 
 /// What the document says before its tables.
 const HEAD: &str = include_str!("head.md.in");
@@ -21,16 +21,16 @@ pub fn table(case: &Case, Results { turns, day, commit }: &Results) -> String {
     text += "| server | who | seconds: median (least–greatest) | requests | MiB moved | memory, MiB | core-s |\n";
     text += "|---|---|---|---|---|---|---|\n";
     for ((protocol, participant), figures) in turns {
-        let of = |value: fn(&Figure) -> Option<f64>| median(figures.iter().filter_map(value).collect());
-        let middle = |value, digits: usize| of(value).map_or("–".into(), |(middle, ..)| format!("{middle:.digits$}"));
+        let shown =
+            |value, digits: usize| middle(figures, value).map_or("–".into(), |middle| format!("{middle:.digits$}"));
         writeln!(
             text,
             "| {protocol} | {participant} | {} | {} | {} | {} | {} |",
             seconds(figures),
-            middle(|figure| figure.requests.map(|requests| requests as f64), 0),
-            middle(|figure| figure.bytes.map(mebibytes), 1),
-            middle(|figure| figure.memory.map(mebibytes), 0),
-            middle(|figure| figure.cpu, 2),
+            shown(|figure| figure.requests.map(|requests| requests as f64), 0),
+            shown(|figure| figure.bytes.map(mebibytes), 1),
+            shown(|figure| figure.memory.map(mebibytes), 0),
+            shown(|figure| figure.cpu, 2),
         )
         .expect("a string takes everything");
     }
@@ -54,7 +54,7 @@ fn seconds(figures: &[Figure]) -> String {
 }
 
 fn middle_seconds(figures: &[Figure]) -> Option<f64> {
-    Some(median(figures.iter().filter_map(|figure| figure.seconds).collect())?.0)
+    middle(figures, |figure| figure.seconds)
 }
 
 /// The median of kitovufs at a server.
@@ -135,6 +135,7 @@ pub fn write((results, missing): (Vec<(&Case, Results)>, Vec<&str>)) {
     let docs = top.join("docs");
     let mut text =
         HEAD.replace("{slow}", &SLOW.as_secs().to_string()).replace("{not better}", not_better(results).trim_end());
+    text = text.replace("{bounds}", &bounds::table(results));
     text = text.replace("{machine}", &machine()).replace("{rounds}", &ROUNDS.to_string());
     text = text.replace("{rclone}", &RCLONE.join(" ")).replace("{s3fs}", S3FS);
     text = text.replace("{davfs2}", &DAVFS2.trim_end().replace('\n', ", "));

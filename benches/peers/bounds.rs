@@ -1,0 +1,120 @@
+//! The bounds that kitovufs is to keep, and whether it did, as a table.
+
+use std::fmt::Write as _;
+
+use super::case::Case;
+use super::figure::{Figure, mebibytes, middle};
+use super::participant::Participant::{self, Client, Kitovufs, Native};
+use super::results::Results;
+use super::stage::Protocol::{self, S3, Sftp, TaggedS3, Webdav};
+
+/// What is bounded, of medians.
+#[derive(Clone, Copy)]
+enum Quantity {
+    /// Seconds that the reader waits.
+    Seconds,
+    /// The same in those of another participant.
+    Times(Participant),
+    /// HTTP requests.
+    Requests,
+    /// MiB that come from the server.
+    Moved,
+    /// Seconds of a core that the daemon computes.
+    CoreSeconds,
+    /// MiB of memory that it has at the most.
+    Memory,
+}
+
+impl Quantity {
+    fn of(self, results: &Results, protocol: Protocol) -> Option<f64> {
+        let figures = |participant| results.turns.get(&(protocol, participant)).map(Vec::as_slice);
+        let seconds = |participant| middle(figures(participant)?, |figure| figure.seconds);
+        let ours = |value: fn(&Figure) -> Option<f64>| middle(figures(Kitovufs)?, value);
+        match self {
+            Self::Seconds => seconds(Kitovufs),
+            Self::Times(other) => Some(seconds(Kitovufs)? / seconds(other)?),
+            Self::Requests => ours(|figure| figure.requests.map(|requests| requests as f64)),
+            Self::Moved => ours(|figure| figure.bytes.map(mebibytes)),
+            Self::CoreSeconds => ours(|figure| figure.cpu),
+            Self::Memory => ours(|figure| figure.memory.map(mebibytes)),
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Seconds => "seconds".into(),
+            Self::Times(other) => format!("times as long as {other}"),
+            Self::Requests => "requests".into(),
+            Self::Moved => "MiB moved".into(),
+            Self::CoreSeconds => "core-s".into(),
+            Self::Memory => "memory, MiB".into(),
+        }
+    }
+}
+
+/// The most that is allowed of a case at each server.
+struct Bound {
+    case: &'static str,
+    quantity: Quantity,
+    most: &'static [(Protocol, f64)],
+}
+
+/// The columns of the table.
+const SERVERS: [Protocol; 4] = [S3, TaggedS3, Webdav, Sftp];
+
+/// The most memory in any case, in MiB.
+const MEMORY: f64 = 64.0;
+
+const fn bound(case: &'static str, quantity: Quantity, most: &'static [(Protocol, f64)]) -> Bound {
+    Bound { case, quantity, most }
+}
+
+/// They were set by the least that a case can take: its round trips, the line's bandwidth, what plain clients and the best of the others took.
+const BOUNDS: [Bound; 14] = [
+    bound("copy-500", Quantity::Seconds, &[(S3, 1.5), (TaggedS3, 1.5), (Webdav, 1.5), (Sftp, 1.5)]),
+    bound("copy-10000", Quantity::Seconds, &[(S3, 3.0), (Webdav, 3.0), (Sftp, 3.0)]),
+    bound("find-far", Quantity::Seconds, &[(S3, 0.9), (Webdav, 0.9), (Sftp, 0.9)]),
+    bound("find-many", Quantity::Times(Client), &[(S3, 1.3), (Webdav, 1.3)]),
+    bound("find-again", Quantity::Times(Native), &[(S3, 1.5), (Webdav, 1.5), (Sftp, 1.5)]),
+    bound("head", Quantity::Seconds, &[(S3, 0.135), (Webdav, 0.135), (Sftp, 0.135)]),
+    bound("tail", Quantity::Seconds, &[(S3, 0.14), (Webdav, 0.14), (Sftp, 0.14)]),
+    bound("random", Quantity::Seconds, &[(S3, 2.4), (Webdav, 2.4), (Sftp, 2.4)]),
+    bound("readers", Quantity::Seconds, &[(S3, 2.5), (Webdav, 2.5), (Sftp, 2.5)]),
+    bound("stream", Quantity::Seconds, &[(S3, 3.2), (Webdav, 3.2), (Sftp, 4.0)]),
+    bound("stream", Quantity::Moved, &[(S3, 280.0), (Webdav, 280.0), (Sftp, 280.0)]),
+    bound("whole", Quantity::CoreSeconds, &[(TaggedS3, 2.2), (Webdav, 1.4), (Sftp, 1.6)]),
+    bound("warm", Quantity::Times(Native), &[(S3, 4.0), (Webdav, 4.0), (Sftp, 4.0)]),
+    bound("stat-one", Quantity::Requests, &[(S3, 2.0)]),
+];
+
+/// What was measured and what is allowed, in bold where it is more.
+fn cell(measured: f64, most: f64) -> String {
+    let digits = if most < 1.0 { 3 } else { 2 };
+    if measured <= most {
+        format!("{measured:.digits$} ≤ {most}")
+    } else {
+        format!("**{measured:.digits$} > {most}**")
+    }
+}
+
+/// The bounds as a table in Markdown.
+pub fn table(results: &[(&Case, Results)]) -> String {
+    let mut text = format!("| | of | {} |\n|---|---|", SERVERS.map(|server| server.to_string()).join(" | "));
+    text += &"---|".repeat(SERVERS.len());
+    let mut row = |case: &str, quantity: Quantity, cell: &dyn Fn(Protocol) -> Option<String>| {
+        let cells = SERVERS.map(|server| cell(server).unwrap_or_default()).join(" | ");
+        write!(text, "\n| {case} | {} | {cells} |", quantity.name()).expect("a string takes everything");
+    };
+    for &Bound { case, quantity, most } in &BOUNDS {
+        let Some((_, measured)) = results.iter().find(|(measured, _)| measured.name == case) else { continue };
+        row(case, quantity, &|server| {
+            let (_, most) = most.iter().find(|(of, _)| *of == server)?;
+            Some(quantity.of(measured, server).map_or_else(|| "not done".into(), |measured| cell(measured, *most)))
+        });
+    }
+    row("the most of all cases", Quantity::Memory, &|server| {
+        let peaks = results.iter().filter_map(|(_, measured)| Quantity::Memory.of(measured, server));
+        peaks.max_by(f64::total_cmp).map(|peak| cell(peak, MEMORY))
+    });
+    text
+}
