@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -200,6 +200,25 @@ impl Turns {
     }
 }
 
+/// What goes one way on a connection.
+struct Way {
+    shared: Arc<Shared>,
+    from_server: bool,
+    /// How many parts were read and are not written yet.
+    waiting: AtomicUsize,
+    /// `None` once nothing more can be written.
+    end: Mutex<Option<End>>,
+}
+
+/// Where it goes.
+struct End {
+    to: TcpStream,
+    /// Bytes so far.
+    sent: u64,
+    /// When the last bytes were sent, as planned: a thread that wakes up late makes the link no narrower.
+    free: Option<Instant>,
+}
+
 fn connect(client: TcpStream, server: SocketAddr, shared: &Arc<Shared>) {
     let Ok(server) = TcpStream::connect(server) else { return };
     for stream in [&client, &server] {
@@ -210,17 +229,19 @@ fn connect(client: TcpStream, server: SocketAddr, shared: &Arc<Shared>) {
     for (from, to, from_server) in
         [(client.try_clone().unwrap(), server.try_clone().unwrap(), false), (server, client, true)]
     {
+        let end = Mutex::new(Some(End { to, sent: 0, free: None }));
+        let reading = Arc::new(Way { shared: shared.clone(), from_server, waiting: AtomicUsize::new(0), end });
         let (arrived, waiting) = mpsc::channel();
-        let (reading, writing) = (shared.clone(), shared.clone());
-        thread::spawn(move || read(from, &reading, &arrived));
-        thread::spawn(move || write(to, &writing, &waiting, from_server));
+        let writing = reading.clone();
+        thread::spawn(move || reading.read(from, &arrived));
+        thread::spawn(move || writing.write(&waiting));
     }
 }
 
 /// What tells of a further connection to an FTP server (RFC 959, reply 227), with a port that leads through this link in place of the
 /// server's.
 fn further_connection(bytes: &[u8], shared: &Arc<Shared>) -> Option<Vec<u8>> {
-    let (words, place) = str::from_utf8(bytes).ok()?.strip_prefix("227 ")?.split_once("(127,0,0,1,")?;
+    let (words, place) = str::from_utf8(bytes.strip_prefix(b"227 ")?).ok()?.split_once("(127,0,0,1,")?;
     let (high, low) = place.split_once(')')?.0.split_once(',')?;
     let server = u16::from_be_bytes([high.parse().ok()?, low.parse().ok()?]);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -234,42 +255,71 @@ fn further_connection(bytes: &[u8], shared: &Arc<Shared>) -> Option<Vec<u8>> {
     Some(format!("227 {words}(127,0,0,1,{high},{low})\r\n").into_bytes())
 }
 
-fn read(mut from: TcpStream, shared: &Shared, arrived: &mpsc::Sender<(Instant, Vec<u8>)>) {
-    let mut buffer = vec![0; 64 * 1024];
-    while !shared.ended.load(Ordering::Relaxed) {
-        match from.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(length) => {
-                if arrived.send((Instant::now(), buffer[..length].to_vec())).is_err() {
-                    return;
+impl Way {
+    fn read(&self, mut from: TcpStream, arrived: &mpsc::Sender<(Instant, Vec<u8>)>) {
+        let mut buffer = vec![0; 64 * 1024];
+        while !self.shared.ended.load(Ordering::Relaxed) {
+            match from.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => {
+                    let (now, bytes) = (Instant::now(), &buffer[..length]);
+                    // Where nothing is to be waited for, another thread would only take time.
+                    if self.waiting.load(Ordering::Acquire) == 0 && self.shared.link() == Link::default() {
+                        if !self.pass(now, bytes) {
+                            return;
+                        }
+                        continue;
+                    }
+                    self.waiting.fetch_add(1, Ordering::AcqRel);
+                    if arrived.send((now, bytes.to_vec())).is_err() {
+                        return;
+                    }
                 }
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+                Err(_) => return,
             }
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
-            Err(_) => return,
         }
     }
-}
 
-fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, Vec<u8>)>, from_server: bool) {
-    let mut sent = 0;
-    // When the last bytes were sent, as planned: a thread that wakes up late makes the link no narrower.
-    let mut free = None::<Instant>;
-    for (arrived, bytes) in waiting {
-        let link = shared.link();
-        sleep_until(arrived + link.delay);
-        if !from_server {
-            shared.turns.lock().unwrap().ask();
-            let requests = bytes.windows(REQUEST.len()).filter(|part| *part == REQUEST).count() as u64;
-            shared.http_requests.fetch_add(requests, Ordering::Relaxed);
-            if to.write_all(&bytes).is_err() {
+    fn write(&self, waiting: &Receiver<(Instant, Vec<u8>)>) {
+        for (arrived, bytes) in waiting {
+            if !self.pass(arrived, &bytes) {
                 return;
             }
-            continue;
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
         }
-        let bytes = further_connection(&bytes, shared).unwrap_or(bytes);
+        if let Some(end) = self.end.lock().unwrap().take() {
+            let _ = end.to.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Passes on what arrived then. Whether more can be passed on.
+    fn pass(&self, arrived: Instant, bytes: &[u8]) -> bool {
+        let mut place = self.end.lock().unwrap();
+        let Some(end) = place.as_mut() else { return false };
+        let goes_on = if self.from_server { self.answer(end, arrived, bytes) } else { self.ask(end, arrived, bytes) };
+        if !goes_on {
+            *place = None;
+        }
+        goes_on
+    }
+
+    fn ask(&self, end: &mut End, arrived: Instant, bytes: &[u8]) -> bool {
+        sleep_until(arrived + self.shared.link().delay);
+        self.shared.turns.lock().unwrap().ask();
+        let requests = bytes.windows(REQUEST.len()).filter(|part| *part == REQUEST).count() as u64;
+        self.shared.http_requests.fetch_add(requests, Ordering::Relaxed);
+        end.to.write_all(bytes).is_ok()
+    }
+
+    fn answer(&self, End { to, sent, free }: &mut End, arrived: Instant, bytes: &[u8]) -> bool {
+        let shared = &self.shared;
+        sleep_until(arrived + shared.link().delay);
+        let further = further_connection(bytes, shared);
+        let bytes = further.as_deref().unwrap_or(bytes);
         let link = shared.open_link();
         let (allowed, fate) = match link.fate {
-            Some((after, fate)) if sent + bytes.len() as u64 > after => (after.saturating_sub(sent), Some(fate)),
+            Some((after, fate)) if *sent + bytes.len() as u64 > after => (after.saturating_sub(*sent), Some(fate)),
             _ => (bytes.len() as u64, None),
         };
         let part = &bytes[..usize::try_from(allowed).unwrap()];
@@ -278,30 +328,23 @@ fn write(mut to: TcpStream, shared: &Arc<Shared>, waiting: &Receiver<(Instant, V
         let due = link.line.map_or(by_itself, |line| by_itself.max(shared.send_by(ready, time(part.len(), line))));
         shared.pass(due, link);
         // A link that was replaced meanwhile is free now.
-        free = Some(due.min(Instant::now()));
+        *free = Some(due.min(Instant::now()));
         shared.turns.lock().unwrap().answer(allowed);
         if to.write_all(part).is_err() {
-            return;
+            return false;
         }
-        sent += allowed;
+        *sent += allowed;
         shared.delivered.fetch_add(allowed, Ordering::Relaxed);
         match fate {
-            None => {}
+            None => return true,
             Some(Fate::Stall) => {
                 while !shared.ended.load(Ordering::Relaxed) && shared.link().fate.is_some() {
                     thread::sleep(Duration::from_millis(50));
                 }
-                return;
             }
-            Some(Fate::Reset) => {
-                set_socket_linger(&to, Some(Duration::ZERO)).unwrap();
-                return;
-            }
-            Some(Fate::Close) => {
-                let _ = to.shutdown(Shutdown::Both);
-                return;
-            }
+            Some(Fate::Reset) => set_socket_linger(to, Some(Duration::ZERO)).unwrap(),
+            Some(Fate::Close) => _ = to.shutdown(Shutdown::Both),
         }
+        false
     }
-    let _ = to.shutdown(Shutdown::Write);
 }
