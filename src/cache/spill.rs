@@ -1,7 +1,7 @@
 //! `Spill`: blocks that found no room on disk, for the moment until their readers have them. It knows no files.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use lru::LruCache;
@@ -10,8 +10,11 @@ use parking_lot::Mutex;
 use super::Key;
 use super::block::BLOCK;
 
-/// How many bytes of blocks are held in memory at most.
+/// How many bytes blocks take in memory at most.
 const LIMIT: usize = 16 << 20;
+
+/// What a block takes besides its bytes: places in tables.
+const OVERHEAD: usize = 256;
 
 /// The most recently used blocks without a place on disk.
 #[derive(Debug)]
@@ -24,8 +27,8 @@ struct Blocks {
     /// Those that were: they go first, the one read first before the others, since reads that arrive out of order may want them still.
     read: LruCache<(Key, usize), Bytes>,
     bytes: usize,
-    /// How many blocks of each version there are.
-    versions: HashMap<Key, usize>,
+    /// The blocks of each version.
+    versions: HashMap<Key, HashSet<usize>>,
 }
 
 impl Default for Spill {
@@ -39,15 +42,15 @@ impl Blocks {
     fn take(&mut self, key: Key, block: usize) {
         let at = (key, block);
         if let Some(bytes) = self.waiting.pop(&at).or_else(|| self.read.pop(&at)) {
-            self.gone(key, &bytes);
+            self.gone(at, &bytes);
         }
     }
 
-    fn gone(&mut self, key: Key, bytes: &Bytes) {
-        self.bytes -= bytes.len();
+    fn gone(&mut self, (key, block): (Key, usize), bytes: &Bytes) {
+        self.bytes -= bytes.len() + OVERHEAD;
         if let Entry::Occupied(mut blocks) = self.versions.entry(key) {
-            *blocks.get_mut() -= 1;
-            if *blocks.get() == 0 {
+            blocks.get_mut().remove(&block);
+            if blocks.get().is_empty() {
                 blocks.remove();
             }
         }
@@ -59,13 +62,13 @@ impl Spill {
     pub fn put(&self, key: Key, block: usize, bytes: Bytes) {
         let mut held = self.0.lock();
         held.take(key, block);
-        held.bytes += bytes.len();
-        *held.versions.entry(key).or_default() += 1;
+        held.bytes += bytes.len() + OVERHEAD;
+        held.versions.entry(key).or_default().insert(block);
         held.waiting.put((key, block), bytes);
         while held.bytes > LIMIT {
             let dropped = held.read.pop_lru().or_else(|| held.waiting.pop_lru());
-            let Some(((key, _), dropped)) = dropped else { break };
-            held.gone(key, &dropped);
+            let Some((at, dropped)) = dropped else { break };
+            held.gone(at, &dropped);
         }
     }
 
@@ -98,9 +101,8 @@ impl Spill {
     /// Lets go of all blocks of a version.
     pub fn remove_all(&self, key: &Key) {
         let held = &mut *self.0.lock();
-        let of_version = held.waiting.iter().chain(&held.read).map(|(at, _)| *at).filter(|(of, _)| of == key);
-        for (key, block) in of_version.collect::<Vec<_>>() {
-            held.take(key, block);
+        for block in held.versions.get(key).cloned().unwrap_or_default() {
+            held.take(*key, block);
         }
     }
 
@@ -124,13 +126,22 @@ mod tests {
     fn the_longest_unused_blocks_go_first() {
         let spill = Spill::default();
         let key = Key([0; 32]);
-        let block = Bytes::from(vec![0; LIMIT / 4]);
+        let block = Bytes::from(vec![0; LIMIT / 4 - OVERHEAD]);
         for number in 0..4 {
             spill.put(key, number, block.clone());
         }
         assert!(spill.get(&key, 0).is_some());
         spill.put(key, 4, block);
         assert!(spill.contains(&key, 0) && !spill.contains(&key, 1) && spill.contains(&key, 4));
+    }
+
+    #[test]
+    fn small_blocks_are_not_more_than_there_is_room_for_them_in_tables() {
+        let spill = Spill::default();
+        for number in 0..LIMIT / OVERHEAD {
+            spill.put(Key([0; 32]), number, Bytes::from_static(b"small"));
+        }
+        assert!(!spill.contains(&Key([0; 32]), 0) && spill.contains(&Key([0; 32]), LIMIT / OVERHEAD - 1));
     }
 
     #[test]
@@ -152,7 +163,7 @@ mod tests {
     fn blocks_that_were_read_go_before_those_that_wait() {
         let spill = Spill::default();
         let key = Key([0; 32]);
-        let block = Bytes::from(vec![0; LIMIT / 4]);
+        let block = Bytes::from(vec![0; LIMIT / 4 - OVERHEAD]);
         for number in 0..4 {
             spill.put(key, number, block.clone());
         }

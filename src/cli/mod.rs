@@ -128,7 +128,7 @@ enum Request {
     Shared(shared::SharedRequest),
     /// Show what a mount is doing.
     Status {
-        /// The mounted folder, absolute; `None` for the one in the configuration.
+        /// The mounted folder, absolute; `None` for all of this user.
         mountpoint: Option<PathBuf>,
         /// For whom.
         form: Form,

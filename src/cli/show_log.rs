@@ -41,7 +41,7 @@ pub fn show(request: &LogRequest) -> Result<(), Failure> {
         match print(&path, request).await {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let why = "there is no log yet: mounts in the background write it; `kitovufs mount -f` tells the same on standard \
+                let why = "there is no log yet: mounts in the background write it; `kitovufs mount -f` writes to standard \
                            error, which a unit of systemd shows with journalctl";
                 Err(failed(ErrorKind::NotFound).because(why).into())
             }

@@ -125,7 +125,7 @@ impl FileSystem {
 
     /// Carries out an errand at and below a node; `tally` tells how far it is. Returns the versions that were dealt with.
     pub async fn carry_out(&self, errand: Errand, node: Node, tally: &Mutex<Tally>) -> HashSet<Key> {
-        // Files that are not confirmed are missing then, and are retrieved.
+        // Files that are thrown away for that are missing, and are retrieved.
         self.confirm_within(CONFIRM_BEFORE).await;
         let room = self.room_for(errand).await.map_or(u64::MAX, |room| room.bytes);
         let (seen, refusing, unfit) = (Mutex::default(), Mutex::default(), Mutex::default());

@@ -339,7 +339,7 @@ impl FileSystem {
         join_all(self.sources.iter().map(|source| source.connection.disconnect())).await;
     }
 
-    /// Has confirmed what came ahead of readers. Files that are not confirmed within this time stay as they are.
+    /// Has confirmed what came ahead of readers, and waits for that no longer than this; it goes on then.
     async fn confirm_within(&self, time: Duration) {
         let confirming = self.sources.iter().map(|source| source.transfer.confirm_now());
         let _ = timeout(time, join_all(confirming)).await;
@@ -599,6 +599,13 @@ impl FileSystem {
     /// Ends an open of a file.
     pub fn release(&self, handle: HandleId) {
         self.files.remove(handle);
+    }
+
+    /// The kernel has dropped its pages of this open file (see [`Opened::keeps_pages`]).
+    pub fn pages_are_dropped(&self, handle: HandleId) {
+        if let Some(Open::Version(open)) = self.files.get(handle).as_deref() {
+            open.version.pages_are_dropped();
+        }
     }
 
     fn node(&self, inode: Inode) -> Result<Arc<Node>> {

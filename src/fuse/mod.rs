@@ -278,7 +278,10 @@ impl Inner {
                 Ok(None) if opened.live => reply.opened(handle, FopenFlags::FOPEN_DIRECT_IO),
                 // A version never changes, so neither do the pages that the kernel has of it, if they are those of the version.
                 Ok(None) if opened.keeps_pages => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
-                Ok(None) => reply.opened(handle, FopenFlags::empty()),
+                Ok(None) => {
+                    reply.opened(handle, FopenFlags::empty());
+                    self.fs.pages_are_dropped(opened.handle);
+                }
                 Err(()) => return reply.error(Errno::EIO),
             }
             ScopeGuard::into_inner(opened);

@@ -41,10 +41,42 @@ const AT_A_TIME: usize = 8;
 /// The files that wait.
 #[derive(Debug, Default)]
 pub(super) struct Confirmations {
-    /// By their directory.
+    /// By their directory, which is here as long as a task of its own gathers its files and has them confirmed: one at a time.
     waiting: Mutex<HashMap<RemotePath, Vec<Waiting>>>,
     /// Whoever asks the source shares it.
     asking: RwLock<()>,
+}
+
+impl Confirmations {
+    /// Adds a file. Whether its directory has no task yet.
+    fn add(&self, dir: &RemotePath, file: Waiting) -> bool {
+        let mut waiting = self.waiting.lock();
+        let is_new = !waiting.contains_key(dir);
+        waiting.entry(dir.clone()).or_default().push(file);
+        is_new
+    }
+
+    /// How many files of a directory wait.
+    fn count(&self, dir: &RemotePath) -> usize {
+        self.waiting.lock().get(dir).map_or(0, Vec::len)
+    }
+
+    /// Takes the files of a directory; if there are none, its task is to end.
+    fn take(&self, dir: &RemotePath) -> Option<Vec<Waiting>> {
+        let mut waiting = self.waiting.lock();
+        let files = std::mem::take(waiting.get_mut(dir)?);
+        if files.is_empty() {
+            waiting.remove(dir);
+            return None;
+        }
+        Some(files)
+    }
+
+    /// Takes all files.
+    fn take_all(&self) -> Vec<(RemotePath, Vec<Waiting>)> {
+        let mut waiting = self.waiting.lock();
+        waiting.iter_mut().map(|(dir, files)| (dir.clone(), std::mem::take(files))).collect()
+    }
 }
 
 /// A file whose bytes are to be confirmed.
@@ -65,48 +97,63 @@ impl Waiting {
     }
 }
 
+/// How a retrieval ended whose bytes could come unconfirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// What it brought, if anything, is confirmed.
+    Confirmed,
+    /// What it brought is not.
+    Unconfirmed,
+    /// With an error, in the middle.
+    Failed,
+}
+
 impl OpenVersion {
-    /// A retrieval has ended that could have brought unconfirmed bytes: they are to be confirmed, or thrown away where they did not find their
-    /// place.
-    pub(super) async fn have_confirmed(self: &Arc<Self>, retrieval: u64, are_confirmed: bool) {
-        if are_confirmed {
+    /// A retrieval has ended that could have brought unconfirmed bytes: they are to be confirmed, or thrown away.
+    pub(super) async fn have_confirmed(self: &Arc<Self>, retrieval: u64, ended: Ended) {
+        if ended == Ended::Confirmed {
             return self.transfer.cache.confirmed(self.copy.key(), retrieval);
-        }
-        if self.missing_bytes() > 0 || !self.copy.is_unconfirmed(retrieval) {
-            return self.throw_away().await;
         }
         let (version, name) = (self.version.clone(), self.copy.name().clone());
         let names = self.names_beside.load(Ordering::Relaxed);
-        self.transfer.confirm_soon(Waiting { version, name, retrieval, names });
+        let file = Waiting { version, name, retrieval, names };
+        match ended {
+            // Nothing of it was proven, so that it is known whether somebody has read some.
+            Ended::Failed => self.begin_anew().await,
+            _ if self.missing_bytes() == 0 && self.copy.is_unconfirmed(retrieval) => self.transfer.confirm_soon(file),
+            // Of what has no place on the disk, or has left it, nobody knows later that it is unconfirmed.
+            _ if self.transfer.is_there(&file).await => self.transfer.confirmed(&file),
+            _ => self.throw_away().await,
+        }
     }
 }
 
 impl Transfer {
-    fn confirm_soon(self: &Arc<Self>, waiting: Waiting) {
-        let dir = waiting.version.path.parent().unwrap_or_else(RemotePath::root);
-        let is_first = {
-            let mut all = self.confirmations.waiting.lock();
-            let of_dir = all.entry(dir.clone()).or_default();
-            of_dir.push(waiting);
-            of_dir.len() == 1
-        };
-        if is_first {
+    fn confirm_soon(self: &Arc<Self>, file: Waiting) {
+        let dir = file.version.path.parent().unwrap_or_else(RemotePath::root);
+        if self.confirmations.add(&dir, file) {
             tokio::spawn(gather(Arc::downgrade(self), dir));
         }
     }
 
-    /// Has everything confirmed that has come, and returns when that is done.
+    /// Has everything confirmed that has come, and returns when that is done. It goes on if nobody waits for that.
     pub async fn confirm_now(self: &Arc<Self>) {
-        let waiting = std::mem::take(&mut *self.confirmations.waiting.lock());
-        join_all(waiting.into_iter().map(|(dir, files)| async move { self.confirm_all(&dir, files).await })).await;
-        let _others = self.confirmations.asking.write().await;
+        let transfer = self.clone();
+        let confirming = tokio::spawn(async move {
+            let asking = transfer.confirmations.asking.read().await;
+            let waiting = transfer.confirmations.take_all().into_iter();
+            join_all(waiting.map(|(dir, files)| transfer.confirm_all(dir, files))).await;
+            drop(asking);
+            let _others = transfer.confirmations.asking.write().await;
+        });
+        let _ = confirming.await;
     }
 
     /// Has the source confirm these files of a directory, which have come already.
-    async fn confirm_all(self: &Arc<Self>, dir: &RemotePath, mut waiting: Vec<Waiting>) {
+    async fn confirm_all(self: &Arc<Self>, dir: RemotePath, mut waiting: Vec<Waiting>) {
         let names = waiting.iter().map(|file| file.names).max().unwrap_or_default();
         if waiting.len() > FEW.max(names / NAMES_OF_A_QUESTION) {
-            let told = match self.told_by_listing_in_time(dir, &waiting).await {
+            let told = match self.told_by_listing_in_time(&dir, &waiting).await {
                 Ok(told) => told,
                 Err(error) => {
                     debug!("{dir}: is not listed, so that nothing of it is confirmed: {error}");
@@ -162,13 +209,21 @@ impl Transfer {
 
     /// Asks about one file. Bytes that are not confirmed, for whatever reason, are thrown away.
     async fn confirm(self: &Arc<Self>, file: &Waiting) {
+        match self.is_there(file).await {
+            true => self.confirmed(file),
+            false => self.throw_away(file).await,
+        }
+    }
+
+    /// Whether the source says that a file has the same version still.
+    async fn is_there(&self, file: &Waiting) -> bool {
         let version = &file.version;
         match retry(|| self.source.create_remote_digest(&version.path)).await {
-            Ok(remote) if file.is_told(&remote.digest) => return self.confirmed(file),
+            Ok(remote) if file.is_told(&remote.digest) => return true,
             Ok(remote) => debug!("{}: came as {}, and is {} now", version.path, version.digest, remote.digest),
             Err(error) => debug!("{}: is not confirmed: {error}", version.path),
         }
-        self.throw_away(file).await;
+        false
     }
 
     async fn throw_away(self: &Arc<Self>, file: &Waiting) {
@@ -183,20 +238,22 @@ impl Transfer {
     }
 }
 
-/// Waits until no more files of a directory come, and has those that came confirmed.
+/// The task of a directory: waits until no more files of it come, and has those that came confirmed, as long as there are some.
 async fn gather(transfer: Weak<Transfer>, dir: RemotePath) {
-    let (began, mut known) = (Instant::now(), 0);
+    let (mut began, mut known) = (Instant::now(), 0);
     loop {
         sleep(GATHER).await;
         let Some(transfer) = transfer.upgrade() else { return };
-        let count = transfer.confirmations.waiting.lock().get(&dir).map_or(0, Vec::len);
+        let count = transfer.confirmations.count(&dir);
         if count == known || began.elapsed() >= LONGEST {
             // First, so that who wants all confirmed waits for these.
             let _asking = transfer.confirmations.asking.read().await;
-            let waiting = transfer.confirmations.waiting.lock().remove(&dir).unwrap_or_default();
-            return transfer.confirm_all(&dir, waiting).await;
+            let Some(waiting) = transfer.confirmations.take(&dir) else { return };
+            transfer.confirm_all(dir.clone(), waiting).await;
+            (began, known) = (Instant::now(), 0);
+        } else {
+            known = count;
         }
-        known = count;
     }
 }
 
@@ -229,7 +286,7 @@ mod tests {
                 open.copy.spill(0, &bytes);
             }
             assert!(open.missing(0..1).is_empty());
-            open.have_confirmed(retrieval, false).await;
+            open.have_confirmed(retrieval, Ended::Unconfirmed).await;
             assert_eq!((open.missing(0..1), open.retractions()), (vec![0], 1));
             assert!(transfer.confirmations.waiting.lock().is_empty());
         }

@@ -17,6 +17,9 @@ use crate::freshness::{Promise, asked_again_after};
 /// How many damaged versions are remembered. One that is forgotten is retrieved again, and found damaged again.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
+/// Of how many versions it is remembered that the kernel may have wrong pages: more than are opened again while it has them.
+const RETRACTED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
 /// How many versions whose digests never agree are counted.
 const COUNTED: usize = 65_536;
 
@@ -30,7 +33,7 @@ pub(super) struct Evidence {
     damaged: Mutex<LruCache<Key, Damage>>,
     unconverged: Mutex<HashSet<Key>>,
     /// Copies of which the kernel may have pages that were read before their bytes turned out wrong.
-    retracted: Mutex<HashSet<Key>>,
+    retracted: Mutex<LruCache<Key, ()>>,
 }
 
 /// A version whose bytes were not those that its digest says.
@@ -47,7 +50,8 @@ impl Evidence {
     pub(super) fn new(cache: Arc<Cache>, source_id: Arc<str>) -> Self {
         let proved = AtomicBool::new(cache.has_hashes(&source_id));
         let damaged = Mutex::new(LruCache::new(REMEMBERED));
-        Self { cache, source_id, proved, damaged, unconverged: Mutex::default(), retracted: Mutex::default() }
+        let retracted = Mutex::new(LruCache::new(RETRACTED));
+        Self { cache, source_id, proved, damaged, unconverged: Mutex::default(), retracted }
     }
 
     /// What digests of this source say of their bytes.
@@ -112,11 +116,16 @@ impl Evidence {
 
     /// Notes that bytes were read which turned out wrong.
     pub(super) fn note_retraction(&self, key: Key) {
-        self.retracted.lock().insert(key);
+        self.retracted.lock().put(key, ());
     }
 
-    /// Whether that was noted, once.
-    pub(super) fn take_retraction(&self, key: &Key) -> bool {
-        self.retracted.lock().remove(key)
+    /// Whether that was noted.
+    pub(super) fn is_retracted(&self, key: &Key) -> bool {
+        self.retracted.lock().contains(key)
+    }
+
+    /// Nobody has such bytes any more.
+    pub(super) fn forget_retraction(&self, key: &Key) {
+        self.retracted.lock().pop(key);
     }
 }

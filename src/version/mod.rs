@@ -214,9 +214,16 @@ impl OpenVersion {
         self.retractions.load(Ordering::Acquire)
     }
 
-    /// Whether pages that the kernel has of this version are right. `false` is said once, and to everybody before the copy is proven.
+    /// Whether pages that the kernel has of this version are right: never before the copy is proven.
     pub fn are_pages_right(&self) -> bool {
-        self.copy.is_proven() && !self.transfer.evidence.take_retraction(self.copy.key())
+        self.copy.is_proven() && !self.transfer.evidence.is_retracted(self.copy.key())
+    }
+
+    /// The kernel has dropped its pages of this version: those that it has from now on are right.
+    pub fn pages_are_dropped(&self) {
+        if self.copy.is_proven() {
+            self.transfer.evidence.forget_retraction(self.copy.key());
+        }
     }
 
     /// Whether the bytes were wrong before, so that the next ones are read only once they are proven.

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use super::confirmations::Ended;
 use super::pace::Stopwatch;
 use super::plan::{Limit, Planned, UnderWay};
 use super::{OpenVersion, SMALL, Version};
@@ -189,7 +190,7 @@ impl Request {
         drop(held);
         let sink = sink.into_inner();
         sink.stopwatch.stop();
-        let came = first..sink.next;
+        let (came, is_failed) = (first..sink.next, result.is_err());
         let ended = self.conclude(version, result, came.clone(), sink.complete).await;
         if !sink.shown.is_empty() {
             if ended.is_err() {
@@ -198,15 +199,22 @@ impl Request {
             version.end_preview(sink.shown, ended.is_ok());
         }
         if let Some(retrieval) = unconfirmed {
-            version.have_confirmed(retrieval, came.is_empty() || is_confirmed.into_inner()).await;
+            let how = match () {
+                () if came.is_empty() || is_confirmed.into_inner() => Ended::Confirmed,
+                () if is_failed => Ended::Failed,
+                () => Ended::Unconfirmed,
+            };
+            version.have_confirmed(retrieval, how).await;
         }
         ended
     }
 
-    /// Whether a listing may confirm what it brings: all of a small file of which nothing is here, and for which nobody waited.
+    /// Whether a listing may confirm what it brings: all of a small file of which nothing is here, and for which nobody waited. A listing
+    /// tells another digest of a version that has settled meanwhile.
     fn may_be_unconfirmed(&self, version: &OpenVersion) -> bool {
         let is_able = version.transfer.source.capabilities().unconfirmed;
-        is_able && !self.is_waited_for && version.version.size <= SMALL && !version.copy.is_begun()
+        let is_settled = version.version.digest.unsettled_since().is_none();
+        is_able && is_settled && !self.is_waited_for && version.version.size <= SMALL && !version.copy.is_begun()
     }
 
     /// What comes of a request with this result, which brought these blocks.
@@ -390,8 +398,8 @@ impl<'a> BlockSink<'a> {
     /// Stores the next block. A disk that does not answer in time is left alone for a while.
     async fn keep(&self, bytes: Bytes) -> Stored {
         let (block, given_up) = (self.next, Arc::new(AtomicBool::new(false)));
-        // A block that is here already stays as it is.
-        if self.of_others && !self.version.missing(block..block + 1).is_empty() {
+        // A block that has its place already stays as it is.
+        if self.of_others && !self.version.copy.missing_on_disk(block..block + 1).is_empty() {
             self.version.copy.withheld().add(block);
         }
         let (writing, is_given_up) = (bytes.clone(), given_up.clone());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cache::{Cache, CachedFile, Key, OpenCopy};
 
-/// The number of the latest retrieval whose bytes came unconfirmed, of all copies.
+/// The number of the latest retrieval whose bytes could come unconfirmed, of all copies.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 
 /// Says of which retrieval the bytes of a copy are, until they are confirmed. Meanwhile they are read, the index does not hear of them, so that

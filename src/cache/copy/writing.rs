@@ -189,7 +189,7 @@ impl OpenCopy {
 
     /// Its file goes, and all that is known of its bytes.
     pub(super) fn reset(&self, state: &mut State) {
-        state.file = None;
+        (state.file, state.unsaved) = (None, 0);
         self.unconfirmed.forget();
         state.contents.lose_all();
         self.running.lost();

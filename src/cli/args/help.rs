@@ -35,7 +35,8 @@ Environment:
 Exit codes:
   0  done
   1  failed
-  2  wrong usage or configuration";
+  2  wrong usage or configuration
+`verify` has more, which its help tells.";
 
 pub(super) const PLUGIN_CHECK: &str = "\
 Examples:
@@ -72,6 +73,11 @@ Examples:
   kitovufs mount 's3://bucket?endpoint=http://localhost:9000' ~/s3
       a bucket; its keys are in $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY
       and, where there is one, $AWS_SESSION_TOKEN
+  kitovufs mount gs://bucket/prefix ~/gs
+  kitovufs mount azblob://account/container/prefix ~/az
+      a bucket of Google, a container of Azure
+  kitovufs mount smb://anna@host/share/path ~/share
+      a share; its password is in $KITOVUFS_PASSWORD; without anna, a guest
   kitovufs mount moodle://moodle.example.edu ~/courses
       the courses of a Moodle site; the token is in $KITOVUFS_PASSWORD, or
       with moodle://anna@host the password
@@ -112,8 +118,9 @@ Examples:
   kitovufs top ~/kitovu
 
 Keys:
-  q, Esc, Ctrl-C             end
-  Up, Down, PageUp, PageDown scroll, where there are many sources
+  q, Esc, Ctrl-C, Ctrl-D     end
+  Up, Down, PageUp, PageDown, Home, End
+                             scroll, where there are many sources
 
 docs/looking.md tells of a page for the browser, which shows the same.";
 

@@ -53,7 +53,7 @@ pub enum LowCommand {
         /// The configuration file
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Print JSON, for scripts: a line for each source and folder
+        /// Print JSON, for scripts: a line for each thing that was checked
         #[arg(long)]
         json: bool,
     },
@@ -136,7 +136,7 @@ pub enum LowCommand {
         /// Go on, with a line of JSON every second or when a source's state changes; Ctrl-C ends that
         #[arg(short, long, requires = "json")]
         follow: bool,
-        /// The mounted folder [default: the one in the configuration]
+        /// The mounted folder [default: all of yours]
         #[arg(add = ArgValueCandidates::new(candidates::mounts))]
         mountpoint: Option<PathBuf>,
     },
@@ -440,7 +440,7 @@ pub struct MountArgs {
     /// Options as in /etc/fstab: allow_other, allow_root; others that mount(8) knows are ignored
     #[arg(short, value_name = "OPTIONS", value_delimiter = ',')]
     pub options: Vec<String>,
-    /// Mount only if every source works
+    /// Mount only if every source works; waits for their answers for up to 30 seconds
     #[arg(long)]
     pub strict: bool,
     /// Set for the process that `mount` leaves behind; for nobody else.

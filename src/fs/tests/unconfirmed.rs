@@ -168,3 +168,48 @@ async fn the_kernel_reads_nothing_without_us_before_it_is_confirmed() {
     }
     assert_eq!(mount.faults.calls(Method::RetrieveFile), 20);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmation_goes_on_when_nobody_waits_for_it_any_longer() {
+    let mount = with_files(100);
+    read_some(&mount, 100).await;
+    mount.faults.set_times(Method::ListPath, Fault::Delay(Duration::from_secs(8)), 1);
+    let began = Instant::now();
+    let root = mount.fs.node_at(b"").await.expect("it is there");
+    mount.fs.carry_out(Errand::Count, root, &Mutex::default()).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    tokio::time::sleep(LATEST).await;
+    let mount = mount.restart(ROOMY).await;
+    assert_eq!(kept(&mount, 100).await, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_all_confirmed_waits_for_what_another_is_having_confirmed() {
+    let mount = with_files(100);
+    read_some(&mount, 100).await;
+    mount.faults.set_times(Method::ListPath, Fault::Delay(Duration::from_secs(2)), 1);
+    let transfer = &mount.fs.sources[0].transfer;
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let began = Instant::now();
+        transfer.confirm_now().await;
+        began.elapsed()
+    };
+    let ((), waited) = tokio::join!(transfer.confirm_now(), later);
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_is_listed_once_at_a_time_however_slowly() {
+    let mount = with_files(1000);
+    mount.read(&path(0)).await.expect("read");
+    let before = mount.faults.calls(Method::ListPath);
+    mount.faults.set(Method::ListPath, Fault::Delay(Duration::from_secs(9)));
+    for number in 1..1000 {
+        assert_eq!(mount.read(&path(number)).await.expect("read"), content(4096));
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    // Thirty seconds of which each listing takes nine.
+    let listed = mount.faults.calls(Method::ListPath) - before;
+    assert!((2..=3).contains(&listed), "{listed} listings");
+}
