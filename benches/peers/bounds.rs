@@ -50,6 +50,20 @@ impl Quantity {
             Self::Memory => "memory, MiB".into(),
         }
     }
+
+    /// What was measured and what is allowed, in bold where it is more.
+    fn told(self, measured: f64, most: f64) -> String {
+        let digits = match self {
+            Self::Seconds => 3,
+            Self::Times(_) | Self::CoreSeconds => 2,
+            Self::Requests | Self::Moved | Self::Memory => 0,
+        };
+        if measured <= most {
+            format!("{measured:.digits$} ≤ {most}")
+        } else {
+            format!("**{measured:.digits$} > {most}**")
+        }
+    }
 }
 
 /// The most that is allowed of a case at each server.
@@ -87,16 +101,6 @@ const BOUNDS: [Bound; 14] = [
     bound("stat-one", Quantity::Requests, &[(S3, 2.0)]),
 ];
 
-/// What was measured and what is allowed, in bold where it is more.
-fn cell(measured: f64, most: f64) -> String {
-    let digits = if most < 1.0 { 3 } else { 2 };
-    if measured <= most {
-        format!("{measured:.digits$} ≤ {most}")
-    } else {
-        format!("**{measured:.digits$} > {most}**")
-    }
-}
-
 /// The bounds as a table in Markdown.
 pub fn table(results: &[(&Case, Results)]) -> String {
     let mut text = format!("| | of | {} |\n|---|---|", SERVERS.map(|server| server.to_string()).join(" | "));
@@ -109,12 +113,16 @@ pub fn table(results: &[(&Case, Results)]) -> String {
         let Some((_, measured)) = results.iter().find(|(measured, _)| measured.name == case) else { continue };
         row(case, quantity, &|server| {
             let (_, most) = most.iter().find(|(of, _)| *of == server)?;
-            Some(quantity.of(measured, server).map_or_else(|| "not done".into(), |measured| cell(measured, *most)))
+            Some(
+                quantity
+                    .of(measured, server)
+                    .map_or_else(|| "not done".into(), |measured| quantity.told(measured, *most)),
+            )
         });
     }
     row("the most of all cases", Quantity::Memory, &|server| {
         let peaks = results.iter().filter_map(|(_, measured)| Quantity::Memory.of(measured, server));
-        peaks.max_by(f64::total_cmp).map(|peak| cell(peak, MEMORY))
+        peaks.max_by(f64::total_cmp).map(|peak| Quantity::Memory.told(peak, MEMORY))
     });
     text
 }

@@ -158,7 +158,11 @@ async fn who_has_read_bytes_that_turn_out_wrong_gets_no_more_and_the_kernel_drop
     let rest = mount.fs.read(first.handle, BLOCK..SIZE).await;
     assert_eq!(rest.err().map(|error| error.kind()), Some(ErrorKind::ChangedDuringRead));
     let opens = [mount.fs.open(inode).await.expect("open"), mount.fs.open(inode).await.expect("open")];
-    assert_eq!(opens.each_ref().map(|open| open.keeps_pages), [false; 2], "the kernel may have had the answer to neither");
+    assert_eq!(
+        opens.each_ref().map(|open| open.keeps_pages),
+        [false; 2],
+        "the kernel may have had the answer to neither"
+    );
     mount.fs.pages_are_dropped(opens[0].handle);
     let last = mount.fs.open(inode).await.expect("open");
     assert!(last.keeps_pages, "dropped once");

@@ -1,5 +1,7 @@
 //! Files that came ahead of their readers unconfirmed: one listing confirms all, and what is not confirmed goes.
 
+use parking_lot::Mutex;
+
 use super::*;
 
 const LATEST: Duration = Duration::from_secs(60);
