@@ -8,7 +8,7 @@ use super::participant::Participant::{self, Client, Kitovufs, Native};
 use super::results::Results;
 use super::stage::Protocol::{self, S3, Sftp, TaggedS3, Webdav};
 
-/// What is bounded, of medians.
+/// A quantity that is bounded, of medians.
 #[derive(Clone, Copy)]
 enum Quantity {
     /// Seconds that the reader waits.
@@ -51,7 +51,7 @@ impl Quantity {
         }
     }
 
-    /// What was measured and what is allowed, in bold where it is more.
+    /// The measured value and the most that is allowed, in bold where it is more.
     fn told(self, measured: f64, most: f64) -> String {
         let digits = match self {
             Self::Seconds => 3,

@@ -13,7 +13,7 @@ use super::block::BLOCK;
 /// How many bytes blocks take in memory at most.
 const LIMIT: usize = 16 << 20;
 
-/// What a block takes besides its bytes: places in tables.
+/// Bytes that the tables need for a block, besides its own.
 const OVERHEAD: usize = 256;
 
 /// The most recently used blocks without a place on disk.

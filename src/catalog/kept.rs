@@ -1,5 +1,5 @@
-//! The parts of a listing that are kept when a newer one takes its place: names that an incomplete one does not tell, and digests of what cannot be told
-//! from what was known.
+//! The parts of a listing that are kept when a newer one takes its place: names that an incomplete one does not tell, and digests of what
+//! cannot be told from what was known.
 
 use tokio::time::Instant;
 

@@ -43,7 +43,7 @@ const AT_A_TIME: usize = 8;
 pub(super) struct Confirmations {
     /// By their directory, which is here as long as a task of its own gathers its files and has them confirmed: one at a time.
     waiting: Mutex<HashMap<RemotePath, Vec<Waiting>>>,
-    /// Whoever asks the source shares it.
+    /// Shared by everybody who is asking the source.
     asking: RwLock<()>,
 }
 
@@ -51,9 +51,12 @@ impl Confirmations {
     /// Adds a file. Whether its directory has no task yet.
     fn add(&self, dir: &RemotePath, file: Waiting) -> bool {
         let mut waiting = self.waiting.lock();
-        let is_new = !waiting.contains_key(dir);
-        waiting.entry(dir.clone()).or_default().push(file);
-        is_new
+        if let Some(files) = waiting.get_mut(dir) {
+            files.push(file);
+            return false;
+        }
+        waiting.insert(dir.clone(), vec![file]);
+        true
     }
 
     /// How many files of a directory wait.
@@ -100,9 +103,9 @@ impl Waiting {
 /// How a retrieval ended whose bytes could come unconfirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// What it brought, if anything, is confirmed.
+    /// All bytes that it brought, if any, are confirmed.
     Confirmed,
-    /// What it brought is not.
+    /// They are not.
     Unconfirmed,
     /// With an error, in the middle.
     Failed,
@@ -142,7 +145,11 @@ impl Transfer {
         let confirming = tokio::spawn(async move {
             let asking = transfer.confirmations.asking.read().await;
             let waiting = transfer.confirmations.take_all().into_iter();
-            join_all(waiting.map(|(dir, files)| transfer.confirm_all(dir, files))).await;
+            let confirm = |(dir, files)| {
+                let transfer = &transfer;
+                async move { transfer.confirm_all(&dir, files).await }
+            };
+            join_all(waiting.map(confirm)).await;
             drop(asking);
             let _others = transfer.confirmations.asking.write().await;
         });
@@ -150,10 +157,10 @@ impl Transfer {
     }
 
     /// Has the source confirm these files of a directory, which have come already.
-    async fn confirm_all(self: &Arc<Self>, dir: RemotePath, mut waiting: Vec<Waiting>) {
+    async fn confirm_all(self: &Arc<Self>, dir: &RemotePath, mut waiting: Vec<Waiting>) {
         let names = waiting.iter().map(|file| file.names).max().unwrap_or_default();
         if waiting.len() > FEW.max(names / NAMES_OF_A_QUESTION) {
-            let told = match self.told_by_listing_in_time(&dir, &waiting).await {
+            let told = match self.told_by_listing_in_time(dir, &waiting).await {
                 Ok(told) => told,
                 Err(error) => {
                     debug!("{dir}: is not listed, so that nothing of it is confirmed: {error}");
@@ -190,7 +197,7 @@ impl Transfer {
         self.told_by_listing(dir, waiting).await
     }
 
-    /// What the source tells of these files when it lists their directory.
+    /// The digests of these files that the source tells when it lists their directory.
     async fn told_by_listing(&self, dir: &RemotePath, waiting: &[Waiting]) -> Result<HashMap<RemotePath, Digest>> {
         let wanted: HashSet<_> = waiting.iter().map(|file| &file.version.path).collect();
         let (mut listing, mut told) = (self.source.list_path(dir).await?, HashMap::new());
@@ -203,7 +210,7 @@ impl Transfer {
             // Let other tasks run where all entries are here already.
             tokio::task::consume_budget().await;
         }
-        // What another machine was told before the bytes came says nothing of them.
+        // A listing that another machine had before the bytes came says nothing of them.
         Ok(if listing.age().is_zero() { told } else { HashMap::new() })
     }
 
@@ -249,7 +256,7 @@ async fn gather(transfer: Weak<Transfer>, dir: RemotePath) {
             // First, so that who wants all confirmed waits for these.
             let _asking = transfer.confirmations.asking.read().await;
             let Some(waiting) = transfer.confirmations.take(&dir) else { return };
-            transfer.confirm_all(dir.clone(), waiting).await;
+            transfer.confirm_all(&dir, waiting).await;
             (began, known) = (Instant::now(), 0);
         } else {
             known = count;

@@ -18,7 +18,7 @@ use crate::freshness::{Promise, asked_again_after};
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// Of how many versions it is remembered that the kernel may have wrong pages: more than are opened again while it has them.
-const RETRACTED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+const RETRACTED: usize = 65_536;
 
 /// How many versions whose digests never agree are counted.
 const COUNTED: usize = 65_536;
@@ -50,7 +50,7 @@ impl Evidence {
     pub(super) fn new(cache: Arc<Cache>, source_id: Arc<str>) -> Self {
         let proved = AtomicBool::new(cache.has_hashes(&source_id));
         let damaged = Mutex::new(LruCache::new(REMEMBERED));
-        let retracted = Mutex::new(LruCache::new(RETRACTED));
+        let retracted = Mutex::new(LruCache::unbounded());
         Self { cache, source_id, proved, damaged, unconverged: Mutex::default(), retracted }
     }
 
@@ -116,7 +116,11 @@ impl Evidence {
 
     /// Notes that bytes were read which turned out wrong.
     pub(super) fn note_retraction(&self, key: Key) {
-        self.retracted.lock().put(key, ());
+        let mut retracted = self.retracted.lock();
+        retracted.put(key, ());
+        if retracted.len() > RETRACTED {
+            retracted.pop_lru();
+        }
     }
 
     /// Whether that was noted.
@@ -124,7 +128,7 @@ impl Evidence {
         self.retracted.lock().contains(key)
     }
 
-    /// Nobody has such bytes any more.
+    /// The kernel has dropped such pages.
     pub(super) fn forget_retraction(&self, key: &Key) {
         self.retracted.lock().pop(key);
     }

@@ -199,10 +199,12 @@ impl Request {
             version.end_preview(sink.shown, ended.is_ok());
         }
         if let Some(retrieval) = unconfirmed {
-            let how = match () {
-                () if came.is_empty() || is_confirmed.into_inner() => Ended::Confirmed,
-                () if is_failed => Ended::Failed,
-                () => Ended::Unconfirmed,
+            let how = if came.is_empty() || is_confirmed.into_inner() {
+                Ended::Confirmed
+            } else if is_failed {
+                Ended::Failed
+            } else {
+                Ended::Unconfirmed
             };
             version.have_confirmed(retrieval, how).await;
         }

@@ -200,7 +200,7 @@ impl Turns {
     }
 }
 
-/// What goes one way on a connection.
+/// One direction of a connection.
 struct Way {
     shared: Arc<Shared>,
     from_server: bool,
@@ -210,7 +210,7 @@ struct Way {
     end: Mutex<Option<End>>,
 }
 
-/// Where it goes.
+/// The stream that its bytes go to.
 struct End {
     to: TcpStream,
     /// Bytes so far.
@@ -264,14 +264,14 @@ impl Way {
                 Ok(length) => {
                     let (now, bytes) = (Instant::now(), &buffer[..length]);
                     // Where nothing is to be waited for, another thread would only take time.
-                    if self.waiting.load(Ordering::Acquire) == 0 && self.shared.link() == Link::default() {
-                        if !self.pass(now, bytes) {
-                            return;
-                        }
-                        continue;
-                    }
-                    self.waiting.fetch_add(1, Ordering::AcqRel);
-                    if arrived.send((now, bytes.to_vec())).is_err() {
+                    let is_free = self.waiting.load(Ordering::Acquire) == 0 && self.shared.link() == Link::default();
+                    let goes_on = if is_free {
+                        self.pass(now, bytes)
+                    } else {
+                        self.waiting.fetch_add(1, Ordering::AcqRel);
+                        arrived.send((now, bytes.to_vec())).is_ok()
+                    };
+                    if !goes_on {
                         return;
                     }
                 }

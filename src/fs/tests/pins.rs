@@ -51,7 +51,7 @@ async fn what_is_pinned_is_retrieved_and_stays_whatever_else_is_read() {
     let dropped = tally(&mount, Errand::Drop, "").await;
     assert_eq!(dropped.pinned, 2);
     assert!(dropped.dropped > 0 && dropped.dropped_bytes > dropped.dropped * SMALL);
-    // What came ahead of its reader is open for a moment longer.
+    // A copy that came ahead of its reader is open for a moment longer.
     while tally(&mount, Errand::Drop, "").await.open > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -42,6 +42,11 @@ async fn kept(mount: &Fixture, count: usize) -> usize {
     kept
 }
 
+async fn all_survive_a_restart(mount: Fixture, count: usize) {
+    let mount = mount.restart(ROOMY).await;
+    assert_eq!(kept(&mount, count).await, count);
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_listing_confirms_all_files_that_came_ahead() {
     let mount = with_files(100);
@@ -50,8 +55,7 @@ async fn one_listing_confirms_all_files_that_came_ahead() {
     assert_eq!((before[0], before[2]), (100, 0));
     tokio::time::sleep(LATEST).await;
     assert_eq!(calls(&mount), [100, before[1] + 1, 0]);
-    let mount = mount.restart(ROOMY).await;
-    assert_eq!(kept(&mount, 100).await, 100);
+    all_survive_a_restart(mount, 100).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,8 +78,7 @@ async fn at_a_clean_end_what_has_come_is_confirmed() {
         mount.faults.set_times(Method::ListPath, Fault::Delay(Duration::from_millis(300)), 1);
         tokio::time::sleep(pause).await;
         mount.fs.disconnect().await;
-        let mount = mount.restart(ROOMY).await;
-        assert_eq!(kept(&mount, 100).await, 100);
+        all_survive_a_restart(mount, 100).await;
     }
 }
 
@@ -90,8 +93,7 @@ async fn about_few_files_the_source_is_asked_one_by_one() {
         tokio::time::sleep(LATEST).await;
         let [_, listed_again, asked] = calls(&mount);
         assert!(listed_again == listed && (retrieved - 4..retrieved).contains(&asked), "{asked} of {retrieved}");
-        let mount = mount.restart(ROOMY).await;
-        assert_eq!(kept(&mount, read).await, read);
+        all_survive_a_restart(mount, read).await;
     }
 }
 
@@ -147,8 +149,7 @@ async fn a_source_that_wants_to_be_left_alone_is_asked_for_the_listing_once_more
     mount.faults.set_times(Method::ListPath, Fault::Busy(Duration::from_secs(3)), 2);
     tokio::time::sleep(LATEST).await;
     assert_eq!(mount.faults.calls(Method::CreateRemoteDigest), 0);
-    let mount = mount.restart(ROOMY).await;
-    assert_eq!(kept(&mount, 100).await, 100);
+    all_survive_a_restart(mount, 100).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,8 +182,7 @@ async fn a_confirmation_goes_on_when_nobody_waits_for_it_any_longer() {
     mount.fs.carry_out(Errand::Count, root, &Mutex::default()).await;
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     tokio::time::sleep(LATEST).await;
-    let mount = mount.restart(ROOMY).await;
-    assert_eq!(kept(&mount, 100).await, 100);
+    all_survive_a_restart(mount, 100).await;
 }
 
 #[tokio::test(start_paused = true)]
