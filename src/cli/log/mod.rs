@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use etcetera::BaseStrategy as _;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -66,7 +66,8 @@ fn lines<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(
     limit: Limit,
     writer: W,
 ) -> impl Subscriber + Send + Sync {
-    let filter = filter.and(filter_fn(is_safe));
+    // Without a level of its own it would have the libraries make every line that they could log, only for it to be dropped.
+    let filter = filter.and(filter_fn(is_safe).with_max_level_hint(LevelFilter::TRACE));
     let lines =
         tracing_subscriber::fmt::layer::<Registry>().fmt_fields(Fields).event_format(Line(limit)).with_writer(writer);
     tracing_subscriber::registry().with(lines.with_filter(filter))

@@ -64,6 +64,12 @@ fn other_crates_say_nothing_whatever_is_asked_for() {
 }
 
 #[test]
+fn libraries_are_told_what_is_not_written() {
+    let lines = lines(EnvFilter::new("warn,kitovufs=info"), Limit::default(), Written::default);
+    assert_eq!(lines.max_level_hint(), Some(LevelFilter::INFO));
+}
+
+#[test]
 fn what_is_asked_for_is_not_counted_and_the_rest_is() {
     let logging = || {
         for number in 0..1000 {
