@@ -53,9 +53,7 @@ impl Digest {
 
     /// When a version was observed that may still change without its digest showing it; `None` for a settled one.
     pub fn unsettled_since(&self) -> Option<SystemTime> {
-        let (_, nanoseconds) = self.0.split_once(UNSETTLED)?;
-        let since = Duration::from_nanos(nanoseconds.parse().ok()?);
-        UNIX_EPOCH.checked_add(since)
+        unsettled_since(&self.0)
     }
 
     /// Whether two observations are of the same version as far as can be told yet: both unsettled, with the same base. A settled
@@ -64,6 +62,19 @@ impl Digest {
         self == other
             || (self.base() == other.base() && self.unsettled_since().is_some() && other.unsettled_since().is_some())
     }
+}
+
+/// When a version with a digest of this text was observed, if it may still change.
+fn unsettled_since(text: &str) -> Option<SystemTime> {
+    // Nearly every digest is settled, and to look for one byte takes much less time.
+    let (_, nanoseconds) = text.contains(';').then(|| text.split_once(UNSETTLED))??;
+    let since = Duration::from_nanos(nanoseconds.parse().ok()?);
+    UNIX_EPOCH.checked_add(since)
+}
+
+/// Whether a digest of this text is unsettled.
+pub(crate) fn is_unsettled(text: &[u8]) -> bool {
+    str::from_utf8(text).is_ok_and(|text| unsettled_since(text).is_some())
 }
 
 impl fmt::Display for Digest {
@@ -99,11 +110,16 @@ pub(crate) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
 
 /// Lower-case hexadecimal, as digests are written.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
+    let mut text = String::with_capacity(bytes.len() * 2);
+    push_hex(&mut text, bytes);
+    text
+}
+
+/// Appends lower-case hexadecimal, as digests are written.
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]));
 }
 
 #[cfg(test)]
@@ -118,6 +134,13 @@ mod tests {
         assert!(!first.is_same_observation(&settled) && !first.is_same_observation(&other));
         assert!(settled.is_same_observation(&settled));
         assert_eq!(first.unsettled_since(), Some(UNIX_EPOCH + Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn hexadecimal_is_read_as_it_is_written() {
+        let bytes = std::array::from_fn(|n| n as u8 * 11);
+        assert_eq!(hex(&bytes)[..8], *"000b1621");
+        assert_eq!(unhex(hex(&bytes).as_bytes()), Some(bytes));
     }
 
     #[test]

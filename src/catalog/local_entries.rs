@@ -3,7 +3,7 @@
 use crate::name::LocalName;
 use crate::path::RemotePath;
 use crate::source::Entry;
-use crate::source::packed::{Packed, Place};
+use crate::source::packed::{Glance, Packed, Place};
 
 /// The entries of a directory in few bytes for each name: an entry is made when it is asked for.
 #[derive(Debug, Clone)]
@@ -87,6 +87,11 @@ impl LocalEntries {
     /// The entry with this number.
     pub fn entry(&self, number: usize) -> Entry {
         self.packed.entry(self.order[number].entry)
+    }
+
+    /// So much of the entry with this number as is read without making one.
+    pub fn glance(&self, number: usize) -> Glance {
+        self.packed.glance(self.order[number].entry)
     }
 
     /// The local name with this number, and its entry.

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Entry, EntryKind};
-use crate::digest::{Digest, hex};
+use crate::digest::{Digest, is_unsettled, push_hex};
 use crate::path::RemotePath;
 
 /// The bytes of one allocation, unless one entry alone has more.
@@ -19,6 +19,7 @@ const CHUNK_BITS: u32 = 16;
 /// The lowest bits tell the kind, the others what follows.
 mod flag {
     pub(super) const KIND: u8 = 0b11;
+    pub(super) const FILE: u8 = 0;
     pub(super) const DIRECTORY: u8 = 1;
     pub(super) const SYMLINK: u8 = 2;
     pub(super) const PATH: u8 = 1 << 2;
@@ -34,6 +35,17 @@ mod flag {
 pub struct Packed {
     dir: RemotePath,
     chunks: Vec<Vec<u8>>,
+}
+
+/// What there is to know of an entry at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// Whether it is a file.
+    pub is_file: bool,
+    /// Its bytes, where they are known.
+    pub size: Option<u64>,
+    /// Whether its digest is settled; `None` without a digest.
+    pub is_settled: Option<bool>,
 }
 
 /// The place of an entry or a text.
@@ -90,6 +102,16 @@ impl Packed {
     /// The entry at `place`.
     pub fn entry(&self, place: Place) -> Entry {
         self.reader(place).entry(&self.dir)
+    }
+
+    /// So much of the entry at `place` as is read without making one.
+    pub fn glance(&self, place: Place) -> Glance {
+        let mut reader = self.reader(place);
+        reader.text();
+        let Told { kind, size, digest, .. } = Reader(reader.text()).told();
+        // The text of one that is unsettled ends in a number, which is no hash after a colon.
+        let is_settled = digest.map(|(text, hash)| !hash.is_empty() || !is_unsettled(text));
+        Glance { is_file: kind == flag::FILE, size, is_settled }
     }
 
     /// Whether the entry at `place` is a directory.
@@ -169,7 +191,7 @@ pub fn packed_bytes(dir: &RemotePath, entry: &Entry) -> usize {
 pub fn write_entry(out: &mut Vec<u8>, dir: &RemotePath, entry: &Entry) {
     write_text(out, &entry.name);
     let mut flags = match &entry.kind {
-        EntryKind::File => 0,
+        EntryKind::File => flag::FILE,
         EntryKind::Directory => flag::DIRECTORY,
         EntryKind::Symlink { .. } => flag::SYMLINK,
     };
@@ -236,6 +258,18 @@ pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// What is written of an entry after its name.
+struct Told<'a> {
+    path: Option<&'a [u8]>,
+    kind: u8,
+    target: &'a [u8],
+    permissions: Option<u16>,
+    size: Option<u64>,
+    modified: Option<SystemTime>,
+    /// The text, and the hash that is written after it.
+    digest: Option<(&'a [u8], &'a [u8])>,
+}
+
 /// Reads texts, numbers and entries in the order in which they were written.
 #[derive(Debug)]
 pub struct Reader<'a>(pub &'a [u8]);
@@ -265,25 +299,37 @@ impl<'a> Reader<'a> {
     /// The next entry, which is one of `dir`.
     pub fn entry(&mut self, dir: &RemotePath) -> Entry {
         let name = self.text();
-        let mut rest = Reader(self.text());
-        let path = match rest.path() {
-            Some(path) => RemotePath::from_stored(path),
-            None => child(dir, name),
-        };
-        let flags = rest.byte();
-        if flags & flag::PATH != 0 {
-            rest.text();
-        }
-        let kind = match flags & flag::KIND {
-            flag::SYMLINK => EntryKind::Symlink { target: rest.text().to_vec() },
+        let Told { path, kind, target, permissions, size, modified, digest } = Reader(self.text()).told();
+        let path = path.map_or_else(|| child(dir, name), RemotePath::from_stored);
+        let kind = match kind {
+            flag::SYMLINK => EntryKind::Symlink { target: target.to_vec() },
             flag::DIRECTORY => EntryKind::Directory,
             _ => EntryKind::File,
         };
-        let permissions = (flags & flag::PERMISSIONS != 0).then(|| rest.number() as u16);
-        let size = (flags & flag::SIZE != 0).then(|| rest.number());
-        let modified = (flags & flag::MODIFIED != 0).then(|| rest.time());
-        let digest = (flags & flag::DIGEST != 0).then(|| rest.digest(flags & flag::HEXADECIMAL != 0));
+        let digest = digest.map(|(scheme, hash)| {
+            let mut text = String::with_capacity(scheme.len() + hash.len() * 2);
+            text.push_str(&String::from_utf8_lossy(scheme));
+            push_hex(&mut text, hash);
+            Digest::new(text)
+        });
         Entry { name: name.to_vec(), path, kind, permissions, size, modified, digest }
+    }
+
+    /// What the rest of an entry tells, which begins here.
+    fn told(&mut self) -> Told<'a> {
+        let flags = self.byte();
+        let has = |flag| flags & flag != 0;
+        let kind = flags & flag::KIND;
+        Told {
+            path: has(flag::PATH).then(|| self.text()),
+            kind,
+            target: if kind == flag::SYMLINK { self.text() } else { b"" },
+            permissions: has(flag::PERMISSIONS).then(|| self.number() as u16),
+            size: has(flag::SIZE).then(|| self.number()),
+            modified: has(flag::MODIFIED).then(|| self.time()),
+            digest: has(flag::DIGEST)
+                .then(|| (self.text(), if has(flag::HEXADECIMAL) { self.text() } else { b"".as_slice() })),
+        }
     }
 
     /// The path, if the rest of an entry that begins here tells one.
@@ -296,14 +342,6 @@ impl<'a> Reader<'a> {
         let (seconds, nanoseconds) = (self.number(), self.number());
         let distance = Duration::new(seconds >> 1, u32::try_from(nanoseconds).expect("a second has fewer"));
         if seconds & 1 == 1 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
-    }
-
-    fn digest(&mut self, has_hash: bool) -> Digest {
-        let mut text = String::from_utf8_lossy(self.text()).into_owned();
-        if has_hash {
-            text += &hex(self.text());
-        }
-        Digest::new(text)
     }
 
     fn byte(&mut self) -> u8 {
@@ -356,7 +394,12 @@ mod tests {
         let names = prop_oneof![any::<Vec<u8>>(), "[a-z/]{0,300}".prop_map(String::into_bytes)];
         let paths = prop_oneof![Just(None), any::<Vec<u8>>().prop_map(Some)];
         let times = prop::option::of((-9_000_000_000_000_i64..9_000_000_000_000, 0..1_000_000_000_u32));
-        let digests = prop_oneof![any::<String>(), "[a-z0-9]{0,3}:[0-9a-f]{0,6}[A-F]?", "md5:[0-9a-f]{32}"];
+        let digests = prop_oneof![
+            any::<String>(),
+            "stat:[0-9]{0,3};unsettled=[0-9a-f]{0,6}",
+            "[a-z0-9]{0,3}:[0-9a-f]{0,6}[A-F]?",
+            "md5:[0-9a-f]{32}"
+        ];
         let digests = prop::option::of(digests.prop_map(Digest::new));
         let permissions = prop::option::of(0..=0o777_u16);
         (names, paths, kinds, permissions, any::<Option<u64>>(), times, digests).prop_map(
@@ -391,6 +434,11 @@ mod tests {
                     prop_assert_eq!(packed.text(walked), entry.name.as_slice());
                     prop_assert_eq!(&packed.path(walked), &entry.path);
                     prop_assert_eq!(packed.is_directory(walked), entry.is_directory());
+                    prop_assert_eq!(packed.glance(walked), Glance {
+                        is_file: matches!(entry.kind, EntryKind::File),
+                        size: entry.size,
+                        is_settled: entry.digest.as_ref().map(|digest| digest.unsettled_since().is_none()),
+                    });
                     prop_assert!(packed.is_same(*place, &packed, walked));
                     let mut alone = Packed::new(dir.clone());
                     alone.push(entry);

@@ -31,7 +31,8 @@ use crate::error::Result;
 use crate::fs::inode::{Space, space};
 use crate::name::LocalName;
 use crate::path::RemotePath;
-use crate::source::{Capabilities, EntryKind};
+use crate::source::Capabilities;
+use crate::source::packed::Glance;
 use crate::version::{OpenVersion, SMALL, Transfer};
 
 /// Directories whose readers are followed at once, in each source.
@@ -274,10 +275,11 @@ impl Siblings for Listed<'_> {
     }
 
     fn at(&self, number: usize) -> Option<Sibling> {
-        let entry = self.listing.entries().entry(number);
-        let EntryKind::File = entry.kind else { return None };
-        let settled = entry.digest.as_ref().map(|digest| digest.unsettled_since().is_none());
-        let bytes = match (entry.size, settled) {
+        let Glance { is_file, size, is_settled } = self.listing.entries().glance(number);
+        if !is_file {
+            return None;
+        }
+        let bytes = match (size, is_settled) {
             (Some(size), Some(_)) if size <= SMALL => Some(size),
             (Some(_), Some(true)) if self.ranges => Some(BLOCK),
             _ => None,
