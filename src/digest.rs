@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn hexadecimal_is_read_as_it_is_written() {
-        let bytes = std::array::from_fn(|n| n as u8 * 11);
+        let bytes = std::array::from_fn(|n| (n as u8).wrapping_mul(11));
         assert_eq!(hex(&bytes)[..8], *"000b1621");
         assert_eq!(unhex(hex(&bytes).as_bytes()), Some(bytes));
     }
