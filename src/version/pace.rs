@@ -15,6 +15,10 @@ const MEMORY: u64 = 64 << 20;
 /// What a request has delivered is noted each time that this many bytes have come.
 const SAMPLE: u64 = 4 << 20;
 
+/// What is handed on within this time of the first bytes, and is less than a sample, came with them, as all of a small file does: it says
+/// nothing of the line.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 /// Bytes a second, as long as nothing was measured: little, so that nothing is held for costly because of it.
 const FIRST_GUESS: f64 = 16e6;
 
@@ -112,7 +116,9 @@ impl<'a> Stopwatch<'a> {
         self.resume();
         if let Some(came) = self.came.filter(|came| *came > 0) {
             let time = self.since.elapsed().saturating_sub(self.paused);
-            self.pace.delivered(came, time);
+            if came > SAMPLE || time >= AT_ONCE {
+                self.pace.delivered(came, time);
+            }
             (self.since, self.came, self.paused) = (Instant::now(), Some(0), Duration::ZERO);
         }
     }
@@ -178,6 +184,25 @@ mod tests {
         }
         stopwatch.stop();
         assert_eq!(pace.cost(), 2_000_000, "a megabyte a second for the two seconds before the first bytes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_files_that_come_at_once_say_nothing_of_the_line() {
+        let pace = Pace::default();
+        for _ in 0..10_000 {
+            let mut stopwatch = Stopwatch::start(&pace);
+            stopwatch.arrived(0, None);
+            tokio::time::advance(Duration::from_micros(5)).await;
+            stopwatch.arrived(4096, None);
+            stopwatch.stop();
+        }
+        assert_eq!(pace.brings(Duration::from_secs(1)), FIRST_GUESS as u64);
+        let mut stopwatch = Stopwatch::start(&pace);
+        stopwatch.arrived(0, None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        stopwatch.arrived(100_000, None);
+        stopwatch.stop();
+        assert_eq!(pace.brings(Duration::from_secs(1)), 100_000);
     }
 
     #[tokio::test(start_paused = true)]

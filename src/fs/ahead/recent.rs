@@ -27,3 +27,25 @@ impl Recent {
         self.in_vain > FIRST_IN_VAIN + self.used
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_doubted_while_more_was_in_vain_than_used_of_late() {
+        let mut recent = Recent::default();
+        recent.note(0, FIRST_IN_VAIN);
+        assert!(!recent.is_doubted(), "so little says nothing");
+        recent.note(0, 1);
+        assert!(recent.is_doubted());
+        recent.note(1, 0);
+        assert!(!recent.is_doubted());
+        // What was long ago counts ever less, however much it was.
+        (0..100).for_each(|_| recent.note(100, 0));
+        (0..4).for_each(|_| recent.note(0, 100));
+        assert!(recent.is_doubted());
+        (0..4).for_each(|_| recent.note(100, 0));
+        assert!(!recent.is_doubted());
+    }
+}
