@@ -111,6 +111,31 @@ fn a_walk_and_a_large_file_take_little_memory() {
 }
 
 #[test]
+fn eight_readers_of_many_files_take_no_more_memory_than_one() {
+    for (kind, remote) in
+        [("webdav", Remote::apache()), ("s3 without tags", Remote::untagged_s3()), ("sftp", Remote::sftp())]
+    {
+        (0..200).for_each(|number| hollow(&remote, &format!("{number:03}"), MIB));
+        let (table, proxy) = remote.table_over("far", Proxy::to);
+        proxy.set(Link { delay: Duration::from_millis(20), ..Link::default() });
+        let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+        thread::scope(|scope| {
+            for reader in 0..8 {
+                let mount = &mount;
+                scope.spawn(move || {
+                    for number in (reader..200).step_by(8) {
+                        assert_eq!(fs::read(mount.path(format!("far/{number:03}"))).unwrap().len() as u64, MIB);
+                    }
+                });
+            }
+        });
+        let peak = mount.peak_memory_in_release();
+        println!("{kind}: {} MiB of memory", peak / MIB);
+        assert!(peak <= MEMORY_FOR_ONE, "{kind}: {} MiB of memory", peak / MIB);
+    }
+}
+
+#[test]
 fn a_thousand_handles_and_64_readers_stay_within_the_budget() {
     for remote in [Remote::apache(), Remote::smb()] {
         const SIZE: u64 = 8 * MIB;

@@ -62,6 +62,8 @@ struct Soak {
     deaths: Outages,
     over: AtomicBool,
     reads: AtomicU64,
+    /// The most files that a daemon had retrieved ahead of their readers.
+    ahead: AtomicU64,
 }
 
 /// Ends the others when one has failed.
@@ -109,9 +111,10 @@ impl Soak {
         while self.goes_on() {
             let (place, file) = (self.any_place(&mut random), random.random_range(0..FILES));
             let path = self.mountpoint.join(place.name).join(place.path(file));
-            match random.random_range(0..8) {
+            match random.random_range(0..9) {
                 0 => self.list(place),
                 1 | 2 => self.dwell(place, file, &path, &mut random),
+                3 => self.read_in_order(place),
                 _ => {
                     let asked = Instant::now();
                     self.judge(place, file, asked, &fs::read(&path));
@@ -136,6 +139,16 @@ impl Soak {
         assert!(asked.elapsed() < DEADLINE, "{}/{}: {:?}", place.name, place.path(file), asked.elapsed());
         if !self.is_of_death(asked, answer) {
             place.judge(file, self.known_since(asked), answer);
+        }
+    }
+
+    /// Reads all files by name, so that the next ones come ahead.
+    fn read_in_order(&self, place: &Place) {
+        let mut files: Vec<_> = (0..FILES).map(|file| (place.path(file), file)).collect();
+        files.sort();
+        for (path, file) in files {
+            let asked = Instant::now();
+            self.judge(place, file, asked, &fs::read(self.mountpoint.join(place.name).join(path)));
         }
     }
 
@@ -228,6 +241,8 @@ impl Soak {
             assert!(number(&status, "/cache/bytes") <= CACHE, "{status:#}");
             assert_eq!(number(&status, "/cache/quarantined"), 0, "{status:#}");
             assert!(mount.peak_memory() <= MEMORY, "{} bytes", mount.peak_memory());
+            let ahead = |place: &Place| number(&status, &format!("/sources/{}/files_ahead", place.name));
+            self.ahead.fetch_max(self.places.iter().map(ahead).sum(), Ordering::Relaxed);
             if random.random_range(0..40) == 0 {
                 self.deaths.begin();
                 mount.kill9();
@@ -286,6 +301,7 @@ fn whatever_happens_nobody_reads_a_wrong_byte_or_waits_for_ever() {
         deaths: Outages::default(),
         over: AtomicBool::new(false),
         reads: AtomicU64::new(0),
+        ahead: AtomicU64::new(0),
     };
     let mut more = || StdRng::seed_from_u64(random.random());
     thread::scope(|scope| {
@@ -301,7 +317,9 @@ fn whatever_happens_nobody_reads_a_wrong_byte_or_waits_for_ever() {
         scope.spawn(|| soak.disturb(&mut remotes, disturbing));
         soak.watch(&mut mount, until, watching);
     });
-    println!("{} reads within {duration:?}", soak.reads.load(Ordering::Relaxed));
+    let (reads, ahead) = (soak.reads.into_inner(), soak.ahead.into_inner());
+    println!("{reads} reads within {duration:?}, {ahead} files ahead of their readers");
+    assert!(ahead > 0, "nothing came ahead of its reader");
     // When everything is quiet, everything is as it is.
     for place in &soak.places {
         for file in 0..FILES {

@@ -215,3 +215,28 @@ async fn a_directory_is_listed_once_at_a_time_however_slowly() {
     let listed = mount.faults.calls(Method::ListPath) - before;
     assert!((2..=3).contains(&listed), "{listed} listings");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_came_before_a_retrieval_failed_is_not_read_beside_what_comes_after() {
+    let mount = Fixture::with(Memory::new().unconfirmed(), ROOMY, Offline::Serve);
+    let (bytes, of_a_moment) = (content(2 * BLOCK), vec![7; 2 * BLOCK as usize]);
+    let put = |numbers: Range<usize>, bytes: &[u8]| {
+        numbers.for_each(|number| mount.memory.put_as(&path(number), "tag:1", bytes.to_vec()));
+    };
+    put(0..200, &bytes);
+    for number in 0..3 {
+        assert_eq!(mount.read(&path(number)).await.expect("read"), bytes);
+    }
+    tokio::time::sleep(LATEST).await;
+    let came = mount.faults.calls(Method::RetrieveFile) as usize;
+    put(came..200, &of_a_moment);
+    mount.faults.set(Method::RetrieveFile, Fault::FailAfter(BLOCK, ErrorKind::Protocol));
+    assert_eq!(mount.read(&path(3)).await.expect("it is here"), bytes);
+    tokio::time::sleep(LATEST).await;
+    assert!((4..199).contains(&came) && mount.faults.calls(Method::RetrieveFile) as usize > came, "{came} came ahead");
+    mount.faults.clear_all();
+    put(came..200, &bytes);
+    for number in came..200 {
+        assert!(mount.read(&path(number)).await.expect("read") == bytes, "{number}");
+    }
+}
