@@ -40,17 +40,20 @@ pub fn table(case: &Case, Results { turns, day, commit }: &Results) -> String {
 fn seconds(figures: &[Figure]) -> String {
     let done: Vec<f64> = figures.iter().filter_map(|figure| figure.seconds).collect();
     let failed = figures.len() - done.len();
-    let Some((middle, least, greatest)) = median(done) else {
-        return match figures.iter().any(|figure| figure.failed) {
-            true => "failed".into(),
-            false => format!("not done within {} s", PATIENCE.as_secs()),
-        };
-    };
+    let Some((middle, least, greatest)) = median(done) else { return undone(figures) };
     let told = match figures.len() {
         1 => format!("**{middle:.3}** (one turn)"),
         _ => format!("**{middle:.3}** ({least:.3}–{greatest:.3})"),
     };
     if failed == 0 { told } else { format!("{told}; {failed} of {} not done", figures.len()) }
+}
+
+/// Why there is no time.
+fn undone(figures: &[Figure]) -> String {
+    match figures.iter().any(|figure| figure.failed) {
+        true => "failed".into(),
+        false => format!("not done within {} s", PATIENCE.as_secs()),
+    }
 }
 
 fn middle_seconds(figures: &[Figure]) -> Option<f64> {
@@ -191,7 +194,7 @@ fn picture(results: &[(&Case, Results)]) -> String {
         for ((protocol, participant), figures) in turns {
             let (width, told) = match middle_seconds(figures) {
                 Some(seconds) => (width(seconds), format!("{seconds:.3} s")),
-                None => (width(PATIENCE.as_secs_f64()), "not done".into()),
+                None => (width(PATIENCE.as_secs_f64()), undone(figures)),
             };
             let class = if *participant == Participant::Kitovufs { "ours" } else { "other" };
             writeln!(
@@ -215,8 +218,9 @@ fn picture(results: &[(&Case, Results)]) -> String {
          <style>text{{font:11px sans-serif;fill:#222}} .case{{font-weight:bold;font-size:12px}} .who{{text-anchor:end}}\n\
          .ours{{fill:#0a7}} .other{{fill:#aab}} rect.page{{fill:#fff}}</style>\n\
          <rect class=\"page\" width=\"1100\" height=\"{height}\"/>\n\
-         <text x=\"8\" y=\"18\">Seconds on a logarithmic scale; shorter is better. Medians of {ROUNDS} rounds.</text>\n{shapes}</svg>\n",
+         <text x=\"8\" y=\"18\">Seconds on a logarithmic scale; shorter is better. Medians of {ROUNDS} rounds, or one of more than {slow} s.</text>\n{shapes}</svg>\n",
         height = y + 10,
+        slow = SLOW.as_secs(),
     )
 }
 
