@@ -11,7 +11,7 @@ use super::{
     Failure, Request, add, autostart, bundle, check, doctor, example, fetch, follow, generate, helper, import, log,
     login, overview, pin, plugin, remove, show_log, sources, status, top, unmount, verify, why,
 };
-use crate::allocator::{keep_freed_buffers, share_arenas};
+use crate::allocator::{keep_freed_buffers, share_one_arena};
 use crate::children;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
@@ -49,7 +49,7 @@ fn run_command_line() -> Result<u8, Failure> {
     helper::become_mount()?;
     let typed = LowArgs::parse();
     if typed.serves() {
-        share_arenas();
+        share_one_arena();
     }
     let request = super::resolve(typed)?;
     match &request {

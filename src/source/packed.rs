@@ -37,7 +37,7 @@ pub struct Packed {
     chunks: Vec<Vec<u8>>,
 }
 
-/// What there is to know of an entry at a glance.
+/// So much of an entry as is read without making one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Glance {
     /// Whether it is a file.
@@ -258,7 +258,7 @@ pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// What is written of an entry after its name.
+/// The parts of an entry that are written after its name.
 struct Told<'a> {
     path: Option<&'a [u8]>,
     kind: u8,
@@ -315,7 +315,7 @@ impl<'a> Reader<'a> {
         Entry { name: name.to_vec(), path, kind, permissions, size, modified, digest }
     }
 
-    /// What the rest of an entry tells, which begins here.
+    /// The parts of the entry whose rest begins here.
     fn told(&mut self) -> Told<'a> {
         let flags = self.byte();
         let has = |flag| flags & flag != 0;

@@ -15,8 +15,8 @@ const MEMORY: u64 = 64 << 20;
 /// What a request has delivered is noted each time that this many bytes have come.
 const SAMPLE: u64 = 4 << 20;
 
-/// What is handed on within this time of the first bytes, and is less than a sample, came with them, as all of a small file does: it says
-/// nothing of the line.
+/// Less than a sample that is handed on within this time of the first bytes came with them, as all of a small file does, and says nothing of
+/// the line.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Bytes a second, as long as nothing was measured: little, so that nothing is held for costly because of it.

@@ -165,7 +165,7 @@ fn a_thousand_handles_and_64_readers_stay_within_the_budget() {
     }
 }
 
-/// The daemon tells glibc to keep few arenas, by a variable that its children would inherit.
+/// The daemon tells glibc to keep one arena, by a variable that its children would inherit.
 #[test]
 fn how_the_daemon_uses_memory_is_no_matter_of_its_children() {
     const NAME: &str = "MALLOC_ARENA_MAX";
@@ -180,7 +180,7 @@ fn how_the_daemon_uses_memory_is_no_matter_of_its_children() {
         assert_eq!(fs::read_to_string(mount.path("odd/a")).unwrap(), "one");
 
         let of_daemon = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", mount.pid())).unwrap();
-        let value = format!("{NAME}={}", set.unwrap_or("2"));
+        let value = format!("{NAME}={}", set.unwrap_or("1"));
         assert!(of_daemon("environ").split('\0').any(|variable| variable == value), "{value}");
         let typed = [
             text(mount.home().binary()),
