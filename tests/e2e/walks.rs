@@ -29,6 +29,11 @@ fn listings(mount: &Mount) -> (u64, u64, u64) {
     (requests(&status, "far").0, of("listings_ahead"), of("listings_ahead_used"))
 }
 
+fn assert_each_was_listed_once(mount: &Mount, walk: &str) {
+    let (asked, ahead, used) = listings(mount);
+    assert!(asked == 111 && ahead >= 80 && used >= ahead, "{walk}: {asked} listings, {used} of {ahead} used");
+}
+
 fn count_files(mount: &Mount) -> u64 {
     mount.sh("find far -type f | wc -l").trim().parse().unwrap()
 }
@@ -53,9 +58,10 @@ fn a_walk_lists_each_directory_once(remote: &Remote) {
     let begun = Instant::now();
     assert_eq!(count_files(&mount), 10_000);
     println!("find over 111 directories: {:?}", begun.elapsed());
-    let (asked, ahead, used) = listings(&mount);
-    assert!(asked == 111 && ahead >= 80 && used >= ahead, "{asked} listings, {used} of {ahead} used");
-    mount.sh("find far");
+    assert_each_was_listed_once(&mount, "find");
+    for walk in ["du -s far", "ls -R far", "find far"] {
+        mount.sh(walk);
+    }
     assert_eq!(listings(&mount).0, 111, "what is known is not asked for");
 }
 
@@ -67,8 +73,7 @@ fn every_program_that_walks_finds_the_next_directories_listed() {
         let (mount, begun) = (Mount::of(&config), Instant::now());
         mount.sh(walk);
         println!("{walk}: {:?}", begun.elapsed());
-        let (asked, ahead, used) = listings(&mount);
-        assert!(asked == 111 && ahead >= 80 && used >= ahead, "{walk}: {asked} listings, {used} of {ahead} used");
+        assert_each_was_listed_once(&mount, walk);
     }
 }
 

@@ -41,7 +41,7 @@ mod tests {
         assert!(recent.is_doubted());
         recent.note(1, 0);
         assert!(!recent.is_doubted());
-        // What was long ago counts ever less, however much it was.
+        // Old counts weigh ever less, however large they were.
         (0..100).for_each(|_| recent.note(100, 0));
         (0..4).for_each(|_| recent.note(0, 100));
         assert!(recent.is_doubted());
