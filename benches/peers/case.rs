@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use kit::files::{noise, random};
 use kit::proxy::Link;
 
-use super::stage::Protocol::{self, S3, Sftp, TaggedS3, Webdav};
+use super::stage::Protocol::{self, Azblob, Ftp, Gcs, Http, Local, Plugin, Python, S3, Sftp, Smb, TaggedS3, Webdav};
 use super::stage::{Reach, run};
 
 /// Something that readers do, and wait for.
@@ -185,6 +185,18 @@ pub const CASES: &[Case] = &[
         work: |dir| read_first(dir, 1024 * MIB),
         client: Some(|reach, to| in_parts(reach, 1024 * MIB, to)),
         client_speaks: &[S3, TaggedS3, Webdav],
+        native: false,
+    },
+    Case {
+        name: "whole-others",
+        what: "the same from the other sources (Moodle's files come as those of http)",
+        protocols: &[Local, Http, Smb, Ftp, Gcs, Azblob, Plugin, Python],
+        link: LOOPBACK,
+        files: gibibyte,
+        before: connected,
+        work: |dir| read_first(dir, 1024 * MIB),
+        client: None,
+        client_speaks: &[],
         native: false,
     },
     Case {
@@ -410,7 +422,7 @@ fn list(reach: &Reach, directories: &[String], to: &Path) {
             let listing = format!("{}?list-type=2&delimiter=/&prefix={name}", url.trim_end_matches('/'));
             request(&listing, number, "", to)
         }
-        Sftp => unreachable!("no plain client lists many directories at once"),
+        _ => unreachable!("no plain client lists many directories at once there"),
     });
     curl(true, requests, to);
 }

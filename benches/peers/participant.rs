@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::mount::Mount;
+use kit::mount::{Mount, requests};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -78,6 +78,7 @@ pub fn of(case: &Case, protocol: Protocol) -> Vec<Participant> {
         Protocol::S3 | Protocol::TaggedS3 => Participant::S3fs,
         Protocol::Webdav => Participant::Davfs2,
         Protocol::Sftp => Participant::Sshfs,
+        _ => return vec![Participant::Kitovufs],
     };
     let client = case.client.filter(|_| case.client_speaks.contains(&protocol)).map(|_| Participant::Client);
     let native = case.native.then_some(Participant::Native);
@@ -141,6 +142,13 @@ impl Mounted {
         }
     }
 
+    /// How often kitovufs has asked its source, by its own count: listings, questions about one file, and retrievals.
+    pub fn own_count(&self) -> Option<u64> {
+        let Self::Ours(mount) = self else { return None };
+        let (listings, digests, retrievals) = requests(&mount.status(), "far");
+        Some(listings + digests + retrievals)
+    }
+
     /// Who serves it.
     pub fn processes(&self) -> Processes {
         match self {
@@ -184,6 +192,7 @@ fn rclone(reach: &Reach, cache: &Path) -> Command {
             ])
             .args(["--sftp-key-file", reach.value("key"), "--sftp-known-hosts-file", reach.value("known_hosts")])
             .arg(format!(":sftp:{}", reach.value("root"))),
+        _ => unreachable!("it takes no part there"),
     };
     command
 }

@@ -29,6 +29,29 @@ pub enum Protocol {
     Webdav,
     /// OpenSSH.
     Sftp,
+    /// The directory itself.
+    Local,
+    /// nginx, with index pages in JSON.
+    Http,
+    /// Samba.
+    Smb,
+    /// `rclone serve ftp`.
+    Ftp,
+    /// fake-gcs-server.
+    Gcs,
+    /// Azurite.
+    Azblob,
+    /// The plugin of the examples that shows a directory.
+    Plugin,
+    /// A plugin written for kitovu that does.
+    Python,
+}
+
+impl Protocol {
+    /// Whether requests can be counted on the line.
+    fn is_http(self) -> bool {
+        matches!(self, Self::S3 | Self::TaggedS3 | Self::Webdav | Self::Http | Self::Gcs | Self::Azblob)
+    }
 }
 
 impl Display for Protocol {
@@ -38,6 +61,14 @@ impl Display for Protocol {
             Self::TaggedS3 => "s3, tags",
             Self::Webdav => "webdav",
             Self::Sftp => "sftp",
+            Self::Local => "local",
+            Self::Http => "http",
+            Self::Smb => "smb",
+            Self::Ftp => "ftp",
+            Self::Gcs => "gcs",
+            Self::Azblob => "azblob",
+            Self::Plugin => "plugin",
+            Self::Python => "python",
         })
     }
 }
@@ -73,7 +104,7 @@ impl Reach {
         match self.protocol {
             Protocol::S3 | Protocol::TaggedS3 => format!("{}/{}/", self.endpoint(), self.value("bucket")),
             Protocol::Webdav => format!("{}/", self.endpoint()),
-            Protocol::Sftp => unreachable!("OpenSSH's clients take no URL"),
+            _ => unreachable!("no other is reached by a URL"),
         }
     }
 
@@ -98,21 +129,37 @@ impl<'a> Stage<'a> {
             Protocol::TaggedS3 => Remote::still_s3(true),
             Protocol::Webdav => Remote::apache(),
             Protocol::Sftp => Remote::sftp(),
+            Protocol::Local => Remote::local(),
+            Protocol::Http => Remote::web(),
+            Protocol::Smb => Remote::smb(),
+            Protocol::Ftp => Remote::ftp(),
+            Protocol::Gcs => Remote::gcs(),
+            Protocol::Azblob => Remote::azure(),
+            Protocol::Plugin => Remote::plugin(),
+            Protocol::Python => Remote::python(),
         };
         (case.files)(&remote.dir());
+        remote.publish();
         Self { case, protocol, remote }
     }
 
     /// Lets one participant do the case's work, with a fresh mount if it mounts.
     pub fn turn(&self, participant: Participant) -> Figure {
-        let (table, proxy) = self.remote.table_over("far", Proxy::to);
-        proxy.set(self.case.link);
+        let (table, proxy) = match self.protocol {
+            Protocol::Local | Protocol::Plugin | Protocol::Python => (self.remote.table("far"), None),
+            _ => {
+                let (table, proxy) = self.remote.table_over("far", Proxy::to);
+                proxy.set(self.case.link);
+                (table, Some(proxy))
+            }
+        };
+        let proxy = proxy.as_ref();
         let reach = Reach { protocol: self.protocol, table };
         let place = tempfile::tempdir().unwrap();
         match participant {
             Participant::Native => self.native(),
-            Participant::Client => self.client(&proxy, reach, &place),
-            _ => self.mounted(&proxy, &participant.mount(&reach, &place)),
+            Participant::Client => self.client(proxy, reach, &place),
+            _ => self.mounted(proxy, &participant.mount(&reach, &place)),
         }
     }
 
@@ -123,31 +170,33 @@ impl<'a> Stage<'a> {
         Figure { seconds, failed, requests: None, bytes: None, memory: None, cpu: None }
     }
 
-    fn client(&self, proxy: &Proxy, reach: Reach, place: &TempDir) -> Figure {
+    fn client(&self, proxy: Option<&Proxy>, reach: Reach, place: &TempDir) -> Figure {
         let work = self.case.client.expect("it takes part only where there is one");
         let before = cpu::of_ended_children();
         let (seconds, failed) = told(timed(place.path().to_owned(), move |to| work(&reach, to)));
         let cpu = Some(cpu::of_ended_children() - before);
-        Figure { seconds, failed, requests: self.requests(proxy), bytes: Some(proxy.delivered()), memory: None, cpu }
+        let requests = proxy.filter(|_| self.protocol.is_http()).map(Proxy::http_requests);
+        Figure { seconds, failed, requests, bytes: proxy.map(Proxy::delivered), memory: None, cpu }
     }
 
-    fn mounted(&self, proxy: &Proxy, mounted: &Mounted) -> Figure {
-        let (processes, dir) = (mounted.processes(), mounted.dir().to_owned());
+    fn mounted(&self, proxy: Option<&Proxy>, mounted: &Mounted) -> Figure {
+        let (processes, dir) = (mounted.processes(), mounted.dir());
         let prepared = timed(dir.clone(), self.case.before);
-        let (cpu, bytes, requests) = (processes.cpu(), proxy.delivered(), self.requests(proxy));
+        let moved = || proxy.map(Proxy::delivered);
+        let asked = || match proxy.filter(|_| self.protocol.is_http()) {
+            Some(proxy) => Some(proxy.http_requests()),
+            None => mounted.own_count(),
+        };
+        let (cpu, bytes, requests) = (processes.cpu(), moved(), asked());
         let (seconds, failed) = told(prepared.and_then(|_| timed(dir, self.case.work)));
         Figure {
             seconds,
             failed,
-            requests: self.requests(proxy).zip(requests).map(|(after, before)| after - before),
-            bytes: Some(proxy.delivered() - bytes),
+            requests: asked().zip(requests).map(|(after, before)| after - before),
+            bytes: moved().zip(bytes).map(|(after, before)| after - before),
             memory: Some(processes.memory()),
             cpu: Some(processes.cpu() - cpu),
         }
-    }
-
-    fn requests(&self, proxy: &Proxy) -> Option<u64> {
-        (self.protocol != Protocol::Sftp).then(|| proxy.http_requests())
     }
 }
 
