@@ -101,8 +101,9 @@
 //! A file that its source's configuration calls *live* has one inode, no version, and nothing in the cache: `fs::live` asks the source
 //! what it holds now, for `lookup`, `stat` and every read.
 //!
-//! Opens of one file after another make the next ones come ahead of their reader (`fs::ahead`, whose `plan` is a table of cases). Beside
-//! the first block of a large file comes its end, while programs read such ends (`fs::ahead::ends`, another table).
+//! Opens of one file after another make the next ones come ahead of their reader (`fs::ahead`, whose `plan` is a table of cases), by name or
+//! in another order that it keeps to (`rows`, another table). Beside the first block of a large file comes its end, while programs read such
+//! ends (`ends`, a third).
 //!
 //! **read.** [`version::OpenVersion::read`] → [`cache::OpenCopy::read`]: blocks that are there are hashed once per life of the process and
 //! read from the file. Of missing ones, and of a window ahead of readers that go forward (`version::stream`), `version::plan` decides

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::kit::proxy::{Link, Proxy};
+use crate::kit::wait::eventually;
 use crate::remote::Remote;
 
 /// A mount of `count` files of so many bytes, at the end of a line of 10 ms.
@@ -61,6 +62,57 @@ fn copying_a_folder_brings_its_files_ahead() {
     let status = mount.status();
     assert!(number(&status, "/sources/far/files_ahead_used") >= 400, "{status:#}");
     assert_eq!(requests(&status, "far").2, 500);
+}
+
+#[test]
+fn files_that_a_file_manager_shows_in_a_row_come_ahead() {
+    // No three of them are in a row by name, nor as a language sorts them.
+    let names: Vec<_> = (0..300).map(|number| format!("Episode {:02}-{}.mp4", number / 4, number % 4 + 8)).collect();
+    in_this_order_files_come_ahead(&Remote::apache(), &names);
+}
+
+#[test]
+fn files_that_a_shell_expands_in_a_language_come_ahead() {
+    // As `*` of bash is with LC_COLLATE=en_US.UTF-8, where neither case nor punctuation counts.
+    let names: Vec<_> = (0..100)
+        .flat_map(|hundred| ["IMG_{}.JPG", "img-{}.jpg", "Img{}.jpg"].into_iter().zip(hundred * 3..))
+        .map(|(name, number)| name.replace("{}", &format!("{number:04}")))
+        .collect();
+    in_this_order_files_come_ahead(&Remote::apache(), &names);
+}
+
+fn in_this_order_files_come_ahead(remote: &Remote, names: &[String]) {
+    assert!(!names.is_sorted(), "it is another order than that by name");
+    names.iter().for_each(|name| remote.put(name, vec![7; 4096]));
+    let (table, line) = remote.table_over("far", Proxy::to);
+    line.set(Link { delay: Duration::from_millis(5), ..Link::default() });
+    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), names.len());
+    let begun = Instant::now();
+    mount.sh(&format!("cd far; cat '{}' > /dev/null", names.join("' '")));
+    println!("{} files of 4 KiB: {:?}", names.len(), begun.elapsed());
+    eventually("none was in vain", || {
+        let status = mount.status();
+        number(&status, "/sources/far/files_ahead") == number(&status, "/sources/far/files_ahead_used")
+    });
+    let status = mount.status();
+    assert!(number(&status, "/sources/far/files_ahead_used") >= 200, "{status:#}");
+    assert_eq!(requests(&status, "far").2, names.len() as u64);
+}
+
+#[test]
+fn files_in_no_order_bring_next_to_nothing_else() {
+    let remote = Remote::webdav();
+    let name = |number: usize| format!("{}{number}.jpg", ["IMG", "img"][number % 2]);
+    (0..1000).for_each(|number| remote.put(&name(number), vec![7; 4096]));
+    let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
+    assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 1000);
+    for at in 0..60 {
+        assert_eq!(fs::read(mount.path("far").join(name(at * 377 % 1000))).unwrap(), vec![7; 4096]);
+    }
+    // Three that happen to follow each other by inode number, which depends on where the server is, would bring eight.
+    let retrieved = requests(&mount.status(), "far").2;
+    assert!((60..=68).contains(&retrieved), "{retrieved} requests for 60 files");
 }
 
 #[test]

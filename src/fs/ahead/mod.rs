@@ -1,11 +1,13 @@
-//! Files ahead: whoever opens the files of a directory one after another finds the next ones retrieved. `plan` decides which; this
-//! module takes their entries from the catalog and has `transfer` retrieve them. Failures are silent: the open that comes asks itself.
+//! Files ahead: whoever opens the files of a directory one after another finds the next ones retrieved. `plan` decides which, and
+//! `rows` in which order; this module takes their entries from the catalog and has `transfer` retrieve them. Failures are silent: the open that comes asks itself.
 //! Of large files the ends come beside their beginnings, as `ends` decides.
 
+mod collation;
 mod ends;
 mod order;
 mod plan;
 mod recent;
+mod rows;
 mod walk;
 mod walks;
 
@@ -21,9 +23,10 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use self::ends::Ends;
-use self::order::{ByInode, MOST_NAMES, Ordered};
-use self::plan::{Budget, Pattern, Sibling, Siblings, Told};
+use self::order::{MOST_NAMES, Order};
+use self::plan::{Budget, Sibling, Siblings};
 use self::recent::Recent;
+use self::rows::Rows;
 use self::walks::Walks;
 use crate::cache::block::BLOCK;
 use crate::catalog::{Catalog, Listing};
@@ -65,57 +68,12 @@ pub struct Ahead {
     pub ends_used: AtomicU64,
 }
 
-/// A directory whose reader is followed, by name and by inode number.
+/// A directory whose reader is followed.
 #[derive(Default)]
 struct Followed {
-    /// The number of names for which the numbers of the patterns hold.
+    /// The number of names for which the numbers of the rows hold.
     names: usize,
-    by_name: Row,
-    /// Once a reader has shown that it does not go by name.
-    by_inode: Option<(Arc<ByInode>, Row)>,
-    is_being_ordered: bool,
-}
-
-/// The files of a directory in one order, and what is ahead of the reader there.
-#[derive(Default)]
-struct Row {
-    pattern: Pattern,
-    /// Retrievals that have not begun are dropped with it.
-    alive: Arc<()>,
-}
-
-impl Row {
-    /// The file at this place of the order is opened. `whole`: all of it is here. Returns what that tells, and the places of those that
-    /// are to be retrieved.
-    fn opened(&mut self, place: usize, whole: bool, siblings: &impl Siblings, budget: Budget) -> (Told, Vec<usize>) {
-        let told = self.pattern.opened(place, siblings);
-        if told.broken {
-            self.alive = Arc::default();
-        }
-        let planned = if told.asks_for_more(whole) { self.pattern.plan(siblings, budget) } else { Vec::new() };
-        (told, planned)
-    }
-}
-
-impl Followed {
-    /// The file has been retrieved. Whether it is ahead of a reader still.
-    fn came(&mut self, number: usize) -> bool {
-        let by_name = self.by_name.pattern.came(number);
-        let by_inode = self
-            .by_inode
-            .as_mut()
-            .is_some_and(|(order, row)| order.place(number).is_some_and(|place| row.pattern.came(place)));
-        by_name || by_inode
-    }
-
-    fn forget(&mut self, number: usize) {
-        self.by_name.pattern.forget(number);
-        if let Some((order, row)) = &mut self.by_inode
-            && let Some(place) = order.place(number)
-        {
-            row.pattern.forget(place);
-        }
-    }
+    rows: Rows,
 }
 
 impl Ahead {
@@ -154,30 +112,20 @@ impl Ahead {
         let Some(number) = listing.entries().find(name) else { return };
         let siblings = Listed { listing: &listing, ranges: self.transfer.capabilities().ranges };
         let budget = self.budget();
-        let mut planned = Vec::new();
-        {
+        let planned = {
             let mut directories = self.directories.lock();
             let followed = directories.get_or_insert_mut(dir.clone(), Followed::default);
             if followed.names != listing.entries().len() {
                 *followed = Followed { names: listing.entries().len(), ..Followed::default() };
             }
-            let (told, next) = followed.by_name.opened(number, whole, &siblings, budget);
-            self.note(&told);
-            let mut came = told.came;
-            planned.extend(next.into_iter().map(|number| (number, Arc::downgrade(&followed.by_name.alive))));
-            if let Some((order, row)) = &mut followed.by_inode
-                && let Some(place) = order.place(number)
-            {
-                let (told, next) = row.opened(place, whole, &Ordered { order, siblings: &siblings }, budget);
-                self.note(&told);
-                came |= told.came;
-                planned.extend(next.into_iter().map(|place| (order.number(place), Arc::downgrade(&row.alive))));
-            } else if told.broken && followed.names <= MOST_NAMES && !followed.is_being_ordered {
-                followed.is_being_ordered = true;
+            let opened = followed.rows.opened(number, whole, &siblings, budget);
+            self.recent.lock().note(opened.told.used.into(), opened.told.in_vain as u64);
+            self.used.fetch_add(opened.told.came.into(), Ordering::Relaxed);
+            if opened.wants_orders && followed.names <= MOST_NAMES {
                 self.order(dir.clone(), listing.clone());
             }
-            self.used.fetch_add(came.into(), Ordering::Relaxed);
-        }
+            opened.planned
+        };
         for (number, row) in planned {
             let (ahead, listing, dir) = (self.clone(), listing.clone(), dir.clone());
             tokio::spawn(async move { ahead.bring(&dir, &listing, number, &row).await });
@@ -202,19 +150,15 @@ impl Ahead {
         ends.read(dir);
     }
 
-    fn note(&self, told: &Told) {
-        self.recent.lock().note(told.used.into(), told.in_vain as u64);
-    }
-
-    /// Follows the reader of `dir` by inode number too, as soon as the files are in that order.
+    /// Follows the reader of `dir` in other orders too, as soon as the files are in these.
     fn order(self: &Arc<Self>, dir: RemotePath, listing: Arc<Listing>) {
         let ahead = self.clone();
         tokio::task::spawn_blocking(move || {
-            let order = Arc::new(ByInode::of(listing.entries(), &ahead.space));
+            let orders = Order::all(listing.entries(), &ahead.space);
             if let Some(followed) = ahead.directories.lock().peek_mut(&dir)
                 && followed.names == listing.entries().len()
             {
-                followed.by_inode = Some((order, Row::default()));
+                followed.rows.follow(orders);
             }
         });
     }
@@ -241,10 +185,10 @@ impl Ahead {
         if matches!(retrieved, Ok(true)) {
             self.fetched.fetch_add(1, Ordering::Relaxed);
             // A reader that came meanwhile has made use of it.
-            let is_used = followed.is_some_and(|followed| !followed.came(number));
+            let is_used = followed.is_some_and(|followed| !followed.rows.came(number));
             self.used.fetch_add(is_used.into(), Ordering::Relaxed);
         } else if let Some(followed) = followed {
-            followed.forget(number);
+            followed.rows.forget(number);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The pattern in which a reader opens the files of one directory, and which of them it probably opens next. Pure decisions over
-//! numbered cases: files are known by their places in an order. That is the listing's, which `readdir` shows, or another (`order`).
+//! numbered cases: files are known by their places in an order. That is the listing's, which `readdir` shows, or another; `rows`
+//! follows several.
 //!
 //! | case | the reader opens | decision |
 //! |---|---|---|
@@ -113,9 +114,14 @@ impl Pattern {
             self.last = Some(last);
             return Told::default();
         }
-        let next = |by_extension| following(last, by_extension, siblings).next().map(|(next, _)| next);
-        if next(false) == Some(number) || next(true) == Some(number) {
-            self.by_extension = next(false) != Some(number) || (self.by_extension && next(true) == Some(number));
+        let is_near = (last..=last + LOOKED_AT).contains(&number);
+        let is_next = |by_extension| {
+            is_near && following(last, by_extension, siblings).next().is_some_and(|(next, _)| next == number)
+        };
+        let is_next_of_all = is_next(false);
+        let is_next_alike = (self.by_extension || !is_next_of_all) && is_next(true);
+        if is_next_of_all || is_next_alike {
+            self.by_extension = is_next_alike;
             self.row += 1;
             return Told::default();
         }
@@ -124,9 +130,14 @@ impl Pattern {
         Told { in_vain, broken: true, ..Told::default() }
     }
 
+    /// How many files have been opened in a row, once they are a pattern.
+    pub(super) fn row(&self) -> Option<usize> {
+        Some(self.row).filter(|&row| row >= ROW)
+    }
+
     /// The files that are to be retrieved now, in order. They count as ahead.
     pub(super) fn plan(&mut self, siblings: &impl Siblings, budget: Budget) -> Vec<usize> {
-        let Some(last) = self.last.filter(|_| self.row >= ROW) else { return Vec::new() };
+        let Some(last) = self.last.filter(|_| self.row().is_some()) else { return Vec::new() };
         let most = if budget.is_doubted { MOST_DOUBTED } else { MOST };
         let window = most.min(1 << self.row.min(16));
         if window == MOST && self.ahead.len() > MOST - MOST / 4 {

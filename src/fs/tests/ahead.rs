@@ -85,6 +85,24 @@ async fn files_read_by_inode_number_come_ahead_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_read_in_natural_order_or_as_a_language_sorts_them_come_ahead_too() {
+    // No three of them are in a row in another order.
+    let natural = |number: usize| format!("dir/{:02}-{}", number / 4, number % 4 + 8);
+    let collated = |number: usize| format!("dir/{}{number:03}", ["IMG_", "img-", "Img"][number % 3]);
+    for name in [&natural as &dyn Fn(usize) -> String, &collated] {
+        let mount = Fixture::new();
+        (0..200).for_each(|number| mount.memory.put(&name(number), content(4096)));
+        for number in 0..200 {
+            assert_eq!(mount.read(&name(number)).await.expect("read"), content(4096));
+            settle().await;
+        }
+        assert_eq!(mount.faults.calls(Method::RetrieveFile), 200);
+        let (fetched, used) = counts(&mount);
+        assert!(fetched >= 180 && used == fetched, "{used} of {fetched}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_read_in_random_order_bring_nothing_else() {
     let mount = with_files(200, 4096);
     read_all(&mount, (0..40).map(|at| at * 77 % 200), 4096).await;
