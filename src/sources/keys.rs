@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use percent_encoding::utf8_percent_encode;
 
+use super::alone;
 use super::http::COMPONENT;
 use super::http::transport::Answer;
 use super::purpose::Purpose;
@@ -103,9 +104,7 @@ pub(super) trait Keys: Sync {
                 && let Some(told) = self.beginning_with(purpose, &prefix, &name).await?
                 && (!told.is_empty() || !self.page(purpose, &prefix, None, Some(1)).await?.is_empty())
             {
-                let (left_out, one_name) = <(LeftOut, OneName)>::default();
-                one_name.tell(told);
-                return Ok(EntryStream::for_one_name(futures::stream::empty(), left_out, one_name));
+                return Ok(alone::told(told));
             }
             // The first page is what tells whether there is such a directory: it exists by its keys.
             let first = self.page(purpose, &prefix, None, None).await?;

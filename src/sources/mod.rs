@@ -1,5 +1,6 @@
 //! The sources that come with kitovufs, by type name.
 
+mod alone;
 mod arriving;
 mod authorities;
 pub(crate) mod azblob;

@@ -41,6 +41,7 @@ mod memory;
 mod moodle;
 mod names;
 mod offline;
+mod one_name;
 mod outage;
 mod package;
 mod patience;

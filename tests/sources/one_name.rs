@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt as _;
 use kitovufs::source::{Entry, Source};
 
+use crate::kit::samba::Samba;
 use crate::kit::servers::Webdav;
 use crate::kit::sshd::Sshd;
 use crate::liar::liar_but_for;
@@ -98,6 +99,87 @@ async fn tells(source: &dyn Source, listed: &[&str]) {
     let mut entries = source.list_path(&few).await.unwrap();
     entries.want_only(b"a");
     assert_eq!((entries.by_ref().count().await, entries.told_alone()), (1, None), "a small one is listed");
+}
+
+/// Names that a file system, a server or a rule may treat in its own way.
+const ODD: [&str; 12] = [
+    " leading",
+    "trailing ",
+    "trailing.",
+    "a?b*c",
+    "a:b",
+    "back\\slash",
+    "x~1",
+    "TRAILI~1",
+    ".hidden",
+    "e\u{301}",
+    "semi; colon",
+    "100%",
+];
+
+/// Asks for each of these alone: how many are told, each as it is listed.
+async fn told_as_listed<'a>(source: &dyn Source, names: impl IntoIterator<Item = &'a str>) -> usize {
+    let all = list(source, "many").await.unwrap();
+    let mut count = 0;
+    for name in names {
+        let listed: Vec<_> = all.iter().filter(|entry| entry.name == name.as_bytes()).cloned().collect();
+        let told = alone(source, name).await;
+        count += usize::from(told.is_some());
+        assert!(told.as_ref().is_none_or(|told| *told == listed), "{name:?}: {told:?} instead of {listed:?}");
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_among_twenty_thousand_is_told_alone_of_a_local_directory() {
+    let dir = served();
+    let directory = Directory::new(dir.path());
+    many(&directory);
+    ODD.iter().for_each(|name| directory.write(&format!("many/{name}"), b"x"));
+    let links = [
+        ("link", "File 00000"),
+        ("to a directory", "Directory"),
+        ("dangling", "nothing"),
+        ("outside", "../../.."),
+        ("up", ".."),
+        ("round", "round"),
+    ];
+    for (name, target) in links {
+        symlink(target, dir.path().join("many").join(name)).unwrap();
+    }
+    // A time of the last tick has no final digest.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for shown in ["keep", "inside", "follow"] {
+        let source = source(&format!("type = \"local\"\npath = {:?}\nlinks = \"{shown}\"\n", dir.path())).await;
+        tells(source.as_ref(), &[]).await;
+        let others = ["twice", "TWICE", "Twice", "1", "2", "ü", "u\u{308}", "\u{e9}", "LINK"];
+        let names: Vec<_> = ODD.into_iter().chain(links.map(|(name, _)| name)).chain(others).collect();
+        assert_eq!(told_as_listed(source.as_ref(), names.iter().copied()).await, names.len(), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_among_twenty_thousand_is_told_alone_over_smb() {
+    let dir = served();
+    let directory = Directory::new(dir.path());
+    many(&directory);
+    ODD.iter().for_each(|name| directory.write(&format!("many/{name}"), b"x"));
+    // Samba follows links.
+    for (name, target) in [("link", "File 00000"), ("dangling", "nothing"), ("outside", "/etc/passwd")] {
+        symlink(target, dir.path().join("many").join(name)).unwrap();
+    }
+    let samba = Samba::run(dir.path());
+    let source = source(&samba.table("kit")).await;
+    tells(source.as_ref(), &["twice", "TWICE", "Twice", "1", "ü", "FILE 00000", "file 00000"]).await;
+    for name in ["link", "dangling", "outside", ".hidden", " leading"] {
+        assert_eq!(told_as_listed(source.as_ref(), [name]).await, 1, "{name}");
+    }
+    // Those that Windows could not name are listed under names that Samba makes.
+    let all = list(source.as_ref(), "many").await.unwrap();
+    let listed = all.iter().map(|entry| str::from_utf8(&entry.name).unwrap());
+    let odd: Vec<_> = listed.filter(|name| !name.starts_with("File ")).collect();
+    assert!(odd.len() >= ODD.len() && odd.iter().any(|name| !ODD.contains(name) && name.contains('~')), "{odd:?}");
+    told_as_listed(source.as_ref(), odd.into_iter().chain(ODD)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -322,6 +322,7 @@ impl Source for Ftp {
             proven_whole: false,
             unconfirmed: false,
             verbatim_names: true,
+            // A refusal of MLST proves no absence, what it gives may be what a link leads to, and the connection of a listing is busy.
             names_alone: false,
             buffer: PIECE_BYTES,
             // Public servers allow few connections from one address.

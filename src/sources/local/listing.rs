@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures::StreamExt as _;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
@@ -73,6 +72,31 @@ impl Reading {
         }
         let _ = sender.blocking_send(Batch::Entries(batch));
         Ok(())
+    }
+
+    /// What the listing shows of this name; `None` if only the listing can tell. It runs on a thread that may wait for the disk.
+    pub(super) async fn told(self: Arc<Self>, name: Vec<u8>) -> Option<Vec<Entry>> {
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || span.in_scope(|| self.alone(&name))).await.ok().flatten()
+    }
+
+    fn alone(&self, name: &[u8]) -> Option<Vec<Entry>> {
+        match self.entry(name, FileType::Unknown) {
+            // What a name leads to need not be listed, or not in this spelling (other case, short names of FAT, `.zfs`): the names are
+            // looked through, which costs little, since nothing is asked of other files.
+            Ok(Some(entry)) => self.lists(name).ok().map(|is_listed| Vec::from_iter(is_listed.then_some(entry))),
+            Ok(None) | Err(Errno::NOENT) => Some(Vec::new()),
+            Err(_) => None,
+        }
+    }
+
+    fn lists(&self, name: &[u8]) -> Result<bool, Errno> {
+        for item in rustix::fs::Dir::read_from(&self.fd)? {
+            if item?.file_name().to_bytes() == name {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// One entry; none for what is not shown.
@@ -165,24 +189,20 @@ fn bare(path: RemotePath, kind: EntryKind) -> Entry {
     Entry { name, path, kind, permissions: None, size: None, modified: None, digest: None }
 }
 
-/// The entries as a stream that ends well only after the listing thread said that these were all.
+/// The entries in batches, as a stream that ends well only after the listing thread said that these were all.
 pub(super) fn received(
     receiver: mpsc::Receiver<Batch>,
     dir: &RemotePath,
-) -> impl futures::Stream<Item = Result<Entry>> {
+) -> impl futures::Stream<Item = Result<Vec<Entry>>> {
     let lost = Error::new("list_path", ErrorKind::Other).on(dir).because("the listing thread ended early");
     let state = (Some(receiver), lost);
     futures::stream::unfold(state, |(receiver, lost)| async move {
         let mut receiver = receiver?;
         match receiver.recv().await {
-            Some(Batch::Entries(entries)) => {
-                Some((entries.into_iter().map(Ok).collect::<Vec<_>>(), (Some(receiver), lost)))
-            }
+            Some(Batch::Entries(entries)) => Some((Ok(entries), (Some(receiver), lost))),
             Some(Batch::Complete) => None,
-            Some(Batch::Failed(error)) => Some((vec![Err(error)], (None, lost))),
-            None => Some((vec![Err(lost.clone())], (None, lost))),
+            Some(Batch::Failed(error)) => Some((Err(error), (None, lost))),
+            None => Some((Err(lost.clone()), (None, lost))),
         }
     })
-    .map(futures::stream::iter)
-    .flatten()
 }

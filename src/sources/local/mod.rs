@@ -15,6 +15,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
@@ -22,11 +23,13 @@ use tokio::sync::mpsc;
 use self::links::End;
 use self::listing::Reading;
 use self::stamp::Stamp;
+use super::alone;
 use super::links::Links;
 use crate::beneath;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
+use crate::source::one_name::wanted_in_large_directory;
 use crate::source::settings::Reader;
 use crate::source::url::Urls;
 use crate::source::{
@@ -114,7 +117,7 @@ impl Source for Local {
             proven_whole: false,
             unconfirmed: false,
             verbatim_names: true,
-            names_alone: false,
+            names_alone: true,
             buffer: CHUNK_BYTES,
             concurrency: 8,
         }
@@ -149,8 +152,16 @@ impl Source for Local {
         let (left_out, span) = (LeftOut::default(), tracing::Span::current());
         let reading =
             Reading { place: self.place.clone(), root, fd, dir: dir.clone(), way, left_out: left_out.clone() };
-        tokio::task::spawn_blocking(move || span.in_scope(|| reading.run(&sender)));
-        Ok(EntryStream::noting(listing::received(receiver, dir), left_out))
+        let reading = Arc::new(reading);
+        if let Some(name) = wanted_in_large_directory()
+            && let Some(told) = reading.clone().told(name).await
+        {
+            return Ok(alone::told(told));
+        }
+        let listing = reading.clone();
+        tokio::task::spawn_blocking(move || span.in_scope(|| listing.run(&sender)));
+        let alone = move |name| reading.clone().told(name).boxed();
+        Ok(alone::listing(listing::received(receiver, dir), left_out, alone))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

@@ -9,6 +9,7 @@ use rustix::fs::FileType;
 
 use super::stamp::TICK;
 use super::*;
+use crate::source::one_name::in_large_directory;
 use crate::source::{Entry, EntryKind};
 
 struct Fixture {
@@ -309,4 +310,27 @@ async fn a_root_that_has_gone_is_an_outage_and_what_is_missing_in_it_is_not() {
         assert_eq!(kind(here.list(name).await), Some(ErrorKind::Unreachable), "{name:?}");
     }
     assert_eq!(kind(here.source.connect().await), Some(ErrorKind::Unreachable));
+}
+
+#[tokio::test]
+async fn a_name_that_leads_somewhere_and_is_not_listed_is_absent() {
+    let alone = async |source: &dyn Source, dir: &str, name: &str| {
+        let dir = remote(dir);
+        let listing = in_large_directory(name.as_bytes(), source.list_path(&dir)).await.expect("it can be listed");
+        listing.told_alone()
+    };
+    let here = fixture(&["mnt"]).await;
+    here.write("dir/a", "x");
+    std::thread::sleep(TICK);
+    for name in ["dir", "mnt", "absent"] {
+        let listed = here.list("").await.expect("it is there").remove(name.as_bytes());
+        assert_eq!(alone(here.source.as_ref(), "", name).await, Some(Vec::from_iter(listed)), "{name}");
+    }
+    assert_eq!(alone(here.source.as_ref(), "mnt", "inner").await, None, "its listing tells that it is shown empty");
+    // The kernel lists processes, and knows every thread.
+    let process = LocalKind.configure(&settings(Path::new("/proc"), Vec::new())).await.expect("the settings are right");
+    let (listed, thread) = (std::process::id().to_string(), rustix::thread::gettid().as_raw_nonzero().to_string());
+    assert!(listed != thread && Path::new("/proc").join(&thread).exists());
+    assert_eq!(alone(process.as_ref(), "", &listed).await.map(|told| told.len()), Some(1));
+    assert_eq!(alone(process.as_ref(), "", &thread).await, Some(Vec::new()));
 }

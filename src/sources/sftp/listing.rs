@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use tokio::time::{Instant, timeout_at};
+use futures::FutureExt as _;
 
 use super::client::{Asked, Handle};
 use super::codec::{Attrs, FileType, Name};
@@ -16,8 +15,8 @@ use super::links;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::one_name::{LARGE_NAMES, OneName, SLOW_LISTING};
 use crate::source::{Entry, EntryKind, EntryStream, LeftOut, permission_bits};
+use crate::sources::alone;
 use crate::sources::links::{Links, is_text};
 use crate::sources::spelling::in_other_case;
 
@@ -33,8 +32,6 @@ struct Listing<'a> {
     connection: Arc<Connection>,
     handle: Handle,
     dir: &'a RemotePath,
-    /// Where it is at the server, without links.
-    place: Vec<u8>,
     /// Where the directories on the way here are, this one included, if links are followed.
     way: Vec<Bytes>,
     asked: VecDeque<Asked<Option<Vec<Name>>>>,
@@ -42,11 +39,7 @@ struct Listing<'a> {
     /// How many answers have come.
     answers: usize,
     names: usize,
-    ended: bool,
-    /// From when on it is slow.
-    slow_from: Instant,
     left_out: LeftOut,
-    one_name: OneName,
 }
 
 /// The questions about a link that are under way.
@@ -83,70 +76,58 @@ fn entries(
     (dir, place): (&RemotePath, Vec<u8>),
     way: Vec<Bytes>,
 ) -> EntryStream<'_> {
-    let (asked, left_out, one_name) = (VecDeque::new(), LeftOut::default(), OneName::default());
-    let (noted, wanted) = (left_out.clone(), one_name.clone());
-    let (questions, answers, names, ended) = (QUESTIONS.0, 0, 0, false);
-    let slow_from = Instant::now() + SLOW_LISTING;
-    let listing = Listing {
-        connection,
-        handle,
-        dir,
-        place,
-        way,
-        asked,
-        questions,
-        answers,
-        names,
-        ended,
-        slow_from,
-        left_out,
-        one_name,
+    let (asked, left_out) = (VecDeque::new(), LeftOut::default());
+    let (noted, at) = (left_out.clone(), (connection.clone(), place));
+    let (questions, answers, names) = (QUESTIONS.0, 0, 0);
+    let listing = Listing { connection, handle, dir, way, asked, questions, answers, names, left_out };
+    let batches = futures::stream::try_unfold(listing, |mut listing| async move {
+        Ok(listing.next().await?.map(|entries| (entries, listing)))
+    });
+    let alone = move |name: Vec<u8>| {
+        let (connection, place) = at.clone();
+        async move { told(&connection, dir, &place, &name).await }.boxed()
     };
-    let entries = futures::stream::unfold(listing, |mut listing| async move {
-        if listing.ended {
-            return None;
+    alone::listing(batches, noted, alone)
+}
+
+/// The entry of this name in `dir`, whose place is without links, if there is one; `None` if only the listing can tell.
+async fn told(connection: &Connection, dir: &RemotePath, place: &[u8], name: &[u8]) -> Option<Vec<Entry>> {
+    let path = dir.child(name).ok()?;
+    let dir = place.strip_suffix(b"/").unwrap_or(place);
+    let place = |name: &[u8]| [dir, b"/", name].concat();
+    let (there, elsewhere) = (place(name), place(&in_other_case(name)?));
+    let client = &connection.client;
+    let (real, attrs, in_other_case) = (client.real_path(&there), client.lstat(&there), client.lstat(&elsewhere));
+    let attrs = match attrs.await {
+        Ok(attrs) => attrs,
+        Err(failure) => {
+            let error = connection.error(OP, &path, &failure).await;
+            return (error.kind() == ErrorKind::NotFound).then(Vec::new);
         }
-        let entries = match listing.next().await {
-            Ok(Some(entries)) => entries.into_iter().map(Ok).collect(),
-            Ok(None) => return None,
-            Err(error) => {
-                listing.ended = true;
-                vec![Err(error)]
-            }
-        };
-        Some((futures::stream::iter(entries), listing))
-    })
-    .flatten();
-    EntryStream::for_one_name(entries, noted, wanted)
+    };
+    let is_absent = |failure: Failure| failure.error(OP, &path).kind() == ErrorKind::NotFound;
+    let is_told_apart = in_other_case.await.is_err_and(is_absent);
+    let is_there = connection.no_links(OP, &path, &there, real, ErrorKind::Changed).await.is_ok();
+    let kind = match attrs.file_type() {
+        FileType::Directory => EntryKind::Directory,
+        FileType::Regular => EntryKind::File,
+        FileType::Symlink | FileType::Other => return None,
+    };
+    let name = Name { name: Bytes::copy_from_slice(name), attrs };
+    (is_told_apart && is_there).then(|| vec![entry(path, &name, kind, SystemTime::now())])
 }
 
 impl Listing<'_> {
     /// The next entries; `None` when these were all.
     async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
-        if self.names > LARGE_NAMES
-            && let Some(told) = self.told().await
-        {
-            self.one_name.tell(told);
-            return Ok(None);
-        }
         // The second answer is the end of most directories, so that no more is asked for before it has come.
         if self.answers != 1 {
             let more = self.questions.saturating_sub(self.asked.len());
             self.asked.extend((0..more).map(|_| self.connection.client.read_dir(&self.handle)));
             self.questions = (self.questions * 2).min(QUESTIONS.1);
         }
-        let Some(mut answer) = self.asked.pop_front() else { return Ok(None) };
-        let answer = match timeout_at(self.slow_from, &mut answer).await {
-            Ok(answer) => answer,
-            Err(_) => tokio::select! {
-                answer = &mut answer => answer,
-                Some(told) = self.told() => {
-                    self.one_name.tell(told);
-                    return Ok(None);
-                }
-            },
-        };
-        let Some(names) = answer.map_err(|failure| failure.error(OP, self.dir))? else { return Ok(None) };
+        let Some(answer) = self.asked.pop_front() else { return Ok(None) };
+        let Some(names) = answer.await.map_err(|failure| failure.error(OP, self.dir))? else { return Ok(None) };
         self.answers += 1;
         self.names += names.len();
         // An answer without names would be repeated for ever.
@@ -161,39 +142,6 @@ impl Listing<'_> {
             }
         }
         self.shown(followed).await.map(Some)
-    }
-
-    /// The entry of the wanted name, if one is wanted and there is such an entry; `None` if only the listing can tell.
-    async fn told(&self) -> Option<Vec<Entry>> {
-        let name = self.one_name.take_wanted()?;
-        self.alone(&name).await
-    }
-
-    /// The entry of this name, if there is one; `None` if only the listing can tell.
-    async fn alone(&self, name: &[u8]) -> Option<Vec<Entry>> {
-        let path = self.dir.child(name).ok()?;
-        let dir = self.place.strip_suffix(b"/").unwrap_or(&self.place);
-        let place = |name: &[u8]| [dir, b"/", name].concat();
-        let (there, elsewhere) = (place(name), place(&in_other_case(name)?));
-        let client = &self.connection.client;
-        let (real, attrs, in_other_case) = (client.real_path(&there), client.lstat(&there), client.lstat(&elsewhere));
-        let attrs = match attrs.await {
-            Ok(attrs) => attrs,
-            Err(failure) => {
-                let error = self.connection.error(OP, &path, &failure).await;
-                return (error.kind() == ErrorKind::NotFound).then(Vec::new);
-            }
-        };
-        let is_absent = |failure: Failure| failure.error(OP, &path).kind() == ErrorKind::NotFound;
-        let is_told_apart = in_other_case.await.is_err_and(is_absent);
-        let is_there = self.connection.no_links(OP, &path, &there, real, ErrorKind::Changed).await.is_ok();
-        let kind = match attrs.file_type() {
-            FileType::Directory => EntryKind::Directory,
-            FileType::Regular => EntryKind::File,
-            FileType::Symlink | FileType::Other => return None,
-        };
-        let name = Name { name: Bytes::copy_from_slice(name), attrs };
-        (is_told_apart && is_there).then(|| vec![entry(path, &name, kind, SystemTime::now())])
     }
 
     async fn shown(&self, names: Vec<(RemotePath, Name)>) -> Result<Vec<Entry>> {
@@ -297,11 +245,13 @@ fn hide(path: &RemotePath, why: &str, left_out: &LeftOut) {
 
 #[cfg(test)]
 mod tests {
-    use futures::TryStreamExt as _;
+    use futures::{StreamExt as _, TryStreamExt as _};
+    use tokio::time::Instant;
 
     use super::super::client::tests::{answer, pair, whole};
     use super::super::codec::{Attrs, Reply, status};
     use super::*;
+    use crate::source::one_name::SLOW_LISTING;
 
     const CLOSE: u8 = 4;
     const LSTAT: u8 = 7;

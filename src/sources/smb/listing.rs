@@ -1,5 +1,7 @@
 //! Listing one directory of a share, answer by answer. It runs as a task of its own, so that its handle is always closed.
 
+use std::sync::Arc;
+
 use smb2::msg::query_directory::{FileInformationClass, QueryDirectoryFlags};
 use smb2::types::status::NtStatus;
 use smb2::types::{Command, FileId};
@@ -10,8 +12,10 @@ use super::requests::{self, Access, Listed, SAME};
 use super::session::Session;
 use super::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::path::RemotePath;
 use crate::source::{Entry, EntryKind, LeftOut};
 use crate::sources::purpose::Purpose;
+use crate::sources::spelling::in_other_case;
 
 /// How many bytes of names one answer may carry: a directory of a thousand files is one answer.
 const ANSWER_BYTES: u32 = 256 * 1024;
@@ -29,12 +33,18 @@ pub(super) async fn list(session: &Session, purpose: Purpose<'_>, out: &Entries,
     }
 }
 
+/// What the directory's listing shows of this name; `None` if only the listing can tell. The question is a task of its own too.
+pub(super) async fn told(session: Arc<Session>, dir: RemotePath, name: Vec<u8>) -> Option<Vec<Entry>> {
+    let asked = tokio::spawn(async move {
+        let left_out = LeftOut::default();
+        let purpose = Purpose { op: "list_path", path: &dir };
+        Reading::new(&session, purpose, &left_out).alone(&name).await
+    });
+    asked.await.ok().flatten()
+}
+
 async fn list_into(session: &Session, purpose: Purpose<'_>, out: &Entries, left_out: &LeftOut) -> Result<()> {
-    let class = match session.indexed {
-        true => FileInformationClass::FileIdBothDirectoryInformation,
-        false => FileInformationClass::FileBothDirectoryInformation,
-    };
-    let reading = Reading { session, purpose, class, left_out };
+    let reading = Reading::new(session, purpose, left_out);
     let observed = session.now();
     let (handle, first) = reading.open().await?;
     let result = reading.list_into(handle, first, observed, out).await;
@@ -50,7 +60,56 @@ struct Reading<'a> {
     left_out: &'a LeftOut,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(session: &'a Session, purpose: Purpose<'a>, left_out: &'a LeftOut) -> Self {
+        let class = match session.indexed {
+            true => FileInformationClass::FileIdBothDirectoryInformation,
+            false => FileInformationClass::FileBothDirectoryInformation,
+        };
+        Self { session, purpose, class, left_out }
+    }
+
+    /// The entry of this name, if there is one; `None` if only the listing can tell.
+    ///
+    /// Servers answer with their own spelling. One whose file system does not tell case apart may repeat the question's instead: it is asked
+    /// in other case too, and believed if the spelling stays.
+    async fn alone(&self, name: &[u8]) -> Option<Vec<Entry>> {
+        let other = in_other_case(name)?;
+        let (told, elsewhere) = tokio::join!(self.named(name), self.named(&other));
+        let (told, elsewhere) = (told.ok()?, elsewhere.ok()?);
+        let is_one_spelling = told.iter().chain(&elsewhere).all(|entry| entry.name == name);
+        let is_told = is_one_spelling && told.len() >= elsewhere.len() && !self.left_out.is_incomplete();
+        is_told.then_some(told)
+    }
+
+    /// What the listing has under this name, in the server's spelling.
+    async fn named(&self, name: &[u8]) -> Result<Vec<Entry>> {
+        let Self { session, purpose, class, left_out } = *self;
+        let observed = session.now();
+        let room = session.clamp_listing(FIRST_ANSWER_BYTES);
+        let name = str::from_utf8(name).map_err(|_| purpose.error(ErrorKind::NotFound))?;
+        let open = requests::open(session.place(purpose)?, Access::List);
+        let look = requests::look_for(SAME, class, smb2::encode_name(name).into_owned(), room);
+        let close = requests::close(SAME);
+        let operations: [CompoundOp<'_>; 3] = [
+            session.operation(Command::Create, &open, 1),
+            session.operation(Command::QueryDirectory, &look, room),
+            session.operation(Command::Close, &close, 1),
+        ];
+        let answers = session.compound(purpose, &operations).await?;
+        requests::opened(purpose, &answers[0])?;
+        // The server may leave out what follows a failure.
+        if !answers[2].header.status.is_success() {
+            session.close(purpose, &answers[0]).await;
+        }
+        if has_no_more(&answers[1]) {
+            return Ok(Vec::new());
+        }
+        requests::accepted(purpose, Command::QueryDirectory, &answers[1])?;
+        let listed = requests::entries(class, &answers[1], left_out);
+        Ok(listed.into_iter().filter_map(|listed| entry(purpose, listed, observed, left_out)).collect())
+    }
+
     /// Opens the directory; the handle, and the first names.
     async fn open(&self) -> Result<(FileId, Frame)> {
         let Self { session, purpose, class, .. } = *self;
@@ -72,8 +131,7 @@ impl Reading<'_> {
         let room = session.clamp_listing(ANSWER_BYTES);
         let (mut answer, mut observed) = (first, observed);
         loop {
-            // A directory without even `.` has nothing that matches.
-            if matches!(answer.header.status, NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE) {
+            if has_no_more(&answer) {
                 let _ = out.send(Ok(None)).await;
                 return Ok(());
             }
@@ -89,6 +147,11 @@ impl Reading<'_> {
             answer = session.request(purpose, Command::QueryDirectory, &list, room).await?;
         }
     }
+}
+
+/// Whether an answer ends the names. A directory without even `.` has nothing that matches.
+fn has_no_more(answer: &Frame) -> bool {
+    matches!(answer.header.status, NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE)
 }
 
 /// An entry of the purpose's directory; none for what is not shown.
@@ -130,7 +193,6 @@ pub(super) fn lost(purpose: Purpose<'_>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::path::RemotePath;
 
     fn listed(name: &[u16]) -> Listed {
         let (directory, read_only, symlink, size) = (false, false, false, 3);

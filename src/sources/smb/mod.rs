@@ -14,18 +14,20 @@ mod wire;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
+use futures::FutureExt as _;
 use tokio::sync::{Mutex, mpsc};
 
 use self::reading::Part;
 use self::session::{Login, Session};
 use self::settings::{Config, User};
+use super::alone;
 use super::current::not_connected;
 use super::purpose::Purpose;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::keyring::Table;
+use crate::source::one_name::wanted_in_large_directory;
 use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
@@ -117,7 +119,7 @@ impl Source for Smb {
             proven_whole: false,
             unconfirmed: false,
             verbatim_names: false,
-            names_alone: false,
+            names_alone: true,
             // 8 reads of 512 KiB, and what waits to be confirmed.
             buffer: (4 << 20) + reading::PIECE_BYTES,
             concurrency: 8,
@@ -152,7 +154,13 @@ impl Source for Smb {
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let purpose = Purpose { op: "list_path", path: dir };
         let session = self.session(purpose).await?;
+        if let Some(name) = wanted_in_large_directory()
+            && let Some(told) = listing::told(session.clone(), dir.clone(), name).await
+        {
+            return Ok(alone::told(told));
+        }
         let lost = listing::lost(purpose);
+        let asked = session.clone();
         let (sender, mut receiver) = mpsc::channel(MAX_WAITING_ANSWERS);
         let (op, path) = (purpose.op, dir.clone());
         let left_out = LeftOut::default();
@@ -168,12 +176,13 @@ impl Source for Smb {
                 None => receiver.recv().await.unwrap_or_else(|| Err(lost.clone())),
             };
             match batch {
-                Ok(Some(entries)) => Some((entries.into_iter().map(Ok).collect(), (None, Some(receiver), lost))),
+                Ok(Some(entries)) => Some((Ok(entries), (None, Some(receiver), lost))),
                 Ok(None) => None,
-                Err(error) => Some((vec![Err(error)], (None, None, lost))),
+                Err(error) => Some((Err(error), (None, None, lost))),
             }
         });
-        Ok(EntryStream::noting(batches.map(futures::stream::iter).flatten(), left_out))
+        let alone = move |name| listing::told(asked.clone(), dir.clone(), name).boxed();
+        Ok(alone::listing(batches, left_out, alone))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

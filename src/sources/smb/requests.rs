@@ -109,6 +109,16 @@ pub(super) fn list(file_id: FileId, class: FileInformationClass, flags: u8, room
     }
 }
 
+/// Asks for the names of a directory that a pattern matches: without wildcards, in any case, and their short names too.
+pub(super) fn look_for(
+    file_id: FileId,
+    class: FileInformationClass,
+    pattern: String,
+    room: u32,
+) -> QueryDirectoryRequest {
+    QueryDirectoryRequest { file_name: pattern, ..list(file_id, class, QueryDirectoryFlags::RESTART_SCANS, room) }
+}
+
 /// Closes what is open, and asks what it was; see [`stamp_from_close`].
 pub(super) fn close(file_id: FileId) -> CloseRequest {
     CloseRequest { flags: SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB, file_id }

@@ -286,6 +286,7 @@ impl Source for Web {
             proven_whole: self.tags.are_unstable(),
             unconfirmed: false,
             verbatim_names: true,
+            // HEAD does not tell what an index has: servers give names that they do not list, and list names that they give elsewhere.
             names_alone: false,
             buffer: body::MAX_HELD_BYTES + CLIENT_BUFFER_BYTES,
             concurrency: 8,
