@@ -39,6 +39,9 @@ pub struct Status {
     /// The address of the page (`[web]` in the configuration); `off`, or `off: why`, if there is none.
     #[serde(default)]
     pub web: String,
+    /// Files, directories and links that the kernel knows: each takes memory until the kernel forgets it.
+    #[serde(default)]
+    pub inodes: usize,
     /// The places that are pinned, by path below the mount point; what is no text in it is shown as people read it.
     #[serde(default)]
     pub pins: BTreeMap<String, PinStatus>,
@@ -373,6 +376,7 @@ impl Report {
             pid: std::process::id(),
             passthrough: (self.passthrough)(),
             web: self.web.get().map_or("off", String::as_str).to_owned(),
+            inodes: self.fs.known_inodes(),
             pins: self.fs.pinned().iter().map(|(pin, looked)| pin_status(pin, looked.as_ref())).collect(),
             sources: sources.collect(),
             cache: CacheStatus {
@@ -609,6 +613,7 @@ pub(crate) mod tests {
             pid: 1,
             passthrough: "on".into(),
             web: "off".into(),
+            inodes: 15,
             pins: BTreeMap::from([("PATH".to_owned(), pin)]),
             sources: BTreeMap::from([("NAME".to_owned(), source)]),
             cache,

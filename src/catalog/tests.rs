@@ -1,5 +1,7 @@
 //! The catalog over a source in memory, whose faults are set by hand. Time is tokio's, so nothing waits.
 
+use std::ops::Range;
+
 use tempfile::TempDir;
 
 use super::stored::SMALL_LISTING_NAMES;
@@ -44,6 +46,21 @@ impl Fixture {
 
     async fn names(&self, dir: &str) -> Result<usize> {
         Ok(self.catalog.list(&path(dir)).await?.value.entries().len())
+    }
+
+    /// As buckets list photos: a name of 20 bytes, a size, a time, and a hash of 128 bits.
+    fn put_photos(&self, dir: &str, numbers: Range<u128>) {
+        for n in numbers {
+            let digest = format!("{:032x}", n.wrapping_mul(u128::MAX / 3));
+            self.memory.put_as(&format!("{dir}/{n:016}.jpg"), &digest, "x");
+        }
+    }
+
+    /// The bytes of the database.
+    fn pages(&self) -> i64 {
+        self.catalog.db.flush();
+        let bytes = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+        self.catalog.db.read(|db| db.query_row(bytes, [], |row| row.get::<_, i64>(0))).expect("it is there")
     }
 
     fn listed(&self) -> u64 {
@@ -471,19 +488,36 @@ async fn lookups_at_once_and_names_that_others_may_become_list_the_directory() {
 async fn a_name_takes_as_many_bytes_as_the_documents_say() {
     const NAMES: usize = 20_000;
     let known = Fixture::new(Room::default());
-    // As buckets list photos: a name of 20 bytes, a size, a time, and a hash of 128 bits.
-    for n in 0..NAMES as u128 {
-        known.memory.put_as(&format!("dir/{n:016}.jpg"), &format!("{:032x}", n.wrapping_mul(u128::MAX / 3)), "x");
-    }
-    let pages = || {
-        known.catalog.db.flush();
-        let bytes = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
-        known.catalog.db.read(|db| db.query_row(bytes, [], |row| row.get::<_, i64>(0))).expect("it is there")
-    };
-    let empty = pages();
+    known.put_photos("dir", 0..NAMES as u128);
+    let empty = known.pages();
     assert_eq!(known.names("dir").await.expect("it is there"), NAMES);
-    let stored = pages() - empty;
+    let stored = known.pages() - empty;
     let told = format!("{} in memory and {} in the index", known.held() / NAMES, stored / NAMES as i64);
     let document = include_str!("../../docs/reliability.md");
     assert!(document.contains(&told), "the document does not say: {told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_million_names_take_the_memory_that_there_is_and_the_database_has_the_rest() {
+    const DIRECTORIES: u128 = 1_000;
+    const NAMES: u128 = 1_000;
+    let known = Fixture::new(Room::default());
+    let empty = known.pages();
+    let mut most = 0;
+    for n in 0..DIRECTORIES {
+        let dir = format!("{n:03}");
+        known.put_photos(&dir, n * NAMES..(n + 1) * NAMES);
+        assert_eq!(known.names(&dir).await.expect("it is there"), NAMES as usize);
+        most = most.max(known.held());
+        // What is listed from here on is what is known.
+        known.memory.remove(&dir);
+    }
+    let per_name = (known.pages() - empty) / (DIRECTORIES * NAMES) as i64;
+    println!("{most} bytes in memory at most, {per_name} in the index for each name");
+    assert!(most <= 33 << 20, "{most} bytes in memory");
+    assert!(per_name <= 146, "{per_name} bytes in the index for each name");
+    for n in 0..DIRECTORIES {
+        assert_eq!(known.names(&format!("{n:03}")).await.expect("it is known"), NAMES as usize);
+    }
+    assert_eq!(known.listed(), DIRECTORIES as u64, "none is asked for again");
 }

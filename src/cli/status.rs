@@ -158,7 +158,7 @@ pub(super) fn safe(json: &str) -> String {
 }
 
 fn describe(status: &Status, verbose: bool, out: &mut String) {
-    let Status { version, mountpoint, pid, passthrough, web, pins, sources, cache, shared } = status;
+    let Status { version, mountpoint, pid, passthrough, web, inodes: _, pins, sources, cache, shared } = status;
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');

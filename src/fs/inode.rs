@@ -323,6 +323,11 @@ impl Inodes {
         }
     }
 
+    /// How many there are, the root included.
+    pub fn count(&self) -> usize {
+        self.slots.lock().len()
+    }
+
     /// The kernel gives back `count` references.
     pub fn forget(&self, inode: Inode, count: u64) {
         let mut slots = self.slots.lock();
@@ -364,6 +369,8 @@ fn next(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
     use crate::digest::Digest;
 
@@ -426,6 +433,54 @@ mod tests {
         assert!(inodes.get(inode).is_none());
         drop(inodes);
         assert_eq!(node.strong_count(), 1);
+    }
+
+    #[test]
+    fn an_inode_takes_as_many_bytes_as_the_documents_say_until_it_is_forgotten() {
+        const ALONE: &str = "KITOVUFS_TEST_ALONE";
+        const MANY: usize = 300_000;
+        // Of a file with a name of 20 bytes and a hash of 128 bits.
+        const BYTES: usize = 200;
+        // What a process has in memory says something of the table only where no other test does anything.
+        if std::env::var_os(ALONE).is_none() {
+            let name = "fs::inode::tests::an_inode_takes_as_many_bytes_as_the_documents_say_until_it_is_forgotten";
+            let mut alone = std::process::Command::new(std::env::current_exe().expect("this program"));
+            let told = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().expect("it runs");
+            let said = String::from_utf8_lossy(&told.stdout).into_owned();
+            assert!(
+                told.status.success() && said.contains(" 1 passed"),
+                "{said}\n{}",
+                String::from_utf8_lossy(&told.stderr)
+            );
+            return;
+        }
+        let inodes = inodes("s");
+        let node = |n: usize| {
+            let digest = format!("{:032x}", n as u128 * (u128::MAX / 1_000_000));
+            file(format!("dir/{n:016}.jpg").as_bytes(), &digest)
+        };
+        let mut known = vec![Inode::ROOT; MANY];
+        let empty = memory();
+        let mut refer = |numbers: Range<usize>| {
+            known.iter_mut().zip(numbers).for_each(|(known, n)| *known = inodes.refer(&node(n)));
+            let taken = memory() - empty;
+            assert_eq!(inodes.count(), 1 + MANY);
+            known.iter().for_each(|inode| inodes.forget(*inode, 1));
+            assert_eq!(inodes.count(), 1, "all but the root are forgotten");
+            taken / MANY
+        };
+        let (first, others) = (refer(0..MANY), refer(MANY..2 * MANY));
+        println!("{first} bytes each, and {others} each of others when these are forgotten");
+        assert!(first.max(others) <= BYTES + BYTES / 20, "{first} and {others} bytes each");
+        let told = format!("about {BYTES} bytes");
+        assert!(include_str!("../../docs/reliability.md").contains(&told), "the document does not say: {told}");
+    }
+
+    /// The bytes of this process in memory that are of no file.
+    fn memory() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").expect("proc(5) has it");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("proc(5) has it");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
     }
 
     #[test]

@@ -407,6 +407,11 @@ impl FileSystem {
         Err(error)
     }
 
+    /// How many inodes the kernel holds references to, the mount's root included.
+    pub fn known_inodes(&self) -> usize {
+        self.inodes.count()
+    }
+
     /// The kernel gives back references.
     pub fn forget(&self, inode: Inode, count: u64) {
         self.inodes.forget(inode, count);

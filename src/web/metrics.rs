@@ -28,7 +28,7 @@ type Source<'a> = (&'a String, &'a SourceStatus);
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Status { version, sources, cache, shared, .. } = &*self.0;
+        let Status { version, inodes, sources, cache, shared, .. } = &*self.0;
         let mut write = Writer(&mut encoder);
         write.info("kitovufs_build", "The program that serves the mount", &[[("version", version.as_str())]])?;
         let types: Vec<_> =
@@ -51,6 +51,8 @@ impl Collector for Metrics {
                 sources.iter().map(|(name, source)| ([("source", name.as_str())], value(source))),
             )?;
         }
+        let known = [(NO_LABELS, *inodes as f64)].into_iter();
+        write.gauges("kitovufs_inodes", "Files, directories and links that the kernel knows", known)?;
         for (name, help, value) in CACHE_COUNTERS {
             write.counters(name, help, [(NO_LABELS, value(cache))].into_iter())?;
         }
@@ -226,6 +228,7 @@ mod tests {
             "kitovufs_source_request_duration_seconds_sum{source=\"NAME\",operation=\"OPERATION\"} 0.25",
             "kitovufs_source_retrieved_bytes_total{source=\"NAME\"} 5",
             "kitovufs_source_waiting_seconds{source=\"NAME\"} 1.5",
+            "kitovufs_inodes 15.0",
             "kitovufs_cache_hits_total 4",
             "kitovufs_cache_has_room 1.0",
             "kitovufs_shared_refused_total 5",

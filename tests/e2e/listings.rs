@@ -7,13 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount_remount};
 
 use crate::kit::flood::{Endless, Flood};
-use crate::kit::home::Home;
+use crate::kit::home::{Home, is_root};
 use crate::kit::liar::{Liar, Speaks};
-use crate::kit::mount::{MEMORY, Mount, requests};
+use crate::kit::mount::{MEMORY, MEMORY_FOR_ONE, Mount, number, requests};
 use crate::kit::proxy::{Fate, Link, Proxy};
 use crate::kit::reaper;
+use crate::kit::wait::eventually;
 use crate::kit::web::Web;
 use crate::remote::Remote;
 
@@ -192,6 +194,61 @@ fn a_plugins_long_listing_of_300_000_names_that_is_asked_for_again_takes_little_
     let peak = mount.peak_memory();
     println!("peak {at_first} MiB at first, then {} MiB", peak >> 20);
     assert!(peak <= PEAK, "{} MiB", peak >> 20);
+}
+
+/// A plugin that has so many directories, with so many files in each.
+const MANY_DIRECTORIES: &str = r#"
+import json, sys
+
+directories, files = int(sys.argv[1]), int(sys.argv[2])
+abilities = dict.fromkeys(["attributes", "one_level", "digest_from_listing"], True)
+for line in sys.stdin:
+    request = json.loads(line)
+    result = {}
+    if request["method"] == "hello":
+        result = {"protocol": 1, "name": "many", "capabilities": abilities}
+    if request["method"] == "list_path":
+        path = request["params"]["path"]
+        if path == "/":
+            result["entries"] = [{"path": f"/{n:04}", "kind": "directory"} for n in range(directories)]
+        else:
+            result["entries"] = [{
+                "path": f"{path}/{n:016}.jpg", "kind": "file", "size": n, "modified": 1700000000, "digest": f"{n:032x}",
+            } for n in range(files)]
+    if "id" in request:
+        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}), flush=True)
+"#;
+
+#[test]
+fn a_tree_of_200_000_files_takes_bounded_memory_and_its_inodes_go_when_the_kernel_forgets() {
+    const DIRECTORIES: usize = 200;
+    const FILES: usize = 1_000;
+    // What the documents say of a name that is remembered, and more of one that the kernel knows.
+    const NAME: u64 = 57 + 200;
+    let dir = reaper::temporary();
+    let program = dir.path().join("plugin.py");
+    fs::write(&program, MANY_DIRECTORIES).unwrap();
+    let command = format!("[\"python3\", {program:?}, \"{DIRECTORIES}\", \"{FILES}\"]");
+    let mount = Mount::of(&format!("[sources.far]\ntype = \"plugin\"\ncommand = {command}\nfresh_for = \"1h\"\n"));
+    // One name of each directory is of an empty file.
+    let found = mount.sh("find far -type f -size +0 | wc -l");
+    assert_eq!(found.trim().parse(), Ok(DIRECTORIES * (FILES - 1)));
+    let (status, peak) = (mount.status(), mount.peak_memory_in_release());
+    let known = number(&status, "/inodes");
+    println!("{known} inodes, peak {} MiB", peak >> 20);
+    assert_eq!(requests(&status, "far").0, DIRECTORIES as u64 + 1);
+    assert!(known >= (DIRECTORIES * FILES / 2) as u64, "{known} inodes");
+    let bound = MEMORY_FOR_ONE + (DIRECTORIES * FILES) as u64 * NAME;
+    assert!(peak <= bound, "{} MiB for {known} inodes", peak >> 20);
+
+    if !is_root() {
+        println!("skipped: only root may have the kernel forget the names of one mount");
+        return;
+    }
+    mount_remount(mount.path(""), MountFlags::RDONLY, "").unwrap();
+    eventually("the kernel forgets", || number(&mount.status(), "/inodes") < 10);
+    assert_eq!(mount.sh("find far/0000 | wc -l").trim().parse(), Ok(FILES + 1));
+    assert_eq!(requests(&mount.status(), "far").0, DIRECTORIES as u64 + 1, "listings are not forgotten with them");
 }
 
 #[test]

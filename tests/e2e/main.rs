@@ -65,6 +65,7 @@ mod unmounting;
 mod unsized_files;
 mod versions;
 mod walks;
+mod warm;
 mod web;
 
 use kit::{self, remote};

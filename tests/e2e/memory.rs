@@ -7,8 +7,11 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use rand::Rng as _;
+
+use crate::kit::files::random;
 use crate::kit::home::{Home, text};
-use crate::kit::mount::{MEMORY, MEMORY_FOR_ONE, Mount, bytes_retrieved, requests};
+use crate::kit::mount::{MEMORY, MEMORY_FOR_ONE, Mount, bytes_retrieved, number, requests};
 use crate::kit::odd::Odd;
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::wait::settled;
@@ -107,6 +110,75 @@ fn a_walk_and_a_large_file_take_little_memory() {
         let peak = mount.peak_memory_in_release();
         println!("{kind}: {} MiB of memory, {} MiB after the walk", peak / MIB, walked / MIB);
         assert!(peak <= MEMORY_FOR_ONE, "{kind}: {} MiB of memory", peak / MIB);
+    }
+}
+
+const SMALL_FILES: u64 = 2_000;
+const SMALL: u64 = 4096;
+const DIRECTORIES: u64 = 200;
+const FILES_EACH: u64 = 100;
+const LARGE: u64 = 512 * MIB;
+
+type Does = fn(&Mount);
+
+/// What one program does with what [`everything`] puts there.
+const ONE_PROGRAM: [(&str, Does); 4] = [
+    ("a copy of small files, and warm opens of them", |mount| {
+        mount.sh("cp -r far/small ../copied");
+        for _ in 0..2 {
+            let read = mount.sh("cat far/small/* | wc -c");
+            assert_eq!(read.trim().parse(), Ok(SMALL_FILES * SMALL));
+        }
+        let status = mount.status();
+        assert_eq!(bytes_retrieved(&status, "far"), SMALL_FILES * SMALL);
+        assert!(number(&status, "/cache/hits") >= 2 * SMALL_FILES, "{status:#}");
+    }),
+    ("a walk with attributes", |mount| {
+        let found = mount.sh("find far/tree -type f -size 1 | wc -l");
+        assert_eq!(found.trim().parse(), Ok(DIRECTORIES * FILES_EACH));
+    }),
+    ("random reads", |mount| {
+        const PIECE: usize = 64 << 10;
+        let file = File::open(mount.path("far/large")).unwrap();
+        let (mut random, mut buffer) = (random(), vec![1; PIECE]);
+        for _ in 0..200 {
+            file.read_exact_at(&mut buffer, random.random_range(0..=LARGE - PIECE as u64)).unwrap();
+        }
+        assert!(buffer.iter().all(|&byte| byte == 0));
+    }),
+    ("a whole file", |mount| {
+        assert_eq!(mount.sh("cat far/large | wc -c").trim().parse(), Ok(LARGE));
+        assert!(bytes_retrieved(&mount.status(), "far") >= LARGE);
+    }),
+];
+
+/// A directory of small files, a tree of directories, and a large file.
+fn everything(remote: &Remote) {
+    let at = |below: &str| remote.dir().join(below);
+    fs::create_dir(at("small")).unwrap();
+    (0..SMALL_FILES).for_each(|n| fs::write(at(&format!("small/{n:04}")), [b'x'; SMALL as usize]).unwrap());
+    for directory in 0..DIRECTORIES {
+        fs::create_dir_all(at(&format!("tree/{directory}"))).unwrap();
+        (0..FILES_EACH).for_each(|n| fs::write(at(&format!("tree/{directory}/{n}")), "1").unwrap());
+    }
+    hollow(remote, "large", LARGE);
+}
+
+#[test]
+fn whatever_one_program_does_takes_little_memory() {
+    // The servers of other buckets list the directory, or hash the whole file, for each answer.
+    let remotes =
+        [("webdav", Remote::apache()), ("s3 without tags", Remote::still_s3(false)), ("sftp", Remote::sftp())];
+    for (kind, remote) in remotes {
+        everything(&remote);
+        for (case, does) in ONE_PROGRAM {
+            let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
+            let began = Instant::now();
+            does(&mount);
+            let peak = mount.peak_memory_in_release();
+            println!("{kind}, {case}: {} MiB of memory, {:?}", peak / MIB, began.elapsed());
+            assert!(peak <= MEMORY_FOR_ONE, "{kind}, {case}: {} MiB of memory", peak / MIB);
+        }
     }
 }
 
