@@ -44,19 +44,24 @@ fn smb() {
 
 #[test]
 fn sources_that_take_long_to_connect_are_connected_when_they_are_mounted_and_asked_nothing_else() {
-    let remotes =
-        [("sftp", Remote::sftp()), ("smb", Remote::smb()), ("ftp", Remote::ftp()), ("cloud", Remote::webdav())];
+    let remotes = [
+        ("sftp", Remote::sftp()),
+        ("smb", Remote::smb()),
+        ("ftp", Remote::ftp()),
+        ("uni", Remote::moodle()),
+        ("cloud", Remote::webdav()),
+    ];
     let tables: Vec<_> = remotes.iter().map(|(name, remote)| remote.table(name)).collect();
     let mount = Mount::of(&tables.concat());
-    for name in ["sftp", "smb", "ftp"] {
+    for name in ["sftp", "smb", "ftp", "uni"] {
         eventually("it is connected", || mount.status()["sources"][name]["state"] == "ok");
     }
     let status = mount.status();
-    for (name, connects) in [("sftp", 1), ("smb", 1), ("ftp", 1), ("cloud", 0)] {
+    for (name, connects) in [("sftp", 1), ("smb", 1), ("ftp", 1), ("uni", 1), ("cloud", 0)] {
         assert_eq!(number(&status, &format!("/sources/{name}/requests/connect")), connects, "{name}");
         assert_eq!(requests(&status, name), (0, 0, 0), "{name}");
     }
-    mount.sh("ls sftp smb ftp");
+    mount.sh("ls sftp smb ftp uni");
     assert_eq!(number(&mount.status(), "/sources/sftp/requests/connect"), 1);
 }
 
