@@ -153,6 +153,10 @@ impl Source for Listed {
         self.inner.disconnect().await;
     }
 
+    async fn preconnect(&self, most: usize) {
+        self.inner.preconnect(most).await;
+    }
+
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let Some(circle) = self.circle.get().cloned() else { return self.inner.list_path(dir).await };
         let listing = circle.listing(dir);

@@ -516,6 +516,10 @@ impl Source for Shared {
         self.inner.disconnect().await;
     }
 
+    async fn preconnect(&self, most: usize) {
+        self.inner.preconnect(most).await;
+    }
+
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         self.inner.list_path(dir).await
     }

@@ -86,6 +86,10 @@ impl<S: Source> Source for Counted<S> {
         self.inner.disconnect().await;
     }
 
+    async fn preconnect(&self, most: usize) {
+        self.inner.preconnect(most).await;
+    }
+
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let mut begun = self.counters.list_path.begin();
         let entries = self.inner.list_path(dir).await;

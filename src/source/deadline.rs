@@ -90,6 +90,10 @@ impl<S: Source> Source for Deadline<S> {
         let _ = timeout(self.timeout, self.inner.disconnect()).await;
     }
 
+    async fn preconnect(&self, most: usize) {
+        self.inner.preconnect(most).await;
+    }
+
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let end = Instant::now() + MAX_LISTING_TIME;
         let silent_since = silent_from_now();

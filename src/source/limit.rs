@@ -90,6 +90,10 @@ impl<S: Source> Source for Limited<S> {
         self.inner.disconnect().await;
     }
 
+    async fn preconnect(&self, most: usize) {
+        self.inner.preconnect(most.min(self.requests)).await;
+    }
+
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let mut turn = self.turns.take(&Urgency::of_task()).await?;
         let mut pauses = Pauses::within(self.timeout);

@@ -74,6 +74,11 @@ pub trait Source: Send + Sync + 'static {
     /// Ends what `connect` began. Called exactly once for every successful `connect`.
     async fn disconnect(&self);
 
+    /// Opens network connections that the first requests after the next `connect` find ready, at most so many: for sources whose `connect`
+    /// opens none. It asks for nothing that the source shows, reveals no secret, and tells nothing: without it, all works the same, later.
+    /// Called before `connect`, if at all, and perhaps given up.
+    async fn preconnect(&self, _most: usize) {}
+
     /// Lists one directory. The stream's end, reached without an error, is what makes a listing complete, unless it notes a record that
     /// could not be read ([`EntryStream::omitted`]): then a name that it does not tell is no absent one. An answer of which nothing can
     /// be read is an error.
@@ -317,6 +322,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     async fn disconnect(&self) {
         (**self).disconnect().await;
+    }
+
+    async fn preconnect(&self, most: usize) {
+        (**self).preconnect(most).await;
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

@@ -74,6 +74,12 @@ impl Source for Pending {
         }
     }
 
+    async fn preconnect(&self, most: usize) {
+        if let Some(source) = self.source.get() {
+            source.preconnect(most).await;
+        }
+    }
+
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         self.get("list_path")?.list_path(dir).await
     }

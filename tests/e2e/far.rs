@@ -5,8 +5,9 @@ use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, SystemTime};
 
 use crate::kit::files::{noise, random};
+use crate::kit::home::Home;
 use crate::kit::mount::{Mount, number, requests};
-use crate::kit::proxy::{Link, Proxy};
+use crate::kit::proxy::{Fate, Link, Proxy};
 use crate::kit::wait::{eventually, settled};
 use crate::remote::Remote;
 
@@ -43,20 +44,74 @@ fn smb() {
 
 #[test]
 fn sources_that_take_long_to_connect_are_connected_when_they_are_mounted_and_asked_nothing_else() {
-    let remotes =
-        [("sftp", Remote::sftp()), ("smb", Remote::smb()), ("ftp", Remote::ftp()), ("cloud", Remote::webdav())];
+    let remotes = [
+        ("sftp", Remote::sftp()),
+        ("smb", Remote::smb()),
+        ("ftp", Remote::ftp()),
+        ("uni", Remote::moodle()),
+        ("cloud", Remote::webdav()),
+    ];
     let tables: Vec<_> = remotes.iter().map(|(name, remote)| remote.table(name)).collect();
     let mount = Mount::of(&tables.concat());
-    for name in ["sftp", "smb", "ftp"] {
+    for name in ["sftp", "smb", "ftp", "uni"] {
         eventually("it is connected", || mount.status()["sources"][name]["state"] == "ok");
     }
     let status = mount.status();
-    for (name, connects) in [("sftp", 1), ("smb", 1), ("ftp", 1), ("cloud", 0)] {
+    for (name, connects) in [("sftp", 1), ("smb", 1), ("ftp", 1), ("uni", 1), ("cloud", 0)] {
         assert_eq!(number(&status, &format!("/sources/{name}/requests/connect")), connects, "{name}");
         assert_eq!(requests(&status, name), (0, 0, 0), "{name}");
     }
-    mount.sh("ls sftp smb ftp");
+    mount.sh("ls sftp smb ftp uni");
     assert_eq!(number(&mount.status(), "/sources/sftp/requests/connect"), 1);
+}
+
+#[test]
+fn the_first_listing_goes_over_a_connection_that_is_ready() {
+    for remote in [Remote::apache(), Remote::web(), Remote::s3(), Remote::azure()] {
+        remote.put("file", "bytes");
+        let (table, line) = remote.table_over("far", Proxy::to);
+        line.set(Link { delay: Duration::from_millis(20), ..Link::default() });
+        let mount = preconnected(&table);
+        let status = mount.status();
+        assert_eq!((requests(&status, "far"), line.http_requests()), ((0, 0, 0), 0), "nothing is asked");
+        assert_eq!(number(&status, "/sources/far/requests/connect"), 0);
+        assert_eq!((&status["sources"]["far"]["state"], line.connections()), (&"idle".into(), 2));
+        assert_eq!(mount.sh("ls far"), "file\n");
+        assert_eq!(line.connections(), 2, "{table}");
+    }
+}
+
+#[test]
+fn what_comes_after_an_outage_goes_over_the_connection_that_ended_it() {
+    for remote in [Remote::apache(), Remote::web(), Remote::s3()] {
+        remote.put("dir/file", "bytes");
+        let (table, line) = remote.table_over("far", Proxy::to);
+        let mount = Mount::of(&format!("{table}fresh_for = \"300ms\"\nread_ahead = false\n"));
+        assert_eq!(mount.sh("ls far"), "dir\n");
+        line.set(Link { refuses: true, fate: Some((0, Fate::Close)), ..Link::default() });
+        eventually("it is away", || {
+            mount.sh("ls far || true");
+            mount.status()["sources"]["far"]["state"] == "unreachable"
+        });
+        line.set(Link::default());
+        eventually("it is back", || mount.status()["sources"]["far"]["state"] == "ok");
+        let (connections, before) = (line.connections(), requests(&mount.status(), "far").0);
+        eventually("it is listed again", || {
+            mount.sh("ls far");
+            requests(&mount.status(), "far").0 > before
+        });
+        assert_eq!(line.connections(), connections, "{table}");
+    }
+}
+
+/// A mount of a source, once that has the connections that it opens by itself.
+fn preconnected(table: &str) -> Mount {
+    let mount = Home::of(table).with_env("KITOVUFS_LOG", "kitovufs=debug").mount();
+    let is_connected = || mount.status()["sources"]["far"]["state"] == "ok";
+    eventually("connections are ready", || {
+        mount.log().contains("connected before the first request") || is_connected()
+    });
+    mount
 }
 
 /// So many round trips of a file's first byte, however large it is, connections included.
@@ -71,7 +126,7 @@ fn the_first_byte_takes(remote: &Remote, most: u64) {
     let (table, proxy) = remote.table_over("far", Proxy::to);
     proxy.set(Link { delay: Duration::from_millis(20), ..Link::default() });
     // An end that comes beside the beginning may open a connection, for which nobody waits.
-    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\nread_ahead = false\n"));
+    let mount = preconnected(&format!("{table}fresh_for = \"1h\"\nread_ahead = false\n"));
     assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 2);
     for name in ["small", "large"] {
         proxy.count_turns();
@@ -125,7 +180,7 @@ fn of_large_files(remote: &Remote, count: usize) -> (Mount, Proxy, Vec<u8>) {
     }
     let (table, line) = remote.table_over("far", Proxy::to);
     line.set(Link { delay: Duration::from_millis(100), ..Link::default() });
-    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    let mount = preconnected(&format!("{table}fresh_for = \"1h\"\n"));
     assert_eq!(fs::read_dir(mount.path("far/dir")).unwrap().count(), count);
     (mount, line, content)
 }

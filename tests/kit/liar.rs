@@ -213,6 +213,11 @@ impl Shared {
         let mut client = client;
         loop {
             let request = Request::read(&mut requests)?;
+            if request.method == "HEAD" && request.path.is_empty() {
+                // It only opens a connection.
+                client.write_all(b"HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n").ok()?;
+                continue;
+            }
             let (what, mut answer) = self.truth(&request);
             let (lies, lie) = (self.lies.load(Ordering::Relaxed), self.lie.lock().unwrap().clone());
             lie(what, &mut answer);

@@ -68,6 +68,9 @@ struct Turns {
 /// How the first line of an HTTP request ends.
 const REQUEST: &[u8] = b" HTTP/1.1\r\n";
 
+/// How a request begins that is sent for the sake of its connection. Nothing that a source shows is asked for like this.
+const PRECONNECT: &[u8] = b"HEAD / HTTP/1.1\r\n";
+
 /// More bytes than servers need for saying anything but content.
 const CONTENT: u64 = 8 * 1024;
 
@@ -80,6 +83,7 @@ struct Shared {
     ended: Arc<AtomicBool>,
     delivered: AtomicU64,
     http_requests: AtomicU64,
+    connections: AtomicU64,
 }
 
 impl Proxy {
@@ -89,6 +93,7 @@ impl Proxy {
         let serving = shared.clone();
         let listener = Listener::new(shared.ended.clone(), move |client| {
             serving.turns.lock().unwrap().connect();
+            serving.connections.fetch_add(1, Ordering::Relaxed);
             if !serving.link().refuses {
                 connect(client, (Ipv4Addr::LOCALHOST, server).into(), &serving);
             }
@@ -111,7 +116,12 @@ impl Proxy {
         self.shared.delivered.load(Ordering::Relaxed)
     }
 
-    /// HTTP/1.1 requests that went to the server: each has a line that ends like this.
+    /// Connections that were made to the server, or refused.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// HTTP/1.1 requests that went to the server, but for those that only open a connection: each has a line that ends like this.
     pub fn http_requests(&self) -> u64 {
         self.shared.http_requests.load(Ordering::Relaxed)
     }
@@ -307,8 +317,8 @@ impl Way {
     fn ask(&self, end: &mut End, arrived: Instant, bytes: &[u8]) -> bool {
         sleep_until(arrived + self.shared.link().delay);
         self.shared.turns.lock().unwrap().ask();
-        let requests = bytes.windows(REQUEST.len()).filter(|part| *part == REQUEST).count() as u64;
-        self.shared.http_requests.fetch_add(requests, Ordering::Relaxed);
+        let count = |of: &[u8]| bytes.windows(of.len()).filter(|part| *part == of).count() as u64;
+        self.shared.http_requests.fetch_add(count(REQUEST) - count(PRECONNECT), Ordering::Relaxed);
         end.to.write_all(bytes).is_ok()
     }
 

@@ -330,14 +330,16 @@ impl Server {
         }
     }
 
-    /// What was asked of Apache or nginx since its first start, one `METHOD /path status` per request, in order.
+    /// What was asked of Apache or nginx since its first start, one `METHOD /path status` per request, in order. Requests that only open a
+    /// connection ask for nothing.
     pub fn requests(&self) -> Vec<String> {
         // A request is logged after it was answered.
         let mut before = None;
         loop {
             let log = std::fs::read_to_string(self.own.path().join("access.log")).unwrap_or_default();
             if before.as_ref() == Some(&log) {
-                return log.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect();
+                let asks = |line: &&str| !line.starts_with('-') && !line.starts_with("HEAD / ");
+                return log.lines().filter(asks).map(str::to_owned).collect();
             }
             before = Some(log);
             std::thread::sleep(Duration::from_millis(50));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::servers::{Launch, Server, USER, find};
+use super::servers::{Certifies, Launch, Server, USER, certify, find};
 
 /// A web server that shows a directory.
 #[derive(Debug)]
@@ -12,12 +12,23 @@ pub struct Web(Server);
 impl Web {
     /// nginx with its index pages. Counts requests.
     pub fn nginx(dir: &Path) -> Self {
-        Self::launch(Launch { name: "nginx", command: |server| nginx(server, "html", ""), login: false }, dir)
+        Self::launch(Launch { name: "nginx", command: |server| nginx(server, "html", "", ""), login: false }, dir)
     }
 
     /// nginx with indexes in JSON. Counts requests.
     pub fn nginx_json(dir: &Path) -> Self {
-        Self::launch(Launch { name: "nginx", command: |server| nginx(server, "json", ""), login: false }, dir)
+        Self::launch(Launch { name: "nginx", command: |server| nginx(server, "json", "", ""), login: false }, dir)
+    }
+
+    /// The same with TLS and HTTP/2, under a certificate that [`Server::certificate`] is.
+    pub fn nginx_json_over_http_2(dir: &Path) -> Self {
+        let command = |server: &Server| {
+            let (key, certificate) = certify(server.own(), Certifies::Itself);
+            let certified =
+                format!("ssl_certificate {};\nssl_certificate_key {};\n", certificate.display(), key.display());
+            nginx(server, "json", "ssl http2", &certified)
+        };
+        Self::launch(Launch { name: "nginx", command, login: false }, dir)
     }
 
     /// nginx that looks for something to replace in every file as it sends it: it tells times, but no lengths, and sends no parts. Counts
@@ -27,7 +38,7 @@ impl Web {
         const ABSENT: &str = "text that no file of a test contains, which keeps the filter from changing any";
         let command = |server: &Server| {
             let filter = format!("sub_filter \"{ABSENT}\" \"\";\nsub_filter_types *;\nsub_filter_last_modified on;\n");
-            nginx(server, "html", &filter)
+            nginx(server, "html", "", &filter)
         };
         Self::launch(Launch { name: "nginx", command, login: false }, dir)
     }
@@ -75,7 +86,7 @@ impl std::ops::DerefMut for Web {
     }
 }
 
-fn nginx(server: &Server, format: &str, more: &str) -> Command {
+fn nginx(server: &Server, format: &str, protocols: &str, more: &str) -> Command {
     let (own, dir, port) = (server.own().display(), server.dir().display(), server.port());
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -86,7 +97,7 @@ fn nginx(server: &Server, format: &str, more: &str) -> Command {
          events {{ worker_connections 256; }}\nhttp {{\n{temporary}\
          log_format kit '$request_method $uri $status';\naccess_log \"{own}/access.log\" kit;\n\
          keepalive_requests 1000000;\nserver_tokens off;\nmax_ranges 1;\n\
-         server {{\nlisten 127.0.0.1:{port};\nroot \"{dir}\";\nautoindex on;\nautoindex_format {format};\n{more}}}\n}}\n"
+         server {{\nlisten 127.0.0.1:{port} {protocols};\nroot \"{dir}\";\nautoindex on;\nautoindex_format {format};\n{more}}}\n}}\n"
     );
     let path = server.own().join("nginx.conf");
     std::fs::write(&path, config).expect("a file");

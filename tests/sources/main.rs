@@ -13,6 +13,7 @@ mod moodle;
 mod one_name;
 mod overwritten;
 mod plugin;
+mod preconnected;
 mod python;
 mod python_adapter;
 mod real;

@@ -446,6 +446,17 @@ impl Source for Connection {
         self.ensure_disconnected().await;
     }
 
+    async fn preconnect(&self, most: usize) {
+        // A call has a connection of its own by now, or is about to.
+        if self.is_needed.load(Ordering::Relaxed) {
+            return;
+        }
+        tokio::select! {
+            () = self.in_span(self.inner.preconnect(most)) => {}
+            () = self.leaving.notified() => {}
+        }
+    }
+
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         self.ready().await?;
         let mut entries = self.call(dir, self.inner.list_path(dir)).await;
@@ -603,6 +614,27 @@ mod tests {
         connection.disconnect().await;
         early.await.expect("it ends");
         assert_eq!((began.elapsed(), faults.calls(Method::Disconnect)), (Duration::ZERO, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_connections_that_are_opened_early_and_they_say_nothing_of_the_source() {
+        let (connection, faults) = flaky_connection();
+        faults.set(Method::Preconnect, Fault::Hang);
+        let opening = tokio::spawn({
+            let connection = connection.clone();
+            async move { connection.preconnect(2).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(matches!(connection.health().0, Health::Idle));
+        let began = Instant::now();
+        let file = RemotePath::parse(b"a").expect("a plain path");
+        connection.create_remote_digest(&file).await.expect("the source answers");
+        // By now a call has what it needs.
+        connection.preconnect(2).await;
+        assert_eq!((faults.calls(Method::Preconnect), faults.calls(Method::Connect)), (1, 1));
+        connection.disconnect().await;
+        opening.await.expect("it ends");
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

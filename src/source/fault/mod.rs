@@ -24,6 +24,8 @@ pub enum Method {
     Connect,
     /// `disconnect`; it can hang or be late, but has no way to fail.
     Disconnect,
+    /// `preconnect`, which tells of no failure.
+    Preconnect,
     /// `list_path`.
     ListPath,
     /// `create_remote_digest`.
@@ -39,6 +41,7 @@ impl Method {
         match self {
             Self::Connect => "connect",
             Self::Disconnect => "disconnect",
+            Self::Preconnect => "preconnect",
             Self::ListPath => "list_path",
             Self::CreateRemoteDigest => "create_remote_digest",
             Self::CreateLocalDigest => "create_local_digest",
@@ -254,6 +257,12 @@ impl Source for Faulty {
         // `disconnect` has no way to report a failure.
         let _ = self.faults.enter(Method::Disconnect).await;
         self.inner.disconnect().await;
+    }
+
+    async fn preconnect(&self, most: usize) {
+        if self.faults.enter(Method::Preconnect).await.is_ok() {
+            self.inner.preconnect(most).await;
+        }
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

@@ -12,6 +12,7 @@ use http::header::AUTHORIZATION;
 
 use self::shared_key::SharedKey;
 use super::authorities::Authorities;
+use super::http::preconnected::Preconnected;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport, parsed};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, endpoint, join, warn_if_clear};
@@ -48,6 +49,7 @@ const BLOB_TYPE: &str = "x-ms-blob-type";
 #[derive(Debug)]
 pub struct Azblob {
     config: Config,
+    preconnected: Preconnected,
     connected: Current<Connected>,
 }
 
@@ -185,7 +187,11 @@ impl Kind for AzblobKind {
                 None
             }
         };
-        Ok(Box::new(Azblob { config: reader.finish_with(config)?, connected: Current::default() }))
+        Ok(Box::new(Azblob {
+            config: reader.finish_with(config)?,
+            preconnected: Preconnected::default(),
+            connected: Current::default(),
+        }))
     }
 }
 
@@ -296,13 +302,19 @@ impl Source for Azblob {
         let (key, sas) = revealed.await.map_err(|lost| Error::new("connect", ErrorKind::Other).caused_by(lost))??;
         let key = key.map(|key| SharedKey::new(&self.config.account, &key)).transpose();
         let key = key.map_err(|why| Error::new("connect", ErrorKind::InvalidConfig).because(why))?;
-        let transport = Transport::new(Redirects::Refuse, Named::default(), self.config.authorities.clone())?;
+        let authorities = self.config.authorities.clone();
+        let client = self.preconnected.take(&authorities)?;
+        let transport = Transport::over(client, Redirects::Refuse, Named::default(), authorities);
         self.connected.set(Connected { transport, key, sas });
         Ok(())
     }
 
     async fn disconnect(&self) {
         self.connected.take();
+    }
+
+    async fn preconnect(&self, most: usize) {
+        self.preconnected.open(&self.config.url, &self.config.authorities, most).await;
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

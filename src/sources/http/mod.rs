@@ -11,6 +11,7 @@ mod digest_session;
 pub(super) mod early;
 pub(super) mod login;
 pub(super) mod login_check;
+pub(super) mod preconnected;
 pub(super) mod ranges;
 pub(super) mod redirect;
 pub(super) mod tags;

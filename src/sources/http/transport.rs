@@ -23,7 +23,7 @@ use crate::sources::purpose::Purpose;
 use crate::sources::stamp::http_date;
 
 /// How long a host may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer that is collected as a whole.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// How far clocks may be apart before stores refuse a signature.
@@ -57,12 +57,18 @@ pub(in crate::sources) struct Transport {
 impl Transport {
     /// A client for the hosts that are `named`, which goes where `redirects` allows, and trusts `authorities` too.
     pub(in crate::sources) fn new(redirects: Redirects, named: Named, authorities: Authorities) -> Result<Self> {
-        static PROVIDER: Once = Once::new();
-        // An error says that the process has a provider already, which is as good.
-        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let client = build(client(&authorities)?)?;
+        Ok(Self::over(connections(&authorities)?, redirects, named, authorities))
+    }
+
+    /// The same over `client`, which [`connections`] has made, and trusts the same.
+    pub(in crate::sources) fn over(
+        client: reqwest::Client,
+        redirects: Redirects,
+        named: Named,
+        authorities: Authorities,
+    ) -> Self {
         let clock_offset = AtomicI64::new(0);
-        Ok(Self {
+        Self {
             client,
             elsewhere: OnceLock::new(),
             redirects,
@@ -71,7 +77,7 @@ impl Transport {
             authorization: None,
             check: None,
             clock_offset,
-        })
+        }
     }
 
     /// The same, whose requests are logged in.
@@ -259,6 +265,14 @@ impl Ask for Root<'_> {
         let answer = transport.exchange(self.purpose, self.request.clone()).await?;
         Ok(answer.response.status())
     }
+}
+
+/// A client for the source's own host, with no connection yet.
+pub(super) fn connections(authorities: &Authorities) -> Result<reqwest::Client> {
+    static PROVIDER: Once = Once::new();
+    // An error says that the process has a provider already, which is as good.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    build(client(authorities)?)
 }
 
 fn client(authorities: &Authorities) -> Result<reqwest::ClientBuilder> {

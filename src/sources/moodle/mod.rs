@@ -114,6 +114,10 @@ impl Kind for MoodleKind {
         Some(&url::URLS)
     }
 
+    fn connects_early(&self, settings: &Settings) -> bool {
+        !settings.may_ask()
+    }
+
     #[cfg(feature = "shared")]
     fn lasting_secret(&self, settings: &Settings) -> Option<&'static str> {
         settings.first_of(&["token"])

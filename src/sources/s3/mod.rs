@@ -22,6 +22,7 @@ use self::credentials::Credentials;
 use super::authorities::Authorities;
 use super::http::burst::Bursts;
 use super::http::early::{Confirming, Early};
+use super::http::preconnected::Preconnected;
 use super::http::redirect::{Named, Redirects};
 use super::http::transport::{Answer, Transport, parsed, refusal_and_region};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, warn_if_clear};
@@ -63,6 +64,7 @@ const GOOGLE_KMS: &str = "x-goog-encryption-kms-key-name";
 #[derive(Debug)]
 pub struct S3 {
     config: BucketConfig,
+    preconnected: Preconnected,
     connected: Current<Connected>,
     /// The bucket's region, if the server has named another than the settings do.
     region: OnceLock<String>,
@@ -168,8 +170,16 @@ impl Kind for S3Kind {
 
 impl S3 {
     pub(super) fn new(config: BucketConfig) -> Self {
-        let (connected, region, bursts, renewal) = Default::default();
-        Self { config, connected, region, opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)), bursts, renewal }
+        let (preconnected, connected, region, bursts, renewal) = Default::default();
+        Self {
+            config,
+            preconnected,
+            connected,
+            region,
+            opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)),
+            bursts,
+            renewal,
+        }
     }
 
     /// Asks for one object, or about it.
@@ -377,7 +387,9 @@ impl Source for S3 {
     }
 
     async fn connect(&self) -> Result<()> {
-        let transport = Arc::new(Transport::new(Redirects::Refuse, Named::default(), self.config.authorities.clone())?);
+        let authorities = self.config.authorities.clone();
+        let client = self.preconnected.take(&authorities)?;
+        let transport = Arc::new(Transport::over(client, Redirects::Refuse, Named::default(), authorities));
         let configured = &self.config.region;
         let region = self.region.get().unwrap_or(configured).clone();
         let signer = if self.config.reluctant.carries() {
@@ -392,6 +404,10 @@ impl Source for S3 {
 
     async fn disconnect(&self) {
         self.connected.take();
+    }
+
+    async fn preconnect(&self, most: usize) {
+        self.preconnected.open(&self.config.url, &self.config.authorities, most).await;
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

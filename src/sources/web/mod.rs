@@ -18,6 +18,7 @@ use super::authorities::Authorities;
 use super::http::burst::Bursts;
 use super::http::early::Confirming;
 use super::http::login::Login;
+use super::http::preconnected::Preconnected;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
 use super::http::tags::{Tags, Told};
@@ -48,6 +49,7 @@ const PAGE: &str = "index.html";
 #[derive(Debug)]
 pub struct Web {
     config: Config,
+    preconnected: Preconnected,
     connected: Current<Connected>,
     ranges: Ranges,
     tags: Tags,
@@ -95,6 +97,7 @@ impl Kind for WebKind {
         let config = reader.finish_with(config)?;
         Ok(Box::new(Web {
             config,
+            preconnected: Preconnected::default(),
             connected: Current::default(),
             ranges: Ranges::default(),
             tags: Tags::new(settings.notes.clone()),
@@ -299,7 +302,8 @@ impl Source for Web {
         let url = self.config.url.clone();
         let is_directory = url.path().ends_with('/');
         let Config { login, named, authorities, .. } = &self.config;
-        let indexes = Transport::new(Redirects::SameOrigin, named.clone(), authorities.clone())?;
+        let client = self.preconnected.take(authorities)?;
+        let indexes = Transport::over(client, Redirects::SameOrigin, named.clone(), authorities.clone());
         let indexes = indexes.logged_in(login.authorization(&url).await?);
         let request = http::Request::get(url.as_str()).body(Bytes::new());
         let request = request.map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
@@ -326,6 +330,10 @@ impl Source for Web {
 
     async fn disconnect(&self) {
         self.connected.take();
+    }
+
+    async fn preconnect(&self, most: usize) {
+        self.preconnected.open(self.config.url.as_str(), &self.config.authorities, most).await;
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

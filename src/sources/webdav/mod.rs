@@ -19,6 +19,7 @@ use super::authorities::Authorities;
 use super::http::burst::Bursts;
 use super::http::early::Confirming;
 use super::http::login::Login;
+use super::http::preconnected::Preconnected;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
 use super::http::tags::{Tags, Told};
@@ -51,6 +52,7 @@ const PROPERTIES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind 
 #[derive(Debug)]
 pub struct Webdav {
     config: Config,
+    preconnected: Preconnected,
     transport: Current<Transport>,
     ranges: Ranges,
     tags: Tags,
@@ -120,6 +122,7 @@ impl Kind for WebdavKind {
         });
         Ok(Box::new(Webdav {
             config: reader.finish_with(config)?,
+            preconnected: Preconnected::default(),
             transport: Current::default(),
             ranges: Ranges::default(),
             tags: Tags::new(settings.notes.clone()),
@@ -363,7 +366,8 @@ impl Source for Webdav {
         let Config { endpoint, login, named, authorities, .. } = &self.config;
         let root = RemotePath::root();
         let purpose = Purpose { op: "connect", path: &root };
-        let transport = Transport::new(Redirects::Follow, named.clone(), authorities.clone())?;
+        let client = self.preconnected.take(authorities)?;
+        let transport = Transport::over(client, Redirects::Follow, named.clone(), authorities.clone());
         let transport = transport.logged_in(login.authorization(endpoint).await?);
         let transport = transport.checking(login.check(self.question(purpose, &root, "0", true)?));
         transport.ask_about_login(purpose).await?;
@@ -373,6 +377,10 @@ impl Source for Webdav {
 
     async fn disconnect(&self) {
         self.transport.take();
+    }
+
+    async fn preconnect(&self, most: usize) {
+        self.preconnected.open(self.config.endpoint.as_str(), &self.config.authorities, most).await;
     }
 
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {

@@ -1,0 +1,103 @@
+//! Connections that are ready before a source is connected: what opens them, and who uses them.
+
+use std::time::Duration;
+
+use kit::azurite::Azurite;
+use kit::gcs::Gcs;
+use kit::proxy::Proxy;
+use kit::servers::{S3, Webdav, with_port};
+use kit::wait::eventually;
+use kit::web::Web;
+
+use crate::real::{list, served};
+use crate::{configured, remote};
+
+/// So many connections are opened, and more listings than that need no further one.
+async fn serves_what_comes(table: &str, port: u16, opened: u64) {
+    let line = Proxy::to(port);
+    let source = configured(&with_port(table, port, line.port())).await.unwrap();
+    source.preconnect(2).await;
+    eventually("they are opened", || line.connections() == opened);
+    assert_eq!(line.http_requests(), 0, "nothing was asked");
+    // The client notes in tasks of its own that they are free, which are of this thread.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    source.connect().await.unwrap();
+    for _ in 0..3 {
+        list(source.as_ref(), "").await.unwrap();
+    }
+    assert_eq!(line.connections(), opened, "{table}");
+    // Who connects anew does so because connections were lost.
+    source.disconnect().await;
+    source.connect().await.unwrap();
+    list(source.as_ref(), "").await.unwrap();
+    assert!(line.connections() > opened, "{table}");
+    source.create_remote_digest(&remote("absent")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn webdav_is_preconnected() {
+    let dir = served();
+    let server = Webdav::apache(dir.path());
+    serves_what_comes(&server.table(), server.port(), 2).await;
+    assert_eq!(server.requests().iter().filter(|request| !request.starts_with("PROPFIND ")).count(), 0);
+}
+
+#[tokio::test]
+async fn what_speaks_http_2_is_preconnected_once() {
+    let dir = served();
+    let server = Web::nginx_json_over_http_2(dir.path());
+    let table = format!("{}ca_file = {:?}\n", server.table("").replace("http:", "https:"), server.certificate());
+    serves_what_comes(&table, server.port(), 1).await;
+}
+
+#[tokio::test]
+async fn webdav_over_tls_is_preconnected() {
+    let dir = served();
+    let server = Webdav::rclone_with_tls(dir.path());
+    let table = format!("{}ca_file = {:?}\n", server.table().replace("http:", "https:"), server.certificate());
+    serves_what_comes(&table, server.port(), 2).await;
+}
+
+#[tokio::test]
+async fn a_web_directory_is_preconnected() {
+    let dir = served();
+    let server = Web::nginx_json(dir.path());
+    serves_what_comes(&server.table(""), server.port(), 2).await;
+}
+
+#[tokio::test]
+async fn a_bucket_is_preconnected() {
+    let dir = served();
+    let server = S3::rclone(dir.buckets());
+    serves_what_comes(&server.table("bucket"), server.port(), 2).await;
+}
+
+#[tokio::test]
+async fn a_bucket_of_google_is_preconnected() {
+    let dir = kit::reaper::temporary();
+    let server = Gcs::start(dir.path());
+    serves_what_comes(&server.table(), server.port(), 2).await;
+}
+
+#[tokio::test]
+async fn a_container_is_preconnected() {
+    let dir = kit::reaper::temporary();
+    let server = Azurite::start(dir.path(), false);
+    serves_what_comes(&server.table(), server.port(), 2).await;
+}
+
+/// A login that cannot be had is of no interest, since none is needed.
+#[tokio::test]
+async fn no_secret_is_revealed_for_it() {
+    let dir = served();
+    let server = Webdav::apache(dir.path());
+    let line = Proxy::to(server.port());
+    let asked = dir.path().join("asked");
+    let login = format!("username = \"anna\"\npassword = {{ command = \"touch '{}'; exit 1\" }}\n", asked.display());
+    let table = with_port(&server.table(), server.port(), line.port());
+    let source = configured(&format!("{table}{login}")).await.unwrap();
+    source.preconnect(2).await;
+    eventually("they are opened", || line.connections() == 2);
+    assert!(!asked.exists());
+    assert!(source.connect().await.is_err() && asked.exists());
+}
