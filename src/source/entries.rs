@@ -49,8 +49,8 @@ impl<'a> EntryStream<'a> {
         self.one_name.want(name);
     }
 
-    /// Once the stream has ended: all entries whose names begin with the wanted one, if the source told those instead of all. What the
-    /// stream had until then is no listing.
+    /// Once the stream has ended: the entry of the wanted name, or none if there is no such, if the source told that instead of all; stores of
+    /// keys tell all entries whose names begin with it. What the stream had until then is no listing.
     pub fn told_alone(&self) -> Option<Vec<Entry>> {
         self.one_name.take_told()
     }

@@ -50,7 +50,7 @@ impl OneName {
         self.0.lock().wanted.take()
     }
 
-    /// Tells all entries whose names begin with the wanted one. The listing ends with this.
+    /// Tells the entry of the wanted name, or none if there is no such, and perhaps others whose names begin with it. The listing ends with this.
     pub(crate) fn tell(&self, entries: Vec<Entry>) {
         self.0.lock().told = Some(entries);
     }

@@ -2,13 +2,16 @@
 //! slow. It asks no source itself.
 
 use futures::StreamExt as _;
-use futures::future::{BoxFuture, ready};
+use futures::future::BoxFuture;
 use futures::stream::{BoxStream, Stream};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Result;
-use crate::source::one_name::{LARGE_NAMES, OneName, SLOW_LISTING};
+use crate::source::one_name::{LARGE_NAMES, OneName, SLOW_LISTING, wanted_in_large_directory};
 use crate::source::{Entry, EntryStream, LeftOut};
+
+/// The entry of a name, or none if there is no such; `None` if only the listing can tell.
+type Question<'a> = BoxFuture<'a, Option<Vec<Entry>>>;
 
 /// A listing that was begun.
 struct Begun<'a, A> {
@@ -17,20 +20,24 @@ struct Begun<'a, A> {
     names: usize,
     /// From when on it is slow.
     slow_from: Instant,
-    alone: A,
+    ask: A,
+    /// The question about the wanted name, once it is asked.
+    asking: Option<Question<'a>>,
     one_name: OneName,
 }
 
-/// The entries of these batches. Where one name is wanted and they are many, or slow, `alone` is asked for that, and what it tells ends
-/// them; while a large listing waits for that answer, nothing more of it is taken. `alone` tells none if only the listing can tell.
+/// The entries of these batches, of a listing that began then. Where one name is wanted and they are many, or slow, that is asked about, and
+/// what is told ends them; while a large listing waits for that answer, nothing more of it is taken.
 pub(super) fn listing<'a>(
+    began: Instant,
     batches: impl Stream<Item = Result<Vec<Entry>>> + Send + 'a,
     left_out: LeftOut,
-    alone: impl Fn(Vec<u8>) -> BoxFuture<'a, Option<Vec<Entry>>> + Send + 'a,
+    ask: impl Fn(Vec<u8>) -> Question<'a> + Send + 'a,
 ) -> EntryStream<'a> {
     let one_name = OneName::default();
-    let slow_from = Instant::now() + SLOW_LISTING;
-    let begun = Begun { batches: batches.boxed(), names: 0, slow_from, alone, one_name: one_name.clone() };
+    let slow_from = began + SLOW_LISTING;
+    let (batches, names, asking) = (batches.boxed(), 0, None);
+    let begun = Begun { batches, names, slow_from, ask, asking, one_name: one_name.clone() };
     let entries = futures::stream::unfold(begun, |mut begun| async move {
         let entries = match begun.next().await? {
             Ok(entries) => entries.into_iter().map(Ok).collect(),
@@ -41,6 +48,11 @@ pub(super) fn listing<'a>(
     EntryStream::for_one_name(entries.flatten(), left_out, one_name)
 }
 
+/// What is told of the name for whose sake a directory is listed that is known to be large, without a listing.
+pub(super) async fn in_large_directory<'a>(ask: impl Fn(Vec<u8>) -> Question<'a>) -> Option<EntryStream<'static>> {
+    ask(wanted_in_large_directory()?).await.map(told)
+}
+
 /// What was told of one name, in place of a listing.
 pub(super) fn told(entries: Vec<Entry>) -> EntryStream<'static> {
     let (left_out, one_name) = <(LeftOut, OneName)>::default();
@@ -48,24 +60,35 @@ pub(super) fn told(entries: Vec<Entry>) -> EntryStream<'static> {
     EntryStream::for_one_name(futures::stream::empty(), left_out, one_name)
 }
 
-impl<'a, A: Fn(Vec<u8>) -> BoxFuture<'a, Option<Vec<Entry>>>> Begun<'a, A> {
+impl<'a, A: Fn(Vec<u8>) -> Question<'a>> Begun<'a, A> {
     /// The next entries; none when these were all, or the wanted name is told instead.
     async fn next(&mut self) -> Option<Result<Vec<Entry>>> {
         if self.names > LARGE_NAMES
-            && let Some(told) = self.told().await
+            && let Some(asking) = self.question()
         {
-            self.one_name.tell(told);
-            return None;
+            let told = asking.await;
+            if self.ends_with(told) {
+                return None;
+            }
         }
         let batch = match timeout_at(self.slow_from, self.batches.next()).await {
             Ok(batch) => batch,
             Err(_) => {
-                let told = self.told();
+                self.question();
+                let Self { asking, batches, .. } = self;
+                let told = async {
+                    match asking {
+                        Some(asking) => asking.await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
-                    batch = self.batches.next() => batch,
-                    Some(told) = told => {
-                        self.one_name.tell(told);
-                        return None;
+                    batch = batches.next() => batch,
+                    told = told => {
+                        if self.ends_with(told) {
+                            return None;
+                        }
+                        self.batches.next().await
                     }
                 }
             }
@@ -76,11 +99,83 @@ impl<'a, A: Fn(Vec<u8>) -> BoxFuture<'a, Option<Vec<Entry>>>> Begun<'a, A> {
         batch
     }
 
-    /// The entry of the wanted name, if one is wanted and there is such an entry; `None` if only the listing can tell.
-    fn told(&self) -> BoxFuture<'a, Option<Vec<Entry>>> {
-        match self.one_name.take_wanted() {
-            Some(name) => (self.alone)(name),
-            None => Box::pin(ready(None)),
+    /// The question about the wanted name, which is asked once; none if no name is wanted, or the answer was no help.
+    fn question(&mut self) -> Option<&mut Question<'a>> {
+        if let Some(name) = self.one_name.take_wanted() {
+            self.asking = Some((self.ask)(name));
         }
+        self.asking.as_mut()
+    }
+
+    /// Whether the answer to the question ends the listing.
+    fn ends_with(&mut self, told: Option<Vec<Entry>>) -> bool {
+        self.asking = None;
+        let is_told = told.is_some();
+        if let Some(told) = told {
+            self.one_name.tell(told);
+        }
+        is_told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::{FutureExt as _, TryStreamExt as _};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::path::RemotePath;
+    use crate::source::EntryKind;
+
+    fn entry(name: &str) -> Entry {
+        let path = RemotePath::root().child(name.as_bytes()).expect("a name");
+        let (name, kind) = (name.as_bytes().to_vec(), EntryKind::Directory);
+        Entry { name, path, kind, permissions: None, size: None, modified: None, digest: None }
+    }
+
+    /// A listing for the sake of one name whose batches, of so many names each, come so many seconds one after the other, and in which the
+    /// question takes so many seconds and a half: what it told, how many names were listed, and when that was, in seconds.
+    async fn told(batch: usize, apart: u64, question: u64, answer: Option<Vec<Entry>>) -> (Option<usize>, usize, u64) {
+        let began = Instant::now();
+        let batches = futures::stream::iter(0..20).then(|number| async move {
+            sleep(Duration::from_secs(apart)).await;
+            Ok((0..batch).map(|name| entry(&format!("{number} {name}"))).collect())
+        });
+        let ask = |_| {
+            let answer = answer.clone();
+            async move {
+                sleep(Duration::from_millis(question * 1000 + 500)).await;
+                answer
+            }
+            .boxed()
+        };
+        let mut listing = listing(began, batches, LeftOut::default(), ask);
+        listing.want_only(b"wanted");
+        let mut names = 0;
+        while listing.try_next().await.expect("it can be listed").is_some() {
+            names += 1;
+        }
+        (listing.told_alone().map(|told| told.len()), names, began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_name_is_told_once_the_listing_is_large_or_slow() {
+        let wanted = || Some(vec![entry("wanted")]);
+        assert_eq!(told(501, 0, 1, wanted()).await, (Some(1), 1002, 1), "large");
+        assert_eq!(told(100, 1, 0, wanted()).await, (Some(1), 200, 2), "slow");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_takes_longer_than_a_batch_is_waited_for_beside_the_next_ones() {
+        assert_eq!(told(100, 1, 4, Some(Vec::new())).await, (Some(0), 600, 6));
+        assert_eq!(told(300, 1, 60, Some(Vec::new())).await, (Some(0), 1200, 62), "and alone once it is large");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_only_the_listing_can_tell_is_listed() {
+        assert_eq!(told(100, 1, 4, None).await, (None, 2000, 20));
+        assert_eq!(told(501, 0, 1, None).await, (None, 20 * 501, 1));
     }
 }

@@ -31,10 +31,11 @@ pub(super) enum Batch {
 }
 
 /// A directory that a thread reads.
+#[derive(Clone)]
 pub(super) struct Reading {
     pub(super) place: Arc<Place>,
-    pub(super) root: OwnedFd,
-    pub(super) fd: OwnedFd,
+    pub(super) root: Arc<OwnedFd>,
+    pub(super) fd: Arc<OwnedFd>,
     pub(super) dir: RemotePath,
     /// Where the directories on the way here are, this one last: another place than their paths where links are followed.
     pub(super) way: Vec<RemotePath>,
@@ -75,9 +76,11 @@ impl Reading {
     }
 
     /// What the listing shows of this name; `None` if only the listing can tell. It runs on a thread that may wait for the disk.
-    pub(super) async fn told(self: Arc<Self>, name: Vec<u8>) -> Option<Vec<Entry>> {
+    pub(super) async fn told(self, name: Vec<u8>) -> Option<Vec<Entry>> {
         let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || span.in_scope(|| self.alone(&name))).await.ok().flatten()
+        // What is left out of the listing is counted there.
+        let reading = Self { left_out: LeftOut::default(), ..self };
+        tokio::task::spawn_blocking(move || span.in_scope(|| reading.alone(&name))).await.ok().flatten()
     }
 
     fn alone(&self, name: &[u8]) -> Option<Vec<Entry>> {

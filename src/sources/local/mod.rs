@@ -19,6 +19,7 @@ use futures::FutureExt as _;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::links::End;
 use self::listing::Reading;
@@ -29,7 +30,6 @@ use crate::beneath;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
-use crate::source::one_name::wanted_in_large_directory;
 use crate::source::settings::Reader;
 use crate::source::url::Urls;
 use crate::source::{
@@ -150,18 +150,16 @@ impl Source for Local {
         };
         let (sender, receiver) = mpsc::channel(4);
         let (left_out, span) = (LeftOut::default(), tracing::Span::current());
+        let (root, fd) = (Arc::new(root), Arc::new(fd));
         let reading =
             Reading { place: self.place.clone(), root, fd, dir: dir.clone(), way, left_out: left_out.clone() };
-        let reading = Arc::new(reading);
-        if let Some(name) = wanted_in_large_directory()
-            && let Some(told) = reading.clone().told(name).await
-        {
-            return Ok(alone::told(told));
+        let asked = reading.clone();
+        let ask = move |name| asked.clone().told(name).boxed();
+        if let Some(told) = alone::in_large_directory(&ask).await {
+            return Ok(told);
         }
-        let listing = reading.clone();
-        tokio::task::spawn_blocking(move || span.in_scope(|| listing.run(&sender)));
-        let alone = move |name| reading.clone().told(name).boxed();
-        Ok(alone::listing(listing::received(receiver, dir), left_out, alone))
+        tokio::task::spawn_blocking(move || span.in_scope(|| reading.run(&sender)));
+        Ok(alone::listing(Instant::now(), listing::received(receiver, dir), left_out, ask))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {

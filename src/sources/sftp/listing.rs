@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use tokio::time::Instant;
 
 use super::client::{Asked, Handle};
 use super::codec::{Attrs, FileType, Name};
@@ -51,6 +52,7 @@ enum AboutLink {
 
 /// Lists a directory, in two round trips if its names come in two answers and no link is among them.
 pub(super) async fn list(connection: Arc<Connection>, dir: &RemotePath) -> Result<EntryStream<'_>> {
+    let began = Instant::now();
     let way = connection.way(OP, dir).await?;
     let place = connection.real(OP, dir, ErrorKind::NotADirectory).await?;
     let (real, kind) = (connection.client.real_path(&place), connection.client.lstat(&place));
@@ -63,7 +65,7 @@ pub(super) async fn list(connection: Arc<Connection>, dir: &RemotePath) -> Resul
     match opened {
         Ok(handle) => {
             connection.no_links(OP, dir, &place, real, ErrorKind::NotADirectory).await?;
-            Ok(entries(connection, handle, (dir, place), way))
+            Ok(entries(began, connection, handle, (dir, place), way))
         }
         Err(failure) => Err(connection.error(OP, dir, &failure).await),
     }
@@ -71,6 +73,7 @@ pub(super) async fn list(connection: Arc<Connection>, dir: &RemotePath) -> Resul
 
 /// The entries of an open directory.
 fn entries(
+    began: Instant,
     connection: Arc<Connection>,
     handle: Handle,
     (dir, place): (&RemotePath, Vec<u8>),
@@ -83,11 +86,11 @@ fn entries(
     let batches = futures::stream::try_unfold(listing, |mut listing| async move {
         Ok(listing.next().await?.map(|entries| (entries, listing)))
     });
-    let alone = move |name: Vec<u8>| {
+    let ask = move |name: Vec<u8>| {
         let (connection, place) = at.clone();
         async move { told(&connection, dir, &place, &name).await }.boxed()
     };
-    alone::listing(batches, noted, alone)
+    alone::listing(began, batches, noted, ask)
 }
 
 /// The entry of this name in `dir`, whose place is without links, if there is one; `None` if only the listing can tell.
@@ -246,7 +249,6 @@ fn hide(path: &RemotePath, why: &str, left_out: &LeftOut) {
 #[cfg(test)]
 mod tests {
     use futures::{StreamExt as _, TryStreamExt as _};
-    use tokio::time::Instant;
 
     use super::super::client::tests::{answer, pair, whole};
     use super::super::codec::{Attrs, Reply, status};

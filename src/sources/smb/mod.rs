@@ -16,6 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 
 use self::reading::Part;
 use self::session::{Login, Session};
@@ -27,7 +28,6 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::RemotePath;
 use crate::source::keyring::Table;
-use crate::source::one_name::wanted_in_large_directory;
 use crate::source::url::Urls;
 use crate::source::{
     Capabilities, EntryStream, Kind, LeftOut, LocalCopy, Problem, RemoteDigest, Retrieval, Retrieved, Settings, Sink,
@@ -154,13 +154,12 @@ impl Source for Smb {
     async fn list_path<'a>(&'a self, dir: &'a RemotePath) -> Result<EntryStream<'a>> {
         let purpose = Purpose { op: "list_path", path: dir };
         let session = self.session(purpose).await?;
-        if let Some(name) = wanted_in_large_directory()
-            && let Some(told) = listing::told(session.clone(), dir.clone(), name).await
-        {
-            return Ok(alone::told(told));
-        }
-        let lost = listing::lost(purpose);
         let asked = session.clone();
+        let ask = move |name| listing::told(asked.clone(), dir.clone(), name).boxed();
+        if let Some(told) = alone::in_large_directory(&ask).await {
+            return Ok(told);
+        }
+        let (began, lost) = (Instant::now(), listing::lost(purpose));
         let (sender, mut receiver) = mpsc::channel(MAX_WAITING_ANSWERS);
         let (op, path) = (purpose.op, dir.clone());
         let left_out = LeftOut::default();
@@ -181,8 +180,7 @@ impl Source for Smb {
                 Err(error) => Some((Err(error), (None, None, lost))),
             }
         });
-        let alone = move |name| listing::told(asked.clone(), dir.clone(), name).boxed();
-        Ok(alone::listing(batches, left_out, alone))
+        Ok(alone::listing(began, batches, left_out, ask))
     }
 
     async fn create_remote_digest(&self, file: &RemotePath) -> Result<RemoteDigest> {
