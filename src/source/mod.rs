@@ -76,7 +76,7 @@ pub trait Source: Send + Sync + 'static {
 
     /// Opens network connections that the first requests after the next `connect` find ready, at most so many: for sources whose `connect`
     /// opens none. It asks for nothing that the source shows, reveals no secret, and tells nothing: without it, all works the same, later.
-    /// Called before `connect`, if at all, and perhaps given up.
+    /// Called before the first `connect`, or beside it; does nothing later. It may be given up.
     async fn preconnect(&self, _most: usize) {}
 
     /// Lists one directory. The stream's end, reached without an error, is what makes a listing complete, unless it notes a record that

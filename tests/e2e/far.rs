@@ -75,9 +75,11 @@ fn the_first_listing_goes_over_a_connection_that_is_ready() {
         let status = mount.status();
         assert_eq!((requests(&status, "far"), line.http_requests()), ((0, 0, 0), 0), "nothing is asked");
         assert_eq!(number(&status, "/sources/far/requests/connect"), 0);
-        assert_eq!((&status["sources"]["far"]["state"], line.connections()), (&"idle".into(), 2));
+        // The first of three requests may not have given its connection back when the others need one.
+        let opened = line.connections();
+        assert_eq!((&status["sources"]["far"]["state"], (2..=3).contains(&opened)), (&"idle".into(), true), "{opened}");
         assert_eq!(mount.sh("ls far"), "file\n");
-        assert_eq!(line.connections(), 2, "{table}");
+        assert_eq!(line.connections(), opened, "{table}");
     }
 }
 

@@ -68,7 +68,7 @@ struct Turns {
 /// How the first line of an HTTP request ends.
 const REQUEST: &[u8] = b" HTTP/1.1\r\n";
 
-/// How a request begins that is sent for the sake of its connection. Nothing that a source shows is asked for like this.
+/// How a request begins that is sent for the sake of its connection. The only other one like it asks whether the root of a web directory is there.
 const PRECONNECT: &[u8] = b"HEAD / HTTP/1.1\r\n";
 
 /// More bytes than servers need for saying anything but content.

@@ -330,8 +330,8 @@ impl Server {
         }
     }
 
-    /// What was asked of Apache or nginx since its first start, one `METHOD /path status` per request, in order. Requests that only open a
-    /// connection ask for nothing.
+    /// What was asked of Apache or nginx since its first start, one `METHOD /path status` per request, in order, but for `HEAD /`: such requests
+    /// open a connection, and the only other one like them asks whether the root is there.
     pub fn requests(&self) -> Vec<String> {
         // A request is logged after it was answered.
         let mut before = None;

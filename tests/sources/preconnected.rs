@@ -86,6 +86,19 @@ async fn a_container_is_preconnected() {
     serves_what_comes(&server.table(), server.port(), 2).await;
 }
 
+#[tokio::test]
+async fn whoever_has_connected_is_not_preconnected() {
+    let dir = served();
+    let server = Webdav::apache(dir.path());
+    let line = Proxy::to(server.port());
+    let source = configured(&with_port(&server.table(), server.port(), line.port())).await.unwrap();
+    source.connect().await.unwrap();
+    list(source.as_ref(), "").await.unwrap();
+    let opened = line.connections();
+    source.preconnect(2).await;
+    assert_eq!(line.connections(), opened);
+}
+
 /// A login that cannot be had is of no interest, since none is needed.
 #[tokio::test]
 async fn no_secret_is_revealed_for_it() {

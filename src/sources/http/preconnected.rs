@@ -1,21 +1,38 @@
 //! `Preconnected`: connections to a source's host that are ready before the source is connected. It knows no file, no login and no protocol but
 //! HTTP.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use parking_lot::Mutex;
 use reqwest::{Client, Version};
 use url::Url;
 
-use super::transport::{CONNECT_TIMEOUT, connections};
+use super::transport::connections;
 use crate::error::Result;
 use crate::sources::authorities::Authorities;
 
-/// The client whose connections are opened early, until somebody takes it.
+/// How long the request for the sake of a connection may take in all.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The client whose connections are opened early, for the first who connects.
 #[derive(Debug, Default)]
-pub(in crate::sources) struct Preconnected(Mutex<Option<Client>>);
+pub(in crate::sources) struct Preconnected(Mutex<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    /// No connection was opened.
+    #[default]
+    Unused,
+    /// Connections are open, or being opened.
+    Ready(Client),
+    /// Somebody has connected.
+    Over,
+}
 
 impl Preconnected {
-    /// Opens connections to the host of `url`, `most` of them where each serves one request at a time, for whoever takes the client.
+    /// Opens connections to the host of `url`, about `most` of them where each serves one request at a time, for whoever takes the client;
+    /// none once somebody has connected without them.
     ///
     /// A client connects for a request only. Here that is `HEAD /`: its answer has no body, so that the connection is free at once, and
     /// of no interest, whatever it says. It carries no login, though a request to the source would: so no secret is revealed, no program
@@ -24,7 +41,13 @@ impl Preconnected {
         let (Ok(mut url), Ok(client)) = (Url::parse(url), connections(authorities)) else { return };
         url.set_path("/");
         // Before anything is waited for: who connects meanwhile finds the connection that comes.
-        *self.0.lock() = Some(client.clone());
+        {
+            let mut state = self.0.lock();
+            if !matches!(*state, State::Unused) {
+                return;
+            }
+            *state = State::Ready(client.clone());
+        }
         let Some(version) = ask(&client, &url).await else { return };
         if version < Version::HTTP_2 && most > 1 {
             // At once, since one after the other would take the same connection.
@@ -33,15 +56,18 @@ impl Preconnected {
         tracing::debug!("connected before the first request");
     }
 
-    /// The client with the connections that are ready; a new one if none was made, or if it is taken.
+    /// The client with the connections that are ready; a new one if there are none, or somebody has them.
     pub(in crate::sources) fn take(&self, authorities: &Authorities) -> Result<Client> {
-        self.0.lock().take().map_or_else(|| connections(authorities), Ok)
+        match std::mem::replace(&mut *self.0.lock(), State::Over) {
+            State::Ready(client) => Ok(client),
+            State::Unused | State::Over => connections(authorities),
+        }
     }
 }
 
 /// Sends a request for the sake of its connection; the version of HTTP that this speaks, if there is an answer.
 async fn ask(client: &Client, url: &Url) -> Option<Version> {
-    match client.head(url.clone()).timeout(CONNECT_TIMEOUT).send().await {
+    match client.head(url.clone()).timeout(TIMEOUT).send().await {
         Ok(response) => Some(response.version()),
         Err(error) => {
             // Who needs the source finds out by himself, and that is told then.

@@ -23,7 +23,7 @@ use crate::sources::purpose::Purpose;
 use crate::sources::stamp::http_date;
 
 /// How long a host may take to accept a connection.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer that is collected as a whole.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// How far clocks may be apart before stores refuse a signature.

@@ -302,9 +302,10 @@ impl Source for Web {
         let url = self.config.url.clone();
         let is_directory = url.path().ends_with('/');
         let Config { login, named, authorities, .. } = &self.config;
+        let authorization = login.authorization(&url).await?;
         let client = self.preconnected.take(authorities)?;
         let indexes = Transport::over(client, Redirects::SameOrigin, named.clone(), authorities.clone());
-        let indexes = indexes.logged_in(login.authorization(&url).await?);
+        let indexes = indexes.logged_in(authorization);
         let request = http::Request::get(url.as_str()).body(Bytes::new());
         let request = request.map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;
         let indexes = indexes.checking(login.check(request));
