@@ -1,6 +1,6 @@
 //! Files ahead: whoever opens the files of a directory one after another finds the next ones retrieved. `plan` decides which, and
-//! `rows` in which order; this module takes their entries from the catalog and has `transfer` retrieve them. Failures are silent: the open that comes asks itself.
-//! Of large files the ends come beside their beginnings, as `ends` decides.
+//! `rows` in which order; this module takes their entries from the catalog and has `transfer` retrieve them. Failures are silent: the
+//! open that comes asks itself. Of large files the ends come beside their beginnings, as `ends` decides.
 
 mod collation;
 mod ends;
@@ -40,6 +40,9 @@ use crate::version::{OpenVersion, SMALL, Transfer};
 
 /// Directories whose readers are followed at once, in each source.
 const DIRECTORIES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
+
+/// How many of these, the latest, are followed in other orders than the listing's: each order takes up to 160 KB.
+const ORDERED: usize = 8;
 
 /// Files ahead are at most what the line brings in this time.
 const LOOK_AHEAD: Duration = Duration::from_secs(2);
@@ -159,6 +162,9 @@ impl Ahead {
                 && followed.names == listing.entries().len()
             {
                 followed.rows.follow(orders);
+            }
+            for (_, followed) in ahead.directories.lock().iter_mut().skip(ORDERED) {
+                followed.rows.drop_orders();
             }
         });
     }

@@ -3,10 +3,10 @@
 //!
 //! | case | what is seen | decision |
 //! |---|---|---|
-//! | F1 | no row leads, and files are opened in a pattern in one or more | the longest leads; other orders that show none are dropped |
+//! | F1 | no row leads, and files are opened in a pattern in one or more | the longest leads; orders whose rows this open has broken are dropped |
 //! | F2 | a row leads | it alone plans; an order whose row is broken meanwhile is dropped |
 //! | F3 | the row that leads is broken | what was ahead was in vain, and F1 |
-//! | F4 | no row leads, and all that are followed are broken at once | orders that were dropped, or not there yet, are computed, and followed |
+//! | F4 | all rows that are followed are broken at once, and none led, or for the second time one that did | orders that were dropped, or not there yet, are computed, and followed |
 //! | F5 | the same; all are followed, or being computed | nothing: the reader goes in no order |
 //!
 //! The listing's own order is never dropped, since it takes no memory. A reader that keeps to it causes no other to be computed.
@@ -16,12 +16,17 @@ use std::sync::{Arc, Weak};
 use super::order::{Order, Ordered};
 use super::plan::{Budget, Pattern, Siblings, Told};
 
+/// A reader whose row was broken so often goes by an order in which neighbours by name follow each other here and there.
+const LOST: usize = 2;
+
 /// The rows of one directory. Files are known by their numbers in the listing.
 pub(super) struct Rows {
     /// That in the listing's own order first.
     rows: Vec<Row>,
     /// Whether the other orders were asked for, and none was dropped since.
     has_all: bool,
+    /// How often a row that led was broken with all others.
+    lost: usize,
 }
 
 /// The files of a directory in one order, and what is ahead of the reader there: nothing unless it leads.
@@ -30,6 +35,8 @@ struct Row {
     /// `None` is the listing's own.
     order: Option<Order>,
     pattern: Pattern,
+    /// Whether the latest open has broken it.
+    is_broken: bool,
     leads: bool,
     /// Retrievals that have not begun are dropped with it.
     alive: Arc<()>,
@@ -48,7 +55,7 @@ pub(super) struct Opened {
 
 impl Default for Rows {
     fn default() -> Self {
-        Self { rows: vec![Row::default()], has_all: false }
+        Self { rows: vec![Row::default()], has_all: false, lost: 0 }
     }
 }
 
@@ -68,19 +75,25 @@ impl Rows {
         self.choose();
         let asks_for_more = told.asks_for_more(whole);
         let planned = self.leader().filter(|_| asks_for_more).map(|row| row.plan(siblings, budget)).unwrap_or_default();
-        let wants_orders = !was_led && all_broken && !self.has_all;
+        self.lost += usize::from(was_led && all_broken);
+        let wants_orders = all_broken && !self.has_all && (!was_led || self.lost >= LOST);
         self.has_all |= wants_orders;
         Opened { told, planned, wants_orders }
     }
 
     /// These are all other orders that the files of the directory have.
     pub(super) fn follow(&mut self, orders: Vec<Order>) {
-        if self.leader().is_some() {
-            self.has_all = false;
-            return;
+        self.has_all = self.leader().is_none();
+        if self.has_all {
+            self.rows.truncate(1);
+            self.rows.extend(orders.into_iter().map(|order| Row { order: Some(order), ..Row::default() }));
         }
+    }
+
+    /// Drops all orders but the listing's own, with what is ahead there.
+    pub(super) fn drop_orders(&mut self) {
+        self.has_all &= self.rows.len() == 1;
         self.rows.truncate(1);
-        self.rows.extend(orders.into_iter().map(|order| Row { order: Some(order), ..Row::default() }));
     }
 
     /// The file has been retrieved. Whether it is ahead of the reader still.
@@ -110,7 +123,7 @@ impl Rows {
             row.leads = true;
         }
         let followed = self.rows.len();
-        self.rows.retain(|row| row.order.is_none() || row.pattern.row().is_some());
+        self.rows.retain(|row| row.order.is_none() || !row.is_broken);
         self.has_all &= self.rows.len() == followed;
     }
 }
@@ -124,6 +137,7 @@ impl Row {
     fn opened(&mut self, number: usize, siblings: &impl Siblings) -> Told {
         let Some(place) = self.place(number) else { return Told::default() };
         let told = self.pattern.opened(place, &Ordered { order: self.order.as_ref(), siblings });
+        self.is_broken = told.broken;
         if told.broken {
             self.alive = Arc::default();
         }
@@ -264,6 +278,21 @@ mod tests {
         rows.follow(vec![order(&sevens)]);
         assert_eq!(rows.rows.len(), 1);
         assert_eq!(read(&mut rows, [300, 200]).wants_orders, 1);
+    }
+
+    #[test]
+    fn case_f4_a_row_that_is_broken_again_and_again_is_of_another_order() {
+        // Five neighbours by name, and then five others, as a language sorts upper and lower case.
+        let fives = (0..40).map(|fives| fives % 2 * 200 + fives / 2 * 5);
+        let order: Vec<_> = fives.flat_map(|first| first..first + 5).collect();
+        let mut rows = Rows::default();
+        assert_eq!(read(&mut rows, order[..10].iter().copied()).wants_orders, 0);
+        assert_eq!(read(&mut rows, order[10..11].iter().copied()).wants_orders, 1);
+        rows.follow(vec![self::order(&order)]);
+        let seen = read(&mut rows, order[11..].iter().copied());
+        assert!(seen.used >= 180 && seen.in_vain <= 64, "{} used, {} in vain", seen.used, seen.in_vain);
+        rows.drop_orders();
+        assert_eq!(rows.rows.len(), 1);
     }
 
     #[test]
