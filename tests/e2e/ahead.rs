@@ -116,6 +116,25 @@ fn files_in_no_order_bring_next_to_nothing_else() {
 }
 
 #[test]
+fn the_first_files_of_many_folders_bring_a_bounded_rest() {
+    const SIZE: usize = 400_000;
+    let remote = Remote::webdav();
+    for folder in 0..40 {
+        (0..12).for_each(|number| remote.put(&format!("{folder:02}/{number:02}"), vec![7; SIZE]));
+    }
+    let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
+    for folder in 0..40 {
+        let folder = mount.path(format!("far/{folder:02}"));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 12);
+        (0..3).for_each(|number| assert_eq!(fs::read(folder.join(format!("{number:02}"))).unwrap().len(), SIZE));
+    }
+    let retrieved = settled("bytes", Duration::from_millis(300), || bytes_retrieved(&mount.status(), "far"));
+    // 16 MiB may be ahead in all folders, and 8 MiB are forgotten in a minute. Without a bound there would be 128 MB.
+    let in_vain = retrieved - 40 * 3 * SIZE as u64;
+    assert!((1 << 20..40 << 20).contains(&in_vain), "{in_vain} bytes in vain");
+}
+
+#[test]
 fn with_read_ahead_off_nothing_comes_that_nobody_reads() {
     let remote = Remote::webdav();
     (0..100).for_each(|number| remote.put(&format!("{number:05}"), vec![7; 4096]));

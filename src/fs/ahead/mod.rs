@@ -5,6 +5,7 @@
 mod collation;
 mod ends;
 mod order;
+mod owed;
 mod plan;
 mod recent;
 mod rows;
@@ -24,6 +25,7 @@ use tracing::debug;
 
 use self::ends::Ends;
 use self::order::{MOST_NAMES, Order};
+use self::owed::Owed;
 use self::plan::{Budget, Sibling, Siblings};
 use self::recent::Recent;
 use self::rows::Rows;
@@ -59,6 +61,7 @@ pub struct Ahead {
     pub walks: Arc<Walks>,
     directories: Mutex<LruCache<RemotePath, Followed>>,
     recent: Mutex<Recent>,
+    owed: Mutex<Owed>,
     /// `None` where the bytes of the source are rationed.
     ends: Option<Mutex<Ends>>,
     /// Files that were retrieved ahead.
@@ -97,6 +100,7 @@ impl Ahead {
             places,
             directories: Mutex::new(LruCache::new(DIRECTORIES)),
             recent: Mutex::default(),
+            owed: Mutex::default(),
             ends: (!is_metered).then(Mutex::default),
             fetched: AtomicU64::default(),
             used: AtomicU64::default(),
@@ -123,15 +127,27 @@ impl Ahead {
             }
             let opened = followed.rows.opened(number, whole, &siblings, budget);
             self.recent.lock().note(opened.told.used.into(), opened.told.in_vain as u64);
+            let bytes = |number| siblings.at(number).and_then(|sibling| sibling.bytes).unwrap_or_default();
+            let planned: Vec<_> =
+                opened.planned.into_iter().map(|(number, row)| (number, row, bytes(number))).collect();
+            {
+                let mut owed = self.owed.lock();
+                owed.note(&opened.told);
+                owed.asked(planned.iter().map(|(.., bytes)| bytes).sum());
+            }
             self.used.fetch_add(opened.told.came.into(), Ordering::Relaxed);
             if opened.wants_orders && followed.names <= MOST_NAMES {
                 self.order(dir.clone(), listing.clone());
             }
-            opened.planned
+            planned
         };
-        for (number, row) in planned {
+        for (number, row, bytes) in planned {
             let (ahead, listing, dir) = (self.clone(), listing.clone(), dir.clone());
-            tokio::spawn(async move { ahead.bring(&dir, &listing, number, &row).await });
+            tokio::spawn(async move {
+                if !ahead.bring(&dir, &listing, number, &row).await {
+                    ahead.owed.lock().not_retrieved(bytes, row.strong_count() == 0);
+                }
+            });
         }
     }
 
@@ -173,14 +189,15 @@ impl Ahead {
         let is_held_back =
             self.catalog.is_slow() || self.transfer.capabilities().proven_whole || !self.transfer.keeps_ahead();
         let line = if is_held_back { 0 } else { self.transfer.brings(LOOK_AHEAD) };
-        Budget { line, is_doubted: self.recent.lock().is_doubted() }
+        let owed = self.owed.lock();
+        Budget { line, ahead: owed.ahead(), lost: owed.lost(), is_doubted: self.recent.lock().is_doubted() }
     }
 
-    /// Retrieves one file, unless its reader has gone elsewhere meanwhile.
-    async fn bring(&self, dir: &RemotePath, listing: &Listing, number: usize, row: &Weak<()>) {
-        let Ok(_place) = self.places.acquire().await else { return };
+    /// Retrieves one file, unless its reader has gone elsewhere meanwhile. Whether it was retrieved.
+    async fn bring(&self, dir: &RemotePath, listing: &Listing, number: usize, row: &Weak<()>) -> bool {
+        let Ok(_place) = self.places.acquire().await else { return false };
         if row.strong_count() == 0 {
-            return;
+            return false;
         }
         let retrieved = self.retrieve(dir, listing, number).await;
         if let Err(error) = &retrieved {
@@ -188,7 +205,8 @@ impl Ahead {
         }
         let mut directories = self.directories.lock();
         let followed = directories.peek_mut(dir).filter(|_| row.strong_count() > 0);
-        if matches!(retrieved, Ok(true)) {
+        let is_retrieved = matches!(retrieved, Ok(true));
+        if is_retrieved {
             self.fetched.fetch_add(1, Ordering::Relaxed);
             // A reader that came meanwhile has made use of it.
             let is_used = followed.is_some_and(|followed| !followed.rows.came(number));
@@ -196,6 +214,7 @@ impl Ahead {
         } else if let Some(followed) = followed {
             followed.rows.forget(number);
         }
+        is_retrieved
     }
 
     /// Whether there was anything to retrieve.

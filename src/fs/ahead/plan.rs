@@ -23,7 +23,7 @@ const LOOKED_AT: usize = 256;
 const NEIGHBOURS: usize = 16;
 
 /// Bytes ahead that may be in vain, however little was read.
-const IN_VAIN: u64 = 8 << 20;
+pub(super) const IN_VAIN: u64 = 8 << 20;
 
 /// Files ahead at most.
 const MOST: usize = 64;
@@ -53,6 +53,10 @@ pub(super) trait Siblings {
 pub(super) struct Budget {
     /// The bytes that the line brings in the time that is looked ahead.
     pub(super) line: u64,
+    /// Bytes that are ahead of readers in all directories of the source, or were and have not been used.
+    pub(super) ahead: u64,
+    /// Bytes of these that were in vain for sure.
+    pub(super) lost: u64,
     /// Whether files ahead are seldom used.
     pub(super) is_doubted: bool,
 }
@@ -66,6 +70,8 @@ pub(super) struct Told {
     pub(super) came: bool,
     /// How many of them were in vain.
     pub(super) in_vain: usize,
+    /// The bytes of the one that was used, or of those that were in vain.
+    pub(super) bytes: u64,
     /// Whether the reader has left the row.
     pub(super) broken: bool,
 }
@@ -108,7 +114,7 @@ impl Pattern {
             self.used += bytes;
             self.row += 1;
             self.last = Some(last.max(number));
-            return Told { used: true, came, ..Told::default() };
+            return Told { used: true, came, bytes, ..Told::default() };
         }
         if (last.saturating_sub(NEIGHBOURS)..=last).contains(&number) && (self.row >= ROW || number == last) {
             self.last = Some(last);
@@ -125,9 +131,14 @@ impl Pattern {
             self.row += 1;
             return Told::default();
         }
-        let in_vain = self.ahead.len();
+        let (in_vain, bytes) = (self.ahead.len(), self.held());
         *self = Self { last: Some(number), row: 1, ..Self::default() };
-        Told { in_vain, broken: true, ..Told::default() }
+        Told { in_vain, bytes, broken: true, ..Told::default() }
+    }
+
+    /// Bytes that are ahead of the reader.
+    fn held(&self) -> u64 {
+        self.ahead.values().map(|planned| planned.bytes).sum()
     }
 
     /// How many files have been opened in a row, once they are a pattern.
@@ -144,8 +155,12 @@ impl Pattern {
             // Some at once, since finding the next one takes a look at all that are ahead.
             return Vec::new();
         }
-        let room = budget.line.min(IN_VAIN.max(self.used / 10));
-        let mut held: u64 = self.ahead.values().map(|planned| planned.bytes).sum();
+        let mut held = self.held();
+        let may_be_in_vain = IN_VAIN.max(self.used / 10);
+        // Whoever reads in one directory after the other leaves some behind in each: all rows together have twice as much room, of which each
+        // takes half of what is left.
+        let left = (2 * may_be_in_vain).saturating_sub(budget.ahead.saturating_sub(held));
+        let room = budget.line.min(may_be_in_vain.saturating_sub(budget.lost)).min(left / 2);
         let mut planned = Vec::new();
         for (number, sibling) in following(last, self.by_extension, siblings).take(window) {
             let Some(bytes) = sibling.bytes.filter(|_| !self.ahead.contains_key(&number)) else { continue };
@@ -182,7 +197,7 @@ fn following(last: usize, by_extension: bool, siblings: &impl Siblings) -> impl 
 mod tests {
     use super::*;
 
-    const OPEN: Budget = Budget { line: u64::MAX, is_doubted: false };
+    const OPEN: Budget = Budget { line: u64::MAX, ahead: 0, lost: 0, is_doubted: false };
 
     /// Files by size and extension.
     struct Files(Vec<Option<Sibling>>);
@@ -244,17 +259,17 @@ mod tests {
         let (files, mut pattern) = (files(200, 4096), Pattern::default());
         open(&mut pattern, [0, 0, 1, 1, 2], &files);
         assert_eq!(pattern.opened(1, &files), Told::default());
-        assert_eq!(pattern.opened(3, &files), Told { used: true, ..Told::default() });
+        assert_eq!(pattern.opened(3, &files), Told { used: true, bytes: 4096, ..Told::default() });
         assert!(!pattern.came(3), "the reader was faster");
         assert!(pattern.came(4));
-        assert_eq!(pattern.opened(4, &files), Told { used: true, came: true, ..Told::default() });
+        assert_eq!(pattern.opened(4, &files), Told { used: true, came: true, bytes: 4096, ..Told::default() });
     }
 
     #[test]
     fn case_n5_what_is_ahead_of_a_broken_row_was_in_vain() {
         let (files, mut pattern) = (files(200, 4096), Pattern::default());
         open(&mut pattern, [0, 1, 2], &files);
-        assert_eq!(pattern.opened(150, &files), Told { in_vain: 8, broken: true, ..Told::default() });
+        assert_eq!(pattern.opened(150, &files), Told { in_vain: 8, bytes: 8 * 4096, broken: true, ..Told::default() });
         assert_eq!(pattern.plan(&files, OPEN), [] as [usize; 0]);
     }
 
@@ -285,6 +300,18 @@ mod tests {
         let mut slow = Pattern::default();
         (0..3).for_each(|number| _ = slow.opened(number, &files));
         assert_eq!(slow.plan(&files, Budget { line: 2 << 20, ..OPEN }), [3, 4]);
+    }
+
+    #[test]
+    fn what_was_in_vain_or_is_ahead_in_other_directories_leaves_less_room() {
+        let files = files(200, 1 << 20);
+        let ahead = |ahead: u64, lost: u64| {
+            let mut pattern = Pattern::default();
+            (0..3).for_each(|number| _ = pattern.opened(number, &files));
+            pattern.plan(&files, Budget { ahead: ahead << 20, lost: lost << 20, ..OPEN }).len()
+        };
+        assert_eq!([ahead(0, 0), ahead(8, 0), ahead(14, 0), ahead(16, 0), ahead(100, 0)], [8, 4, 1, 0, 0]);
+        assert_eq!([ahead(8, 8), ahead(3, 3), ahead(100, 100)], [0, 5, 0]);
     }
 
     #[test]

@@ -156,7 +156,7 @@ mod tests {
     use super::super::plan::Sibling;
     use super::*;
 
-    const OPEN: Budget = Budget { line: u64::MAX, is_doubted: false };
+    const OPEN: Budget = Budget { line: u64::MAX, ahead: 0, lost: 0, is_doubted: false };
 
     /// So many files.
     struct Files(usize);
@@ -310,6 +310,6 @@ mod tests {
         rows.forget(sevens[4]);
         assert!(!rows.came(sevens[4]));
         let opened = rows.opened(sevens[3], true, &FILES, OPEN);
-        assert_eq!(opened.told, Told { used: true, came: true, ..Told::default() });
+        assert_eq!(opened.told, Told { used: true, came: true, bytes: 4096, ..Told::default() });
     }
 }
