@@ -61,7 +61,16 @@ pub(super) trait Keys: Sync {
         most: Option<u32>,
     ) -> impl Future<Output = Result<Page>> + Send;
 
-    /// The key of a file. Keys are text; others cannot be named.
+    /// The key of a file that could be there: none has an empty name, which is that of a mark for its directory.
+    fn key_of_file(&self, purpose: Purpose<'_>) -> Result<String> {
+        let key = self.key(purpose)?;
+        if key.len() == self.prefix().len() || key.ends_with('/') {
+            return Err(purpose.error(ErrorKind::NotFound));
+        }
+        Ok(key)
+    }
+
+    /// The key of a path. Keys are text; others cannot be named.
     fn key(&self, purpose: Purpose<'_>) -> Result<String> {
         match purpose.path.as_str() {
             Some(text) => {

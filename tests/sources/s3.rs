@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::kit::moto::Moto;
+use crate::kit::servers::S3;
 use crate::liar::liar_but_for;
 use crate::real::{list, served};
 use crate::{configured, kind, remote, source};
@@ -44,6 +45,18 @@ async fn moto_keeps_the_contract() {
     let source = configured(&server.table()).await.unwrap();
     let report = conformance::run(source.as_ref(), &Objects(&server), own.buckets()).await;
     assert!(report.passed(), "{report}");
+}
+
+/// The bucket itself answers to its address with a listing, which is none of a file.
+#[tokio::test]
+async fn no_file_has_an_empty_name() {
+    let dir = served();
+    let server = S3::rclone(dir.buckets());
+    let source = configured(&server.table("bucket")).await.unwrap();
+    source.connect().await.unwrap();
+    for path in ["\u{ff0f}", "dir/\u{ff0f}"] {
+        assert_eq!(kind(source.create_remote_digest(&remote(path)).await).unwrap_err(), ErrorKind::NotFound, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -198,7 +198,7 @@ impl Kind for AzblobKind {
 impl Azblob {
     /// Asks for one blob, or about it.
     async fn ask(&self, purpose: Purpose<'_>, method: &str, request: http::request::Builder) -> Result<Answer> {
-        let url = format!("{}/{}", self.config.url, encode_path(self.key(purpose)?.as_bytes()));
+        let url = format!("{}/{}", self.config.url, encode_path(self.key_of_file(purpose)?.as_bytes()));
         match self.send(purpose, method, &url, request).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
             answer => answer,

@@ -184,7 +184,7 @@ impl S3 {
 
     /// Asks for one object, or about it.
     async fn ask(&self, purpose: Purpose<'_>, request: http::request::Builder) -> Result<Answer> {
-        let key = encode_path(self.key(purpose)?.as_bytes());
+        let key = encode_path(self.key_of_file(purpose)?.as_bytes());
         match self.send(purpose, request, &format!("/{key}")).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
             answer => {
