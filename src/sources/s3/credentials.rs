@@ -20,6 +20,9 @@ use crate::sources::http::transport::Transport;
 use crate::sources::purpose::Purpose;
 use crate::sources::reluctant::Reluctant;
 
+const KEY_ID: &str = "access_key_id";
+const KEY: &str = "secret_access_key";
+
 /// The origin of the key, as the configuration says.
 #[derive(Debug, Default)]
 pub(in crate::sources) struct Credentials {
@@ -37,7 +40,7 @@ pub(in crate::sources) struct Credentials {
 
 impl Credentials {
     pub(super) fn read(settings: &Settings, reader: &mut Reader<'_>) -> Self {
-        let (key_id, key) = (key_id(settings, reader), reader.secret("secret_access_key"));
+        let key = key(settings, reader);
         let session_token = reader.secret("session_token");
         let disable_load = reader.boolean("disable_config_load").unwrap_or(true);
         let profile = reader.string("profile");
@@ -45,10 +48,7 @@ impl Credentials {
         let (role, external_id) = (reader.string("role_arn"), reader.string("external_id"));
         // Both names say the same; without a key it is what happens anyway.
         let skip = [reader.boolean("skip_signature"), reader.boolean("allow_anonymous")].contains(&Some(true));
-        let has_key = key_id.is_some() || key.is_some();
-        if key_id.is_some() != key.is_some() {
-            reader.problem(None, "`access_key_id` and `secret_access_key` belong together; one is missing");
-        }
+        let has_key = [KEY_ID, KEY].iter().any(|name| settings.values.contains_key(*name));
         if skip && (has_key || !disable_load) {
             reader.problem(Some("skip_signature"), "requests cannot be anonymous and have credentials");
         }
@@ -58,16 +58,12 @@ impl Credentials {
         if role.is_some() && !has_key && !load {
             reader.problem(Some("role_arn"), "a role needs a key that may take it: set disable_config_load = false");
         }
-        Self { key: key_id.zip(key), session_token, load, is_reluctant, profile, no_metadata, role, external_id }
+        Self { key, session_token, load, is_reluctant, profile, no_metadata, role, external_id }
     }
 
     /// The key alone, for stores that have nothing else of Amazon's.
     pub(in crate::sources) fn read_key(settings: &Settings, reader: &mut Reader<'_>) -> Self {
-        let (key_id, key) = (key_id(settings, reader), reader.secret("secret_access_key"));
-        if key_id.is_some() != key.is_some() {
-            reader.problem(None, "`access_key_id` and `secret_access_key` belong together; one is missing");
-        }
-        Self { key: key_id.zip(key), ..Self::default() }
+        Self { key: key(settings, reader), ..Self::default() }
     }
 
     /// Whether requests carry no key before one without it was refused.
@@ -141,12 +137,17 @@ impl Credentials {
     }
 }
 
-/// A key's name is no secret, so it may be written plainly anywhere.
-fn key_id(settings: &Settings, reader: &mut Reader<'_>) -> Option<Secret> {
-    match settings.values.get("access_key_id") {
-        Some(toml::Value::String(_)) => reader.string("access_key_id").map(|id| Secret::Plain(Revealed::new(id))),
-        _ => reader.secret("access_key_id"),
+/// A key's name and itself, where both can be had. The name is no secret, so it may be written plainly anywhere.
+fn key(settings: &Settings, reader: &mut Reader<'_>) -> Option<(Secret, Secret)> {
+    let id = match settings.values.get(KEY_ID) {
+        Some(toml::Value::String(_)) => reader.string(KEY_ID).map(|id| Secret::Plain(Revealed::new(id))),
+        _ => reader.secret(KEY_ID),
+    };
+    let key = reader.secret(KEY);
+    if settings.values.contains_key(KEY_ID) != settings.values.contains_key(KEY) {
+        reader.problem(None, format!("`{KEY_ID}` and `{KEY}` belong together; one is missing"));
     }
+    id.zip(key)
 }
 
 /// No key could be had, or it does not sign.
