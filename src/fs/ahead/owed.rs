@@ -5,19 +5,19 @@ use tokio::time::Instant;
 use super::plan::{IN_VAIN, Told};
 
 /// In so many seconds it is forgotten that as much came in vain as may.
-const FORGOTTEN: u64 = 60;
+const FORGOTTEN: f64 = 60.0;
 
-/// What is ahead, and what was in vain, of late.
+/// Two counts of bytes that both fade.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     ahead: Fading,
     lost: Fading,
 }
 
-/// A number of bytes that becomes less with time.
+/// A number of bytes that becomes less with time. With fractions: between two opens less than one byte may fade.
 #[derive(Debug, Default)]
 struct Fading {
-    bytes: u64,
+    bytes: f64,
     at: Option<Instant>,
 }
 
@@ -47,31 +47,31 @@ impl Owed {
 
     /// Bytes that are ahead of readers, or were and have not been used, in all directories.
     pub(super) fn ahead(&self) -> u64 {
-        self.ahead.now()
+        self.ahead.now() as u64
     }
 
     /// Bytes that were in vain for sure.
     pub(super) fn lost(&self) -> u64 {
-        self.lost.now()
+        self.lost.now() as u64
     }
 }
 
 impl Fading {
-    fn now(&self) -> u64 {
-        let passed = self.at.map_or(0, |at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
-        self.bytes.saturating_sub(passed.saturating_mul(IN_VAIN / FORGOTTEN / 1000))
-    }
-
-    fn set(&mut self, bytes: u64) {
-        (self.bytes, self.at) = (bytes, Some(Instant::now()));
+    fn now(&self) -> f64 {
+        let passed = self.at.map_or(0.0, |at| at.elapsed().as_secs_f64());
+        (self.bytes - IN_VAIN as f64 * passed / FORGOTTEN).max(0.0)
     }
 
     fn more(&mut self, bytes: u64) {
-        self.set(self.now().saturating_add(bytes));
+        self.change(bytes as f64);
     }
 
     fn less(&mut self, bytes: u64) {
-        self.set(self.now().saturating_sub(bytes));
+        self.change(-(bytes as f64));
+    }
+
+    fn change(&mut self, by: f64) {
+        (self.bytes, self.at) = ((self.now() + by).max(0.0), Some(Instant::now()));
     }
 }
 
@@ -103,9 +103,21 @@ mod tests {
         assert_eq!((owed.ahead(), owed.lost()), (10 * MIB, 10 * MIB));
         owed.note(&used(10 * MIB));
         assert_eq!((owed.ahead(), owed.lost()), (0, 9 * MIB));
-        tokio::time::advance(Duration::from_secs(FORGOTTEN)).await;
+        tokio::time::advance(Duration::from_secs_f64(FORGOTTEN)).await;
         assert!((MIB..2 * MIB).contains(&owed.lost()), "{}", owed.lost());
-        tokio::time::advance(Duration::from_secs(FORGOTTEN)).await;
+        tokio::time::advance(Duration::from_secs_f64(FORGOTTEN)).await;
         assert_eq!(owed.lost(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_lost_fades_however_often_files_are_opened() {
+        let mut owed = Owed::default();
+        owed.note(&in_vain(MIB));
+        for _ in 0..10_000 {
+            tokio::time::advance(Duration::from_micros(100)).await;
+            owed.note(&Told::default());
+        }
+        // A second has passed.
+        assert!((900_000..MIB - 100_000).contains(&owed.lost()), "{}", owed.lost());
     }
 }
