@@ -175,7 +175,7 @@ impl<'a> Stage<'a> {
         let before = cpu::of_ended_children();
         let (seconds, failed) = told(timed(place.path().to_owned(), move |to| work(&reach, to)));
         let cpu = Some(cpu::of_ended_children() - before);
-        let requests = proxy.filter(|_| self.protocol.is_http()).map(Proxy::http_requests);
+        let requests = self.requests(proxy);
         Figure { seconds, failed, requests, bytes: proxy.map(Proxy::delivered), memory: None, cpu }
     }
 
@@ -183,10 +183,7 @@ impl<'a> Stage<'a> {
         let (processes, dir) = (mounted.processes(), mounted.dir());
         let prepared = timed(dir.clone(), self.case.before);
         let moved = || proxy.map(Proxy::delivered);
-        let asked = || match proxy.filter(|_| self.protocol.is_http()) {
-            Some(proxy) => Some(proxy.http_requests()),
-            None => mounted.own_count(),
-        };
+        let asked = || self.requests(proxy).or_else(|| mounted.own_count());
         let (cpu, bytes, requests) = (processes.cpu(), moved(), asked());
         let (seconds, failed) = told(prepared.and_then(|_| timed(dir, self.case.work)));
         Figure {
@@ -197,6 +194,11 @@ impl<'a> Stage<'a> {
             memory: Some(processes.memory()),
             cpu: Some(processes.cpu() - cpu),
         }
+    }
+
+    /// HTTP requests that have passed the line.
+    fn requests(&self, proxy: Option<&Proxy>) -> Option<u64> {
+        proxy.filter(|_| self.protocol.is_http()).map(Proxy::http_requests)
     }
 }
 

@@ -501,7 +501,7 @@ async fn a_name_takes_as_many_bytes_as_the_documents_say() {
 async fn a_million_names_take_the_memory_that_there_is_and_the_database_has_the_rest() {
     const DIRECTORIES: u128 = 1_000;
     const NAMES: u128 = 1_000;
-    /// What each takes in the index (docs/reliability.md).
+    /// The bytes of each in the index (docs/reliability.md).
     const PER_NAME: i64 = 146;
     let known = Fixture::new(Room::default());
     let empty = known.pages();
@@ -511,7 +511,7 @@ async fn a_million_names_take_the_memory_that_there_is_and_the_database_has_the_
         known.put_photos(&dir, n * NAMES..(n + 1) * NAMES);
         assert_eq!(known.names(&dir).await.expect("it is there"), NAMES as usize);
         most = most.max(known.held());
-        // What is listed from here on is what is known.
+        // From here on only what is known can be listed.
         known.memory.remove(&dir);
     }
     let per_name = (known.pages() - empty) / (DIRECTORIES * NAMES) as i64;

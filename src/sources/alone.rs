@@ -2,7 +2,7 @@
 //! slow. It asks no source itself.
 
 use futures::StreamExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{BoxStream, Stream};
 use tokio::time::{Instant, timeout_at};
 
@@ -75,16 +75,9 @@ impl<'a, A: Fn(Vec<u8>) -> Question<'a>> Begun<'a, A> {
             Ok(batch) => batch,
             Err(_) => {
                 self.question();
-                let Self { asking, batches, .. } = self;
-                let told = async {
-                    match asking {
-                        Some(asking) => asking.await,
-                        None => std::future::pending().await,
-                    }
-                };
                 tokio::select! {
-                    batch = batches.next() => batch,
-                    told = told => {
+                    batch = self.batches.next() => batch,
+                    Some(told) = OptionFuture::from(self.asking.as_mut()) => {
                         if self.ends_with(told) {
                             return None;
                         }

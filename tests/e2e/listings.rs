@@ -149,11 +149,10 @@ fn a_long_listing_of_300_000_names_that_is_asked_for_again_takes_little_memory()
     assert!(peak <= PEAK, "{} MiB", peak >> 20);
 }
 
-/// A plugin that lists so many names in its root, all of the size that a file tells, as `examples/directory.py` would.
-const MANY_NAMES: &str = r#"
+/// A plugin that lists what `entries` gives for a path, part by part.
+const LISTS: &str = r#"
 import json, sys
 
-names, size = int(sys.argv[1]), sys.argv[2]
 abilities = dict.fromkeys(["attributes", "one_level", "digest_from_listing"], True)
 say = lambda **message: print(json.dumps(message), flush=True)
 for line in sys.stdin:
@@ -162,15 +161,21 @@ for line in sys.stdin:
     if request["method"] == "hello":
         result = {"protocol": 1, "name": "many", "capabilities": abilities}
     if request["method"] == "list_path":
-        now = int(open(size).read())
-        for part in range(0, names, 500):
-            entries = [{
-                "path": f"/file-{name:06}", "kind": "file", "size": now, "modified": f"170000000{now}.123456789",
-                "digest": f"{name:07x}-{now:x}-18da5c3b2f9e7d{now:02x}-18da5c3b2f9e7d{now:02x}",
-            } for name in range(part, part + 500)]
-            say(jsonrpc="2.0", method="entries", params={"id": request["id"], "entries": entries})
+        for part in entries(request["params"]["path"], *sys.argv[1:]):
+            say(jsonrpc="2.0", method="entries", params={"id": request["id"], "entries": part})
     if "id" in request:
         say(jsonrpc="2.0", id=request["id"], result=result)
+"#;
+
+/// So many names in the root, all of the size that a file tells, as `examples/directory.py` would list them.
+const MANY_NAMES: &str = r#"
+def entries(path, names, size):
+    now = int(open(size).read())
+    for part in range(0, int(names), 500):
+        yield [{
+            "path": f"/file-{name:06}", "kind": "file", "size": now, "modified": f"170000000{now}.123456789",
+            "digest": f"{name:07x}-{now:x}-18da5c3b2f9e7d{now:02x}-18da5c3b2f9e7d{now:02x}",
+        } for name in range(part, part + 500)]
 "#;
 
 #[test]
@@ -178,7 +183,7 @@ fn a_plugins_long_listing_of_300_000_names_that_is_asked_for_again_takes_little_
     const NAMES: usize = 300_000;
     let dir = reaper::temporary();
     let (program, size) = (dir.path().join("plugin.py"), dir.path().join("size"));
-    fs::write(&program, MANY_NAMES).unwrap();
+    fs::write(&program, MANY_NAMES.to_owned() + LISTS).unwrap();
     fs::write(&size, "0").unwrap();
     let command = format!("[\"python3\", {program:?}, \"{NAMES}\", {size:?}]");
     let settings = "fresh_for = \"5s\"\ntimeout = \"60s\"\n";
@@ -196,38 +201,26 @@ fn a_plugins_long_listing_of_300_000_names_that_is_asked_for_again_takes_little_
     assert!(peak <= PEAK, "{} MiB", peak >> 20);
 }
 
-/// A plugin that has so many directories, with so many files in each.
+/// So many directories in the root, with so many files in each.
 const MANY_DIRECTORIES: &str = r#"
-import json, sys
-
-directories, files = int(sys.argv[1]), int(sys.argv[2])
-abilities = dict.fromkeys(["attributes", "one_level", "digest_from_listing"], True)
-for line in sys.stdin:
-    request = json.loads(line)
-    result = {}
-    if request["method"] == "hello":
-        result = {"protocol": 1, "name": "many", "capabilities": abilities}
-    if request["method"] == "list_path":
-        path = request["params"]["path"]
-        if path == "/":
-            result["entries"] = [{"path": f"/{n:04}", "kind": "directory"} for n in range(directories)]
-        else:
-            result["entries"] = [{
-                "path": f"{path}/{n:016}.jpg", "kind": "file", "size": n, "modified": 1700000000, "digest": f"{n:032x}",
-            } for n in range(files)]
-    if "id" in request:
-        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}), flush=True)
+def entries(path, directories, files):
+    if path == "/":
+        yield [{"path": f"/{n:04}", "kind": "directory"} for n in range(int(directories))]
+    else:
+        yield [{
+            "path": f"{path}/{n:016}.jpg", "kind": "file", "size": n, "modified": 1700000000, "digest": f"{n:032x}",
+        } for n in range(int(files))]
 "#;
 
 #[test]
 fn a_tree_of_200_000_files_takes_bounded_memory_and_its_inodes_go_when_the_kernel_forgets() {
     const DIRECTORIES: usize = 200;
     const FILES: usize = 1_000;
-    // What the documents say of a name that is remembered, and more of one that the kernel knows.
+    // Bytes of a name that is remembered, and more of one that the kernel knows, as the documents say.
     const NAME: u64 = 57 + 200;
     let dir = reaper::temporary();
     let program = dir.path().join("plugin.py");
-    fs::write(&program, MANY_DIRECTORIES).unwrap();
+    fs::write(&program, MANY_DIRECTORIES.to_owned() + LISTS).unwrap();
     let command = format!("[\"python3\", {program:?}, \"{DIRECTORIES}\", \"{FILES}\"]");
     let mount = Mount::of(&format!("[sources.far]\ntype = \"plugin\"\ncommand = {command}\nfresh_for = \"1h\"\n"));
     // One name of each directory is of an empty file.

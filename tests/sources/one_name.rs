@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -117,6 +118,16 @@ const ODD: [&str; 12] = [
     "100%",
 ];
 
+/// Twenty thousand names, the odd ones and these links.
+fn many_and_odd(dir: &Path, links: &[(&str, &str)]) {
+    let directory = Directory::new(dir);
+    many(&directory);
+    ODD.iter().for_each(|name| directory.write(&format!("many/{name}"), b"x"));
+    for (name, target) in links {
+        symlink(target, dir.join("many").join(name)).unwrap();
+    }
+}
+
 /// Asks for each of these alone: how many are told, each as it is listed.
 async fn told_as_listed<'a>(source: &dyn Source, names: impl IntoIterator<Item = &'a str>) -> usize {
     let all = list(source, "many").await.unwrap();
@@ -133,9 +144,6 @@ async fn told_as_listed<'a>(source: &dyn Source, names: impl IntoIterator<Item =
 #[tokio::test(flavor = "multi_thread")]
 async fn one_name_among_twenty_thousand_is_told_alone_of_a_local_directory() {
     let dir = served();
-    let directory = Directory::new(dir.path());
-    many(&directory);
-    ODD.iter().for_each(|name| directory.write(&format!("many/{name}"), b"x"));
     let links = [
         ("link", "File 00000"),
         ("to a directory", "Directory"),
@@ -144,9 +152,7 @@ async fn one_name_among_twenty_thousand_is_told_alone_of_a_local_directory() {
         ("up", ".."),
         ("round", "round"),
     ];
-    for (name, target) in links {
-        symlink(target, dir.path().join("many").join(name)).unwrap();
-    }
+    many_and_odd(dir.path(), &links);
     // A time of the last tick has no final digest.
     tokio::time::sleep(Duration::from_millis(50)).await;
     for shown in ["keep", "inside", "follow"] {
@@ -161,13 +167,8 @@ async fn one_name_among_twenty_thousand_is_told_alone_of_a_local_directory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_name_among_twenty_thousand_is_told_alone_over_smb() {
     let dir = served();
-    let directory = Directory::new(dir.path());
-    many(&directory);
-    ODD.iter().for_each(|name| directory.write(&format!("many/{name}"), b"x"));
     // Samba follows links.
-    for (name, target) in [("link", "File 00000"), ("dangling", "nothing"), ("outside", "/etc/passwd")] {
-        symlink(target, dir.path().join("many").join(name)).unwrap();
-    }
+    many_and_odd(dir.path(), &[("link", "File 00000"), ("dangling", "nothing"), ("outside", "/etc/passwd")]);
     let samba = Samba::run(dir.path());
     let source = source(&samba.table("kit")).await;
     tells(source.as_ref(), &["twice", "TWICE", "Twice", "1", "ü", "FILE 00000", "file 00000"]).await;

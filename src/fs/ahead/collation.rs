@@ -8,7 +8,7 @@ use icu_normalizer::DecomposingNormalizerBorrowed;
 /// Accents and what else stands on a letter, once it is taken apart.
 const MARKS: RangeInclusive<char> = '\u{300}'..='\u{36f}';
 
-/// What of ASCII is neither letter nor digit, in the order of the root collation of Unicode's CLDR, which ICU has.
+/// The characters of ASCII that are neither letters nor digits, in the order of the root collation of Unicode's CLDR, which ICU has.
 const PUNCTUATION: &str = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$";
 
 /// A key, and then what decides between names with the same one.

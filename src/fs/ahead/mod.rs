@@ -28,7 +28,7 @@ use self::order::{MOST_NAMES, Order};
 use self::owed::Owed;
 use self::plan::{Budget, Sibling, Siblings};
 use self::recent::Recent;
-use self::rows::Rows;
+use self::rows::{Planned, Rows};
 use self::walks::Walks;
 use crate::cache::block::BLOCK;
 use crate::catalog::{Catalog, Listing};
@@ -127,21 +127,18 @@ impl Ahead {
             }
             let opened = followed.rows.opened(number, whole, &siblings, budget);
             self.recent.lock().note(opened.told.used.into(), opened.told.in_vain as u64);
-            let bytes = |number| siblings.at(number).and_then(|sibling| sibling.bytes).unwrap_or_default();
-            let planned: Vec<_> =
-                opened.planned.into_iter().map(|(number, row)| (number, row, bytes(number))).collect();
             {
                 let mut owed = self.owed.lock();
                 owed.note(&opened.told);
-                owed.asked(planned.iter().map(|(.., bytes)| bytes).sum());
+                owed.asked(opened.planned.iter().map(|planned| planned.bytes).sum());
             }
             self.used.fetch_add(opened.told.came.into(), Ordering::Relaxed);
             if opened.wants_orders && followed.names <= MOST_NAMES {
                 self.order(dir.clone(), listing.clone());
             }
-            planned
+            opened.planned
         };
-        for (number, row, bytes) in planned {
+        for Planned { number, bytes, row } in planned {
             let (ahead, listing, dir) = (self.clone(), listing.clone(), dir.clone());
             tokio::spawn(async move {
                 if !ahead.bring(&dir, &listing, number, &row).await {

@@ -141,6 +141,11 @@ impl Pattern {
         self.ahead.values().map(|planned| planned.bytes).sum()
     }
 
+    /// Bytes that are ahead of the reader for the file with this number.
+    pub(super) fn bytes_ahead(&self, number: usize) -> u64 {
+        self.ahead.get(&number).map_or(0, |planned| planned.bytes)
+    }
+
     /// How many files have been opened in a row, once they are a pattern.
     pub(super) fn row(&self) -> Option<usize> {
         Some(self.row).filter(|&row| row >= ROW)
@@ -157,8 +162,8 @@ impl Pattern {
         }
         let mut held = self.held();
         let may_be_in_vain = IN_VAIN.max(self.used / 10);
-        // Whoever reads in one directory after the other leaves some behind in each: all rows together have twice as much room, of which each
-        // takes half of what is left.
+        // A reader of one directory after the other leaves some behind in each: all rows together have twice as much room, of which each
+        // takes half of the rest.
         let left = (2 * may_be_in_vain).saturating_sub(budget.ahead.saturating_sub(held));
         let room = budget.line.min(may_be_in_vain.saturating_sub(budget.lost)).min(left / 2);
         let mut planned = Vec::new();

@@ -42,15 +42,25 @@ struct Row {
     alive: Arc<()>,
 }
 
-/// What follows from an open.
+/// The consequences of an open.
 #[derive(Default)]
 pub(super) struct Opened {
-    /// What it tells about the files ahead.
+    /// The news about the files ahead.
     pub(super) told: Told,
-    /// The numbers of those that are to be retrieved now, each for as long as its row is alive.
-    pub(super) planned: Vec<(usize, Weak<()>)>,
+    /// The files that are to be retrieved now.
+    pub(super) planned: Vec<Planned>,
     /// Whether all orders are to be computed, for [`Rows::follow`].
     pub(super) wants_orders: bool,
+}
+
+/// A file that is to be retrieved ahead of its reader.
+pub(super) struct Planned {
+    /// Its number in the listing.
+    pub(super) number: usize,
+    /// The bytes that are retrieved of it.
+    pub(super) bytes: u64,
+    /// Once nobody has this any more, the reader has left the row.
+    pub(super) row: Weak<()>,
 }
 
 impl Default for Rows {
@@ -129,7 +139,7 @@ impl Rows {
 }
 
 impl Row {
-    /// Where the file with this number is in the order.
+    /// The place of the file with this number in the order.
     fn place(&self, number: usize) -> Option<usize> {
         self.order.as_ref().map_or(Some(number), |order| order.place(number))
     }
@@ -144,10 +154,14 @@ impl Row {
         told
     }
 
-    fn plan(&mut self, siblings: &impl Siblings, budget: Budget) -> Vec<(usize, Weak<()>)> {
+    fn plan(&mut self, siblings: &impl Siblings, budget: Budget) -> Vec<Planned> {
         let places = self.pattern.plan(&Ordered { order: self.order.as_ref(), siblings }, budget);
-        let number = |place| self.order.as_ref().map_or(place, |order| order.number(place));
-        places.into_iter().map(|place| (number(place), Arc::downgrade(&self.alive))).collect()
+        let planned = |place| Planned {
+            number: self.order.as_ref().map_or(place, |order| order.number(place)),
+            bytes: self.pattern.bytes_ahead(place),
+            row: Arc::downgrade(&self.alive),
+        };
+        places.into_iter().map(planned).collect()
     }
 }
 
@@ -182,7 +196,7 @@ mod tests {
         Order::of(FILES.0, numbers.iter().map(|&number| number as u32).collect())
     }
 
-    /// What a reader has seen.
+    /// The sum of all opens of a reader.
     #[derive(Debug, Default, PartialEq, Eq)]
     struct Seen {
         planned: Vec<usize>,
@@ -195,7 +209,7 @@ mod tests {
         let mut seen = Seen::default();
         for number in numbers {
             let opened = rows.opened(number, false, &FILES, OPEN);
-            seen.planned.extend(opened.planned.iter().map(|(number, _)| number));
+            seen.planned.extend(opened.planned.iter().map(|planned| planned.number));
             seen.used += usize::from(opened.told.used);
             seen.in_vain += opened.told.in_vain;
             seen.wants_orders += usize::from(opened.wants_orders);
@@ -205,7 +219,7 @@ mod tests {
         seen
     }
 
-    /// What follows a reader that does not go by name, in these orders too.
+    /// The rows of a reader that does not go by name, in these orders too.
     fn following(orders: &[&[usize]]) -> Rows {
         let mut rows = Rows::default();
         assert_eq!(read(&mut rows, [200, 100]), Seen { wants_orders: 1, ..Seen::default() });

@@ -303,8 +303,7 @@ impl Source for Azblob {
         let key = key.map(|key| SharedKey::new(&self.config.account, &key)).transpose();
         let key = key.map_err(|why| Error::new("connect", ErrorKind::InvalidConfig).because(why))?;
         let authorities = self.config.authorities.clone();
-        let client = self.preconnected.take(&authorities)?;
-        let transport = Transport::over(client, Redirects::Refuse, Named::default(), authorities);
+        let transport = self.preconnected.transport(Redirects::Refuse, Named::default(), authorities)?;
         self.connected.set(Connected { transport, key, sas });
         Ok(())
     }

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use reqwest::{Client, Version};
 use url::Url;
 
-use super::transport::connections;
+use super::redirect::{Named, Redirects};
+use super::transport::{Transport, connections};
 use crate::error::Result;
 use crate::sources::authorities::Authorities;
 
@@ -56,11 +57,16 @@ impl Preconnected {
         tracing::debug!("connected before the first request");
     }
 
-    /// The client with the connections that are ready; a new one if there are none, or somebody has them.
-    pub(in crate::sources) fn take(&self, authorities: &Authorities) -> Result<Client> {
+    /// A transport as [`Transport::new`] makes it, over the connections that are ready, unless there are none, or another has them.
+    pub(in crate::sources) fn transport(
+        &self,
+        redirects: Redirects,
+        named: Named,
+        authorities: Authorities,
+    ) -> Result<Transport> {
         match std::mem::replace(&mut *self.0.lock(), State::Over) {
-            State::Ready(client) => Ok(client),
-            State::Unused | State::Over => connections(authorities),
+            State::Ready(client) => Ok(Transport::over(client, redirects, named, authorities)),
+            State::Unused | State::Over => Transport::new(redirects, named, authorities),
         }
     }
 }

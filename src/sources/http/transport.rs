@@ -61,12 +61,7 @@ impl Transport {
     }
 
     /// The same over `client`, which [`connections`] has made, and trusts the same.
-    pub(in crate::sources) fn over(
-        client: reqwest::Client,
-        redirects: Redirects,
-        named: Named,
-        authorities: Authorities,
-    ) -> Self {
+    pub(super) fn over(client: reqwest::Client, redirects: Redirects, named: Named, authorities: Authorities) -> Self {
         let clock_offset = AtomicI64::new(0);
         Self {
             client,

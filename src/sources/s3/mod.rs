@@ -388,8 +388,7 @@ impl Source for S3 {
 
     async fn connect(&self) -> Result<()> {
         let authorities = self.config.authorities.clone();
-        let client = self.preconnected.take(&authorities)?;
-        let transport = Arc::new(Transport::over(client, Redirects::Refuse, Named::default(), authorities));
+        let transport = Arc::new(self.preconnected.transport(Redirects::Refuse, Named::default(), authorities)?);
         let configured = &self.config.region;
         let region = self.region.get().unwrap_or(configured).clone();
         let signer = if self.config.reluctant.carries() {

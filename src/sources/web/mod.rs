@@ -22,7 +22,6 @@ use super::http::preconnected::Preconnected;
 use super::http::ranges::Ranges;
 use super::http::redirect::{Named, Redirects};
 use super::http::tags::{Tags, Told};
-use super::http::transport::Transport;
 use super::http::transport::parsed;
 use super::http::versioned::{self, Versioned};
 use super::http::{CLIENT_BUFFER_BYTES, body, encode_path, read_endpoint, warn_if_clear};
@@ -303,8 +302,7 @@ impl Source for Web {
         let is_directory = url.path().ends_with('/');
         let Config { login, named, authorities, .. } = &self.config;
         let authorization = login.authorization(&url).await?;
-        let client = self.preconnected.take(authorities)?;
-        let indexes = Transport::over(client, Redirects::SameOrigin, named.clone(), authorities.clone());
+        let indexes = self.preconnected.transport(Redirects::SameOrigin, named.clone(), authorities.clone())?;
         let indexes = indexes.logged_in(authorization);
         let request = http::Request::get(url.as_str()).body(Bytes::new());
         let request = request.map_err(|e| purpose.protocol("the request is malformed").caused_by(e))?;

@@ -367,8 +367,7 @@ impl Source for Webdav {
         let root = RemotePath::root();
         let purpose = Purpose { op: "connect", path: &root };
         let authorization = login.authorization(endpoint).await?;
-        let client = self.preconnected.take(authorities)?;
-        let transport = Transport::over(client, Redirects::Follow, named.clone(), authorities.clone());
+        let transport = self.preconnected.transport(Redirects::Follow, named.clone(), authorities.clone())?;
         let transport = transport.logged_in(authorization);
         let transport = transport.checking(login.check(self.question(purpose, &root, "0", true)?));
         transport.ask_about_login(purpose).await?;
