@@ -1,5 +1,5 @@
-//! Listings for the sake of one name: entries in batches, until that name is told alone because the directory is large, or its listing
-//! slow. It asks no source itself.
+//! Listings for the sake of one name: entries in batches, until an answer about that name alone ends them, because the directory is large, or
+//! its listing slow. It asks no source itself.
 
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, OptionFuture};
@@ -10,8 +10,11 @@ use crate::error::Result;
 use crate::source::one_name::{LARGE_NAMES, OneName, SLOW_LISTING, wanted_in_large_directory};
 use crate::source::{Entry, EntryStream, LeftOut};
 
-/// The entry of a name, or none if there is no such; `None` if only the listing can tell.
-type Question<'a> = BoxFuture<'a, Option<Vec<Entry>>>;
+/// The answer to a question about one name: its entry, or none if there is no such; `None` if only the listing can tell.
+type Answer = Option<Vec<Entry>>;
+
+/// A question about one name, under way.
+type Question<'a> = BoxFuture<'a, Answer>;
 
 /// A listing that was begun.
 struct Begun<'a, A> {
@@ -26,8 +29,8 @@ struct Begun<'a, A> {
     one_name: OneName,
 }
 
-/// The entries of these batches, of a listing that began then. Where one name is wanted and they are many, or slow, that is asked about, and
-/// what is told ends them; while a large listing waits for that answer, nothing more of it is taken.
+/// The entries of these batches, of a listing that began then. Where one name is wanted and they are many, or slow, `ask` asks about that, and
+/// an answer ends them; while a large listing waits for the answer, nothing more of it is taken.
 pub(super) fn listing<'a>(
     began: Instant,
     batches: impl Stream<Item = Result<Vec<Entry>>> + Send + 'a,
@@ -48,26 +51,27 @@ pub(super) fn listing<'a>(
     EntryStream::for_one_name(entries.flatten(), left_out, one_name)
 }
 
-/// What is told of the name for whose sake a directory is listed that is known to be large, without a listing.
-pub(super) async fn in_large_directory<'a>(ask: impl Fn(Vec<u8>) -> Question<'a>) -> Option<EntryStream<'static>> {
-    ask(wanted_in_large_directory()?).await.map(told)
+/// The answer about the wanted name of a directory that is known to be large, without a listing; `None` if no name is wanted in such a one, or
+/// only the listing can tell.
+pub(super) async fn without_listing<'a>(ask: impl Fn(Vec<u8>) -> Question<'a>) -> Option<EntryStream<'static>> {
+    ask(wanted_in_large_directory()?).await.map(answered)
 }
 
-/// What was told of one name, in place of a listing.
-pub(super) fn told(entries: Vec<Entry>) -> EntryStream<'static> {
+/// A stream that has these entries as the answer about one name, and no listing.
+pub(super) fn answered(entries: Vec<Entry>) -> EntryStream<'static> {
     let (left_out, one_name) = <(LeftOut, OneName)>::default();
     one_name.tell(entries);
     EntryStream::for_one_name(futures::stream::empty(), left_out, one_name)
 }
 
 impl<'a, A: Fn(Vec<u8>) -> Question<'a>> Begun<'a, A> {
-    /// The next entries; none when these were all, or the wanted name is told instead.
+    /// The next entries; none when these were all, or an answer has ended them.
     async fn next(&mut self) -> Option<Result<Vec<Entry>>> {
         if self.names > LARGE_NAMES
             && let Some(asking) = self.question()
         {
-            let told = asking.await;
-            if self.ends_with(told) {
+            let answer = asking.await;
+            if self.ends_with(answer) {
                 return None;
             }
         }
@@ -77,8 +81,8 @@ impl<'a, A: Fn(Vec<u8>) -> Question<'a>> Begun<'a, A> {
                 self.question();
                 tokio::select! {
                     batch = self.batches.next() => batch,
-                    Some(told) = OptionFuture::from(self.asking.as_mut()) => {
-                        if self.ends_with(told) {
+                    Some(answer) = OptionFuture::from(self.asking.as_mut()) => {
+                        if self.ends_with(answer) {
                             return None;
                         }
                         self.batches.next().await
@@ -100,14 +104,12 @@ impl<'a, A: Fn(Vec<u8>) -> Question<'a>> Begun<'a, A> {
         self.asking.as_mut()
     }
 
-    /// Whether the answer to the question ends the listing.
-    fn ends_with(&mut self, told: Option<Vec<Entry>>) -> bool {
+    /// Passes an answer on. Whether that ends the listing, which it does unless only the listing can tell.
+    fn ends_with(&mut self, answer: Answer) -> bool {
         self.asking = None;
-        let is_told = told.is_some();
-        if let Some(told) = told {
-            self.one_name.tell(told);
-        }
-        is_told
+        let Some(entries) = answer else { return false };
+        self.one_name.tell(entries);
+        true
     }
 }
 
@@ -129,8 +131,8 @@ mod tests {
     }
 
     /// A listing for the sake of one name whose batches, of so many names each, come so many seconds one after the other, and in which the
-    /// question takes so many seconds and a half: what it told, how many names were listed, and when that was, in seconds.
-    async fn told(batch: usize, apart: u64, question: u64, answer: Option<Vec<Entry>>) -> (Option<usize>, usize, u64) {
+    /// question takes so many seconds and a half: how many names the answer had, how many were listed, and when that was, in seconds.
+    async fn listed(batch: usize, apart: u64, question: u64, answer: Answer) -> (Option<usize>, usize, u64) {
         let began = Instant::now();
         let batches = futures::stream::iter(0..20).then(|number| async move {
             sleep(Duration::from_secs(apart)).await;
@@ -150,25 +152,25 @@ mod tests {
         while listing.try_next().await.expect("it can be listed").is_some() {
             names += 1;
         }
-        (listing.told_alone().map(|told| told.len()), names, began.elapsed().as_secs())
+        (listing.told_alone().map(|entries| entries.len()), names, began.elapsed().as_secs())
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_name_is_told_once_the_listing_is_large_or_slow() {
         let wanted = || Some(vec![entry("wanted")]);
-        assert_eq!(told(501, 0, 1, wanted()).await, (Some(1), 1002, 1), "large");
-        assert_eq!(told(100, 1, 0, wanted()).await, (Some(1), 200, 2), "slow");
+        assert_eq!(listed(501, 0, 1, wanted()).await, (Some(1), 1002, 1), "large");
+        assert_eq!(listed(100, 1, 0, wanted()).await, (Some(1), 200, 2), "slow");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_question_that_takes_longer_than_a_batch_is_waited_for_beside_the_next_ones() {
-        assert_eq!(told(100, 1, 4, Some(Vec::new())).await, (Some(0), 600, 6));
-        assert_eq!(told(300, 1, 60, Some(Vec::new())).await, (Some(0), 1200, 62), "and alone once it is large");
+        assert_eq!(listed(100, 1, 4, Some(Vec::new())).await, (Some(0), 600, 6));
+        assert_eq!(listed(300, 1, 60, Some(Vec::new())).await, (Some(0), 1200, 62), "and alone once it is large");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_only_the_listing_can_tell_is_listed() {
-        assert_eq!(told(100, 1, 4, None).await, (None, 2000, 20));
-        assert_eq!(told(501, 0, 1, None).await, (None, 20 * 501, 1));
+        assert_eq!(listed(100, 1, 4, None).await, (None, 2000, 20));
+        assert_eq!(listed(501, 0, 1, None).await, (None, 20 * 501, 1));
     }
 }

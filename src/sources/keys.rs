@@ -110,10 +110,10 @@ pub(super) trait Keys: Sync {
                 prefix.push('/');
             }
             if let Some(name) = wanted_in_large_directory()
-                && let Some(told) = self.beginning_with(purpose, &prefix, &name).await?
-                && (!told.is_empty() || !self.page(purpose, &prefix, None, Some(1)).await?.is_empty())
+                && let Some(entries) = self.beginning_with(purpose, &prefix, &name).await?
+                && (!entries.is_empty() || !self.page(purpose, &prefix, None, Some(1)).await?.is_empty())
             {
-                return Ok(alone::told(told));
+                return Ok(alone::answered(entries));
             }
             // The first page is what tells whether there is such a directory: it exists by its keys.
             let first = self.page(purpose, &prefix, None, None).await?;

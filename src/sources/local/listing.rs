@@ -76,7 +76,7 @@ impl Reading {
     }
 
     /// What the listing shows of this name; `None` if only the listing can tell. It runs on a thread that may wait for the disk.
-    pub(super) async fn told(self, name: Vec<u8>) -> Option<Vec<Entry>> {
+    pub(super) async fn look_up(self, name: Vec<u8>) -> Option<Vec<Entry>> {
         let span = tracing::Span::current();
         // What is left out of the listing is counted there.
         let reading = Self { left_out: LeftOut::default(), ..self };

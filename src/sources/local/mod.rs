@@ -154,9 +154,9 @@ impl Source for Local {
         let reading =
             Reading { place: self.place.clone(), root, fd, dir: dir.clone(), way, left_out: left_out.clone() };
         let asked = reading.clone();
-        let ask = move |name| asked.clone().told(name).boxed();
-        if let Some(told) = alone::in_large_directory(&ask).await {
-            return Ok(told);
+        let ask = move |name| asked.clone().look_up(name).boxed();
+        if let Some(answered) = alone::without_listing(&ask).await {
+            return Ok(answered);
         }
         tokio::task::spawn_blocking(move || span.in_scope(|| reading.run(&sender)));
         Ok(alone::listing(Instant::now(), listing::received(receiver, dir), left_out, ask))

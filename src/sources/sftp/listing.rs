@@ -88,13 +88,13 @@ fn entries(
     });
     let ask = move |name: Vec<u8>| {
         let (connection, place) = at.clone();
-        async move { told(&connection, dir, &place, &name).await }.boxed()
+        async move { look_up(&connection, dir, &place, &name).await }.boxed()
     };
     alone::listing(began, batches, noted, ask)
 }
 
 /// The entry of this name in `dir`, whose place is without links, if there is one; `None` if only the listing can tell.
-async fn told(connection: &Connection, dir: &RemotePath, place: &[u8], name: &[u8]) -> Option<Vec<Entry>> {
+async fn look_up(connection: &Connection, dir: &RemotePath, place: &[u8], name: &[u8]) -> Option<Vec<Entry>> {
     let path = dir.child(name).ok()?;
     let dir = place.strip_suffix(b"/").unwrap_or(place);
     let place = |name: &[u8]| [dir, b"/", name].concat();

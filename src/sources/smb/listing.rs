@@ -34,7 +34,7 @@ pub(super) async fn list(session: &Session, purpose: Purpose<'_>, out: &Entries,
 }
 
 /// What the directory's listing shows of this name; `None` if only the listing can tell. The question is a task of its own too.
-pub(super) async fn told(session: Arc<Session>, dir: RemotePath, name: Vec<u8>) -> Option<Vec<Entry>> {
+pub(super) async fn look_up(session: Arc<Session>, dir: RemotePath, name: Vec<u8>) -> Option<Vec<Entry>> {
     let asked = tokio::spawn(async move {
         let left_out = LeftOut::default();
         let purpose = Purpose { op: "list_path", path: &dir };
@@ -75,11 +75,11 @@ impl<'a> Reading<'a> {
     /// in other case too, and believed if the spelling stays.
     async fn alone(&self, name: &[u8]) -> Option<Vec<Entry>> {
         let other = in_other_case(name)?;
-        let (told, elsewhere) = tokio::join!(self.named(name), self.named(&other));
-        let (told, elsewhere) = (told.ok()?, elsewhere.ok()?);
-        let is_one_spelling = told.iter().chain(&elsewhere).all(|entry| entry.name == name);
-        let is_told = is_one_spelling && told.len() >= elsewhere.len() && !self.left_out.is_incomplete();
-        is_told.then_some(told)
+        let (found, elsewhere) = tokio::join!(self.named(name), self.named(&other));
+        let (found, elsewhere) = (found.ok()?, elsewhere.ok()?);
+        let is_one_spelling = found.iter().chain(&elsewhere).all(|entry| entry.name == name);
+        let is_sure = is_one_spelling && found.len() >= elsewhere.len() && !self.left_out.is_incomplete();
+        is_sure.then_some(found)
     }
 
     /// What the listing has under this name, in the server's spelling.

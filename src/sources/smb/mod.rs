@@ -155,9 +155,9 @@ impl Source for Smb {
         let purpose = Purpose { op: "list_path", path: dir };
         let session = self.session(purpose).await?;
         let asked = session.clone();
-        let ask = move |name| listing::told(asked.clone(), dir.clone(), name).boxed();
-        if let Some(told) = alone::in_large_directory(&ask).await {
-            return Ok(told);
+        let ask = move |name| listing::look_up(asked.clone(), dir.clone(), name).boxed();
+        if let Some(answered) = alone::without_listing(&ask).await {
+            return Ok(answered);
         }
         let (began, lost) = (Instant::now(), listing::lost(purpose));
         let (sender, mut receiver) = mpsc::channel(MAX_WAITING_ANSWERS);
