@@ -1,11 +1,8 @@
 //! The bounds that kitovufs is to keep, and whether it did, as a table.
 
-use std::fmt::Write as _;
-
-use super::case::Case;
-use super::figure::{Figure, mebibytes, middle};
+use super::figure::Figure;
 use super::participant::Participant::{self, Client, Kitovufs, Native};
-use super::results::Results;
+use super::results::{Measured, Results};
 use super::stage::Protocol::{self, S3, Sftp, TaggedS3, Webdav};
 
 /// A quantity that is bounded, of medians.
@@ -27,16 +24,13 @@ enum Quantity {
 
 impl Quantity {
     fn of(self, results: &Results, protocol: Protocol) -> Option<f64> {
-        let figures = |participant| results.turns.get(&(protocol, participant)).map(Vec::as_slice);
-        let seconds = |participant| middle(figures(participant)?, |figure| figure.seconds);
-        let ours = |value: fn(&Figure) -> Option<f64>| middle(figures(Kitovufs)?, value);
         match self {
-            Self::Seconds => seconds(Kitovufs),
-            Self::Times(other) => Some(seconds(Kitovufs)? / seconds(other)?),
-            Self::Requests => ours(|figure| figure.requests.map(|requests| requests as f64)),
-            Self::Moved => ours(|figure| figure.bytes.map(mebibytes)),
-            Self::CoreSeconds => ours(|figure| figure.cpu),
-            Self::Memory => ours(|figure| figure.memory.map(mebibytes)),
+            Self::Seconds => results.seconds(protocol, Kitovufs),
+            Self::Times(other) => Some(results.seconds(protocol, Kitovufs)? / results.seconds(protocol, other)?),
+            Self::Requests => results.median(protocol, Kitovufs, Figure::asked),
+            Self::Moved => results.median(protocol, Kitovufs, Figure::moved),
+            Self::CoreSeconds => results.median(protocol, Kitovufs, Figure::computed),
+            Self::Memory => results.median(protocol, Kitovufs, Figure::resident),
         }
     }
 
@@ -52,7 +46,7 @@ impl Quantity {
     }
 
     /// The measured value and the most that is allowed, in bold where it is more.
-    fn told(self, measured: f64, most: f64) -> String {
+    fn shown(self, measured: f64, most: f64) -> String {
         let digits = match self {
             Self::Seconds => 3,
             Self::Times(_) | Self::CoreSeconds => 2,
@@ -71,6 +65,17 @@ struct Bound {
     case: &'static str,
     quantity: Quantity,
     most: &'static [(Protocol, f64)],
+}
+
+impl Bound {
+    /// Its cell for a server: empty where nothing is bounded.
+    fn cell(&self, results: &Results, server: Protocol) -> String {
+        let Some((_, most)) = self.most.iter().find(|(of, _)| *of == server) else { return String::new() };
+        match self.quantity.of(results, server) {
+            Some(measured) => self.quantity.shown(measured, *most),
+            None => "not done".into(),
+        }
+    }
 }
 
 /// The columns of the table.
@@ -101,28 +106,24 @@ const BOUNDS: [Bound; 14] = [
     bound("stat-one", Quantity::Requests, &[(S3, 2.0)]),
 ];
 
+/// The most memory that any case took at a server; empty where there is none.
+fn most_memory(measured: &Measured, server: Protocol) -> String {
+    let peaks = measured.iter().filter_map(|(_, results)| Quantity::Memory.of(results, server));
+    peaks.max_by(f64::total_cmp).map(|peak| Quantity::Memory.shown(peak, MEMORY)).unwrap_or_default()
+}
+
+fn row(case: &str, quantity: Quantity, cells: [String; SERVERS.len()]) -> String {
+    format!("\n| {case} | {} | {} |", quantity.name(), cells.join(" | "))
+}
+
 /// The bounds as a table in Markdown.
-pub fn table(results: &[(&Case, Results)]) -> String {
+pub fn table(measured: &Measured) -> String {
     let mut text = format!("| | of | {} |\n|---|---|", SERVERS.map(|server| server.to_string()).join(" | "));
     text += &"---|".repeat(SERVERS.len());
-    let mut row = |case: &str, quantity: Quantity, cell: &dyn Fn(Protocol) -> Option<String>| {
-        let cells = SERVERS.map(|server| cell(server).unwrap_or_default()).join(" | ");
-        write!(text, "\n| {case} | {} | {cells} |", quantity.name()).expect("a string takes everything");
-    };
-    for &Bound { case, quantity, most } in &BOUNDS {
-        let Some((_, measured)) = results.iter().find(|(measured, _)| measured.name == case) else { continue };
-        row(case, quantity, &|server| {
-            let (_, most) = most.iter().find(|(of, _)| *of == server)?;
-            Some(
-                quantity
-                    .of(measured, server)
-                    .map_or_else(|| "not done".into(), |measured| quantity.told(measured, *most)),
-            )
-        });
+    for bound in &BOUNDS {
+        if let Some(results) = measured.of(bound.case) {
+            text += &row(bound.case, bound.quantity, SERVERS.map(|server| bound.cell(results, server)));
+        }
     }
-    row("the most of all cases", Quantity::Memory, &|server| {
-        let peaks = results.iter().filter_map(|(_, measured)| Quantity::Memory.of(measured, server));
-        peaks.max_by(f64::total_cmp).map(|peak| Quantity::Memory.told(peak, MEMORY))
-    });
-    text
+    text + &row("the most of all cases", Quantity::Memory, SERVERS.map(|server| most_memory(measured, server)))
 }

@@ -46,7 +46,7 @@ impl Display for Figure {
 }
 
 /// Bytes as MiB.
-pub fn mebibytes(bytes: u64) -> f64 {
+fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
@@ -82,6 +82,36 @@ impl Processes {
     }
 }
 
+/// A number that is read off a figure; `None` where it could not be counted.
+pub type Value = fn(&Figure) -> Option<f64>;
+
+impl Figure {
+    /// Seconds that the reader waited.
+    pub fn waited(&self) -> Option<f64> {
+        self.seconds
+    }
+
+    /// HTTP requests.
+    pub fn asked(&self) -> Option<f64> {
+        self.requests.map(|requests| requests as f64)
+    }
+
+    /// MiB that came from the server.
+    pub fn moved(&self) -> Option<f64> {
+        self.bytes.map(mebibytes)
+    }
+
+    /// The most MiB of memory.
+    pub fn resident(&self) -> Option<f64> {
+        self.memory.map(mebibytes)
+    }
+
+    /// Seconds of a core.
+    pub fn computed(&self) -> Option<f64> {
+        self.cpu
+    }
+}
+
 /// The middle one of these, and the least and the greatest.
 pub fn median(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
     values.sort_by(f64::total_cmp);
@@ -89,8 +119,16 @@ pub fn median(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
 }
 
 /// The median of what these figures have of something; `None` if they have nothing.
-pub fn middle(figures: &[Figure], value: fn(&Figure) -> Option<f64>) -> Option<f64> {
+pub fn middle(figures: &[Figure], value: Value) -> Option<f64> {
     Some(median(figures.iter().filter_map(value).collect())?.0)
+}
+
+/// Why there is no time.
+pub fn undone(figures: &[Figure]) -> String {
+    match figures.iter().any(|figure| figure.failed) {
+        true => "failed".into(),
+        false => format!("not done within {} s", PATIENCE.as_secs()),
+    }
 }
 
 /// How long nobody may take for one turn.

@@ -12,6 +12,7 @@ mod bounds;
 mod case;
 mod figure;
 mod participant;
+mod picture;
 mod report;
 mod results;
 mod stage;

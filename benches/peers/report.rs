@@ -1,14 +1,14 @@
-//! What the results look like: a table for each case, what was not better, a picture of all, the document that holds them, and the
-//! rows of the README.
+//! What the results look like: a table for each case, what was not better, the document that holds them, and the rows of the README.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use super::case::Case;
-use super::figure::{Figure, PATIENCE, mebibytes, median, middle};
+use super::figure::{Figure, Value, median, middle, undone};
 use super::participant::{DAVFS2, Participant, RCLONE, S3FS};
-use super::results::{Results, said};
+use super::picture::picture;
+use super::results::{Measured, Results, said};
 use super::stage::Protocol;
 use super::{ROUNDS, SLOW, bounds};
 
@@ -21,20 +21,23 @@ pub fn table(case: &Case, Results { turns, day, commit }: &Results) -> String {
     text += "| server | who | seconds: median (least–greatest) | requests | MiB moved | memory, MiB | core-s |\n";
     text += "|---|---|---|---|---|---|---|\n";
     for ((protocol, participant), figures) in turns {
-        let shown =
-            |value, digits: usize| middle(figures, value).map_or("–".into(), |middle| format!("{middle:.digits$}"));
         writeln!(
             text,
             "| {protocol} | {participant} | {} | {} | {} | {} | {} |",
             seconds(figures),
-            shown(|figure| figure.requests.map(|requests| requests as f64), 0),
-            shown(|figure| figure.bytes.map(mebibytes), 1),
-            shown(|figure| figure.memory.map(mebibytes), 0),
-            shown(|figure| figure.cpu, 2),
+            shown(figures, Figure::asked, 0),
+            shown(figures, Figure::moved, 1),
+            shown(figures, Figure::resident, 0),
+            shown(figures, Figure::computed, 2),
         )
         .expect("a string takes everything");
     }
     text + "\n"
+}
+
+/// A median with so many digits.
+fn shown(figures: &[Figure], value: Value, digits: usize) -> String {
+    middle(figures, value).map_or("–".into(), |middle| format!("{middle:.digits$}"))
 }
 
 fn seconds(figures: &[Figure]) -> String {
@@ -48,45 +51,29 @@ fn seconds(figures: &[Figure]) -> String {
     if failed == 0 { told } else { format!("{told}; {failed} of {} not done", figures.len()) }
 }
 
-/// Why there is no time.
-fn undone(figures: &[Figure]) -> String {
-    match figures.iter().any(|figure| figure.failed) {
-        true => "failed".into(),
-        false => format!("not done within {} s", PATIENCE.as_secs()),
-    }
-}
-
-fn middle_seconds(figures: &[Figure]) -> Option<f64> {
-    middle(figures, |figure| figure.seconds)
-}
-
-/// The median of kitovufs at a server.
-fn ours(results: &Results, protocol: Protocol) -> Option<f64> {
-    middle_seconds(results.turns.get(&(protocol, Participant::Kitovufs))?)
-}
+/// The other mounts.
+const MOUNTS: [Participant; 4] = [Participant::Rclone, Participant::Sshfs, Participant::Davfs2, Participant::S3fs];
 
 /// The least median of another mount at a server, and whose.
 fn best_mount(results: &Results, protocol: Protocol) -> Option<(f64, Participant)> {
-    let mounts = [Participant::Rclone, Participant::Sshfs, Participant::Davfs2, Participant::S3fs];
-    let of = |mount| Some((middle_seconds(results.turns.get(&(protocol, mount))?)?, mount));
-    mounts.into_iter().filter_map(of).min_by(|a, b| a.0.total_cmp(&b.0))
+    let medians = MOUNTS.into_iter().filter_map(|mount| Some((results.seconds(protocol, mount)?, mount)));
+    medians.min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 /// Where another mount, or a plain client by more than a tenth, had less to wait for: a line for each.
-fn not_better(results: &[(&Case, Results)]) -> String {
+fn not_better(measured: &Measured) -> String {
     let mut text = String::new();
-    for (case, results) in results {
+    for (case, results) in measured.iter() {
         for &protocol in case.protocols {
-            let others = results.turns.iter().filter(|((server, who), _)| {
-                *server == protocol && !matches!(who, Participant::Kitovufs | Participant::Native)
-            });
-            for ((_, who), figures) in others {
-                let allowed = if *who == Participant::Client { 1.1 } else { 1.0 };
-                let (mine, theirs) = (ours(results, protocol), middle_seconds(figures));
-                if let Some(theirs) = theirs.filter(|theirs| mine.is_none_or(|mine| mine > theirs * allowed)) {
-                    let mine = mine.map_or("was not done".into(), |mine| format!("took {mine:.3} s"));
-                    writeln!(text, "- {}, {protocol}: {who} took {theirs:.3} s, kitovufs {mine}.", case.name).unwrap();
-                }
+            for who in MOUNTS.into_iter().chain([Participant::Client]) {
+                let Some(theirs) = results.seconds(protocol, who) else { continue };
+                let allowed = if who == Participant::Client { 1.1 } else { 1.0 };
+                let mine = match results.seconds(protocol, Participant::Kitovufs) {
+                    Some(mine) if mine <= theirs * allowed => continue,
+                    Some(mine) => format!("took {mine:.3} s"),
+                    None => "was not done".into(),
+                };
+                writeln!(text, "- {}, {protocol}: {who} took {theirs:.3} s, kitovufs {mine}.", case.name).unwrap();
             }
         }
     }
@@ -106,21 +93,23 @@ const SHOWN: [(&str, &str); 5] = [
 const BEGIN: &str = "<!-- scripts/bench writes from here -->\n";
 const END: &str = "<!-- scripts/bench writes to here -->\n";
 
+/// A cell of those rows: the seconds of kitovufs, and of the best of the others.
+fn cell(results: &Results, protocol: Protocol) -> String {
+    let mine = results.seconds(protocol, Participant::Kitovufs);
+    let mine = mine.map_or("not done".into(), |mine| format!("**{mine:.2}**"));
+    match best_mount(results, protocol) {
+        // Lines of README are short.
+        Some((seconds, who)) => format!("{mine}, {seconds:.2} {}", who.to_string().trim_end_matches(" mount")),
+        None => format!("{mine}, others not done"),
+    }
+}
+
 /// The README with the rows of today.
-fn with_rows(readme: &str, results: &[(&Case, Results)]) -> String {
+fn with_rows(readme: &str, measured: &Measured) -> String {
     let mut rows = "| | S3 | WebDAV | SFTP |\n|---|---|---|---|\n".to_owned();
     for (name, words) in SHOWN {
-        let Some((_, results)) = results.iter().find(|(case, _)| case.name == name) else { continue };
-        let cell = |protocol| {
-            let mine = ours(results, protocol).map_or("not done".into(), |mine| format!("**{mine:.2}**"));
-            let theirs = match best_mount(results, protocol) {
-                // Lines of README are short.
-                Some((seconds, who)) => format!("{seconds:.2} {}", who.to_string().trim_end_matches(" mount")),
-                None => "others not done".into(),
-            };
-            format!("{mine}, {theirs}")
-        };
-        let [s3, webdav, sftp] = [Protocol::S3, Protocol::Webdav, Protocol::Sftp].map(cell);
+        let Some(results) = measured.of(name) else { continue };
+        let [s3, webdav, sftp] = [Protocol::S3, Protocol::Webdav, Protocol::Sftp].map(|server| cell(results, server));
         writeln!(rows, "| {words} | {s3} | {webdav} | {sftp} |").unwrap();
     }
     let (before, rest) = readme.split_once(BEGIN).expect("README has the line that begins the rows");
@@ -129,29 +118,28 @@ fn with_rows(readme: &str, results: &[(&Case, Results)]) -> String {
 }
 
 /// Writes `docs/benchmarks.md`, its picture, and the rows of README.
-pub fn write((results, missing): (Vec<(&Case, Results)>, Vec<&str>)) {
+pub fn write((measured, missing): (Measured, Vec<&str>)) {
     if !missing.is_empty() {
         eprintln!("left out, since they are not measured yet: {0}; run: scripts/bench {0}", missing.join(" "));
     }
-    let results = &results[..];
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = top.join("docs");
     let mut text =
-        HEAD.replace("{slow}", &SLOW.as_secs().to_string()).replace("{not better}", not_better(results).trim_end());
-    text = text.replace("{bounds}", &bounds::table(results));
+        HEAD.replace("{slow}", &SLOW.as_secs().to_string()).replace("{not better}", not_better(&measured).trim_end());
+    text = text.replace("{bounds}", &bounds::table(&measured));
     text = text.replace("{machine}", &machine()).replace("{rounds}", &ROUNDS.to_string());
     text = text.replace("{rclone}", &RCLONE.join(" ")).replace("{s3fs}", S3FS);
     text = text.replace("{davfs2}", &DAVFS2.trim_end().replace('\n', ", "));
-    for (case, results) in results {
+    for (case, results) in measured.iter() {
         text += &table(case, results);
     }
     if !missing.is_empty() {
         writeln!(text, "Not measured: {}.", missing.join(", ")).expect("a string takes everything");
     }
     fs::write(docs.join("benchmarks.md"), text.trim_end().to_owned() + "\n").unwrap();
-    fs::write(docs.join("benchmarks.svg"), picture(results)).unwrap();
+    fs::write(docs.join("benchmarks.svg"), picture(&measured)).unwrap();
     let readme = fs::read_to_string(top.join("README.md")).unwrap();
-    fs::write(top.join("README.md"), with_rows(&readme, results)).unwrap();
+    fs::write(top.join("README.md"), with_rows(&readme, &measured)).unwrap();
 }
 
 /// Kernel, processors, memory, and the versions of everybody.
@@ -175,59 +163,4 @@ fn machine() -> String {
         writeln!(text, "- {}", said(program, &[argument])).expect("a string takes everything");
     }
     text
-}
-
-/// One bar's height and the width of a decade of seconds, in pixels.
-const BAR: usize = 14;
-const DECADE: f64 = 150.0;
-/// Where bars begin: here is a millisecond.
-const LEFT: f64 = 200.0;
-
-/// Bars on a logarithmic scale of seconds, grouped by case and server.
-fn picture(results: &[(&Case, Results)]) -> String {
-    let mut shapes = String::new();
-    let mut y = 30;
-    for (case, Results { turns, .. }) in results {
-        y += BAR;
-        writeln!(shapes, "<text x=\"8\" y=\"{y}\" class=\"case\">{}: {}</text>", case.name, plain(case.what)).unwrap();
-        y += 6;
-        for ((protocol, participant), figures) in turns {
-            let (width, told) = match middle_seconds(figures) {
-                Some(seconds) => (width(seconds), format!("{seconds:.3} s")),
-                None => (width(PATIENCE.as_secs_f64()), undone(figures)),
-            };
-            let class = if *participant == Participant::Kitovufs { "ours" } else { "other" };
-            writeln!(
-                shapes,
-                "<text x=\"{}\" y=\"{}\" class=\"who\">{protocol}, {participant}</text>\
-                 <rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" class=\"{class}\"/>\
-                 <text x=\"{:.1}\" y=\"{}\">{told}</text>",
-                LEFT - 6.0,
-                y + BAR - 4,
-                BAR - 3,
-                LEFT + width + 5.0,
-                y + BAR - 4,
-            )
-            .unwrap();
-            y += BAR;
-        }
-        y += 10;
-    }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1100\" height=\"{height}\" viewBox=\"0 0 1100 {height}\">\n\
-         <style>text{{font:11px sans-serif;fill:#222}} .case{{font-weight:bold;font-size:12px}} .who{{text-anchor:end}}\n\
-         .ours{{fill:#0a7}} .other{{fill:#aab}} rect.page{{fill:#fff}}</style>\n\
-         <rect class=\"page\" width=\"1100\" height=\"{height}\"/>\n\
-         <text x=\"8\" y=\"18\">Seconds on a logarithmic scale; shorter is better. Medians of {ROUNDS} rounds, or one of more than {slow} s.</text>\n{shapes}</svg>\n",
-        height = y + 10,
-        slow = SLOW.as_secs(),
-    )
-}
-
-fn width(seconds: f64) -> f64 {
-    ((seconds.max(0.001) * 1000.0).log10() * DECADE).max(1.0)
-}
-
-fn plain(text: &str) -> String {
-    text.replace('`', "").replace('&', "&amp;").replace('<', "&lt;")
 }

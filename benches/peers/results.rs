@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use super::case::{CASES, Case};
-use super::figure::Figure;
+use super::figure::{Figure, Value, middle};
 use super::participant::Participant;
 use super::stage::Protocol;
 
@@ -47,10 +47,35 @@ impl Results {
         fs::create_dir_all(place("")).unwrap();
         fs::write(place(case), serde_json::to_vec_pretty(&kept).unwrap()).unwrap();
     }
+
+    /// The median of what a participant's turns at a server have of something; `None` if they have nothing.
+    pub fn median(&self, protocol: Protocol, participant: Participant, value: Value) -> Option<f64> {
+        middle(self.turns.get(&(protocol, participant))?, value)
+    }
+
+    /// The median of the seconds that its reader waited.
+    pub fn seconds(&self, protocol: Protocol, participant: Participant) -> Option<f64> {
+        self.median(protocol, participant, Figure::waited)
+    }
+}
+
+/// The latest results of each case that was measured, in the order of [`CASES`].
+pub struct Measured(Vec<(&'static Case, Results)>);
+
+impl Measured {
+    /// Those of the case with this name.
+    pub fn of(&self, name: &str) -> Option<&Results> {
+        self.iter().find(|(case, _)| case.name == name).map(|(_, results)| results)
+    }
+
+    /// Each case with its results.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static Case, &Results)> {
+        self.0.iter().map(|(case, results)| (*case, results))
+    }
 }
 
 /// The latest results of every case, and the names of those of which there are none.
-pub fn all() -> (Vec<(&'static Case, Results)>, Vec<&'static str>) {
+pub fn all() -> (Measured, Vec<&'static str>) {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for case in CASES {
         match fs::read(place(case.name)) {
@@ -63,7 +88,7 @@ pub fn all() -> (Vec<(&'static Case, Results)>, Vec<&'static str>) {
             Err(_) => missing.push(case.name),
         }
     }
-    (found, missing)
+    (Measured(found), missing)
 }
 
 fn place(case: &str) -> PathBuf {
