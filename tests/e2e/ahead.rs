@@ -3,19 +3,23 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::kit::files::{collated_names, natural_names};
 use crate::kit::mount::{Mount, bytes_retrieved, number, requests};
 use crate::kit::proxy::{Link, Proxy};
 use crate::kit::wait::{eventually, settled};
 use crate::remote::Remote;
 
-/// A mount of `count` files of so many bytes, at the end of a line of 10 ms.
-fn far(remote: &Remote, count: usize, bytes: usize) -> (Mount, Proxy) {
-    for number in 0..count {
-        remote.put(&format!("{number:05}"), vec![7; bytes]);
-    }
+/// A mount of files of 4 KiB with these names, at the end of a line of 10 ms.
+fn far(remote: &Remote, names: &[String]) -> (Mount, Proxy) {
+    names.iter().for_each(|name| remote.put(name, vec![7; 4096]));
     let (table, line) = remote.table_over("far", Proxy::to);
     line.set(Link { delay: Duration::from_millis(5), ..Link::default() });
     (Mount::of(&format!("{table}fresh_for = \"1h\"\n")), line)
+}
+
+/// So many names in a row, each after `before`.
+fn numbered(before: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{before}{number:05}")).collect()
 }
 
 #[test]
@@ -34,7 +38,7 @@ fn many_small_files_come_ahead_over_sftp() {
 }
 
 fn many_small_files_come_ahead(remote: &Remote) {
-    let (mount, _line) = far(remote, 2_000, 4096);
+    let (mount, _line) = far(remote, &numbered("", 2_000));
     assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), 2_000);
     let copies = mount.home().dir().join("copies");
     fs::create_dir(&copies).unwrap();
@@ -51,10 +55,7 @@ fn many_small_files_come_ahead(remote: &Remote) {
 #[test]
 fn copying_a_folder_brings_its_files_ahead() {
     let remote = Remote::apache();
-    (0..500).for_each(|number| remote.put(&format!("folder/{number:05}"), vec![7; 4096]));
-    let (table, line) = remote.table_over("far", Proxy::to);
-    line.set(Link { delay: Duration::from_millis(5), ..Link::default() });
-    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    let (mount, _line) = far(&remote, &numbered("folder/", 500));
     let begun = Instant::now();
     // It opens files by inode number.
     mount.sh(&format!("cp -r far/folder {}", mount.home().dir().join("copies").display()));
@@ -66,27 +67,17 @@ fn copying_a_folder_brings_its_files_ahead() {
 
 #[test]
 fn files_that_a_file_manager_shows_in_a_row_come_ahead() {
-    // No three of them are in a row by name, nor as a language sorts them.
-    let names: Vec<_> = (0..300).map(|number| format!("Episode {:02}-{}.mp4", number / 4, number % 4 + 8)).collect();
-    in_this_order_files_come_ahead(&Remote::apache(), &names);
+    in_this_order_files_come_ahead(&Remote::apache(), &natural_names(300));
 }
 
 #[test]
 fn files_that_a_shell_expands_in_a_language_come_ahead() {
-    // As `*` of bash is with LC_COLLATE=en_US.UTF-8, where neither case nor punctuation counts.
-    let names: Vec<_> = (0..100)
-        .flat_map(|hundred| ["IMG_{}.JPG", "img-{}.jpg", "Img{}.jpg"].into_iter().zip(hundred * 3..))
-        .map(|(name, number)| name.replace("{}", &format!("{number:04}")))
-        .collect();
-    in_this_order_files_come_ahead(&Remote::apache(), &names);
+    in_this_order_files_come_ahead(&Remote::apache(), &collated_names(300));
 }
 
 fn in_this_order_files_come_ahead(remote: &Remote, names: &[String]) {
     assert!(!names.is_sorted(), "it is another order than that by name");
-    names.iter().for_each(|name| remote.put(name, vec![7; 4096]));
-    let (table, line) = remote.table_over("far", Proxy::to);
-    line.set(Link { delay: Duration::from_millis(5), ..Link::default() });
-    let mount = Mount::of(&format!("{table}fresh_for = \"1h\"\n"));
+    let (mount, _line) = far(remote, names);
     assert_eq!(fs::read_dir(mount.path("far")).unwrap().count(), names.len());
     let begun = Instant::now();
     mount.sh(&format!("cd far; cat '{}' > /dev/null", names.join("' '")));

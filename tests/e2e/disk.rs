@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::kit::disk::Disk;
-use crate::kit::files::{noise, random};
+use crate::kit::files::{noise, random, set_modified};
 use crate::kit::home::Home;
 use crate::kit::mount::{Mount, bytes_retrieved};
 use crate::kit::odd::Odd;
@@ -153,8 +153,7 @@ fn after_a_kill_in_the_middle_the_rest_is_retrieved(remote: &Remote) {
     let bytes = noise(SIZE as usize, &mut random());
     remote.put("large", &bytes);
     // What has just changed has no final digest yet, and is retrieved anew after a restart.
-    let stored = File::options().write(true).open(remote.dir().join("large")).unwrap();
-    stored.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    set_modified(&remote.dir().join("large"), SystemTime::now() - Duration::from_secs(3600));
     let (table, line) = remote.table_over("far", Proxy::to);
     // So slow that the kill comes in the middle.
     line.set(Link { line: Some(24 << 20), ..Link::default() });

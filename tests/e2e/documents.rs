@@ -184,6 +184,18 @@ fn commands(document: &str) -> BTreeSet<String> {
     document.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
 }
 
+/// The commands of kitovufs in the blocks of a document that a shell may be given.
+fn shell_commands(document: &str) -> BTreeSet<String> {
+    let mut is_shell = false;
+    let lines = document.lines().map(str::trim_start).filter(|line| {
+        if line.starts_with("```") {
+            is_shell = *line == "```sh";
+        }
+        is_shell && line.starts_with("kitovufs ")
+    });
+    lines.map(str::to_owned).collect()
+}
+
 /// What `scripts/first-hour` runs, in the words of the page that it writes.
 fn commands_of_the_first_hour(script: &str) -> BTreeSet<String> {
     let page_words =
@@ -207,7 +219,8 @@ fn every_command_in_a_console_example_is_one_of_the_program() {
     let known: BTreeSet<_> = help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     let mut seen = 0;
     for path in documents() {
-        for command in commands(&read(&path)) {
+        let text = read(&path);
+        for command in commands(&text).union(&shell_commands(&text)) {
             let Some(word) = command.strip_prefix("kitovufs ").and_then(|rest| rest.split(' ').next()) else {
                 continue;
             };

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use walkdir::WalkDir;
 
-use crate::kit::files::{noise, random, tree};
+use crate::kit::files::{noise, random, set_modified, tree};
 use crate::kit::mount::{Mount, bytes_retrieved, requests};
 use crate::kit::wait::eventually;
 use crate::remote::Remote;
@@ -114,8 +114,7 @@ fn keeps_its_promises(mut remote: Remote) {
     remote.put("later", "before");
     // Long ago, so that no version is still unsettled.
     for file in entries(&remote.dir()).iter().filter(|path| path.is_file()) {
-        let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
-        File::options().write(true).open(file).unwrap().set_modified(an_hour_ago).unwrap();
+        set_modified(file, SystemTime::now() - Duration::from_secs(3600));
     }
     let dir = Path::new("far").join(remote.shown());
     let mut mount = Mount::of(&format!("{}fresh_for = \"300ms\"\ntimeout = \"3s\"\n", remote.table("far")));

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, SystemTime};
 
-use crate::kit::files::{noise, random};
+use crate::kit::files::{noise, random, set_modified};
 use crate::kit::home::Home;
 use crate::kit::mount::{Mount, number, requests};
 use crate::kit::proxy::{Fate, Link, Proxy};
@@ -122,8 +122,7 @@ fn the_first_byte_takes(remote: &Remote, most: u64) {
     for (name, size) in [("small", 100_000), ("large", 4 << 20)] {
         remote.put(name, noise(size, &mut random));
         // Of a file that was changed just now nobody knows yet whether it is changed once more.
-        let file = File::options().write(true).open(remote.dir().join(name)).unwrap();
-        file.set_modified(SystemTime::now() - hour).unwrap();
+        set_modified(&remote.dir().join(name), SystemTime::now() - hour);
     }
     let (table, proxy) = remote.table_over("far", Proxy::to);
     proxy.set(Link { delay: Duration::from_millis(20), ..Link::default() });
@@ -173,12 +172,7 @@ fn of_large_files(remote: &Remote, count: usize) -> (Mount, Proxy, Vec<u8>) {
     let large = (0..count).map(|number| (format!("dir/{number:02}"), &content[..]));
     for (name, bytes) in large.chain([("a".to_owned(), &[1; 4096][..]), ("b".to_owned(), &[2; 4096][..])]) {
         remote.put(&name, bytes);
-        File::options()
-            .write(true)
-            .open(remote.dir().join(&name))
-            .unwrap()
-            .set_modified(SystemTime::now() - hour)
-            .unwrap();
+        set_modified(&remote.dir().join(&name), SystemTime::now() - hour);
     }
     let (table, line) = remote.table_over("far", Proxy::to);
     line.set(Link { delay: Duration::from_millis(100), ..Link::default() });

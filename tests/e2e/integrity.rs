@@ -97,7 +97,7 @@ fn copy_of(cache: &Path, name: &str) -> PathBuf {
 
 #[test]
 fn kill_9_at_any_moment_leaves_no_wrong_byte() {
-    const ROUNDS: usize = 50;
+    const ROUNDS: usize = 20;
     const LARGE: usize = 100 << 20;
     let mut random = random();
     let (small, large) = (noise(100_000, &mut random), noise(LARGE, &mut random));

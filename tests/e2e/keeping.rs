@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::kit::files::set_modified;
 use crate::kit::home::{Home, text};
 use crate::kit::liar::{Liar, Speaks};
 use crate::kit::mount::{Mount, bytes_retrieved, number};
@@ -154,7 +155,7 @@ fn what_verify_retrieves_again_is_counted_once_it_is_confirmed() {
         let name = format!("old/{number}");
         remote.put(&name, number.to_string().repeat(500_000));
         // Left alone for so long that it is read before it is confirmed.
-        File::options().write(true).open(remote.dir().join(name)).unwrap().set_modified(long_ago).unwrap();
+        set_modified(&remote.dir().join(name), long_ago);
     }
     let mount = mounted(&remote);
     let old = text(mount.path("far/old"));

@@ -216,7 +216,7 @@ fn a_directory_that_the_kernel_alone_has_read_shows_a_new_listing_from_its_begin
 
 #[test]
 fn readers_of_a_changing_directory_see_one_of_its_listings_each() {
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 20;
     let origin = reaper::temporary();
     let generation = |n: usize| (0..300).map(|name| format!("{n:03}-{name:03}")).collect::<Vec<_>>();
     let put = |n: usize| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng as _;
 
-use crate::kit::files::random;
+use crate::kit::files::{random, set_modified};
 use crate::kit::home::{Home, text};
 use crate::kit::mount::{MEMORY, MEMORY_FOR_ONE, Mount, bytes_retrieved, number, requests};
 use crate::kit::odd::Odd;
@@ -33,7 +33,7 @@ fn five_gibibytes_stream_through_little_memory() {
     hollow(&remote, "large", SIZE);
     // So that its bytes are not held back for being of a file that may be changing.
     let modified = SystemTime::now() - Duration::from_secs(3600);
-    File::options().write(true).open(remote.dir().join("large")).unwrap().set_modified(modified).unwrap();
+    set_modified(&remote.dir().join("large"), modified);
     // Far too little for the file: everything is read through, by way of memory only.
     let config =
         format!("[cache]\nmax_size = \"64MiB\"\nmin_free = \"1MiB\"\n{}fresh_for = \"1h\"\n", remote.table("far"));
@@ -171,8 +171,9 @@ fn whatever_one_program_does_takes_little_memory() {
         [("webdav", Remote::apache()), ("s3 without tags", Remote::still_s3(false)), ("sftp", Remote::sftp())];
     for (kind, remote) in remotes {
         everything(&remote);
+        let config = format!("{}fresh_for = \"1h\"\n", remote.table("far"));
         for (case, does) in ONE_PROGRAM {
-            let mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
+            let mount = Mount::of(&config);
             let began = Instant::now();
             does(&mount);
             let peak = mount.peak_memory_in_release();

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::kit::files::set_modified;
 use crate::kit::mount::{Mount, number, requests};
 use crate::kit::reaper;
 use crate::kit::samba::Samba;
@@ -20,7 +21,7 @@ fn fill(dir: &Path, names: usize) {
     for number in 0..names {
         let path = dir.join(format!("File {number:05}"));
         fs::write(&path, format!("{number:05}")).unwrap();
-        File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        set_modified(&path, long_ago);
     }
 }
 

@@ -1,10 +1,11 @@
 //! A server that refuses one file to a login that is right, and later the login: each takes away what it is about, and no more.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use crate::kit::files::set_modified;
 use crate::kit::mount::Mount;
 use crate::kit::reaper;
 use crate::kit::servers::{FORBIDDEN, Server, Webdav};
@@ -21,7 +22,7 @@ fn files() -> tempfile::TempDir {
         let path = dir.path().join(name);
         fs::write(&path, bytes).unwrap();
         // What has just changed is another version once it has not.
-        File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - HOUR).unwrap();
+        set_modified(&path, SystemTime::now() - HOUR);
     };
     for name in ["small", "other", FORBIDDEN] {
         put(name, b"bytes");

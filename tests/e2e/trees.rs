@@ -36,13 +36,13 @@ fn usr_share_doc_is_the_same() {
 }
 
 #[test]
-fn five_thousand_files_are_the_same_over_webdav() {
-    same_over(&Remote::apache(), 5_000);
+fn a_thousand_files_are_the_same_over_webdav() {
+    same_over(&Remote::apache(), 1_000);
 }
 
 #[test]
-fn five_thousand_files_are_the_same_over_s3() {
-    same_over(&Remote::s3(), 5_000);
+fn a_thousand_files_are_the_same_over_s3() {
+    same_over(&Remote::s3(), 1_000);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What an open, a read and a close of a file that is here cost the daemon: system calls, and nothing in the database.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Stdio};
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::kit::files::set_modified;
 use crate::kit::home::{is_root, text};
 use crate::kit::mount::{Mount, requests};
 use crate::kit::wait::{SOON, eventually, settled, wait};
@@ -109,7 +110,7 @@ fn warm() -> (Remote, Mount) {
         let path = format!("{n:04}");
         remote.put(&path, [7; 4096]);
         // So that its bytes are not held back for being of a file that may be changing.
-        File::options().write(true).open(remote.dir().join(path)).unwrap().set_modified(modified).unwrap();
+        set_modified(&remote.dir().join(path), modified);
     }
     let mut mount = Mount::of(&format!("{}fresh_for = \"1h\"\n", remote.table("far")));
     read_all(&mount);

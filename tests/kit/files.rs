@@ -29,6 +29,22 @@ pub fn noise(length: usize, random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
+/// So many names, 400 at most, in natural order (`9` before `10`). No three of them are in a row by name, nor as a language sorts them.
+pub fn natural_names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("Episode {:02}-{}.mp4", number / 4, number % 4 + 8)).collect()
+}
+
+/// So many names, 10,000 at most, in the order of `*` of bash with LC_COLLATE=en_US.UTF-8, where neither case nor punctuation counts. No three of
+/// them are in a row by name.
+pub fn collated_names(count: usize) -> Vec<String> {
+    const FORMS: [(&str, &str); 3] = [("IMG_", ".JPG"), ("img-", ".jpg"), ("Img", ".jpg")];
+    let name = |number: usize| {
+        let (begin, end) = FORMS[number % FORMS.len()];
+        format!("{begin}{number:04}{end}")
+    };
+    (0..count).map(name).collect()
+}
+
 /// Fills `dir` with a random tree of `files` files whose names and sizes a share of documents might have.
 ///
 /// Times are whole seconds in the past, because that is what every protocol can say. No directory is empty, because a bucket

@@ -29,9 +29,9 @@ impl Moto {
         Self(Server::launch(Launch { name: "moto with TLS", command, login: false }, own))
     }
 
-    /// A bucket with 100,000 objects of one byte, `many/000000` and on.
-    pub fn with_hundred_thousand(own: &Path) -> Self {
-        Self(Server::launch(Launch { name: "moto", command: |server| moto(server, 100_000, None), login: false }, own))
+    /// A bucket with 5,000 objects of one byte, `many/000000` and on.
+    pub fn with_five_thousand(own: &Path) -> Self {
+        Self(Server::launch(Launch { name: "moto", command: |server| moto(server, 5_000, None), login: false }, own))
     }
 
     /// The table of a source that shows the bucket to nobody in particular, in TOML.

@@ -18,7 +18,7 @@ const LIFE: Duration = Duration::from_secs(240);
 /// How long a clean end may take: it syncs the disk, to which others may have written much.
 const TIDY: Duration = Duration::from_secs(120);
 
-/// What the daemon may take of the machine's memory, in bytes (docs/semantics.md, "Memory is bounded"): 32 MiB in flight, 16 MiB of blocks without a
+/// What the daemon may take of the machine's memory, in bytes (docs/semantics.md, "Memory is bounded"): 24 MiB in flight, 16 MiB of blocks without a
 /// place on disk, itself, and what many readers wait for.
 pub const MEMORY: u64 = 96 << 20;
 

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::azurite::Azurite;
+use crate::files::set_modified;
 use crate::ftp::Ftp;
 use crate::gcs::Gcs;
 use crate::home::{local, text};
@@ -20,6 +21,10 @@ use crate::samba::Samba;
 use crate::servers::{S3, Webdav, with_port};
 use crate::sshd::Sshd;
 use crate::web::Web;
+
+/// An age at which the versions of a file can be told apart by their times: longer than the 10 s that it takes over SFTP, and shorter than the
+/// minute after which a source over HTTP takes a file to be left alone.
+const SETTLED: Duration = Duration::from_secs(20);
 
 /// A bucket is a directory of what `rclone serve s3` serves.
 const BUCKET: &str = "bucket";
@@ -213,10 +218,10 @@ impl Remote {
 
     /// The source's table in a configuration; more keys may follow it.
     ///
-    /// Waits until what was put there is settled: what changed a moment ago has no final digest yet, which is right, costs
-    /// another request, and would make counts a matter of luck.
+    /// What was put there is settled then: what changed a moment ago has no final digest yet, which is right, costs another request, and would
+    /// make counts a matter of luck.
     pub fn table(&self, name: &str) -> String {
-        thread::sleep(self.settles_within());
+        self.settle();
         match &self.server {
             Server::Local => local(name, &self.dir()),
             Server::Plugin => {
@@ -269,12 +274,25 @@ impl Remote {
         (with_port(&table, port, proxy.port()), proxy)
     }
 
-    fn settles_within(&self) -> Duration {
+    /// Makes files that were put a moment ago so old that their versions can be told apart, or waits until they are.
+    fn settle(&self) {
         match &self.server {
-            // A clock that ticks every 10 ms, and some.
-            Server::Local | Server::Plugin => Duration::from_millis(50),
-            // Apache's entity tags are weak for a second, and others keep whole seconds.
-            _ => Duration::from_millis(2_100),
+            // Nobody can set the time at which a file's attributes changed. That is a clock that ticks every 10 ms, and some.
+            Server::Local | Server::Plugin => thread::sleep(Duration::from_millis(50)),
+            Server::Smb(_) => thread::sleep(Duration::from_millis(200)),
+            Server::Webdav(_) | Server::S3(_) | Server::Web(_) | Server::Sftp(_) | Server::Ftp(_) => {
+                let now = SystemTime::now();
+                let young = now - SETTLED..now + Duration::from_secs(1);
+                for entry in walkdir::WalkDir::new(self.dir()).into_iter().map(Result::unwrap) {
+                    if entry.file_type().is_file() && young.contains(&entry.metadata().unwrap().modified().unwrap()) {
+                        set_modified(entry.path(), young.start);
+                    }
+                }
+            }
+            // These keep times of their own, of whole seconds.
+            Server::Python | Server::Moodle(_) | Server::Moto(_) | Server::Gcs(_) | Server::Azure(_) => {
+                thread::sleep(Duration::from_millis(2_100));
+            }
         }
     }
 

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use kit::files::{noise, random};
+use kit::mount::{Mount, bytes_retrieved};
+use kit::remote::Remote;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-
-use crate::kit::files::{noise, random};
-use crate::kit::mount::{Mount, bytes_retrieved};
-use crate::remote::Remote;
 
 /// How many, if nobody says otherwise.
 const KILLS: usize = 200;

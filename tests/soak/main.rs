@@ -23,9 +23,8 @@ mod place;
 use kit::files::random;
 use kit::mount::{MEMORY, Mount, number};
 use kit::proxy::{Fate, Link, Proxy};
-use kit::remote::{self, Remote};
+use kit::remote::Remote;
 use kit::wait::eventually;
-use kit::{self};
 use place::{FILES, Outages, Place, RECOVERY};
 
 /// How long it runs, if nobody says otherwise.
@@ -318,7 +317,10 @@ fn whatever_happens_nobody_reads_a_wrong_byte_or_waits_for_ever() {
         soak.watch(&mut mount, until, watching);
     });
     let (reads, ahead) = (soak.reads.into_inner(), soak.ahead.into_inner());
-    println!("{reads} reads within {duration:?}, {ahead} files ahead of their readers");
+    let failed: u64 = soak.places.iter().map(|place| place.failed_of_change.load(Ordering::Relaxed)).sum();
+    println!("{reads} reads within {duration:?}, {failed} failed of changes, {ahead} files ahead of their readers");
+    // 20 of 494,296 on a machine that did little else.
+    assert!(failed * 100 <= reads, "{failed} of {reads} reads failed, and no source was away");
     assert!(ahead > 0, "nothing came ahead of its reader");
     // When everything is quiet, everything is as it is.
     for place in &soak.places {

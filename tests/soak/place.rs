@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -78,6 +79,8 @@ pub struct Place {
     pub dir: PathBuf,
     files: Vec<Mutex<History>>,
     pub outages: Outages,
+    /// How often a file failed because it had changed, as far as anybody knows.
+    pub failed_of_change: AtomicU64,
 }
 
 impl Place {
@@ -86,7 +89,7 @@ impl Place {
         fs::create_dir(dir.join("dir")).unwrap();
         fs::write(dir.join("dir/stays"), "").unwrap();
         let files = (0..FILES).map(|_| Mutex::new(vec![(Instant::now(), None)])).collect();
-        Self { name, dir, files, outages: Outages::default() }
+        Self { name, dir, files, outages: Outages::default(), failed_of_change: AtomicU64::default() }
     }
 
     /// Where a file is below the place's root: one half of them in a directory.
@@ -198,7 +201,9 @@ impl Place {
                     assert!(was.contains(&None), "{what} is said not to be there, where it was {was:?}")
                 }
                 Some(Errno::IO | Errno::TIMEDOUT | Errno::HOSTUNREACH | Errno::STALE) => {
-                    assert!(was.len() > 1 || self.is_disturbed(asked), "{what}: {error}, and nothing has happened");
+                    let is_disturbed = self.is_disturbed(asked);
+                    assert!(was.len() > 1 || is_disturbed, "{what}: {error}, and nothing has happened");
+                    self.failed_of_change.fetch_add(u64::from(!is_disturbed), Ordering::Relaxed);
                 }
                 _ => panic!("{what}: {error}"),
             },

@@ -213,13 +213,13 @@ async fn one_name_among_a_hundred_thousand_keys_takes_two_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_keys_of_moto_are_complete() {
+async fn five_pages_of_keys_of_moto_are_complete() {
     let own = served();
-    let server = Moto::with_hundred_thousand(own.path());
+    let server = Moto::with_five_thousand(own.path());
     let source = source(&server.table()).await;
     let entries = list(source.as_ref(), "many").await.unwrap();
     let names: std::collections::BTreeSet<_> = entries.into_iter().map(|entry| entry.name).collect();
-    assert_eq!(names.len(), 100_000);
+    assert_eq!(names.len(), 5_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

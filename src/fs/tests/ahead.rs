@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use kit::files::{collated_names, natural_names};
+
 use super::*;
 
 /// A mount with so many files of this size in `dir`.
@@ -86,14 +88,12 @@ async fn files_read_by_inode_number_come_ahead_too() {
 
 #[tokio::test(start_paused = true)]
 async fn files_read_in_natural_order_or_as_a_language_sorts_them_come_ahead_too() {
-    // No three of them are in a row in another order.
-    let natural = |number: usize| format!("dir/{:02}-{}", number / 4, number % 4 + 8);
-    let collated = |number: usize| format!("dir/{}{number:03}", ["IMG_", "img-", "Img"][number % 3]);
-    for name in [&natural as &dyn Fn(usize) -> String, &collated] {
+    for names in [natural_names(200), collated_names(200)] {
         let mount = Fixture::new();
-        (0..200).for_each(|number| mount.memory.put(&name(number), content(4096)));
-        for number in 0..200 {
-            assert_eq!(mount.read(&name(number)).await.expect("read"), content(4096));
+        let paths: Vec<_> = names.iter().map(|name| format!("dir/{name}")).collect();
+        paths.iter().for_each(|path| mount.memory.put(path, content(4096)));
+        for path in &paths {
+            assert_eq!(mount.read(path).await.expect("read"), content(4096));
             settle().await;
         }
         assert_eq!(mount.faults.calls(Method::RetrieveFile), 200);
