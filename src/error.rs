@@ -133,6 +133,9 @@ impl ErrorKind {
     }
 }
 
+/// The longest time for which a source may ask to be left alone.
+const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Operation, path, kind and cause. Cheap to clone, so that every waiter of one shared request gets it.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
@@ -202,10 +205,10 @@ impl Error {
         self.0.path.as_deref()
     }
 
-    /// Keeps how long the source asks to be left alone.
+    /// Keeps how long the source asks to be left alone; a year at most, so that sums with it are times.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
-        self.change(|inner| inner.retry_after = Some(wait))
+        self.change(|inner| inner.retry_after = Some(wait.min(MAX_WAIT)))
     }
 
     /// The time for which the source asks to be left alone, if it told one.

@@ -1,13 +1,14 @@
-//! `Deadline`: a source each of whose calls ends after its timeout without progress. It retries nothing.
+//! `Deadline`: a source each of whose calls ends, after its timeout without progress, and with an error if it panics. It retries nothing.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -22,7 +23,8 @@ use crate::path::RemotePath;
 
 /// Ends calls of `inner` with `TimedOut` when nothing happens for `timeout`: no answer, no next entry, no next bytes.
 ///
-/// A call that moves on may take as long as it likes (see [`note_progress`](super::waits::note_progress)); a listing as long as its [`Budget`] lasts. The local digest is no remote operation and has no deadline.
+/// A retrieval that moves on may take as long as it likes; a listing as long as its [`Budget`] lasts, and another call as long as a listing (see
+/// [`note_progress`](super::waits::note_progress)). The local digest is no remote operation and has no deadline.
 pub struct Deadline<S> {
     inner: S,
     timeout: Duration,
@@ -48,29 +50,35 @@ impl<S: Source> Deadline<S> {
     ) -> Result<T> {
         let silent_since = silent_from_now();
         let _under_way = self.counters.waits.call(op, path, &silent_since);
-        self.watch(silent_since, call).await.unwrap_or_else(|| Err(self.timed_out(op)))
+        timeout(MAX_LISTING_TIME, self.watch(op, silent_since, call)).await.unwrap_or_else(|_| {
+            let why = format!("the answer has not ended after {}", Shown(MAX_LISTING_TIME));
+            Err(Error::new(op, ErrorKind::TimedOut).because(why))
+        })?
     }
 
-    /// Returns the result of `call`, or `None` once it has been silent for too long.
-    async fn watch<T>(&self, silent_since: Silence, call: impl Future<Output = T>) -> Option<T> {
-        let call = SILENT_SINCE.scope(Arc::clone(&silent_since), call);
+    /// Returns the result of `call`.
+    ///
+    /// # Errors
+    /// It has been silent for too long, or has panicked, which must not end the task of whoever made it.
+    async fn watch<T>(&self, op: &'static str, silent_since: Silence, call: impl Future<Output = T>) -> Result<T> {
+        let call = AssertUnwindSafe(SILENT_SINCE.scope(Arc::clone(&silent_since), call)).catch_unwind();
         tokio::pin!(call);
         loop {
             let now = Instant::now();
             // While the sink handles the bytes, the call does not wait for the source.
             let deadline = silent_since.lock().unwrap_or(now) + self.timeout;
             if deadline <= now {
-                return None;
+                let why = format!("no progress for {}", Shown(self.timeout));
+                return Err(Error::new(op, ErrorKind::TimedOut).because(why));
             }
             tokio::select! {
-                result = &mut call => return Some(result),
+                result = &mut call => {
+                    let why = "it failed by a fault of this program; please report it";
+                    return result.map_err(|_| Error::new(op, ErrorKind::Other).because(why));
+                }
                 () = sleep_until(deadline) => {}
             }
         }
-    }
-
-    fn timed_out(&self, op: &'static str) -> Error {
-        Error::new(op, ErrorKind::TimedOut).because(format!("no progress for {}", Shown(self.timeout)))
     }
 }
 
@@ -98,19 +106,18 @@ impl<S: Source> Source for Deadline<S> {
         let end = Instant::now() + MAX_LISTING_TIME;
         let silent_since = silent_from_now();
         let under_way = self.counters.waits.call("list_path", Some(dir), &silent_since);
-        let listing = timeout_at(end, self.watch(silent_since.clone(), self.inner.list_path(dir))).await;
-        let listing = listing.map(|listing| listing.unwrap_or_else(|| Err(self.timed_out("list_path"))));
-        let entries = listing.unwrap_or_else(|_| Err(Exceeded::Time.error(dir)))?;
+        let listing = self.watch("list_path", silent_since.clone(), self.inner.list_path(dir));
+        let entries = timeout_at(end, listing).await.unwrap_or_else(|_| Err(Exceeded::Time.error(dir)))??;
         *silent_since.lock() = None;
         Ok(entries.through(|entries| {
             let listing = (entries, Budget::default(), silent_since, under_way);
             stream::unfold(Some(listing), move |listing| async move {
                 let (mut entries, mut budget, silent_since, under_way) = listing?;
                 *silent_since.lock() = Some(Instant::now());
-                let next = self.watch(silent_since.clone(), entries.next());
+                let next = self.watch("list_path", silent_since.clone(), entries.next());
                 let entry = match timeout_at(end, next).await {
-                    Ok(Some(entry)) => entry?,
-                    Ok(None) => Err(self.timed_out("list_path").on(dir)),
+                    Ok(Ok(entry)) => entry?,
+                    Ok(Err(error)) => Err(error.on(dir)),
                     Err(_) => Err(Exceeded::Time.error(dir)),
                 };
                 *silent_since.lock() = None;
@@ -143,8 +150,8 @@ impl<S: Source> Source for Deadline<S> {
         let _under_way = self.counters.waits.retrieval(request, &silent_since, &arrived);
         let mut watched = WatchedSink { out, silent_since: &silent_since, arrived: &arrived };
         let call = self.inner.retrieve_file(request, &mut watched);
-        let result = self.watch(Arc::clone(&silent_since), call).await;
-        result.unwrap_or_else(|| Err(self.timed_out("retrieve_file").on(request.path)))
+        let result = self.watch("retrieve_file", Arc::clone(&silent_since), call).await;
+        result.map_err(|e| e.on(request.path))?
     }
 
     fn changes(&self) -> Option<Changes> {
@@ -210,6 +217,40 @@ mod tests {
         assert!(why.contains("more than 500000 names"), "{why}");
         memory.remove("0");
         assert_eq!(names(&source).await, Ok(MAX_NAMES));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_panics_is_an_error_of_its_own() {
+        let memory = Memory::new();
+        memory.put("file", "content");
+        let (faulty, faults) = Faulty::new(memory);
+        let source = Deadline::new(faulty, Duration::from_secs(1), Arc::default());
+        for method in [Method::Connect, Method::ListPath, Method::CreateRemoteDigest] {
+            faults.set_times(method, Fault::Panic, 1);
+        }
+        let path = RemotePath::parse(b"file").expect("a path");
+        let connected = source.connect().await.expect_err("it panics");
+        assert_eq!(connected.kind(), ErrorKind::Other);
+        assert!(names(&source).await.expect_err("it panics").contains("please report it"));
+        source.create_remote_digest(&path).await.expect_err("it panics");
+        source.connect().await.expect("it works");
+        assert_eq!(names(&source).await, Ok(1));
+        source.create_remote_digest(&path).await.expect("it works");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_whose_answer_drips_in_without_end_is_given_up() {
+        let deadline = Deadline::new(Memory::new(), Duration::from_secs(30), Arc::default());
+        let began = Instant::now();
+        let drip = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(29)).await;
+                super::super::waits::note_progress();
+            }
+        };
+        let error = deadline.within::<()>("create_remote_digest", None, drip).await.expect_err("it does not end");
+        assert!(error.kind() == ErrorKind::TimedOut && error.to_string().contains("has not ended"), "{error}");
+        assert_eq!(began.elapsed(), MAX_LISTING_TIME);
     }
 
     #[tokio::test(start_paused = true)]

@@ -204,6 +204,9 @@ mod tests {
         let busy = Error::new("x", ErrorKind::RateLimited).retry_after(SHORT_BREAK / 2);
         let (result, took) = read(u32::MAX, SHORT_BREAK / 2, 0, busy).await;
         assert!(result.is_err() && took <= 2 * SHORT_BREAK, "{took:?}");
+        let for_ever = Error::new("x", ErrorKind::RateLimited).retry_after(Duration::MAX);
+        let (result, took) = read(u32::MAX, SHORT_BREAK / 2, 0, for_ever).await;
+        assert!(result.is_err() && took <= 2 * SHORT_BREAK, "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]

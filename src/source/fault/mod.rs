@@ -60,6 +60,8 @@ pub enum Fault {
     Busy(Duration),
     /// The call takes 100 ms (by tokio's clock), and fails as at a busy server if so many are under way.
     Crowded(usize),
+    /// The call panics.
+    Panic,
     /// The call does not return until the fault is cleared.
     Hang,
     /// The call waits (by tokio's clock) and then goes on.
@@ -208,6 +210,7 @@ impl Faults {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 self.0.state.lock().crowd -= 1;
             }
+            Some(Fault::Panic) => panic!("{} (injected)", method.name()),
             Some(Fault::Hang) => self.hang(method).await,
             Some(Fault::HangAfter(_)) if !streams => self.hang(method).await,
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
