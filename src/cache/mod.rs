@@ -24,7 +24,7 @@ mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
@@ -113,6 +113,8 @@ pub struct Cache {
     table: Mutex<Table>,
     /// Locked before the table where both are.
     pins: Mutex<Vec<Pin>>,
+    /// The highest number that a pin has had.
+    last_pin: AtomicI64,
     /// Locked while somebody asks the disk how much is free and takes some of that.
     taking: Mutex<()>,
     /// Told when copies that were taken away have given back their room.
@@ -147,6 +149,7 @@ impl Cache {
             ledger,
             table: Mutex::new(Table::new(held)),
             pins: Mutex::default(),
+            last_pin: AtomicI64::default(),
             taking: Mutex::default(),
             left: Condvar::new(),
             spill: Spill::default(),

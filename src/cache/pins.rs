@@ -2,6 +2,7 @@
 //! knows no place's meaning.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
@@ -49,7 +50,8 @@ impl Cache {
         if let Some(pin) = pins.iter().find(|pin| pin.source_id == source_id && pin.path == path) {
             return pin.clone();
         }
-        let id = pins.iter().map(|pin| pin.id).max().unwrap_or_default() + 1;
+        // Not one that was removed: what is still under way for that is none of this pin's.
+        let id = self.last_pin.fetch_add(1, Ordering::Relaxed) + 1;
         let pin = Pin { id, source_id: source_id.to_owned(), path: path.to_owned() };
         pins.push(pin.clone());
         self.index.pin(&pin);
@@ -121,6 +123,7 @@ impl Cache {
     pub(super) fn restore_pins(&self) {
         match self.index.pins() {
             Some((pins, pinned)) => {
+                self.last_pin.store(pins.iter().map(|pin| pin.id).max().unwrap_or_default(), Ordering::Relaxed);
                 *self.pins.lock() = pins;
                 self.table.lock().pinned = pinned;
             }

@@ -609,3 +609,34 @@ fn what_is_withheld_counts_for_nothing_before_it_is_proven() {
         }
     }
 }
+
+#[test]
+fn nobody_reads_the_hole_that_a_block_leaves() {
+    let dir = kit::reaper::temporary();
+    let (cache, _) = Cache::open(dir.path(), LIMITS).expect("a cache");
+    let copy = open(&cache, "file", 2);
+    let (ended, reads, right) = (AtomicBool::new(false), AtomicU64::new(0), block(7));
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                if let Some(read) = copy.read(0..BLOCK) {
+                    assert!(read == right, "it was thrown away, and is no block of zeros");
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        for round in 0..1_000 {
+            copy.store(0, right.clone());
+            // Else it would be gone before anybody has read it to its end.
+            let before = reads.load(Ordering::Relaxed);
+            while reads.load(Ordering::Relaxed) == before && !reader.is_finished() {
+                std::hint::spin_loop();
+            }
+            // At each moment of the next read once.
+            (0..round % 200 * 20).for_each(|_| std::hint::spin_loop());
+            copy.discard_blocks(0..1);
+        }
+        ended.store(true, Ordering::Relaxed);
+        reader.join().expect("it has read right bytes");
+    });
+}

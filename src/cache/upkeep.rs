@@ -45,8 +45,7 @@ impl Upkeep {
     /// The map of this copy is to be stored soon.
     pub(super) fn note_growing(&self, key: Key) {
         let mut growing = self.growing.lock();
-        growing.insert(key);
-        if growing.len() == 1 {
+        if growing.insert(key) && growing.len() == 1 {
             // No thread listens if it could not be started; then a copy is stored after some bytes, and when it is closed.
             let _ = self.wake.send(());
         }

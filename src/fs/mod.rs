@@ -215,6 +215,8 @@ struct OpenFile {
     _reading: Reading,
     /// The number of times that bytes of the version had been retracted when it was opened (see [`OpenVersion::retractions`]).
     retractions: u64,
+    /// The kernel drops its pages of the version, which was proven then, with this open.
+    drops_pages: AtomicBool,
 }
 
 /// A directory as it was when it was opened.
@@ -603,13 +605,20 @@ impl FileSystem {
 
     /// Ends an open of a file.
     pub fn release(&self, handle: HandleId) {
+        if let Some(Open::Version(open)) = self.files.get(handle).as_deref()
+            && open.drops_pages.load(Ordering::Relaxed)
+            && open.retractions == open.version.retractions()
+        {
+            open.version.pages_are_dropped();
+        }
         self.files.remove(handle);
     }
 
-    /// The kernel has dropped its pages of this open file (see [`Opened::keeps_pages`]).
-    pub fn pages_are_dropped(&self, handle: HandleId) {
+    /// The kernel drops its pages of this open file (see [`Opened::keeps_pages`]), which it does after it has heard of the open: it certainly has
+    /// when that ends.
+    pub fn drops_pages(&self, handle: HandleId) {
         if let Some(Open::Version(open)) = self.files.get(handle).as_deref() {
-            open.version.pages_are_dropped();
+            open.drops_pages.store(open.version.copy().is_proven(), Ordering::Relaxed);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Opening: from a name's version to bytes that may be read. It decides by digests, and reads nothing that it does not need.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::timeout;
 use tracing::debug;
@@ -95,7 +95,16 @@ impl FileSystem {
         };
         let (keeps_pages, retractions) = (version.are_pages_right(), version.retractions());
         let (dir, name, entry) = (dir.clone(), name.clone(), entry.clone());
-        let open = OpenFile { source: index, dir, name, entry, version, _reading: reading, retractions };
+        let open = OpenFile {
+            source: index,
+            dir,
+            name,
+            entry,
+            version,
+            _reading: reading,
+            retractions,
+            drops_pages: AtomicBool::default(),
+        };
         Ok(Opened { handle: self.files.insert(Open::Version(open)), proven_file, keeps_pages, live: false })
     }
 }

@@ -55,16 +55,25 @@ impl FileSystem {
         let source = &self.sources[index];
         let sized = source.waits().during(source.sized(&dir, &name, entry)).await;
         let entry = sized.inspect_err(|error| source.note_failure(error))?;
-        Ok(entry.map(|entry| Node::of_entry(index, &dir, name, entry)))
+        Ok(entry.map(|entry| {
+            let mut node = Node::of_entry(index, &dir, name, entry);
+            self.complete(&mut node);
+            node
+        }))
     }
 
-    /// Adds to a listed file the facts of its version that memory has. Waits for nothing.
+    /// Adds to a listed file the facts of its version that memory has: else one that somebody has open would seem empty to the kernel. Waits for
+    /// nothing.
     pub(super) fn complete(&self, node: &mut Node) {
-        if let Node::File { source, entry, .. } = node
-            && let Some(digest) = digest_of_unsized(entry)
-            && let Some(facts) = self.sources[*source].transfer.facts_in_memory(&entry.path, digest)
-        {
+        let Node::File { source, entry, .. } = node else { return };
+        let Some(digest) = digest_of_unsized(entry) else { return };
+        if let Some(facts) = self.sources[*source].transfer.facts_in_memory(&entry.path, digest) {
             *entry = with(entry.clone(), facts);
+        } else if let Some(known) = self.inodes.get(self.inodes.number(node))
+            && let (Node::File { entry: Entry { size: Some(size), modified, .. }, .. }, Node::File { entry, .. }) =
+                (&*known, node)
+        {
+            *entry = Entry { size: Some(*size), modified: entry.modified.or(*modified), ..entry.clone() };
         }
     }
 

@@ -279,10 +279,11 @@ impl Inner {
                 // A version never changes, so neither do the pages that the kernel has of it, if they are those of the version.
                 Ok(None) if opened.keeps_pages => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
                 Ok(None) => {
+                    self.fs.drops_pages(opened.handle);
                     reply.opened(handle, FopenFlags::empty());
-                    self.fs.pages_are_dropped(opened.handle);
                 }
-                Err(()) => return reply.error(Errno::EIO),
+                // The copy became whole between two opens. The kernel looks the name up and opens once more.
+                Err(()) => return reply.error(Errno::ESTALE),
             }
             ScopeGuard::into_inner(opened);
         }

@@ -12,11 +12,13 @@ mod stream;
 mod transfer;
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
@@ -269,14 +271,14 @@ impl OpenVersion {
             if self.missing(blocks.clone()).is_empty()
                 && let Some(bytes) = self.read_copy(bytes.clone()).await
             {
-                if self.copy.is_proven() {
-                    return Ok(bytes);
+                if !self.copy.is_proven() {
+                    if self.copy.withheld().has(&blocks) || lifted != self.copy.withheld().lifted() {
+                        continue;
+                    }
+                    // In one order with the bytes being thrown away, which counts first and then looks whether somebody has some.
+                    self.is_handed_out.store(true, Ordering::SeqCst);
                 }
-                if self.copy.withheld().has(&blocks) || lifted != self.copy.withheld().lifted() {
-                    continue;
-                }
-                // In one order with the bytes being thrown away, which counts first and then looks whether somebody has some.
-                self.is_handed_out.store(true, Ordering::SeqCst);
+                // They may have been thrown away since, and others have come and been proven.
                 if discards == self.discards.load(Ordering::SeqCst) {
                     return Ok(bytes);
                 }
@@ -404,7 +406,15 @@ impl OpenVersion {
             if !wait.is_zero() {
                 request.wait(wait).await;
             }
-            let result = request.carry_out(&version).await;
+            let result = match AssertUnwindSafe(request.carry_out(&version)).catch_unwind().await {
+                Ok(result) => result,
+                Err(_) => {
+                    // Nobody knows whether bytes that it showed are right. Whoever waits for it must hear of its end.
+                    version.begin_anew().await;
+                    let failed = Error::new("retrieve_file", ErrorKind::Other).on(&version.version.path);
+                    Err(failed.because("it failed by a fault of this program; please report it"))
+                }
+            };
             version.transfer.in_flight.fetch_sub(1, Ordering::Relaxed);
             if let Err(error) = &result {
                 debug!("{error}");
@@ -560,7 +570,7 @@ impl OpenVersion {
     }
 
     /// Retrieves all of a small file, and of a large one the first block, before anybody reads it; less urgently than what readers wait
-    /// for. Returns whether a request was made. The directory has so many `names`: one listing may confirm many files of it.
+    /// for. Returns whether something came. The directory has so many `names`: one listing may confirm many files of it.
     ///
     /// # Errors
     /// Those of the source.
@@ -573,7 +583,9 @@ impl OpenVersion {
         };
         let mut progress = request.progress.subscribe();
         let ended = progress.wait_for(|progress| progress.result.is_some()).await;
-        ended.ok().and_then(|progress| progress.result.clone()).unwrap_or(Ok(())).map(|()| true)
+        ended.ok().and_then(|progress| progress.result.clone()).unwrap_or(Ok(()))?;
+        // One that was stopped before its turn has brought nothing, and the source has told nothing.
+        Ok(self.missing(request.first..request.first + 1).is_empty())
     }
 
     /// The request for what is retrieved ahead of readers, unless it is here, comes, or has no place on disk.

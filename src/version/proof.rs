@@ -257,7 +257,9 @@ impl OpenVersion {
     /// The same of bytes that count as read, whoever has them.
     pub(super) async fn throw_away(self: &Arc<Self>) {
         self.is_handed_out.store(true, Ordering::SeqCst);
-        self.begin_anew().await;
+        let version = self.clone();
+        // A task of its own: a caller who is interrupted must not leave it half done.
+        let _ = tokio::spawn(async move { version.begin_anew().await }).await;
     }
 
     /// Bytes that somebody may have read are not those of the version.
@@ -279,8 +281,8 @@ impl OpenVersion {
             "{}: a digest of this source proved true, and this one is not that of the bytes: retrieved anew",
             version.path
         );
-        self.throw_away().await;
         transfer.cache.counters().quarantined.fetch_add(1, Ordering::Relaxed);
         transfer.evidence.uncount(copy.key());
+        self.throw_away().await;
     }
 }

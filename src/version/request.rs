@@ -235,6 +235,10 @@ impl Request {
                 if version.transfer.source.capabilities().proven_whole {
                     version.begin_anew().await;
                 } else {
+                    if !came.is_empty() {
+                        // The kernel may have pages of them, and this version may come back.
+                        version.transfer.evidence.note_retraction(*version.copy.key());
+                    }
                     version.tell_disk(|copy| copy.discard_blocks(came)).await;
                 }
                 Err(error)

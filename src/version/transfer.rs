@@ -111,30 +111,39 @@ impl Transfer {
         Key::new(&self.source_id, path, digest)
     }
 
-    /// Opens a version for reading. All who have it open share one; nothing is retrieved yet. `name` is its base name on disk.
+    /// Opens a version for reading. All who have it open share one; nothing is retrieved yet. `name` is its base name on disk. What is here under
+    /// the same digest with another size is another version of a source that breaks its promise: then nothing is shared or kept.
     pub async fn open(self: &Arc<Self>, version: &Version, name: &LocalName) -> Arc<OpenVersion> {
         let key = self.key(&version.path, &version.digest);
         let open = self.open.lock().get(&key).and_then(Weak::upgrade);
-        if let Some(open) = open {
+        // Not under the lock: this may be the last that has it, and its end takes the lock.
+        if let Some(open) = open.filter(|open| open.version.size == version.size) {
             open.doubt().await;
             return open;
         }
         let copy = self.open_copy(key, version, name).await;
-        let opened = Arc::new(OpenVersion::new(self.clone(), version.clone(), copy));
-        opened.doubt().await;
-        // Another task may have opened the version meanwhile; the copy is the same one either way.
-        let mut open = self.open.lock();
-        match open.get(&key).and_then(Weak::upgrade) {
-            Some(first) => first,
-            None => {
-                if self.source.capabilities().proven_whole {
-                    // It was of an answer with which nothing of this one can be compared any more.
-                    opened.copy().forget_memory();
-                }
-                open.insert(key, Arc::downgrade(&opened));
-                opened
-            }
+        if copy.size() != version.size {
+            let apart = self.cache.open_apart(key, name, version.size, version.modified);
+            return Arc::new(OpenVersion::new(self.clone(), version.clone(), apart));
         }
+        let opened = self.only_one(key, Arc::new(OpenVersion::new(self.clone(), version.clone(), copy)));
+        // Not before: whoever doubts all that are open meets it.
+        opened.doubt().await;
+        opened
+    }
+
+    /// The one that is open, unless another task has opened the version meanwhile; the copy is the same one either way.
+    fn only_one(&self, key: Key, opened: Arc<OpenVersion>) -> Arc<OpenVersion> {
+        let mut open = self.open.lock();
+        if let Some(first) = open.get(&key).and_then(Weak::upgrade) {
+            return first;
+        }
+        if self.source.capabilities().proven_whole {
+            // It was of an answer with which nothing of this one can be compared any more.
+            opened.copy().forget_memory();
+        }
+        open.insert(key, Arc::downgrade(&opened));
+        opened
     }
 
     /// Opens the copy of a version; on a thread that may wait for the disk, unless memory answers.
@@ -163,5 +172,32 @@ impl Transfer {
         if open.get(key).is_some_and(|version| version.strong_count() == 0) {
             open.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Limits;
+    use crate::sources::memory::Memory as InMemory;
+
+    #[tokio::test(start_paused = true)]
+    async fn two_sizes_of_one_digest_share_nothing() {
+        let dir = kit::reaper::temporary();
+        let (cache, _) = Cache::open(dir.path(), Limits { max_size: 1 << 30, min_free: 0 }).expect("a cache");
+        let (source, short_break) = (Arc::new(InMemory::new()), Duration::ZERO);
+        let transfer = Transfer::new(source, "id".into(), Arc::default(), cache, Arc::default(), short_break, None);
+        let (path, name) = (RemotePath::parse(b"file").expect("a path"), LocalName::from(b"file".as_slice()));
+        let version = |size| Version { path: path.clone(), digest: Digest::new("v1"), size, modified: None };
+        let small = transfer.open(&version(5), &name).await;
+        for _ in 0..2 {
+            let large = transfer.open(&version(3 * BLOCK), &name).await;
+            assert_eq!((large.copy.size(), large.missing(0..3)), (3 * BLOCK, vec![0, 1, 2]));
+            assert!(!Arc::ptr_eq(&small, &large));
+        }
+        assert!(Arc::ptr_eq(&small, &transfer.open(&version(5), &name).await));
+        drop(small);
+        // Its copy is remembered.
+        assert_eq!(transfer.open(&version(3 * BLOCK), &name).await.missing(0..3), [0, 1, 2]);
     }
 }

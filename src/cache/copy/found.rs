@@ -8,11 +8,23 @@ use tracing::debug;
 
 use crate::cache::OpenCopy;
 use crate::cache::block::{Hash, block_count, hash};
+use crate::cache::index::Fingerprint;
 use crate::cache::store::Store;
 use crate::cachedir::is_other_type;
 use crate::content::{Algorithm, Hasher};
 use crate::digest::Digest;
 use crate::disk::Asked;
+
+/// A found file that was hashed.
+struct Hashed {
+    file: File,
+    /// As it was before.
+    before: Fingerprint,
+    /// The hash of all its bytes.
+    hash: String,
+    /// Those of its blocks.
+    blocks: Vec<Hash>,
+}
 
 impl OpenCopy {
     /// Whether there is a file of which nobody knows how much is right.
@@ -25,9 +37,8 @@ impl OpenCopy {
     pub fn take_found(&self, digest: &Digest, asked: &Asked) {
         let Some((algorithm, expected)) = Algorithm::of(digest) else { return self.discard_found() };
         match self.hash_found(algorithm, asked) {
-            Ok(Some((file, hash, blocks))) if hash.eq_ignore_ascii_case(expected) => {
-                if self.is_found() {
-                    self.adopt(file, &blocks);
+            Ok(Some(hashed)) if hashed.hash.eq_ignore_ascii_case(expected) => {
+                if self.adopt(hashed) {
                     self.dress(None);
                     if self.mark_whole(digest.clone()) {
                         debug!("cache: {}: proven again by its digest", self.path.display());
@@ -48,20 +59,27 @@ impl OpenCopy {
         }
     }
 
-    /// Takes in the file with the hashes of all its blocks. The copy is complete, and waits for its proof.
-    fn adopt(&self, file: File, hashes: &[Hash]) {
+    /// Takes in the file with the hashes of all its blocks. The copy is complete, and waits for its proof. `false`, and nothing has changed, if
+    /// the file is not as it was hashed, or is found no more.
+    fn adopt(&self, Hashed { file, before, blocks, .. }: Hashed) -> bool {
         let mut state = self.state.lock();
+        let is_same = file.metadata().is_ok_and(|now| Fingerprint::of(&now) == before);
+        if !is_same || !state.contents.is_found() {
+            return false;
+        }
         self.left(&mut state, &file);
         state.file = Some(Arc::new(file));
-        for (block, hash) in hashes.iter().enumerate() {
+        for (block, hash) in blocks.iter().enumerate() {
             state.contents.put(block, *hash);
         }
+        true
     }
 
-    /// The file, the hash of its bytes, and those of its blocks; `None` if it has not the version's size.
-    fn hash_found(&self, algorithm: Algorithm, asked: &Asked) -> std::io::Result<Option<(File, String, Vec<Hash>)>> {
+    /// Hashes the file; `None` if it has not the version's size.
+    fn hash_found(&self, algorithm: Algorithm, asked: &Asked) -> std::io::Result<Option<Hashed>> {
         let file = self.cache.store.open_file(&self.key, &self.name, false)?;
-        if file.metadata()?.len() != self.size {
+        let meta = file.metadata()?;
+        if meta.len() != self.size {
             return Ok(None);
         }
         let (mut hasher, mut blocks) = (Hasher::new(algorithm), Vec::new());
@@ -71,6 +89,6 @@ impl OpenCopy {
             blocks.push(hash(&bytes));
             asked.step();
         }
-        Ok(Some((file, hasher.finish(), blocks)))
+        Ok(Some(Hashed { file, before: Fingerprint::of(&meta), hash: hasher.finish(), blocks }))
     }
 }

@@ -42,7 +42,6 @@ impl OpenCopy {
         }
         self.quarantine(&mut state, &format!("block {block} is damaged ({why}) and will be retrieved again"));
         self.drop_block(&mut state, block);
-        self.running.lost();
         self.save(&mut state);
     }
 

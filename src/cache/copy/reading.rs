@@ -57,9 +57,9 @@ impl OpenCopy {
 
     /// The same from the file, be the block held back or not.
     pub(super) fn read_stored(&self, block: usize, wanted: Range<u64>) -> Option<Bytes> {
-        let (known, file) = {
+        let (known, file, losses) = {
             let state = self.state.lock();
-            (state.contents.block(block), state.file.clone())
+            (state.contents.block(block), state.file.clone(), self.running.losses())
         };
         let file = file?;
         let read = match known {
@@ -82,6 +82,8 @@ impl OpenCopy {
             _ => self.shut(&mut self.state.lock(), e),
         })
         .ok()
+        // A block that was thrown away meanwhile may have been read as a hole.
+        .filter(|_| losses == self.running.losses())
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Running {
     next: AtomicUsize,
     /// A thread hashes, or is about to.
     following: AtomicBool,
-    /// How often blocks that may have been hashed were thrown away.
+    /// How often blocks that may have been hashed, or were being read, were thrown away.
     losses: AtomicU64,
 }
 
@@ -42,6 +42,11 @@ impl Running {
     pub(super) fn lost(&self) {
         self.losses.fetch_add(1, Ordering::SeqCst);
         self.next.store(0, Ordering::SeqCst);
+    }
+
+    /// How often blocks were thrown away. Who reads the file without the copy's lock looks before and after that.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
     }
 
     /// The hash, once nobody else goes on with it; as long as somebody does, the disk answers.
@@ -95,13 +100,13 @@ impl OpenCopy {
             running.next.store(0, Ordering::SeqCst);
         }
         let begun = hash.take()?;
-        (complete && begun.losses == running.losses.load(Ordering::SeqCst)).then(|| begun.hasher.finish())
+        (complete && begun.losses == running.losses()).then(|| begun.hasher.finish())
     }
 
     fn hash_on(&self, algorithm: Algorithm, hash: &mut Option<Begun>, counter: &AtomicU64, step: impl Fn()) {
         let running = &self.running;
         loop {
-            let losses = running.losses.load(Ordering::SeqCst);
+            let losses = running.losses();
             if hash.as_ref().is_some_and(|begun| begun.losses != losses) {
                 running.next.store(0, Ordering::SeqCst);
                 *hash = None;
@@ -113,7 +118,13 @@ impl OpenCopy {
             if block >= block_count(self.size) || !self.state.lock().contents.has(block) {
                 return;
             }
-            let Some(bytes) = self.read_stored(block, self.bytes_of(block)) else { return };
+            let Some(bytes) = self.read_stored(block, self.bytes_of(block)) else {
+                // It begins anew if blocks were thrown away meanwhile.
+                if running.losses() != losses {
+                    continue;
+                }
+                return;
+            };
             let Some(begun) = hash else { return };
             begun.hasher.update(&bytes);
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);

@@ -37,11 +37,18 @@ impl OpenCopy {
             }
         }
         let reserved = self.cache.reserve(self, length)?;
-        let file = self.write_block(block, bytes)?;
+        // Before the write, since the lock is kept from its end until the block is put: in between, another thread could make a hole of it.
         let hash = hash(bytes);
-        let mut state = self.state.lock();
-        if !state.is_of(&file) || given_up.load(Ordering::SeqCst) {
-            // The file was thrown away meanwhile, or the block.
+        let (file, mut state) = self.write_block(block, bytes)?;
+        if !state.is_of(&file) {
+            // It was thrown away meanwhile.
+            return None;
+        }
+        if given_up.load(Ordering::SeqCst) {
+            self.punch_unused(&state, &file, block);
+            if state.writing == 0 {
+                self.left(&mut state, &file);
+            }
             return None;
         }
         if let Some(stored) = state.stored(block) {
@@ -72,16 +79,20 @@ impl OpenCopy {
         is_written
     }
 
-    /// Writes these bytes where a block belongs. The file that they went to; `None` if the disk did not take them.
-    fn write_block(&self, block: usize, bytes: &[u8]) -> Option<Arc<File>> {
+    /// Writes these bytes where a block belongs. The file that they went to, and the lock, held since the write ended; `None` if the disk did not
+    /// take them.
+    fn write_block(&self, block: usize, bytes: &[u8]) -> Option<(Arc<File>, MutexGuard<'_, State>)> {
         let written = self.begin_writing().and_then(|file| {
-            let written = file.write_all_at(bytes, block as u64 * BLOCK).inspect_err(|_| self.punch(&file, block));
+            let written = file.write_all_at(bytes, block as u64 * BLOCK);
             let mut state = self.state.lock();
             state.writing -= 1;
+            if written.is_err() {
+                self.punch_unused(&state, &file, block);
+            }
             if state.writing == 0 && state.is_of(&file) {
                 self.left(&mut state, &file);
             }
-            written.map(|()| file)
+            written.map(|()| (file, state))
         });
         written.inspect_err(|e| self.cache.disk_failed(e)).ok()
     }
@@ -120,6 +131,13 @@ impl OpenCopy {
                 self.cache.store.open_file(&self.key, &self.name, true)
             }
             result => result,
+        }
+    }
+
+    /// Gives back what a block takes on the disk that is not here, unless another thread may just be putting it there.
+    fn punch_unused(&self, state: &State, file: &File, block: usize) {
+        if state.writing == 0 && !state.contents.has(block) {
+            self.punch(file, block);
         }
     }
 
@@ -165,13 +183,14 @@ impl OpenCopy {
                 self.drop_block(&mut state, block);
             }
         }
-        self.running.lost();
         self.save(&mut state);
     }
 
     /// Throws a stored block away.
     pub(super) fn drop_block(&self, state: &mut State, block: usize) {
         state.contents.lose(block);
+        // Before its bytes go, so that who reads them just then finds out.
+        self.running.lost();
         if let Some(file) = state.file.clone() {
             self.punch(&file, block);
             if state.writing == 0 {

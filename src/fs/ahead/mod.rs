@@ -214,7 +214,7 @@ impl Ahead {
         is_retrieved
     }
 
-    /// Whether there was anything to retrieve.
+    /// Whether something came.
     async fn retrieve(&self, dir: &RemotePath, listing: &Listing, number: usize) -> Result<bool> {
         let (name, entry) = listing.entries().at(number);
         let version = self.transfer.open(&super::open::version_of(&entry)?, &name).await;

@@ -61,6 +61,17 @@ async fn it_fails_when_the_break_is_longer_and_then_everything_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_is_an_error_of_those_who_wait_and_the_next_read_asks_again() {
+    let (mount, content, open) = reading().await;
+    mount.faults.set_times(Method::RetrieveFile, Fault::Panic, 1);
+    let error = mount.fs.read(open, FAR).await.expect_err("it has panicked");
+    assert!(error.kind() == ErrorKind::Other && error.to_string().contains("please report it"), "{error}");
+    let open = mount.open("large").await.expect("it is there");
+    let read = mount.fs.read(open, FAR).await.expect("it is asked for again");
+    assert_eq!(read, content[FAR.start as usize..FAR.end as usize]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_opened_while_the_source_is_known_to_be_down_fails_at_once() {
     let (mount, _, open) = reading().await;
     mount.faults.set_all(Fault::Fail(ErrorKind::Unreachable));
