@@ -15,12 +15,12 @@ impl Catalog {
         let mut state = self.state.lock();
         // A listing that is on its way may have been made before the change.
         state.changed = Some(Instant::now());
-        let mut names = Vec::new();
+        let mut names = self.expire_alone(path);
         if let Some(dir) = path.parent() {
             state.expire(&dir, |entry| entry == path, &mut names);
-            if names.is_empty() && state.listings.record_on_disk(&dir).is_some() {
-                // Its listing is not in memory, so the remote name stands for the local one. Where they differ, the kernel does not
-                // know this name.
+            if names.iter().all(|(above, _)| *above != dir) {
+                // It is not listed, or its listing is not in memory: the remote name stands for the local one. The kernel may remember that there
+                // is no such name. Where the two differ, it does not know this one.
                 names.push((dir, path.name().into()));
             }
         }
@@ -36,13 +36,14 @@ impl State {
         is_affected: impl Fn(&RemotePath) -> bool,
         names: &mut Vec<(RemotePath, LocalName)>,
     ) {
-        if let Some(record) = self.listings.record_on_disk(dir) {
+        if let Some(record) = self.listings.record(dir) {
             record.obtained = None;
-            record.overlay.retain(|_, (entry, _)| !entry.as_ref().is_some_and(|entry| is_affected(&entry.path)));
-            return;
+            record.overlay.retain(|name, (entry, _)| match entry {
+                Some(entry) => !is_affected(&entry.path),
+                None => !dir.child(name).is_ok_and(|path| is_affected(&path)),
+            });
         }
         let Some(known) = self.listings.get(dir) else { return };
-        known.record.obtained = None;
         let entries = known.listing.entries();
         for number in 0..entries.len() {
             if is_affected(&entries.path(number)) {

@@ -37,8 +37,8 @@ pub(super) type Lookups = Flights<RemotePath, Result<Found>>;
 #[derive(Clone)]
 pub(super) enum Found {
     Listed(Answer<Arc<Listing>>),
-    /// The directory is large. Only this name was asked about.
-    Alone(LocalName),
+    /// The directory is large. Only this name was asked about, and leads there.
+    Alone(LocalName, Option<Entry>),
 }
 
 pub(super) fn none_alone() -> Alone {
@@ -60,13 +60,12 @@ impl Catalog {
             let question = || self.clone().first_names(dir.clone(), name.into());
             match answer_of(self.start(&self.lookups, dir.clone(), question)).await? {
                 Found::Listed(answer) => listed = Some(answer),
-                Found::Alone(of) if *of == *name => {
+                Found::Alone(of, entry) if *of == *name => {
                     let valid_for = self.policy.fresh_for;
-                    let value = self.last_alone(dir, name).flatten().map(|entry| (of, entry));
-                    return Ok(Answer { value, valid_for, unconfirmed: false });
+                    return Ok(Answer { value: entry.map(|entry| (of, entry)), valid_for, unconfirmed: false });
                 }
                 // Another name was looked up at the same time.
-                Found::Alone(_) => {}
+                Found::Alone(..) => {}
             }
         }
         let Answer { value, valid_for, unconfirmed } = match listed {
@@ -91,6 +90,20 @@ impl Catalog {
         if let Some(names) = self.alone.lock().peek_mut(dir) {
             names.retain(|(known, ..)| **known != *name);
         }
+    }
+
+    /// Forgets what was told alone of this file, or of names in this directory. Returns those names, each with its directory.
+    pub(super) fn expire_alone(&self, path: &RemotePath) -> Vec<(RemotePath, LocalName)> {
+        let mut alone = self.alone.lock();
+        let below = alone.pop(path).into_iter().flatten().map(|(name, ..)| (path.clone(), name));
+        let mut names: Vec<_> = below.collect();
+        if let Some(dir) = path.parent()
+            && let Some(known) = alone.peek_mut(&dir)
+        {
+            let gone = known.extract_if(.., |(name, ..)| **name == *path.name());
+            names.extend(gone.map(|(name, ..)| (dir.clone(), name)));
+        }
+        names
     }
 
     async fn may_look_up_alone(self: &Arc<Self>, dir: &RemotePath, name: &[u8]) -> bool {
@@ -122,11 +135,6 @@ impl Catalog {
         alone.peek(dir).is_some_and(|names| names.iter().any(|(.., at)| at.elapsed() < self.policy.fresh_for))
     }
 
-    fn last_alone(&self, dir: &RemotePath, name: &[u8]) -> Option<Option<Entry>> {
-        let alone = self.alone.lock();
-        alone.peek(dir)?.iter().find(|(known, ..)| **known == *name).map(|(_, entry, _)| entry.clone())
-    }
-
     /// Lists `dir`, or learns about `name` alone if it is large.
     async fn first_names(self: Arc<Self>, dir: RemotePath, name: LocalName) -> Result<Found> {
         // It may have arrived before this lookup began.
@@ -138,8 +146,8 @@ impl Catalog {
         let answer = retry(|| gathering(self.gather(&dir, Some(&name)))).await;
         let localized = match answer {
             Ok(Gathered::Alone(localized)) => {
-                self.note_alone(&dir, name.clone(), localized.named.get(&name), asked);
-                return Ok(Found::Alone(name));
+                let entry = self.note_alone(&dir, name.clone(), localized.named.get(&name), asked);
+                return Ok(Found::Alone(name, entry));
             }
             Ok(Gathered::All(localized)) => Ok(localized),
             Err(error) => Err(error),
@@ -147,17 +155,22 @@ impl Catalog {
         self.settle(&dir, asked, localized).await.map(Found::Listed)
     }
 
-    /// Notes what was told of a name alone. The digest stays that of an observation before which cannot be told from this one.
-    fn note_alone(&self, dir: &RemotePath, name: LocalName, mut entry: Option<Entry>, at: Instant) {
-        let before = self.last_alone(dir, &name).flatten().and_then(|before| before.digest);
+    /// Notes what was told of a name alone, and returns it. The digest stays that of an observation before which cannot be told from this one.
+    fn note_alone(&self, dir: &RemotePath, name: LocalName, mut entry: Option<Entry>, at: Instant) -> Option<Entry> {
+        let changed = self.state.lock().changed;
+        let mut alone = self.alone.lock();
+        let names = alone.get_or_insert_mut(dir.clone(), Vec::new);
+        let known = names.iter().position(|(known, ..)| *known == name).map(|place| names.swap_remove(place));
+        let before = known.and_then(|(_, before, _)| before?.digest);
         if let Some(digest) = entry.as_mut().and_then(|entry| entry.digest.as_mut())
             && let Some(before) = before.filter(|before| before.is_same_observation(digest))
         {
             *digest = before;
         }
-        self.forget_alone(dir, &name);
-        let mut alone = self.alone.lock();
-        let names = alone.get_or_insert_mut(dir.clone(), Vec::new);
-        names.push((name, entry, at));
+        // A change that was reported after the question may be missing in the answer.
+        if changed.is_none_or(|changed| changed < at) {
+            names.push((name, entry.clone(), at));
+        }
+        entry
     }
 }

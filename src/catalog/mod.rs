@@ -156,7 +156,9 @@ impl Catalog {
     /// `NotFound` only if the source said so; a failure of the source, if nothing is known or `offline` says to fail.
     pub async fn list(self: &Arc<Self>, dir: &RemotePath) -> Result<Answer<Arc<Listing>>> {
         let mut answer = self.plain_listing(dir).await?;
-        if let Some(newer) = self.state.lock().with_overlay(dir, &answer.value) {
+        // While the source cannot be asked, what it told last is all that is known.
+        let counts_for = if answer.unconfirmed { Duration::MAX } else { self.policy.fresh_for };
+        if let Some(newer) = self.state.lock().with_overlay(dir, &answer.value, counts_for) {
             answer.value = newer;
         }
         Ok(answer)
@@ -231,8 +233,10 @@ impl Catalog {
             }
             // The source may have told more of the name since it listed the directory.
             Some((name, entry)) if unconfirmed => {
-                let entry = self.last_entry(dir, &name).unwrap_or(entry);
-                Ok(Answer { value: Some((name, entry)), valid_for, unconfirmed })
+                let mut state = self.state.lock();
+                let told = state.listings.record(dir).and_then(|known| Some(known.overlay.get(&name)?.0.clone()));
+                let value = told.unwrap_or(Some(entry)).map(|entry| (name, entry));
+                Ok(Answer { value, valid_for, unconfirmed })
             }
             None if unconfirmed && !self.is_slow() => self.find_unconfirmed(dir, name).await,
             value => Ok(Answer { value, valid_for, unconfirmed }),
@@ -349,6 +353,7 @@ impl Catalog {
 
     /// Asks the source which version of one file there is now, and remembers the answer. `None`: it is gone.
     pub async fn recheck(&self, dir: &RemotePath, name: &LocalName, entry: &Entry) -> Result<Option<Entry>> {
+        let asked = Instant::now();
         let checked = match retry(|| self.source.create_remote_digest(&entry.path)).await {
             // The listing's size and time stay where the version is the same: times may be coarser elsewhere.
             Ok(remote) if entry.digest.as_ref().is_some_and(|digest| digest.is_same_observation(&remote.digest)) => {
@@ -367,7 +372,12 @@ impl Catalog {
         self.accepted.store(true, Ordering::Relaxed);
         self.forget_alone(dir, name);
         self.store_overlay(dir, name, checked.as_ref());
-        self.state.lock().listings.lay_over(dir, name.clone(), checked.clone(), Instant::now());
+        let mut state = self.state.lock();
+        // A change that was reported after the question may be missing in the answer: that is known then, and not current.
+        let is_current = state.changed.is_none_or(|changed| changed < asked);
+        let at = if is_current { Instant::now() } else { asked.checked_sub(self.policy.fresh_for).unwrap_or(asked) };
+        state.listings.lay_over(dir, name.clone(), checked.clone(), at);
+        drop(state);
         Ok(checked)
     }
 
@@ -414,12 +424,24 @@ impl State {
         }
     }
 
-    /// `listing`, which is that of `dir`, with its overlay; `None` if the overlay is empty.
-    fn with_overlay(&mut self, dir: &RemotePath, listing: &Listing) -> Option<Arc<Listing>> {
+    /// `listing`, which is that of `dir`, with its overlay; `None` if that tells nothing else. What was told of a version longer ago than it
+    /// `counts_for` is left out where the listing says nothing of versions: then the name is looked up again.
+    fn with_overlay(&mut self, dir: &RemotePath, listing: &Listing, counts_for: Duration) -> Option<Arc<Listing>> {
         let record = self.listings.record(dir).filter(|record| !record.overlay.is_empty())?;
+        let has_aged = |entry: &Entry, at: &Instant| entry.digest.is_some() && at.elapsed() >= counts_for;
+        let is_new = |name: &LocalName, told: &Option<Entry>, at: &Instant| match (listing.get(name), told) {
+            (Some(listed), Some(told)) if listed.digest.is_none() && has_aged(told, at) => false,
+            (Some(listed), told) => told.as_ref() != Some(&listed),
+            (None, _) => false,
+        };
+        // Most of it may only confirm what is listed.
+        if !record.overlay.iter().any(|(name, (told, at))| is_new(name, told, at)) {
+            return None;
+        }
         let mut entries = LocalEntries::new(dir.clone());
         for (name, listed) in listing.entries().iter() {
             let entry = match record.overlay.get(&name) {
+                Some((Some(told), at)) if listed.digest.is_none() && has_aged(told, at) => Some(&listed),
                 Some((newer, _)) => newer.as_ref(),
                 None => Some(&listed),
             };

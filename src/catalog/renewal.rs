@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::kept::{keep_observations, keep_unlisted};
-use super::listing::ListingId;
+use super::listing::{ListingId, from_nanoseconds, to_nanoseconds};
 use super::listing_cache::{Overlay, Stored};
 use super::localize::{Localized, localize};
 use super::{Answer, Catalog, Listing, overlay};
@@ -128,7 +128,9 @@ impl Catalog {
             listing.want_only(name);
         }
         let (mut entries, mut names) = (Packed::new(dir.clone()), 0);
-        while let Some(entry) = listing.try_next().await? {
+        while let Some(mut entry) = listing.try_next().await? {
+            // As the database keeps it, so that a listing is the same whether it comes from there or not.
+            entry.modified = entry.modified.map(|time| from_nanoseconds(to_nanoseconds(time)));
             entries.push(&entry);
             names += 1;
             // Let other tasks run where all entries are here already.

@@ -457,6 +457,41 @@ async fn a_name_in_a_large_directory_that_is_not_listed_is_asked_for_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reported_change_is_about_names_too_that_were_told_not_to_be_there() {
+    let known = Fixture::telling_alone();
+    known.memory.put("dir/old", "x");
+    assert_eq!(known.names("dir").await.expect("it is there"), 1);
+    for (dir, name) in [("dir", "new"), ("large", "new")] {
+        let place = path(&format!("{dir}/{name}"));
+        assert_eq!(known.is_there(dir, name).await, Ok(false));
+        known.memory.put(&format!("{dir}/{name}"), "x");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let names = known.catalog.expire(&place);
+        assert_eq!(names, [(path(dir), name.as_bytes().into())], "the kernel may remember that it is not there");
+        assert_eq!(known.is_there(dir, name).await, Ok(true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_reported_change_does_not_count_after_it() {
+    let known = Fixture::new(Room::default());
+    let (dir, name) = (path("dir"), LocalName::from(b"a".as_slice()));
+    known.memory.put("dir/a", "x");
+    known.names("dir").await.expect("it is there");
+    let entry = known.catalog.last_entry(&dir, b"a").expect("it is listed");
+    known.faults.set_times(Method::CreateRemoteDigest, Fault::Delay(Duration::from_millis(100)), 1);
+    let changing = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        known.catalog.expire(&path("dir/a"));
+    };
+    let (asked, ()) = futures::join!(known.catalog.recheck(&dir, &name, &entry), changing);
+    asked.expect("it answers");
+    let listed = known.listed();
+    known.catalog.find(&dir, b"a").await.expect("it is known");
+    assert_eq!(known.listed(), listed + 1, "the source is asked again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_directory_in_which_several_names_are_looked_up_is_listed() {
     let known = Fixture::telling_alone();
     (0..5).for_each(|n| known.memory.put(&format!("small/{n}"), "x"));

@@ -29,6 +29,9 @@ const MAX_QUEUED: usize = MAX_BATCH;
 /// How often who waits for a commit looks whether the disk makes progress.
 const PROGRESS_CHECK: Duration = Duration::from_millis(500);
 
+/// As many instructions of SQLite's machine are a step, which takes some milliseconds of a processor.
+const STEPS: i32 = 100_000;
+
 type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 enum Message {
@@ -64,8 +67,8 @@ struct Shared {
     beside: AtomicU64,
     /// The number of bytes that it may grow by, its journal included, until that is worked in.
     growth: AtomicU64,
-    /// The number of queued jobs that are done: as long as this grows, the disk answers.
-    done: AtomicU64,
+    /// The number of queued jobs that were begun, and of [`STEPS`] that took: as long as this grows, the disk answers.
+    done: Arc<AtomicU64>,
     /// The number of changes that are queued.
     queued: AtomicUsize,
     /// The number of databases that were begun empty.
@@ -117,15 +120,15 @@ impl Database {
     /// The same, with changes that nobody waits for committed after the time `gather`.
     fn open_gathering(dir: &Path, journal: u32, gather: Duration) -> crate::error::Result<Self> {
         let dir = CacheDir::claim(dir)?;
-        let Opened { connection, is_new } = file::open(&dir, journal);
+        let (Opened { connection, is_new }, done) = (file::open(&dir, journal), Arc::default());
         let shared = Arc::new(Shared {
             dir: Mutex::new(Arc::new(dir)),
             journal,
-            connection: Mutex::new(connection),
+            connection: Mutex::new(counting(connection, &done)),
             bytes: AtomicU64::new(0),
             beside: AtomicU64::new(0),
             growth: AtomicU64::new(0),
-            done: AtomicU64::new(0),
+            done,
             queued: AtomicUsize::new(0),
             begun: AtomicU64::new(is_new.into()),
             losses: AtomicU64::new(0),
@@ -325,6 +328,20 @@ fn run(shared: &Shared, queue: &Queue<Message>) {
     }
 }
 
+/// The connection, whose work is counted in `done`, however long one statement takes, such as that which deletes a large listing.
+fn counting(mut connection: Connection, done: &Arc<AtomicU64>) -> Connection {
+    let done = done.clone();
+    let step = move || {
+        done.fetch_add(1, Ordering::Relaxed);
+        // It goes on.
+        false
+    };
+    if let Err(e) = connection.progress_handler(STEPS, Some(step)) {
+        warn!("the index does not tell how far it is: {e}");
+    }
+    connection
+}
+
 /// Does what may wait for the disk, so that others on the runtime do not wait with it.
 fn waiting<T>(wait: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
@@ -437,7 +454,7 @@ impl Shared {
                     dir.path().display()
                 );
             } else {
-                *connection = file::open(&self.dir_in_place(), self.journal).connection;
+                *connection = counting(file::open(&self.dir_in_place(), self.journal).connection, &self.done);
             }
         }
         self.measure_beside();

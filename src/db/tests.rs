@@ -234,6 +234,17 @@ fn who_waits_for_a_thread_that_has_ended_is_told() {
 }
 
 #[test]
+fn one_long_statement_is_progress() {
+    let dir = kit::reaper::temporary();
+    let database = Database::open(dir.path(), 1 << 20).expect("it is there");
+    let before = database.shared.done.load(Ordering::Relaxed);
+    let count = "WITH RECURSIVE count(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 500000) SELECT max(n) FROM count";
+    let found = database.ask(move |db| db.query_row(count, [], |row| row.get::<_, i64>(0)));
+    assert_eq!(found.expect("the disk answers"), Some(500_000));
+    assert!(database.shared.done.load(Ordering::Relaxed) > before + 10);
+}
+
+#[test]
 fn the_size_follows_changes_and_counts_what_was_set_aside() {
     let dir = kit::reaper::temporary();
     drop(Database::open(dir.path(), 1 << 20).expect("a new index"));

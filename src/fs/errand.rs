@@ -107,10 +107,11 @@ impl FileSystem {
     /// # Errors
     /// `NotFound`; failures of the source.
     pub async fn node_at(&self, path: &[u8]) -> Result<Node> {
-        let mut referred = Vec::new();
-        let found = self.follow(path, &mut referred).await;
-        referred.into_iter().for_each(|inode| self.forget(inode, 1));
-        found
+        // Also if nobody waits any longer for what is found.
+        let mut referred = guard(Vec::new(), |referred: Vec<Inode>| {
+            referred.into_iter().for_each(|inode| self.forget(inode, 1));
+        });
+        self.follow(path, &mut referred).await
     }
 
     async fn follow(&self, path: &[u8], referred: &mut Vec<Inode>) -> Result<Node> {

@@ -27,6 +27,23 @@ fn pinned_copies(mount: &Fixture) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_gives_up_on_the_way_to_a_place_leaves_no_inode_behind() {
+    let mount = Fixture::new();
+    mount.memory.put("dir/below/file", "content");
+    let known = mount.fs.known_inodes();
+    let following = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        mount.faults.set(Method::ListPath, Fault::Hang);
+    };
+    let path = b"dir/below/file";
+    mount.faults.set_times(Method::ListPath, Fault::Delay(Duration::from_millis(10)), 1);
+    let given_up = tokio::time::timeout(Duration::from_millis(100), mount.fs.node_at(path));
+    let (given_up, ()) = futures::join!(given_up, following);
+    assert!(given_up.is_err() && mount.faults.calls(Method::ListPath) > 1, "it waits for a directory below another");
+    assert_eq!(mount.fs.known_inodes(), known);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_pinned_is_retrieved_and_stays_whatever_else_is_read() {
     let limits = Limits { max_size: 8 << 20, min_free: 0 };
     let mount = Fixture::with(Memory::new(), limits, Offline::Serve);
