@@ -51,7 +51,10 @@ def list_path(params):
     entries = []
     top = local(params["path"])
     for item in os.scandir(top):
-        status = item.stat(follow_symlinks=False)
+        try:
+            status = item.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # it was removed meanwhile, and the directory is still there
         path = written(os.path.relpath(item.path, root))
         if stat.S_ISDIR(status.st_mode):
             entries.append({"path": path, "kind": "directory", "modified": decimal(status.st_mtime_ns)})

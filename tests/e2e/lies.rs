@@ -284,6 +284,24 @@ fn about_who_one_is() {
     }
 }
 
+/// HEAD sends no bytes, and some servers give their number as the length.
+#[test]
+fn about_the_length_that_head_tells() {
+    let mut random = random();
+    let files = [("small", noise(1_000, &mut random)), ("large", noise(3 << 20, &mut random)), ("empty", Vec::new())];
+    let files = BTreeMap::from(files.map(|(name, bytes)| (name.to_owned(), bytes)));
+    let liar = Liar::speaking(Speaks::Html, files.clone());
+    liar.lie(|what, answer| {
+        if what == For::Version {
+            answer.header("Content-Length", Some("0"));
+        }
+    });
+    let mount = mounted(&liar, "1h");
+    for (name, bytes) in &files {
+        assert!(fs::read(mount.path(format!("far/{name}"))).unwrap() == *bytes, "{name}");
+    }
+}
+
 #[test]
 fn about_bytes_over_webdav() {
     lies_about_bytes(Speaks::Webdav);

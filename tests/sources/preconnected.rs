@@ -1,12 +1,13 @@
 //! Connections that are ready before a source is connected: what opens them, and who uses them.
 
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
 
 use kit::azurite::Azurite;
 use kit::gcs::Gcs;
 use kit::proxy::Proxy;
 use kit::servers::{S3, Webdav, with_port};
-use kit::wait::eventually;
+use kit::wait::{SOON, eventually};
 use kit::web::Web;
 
 use crate::real::{list, served};
@@ -97,6 +98,26 @@ async fn whoever_has_connected_is_not_preconnected() {
     let opened = line.connections();
     source.preconnect(2).await;
     assert_eq!(line.connections(), opened);
+}
+
+/// Interim answers are read one by one for as long as the connection is there: that must not be long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_comes_to_its_answer_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (ended, is_ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "it asks first");
+        while stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").is_ok() {}
+        ended.send(()).unwrap();
+    });
+    let source = configured(&format!("type = \"webdav\"\nendpoint = \"{url}\"\n")).await.unwrap();
+    let begun = Instant::now();
+    source.preconnect(2).await;
+    let took = begun.elapsed();
+    assert!((3..10).contains(&took.as_secs()), "{took:?}");
+    is_ended.recv_timeout(SOON).expect("the connection is closed");
 }
 
 /// A login that cannot be had is of no interest, since none is needed.

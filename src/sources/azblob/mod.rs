@@ -51,6 +51,8 @@ pub struct Azblob {
     config: Config,
     preconnected: Preconnected,
     connected: Current<Connected>,
+    /// Locked while somebody looks for the login.
+    looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -191,6 +193,7 @@ impl Kind for AzblobKind {
             config: reader.finish_with(config)?,
             preconnected: Preconnected::default(),
             connected: Current::default(),
+            looking: tokio::sync::Mutex::default(),
         }))
     }
 }
@@ -199,9 +202,22 @@ impl Azblob {
     /// Asks for one blob, or about it.
     async fn ask(&self, purpose: Purpose<'_>, method: &str, request: http::request::Builder) -> Result<Answer> {
         let url = format!("{}/{}", self.config.url, encode_path(self.key_of_file(purpose)?.as_bytes()));
-        match self.send(purpose, method, &url, request).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing(purpose, error).await),
-            answer => answer,
+        let headers = request.headers_ref().cloned();
+        let mut request = request;
+        loop {
+            let carried = self.config.reluctant.carries();
+            let error = match self.send(purpose, method, &url, request).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => self.missing(purpose, error).await,
+                answer => return answer,
+            };
+            // To a stranger a private blob is not there. If the login was found meanwhile, its answer counts.
+            if carried == self.config.reluctant.carries() {
+                return Err(error);
+            }
+            request = http::Request::builder();
+            if let (Some(headers), Some(all)) = (&headers, request.headers_mut()) {
+                all.clone_from(headers);
+            }
         }
     }
 
@@ -222,11 +238,18 @@ impl Azblob {
         };
         if !self.config.reluctant.carries() {
             let refusal = match connected.transport.send(purpose, request.clone()).await {
-                Err(refusal) if self.config.reluctant.is_to_look(&without_login(&refusal, url), false) => refusal,
+                Err(refusal) if is_told_to_strangers(&refusal) => refusal,
                 answer => return answer,
             };
-            let found = tokens.header(connected.transport.client()).await.map(drop);
-            self.config.reluctant.note(refusal, found)?;
+            // One looks for the login, and who was refused meanwhile asks again with it.
+            let _turn = self.looking.lock().await;
+            if !self.config.reluctant.carries() {
+                if !self.config.reluctant.is_to_look(&without_login(&refusal, url), false) {
+                    return Err(refusal);
+                }
+                let found = tokens.header(connected.transport.client()).await.map(drop);
+                self.config.reluctant.note(refusal, found)?;
+            }
         }
         let token = tokens.header(connected.transport.client()).await?;
         request.headers_mut().insert(AUTHORIZATION, token.clone());
@@ -248,6 +271,11 @@ impl Azblob {
             _ => Err(purpose.error(ErrorKind::Changed)),
         }
     }
+}
+
+/// Whether a request without a login may fail so because it has none.
+fn is_told_to_strangers(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied | ErrorKind::NotFound)
 }
 
 /// The refusal of a request without a login: to that a private container is none.

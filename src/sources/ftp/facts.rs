@@ -163,7 +163,12 @@ fn listed(body: &mut Arriving, item: impl Fn(&[u8], &LeftOut) -> Option<Item>) -
         if !text.is_empty()
             && let Some(item) = item(text, &left_out)
         {
-            items.push(&item)?;
+            // A command is one line: nothing can be asked about such a name.
+            if item.name.contains(&b'\r') {
+                unreadable(text, "a name with a carriage return", &left_out);
+            } else {
+                items.push(&item)?;
+            }
         }
         line.clear();
         meter.next();
@@ -213,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_line_that_cannot_be_read_makes_a_listing_incomplete_and_costs_no_other_name() {
-        for odd in ["plain", "size=x; b", "total 3", "ls: cannot access 'b': No such file or directory"] {
+        let of_a_mac = "type=file;size=3; Icon\r";
+        for odd in ["plain", "size=x; b", "total 3", "ls: cannot access 'b': No such file or directory", of_a_mac] {
             let (names, omitted) =
                 outcome(read(format!("{odd}\r\ntype=file;size=3; a\r\n").as_bytes(), machine_listing));
             assert!(names == 1 && omitted.is_incomplete() && omitted.count() == 1, "{odd}: {omitted:?}");

@@ -304,7 +304,7 @@ async fn absence(
                     Some(_) => Failure::Refused(reply).error(purpose),
                 });
             }
-            Err(Failure::Refused(_)) => missing = above,
+            Err(Failure::Refused(refused)) if refused.is_refusal() => missing = above,
             Err(failure) => return Err(failure),
         }
     }

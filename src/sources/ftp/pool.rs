@@ -32,6 +32,8 @@ impl Pool {
             if alive {
                 return Ok(session);
             }
+            // Those that have been idle for longer will not answer either.
+            self.idle.lock().retain(|(_, other)| *other > since);
         }
         Session::open(&self.target).await
     }

@@ -11,6 +11,9 @@ use crate::sources::purpose::Purpose;
 /// The longest part of the server's own words that an error repeats, in characters.
 const MAX_WORDS_CHARACTERS: usize = 100;
 
+/// The code of an answer to PWD, which is refused if its path cannot be read.
+const UNREADABLE_PATH: u16 = 257;
+
 /// One answer, of one line or several.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
@@ -41,6 +44,11 @@ impl Reply {
         let words = self.lines().next()?.get(4..)?;
         let path = words.split(|byte| *byte == b' ').next()?;
         (self.code == 257 && path.starts_with(b"/")).then(|| path.to_vec())
+    }
+
+    /// Whether it refuses what was asked for: not if it is good news that nothing has asked for (RFC 959, 4.2).
+    pub(super) fn is_refusal(&self) -> bool {
+        self.code >= 400
     }
 
     /// The server does not know the command, or not with these arguments.
@@ -97,15 +105,17 @@ impl Failure {
         }
     }
 
-    /// Whether the connection can be used again.
+    /// Whether the connection can be used again: not if a reply to an earlier command has come, since each that follows would be taken for another's.
     pub(super) fn leaves_connection(&self) -> bool {
-        matches!(self, Self::Refused(reply) if !reply.is_busy())
+        matches!(self, Self::Refused(reply) if reply.is_refusal() && !reply.is_busy())
     }
 
     pub(super) fn error(self, purpose: Purpose<'_>) -> Error {
         match self {
             Self::Refused(reply) => {
                 let kind = match reply.code {
+                    // It is the reply to an earlier command. On another connection, the one to this command can be had.
+                    _ if !reply.is_refusal() && reply.code != UNREADABLE_PATH => ErrorKind::Unreachable,
                     _ if reply.is_busy() => ErrorKind::RateLimited,
                     425 | 426 => ErrorKind::Unreachable,
                     530 | 532 => ErrorKind::Unauthenticated,
@@ -178,6 +188,16 @@ mod tests {
         assert_eq!(wrong.error(purpose).kind(), ErrorKind::Unauthenticated);
         let named = Failure::Refused(reply("550 too many cooks: no such file"));
         assert_eq!(named.error(purpose).kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_connection_whose_replies_are_out_of_step_is_not_used_again() {
+        let path = RemotePath::root();
+        let purpose = Purpose { op: "retrieve_file", path: &path };
+        let refused = |text: &str| Failure::Refused(Response::new(Status::ClosingDataConnection, text.into()).into());
+        let stray = refused("226 Transfer complete.");
+        assert!(!stray.leaves_connection() && stray.error(purpose).kind().is_temporary());
+        assert!(refused("550 No such file.").leaves_connection());
     }
 
     #[test]

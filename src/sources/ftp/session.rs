@@ -103,7 +103,8 @@ impl Session {
     pub(super) async fn abilities(&mut self, root: &[u8]) -> Result<Abilities, Failure> {
         match self.command("MLST", root, &[Status::RequestedFileActionOk]).await {
             Err(Failure::Refused(reply)) if reply.is_unknown_command() => Ok(Abilities { machine_listings: false }),
-            Ok(_) | Err(Failure::Refused(_)) => Ok(Abilities { machine_listings: true }),
+            Ok(_) => Ok(Abilities { machine_listings: true }),
+            Err(Failure::Refused(reply)) if reply.is_refusal() => Ok(Abilities { machine_listings: true }),
             Err(lost) => Err(lost),
         }
     }
@@ -159,7 +160,7 @@ impl Session {
             let path = [dir, b"/", &item.name].concat();
             let directory = match self.stream.cwd(text_of(&path)).await.map_err(Failure::from) {
                 Ok(()) => true,
-                Err(Failure::Refused(_)) => false,
+                Err(Failure::Refused(reply)) if reply.is_refusal() => false,
                 Err(failure) => return Err(failure),
             };
             note_progress();
@@ -187,11 +188,11 @@ impl Session {
     pub(super) async fn follow(&mut self, path: &[u8], abilities: Abilities) -> Result<Option<Seen>, Failure> {
         match self.stream.cwd(text_of(path)).await.map_err(Failure::from) {
             Ok(()) => return Ok(Some(Seen { directory: true, stamp: Stamp::default() })),
-            Err(Failure::Refused(_)) => {}
+            Err(Failure::Refused(reply)) if reply.is_refusal() => {}
             Err(failure) => return Err(failure),
         }
         match self.stat(path, abilities).await {
-            Err(Failure::Refused(_)) => Ok(None),
+            Err(Failure::Refused(reply)) if reply.is_refusal() => Ok(None),
             seen => seen.map(Some),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use reqwest::{Client, Version};
+use tokio::time::timeout;
 use url::Url;
 
 use super::redirect::{Named, Redirects};
@@ -13,8 +14,9 @@ use super::transport::{Transport, connections};
 use crate::error::Result;
 use crate::sources::authorities::Authorities;
 
-/// How long the request for the sake of a connection may take in all.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the requests for the sake of connections may take, all together: a server may send interim answers (1xx) without end, each of
+/// which is read.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The client whose connections are opened early, for the first who connects.
 #[derive(Debug, Default)]
@@ -49,12 +51,18 @@ impl Preconnected {
             }
             *state = State::Ready(client.clone());
         }
-        let Some(version) = ask(&client, &url).await else { return };
-        if version < Version::HTTP_2 && most > 1 {
-            // At once, since one after the other would take the same connection.
-            join_all((0..most).map(|_| ask(&client, &url))).await;
+        let opening = async {
+            let Some(version) = ask(&client, &url).await else { return };
+            if version < Version::HTTP_2 && most > 1 {
+                // At once, since one after the other would take the same connection.
+                join_all((0..most).map(|_| ask(&client, &url))).await;
+            }
+            tracing::debug!("connected before the first request");
+        };
+        if timeout(TIMEOUT, opening).await.is_err() {
+            // The connections of requests that are given up are closed.
+            tracing::debug!("not connected before the first request: no answer for {TIMEOUT:?}");
         }
-        tracing::debug!("connected before the first request");
     }
 
     /// A transport as [`Transport::new`] makes it, over the connections that are ready, unless there are none, or another has them.
@@ -73,7 +81,7 @@ impl Preconnected {
 
 /// Sends a request for the sake of its connection; the version of HTTP that this speaks, if there is an answer.
 async fn ask(client: &Client, url: &Url) -> Option<Version> {
-    match client.head(url.clone()).timeout(TIMEOUT).send().await {
+    match client.head(url.clone()).send().await {
         Ok(response) => Some(response.version()),
         Err(error) => {
             // Who needs the source finds out by himself, and that is told then.

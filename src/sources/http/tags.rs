@@ -9,9 +9,10 @@
 //! A version that only size and time tell, as those of G3, comes in answers that have all the same tag or none, in every case. At another
 //! tag what has come is thrown away, and its readers get an error.
 
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use lru::LruCache;
 use parking_lot::Mutex;
 use tracing::info;
 
@@ -21,15 +22,15 @@ use crate::source::Retrieval;
 use crate::source::settings::Notes;
 use crate::sources::stamp::{Match, Stamp, Wanted};
 
-/// Files whose answers' tags are remembered.
-const MAX_ANSWERS: usize = 1024;
+/// Files whose answers' tags are remembered, those of the latest answers.
+const MAX_ANSWERS: NonZeroUsize = NonZeroUsize::new(1024).expect("more than none");
 
 /// The trust in a server's tags, which only sinks.
 #[derive(Debug)]
 pub(in crate::sources) struct Tags {
     case: AtomicU8,
     /// The version of a file that was retrieved last, and the tag that its answers have, where its digest has none or another.
-    answers: Mutex<HashMap<RemotePath, (Digest, Option<String>)>>,
+    answers: Mutex<LruCache<RemotePath, (Digest, Option<String>)>>,
     notes: Notes,
 }
 
@@ -42,7 +43,7 @@ impl Tags {
 
     /// Full trust. When it sinks, the log says so, and `notes`.
     pub(in crate::sources) fn new(notes: Notes) -> Self {
-        Self { case: AtomicU8::new(1), answers: Mutex::default(), notes }
+        Self { case: AtomicU8::new(1), answers: Mutex::new(LruCache::new(MAX_ANSWERS)), notes }
     }
 
     /// Case G1: answers to GET must have the tag that was told.
@@ -84,16 +85,13 @@ impl Tags {
     /// Whether an answer belongs to the earlier ones about the same version. If not, those are forgotten with the bytes that they brought.
     pub(in crate::sources) fn belong_together(&self, wanted: &Retrieval<'_>, answer: &Stamp) -> bool {
         let mut answers = self.answers.lock();
-        if answers.len() >= MAX_ANSWERS && !answers.contains_key(wanted.path) {
-            answers.clear();
-        }
-        let latest = answers.entry(wanted.path.clone()).or_insert_with(|| (wanted.digest.clone(), answer.tag()));
+        let latest = answers.get_or_insert_mut(wanted.path.clone(), || (wanted.digest.clone(), answer.tag()));
         if latest.0 != *wanted.digest {
             *latest = (wanted.digest.clone(), answer.tag());
         }
         let same = latest.1 == answer.tag();
         if !same {
-            answers.remove(wanted.path);
+            answers.pop(wanted.path);
         }
         drop(answers);
         // What may have changed meanwhile says nothing of the server.
@@ -174,5 +172,19 @@ mod tests {
         );
         assert!(tags.belong_together(&wanted, &a.0) && tags.belong_together(&wanted, &a.0), "another has begun");
         assert_eq!(notes.take().len(), 2, "each is told once");
+    }
+
+    #[test]
+    fn however_many_files_are_retrieved_meanwhile_parts_are_compared() {
+        let (tags, path, [a, b]) =
+            (Tags::new(Notes::default()), RemotePath::root(), ["a", "b"].map(|tag| told(tag, NOW - 1000)));
+        let digest = a.0.digest(NOW);
+        let wanted = Retrieval::new(&path, &digest, 3, 0..3);
+        for number in 0..2 * MAX_ANSWERS.get() {
+            assert!(tags.belong_together(&wanted, &a.0));
+            let other = RemotePath::parse(format!("{number}").as_bytes()).expect("a path");
+            assert!(tags.belong_together(&Retrieval::new(&other, &digest, 3, 0..3), &b.0));
+        }
+        assert!(!tags.belong_together(&wanted, &b.0));
     }
 }

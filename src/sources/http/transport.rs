@@ -17,6 +17,7 @@ use super::redirect::{self, Named, NotPublic, PublicOnly, Redirects, check, redi
 use super::xml::Element;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::budget::await_turn;
+use crate::source::waits::note_progress;
 use crate::sources::arriving::{self, Arriving};
 use crate::sources::authorities::{Authorities, untrusted};
 use crate::sources::purpose::Purpose;
@@ -231,7 +232,7 @@ impl Transport {
         let Some(mut again) = again else { return Ok(response) };
         let Some(carried) = authorization.answer(&response, &carried, &mut again) else { return Ok(response) };
         // What was read to its end leaves its connection to the next.
-        let _ = collect(response, MAX_REFUSAL_BYTES).await;
+        let _ = collect(response, MAX_REFUSAL_BYTES, || ()).await;
         let response = client.execute(again).await?;
         authorization.note(&response, &carried);
         Ok(response)
@@ -322,7 +323,7 @@ pub(in crate::sources) fn tells_its_end(response: &Response) -> bool {
 
 /// Collects the body of an answer.
 pub(in crate::sources) async fn whole(purpose: Purpose<'_>, response: Response) -> Result<Vec<u8>> {
-    collect(response, MAX_ANSWER_BYTES).await.map_err(|e| match e {
+    collect(response, MAX_ANSWER_BYTES, note_progress).await.map_err(|e| match e {
         Some(e) => failure(purpose, e),
         None => purpose.protocol("the answer is too long"),
     })
@@ -337,14 +338,19 @@ fn local_clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
 }
 
-/// A body of at most `limit` bytes; the error is none if it is longer.
-async fn collect(mut response: Response, limit: usize) -> Result<Vec<u8>, Option<reqwest::Error>> {
+/// A body of at most `limit` bytes, each part of which is told to `arrived`; the error is none if it is longer.
+pub(in crate::sources) async fn collect(
+    mut response: Response,
+    limit: usize,
+    arrived: fn(),
+) -> Result<Vec<u8>, Option<reqwest::Error>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(Some)? {
         if body.len() + chunk.len() > limit {
             return Err(None);
         }
         body.extend_from_slice(&chunk);
+        arrived();
         await_turn(body.len()).await;
     }
     Ok(body)
@@ -419,7 +425,7 @@ pub(in crate::sources) async fn refusal_and_region(
     let region = response.headers().get("x-amz-bucket-region").and_then(|name| name.to_str().ok()).map(str::to_owned);
     // Azure says it in a header too, since an answer to HEAD has no body.
     let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
-    let body = collect(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+    let body = collect(response, MAX_REFUSAL_BYTES, || ()).await.unwrap_or_default();
     let said = Element::parse(&body).ok();
     let region = region.or_else(|| said.as_ref()?.text_of("Region").map(str::to_owned));
     let region = region.filter(|region| is_scheme(region));

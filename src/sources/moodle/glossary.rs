@@ -17,6 +17,8 @@ use crate::sources::purpose::Purpose;
 const PAGE: &str = "1000";
 /// The most entries that are read.
 const MAX_ENTRIES: usize = 100_000;
+/// The most bytes of their texts that are read.
+const MAX_BYTES: usize = 32 << 20;
 
 /// The tree of a glossary: the entries that the account sees. `course` is the path of the glossary's course.
 pub(super) async fn tree(session: &Session, purpose: Purpose<'_>, course: &RemotePath, id: u64) -> Result<Tree> {
@@ -33,7 +35,7 @@ pub(super) async fn tree(session: &Session, purpose: Purpose<'_>, course: &Remot
 
 /// All entries in an order that depends on nothing else, and when the first were told by the site's clock.
 async fn entries(session: &Session, purpose: Purpose<'_>, id: u64) -> Result<(Vec<GlossaryEntry>, i64)> {
-    let (id, mut all, mut first) = (id.to_string(), Vec::new(), None);
+    let (id, mut all, mut bytes, mut first) = (id.to_string(), Vec::new(), 0, None);
     loop {
         let from = all.len().to_string();
         // Other orders are refused by some formats of glossaries.
@@ -42,10 +44,16 @@ async fn entries(session: &Session, purpose: Purpose<'_>, id: u64) -> Result<(Ve
         let Entries { count, entries } = asked.map_err(|refused| Route::Rest.refusal(purpose, &refused))?;
         let observed = *first.get_or_insert(observed);
         let is_last = entries.is_empty();
+        bytes += entries.iter().map(|entry| entry.definition.as_ref().map_or(0, String::len)).sum::<usize>();
         all.extend(entries);
         if all.len() as u64 >= count {
             all.sort_by(|a, b| (&a.concept, a.id).cmp(&(&b.concept, b.id)));
             return Ok((all, observed));
+        }
+        if bytes > MAX_BYTES {
+            return Err(
+                purpose.protocol(format!("the texts of the glossary's entries have more than {} MiB", MAX_BYTES >> 20))
+            );
         }
         if is_last || all.len() > MAX_ENTRIES {
             return Err(purpose.protocol(format!("the site tells {} of {count} entries", all.len())));

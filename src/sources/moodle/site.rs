@@ -13,7 +13,7 @@ use super::refusal::Route;
 use crate::error::{ErrorKind, Result};
 use crate::revealed::Revealed;
 use crate::sources::authorities::Authorities;
-use crate::sources::http::redirect::{Named, Redirects};
+use crate::sources::http::redirect::{Named, Redirects, joined};
 use crate::sources::http::transport::{Answer, Transport, refusal, whole};
 use crate::sources::purpose::Purpose;
 
@@ -141,7 +141,7 @@ impl Site {
         let request = ranged(http::Request::post(url.as_str()).header(CONTENT_TYPE, FORM));
         let request = request.body(form(&[("token", token.expose())])).map_err(malformed)?;
         let answer = self.transport.exchange(purpose, request).await?;
-        let to = answer.response.headers().get(http::header::LOCATION).and_then(|to| url.join(to.to_str().ok()?).ok());
+        let to = answer.response.headers().get(http::header::LOCATION).and_then(|location| joined(url, location));
         let Some(to) = to.filter(|to| answer.response.status().is_redirection() && to.origin() != url.origin()) else {
             let response = checked(purpose, Route::Download, answer.response).await?;
             return Ok((Answer { response, ..answer }, false));

@@ -51,7 +51,13 @@ impl Written<'_> {
                 left_out.refuse(name.as_bytes(), "it is kept elsewhere than at the site");
                 continue;
             };
-            if let Some(path) = path(base, &format!("{area}-{text}"), content, left_out) {
+            // Two plugins of a kind may each have a file of one name in one text.
+            let areas = (0..).map(|number| match number {
+                0 => format!("{area}-{text}"),
+                _ => format!("{area}-{text}-{number}"),
+            });
+            let mut paths = areas.map_while(|area| path(base, &area, content, left_out));
+            if let Some(path) = paths.find(|path| tree.file(path).is_none()) {
                 let body = Body::Site { url, is_html: false };
                 entries.push(tree.add_file(name, path, File::kept(body, content, false, self.observed)));
             }

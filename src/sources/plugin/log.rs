@@ -16,7 +16,7 @@ const LINES_WINDOW: Duration = Duration::from_secs(10);
 /// Longer lines are cut.
 const MAX_LINE_BYTES: usize = 1000;
 
-/// Shorter secrets are not redacted: ordinary text contain them.
+/// Shorter secrets are not redacted: ordinary text contains them.
 const MIN_SECRET_BYTES: usize = 4;
 
 /// The log of one plugin.

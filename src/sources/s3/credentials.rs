@@ -2,6 +2,7 @@
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqsign_aws_v4::{
@@ -11,14 +12,21 @@ use reqsign_core::{
     CommandExecute, CommandOutput, Context, HttpSend, OsEnv, ProvideCredential, ProvideCredentialChain, Signer,
 };
 use reqsign_file_read_tokio::TokioFileRead;
+use url::{Host, Url};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 use crate::secret::Secret;
 use crate::source::settings::{Reader, Settings};
-use crate::sources::http::transport::Transport;
+use crate::sources::http::transport::{Transport, collect};
 use crate::sources::purpose::Purpose;
 use crate::sources::reluctant::Reluctant;
+use crate::sources::tokens::direct;
+
+/// The most bytes of an answer that may hold a key.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// How long a service of this machine may take; where there is none, nobody answers.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 const KEY_ID: &str = "access_key_id";
 const KEY: &str = "secret_access_key";
@@ -198,20 +206,43 @@ impl HttpSend for Fetch {
         let unreachable = |e: reqwest::Error| {
             reqsign_core::Error::unexpected("no answer").with_source(e.without_url()).set_retryable(true)
         };
-        let request = reqwest::Request::try_from(request).map_err(unreachable)?;
-        let response = self.0.client().execute(request).await.map_err(unreachable)?;
+        let mut request = reqwest::Request::try_from(request).map_err(unreachable)?;
+        let client = if is_of_this_machine(request.url()) {
+            *request.timeout_mut() = Some(METADATA_TIMEOUT);
+            direct().map_err(|e| reqsign_core::Error::unexpected("no HTTP client").with_source(e))?
+        } else {
+            self.0.client().clone()
+        };
+        let response = client.execute(request).await.map_err(unreachable)?;
         let mut answer = http::Response::builder().status(response.status());
         if let Some(headers) = answer.headers_mut() {
             headers.clone_from(response.headers());
         }
-        let body = response.bytes().await.map_err(unreachable)?;
-        answer.body(body).map_err(|e| reqsign_core::Error::unexpected("a malformed answer").with_source(e))
+        let body = collect(response, MAX_ANSWER_BYTES, || ()).await.map_err(|e| match e {
+            Some(e) => unreachable(e),
+            None => reqsign_core::Error::unexpected("the answer is too long"),
+        })?;
+        answer.body(body.into()).map_err(|e| reqsign_core::Error::unexpected("a malformed answer").with_source(e))
     }
+}
+
+/// Whether an address is that of a service of this machine, such as 169.254.169.254: a proxy would tell what its own machine may do.
+fn is_of_this_machine(url: &Url) -> bool {
+    matches!(url.host(), Some(Host::Ipv4(address)) if address.is_link_local())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_of_this_machine_is_known_by_its_address() {
+        let is_of_this_machine = |url: &str| is_of_this_machine(&Url::parse(url).expect("a URL"));
+        assert!(is_of_this_machine("http://169.254.169.254/latest/api/token"));
+        assert!(is_of_this_machine("http://169.254.170.2/v2/credentials"));
+        assert!(!is_of_this_machine("https://sts.eu-central-1.amazonaws.com/"));
+        assert!(!is_of_this_machine("http://169.254.169.254.example/"));
+    }
 
     #[test]
     fn a_provider_does_not_show_its_key() {

@@ -74,6 +74,10 @@ pub struct S3 {
     bursts: Bursts,
     /// When keys were last fetched anew because the store refused those that it was asked with.
     renewal: Mutex<Renewal>,
+    /// The same, because it refused to answer HEAD, which cannot say why.
+    renewal_for_head: Mutex<Renewal>,
+    /// Locked while somebody looks for a login, another key or the region.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// How a bucket is reached.
@@ -170,7 +174,7 @@ impl Kind for S3Kind {
 
 impl S3 {
     pub(super) fn new(config: BucketConfig) -> Self {
-        let (preconnected, connected, region, bursts, renewal) = Default::default();
+        let (preconnected, connected, region, bursts, renewal, renewal_for_head, looking) = Default::default();
         Self {
             config,
             preconnected,
@@ -179,6 +183,8 @@ impl S3 {
             opaque: Mutex::new(LruCache::new(MAX_OPAQUE_OBJECTS)),
             bursts,
             renewal,
+            renewal_for_head,
+            looking,
         }
     }
 
@@ -200,7 +206,7 @@ impl S3 {
     async fn send(&self, purpose: Purpose<'_>, request: http::request::Builder, place: &str) -> Result<Answer> {
         let (method, headers) = (request.method_ref().cloned().unwrap_or_default(), request.headers_ref().cloned());
         loop {
-            let connected = self.connected.get(purpose)?;
+            let (connected, carried) = (self.connected.get(purpose)?, self.config.reluctant.carries());
             let mut request = http::Request::builder().method(&method).uri(format!("{}{place}", connected.url));
             if let (Some(headers), Some(all)) = (&headers, request.headers_mut()) {
                 all.clone_from(headers);
@@ -219,6 +225,16 @@ impl S3 {
             }
             let is_bad_request = answer.response.status() == StatusCode::BAD_REQUEST;
             let (error, region) = refusal_and_region(purpose, answer.response, None).await;
+            let is_refused = matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
+            if !is_refused && !is_bad_request && region.is_none() {
+                return Err(error);
+            }
+            // One looks for what is missing, and who was refused meanwhile asks again with it.
+            let _turn = self.looking.lock().await;
+            let is_as_it_was = Arc::ptr_eq(&connected, &self.connected.get(purpose)?);
+            if !is_as_it_was || carried != self.config.reluctant.carries() {
+                continue;
+            }
             if self.config.reluctant.is_to_look(&error, is_bad_request && region.is_none()) {
                 let found = self.find_login(purpose, &connected).await;
                 self.config.reluctant.note(error, found)?;
@@ -228,6 +244,16 @@ impl S3 {
                 && self.config.reluctant.carries()
                 && self.renew(token.as_ref()).await?
             {
+                continue;
+            }
+            let is_unexplained =
+                method == http::Method::HEAD && region.is_none() && error.kind() != ErrorKind::Unauthenticated;
+            if is_unexplained
+                && self.config.reluctant.carries()
+                && self.config.credentials.may_change()
+                && self.renewal_for_head.lock().is_due()
+            {
+                self.connect().await?;
                 continue;
             }
             let Some(region) = region.filter(|region| *region != connected.region) else {

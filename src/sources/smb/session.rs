@@ -182,9 +182,9 @@ impl Session {
         }
     }
 
-    /// Whether requests may still be answered.
+    /// Whether requests may still be answered, and times compared with the server's clock.
     pub(super) fn is_alive(&self) -> bool {
-        !self.connection.is_disconnected()
+        !self.connection.is_disconnected() && self.clock.is_right()
     }
 
     /// Tells the server that the share is no longer used.

@@ -2,7 +2,7 @@
 //! keeps guests from signing, and reads the server's clock.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -23,18 +23,33 @@ const CAPABILITIES: std::ops::Range<usize> = HEADER + 8..HEADER + 12;
 const SECURITY_MODE: usize = HEADER + 2;
 const SIGNING_REQUIRED: u8 = 0x2;
 
+/// How far this computer's two clocks may come apart: both follow a correction that is made little by little.
+const MAX_DRIFT: Duration = Duration::from_secs(1);
+
 /// The server's clock, told at the start of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     /// In 100 ns since 1601.
     said: u64,
     at: Instant,
+    /// The same moment by this computer's clock, which goes on while it sleeps.
+    at_by_clock: SystemTime,
 }
 
 impl Clock {
     /// The time by the server's clock; at most the time of one answer late, never early.
     pub(super) fn now(&self) -> u64 {
         self.said + u64::try_from(self.at.elapsed().as_nanos() / 100).unwrap_or(u64::MAX / 2)
+    }
+
+    /// Whether it goes on right: not once this computer has slept, when it stood still, or its clock was set.
+    pub(super) fn is_right(&self) -> bool {
+        let passed = self.at.elapsed();
+        let apart = match self.at_by_clock.elapsed() {
+            Ok(by_clock) => by_clock.abs_diff(passed),
+            Err(set_back) => set_back.duration() + passed,
+        };
+        apart < MAX_DRIFT
     }
 }
 
@@ -43,7 +58,7 @@ pub(super) async fn negotiate(tcp: TcpTransport, server: &str, guest: bool) -> s
     let wire = Arc::new(Wire { tcp, guest, negotiation: Mutex::default() });
     let mut connection = Connection::from_transport(Box::new(Arc::clone(&wire)), Box::new(Arc::clone(&wire)), server);
     connection.negotiate().await?;
-    let at = Instant::now();
+    let (at, at_by_clock) = (Instant::now(), SystemTime::now());
     let negotiation = std::mem::take(&mut *wire.negotiation.lock());
     // The hashed bytes must be those that went over the wire: keys are derived from them.
     connection.with_preauth_hasher_mut(|hasher| {
@@ -54,7 +69,7 @@ pub(super) async fn negotiate(tcp: TcpTransport, server: &str, guest: bool) -> s
     });
     let answer = negotiation.last().and_then(|message| message.get(HEADER..)).unwrap_or_default();
     let said = NegotiateResponse::unpack(&mut ReadCursor::new(answer))?.system_time;
-    Ok((connection, Clock { said, at }))
+    Ok((connection, Clock { said, at, at_by_clock }))
 }
 
 struct Wire {
@@ -102,5 +117,19 @@ impl TransportReceive for Wire {
 
     fn receive_progress(&self) -> Option<Arc<smb2::transport::ReceiveProgress>> {
         self.tcp.receive_progress()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_stood_still_while_the_computer_slept_is_not_right() {
+        let clock = Clock { said: 0, at: Instant::now(), at_by_clock: SystemTime::now() };
+        assert!(clock.is_right());
+        let slept = Duration::from_secs(180);
+        assert!(!Clock { at_by_clock: clock.at_by_clock - slept, ..clock }.is_right());
+        assert!(!Clock { at_by_clock: clock.at_by_clock + slept, ..clock }.is_right(), "it was set back");
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::revealed::Revealed;
 use crate::sources::http::COMPONENT;
+use crate::sources::http::transport::collect;
 
 /// A token, and the time that it has left.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Grant {
     pub(super) left: Duration,
 }
 
+/// The most bytes of an answer that are read.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The longest error code that is shown.
 const MAX_CODE_BYTES: usize = 40;
 
@@ -31,9 +34,13 @@ impl Grant {
         let lost = |e: reqwest::Error| {
             error(ErrorKind::Unreachable, format!("{who} does not answer")).caused_by(e.without_url())
         };
-        let response = request.send().await.map_err(lost)?;
+        let response = request.send().await.map_err(&lost)?;
         let status = response.status();
-        let body: Value = serde_json::from_slice(&response.bytes().await.map_err(lost)?).unwrap_or_default();
+        let body = collect(response, MAX_ANSWER_BYTES, || ()).await.map_err(|e| match e {
+            Some(e) => lost(e),
+            None => error(ErrorKind::Protocol, format!("the answer of {who} is too long")),
+        })?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
             return Self::of(&body).ok_or_else(|| error(ErrorKind::Protocol, format!("{who} gives no token")));
         }

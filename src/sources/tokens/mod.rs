@@ -21,6 +21,8 @@ use crate::secret::Secret;
 const UNTOLD: Duration = Duration::from_secs(5 * 60);
 /// How long before its end a token is renewed, unless it is a short one.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
+/// For how long a token is used at most.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where tokens come from, and the latest one.
 #[derive(Debug)]
@@ -85,9 +87,9 @@ impl Tokens {
     }
 }
 
-/// For how long a token that has so much left is used.
+/// For how long a token that has so much left is used; a day at most, whatever a service says.
 fn used_for(left: Duration) -> Duration {
-    left.saturating_sub(MARGIN.min(left / 5))
+    left.saturating_sub(MARGIN.min(left / 5)).min(LONGEST)
 }
 
 /// A token that the configuration tells. Runs the command that knows it.
@@ -98,7 +100,7 @@ async fn written(secret: Secret) -> Result<Grant> {
 }
 
 /// A client for services of this machine, to which no proxy leads.
-fn direct() -> Result<reqwest::Client> {
+pub(in crate::sources) fn direct() -> Result<reqwest::Client> {
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
     client.map_err(|e| grant::error(ErrorKind::Other, "cannot set up HTTP").caused_by(e))
 }
@@ -167,5 +169,6 @@ mod tests {
     fn short_tokens_have_a_short_margin() {
         let used_for = |seconds| used_for(Duration::from_secs(seconds)).as_secs();
         assert_eq!((used_for(3600), used_for(300), used_for(0)), (3300, 240, 0));
+        assert_eq!(used_for(u64::MAX), LONGEST.as_secs());
     }
 }

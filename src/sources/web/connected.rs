@@ -74,7 +74,7 @@ impl Connected {
     }
 
     /// Asks what there is at a URL. A server that will not say, or says no size, is asked for the first byte: many refuse HEAD, in many
-    /// ways, and answer GET.
+    /// ways, and answer GET. So is one that says the size 0: some give the length of what they send, and nothing is sent for HEAD.
     pub(super) async fn examine(&self, purpose: Purpose<'_>, url: &str, ranges: &Ranges) -> Result<Seen> {
         let seen = |(response, observed): (Response, i64)| {
             let mut stamp = Stamp::from_headers(response.headers());
@@ -84,7 +84,9 @@ impl Connected {
             Seen { stamp, observed, url: response.url().clone(), headers: response.headers().clone() }
         };
         match self.send(&self.files, purpose, http::Request::head(url), ranges).await {
-            Ok(answer) if answer.0.headers().contains_key(CONTENT_LENGTH) => return Ok(seen(answer)),
+            Ok(answer) if answer.0.headers().get(CONTENT_LENGTH).is_some_and(|size| size != "0") => {
+                return Ok(seen(answer));
+            }
             Ok(answer) if answer.0.url().path().ends_with('/') => return Ok(seen(answer)),
             Err(error) if !is_of_head_alone(&error) => return Err(error),
             _ => {}

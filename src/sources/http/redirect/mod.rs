@@ -13,7 +13,8 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION,
     TRANSFER_ENCODING,
 };
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
+use percent_encoding::{CONTROLS, percent_encode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Request, Response};
 use url::{Host, Url};
@@ -118,12 +119,17 @@ fn host_and_port(text: &str) -> Option<(Host, Option<u16>)> {
     (url.path() == "/" && url.username().is_empty() && url.query().is_none()).then_some((host, url.port()))
 }
 
+/// The address that a header tells, from this one on. Many servers do not escape it: bytes beyond ASCII mean themselves.
+pub(in crate::sources) fn joined(from: &Url, location: &HeaderValue) -> Option<Url> {
+    from.join(&percent_encode(location.as_bytes(), CONTROLS).to_string()).ok()
+}
+
 /// The address that an answer redirects to, without credentials in it.
 pub(super) fn target(response: &Response) -> Option<Url> {
     let status = response.status();
     let is_followed = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = response.headers().get(LOCATION).filter(|_| is_followed)?;
-    let mut to = response.url().join(location.to_str().ok()?).ok()?;
+    let mut to = joined(response.url(), location)?;
     // They fail only where there can be none.
     let _ = to.set_username("");
     let _ = to.set_password(None);
@@ -233,6 +239,19 @@ mod tests {
         assert!(led("http://10.0.0.5/x", "https://10.0.0.5/x"));
         assert!(!led("http://10.0.0.5/x", "http://10.0.0.5:6379/"));
         assert!(!led("http://127.0.0.1:8080/x", "http://127.0.0.1:631/"));
+    }
+
+    #[test]
+    fn an_address_that_a_server_has_not_escaped_means_what_it_says() {
+        let from = url("http://a.example/dir/x?y");
+        for (location, to) in [
+            (b"https://a.example/\xc3\x9cbung.pdf".as_slice(), "https://a.example/%C3%9Cbung.pdf"),
+            (b"\xdcbung%20a b.pdf", "http://a.example/dir/%DCbung%20a%20b.pdf"),
+            (b"/z?q=\xc3\xa4#f", "http://a.example/z?q=%C3%A4#f"),
+        ] {
+            let location = HeaderValue::from_bytes(location).expect("a header");
+            assert_eq!(joined(&from, &location), Some(url(to)));
+        }
     }
 
     #[test]
