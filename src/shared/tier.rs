@@ -254,7 +254,14 @@ impl Tier {
         let Some(backend) = self.backend(extent.size).filter(|_| self.tuning.role != Role::Read).cloned() else {
             return;
         };
-        self.refused.lock().get_or_insert(extent.name.clone(), Arc::default);
+        {
+            let mut refused = self.refused.lock();
+            if refused.contains(&extent.name) {
+                // That is under way.
+                return;
+            }
+            refused.put(extent.name.clone(), Arc::default());
+        }
         let (tier, extent) = (self.clone(), Arc::new(extent.clone()));
         tokio::spawn(async move {
             if let Some(doubted) = doubted

@@ -56,6 +56,11 @@ fn failed_to_wait<E: std::error::Error + Send + Sync + 'static>(op: &'static str
     move |e| Error::new(op, ErrorKind::Other).caused_by(e)
 }
 
+/// The beginning of the names of files whose values are being written.
+const UNNAMED: &str = ".new-";
+/// No machine takes longer for that.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Opens a regular file, and nothing that an open or a read could wait for.
 fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -84,7 +89,7 @@ fn prepare(path: &Path, value: &[u8]) -> io::Result<NamedTempFile> {
     fs::create_dir_all(dir)?;
     // Others may read it as far as the umask of this process allows: it is sealed.
     let permissions = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(".new-").permissions(permissions).tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(UNNAMED).permissions(permissions).tempfile_in(dir)?;
     file.write_all(value)?;
     Ok(file)
 }
@@ -131,12 +136,14 @@ fn walk(dir: &Path, counting: &AtomicU64) -> io::Result<Vec<Stored>> {
         }
         for entry in below(&above.path())? {
             let path = entry.path();
-            let Some(name) = path.strip_prefix(dir).ok().and_then(Path::to_str).filter(|name| is_name(name)) else {
-                continue;
-            };
             // Another machine may have removed it meanwhile.
             let Ok(metadata) = entry.metadata() else { continue };
-            let is_odd = !metadata.is_file();
+            // A machine that was killed has left it.
+            let is_litter = entry.file_name().as_encoded_bytes().starts_with(UNNAMED.as_bytes())
+                && metadata.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > WRITTEN_WITHIN));
+            let name = path.strip_prefix(dir).ok().and_then(Path::to_str).filter(|name| is_litter || is_name(name));
+            let Some(name) = name else { continue };
+            let is_odd = is_litter || !metadata.is_file();
             let times = [metadata.modified(), metadata.accessed()];
             let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
             let size = if is_odd { 0 } else { metadata.len() };
@@ -200,6 +207,22 @@ mod tests {
         assert_eq!(store.list(&Arc::default()).await.expect("it lists").len(), 1);
         let left = walkdir::WalkDir::new(dir.path()).into_iter().flatten().filter(|entry| entry.path().is_file());
         assert_eq!(left.count(), 2, "nothing else is left behind");
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_machine_was_writing_is_removed_after_a_day() {
+        let dir = kit::reaper::temporary();
+        let store = Directory::new(dir.path().to_owned());
+        assert!(store.put_if_absent(&name('a'), "value".into()).await.expect("it takes it"));
+        let written = dir.path().join(name('a')).with_file_name(".new-x");
+        fs::write(&written, "val").expect("it is written");
+        assert_eq!(store.list(&Arc::default()).await.expect("it lists").len(), 1, "somebody may be writing it");
+        kit::files::set_modified(&written, SystemTime::now() - 2 * WRITTEN_WITHIN);
+        let listed = store.list(&Arc::default()).await.expect("it lists");
+        let odd: Vec<_> = listed.iter().filter(|stored| stored.is_odd).collect();
+        assert!(listed.len() == 2 && odd.len() == 1, "{listed:?}");
+        store.delete(&odd[0].name).await.expect("it is removed");
+        assert!(!written.exists());
     }
 
     #[tokio::test]

@@ -1,17 +1,17 @@
 //! `Late`: a service that is opened when it is first asked, since the secret for it may take time to get.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::OnceCell;
 
 use super::redis::{LARGEST_FILE, Redis};
 use super::{Place, Store, Stored, open};
 use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
 use crate::shared::leases::{Ends, Leases};
 
 /// Opens a service; it may block.
@@ -20,7 +20,8 @@ type Opening<S> = dyn Fn() -> Result<Arc<S>> + Send + Sync;
 /// A service that opens itself, and tries again with the next call if that fails.
 pub struct Late<S: ?Sized> {
     opening: Arc<Opening<S>>,
-    opened: OnceCell<Arc<S>>,
+    opened: Arc<OnceLock<Arc<S>>>,
+    under_way: Arc<Flights<(), Result<Arc<S>>>>,
     largest_file: u64,
 }
 
@@ -40,22 +41,36 @@ impl Late<Redis> {
 
 impl<S: Send + Sync + ?Sized + 'static> Late<S> {
     fn new(opening: impl Fn() -> Result<Arc<S>> + Send + Sync + 'static, largest_file: u64) -> Self {
-        Self { opening: Arc::new(opening), opened: OnceCell::new(), largest_file }
+        let (opened, under_way) = <(Arc<_>, Arc<_>)>::default();
+        Self { opening: Arc::new(opening), opened, under_way, largest_file }
     }
 
+    /// Opens it if that has not been done. A caller may give up sooner, as a person who is asked for a secret takes his time: one opening is under
+    /// way, whoever waits for it.
     async fn open(&self) -> Result<&S> {
-        let open = async || {
-            let opening = self.opening.clone();
-            let lost = |lost| Error::new("open the shared store", ErrorKind::Other).caused_by(lost);
-            // Some are opened only within a runtime.
-            let runtime = tokio::runtime::Handle::current();
-            let opening = move || {
-                let _within = runtime.enter();
-                opening()
-            };
-            tokio::task::spawn_blocking(opening).await.map_err(lost)?
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let failed = || Error::new("open the shared store", ErrorKind::Other);
+        let begin = || {
+            let (opening, opened) = (self.opening.clone(), self.opened.clone());
+            async move {
+                // It may have been opened before this began.
+                if let Some(opened) = opened.get() {
+                    return Ok(opened.clone());
+                }
+                // Some are opened only within a runtime.
+                let runtime = tokio::runtime::Handle::current();
+                let open = move || {
+                    let _within = runtime.enter();
+                    opening()
+                };
+                let service = tokio::task::spawn_blocking(open).await.map_err(|lost| failed().caused_by(lost))??;
+                Ok(opened.get_or_init(|| service).clone())
+            }
         };
-        self.opened.get_or_try_init(open).await.map(|opened| &**opened)
+        self.under_way.join((), begin).await.unwrap_or_else(|| Err(failed().because("it was abandoned")))?;
+        self.opened.get().map(|opened| &**opened).ok_or_else(failed)
     }
 }
 
@@ -108,9 +123,30 @@ impl<S: Leases + ?Sized> Leases for Late<S> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
 
     use super::*;
     use crate::shared::store::memory::Memory;
+
+    #[tokio::test]
+    async fn who_gives_up_does_not_make_it_open_anew() {
+        let (answer, answered) = mpsc::channel::<()>();
+        let (answered, opened) = (std::sync::Mutex::new(answered), Arc::new(AtomicUsize::new(0)));
+        let counting = opened.clone();
+        let opening = move || {
+            counting.fetch_add(1, Ordering::SeqCst);
+            answered.lock().expect("nobody panicked").recv().expect("the secret is typed");
+            Ok(Arc::<Memory>::default())
+        };
+        let late = Late::new(opening, 9);
+        for _ in 0..3 {
+            let asked = tokio::time::timeout(Duration::from_millis(20), late.get("v1/aa/x", 0..1));
+            asked.await.expect_err("somebody types");
+        }
+        answer.send(()).expect("it is waited for");
+        assert_eq!(late.get("v1/aa/x", 0..1).await.expect("it answers"), None);
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+    }
 
     #[tokio::test]
     async fn it_is_opened_once_and_again_if_that_fails() {
