@@ -1,7 +1,7 @@
 //! `add`: writes a source into the configuration file, once it has worked. It asks for what the URL does not tell, and never shows a secret.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml_edit::Table;
 
@@ -60,7 +60,7 @@ pub fn add(request: &AddRequest) -> Result<u8, Failure> {
     let given = std::env::var(PASSWORD_VARIABLE).ok().filter(|given| !given.is_empty());
     // With a password, `mount` would log in with it, too.
     let wanted = request.password || (given.is_some() && type_name == "sftp" && values.contains_key("username"));
-    let secret = secret_key(type_name, &values, wanted).map(|key| (key, place(&name)));
+    let secret = secret_key(type_name, &values, wanted).map(|key| (key, place(&request.file, &name)));
     edited.add(&name, table(type_name, &values, secret))?;
     let config = edited.examine_all().inspect_err(|_| {
         eprintln!("kitovufs: nothing is written, for the configuration would not be right:");
@@ -119,14 +119,21 @@ fn secret_key(type_name: &str, values: &BTreeMap<String, toml::Value>, wanted: b
     of_login.map(|(_, _, secret)| secret).or(wanted.then_some("password"))
 }
 
-/// Where a secret is kept: in the keyring if there is one, else in a file beside the configuration.
-fn place(name: &str) -> toml_edit::InlineTable {
+/// Where a secret is kept: in the keyring if there is one, else in a new file beside the configuration `file`.
+fn place(file: &Path, name: &str) -> toml_edit::InlineTable {
     let mut place = toml_edit::InlineTable::new();
     match keyring::system().check() {
         Ok(()) => place.insert("keyring", true.into()),
-        Err(_) => place.insert("file", format!("secrets/{name}").into()),
+        Err(_) => place.insert("file", free_file(file.parent().unwrap_or(Path::new("")), name).into()),
     };
     place
+}
+
+/// A file for a secret that is not there, as the secret of another configuration's source of this name may be.
+fn free_file(dir: &Path, name: &str) -> String {
+    let further = (2..).map(|number| format!("secrets/{name} {number}"));
+    let mut files = std::iter::once(format!("secrets/{name}")).chain(further);
+    files.find(|file| dir.join(file).symlink_metadata().is_err()).unwrap_or_default()
 }
 
 fn table(

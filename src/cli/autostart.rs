@@ -95,6 +95,11 @@ fn is_on(dir: &Path) -> bool {
 fn turn_on(dir: &Path, program: &Path) -> io::Result<()> {
     let wanted = wanted(dir);
     fs::create_dir_all(wanted.parent().unwrap_or(dir))?;
+    if dir.join(UNIT).is_symlink() {
+        let unit = dir.join(UNIT);
+        let why = format!("{}: it is a link, as of a unit that is masked; take it away first", unit.display());
+        return Err(io::Error::other(why));
+    }
     fs::write(dir.join(UNIT), TEMPLATE.replace(PACKAGED, &quoted(program)))?;
     match symlink(dir.join(UNIT), &wanted) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
@@ -147,5 +152,13 @@ mod tests {
             turn_off(dir.path()).expect("removed");
         }
         assert!(!is_on(dir.path()) && !dir.path().join(UNIT).exists());
+    }
+
+    #[test]
+    fn a_masked_unit_stays_masked() {
+        let dir = tempfile::tempdir().expect("a directory");
+        symlink("/dev/null", dir.path().join(UNIT)).expect("a link");
+        let why = turn_on(dir.path(), Path::new("/usr/bin/kitovufs")).expect_err("it is masked").to_string();
+        assert!(why.contains("masked") && !is_on(dir.path()), "{why}");
     }
 }

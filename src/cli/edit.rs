@@ -48,9 +48,8 @@ impl Edited {
             Config::examine_text(&text, file, true)?.1.or(())?;
             return Err(failed().because("this is not TOML").into());
         };
-        let sources = document.get("sources").and_then(Item::as_table_like);
-        let names = sources.map(|sources| sources.iter().map(|(name, _)| name.to_owned()).collect());
-        Ok(Self { file: file.to_owned(), before, names: names.unwrap_or_default(), text })
+        let names = names_in(&document);
+        Ok(Self { file: file.to_owned(), before, names, text })
     }
 
     /// The names of the sources.
@@ -84,14 +83,22 @@ impl Edited {
     }
 
     /// Removes what there is of a source, with the comments that belong to it. Returns the number of sources that are left.
-    pub(super) fn remove(&mut self, name: &str) -> usize {
+    ///
+    /// # Errors
+    /// It shares a line with something else.
+    pub(super) fn remove(&mut self, name: &str) -> Result<usize> {
         let lines: Vec<&str> = self.text.split_inclusive('\n').collect();
         let owned = lines_of(&self.text, name);
         let gone = with_comments(&lines, &owned);
         let left = lines.into_iter().zip(gone).filter(|(_, gone)| !gone).map(|(line, _)| line);
         self.text = left.collect();
         self.names.retain(|other| other != name);
-        self.names.len()
+        let document = Document::parse(self.text.trim_start_matches(BOM));
+        if document.map_or(true, |document| names_in(&document) != self.names) {
+            let why = "it shares a line with something else; take it out with an editor";
+            return Err(Error::new("remove", ErrorKind::Other).on(self.file.display()).because(why));
+        }
+        Ok(self.names.len())
     }
 
     /// The meaning of the changed text, which a mount is to take.
@@ -147,6 +154,12 @@ impl Edited {
     }
 }
 
+/// The names of the sources.
+fn names_in(document: &Document<&str>) -> Vec<String> {
+    let sources = document.get("sources").and_then(Item::as_table_like);
+    sources.map(|sources| sources.iter().map(|(name, _)| name.to_owned()).collect()).unwrap_or_default()
+}
+
 /// What is in a file; `None` if it is not there.
 fn text_of(file: &Path) -> io::Result<Option<String>> {
     let bytes = match config::read(file) {
@@ -158,7 +171,7 @@ fn text_of(file: &Path) -> io::Result<Option<String>> {
 }
 
 /// The file that a path leads to by links, which need not be there: a link that leads nowhere yet stays one.
-fn led_to(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn led_to(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     loop {
         match fs::canonicalize(&path) {
@@ -270,8 +283,21 @@ mod tests {
 
     fn removed(text: &str, name: &str) -> String {
         let (_dir, mut edited) = edited(text);
-        edited.remove(name);
+        edited.remove(name).expect("it can be removed");
         edited.text
+    }
+
+    #[test]
+    fn a_source_that_shares_a_line_with_another_is_not_removed() {
+        for text in [
+            "sources = { a = { type = \"local\", path = \"/\" }, b = { type = \"local\", path = \"/usr\" } }\n",
+            "sources = {\n  a = { type = \"local\", path = \"/\" }, b = { type = \"local\", path = \"/usr\" },\n}\n",
+            "sources = { # all\n  a = { type = \"local\", path = \"/\" } }\n",
+        ] {
+            let (_dir, mut edited) = edited(text);
+            let why = edited.remove("a").expect_err(text).to_string();
+            assert!(why.contains("shares a line"), "{why}");
+        }
     }
 
     #[test]
@@ -310,12 +336,12 @@ mod tests {
     #[test]
     fn a_source_goes_with_the_comments_that_belong_to_it() {
         let (_dir, mut edited) = edited(TEXT);
-        assert_eq!(edited.remove("a"), 1);
+        assert_eq!(edited.remove("a").expect("it can be removed"), 1);
         assert_eq!(
             edited.text,
             "# mine\nmountpoint   = \"/m\" # here\n\n# second\n[sources.b]\ntype = \"local\"\npath = \"/usr\"\n"
         );
-        assert_eq!(edited.remove("b"), 0);
+        assert_eq!(edited.remove("b").expect("it can be removed"), 0);
         assert_eq!(edited.text, "# mine\nmountpoint   = \"/m\" # here\n");
     }
 
@@ -345,12 +371,12 @@ mod tests {
     fn what_is_wrong_already_is_in_nobodys_way() {
         let (_dir, mut edited) = edited(&format!("{TEXT}\n[sources.odd]\ntype = \"bogus\"\n"));
         assert_eq!(edited.names().collect::<Vec<_>>(), ["a", "b", "odd"]);
-        edited.remove("a");
+        edited.remove("a").expect("it can be removed");
         edited.add("c", table("type = \"local\"\npath = \"/srv\"\n")).expect("it can be added");
         edited.examine().expect("nothing new is wrong");
         edited.add("d", table("type = \"bogus\"\n")).expect("it can be added");
         assert_eq!(edited.examine().expect_err("it is wrong").0.len(), 1);
-        assert_eq!(edited.remove("odd"), 3);
+        assert_eq!(edited.remove("odd").expect("it can be removed"), 3);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::config::Access;
 use crate::source::nearest::nearest;
 
 /// Options that concern other programs, or ask for what is so anyway. `rw` is one: fstab has it by default, and the mount stays read-only.
-const WITHOUT_EFFECT: [&str; 23] = [
+const WITHOUT_EFFECT: [&str; 39] = [
     "defaults",
     "ro",
     "rw",
@@ -29,6 +29,22 @@ const WITHOUT_EFFECT: [&str; 23] = [
     "relatime",
     "async",
     "default_permissions",
+    "diratime",
+    "nodiratime",
+    "strictatime",
+    "nostrictatime",
+    "norelatime",
+    "lazytime",
+    "nolazytime",
+    "sync",
+    "dirsync",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "silent",
+    "loud",
+    "nosymfollow",
 ];
 
 /// The options that have an effect, for messages.

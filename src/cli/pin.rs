@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use serde_json::{Value, json};
@@ -94,11 +94,11 @@ pub fn all_are(files: u64, bytes: ByteSize) -> String {
     if files == 1 { format!("1 file ({bytes}) is") } else { format!("all {} ({bytes}) are", count(files)) }
 }
 
-/// The status of each of this user's mounts that answers. A dead one is told, and stands in the way of no other.
+/// The status of each of this user's mounts that answers, and whether there are others. A dead one is told, and stands in the way of no other.
 ///
 /// # Errors
 /// None of them answers.
-pub fn statuses(op: &'static str) -> Result<Vec<(Mounted, Status)>> {
+pub fn statuses(op: &'static str) -> Result<(Vec<(Mounted, Status)>, bool)> {
     let (mut answers, mut failures) = (Vec::new(), Vec::new());
     for mounted in status::ours(op)? {
         match status::of(&mounted) {
@@ -113,12 +113,13 @@ pub fn statuses(op: &'static str) -> Result<Vec<(Mounted, Status)>> {
         return Err(error);
     }
     failures.iter().for_each(|error| tell(&error.to_string()));
-    Ok(answers)
+    Ok((answers, !failures.is_empty()))
 }
 
 /// Prints what is pinned.
 fn list(json: bool) -> Result<u8> {
-    for (mounted, status) in statuses("pin")? {
+    let (answers, others_are_silent) = statuses("pin")?;
+    for (mounted, status) in answers {
         for (path, pin) in status.pins {
             if json {
                 print_told(&mounted.path.join(OsStr::from_bytes(pin.path.bytes())), json!(pin));
@@ -132,7 +133,7 @@ fn list(json: bool) -> Result<u8> {
             outln!("{}  {}: {looked}", mounted.path.display(), shown_pin(&path));
         }
     }
-    Ok(0)
+    Ok(u8::from(others_are_silent))
 }
 
 /// Unpins places and what is pinned below them; the copies stay until something else needs their room. Returns the exit code: 1 if a path is
@@ -153,7 +154,7 @@ pub fn unpin(paths: &[PathBuf], json: bool) -> u8 {
 /// user, or its mount does not answer.
 pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> u8 {
     each("evict", paths, json, |place| {
-        if pinned_too {
+        if pinned_too && is_pinned(place)? {
             ask("unpin", place)?;
         }
         let tally = carry_out("evict", "evict", place, None)?;
@@ -172,6 +173,15 @@ pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> u8 {
         }
         Ok(u8::from(failed + open > 0))
     })
+}
+
+/// Whether something at or below a place is pinned, or something that it lies in.
+fn is_pinned(place: &Place) -> Result<bool> {
+    let below = place.below();
+    let below = Path::new(OsStr::from_bytes(&below));
+    let pins = status::of(&place.mounted)?.pins;
+    let mut pinned = pins.values().map(|pin| Path::new(OsStr::from_bytes(pin.path.bytes())));
+    Ok(pinned.any(|pin| pin.starts_with(below) || below.starts_with(pin)))
 }
 
 /// Asks the sources about these places now. Returns the exit code: 1 if a path is in no mount of this user, its mount does not answer, or its

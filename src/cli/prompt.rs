@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-use super::runtime::{ENDED, when_signalled};
+use super::runtime::{ENDED, endable, when_signalled};
 
 /// The terminal of this process, from which secrets are read (termios(3), tty(4)).
 const TERMINAL: &str = "/dev/tty";
@@ -18,7 +18,7 @@ pub(super) fn ask(what: &str, otherwise: &str) -> io::Result<Option<String>> {
     eprint!("{what} [{otherwise}]: ");
     io::stderr().flush()?;
     let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
+    endable(|| io::stdin().read_line(&mut line)).map_err(io::Error::other)??;
     let line = line.trim();
     Ok((!line.is_empty()).then(|| line.to_owned()))
 }
@@ -29,7 +29,7 @@ pub(super) fn ask_secret(what: &str) -> io::Result<String> {
         return hidden(what);
     }
     let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
+    endable(|| io::stdin().read_line(&mut line)).map_err(io::Error::other)??;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 

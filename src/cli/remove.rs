@@ -26,7 +26,7 @@ pub fn remove(file: &Path, name: &str) -> Result<u8, Failure> {
     }
     let configured = before.sources.iter().find(|source| source.name == name);
     let kept = configured.map(|source| source.settings.kept_secrets()).unwrap_or_default();
-    let left = edited.remove(name);
+    let left = edited.remove(name)?;
     if left > 0 {
         edited.examine()?;
     }

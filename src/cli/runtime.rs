@@ -7,7 +7,8 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
-use crate::error::{Error, ErrorKind};
+use crate::children;
+use crate::error::{Error, ErrorKind, Result};
 use crate::mount::stop::Stop;
 
 /// The exit code of a process that a signal ended while it had changed the terminal.
@@ -28,6 +29,19 @@ pub(super) fn when_signalled(work: impl FnOnce() + Send + 'static) -> io::Result
     });
     drop(entered);
     Ok(runtime)
+}
+
+/// Does what may block, outside of a runtime. A signal to end ends this process and its children: once a runtime has listened for signals, they do
+/// so no longer by themselves.
+pub(super) fn endable<T>(work: impl FnOnce() -> T) -> Result<T> {
+    let ending = when_signalled(|| {
+        children::end_all();
+        std::process::exit(ENDED);
+    });
+    let listening = ending.map_err(|e| Error::new("start", ErrorKind::Other).caused_by(e))?;
+    let done = work();
+    listening.shutdown_background();
+    Ok(done)
 }
 
 /// Runs work on an async runtime. A signal to end ends this process and its children; a source that hangs does not keep it.

@@ -22,10 +22,12 @@ pub fn unmount(mountpoint: Option<&Path>) -> Result<()> {
         Some(mountpoint) => status::ours_at("unmount", mountpoint)?,
         None => default_place(status::ours("unmount")?, configured_place())?,
     };
-    let answer = Asked::of(&place.path)?.answer();
-    let pid = match answer {
-        Answer::Alive => status::of(&place).ok().map(|status| status.pid),
-        Answer::Dead | Answer::Silent | Answer::Failed(_) => None,
+    let asked = Asked::of(&place.path)?;
+    // In another way too, at the same time: on a busy machine, the process that asks may not come to it.
+    let pid = status::of(&place).ok().map(|status| status.pid);
+    let answer = match asked.answer() {
+        Answer::Silent if pid.is_some() => Answer::Alive,
+        answer => answer,
     };
     match answer {
         Answer::Dead => point::take_away_dead(&place)?,

@@ -26,7 +26,9 @@ const DAMAGED: u8 = 4;
 pub fn verify(paths: &[PathBuf], json: bool) -> Result<u8> {
     let mut code = 0;
     if paths.is_empty() {
-        for (mounted, _) in statuses("verify")? {
+        let (answers, others_are_silent) = statuses("verify")?;
+        code |= u8::from(others_are_silent) * FAILED;
+        for (mounted, _) in answers {
             match errand::run("verify", "verify", &mounted, Value::Null, None) {
                 Ok(tally) => {
                     tell_failures("verify", &tally);

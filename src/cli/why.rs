@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use bytesize::ByteSize;
 
 use super::place::{Place, attribute};
-use super::status::{self, local_time, shown_pin, state};
+use super::status::{self, local_time, safe, shown_pin, state};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::xattr::NAMES;
 
@@ -47,7 +47,7 @@ pub fn why(typed: &Path, json: bool) -> Result<String> {
     if json {
         known.extend(source.map(|(_, source)| ("source_state", source.state.clone())));
         known.insert("size", metadata.len().to_string());
-        return Ok(format!("{:#}\n", serde_json::json!(known)));
+        return Ok(safe(&format!("{:#}\n", serde_json::json!(known))));
     }
     let mut sentences = vec![belongs(path, &known)];
     sentences.extend(source_state.map(|state| format!("The source: {state}.")));

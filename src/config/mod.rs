@@ -166,6 +166,17 @@ impl SharedConfig {
         let urls = [&self.store, &self.redis].into_iter().flatten().map(|remote| remote.url.as_str());
         urls.collect::<Vec<_>>().join(", ")
     }
+
+    /// The environment variables that hold its secrets.
+    pub fn variables(&self) -> impl Iterator<Item = String> {
+        let remotes = [&self.store, &self.redis].into_iter().flatten();
+        let remotes = remotes.flat_map(|remote| [&remote.account, &remote.secret]);
+        let secrets = remotes.chain([&self.key, &self.signing_key]).flatten();
+        secrets.filter_map(|secret| match secret {
+            Secret::Env(name) => Some(name.clone()),
+            _ => None,
+        })
+    }
 }
 
 /// There is none in a program without what machines have in common.
@@ -364,6 +375,17 @@ impl SourceConfig {
         let values = self.settings.values.iter().filter(|(key, _)| !keys.contains(&key.as_str()));
         identity(&self.type_name, values)
     }
+}
+
+/// The identities of these sources' remotes, each different: those that have the same settings have their names in them, since their logins, which
+/// may be all that differs, may see different files.
+pub fn identities<'a>(sources: impl Iterator<Item = &'a SourceConfig>) -> Vec<String> {
+    let all: Vec<_> = sources.map(|source| (&source.name, source.identity())).collect();
+    let own = |(name, identity): &(&String, String)| {
+        let is_alone = all.iter().filter(|(_, other)| other == identity).count() == 1;
+        if is_alone { identity.clone() } else { format!("{identity}\nfolder {}", name.escape_debug()) }
+    };
+    all.iter().map(own).collect()
 }
 
 fn about_source(name: &str, message: &str) -> String {

@@ -295,6 +295,21 @@ fn identity_is_about_the_remote_only() {
 }
 
 #[test]
+fn sources_with_the_same_settings_have_identities_of_their_own() {
+    let site = |name: &str, token: &str| {
+        format!(
+            "[sources.{name}]\ntype = 'moodle'\nurl = 'https://moodle.example.org'\ntoken = {{ env = '{token}' }}\n"
+        )
+    };
+    let [anna, teacher] = [("anna", "A"), ("teacher", "T")].map(|(name, token)| site(name, token));
+    let both = identities(good(&format!("{anna}{teacher}")).sources.iter());
+    assert_ne!(both[0], both[1]);
+    let alone = identities(good(&anna).sources.iter());
+    assert_eq!(alone[0], good(&anna).sources[0].identity());
+    assert!(!both.contains(&alone[0]), "neither finds what the other had alone");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_says_why() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = Config::load(&dir.path().join("none.toml")).expect_err("there is no file").to_string();

@@ -42,7 +42,10 @@ pub(super) fn read(connections: Vec<Value>, notes: &mut Vec<String>) -> Vec<Conn
             notes.push(format!("connection `{name}` is there twice: the first is left out, as kitovu does"));
             read.remove(before);
         }
-        let source = source_name(&name);
+        let wanted = source_name(&name);
+        let is_taken = |name: &str| read.iter().any(|other| other.source == name);
+        let further = (2..).map(|n| format!("{wanted} {n}"));
+        let source = std::iter::once(wanted.clone()).chain(further).find(|name| !is_taken(name)).unwrap_or_default();
         if source != name {
             notes.push(format!("connection `{name}` is the source `{source}`: a source's name is a folder's name"));
         }

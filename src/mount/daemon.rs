@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Signal, chdir, set_parent_process_death_signal, setsid};
@@ -31,6 +32,10 @@ pub fn spawn() -> Result<u8> {
         return Ok(0);
     }
     let status = child.wait().map_err(failed)?;
+    if let Some(signal) = status.signal() {
+        let why = format!("its process was ended by signal {signal}; `kitovufs log` may say more");
+        return Err(Error::new("mount", ErrorKind::Other).because(why));
+    }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).filter(|&code| code != 0).unwrap_or(1))
 }
 

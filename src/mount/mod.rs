@@ -13,6 +13,8 @@ pub mod stop;
 mod supervisor;
 mod survey;
 
+use std::fmt;
+use std::io::{self, Write as _};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::pin::pin;
@@ -28,7 +30,7 @@ use tracing::{error, info, warn};
 use crate::cache::{Cache, Limits};
 use crate::catalog::{Catalog, Policy, Room};
 use crate::children;
-use crate::config::{Access, Config, Diagnostic, Diagnostics, PartConfig};
+use crate::config::{Access, Config, Diagnostic, Diagnostics, PartConfig, identities};
 use crate::control;
 use crate::control::service::MountService;
 use crate::error::{Error, ErrorKind, Result};
@@ -218,7 +220,7 @@ fn serve_page(runtime: &Runtime, request: &MountRequest, report: &Arc<Report>) -
         let why = format!("{}: {e}", config.listen);
         warn!("there is no page on {why}");
         if request.daemon {
-            eprintln!("kitovufs: there is no page on {}", PrintableLines(&why));
+            tell_user(format_args!("there is no page on {}", PrintableLines(&why)));
         }
         report.note_web(format!("off: {why}"));
     }
@@ -237,9 +239,14 @@ fn tell(notes: impl IntoIterator<Item = String>, is_daemon: bool) {
     for note in notes {
         warn!("{note}");
         if is_daemon {
-            eprintln!("kitovufs: {}", PrintableLines(&note));
+            tell_user(format_args!("{}", PrintableLines(&note)));
         }
     }
+}
+
+/// Tells the user something on standard error. Where nobody takes it, the mount goes on without.
+fn tell_user(what: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "kitovufs: {what}");
 }
 
 /// Prints a line for each source that does not work. Whether the mount may go on.
@@ -258,10 +265,10 @@ fn tell_findings(runtime: &Runtime, fs: &Arc<FileSystem>, request: &MountRequest
     });
     if !request.quiet {
         for finding in &findings {
-            eprintln!("kitovufs: {finding}");
+            tell_user(format_args!("{finding}"));
         }
         if !findings.is_empty() && !request.strict {
-            eprintln!("kitovufs: the folder is mounted; {}", next_steps(request));
+            tell_user(format_args!("the folder is mounted; {}", next_steps(request)));
         }
     }
     findings.is_empty() || !request.strict
@@ -286,10 +293,11 @@ fn assemble(config: &Config, configured: Vec<Configured>, shares: &Shares) -> Re
     let memory = Arc::new(Memory::default());
     let room = Arc::new(Room::default());
     let mut reported = Vec::new();
-    let sources = configured.into_iter().enumerate().map(|(index, configured)| {
+    let identities = identities(configured.iter().map(|configured| &configured.config));
+    let sources = configured.into_iter().zip(identities).enumerate().map(|(index, (configured, identity))| {
         let Configured { config, connection, counters, changes, names_account, .. } = configured;
         config.settings.rooms.give(cache.clone());
-        let source_id: Arc<str> = config.identity().into();
+        let source_id: Arc<str> = identity.into();
         let (fresh_for, patience, offline) = (config.fresh_for, config.patience, config.offline);
         let policy = Policy { fresh_for, patience, offline, names_account };
         let (db, room, span) = (db.clone(), room.clone(), connection.span());

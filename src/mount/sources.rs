@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "shared")]
+use crate::config::SharedConfig;
 use crate::config::{Config, Diagnostic, Diagnostics, SourceConfig};
 use crate::room::Rooms;
 use crate::secret::Secret;
@@ -59,7 +61,8 @@ pub async fn configure(
     let configuring = config.sources.iter().map(async |source_config| {
         let mut source_config = source_config.clone();
         source_config.settings.rooms = rooms.clone();
-        source_config.settings.withheld = others_secrets(config, &source_config);
+        // Whoever tries one source alone has named those of the others.
+        source_config.settings.withheld.extend(others_secrets(config, &source_config));
         source_config.settings.reserved.clone_from(&reserved);
         source_config.settings.fresh_for = source_config.fresh_for;
         source_config.settings.scratch.clone_from(&config.cache.dir);
@@ -107,8 +110,8 @@ fn wrap(config: SourceConfig, ways: Ways, source: Box<dyn Source>) -> Configured
     Configured { config, connection, counters, notes, connects_early, names_account, changes }
 }
 
-/// The environment variables that hold secrets of other sources than this one, or that of the page.
-fn others_secrets(config: &Config, this: &SourceConfig) -> Vec<String> {
+/// The environment variables that hold secrets of other sources than this one, of the store that machines share, or that of the page.
+pub fn others_secrets(config: &Config, this: &SourceConfig) -> Vec<String> {
     let own = this.settings.variables();
     let others = config.sources.iter().filter(|other| other.name != this.name);
     let kinds = others.filter_map(|other| Some((crate::sources::kind(&other.type_name)?, &other.settings)));
@@ -116,6 +119,8 @@ fn others_secrets(config: &Config, this: &SourceConfig) -> Vec<String> {
     if let Some(Secret::Env(name)) = config.web.as_ref().and_then(|web| web.token.as_ref()) {
         names.push(name.clone());
     }
+    #[cfg(feature = "shared")]
+    names.extend(config.shared.iter().flat_map(SharedConfig::variables));
     names.retain(|name| !own.contains(name));
     names
 }

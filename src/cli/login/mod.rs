@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt as _;
 use serde_json::json;
 
+use super::edit::led_to;
 use super::output::outln;
-use super::runtime::on_runtime;
+use super::runtime::{endable, on_runtime};
 use super::status::connected;
 use super::{Failure, prompt};
 use crate::config::{Config, Diagnostics, SourceConfig};
@@ -167,6 +168,7 @@ pub(super) fn unknown(name: &str, names: &[&str]) -> Failure {
 fn prove(config: &Config, source: &SourceConfig, secrets: &[(String, Revealed)]) -> Result<(), Failure> {
     let mut source = source.clone();
     source.settings = source.settings.with_secrets(secrets.iter().cloned());
+    source.settings.withheld = mount::sources::others_secrets(config, &source);
     let config = Config { sources: vec![source], folders: Vec::new(), ..config.clone() };
     on_runtime(async {
         for configured in mount::examine(&config, Diagnostics::default()).await? {
@@ -186,7 +188,8 @@ async fn answers(source: &dyn crate::source::Source) -> Result<()> {
 fn keep(key: &str, place: &Secret, secret: &Revealed, store: &dyn Store) -> Result<String> {
     match place {
         Secret::Keyring(item) => {
-            store.set(item, secret)?;
+            // The desktop may ask the user for the keyring's own password.
+            endable(|| store.set(item, secret))??;
             Ok(format!("`{key}` is in the keyring now ({item})"))
         }
         Secret::File(path) => {
@@ -202,7 +205,7 @@ fn keep(key: &str, place: &Secret, secret: &Revealed, store: &dyn Store) -> Resu
 /// Puts the secret into the first line of a file that only its owner can read. Lines below it stay.
 fn write(path: &Path, secret: &Revealed) -> io::Result<()> {
     // Through a link, so that it stays one.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = led_to(path)?;
     let dir = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(dir)?;
     let before = match fs::read(&path) {

@@ -13,6 +13,7 @@ use super::output::{out, outln, say};
 use super::runtime::on_runtime;
 use crate::config::{Config, Diagnostics};
 use crate::error::{Error, ErrorKind};
+use crate::mount::sources::others_secrets;
 use crate::source::Settings;
 use crate::sources::plugin::check::{Finding, Subject, check};
 use crate::sources::plugin_kind;
@@ -144,8 +145,10 @@ fn configured(file: &Path, name: &str) -> Result<(String, Settings, Duration), F
     if !problems.is_empty() {
         return Err(problems.into());
     }
-    let source = config.sources.into_iter().find(|source| source.name == name);
-    let source = source.ok_or_else(|| Failure::Usage(format!("{}: there is no source `{name}`", file.display())))?;
+    let source = config.sources.iter().find(|source| source.name == name).cloned();
+    let mut source =
+        source.ok_or_else(|| Failure::Usage(format!("{}: there is no source `{name}`", file.display())))?;
+    source.settings.withheld = others_secrets(&config, &source);
     Ok((source.type_name, source.settings, source.timeout))
 }
 
