@@ -36,14 +36,22 @@ impl fmt::Display for Finding {
     }
 }
 
+/// How often a source that has not answered yet, while something is known of it, is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Lists the root of every source, all at once. Answers count as any other, so that the first `ls` is served from them; a listing that
-/// is known and fresh is not asked for.
+/// is known and fresh is not asked for. One that is only known is no answer.
 pub async fn survey(fs: &Arc<FileSystem>, wait: Duration) -> Vec<Finding> {
     let asking = fs.sources().iter().map(|source| async move {
         let root = RemotePath::root();
-        let asked = source.catalog.list(&root);
-        let why = match tokio::time::timeout(wait, asked).await {
-            Ok(_) => Why::Error(failure_of(source)?),
+        let answered = async {
+            while source.catalog.list(&root).await.is_ok_and(|known| known.unconfirmed) && failure_of(source).is_none()
+            {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let why = match tokio::time::timeout(wait, answered).await {
+            Ok(()) => Why::Error(failure_of(source)?),
             Err(_) => Why::Silence(wait),
         };
         Some(Finding { source: source.name.to_vec(), why })

@@ -9,8 +9,10 @@ use rustix::io::Errno;
 
 use crate::kit::home::{Home, is_mounted, local, text};
 use crate::kit::mount::number;
+use crate::kit::proxy::{Fate, Link, Proxy};
 use crate::kit::servers::free_port;
 use crate::kit::wait::eventually;
+use crate::remote::Remote;
 
 /// Whoever mounts does not wait longer; the rest is for a busy machine.
 const PROMISED: Duration = Duration::from_secs(12);
@@ -143,6 +145,23 @@ fn strict_mounts_all_or_nothing() {
     let (output, said) = mount(&home, &["--strict"]);
     assert!(output.status.success() && said.is_empty(), "{said}");
     unmount(&home);
+}
+
+#[test]
+fn strict_waits_for_an_answer_also_where_a_listing_is_known() {
+    let remote = Remote::webdav();
+    remote.put("file", "bytes");
+    let home = Home::of("");
+    let (table, line) = remote.table_over("far", Proxy::to);
+    home.configure(&format!("{table}fresh_for = \"1ms\"\npatience = \"200ms\"\ntimeout = \"4s\"\n"));
+    let (output, said) = mount(&home, &["--strict"]);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    unmount(&home);
+    // Connections are taken, and nothing is said.
+    line.set(Link { fate: Some((0, Fate::Stall)), ..Link::default() });
+    let (output, said) = mount(&home, &["--strict"]);
+    assert!(output.status.code() == Some(1) && said.contains("source far does not work"), "{said}");
+    assert!(!is_mounted(&home.mountpoint()));
 }
 
 #[test]
