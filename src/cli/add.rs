@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::Table;
 
 use super::edit::Edited;
-use super::output::outln;
+use super::output::{errln, outln};
 use super::{Failure, login, overview, prompt};
 use crate::config::{Config, SourceConfig};
 use crate::error::{Error, ErrorKind};
@@ -63,7 +63,7 @@ pub fn add(request: &AddRequest) -> Result<u8, Failure> {
     let secret = secret_key(type_name, &values, wanted).map(|key| (key, place(&request.file, &name)));
     edited.add(&name, table(type_name, &values, secret))?;
     let config = edited.examine_all().inspect_err(|_| {
-        eprintln!("kitovufs: nothing is written, for the configuration would not be right:");
+        errln!("kitovufs: nothing is written, for the configuration would not be right:");
     })?;
     let source = login::named(&config, &name)?;
     let said = if request.untried { untried(source) } else { tried(&config, source, given)? };
@@ -92,15 +92,14 @@ fn ask_account(type_name: &str, values: &mut BTreeMap<String, toml::Value>) -> R
 fn tried(config: &Config, source: &SourceConfig, mut given: Option<String>) -> Result<Vec<String>, Failure> {
     let mut ask = |what: &str| match given.take() {
         Some(secret) => {
-            eprintln!("{what}that in {PASSWORD_VARIABLE}");
+            errln!("{what}that in {PASSWORD_VARIABLE}");
             Ok(secret)
         }
         None => prompt::ask_secret(what),
     };
     let tried = login::log_in(config, source, None, &mut ask, &*keyring::system());
-    tried.inspect_err(|_| {
-        eprintln!("kitovufs: nothing is written, for it does not work; --untried writes it all the same")
-    })
+    tried
+        .inspect_err(|_| errln!("kitovufs: nothing is written, for it does not work; --untried writes it all the same"))
 }
 
 fn untried(source: &SourceConfig) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use super::output::errln;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::ask::{Answer, Asked};
 use crate::mount::point::{self, Mounted};
@@ -31,7 +32,7 @@ pub(super) fn become_mount() -> Result<()> {
     if let Some(place) = place.as_deref().map(std::path::absolute).transpose().map_err(failed)?
         && is_mounted(&place)?
     {
-        eprintln!("kitovufs: {}: is mounted already", place.display());
+        errln!("kitovufs: {}: is mounted already", place.display());
         std::process::exit(0);
     }
     let program = std::env::current_exe().map_err(failed)?;

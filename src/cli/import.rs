@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::Failure;
-use super::output::out;
+use super::output::{errln, out};
 use crate::error::{Error, ErrorKind};
 use crate::import;
 use crate::path::PrintableLines;
@@ -30,10 +30,10 @@ pub fn import(file: &Path, output: Option<&Path>) -> Result<u8, Failure> {
         None => out!("{}", imported.toml),
     }
     for note in &imported.notes {
-        eprintln!("note: {}", PrintableLines(note));
+        errln!("note: {}", PrintableLines(note));
     }
     if let Some(path) = output {
-        eprintln!("{} is written; next: kitovufs check -c {0}", path.display());
+        errln!("{} is written; next: kitovufs check -c {0}", path.display());
     }
     Ok(0)
 }

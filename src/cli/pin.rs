@@ -165,7 +165,8 @@ pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> u8 {
             outln!("{}: {} ({}) dropped from the cache", place.shown(), count(dropped), ByteSize::b(dropped_bytes));
         }
         if pinned > 0 {
-            let again = "evict --pinned unpins first";
+            // What was pinned at or below the place is not any more.
+            let again = if pinned_too { "unpin the folder that is" } else { "evict --pinned unpins first" };
             tell(&format!("{}: {} kept, being pinned; {again}", place.shown(), are(pinned)));
         }
         if open > 0 {

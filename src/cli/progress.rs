@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 
+use super::output::{err, errln};
 use crate::path::PrintableLines;
 
 /// How often progress is told, on a terminal and elsewhere.
@@ -91,9 +92,9 @@ impl Progress {
         let line = line(self.begun.elapsed());
         if self.is_terminal {
             let columns = ratatui::crossterm::terminal::size().map_or(COLUMNS, |(columns, _)| columns);
-            eprint!("{}", line.on_terminal(columns));
+            err!("{}", line.on_terminal(columns));
         } else {
-            eprintln!("{}", line.text);
+            errln!("{}", line.text);
         }
         self.wait();
     }
@@ -116,7 +117,7 @@ impl Progress {
     /// Takes away the line that changes, so that others can be written.
     pub fn clear(&self) {
         if self.is_terminal {
-            eprint!("\r\x1b[K");
+            err!("\r\x1b[K");
         }
     }
 }
@@ -135,7 +136,7 @@ pub fn described(done: Amount, all: Amount, arrived: u64, after: Duration) -> Li
 
 /// Tells something that is no progress.
 pub fn tell(text: &str) {
-    eprintln!("kitovufs: {}", PrintableLines(text));
+    errln!("kitovufs: {}", PrintableLines(text));
 }
 
 #[cfg(test)]

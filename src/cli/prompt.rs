@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
+use super::output::{err, errln};
 use super::runtime::{ENDED, endable, when_signalled};
 
 /// The terminal of this process, from which secrets are read (termios(3), tty(4)).
@@ -15,7 +16,7 @@ pub(super) fn ask(what: &str, otherwise: &str) -> io::Result<Option<String>> {
     if !io::stdin().is_terminal() {
         return Ok(None);
     }
-    eprint!("{what} [{otherwise}]: ");
+    err!("{what} [{otherwise}]: ");
     io::stderr().flush()?;
     let mut line = String::new();
     endable(|| io::stdin().read_line(&mut line)).map_err(io::Error::other)??;
@@ -40,7 +41,7 @@ fn hidden(what: &str) -> io::Result<String> {
     let listening = when_signalled(move || {
         // Of a terminal that is gone, nothing need be restored.
         let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
-        eprintln!();
+        errln!("");
         std::process::exit(ENDED);
     })?;
     let typed = rpassword::prompt_password(what);

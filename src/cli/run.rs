@@ -6,7 +6,7 @@ use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::LowArgs;
-use super::output::{out, outln, say};
+use super::output::{errln, out, outln, say};
 use super::{
     Failure, Request, add, autostart, bundle, check, doctor, example, fetch, follow, generate, helper, import, log,
     login, overview, pin, plugin, remove, show_log, sources, status, top, unmount, verify, why,
@@ -33,7 +33,7 @@ pub fn run() -> ExitCode {
     match run_command_line() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
+            errln!("kitovufs: {}", PrintableLines(&failure.to_string()));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -135,7 +135,7 @@ fn carry_out(request: Request) -> Result<u8, Failure> {
 /// Prints what failed while something else worked. Returns the exit code.
 fn tell_failures(failures: &[Error]) -> u8 {
     for failure in failures {
-        eprintln!("kitovufs: {}", PrintableLines(&failure.to_string()));
+        errln!("kitovufs: {}", PrintableLines(&failure.to_string()));
     }
     u8::from(!failures.is_empty())
 }

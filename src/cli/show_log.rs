@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
 
+use super::output::errln;
 use super::runtime::on_runtime;
 use super::{Failure, log};
 use crate::error::{Error, ErrorKind};
@@ -61,7 +62,7 @@ async fn print(path: &Path, LogRequest { follow, lines, source }: &LogRequest) -
         return follow_on(path, log, out).await;
     }
     if let Some(source) = source.as_ref().filter(|_| last.is_empty() && most > 0) {
-        eprintln!("kitovufs: the log has no line of a source {source}");
+        errln!("kitovufs: the log has no line of a source {source}");
     }
     Ok(())
 }

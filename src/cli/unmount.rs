@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::output::errln;
 use super::status;
 use crate::children::has_ended;
 use crate::config::Config;
@@ -36,7 +37,7 @@ pub fn unmount(mountpoint: Option<&Path>) -> Result<()> {
     }
     if answer == Answer::Silent {
         let what = "its process does not answer, and ends when it goes on";
-        eprintln!("kitovufs: {}: unmounted; {what}", place.path.display());
+        errln!("kitovufs: {}: unmounted; {what}", place.path.display());
     }
     // A mount that follows right away needs the cache directory.
     if let Some(pid) = pid {

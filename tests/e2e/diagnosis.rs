@@ -125,6 +125,23 @@ fn log_ends_without_a_word_where_nobody_reads_on() {
     assert_eq!(full.status.code(), Some(1));
 }
 
+#[test]
+fn a_full_standard_error_changes_no_exit_code() {
+    let home = with_log();
+    let config = text(home.config());
+    for (args, code) in [
+        (vec!["remove", "-c", &config, "none"], 2),
+        (vec!["check", "-c", "/nowhere"], 2),
+        (vec!["fetch", "/nowhere"], 1),
+        (vec!["unmount", "/nowhere"], 1),
+        (vec!["why", "/nowhere"], 1),
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let status = home.command(home.binary()).args(&args).stderr(full).stdout(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    }
+}
+
 fn doctor(home: &Home) -> (i32, String) {
     let (code, shown, said) = run(home, &["doctor", "-c", &text(home.config())]);
     assert_eq!(said, "");
