@@ -431,7 +431,12 @@ pub(in crate::sources) async fn refusal_and_region(
     let region = region.filter(|region| is_scheme(region));
     let code = said.as_ref().and_then(|error| error.text_of("Code")).or(header.as_deref()).unwrap_or_default();
     let skew = skew(code, response_date);
-    let kind = if skew.is_some() { ErrorKind::Unreachable } else { kind_of(status, code) };
+    let kind = match kind_of(status, code) {
+        _ if skew.is_some() => ErrorKind::Unreachable,
+        // A lock says nothing of who may list a directory: what is known of it counts on.
+        _ if status == StatusCode::LOCKED && purpose.op == "list_path" => ErrorKind::Protocol,
+        kind => kind,
+    };
     let mut words = format!("{}: the server answered {}", kind.describe(), status.as_u16());
     if let Some(reason) = status.canonical_reason() {
         words += &format!(" {reason}");
@@ -639,10 +644,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_locked_file_is_no_answer_of_another_server() {
-        let (kind, told) = refused_with(423, "", 0).await;
-        assert_eq!(kind, ErrorKind::PermissionDenied);
-        assert!(told.contains("another program has locked the file on the server"), "{told}");
+    async fn a_locked_file_is_refused_and_a_locked_directory_is_as_it_was() {
+        for (op, wanted) in [("retrieve_file", ErrorKind::PermissionDenied), ("list_path", ErrorKind::Protocol)] {
+            let answer = http::Response::builder().status(StatusCode::LOCKED).body("").expect("an answer");
+            let error = refusal(Purpose { op, path: &RemotePath::root() }, answer.into()).await;
+            assert_eq!(error.kind(), wanted, "{op}");
+            assert!(error.to_string().contains("another program has locked the file on the server"), "{error}");
+        }
     }
 
     #[test]
