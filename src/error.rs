@@ -164,6 +164,11 @@ impl Error {
         }))
     }
 
+    /// The error of an operation that has panicked.
+    pub(crate) fn of_panic(op: &'static str) -> Self {
+        Self::new(op, ErrorKind::Other).because("it failed by a fault of this program; please report it")
+    }
+
     /// Names what the operation was applied to.
     #[must_use]
     pub fn on(self, path: impl fmt::Display) -> Self {

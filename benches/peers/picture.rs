@@ -10,7 +10,7 @@ use super::{ROUNDS, SLOW};
 /// One bar's height and the width of a decade of seconds, in pixels.
 const BAR: usize = 14;
 const DECADE: f64 = 150.0;
-/// Where bars begin: here is a millisecond.
+/// The beginning of each bar, which stands for a millisecond.
 const LEFT: f64 = 200.0;
 
 /// Bars on a logarithmic scale of seconds, grouped by case and server, as SVG.

@@ -157,7 +157,7 @@ impl Catalog {
 
     /// Notes what was told of a name alone, and returns it. The digest stays that of an observation before which cannot be told from this one.
     fn note_alone(&self, dir: &RemotePath, name: LocalName, mut entry: Option<Entry>, at: Instant) -> Option<Entry> {
-        let changed = self.state.lock().changed;
+        let is_current = self.state.lock().is_current(at);
         let mut alone = self.alone.lock();
         let names = alone.get_or_insert_mut(dir.clone(), Vec::new);
         let known = names.iter().position(|(known, ..)| *known == name).map(|place| names.swap_remove(place));
@@ -168,7 +168,7 @@ impl Catalog {
             *digest = before;
         }
         // A change that was reported after the question may be missing in the answer.
-        if changed.is_none_or(|changed| changed < at) {
+        if is_current {
             names.push((name, entry.clone(), at));
         }
         entry

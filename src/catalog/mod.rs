@@ -374,8 +374,11 @@ impl Catalog {
         self.store_overlay(dir, name, checked.as_ref());
         let mut state = self.state.lock();
         // A change that was reported after the question may be missing in the answer: that is known then, and not current.
-        let is_current = state.changed.is_none_or(|changed| changed < asked);
-        let at = if is_current { Instant::now() } else { asked.checked_sub(self.policy.fresh_for).unwrap_or(asked) };
+        let at = if state.is_current(asked) {
+            Instant::now()
+        } else {
+            asked.checked_sub(self.policy.fresh_for).unwrap_or(asked)
+        };
         state.listings.lay_over(dir, name.clone(), checked.clone(), at);
         drop(state);
         Ok(checked)
@@ -397,6 +400,11 @@ impl Catalog {
 }
 
 impl State {
+    /// Whether the answer to a question that was asked then has every change that was reported.
+    fn is_current(&self, asked: Instant) -> bool {
+        self.changed.is_none_or(|changed| changed < asked)
+    }
+
     fn fresh_listing(&mut self, dir: &RemotePath, policy: Policy) -> Option<Answer<Arc<Listing>>> {
         let known = self.listings.get(dir)?;
         match before_asking(Some(known.record.obtained.map(|at| at.elapsed())), policy.fresh_for) {
@@ -428,23 +436,19 @@ impl State {
     /// `counts_for` is left out where the listing says nothing of versions: then the name is looked up again.
     fn with_overlay(&mut self, dir: &RemotePath, listing: &Listing, counts_for: Duration) -> Option<Arc<Listing>> {
         let record = self.listings.record(dir).filter(|record| !record.overlay.is_empty())?;
-        let has_aged = |entry: &Entry, at: &Instant| entry.digest.is_some() && at.elapsed() >= counts_for;
-        let is_new = |name: &LocalName, told: &Option<Entry>, at: &Instant| match (listing.get(name), told) {
-            (Some(listed), Some(told)) if listed.digest.is_none() && has_aged(told, at) => false,
-            (Some(listed), told) => told.as_ref() != Some(&listed),
-            (None, _) => false,
+        let told = |name: &LocalName, listed: &Entry| {
+            let (told, at) = record.overlay.get(name)?;
+            let is_of_version = listed.digest.is_none() && told.as_ref().is_some_and(|told| told.digest.is_some());
+            (!is_of_version || at.elapsed() < counts_for).then_some(told.as_ref())
         };
+        let is_new = |name: &LocalName, listed: &Entry| told(name, listed).is_some_and(|told| told != Some(listed));
         // Most of it may only confirm what is listed.
-        if !record.overlay.iter().any(|(name, (told, at))| is_new(name, told, at)) {
+        if !record.overlay.keys().any(|name| listing.get(name).is_some_and(|listed| is_new(name, &listed))) {
             return None;
         }
         let mut entries = LocalEntries::new(dir.clone());
         for (name, listed) in listing.entries().iter() {
-            let entry = match record.overlay.get(&name) {
-                Some((Some(told), at)) if listed.digest.is_none() && has_aged(told, at) => Some(&listed),
-                Some((newer, _)) => newer.as_ref(),
-                None => Some(&listed),
-            };
+            let entry = told(&name, &listed).unwrap_or(Some(&listed));
             entry.into_iter().for_each(|entry| entries.push(&name, entry));
         }
         entries.shrink();

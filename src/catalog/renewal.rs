@@ -47,7 +47,7 @@ impl Catalog {
                 let asked = asked.checked_sub(age).unwrap_or(asked);
                 self.accepted.fetch_or(age.is_zero(), Ordering::Relaxed);
                 // A change that was reported after the question may be missing in the answer.
-                let current = self.state.lock().changed.is_none_or(|changed| changed < asked);
+                let current = self.state.lock().is_current(asked);
                 if localized.omitted.is_incomplete() {
                     // Into memory, where the names are that stay.
                     self.last_listing(dir).await;

@@ -118,7 +118,7 @@ fn secret_key(type_name: &str, values: &BTreeMap<String, toml::Value>, wanted: b
     of_login.map(|(_, _, secret)| secret).or(wanted.then_some("password"))
 }
 
-/// Where a secret is kept: in the keyring if there is one, else in a new file beside the configuration `file`.
+/// The place of a secret: in the keyring if there is one, else in a new file beside the configuration `file`.
 fn place(file: &Path, name: &str) -> toml_edit::InlineTable {
     let mut place = toml_edit::InlineTable::new();
     match keyring::system().check() {

@@ -95,13 +95,13 @@ fn is_on(dir: &Path) -> bool {
 fn turn_on(dir: &Path, program: &Path) -> io::Result<()> {
     let wanted = wanted(dir);
     fs::create_dir_all(wanted.parent().unwrap_or(dir))?;
-    if dir.join(UNIT).is_symlink() {
-        let unit = dir.join(UNIT);
+    let unit = dir.join(UNIT);
+    if unit.is_symlink() {
         let why = format!("{}: it is a link, as of a unit that is masked; take it away first", unit.display());
         return Err(io::Error::other(why));
     }
-    fs::write(dir.join(UNIT), TEMPLATE.replace(PACKAGED, &quoted(program)))?;
-    match symlink(dir.join(UNIT), &wanted) {
+    fs::write(&unit, TEMPLATE.replace(PACKAGED, &quoted(program)))?;
+    match symlink(&unit, &wanted) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
         _ => Ok(()),
     }

@@ -165,7 +165,7 @@ pub fn evict(paths: &[PathBuf], pinned_too: bool, json: bool) -> u8 {
             outln!("{}: {} ({}) dropped from the cache", place.shown(), count(dropped), ByteSize::b(dropped_bytes));
         }
         if pinned > 0 {
-            // What was pinned at or below the place is not any more.
+            // Only a pin of a folder above the place is left.
             let again = if pinned_too { "unpin the folder that is" } else { "evict --pinned unpins first" };
             tell(&format!("{}: {} kept, being pinned; {again}", place.shown(), are(pinned)));
         }

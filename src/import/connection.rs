@@ -42,10 +42,7 @@ pub(super) fn read(connections: Vec<Value>, notes: &mut Vec<String>) -> Vec<Conn
             notes.push(format!("connection `{name}` is there twice: the first is left out, as kitovu does"));
             read.remove(before);
         }
-        let wanted = source_name(&name);
-        let is_taken = |name: &str| read.iter().any(|other| other.source == name);
-        let further = (2..).map(|n| format!("{wanted} {n}"));
-        let source = std::iter::once(wanted.clone()).chain(further).find(|name| !is_taken(name)).unwrap_or_default();
+        let source = free_name(&source_name(&name), |name| read.iter().any(|other| other.source == name));
         if source != name {
             notes.push(format!("connection `{name}` is the source `{source}`: a source's name is a folder's name"));
         }
@@ -58,14 +55,18 @@ pub(super) fn read(connections: Vec<Value>, notes: &mut Vec<String>) -> Vec<Conn
 pub(super) fn keep_apart(connections: &mut [Connection], folders: &mut [Folder]) {
     let mut taken: Vec<String> = folders.iter().map(|folder| folder.path[0].clone()).collect();
     for connection in connections {
-        let is_taken = |name: &String| taken.iter().any(|taken| taken == name);
         // A hidden source leaves its name to a folder, but not to another source.
-        if !connection.is_used && is_taken(&connection.source) {
-            let free = (2..).map(|n| format!("{} {n}", connection.source)).find(|name| !is_taken(name));
-            connection.source = free.unwrap_or_default();
+        if !connection.is_used {
+            connection.source = free_name(&connection.source, |name| taken.iter().any(|taken| taken == name));
         }
         taken.push(connection.source.clone());
     }
+}
+
+/// This name, or the first one with a number behind it that is not taken.
+fn free_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|number| format!("{name} {number}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 fn source_name(name: &str) -> String {

@@ -61,7 +61,7 @@ pub async fn configure(
     let configuring = config.sources.iter().map(async |source_config| {
         let mut source_config = source_config.clone();
         source_config.settings.rooms = rooms.clone();
-        // Whoever tries one source alone has named those of the others.
+        // Those of others that are not in this configuration may be there already, where one source is tried alone.
         source_config.settings.withheld.extend(others_secrets(config, &source_config));
         source_config.settings.reserved.clone_from(&reserved);
         source_config.settings.fresh_for = source_config.fresh_for;

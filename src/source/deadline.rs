@@ -72,10 +72,7 @@ impl<S: Source> Deadline<S> {
                 return Err(Error::new(op, ErrorKind::TimedOut).because(why));
             }
             tokio::select! {
-                result = &mut call => {
-                    let why = "it failed by a fault of this program; please report it";
-                    return result.map_err(|_| Error::new(op, ErrorKind::Other).because(why));
-                }
+                result = &mut call => return result.map_err(|_| Error::of_panic(op)),
                 () = sleep_until(deadline) => {}
             }
         }

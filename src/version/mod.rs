@@ -409,10 +409,9 @@ impl OpenVersion {
             let result = match AssertUnwindSafe(request.carry_out(&version)).catch_unwind().await {
                 Ok(result) => result,
                 Err(_) => {
-                    // Nobody knows whether bytes that it showed are right. Whoever waits for it must hear of its end.
+                    // Bytes that it showed need not be right; and its readers must hear of its end.
                     version.begin_anew().await;
-                    let failed = Error::new("retrieve_file", ErrorKind::Other).on(&version.version.path);
-                    Err(failed.because("it failed by a fault of this program; please report it"))
+                    Err(Error::of_panic("retrieve_file").on(&version.version.path))
                 }
             };
             version.transfer.in_flight.fetch_sub(1, Ordering::Relaxed);

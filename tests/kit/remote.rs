@@ -218,7 +218,7 @@ impl Remote {
 
     /// The source's table in a configuration; more keys may follow it.
     ///
-    /// What was put there is settled then: what changed a moment ago has no final digest yet, which is right, costs another request, and would
+    /// All that was put there is settled then: what changed a moment ago has no final digest yet, which is right, costs another request, and would
     /// make counts a matter of luck.
     pub fn table(&self, name: &str) -> String {
         self.settle();

@@ -200,10 +200,9 @@ impl Kind for AzblobKind {
 
 impl Azblob {
     /// Asks for one blob, or about it.
-    async fn ask(&self, purpose: Purpose<'_>, method: &str, request: http::request::Builder) -> Result<Answer> {
+    async fn ask(&self, purpose: Purpose<'_>, method: &str, mut request: http::request::Builder) -> Result<Answer> {
         let url = format!("{}/{}", self.config.url, encode_path(self.key_of_file(purpose)?.as_bytes()));
         let headers = request.headers_ref().cloned();
-        let mut request = request;
         loop {
             let carried = self.config.reluctant.carries();
             let error = match self.send(purpose, method, &url, request).await {
